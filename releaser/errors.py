@@ -1,0 +1,112 @@
+"""The errors that end a run, each with its exit code and its advice."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ReleaserError(Exception):
+    """Base of every error that releaser raises on purpose.
+
+    `message` says what failed, `advice` what to do next, `output` is the end of what a failing program printed.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, advice: str = "", output: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.output = output
+
+
+class UsageError(ReleaserError):
+    """The command line asks for something that makes no sense."""
+
+    exit_code = 2
+
+
+class PreflightError(ReleaserError):
+    """The project or the configuration is not fit for the run; `problems` lists everything that was found."""
+
+    exit_code = 3
+
+    def __init__(self, problems: tuple[ReleaserError, ...]) -> None:
+        count = len(problems)
+        super().__init__(
+            problems[0].message if count == 1 else f"{count} problems found",
+            advice=problems[0].advice if count == 1 else "",
+        )
+        self.problems = problems
+
+
+class Unfit(ReleaserError):  # noqa: N818 - a finding of preflight, raised only inside `PreflightError`
+    """One thing that makes the project or the configuration unfit."""
+
+    exit_code = 3
+
+
+class ResolutionError(ReleaserError):
+    """No upgraded lock could be made: no solution, or the index could not be reached."""
+
+    exit_code = 4
+
+
+class BuildError(ReleaserError):
+    """The candidate could not be built."""
+
+    exit_code = 4
+
+
+class TestsFailedError(ReleaserError):
+    """The project's tests failed against the candidate; `blame` tells whose fault it is."""
+
+    exit_code = 5
+    __test__ = False  # pytest would collect it
+
+    def __init__(self, message: str, *, blame: str, advice: str = "", output: str = "") -> None:
+        super().__init__(message, advice=advice, output=output)
+        self.blame = blame
+
+
+class ActivationError(ReleaserError):
+    """The release went live and then collectstatic, the restart or the health check failed."""
+
+    exit_code = 6
+
+
+class FollowUpError(ReleaserError):
+    """The release is live and good, but commit, push, export, prune or mail failed."""
+
+    exit_code = 7
+
+
+class LockedError(ReleaserError):
+    """Another run holds the project's lock."""
+
+    exit_code = 8
+
+
+class NoSuchReleaseError(ReleaserError):
+    """There is no such release, or nothing to roll back to."""
+
+    exit_code = 9
+
+
+class ToolError(ReleaserError):
+    """A program that releaser drives failed; the caller turns it into the error of the step it was doing."""
+
+    def __init__(
+        self, message: str, *, returncode: int | None = None, timed_out: bool = False, advice: str = "", output: str = ""
+    ) -> None:
+        super().__init__(message, advice=advice, output=output)
+        self.returncode = returncode
+        self.timed_out = timed_out
+
+
+class Interrupted(BaseException):
+    """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"signal {signal_number}")
+        self.signal_number = signal_number

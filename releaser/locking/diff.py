@@ -1,0 +1,79 @@
+"""The difference of two locks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.locking.lockfile import LockFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One package that differs; `old` is None when it was added, `new` is None when it was removed.
+
+    `bump` is `major`, `minor`, `patch`, `other`, `added` or `removed`.
+    """
+
+    name: str
+    old: str | None
+    new: str | None
+    bump: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockDiff:
+    """What lies between two locks, by package name."""
+
+    changes: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    @classmethod
+    def between(cls, old: LockFile, new: LockFile) -> LockDiff:
+        """Compare two parsed locks; only versions count, not the text."""
+        return cls(changes=tuple(_changes(old.versions, new.versions)))
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            yield Change(name=name, old=before, new=after, bump=bump_size(before, after))
+
+
+def bump_size(old: str | None, new: str | None) -> str:
+    """Name the first part of the release number that differs.
+
+    A step back, a change behind the third part, and anything that is not a version is `other`.
+    """
+    if old is None:
+        return "added"
+    if new is None:
+        return "removed"
+    try:
+        before, after = Version(old), Version(new)
+    except InvalidVersion:
+        return "other"
+    if after < before or after.epoch != before.epoch:
+        return "other"
+    for size, a, b in zip(("major", "minor", "patch"), _three(before), _three(after), strict=True):
+        if a != b:
+            return size
+    return "other"
+
+
+def _three(version: Version) -> tuple[int, int, int]:
+    return version.major, version.minor, version.micro

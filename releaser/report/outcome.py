@@ -1,0 +1,90 @@
+"""What a run did: one `Outcome` a step, one `RunReport` a run; everything shown or sent is rendered from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from releaser.locking.diff import Change
+
+Status = Literal["ok", "failed", "skipped", "warning"]
+Result = Literal["unchanged", "activated", "failed", "rolled_back", "refused"]
+Blame = Literal["", "update", "before", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one step ended; `detail` is one line for people, `seconds` the wall time."""
+
+    step: str
+    status: Status
+    detail: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Something that went wrong, and what to do about it."""
+
+    message: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """A version that was left out of the resolution on purpose."""
+
+    name: str
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """Commits that the pull brought: `count` of them, from commit `old` to commit `new`."""
+
+    old: str
+    new: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """The whole story of one run.
+
+    `headline` is one sentence on what happened; `live_changed` tells whether `.venv` leads to another release than
+    before; `blame` says whose fault failing tests are (`update`: this update broke them, `before`: they were failing
+    already, `unknown`: could not be told); `output` is the capped end of what a failing program printed.
+    """
+
+    command: str
+    project: str
+    path: str
+    host: str
+    run_id: str
+    started_at: datetime
+    seconds: float
+    result: Result
+    exit_code: int
+    headline: str
+    live_changed: bool = False
+    release: str | None = None
+    previous: str | None = None
+    changes: tuple[Change, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
+    pulled: Pulled | None = None
+    steps: tuple[Outcome, ...] = ()
+    problems: tuple[Problem, ...] = field(default=())
+    blame: Blame = ""
+    output: str = ""
+    advice: str = ""
+    log_file: str = ""
+    recovered: str = ""
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether anybody needs to hear of this run: it changed something, or something is wrong."""
+        return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or bool(self.recovered)
