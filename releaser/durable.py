@@ -1,0 +1,137 @@
+"""Writing state so that a crash at any moment leaves the old content or the new, never a mixture."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import json
+import os
+import stat
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+
+
+class UnreadableStateError(Exception):
+    """A state file is there, but is not what releaser wrote: truncated, garbage, or of a later version."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and removals in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """Flush the whole file system that holds `path`: far cheaper than an fsync a file for a whole venv."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _libc().syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> None:
+    """Put `data` at `target` by a rename, keeping the mode and group that `target` has.
+
+    The temporary file lies in `staging` (default: beside `target`), which must be on the same file system; a checkout
+    is thus never seen with a stray file in it.
+    """
+    temporary = (staging or target.parent) / f".{target.name}.new"
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            _take_over_attributes(file.fileno(), target)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(target.parent)
+
+
+def _take_over_attributes(descriptor: int, target: Path) -> None:
+    try:
+        earlier = target.stat()
+    except FileNotFoundError:
+        return
+    with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
+        os.fchown(descriptor, -1, earlier.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
+
+
+def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
+    """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
+    temporary = staging / f".{link.name}.new"
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(link)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(link.parent)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two directory entries atomically; False where the file system cannot (renameat2(2), RENAME_EXCHANGE)."""
+    renameat2 = getattr(_libc(), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise OSError(number, os.strerror(number), str(first), None, str(second))
+
+
+def write_json(path: Path, content: Mapping[str, Any], *, version: int = 1) -> None:
+    """Replace a state file; `version` says which form of the file this is."""
+    text = json.dumps({"version": version, **content}, indent=1, ensure_ascii=False)
+    replace_file(path, text.encode() + b"\n")
+
+
+def read_json(path: Path, *, version: int = 1) -> dict[str, Any] | None:
+    """Read a state file; None when there is none.
+
+    Raises UnreadableStateError for anything that `write_json` of this version cannot have written.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise UnreadableStateError(path, f"not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UnreadableStateError(path, "not a JSON object")
+    if content.get("version") != version:
+        raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
+    return content
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)

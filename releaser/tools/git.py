@@ -1,0 +1,212 @@
+"""Drives git: reads the state of the checkout, moves it fast-forward only, commits and pushes single files."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError
+from releaser.tools.environment import neutral
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from releaser.tools.process import Finished, Runner
+
+# Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
+_IN_PROGRESS = {
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "BISECT_LOG": "a bisection",
+}
+_ASKS_FOR_CREDENTIALS = (
+    "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
+    "Permission denied", "Host key verification failed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutState:
+    """What `git status` says.
+
+    `branch` is None on a detached HEAD, `head` None before the first commit; `dirty` holds paths relative to the top
+    of the work tree, `untracked` too.
+    """
+
+    branch: str | None
+    head: str | None
+    dirty: tuple[str, ...]
+    untracked: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where things lie: the top of the work tree and the repository's own directory."""
+
+    top: Path
+    git_directory: Path
+    common_directory: Path
+
+    def in_progress(self) -> str | None:
+        """Name the operation that waits for somebody to finish it, if there is one."""
+        for name, words in _IN_PROGRESS.items():
+            if (self.git_directory / name).exists():
+                return words
+        return None
+
+
+def parse_status(text: str) -> CheckoutState:
+    """Parse `git status --porcelain=v2 --branch -z` (git-status(1), "Porcelain Format Version 2")."""
+    branch: str | None = None
+    head: str | None = None
+    dirty: list[str] = []
+    untracked: list[str] = []
+    fields = iter(text.split("\0"))
+    for line in fields:
+        if line.startswith("# branch.head "):
+            name = line.removeprefix("# branch.head ")
+            branch = None if name == "(detached)" else name
+        elif line.startswith("# branch.oid "):
+            oid = line.removeprefix("# branch.oid ")
+            head = None if oid == "(initial)" else oid
+        elif line.startswith("? "):
+            untracked.append(line[2:])
+        elif line.startswith("1 "):
+            dirty.append(line.split(" ", 8)[8])
+        elif line.startswith("2 "):
+            dirty.append(line.split(" ", 9)[9])
+            next(fields, None)  # the path it was renamed from
+        elif line.startswith("u "):
+            dirty.append(line.split(" ", 10)[10])
+    return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Git:
+    """The checkout at `root`; `timeout` bounds each call, in seconds. Every method raises ToolError."""
+
+    runner: Runner
+    root: Path
+    timeout: float
+
+    def layout(self) -> Layout:
+        """Find the work tree and the repository; ToolError when `root` is in none."""
+        words = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir"]
+        top, own, common = self._lines(*words)
+        return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
+
+    def state(self) -> CheckoutState:
+        """Read branch, HEAD and everything that is not as committed."""
+        return parse_status(self._run("status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all").stdout)
+
+    def remote(self, branch: str) -> str | None:
+        """Name the remote that `branch` is pulled from and pushed to; None when there is none."""
+        settings = self._settings(r"^(remote\..*\.url|branch\..*\.remote)$")
+        remotes = [name.split(".", 1)[1].rsplit(".", 1)[0] for name in settings if name.startswith("remote.")]
+        configured = settings.get(f"branch.{branch}.remote")
+        if configured in remotes:
+            return configured
+        if "origin" in remotes:
+            return "origin"
+        return remotes[0] if len(remotes) == 1 else None
+
+    def fetch(self, remote: str, branch: str) -> str:
+        """Fetch `branch` and return the commit it is at; nothing in the checkout moves."""
+        self._run("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", remote, f"refs/heads/{branch}")
+        return self.commit("FETCH_HEAD")
+
+    def remote_commit(self, remote: str, branch: str) -> str | None:
+        """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
+        lines = self._lines("ls-remote", remote, f"refs/heads/{branch}")
+        return lines[0].split()[0] if lines else None
+
+    def commit(self, name: str) -> str:
+        """Return the id of the commit that `name` stands for."""
+        return self._lines("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")[0]
+
+    def apart(self, ours: str, theirs: str) -> tuple[int, int]:
+        """Count the commits that only `ours` has and those that only `theirs` has."""
+        ahead, behind = self._lines("rev-list", "--left-right", "--count", f"{ours}...{theirs}")[0].split()
+        return int(ahead), int(behind)
+
+    def fast_forward(self, commit: str) -> None:
+        """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward."""
+        self._run("merge", "--ff-only", "--quiet", commit)
+
+    def reset_keep(self, commit: str) -> None:
+        """Move branch and checkout to `commit`, refusing to lose uncommitted work."""
+        self._run("reset", "--keep", "--quiet", commit)
+
+    def commit_only(self, paths: Sequence[str], message: str) -> bool:
+        """Commit these paths as they are in the checkout, and nothing else; False when they are as committed.
+
+        Everything is synced (`core.fsync=all`): by default, a power cut can leave a corrupt repository behind.
+        """
+        self._run("add", "--", *paths)
+        if not self._lines("status", "--porcelain", "--untracked-files=no", "--", *paths):
+            return False
+        self._run("-c", "core.fsync=all", *self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        return True
+
+    def push(self, remote: str, branch: str) -> None:
+        """Push HEAD to `branch`; never forced, so ToolError when the remote moved."""
+        self._run("push", "--quiet", remote, f"HEAD:refs/heads/{branch}")
+
+    def code_key(self, without: Iterable[str]) -> str:
+        """Return a digest of everything committed at HEAD but the paths in `without` (relative to the top)."""
+        left_out = set(without)
+        digest = hashlib.sha256()
+        for line in self._run("ls-tree", "-r", "-z", "--full-tree", "HEAD").stdout.split("\0"):
+            if line and line.partition("\t")[2] not in left_out:
+                digest.update(line.encode() + b"\0")
+        return digest.hexdigest()
+
+    def content(self, commit: str, path: str) -> str | None:
+        """Return a file as it is in a commit (`path` relative to the top); None when it is not there."""
+        finished = self._run("show", f"{commit}:{path}", check=False)
+        return finished.stdout if finished.returncode == 0 else None
+
+    def tracked_files(self) -> list[str]:
+        """List the tracked files below `root`, relative to it."""
+        return [name for name in self._run("ls-files", "-z").stdout.split("\0") if name]
+
+    def ignores(self, path: str) -> bool:
+        """Tell whether git ignores `path` (relative to `root`)."""
+        return self._run("check-ignore", "--quiet", "--no-index", "--", path, check=False).returncode == 0
+
+    def _identity(self) -> list[str]:
+        """Give commits an author where nobody has configured one: a server often has none."""
+        if self._run("config", "user.email", check=False).returncode == 0:
+            return []
+        return ["-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}"]
+
+    def _settings(self, pattern: str) -> dict[str, str]:
+        finished = self._run("config", "-z", "--get-regexp", pattern, check=False)
+        pairs = (entry.partition("\n") for entry in finished.stdout.split("\0") if entry)
+        return {name: value for name, _, value in pairs}
+
+    def _lines(self, *words: str) -> list[str]:
+        return self._run(*words).stdout.splitlines()
+
+    def _run(self, *words: str, check: bool = True) -> Finished:
+        env = neutral(self.runner.environ)
+        # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
+        env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
+        env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
+        argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *words]
+        # SIGTERM lets git take its lock files away.
+        return self.runner.run(
+            argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=signal.SIGTERM
+        )
+
+
+def asks_for_credentials(error: ToolError) -> bool:
+    """Tell whether git failed because the remote wants a password, a key or a trusted host key."""
+    return any(words in error.output for words in _ASKS_FOR_CREDENTIALS)

@@ -1,0 +1,252 @@
+"""The only place that starts other programs: a list of arguments, an explicit directory, a limit, no survivors."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from releaser.errors import ToolError
+from releaser.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+DRAIN = 0.5  # seconds to wait for the last output of a program that ended
+KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
+KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A program that ended: what it printed (decoded, without secrets) and how long it took, in seconds."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    @property
+    def output(self) -> str:
+        """Both streams; standard error comes last, as the cause of a failure mostly stands there."""
+        return "\n".join(part for part in (self.stdout.strip(), self.stderr.strip()) if part)
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Starts programs with `environ`, cleans what they print, and lends them the descriptors in `inherited`.
+
+    `inherited` holds the project lock: a child that outlives releaser keeps other runs out until it is gone too.
+    """
+
+    environ: Mapping[str, str]
+    redactor: Redactor = field(default_factory=Redactor)
+    inherited: list[int] = field(default_factory=list)
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        merge: bool = False,
+        stays: bool = False,
+        death_signal: signal.Signals = signal.SIGKILL,
+    ) -> Finished:
+        """Run a program to its end, within `timeout` seconds.
+
+        `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
+        program may leave a service behind, which then is not ended and does not hold the project lock. Whatever else
+        it leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`.
+
+        Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
+        ends with another status than 0.
+        """
+        words = tuple(os.fspath(word) for word in argv)
+        log.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
+        started = time.monotonic()
+        kept = _Kept()
+        with contextlib.ExitStack() as stack:
+            # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
+            file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
+            process = self._start(
+                words,
+                cwd=cwd,
+                env=dict(self.environ if env is None else env),
+                stdout=file or subprocess.PIPE,
+                stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
+                pass_fds=() if stays else tuple(self.inherited),
+                preexec_fn=None if stays else _die_with_parent(death_signal),
+            )
+            try:
+                timed_out = not _follow(process, kept, deadline=started + timeout)
+            finally:
+                _end(process, kept, spare_group=stays)
+            if file is not None:
+                file.seek(0)
+                kept.stdout.add(file.read(KEPT_TAIL))
+        finished = Finished(
+            argv=words,
+            returncode=process.returncode,
+            stdout=self._text(kept.stdout),
+            stderr=self._text(kept.stderr),
+            seconds=time.monotonic() - started,
+        )
+        log.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, finished.output)
+        _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
+        return finished
+
+    def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+        except OSError as error:
+            message = f"{words[0]} cannot be started: {error.strerror or error}"
+            raise ToolError(message, advice="Check that it is installed and executable.") from error
+
+    def _text(self, stream: _HeadAndTail) -> str:
+        return self.redactor.clean(stream.joined().decode("utf-8", errors="replace"))
+
+
+def _raise_on_failure(finished: Finished, *, limit: float | None, check: bool) -> None:
+    name = finished.argv[0].rpartition("/")[2]
+    if limit is not None:
+        message = f"{name} was still running after {limit:g} s and was ended"
+        raise ToolError(message, timed_out=True, output=finished.output)
+    if check and finished.returncode != 0:
+        message = f"{name} failed ({describe_status(finished.returncode)})"
+        raise ToolError(message, returncode=finished.returncode, output=finished.output)
+
+
+def describe_status(returncode: int) -> str:
+    """Say in words how a program ended."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return f"ended by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"ended by signal {-returncode}"
+
+
+class _HeadAndTail:
+    """The beginning and the end of a stream, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._dropped = 0
+
+    def add(self, chunk: bytes) -> None:
+        room = KEPT_HEAD - len(self._head)
+        self._head += chunk[:room]
+        self._tail += chunk[room:] if room > 0 else chunk
+        if len(self._tail) > 2 * KEPT_TAIL:
+            cut = len(self._tail) - KEPT_TAIL
+            self._dropped += cut
+            del self._tail[:cut]
+
+    def joined(self) -> bytes:
+        if not self._dropped:
+            return bytes(self._head + self._tail)
+        return b"%b\n[... %d bytes cut ...]\n%b" % (self._head, self._dropped, self._tail)
+
+
+class _Kept:
+    def __init__(self) -> None:
+        self.stdout = _HeadAndTail()
+        self.stderr = _HeadAndTail()
+
+
+def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible before exec
+
+    def prepare() -> None:
+        prctl(PR_SET_PDEATHSIG, int(death_signal))
+        if os.getppid() != parent:  # the parent died in between, so the signal will never come
+            os._exit(1)
+
+    return prepare
+
+
+def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -> bool:
+    """Collect output until the program ends; False when the deadline came first."""
+    with selectors.DefaultSelector() as selector, contextlib.closing(_Watch(process.pid)) as watch:
+        selector.register(watch.descriptor, selectors.EVENT_READ, None)
+        for pipe, stream in ((process.stdout, kept.stdout), (process.stderr, kept.stderr)):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, stream)
+        ended = False
+        while not ended or selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return ended
+            for key, _ in selector.select(left):
+                if key.data is None:
+                    ended = True
+                    selector.unregister(key.fileobj)
+                    deadline = min(deadline, time.monotonic() + DRAIN)
+                else:
+                    _take(selector, key)
+        return True
+
+
+def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    chunk = os.read(key.fd, 65536)
+    if chunk:
+        key.data.add(chunk)
+    else:
+        selector.unregister(key.fileobj)
+
+
+class _Watch:
+    """A descriptor that becomes readable when the process ends (pidfd_open(2), Linux 5.3)."""
+
+    def __init__(self, pid: int) -> None:
+        self.descriptor = os.pidfd_open(pid)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def _end(process: subprocess.Popen[bytes], kept: _Kept, *, spare_group: bool) -> None:
+    """See to it that nothing of the program is left, then collect its status.
+
+    The group is signalled before the leader is reaped: only so long is its number certain to be still its own.
+    """
+    running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    if running:
+        _signal_group(process.pid, signal.SIGTERM)
+        if not _follow(process, kept, deadline=time.monotonic() + GRACE):
+            _signal_group(process.pid, signal.SIGKILL)
+    if not spare_group or running:
+        _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        _close(pipe)
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe is not None:
+        pipe.close()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -1,0 +1,163 @@
+"""Drives uv: locking, building environments, exporting."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError
+from releaser.tools.environment import neutral
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from releaser.tools.process import Finished, Runner
+
+NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
+_VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
+
+
+def find_uv(setting: Path | None, path: str | None) -> Path | None:
+    """Find uv: the setting, then PATH, then the uv package beside releaser; None when there is none.
+
+    A setting may name the program or, as the older updater's did, it is taken as it stands.
+    """
+    if setting is not None:
+        return setting if setting.is_file() else None
+    on_path = shutil.which("uv", path=path)
+    return Path(on_path) if on_path else _beside_releaser()
+
+
+def _beside_releaser() -> Path | None:
+    try:
+        from uv import find_uv_bin
+    except ImportError:
+        return None
+    try:
+        return Path(find_uv_bin())
+    except FileNotFoundError:
+        return None
+
+
+def lock_arguments(*, constraints: Sequence[str] = (), dry_run: bool = False, upgrade: bool = True) -> list[str]:
+    """Arguments of `uv lock`; a constraint such as `name!=2.0` bounds one package and leaves no trace in the lock."""
+    words = ["lock"]
+    if upgrade:
+        words.append("--upgrade")
+    for constraint in constraints:
+        words += ["--upgrade-package", constraint]
+    if dry_run:
+        words.append("--dry-run")
+    return words
+
+
+def sync_arguments(*, group: str | None, link_mode: str) -> list[str]:
+    """Arguments of the `uv sync` that installs everything but local packages, exactly as locked."""
+    words = ["sync", "--frozen", "--no-install-local", "--compile-bytecode", "--link-mode", link_mode]
+    return words + _group(group)
+
+
+def local_install_arguments(*, python: Path, requirements: Path, link_mode: str) -> list[str]:
+    """Arguments of the `uv pip install` that puts local packages, and nothing else, into an environment.
+
+    `--reinstall` makes uv build them anew: its cache does not see that a source file changed.
+    """
+    return [
+        "pip", "install", "--python", str(python), "--no-deps", "--reinstall", "--compile-bytecode",
+        "--link-mode", link_mode, "--requirements", str(requirements),
+    ]  # fmt: skip
+
+
+def local_export_arguments(*, group: str | None) -> list[str]:
+    """Arguments of the `uv export` that lists the local packages of the lock that this group needs."""
+    return [
+        "export", "--frozen", "--only-emit-local", "--no-hashes", "--no-header", "--no-annotate", *_group(group),
+    ]  # fmt: skip
+
+
+def requirements_arguments(*, group: str | None) -> list[str]:
+    """Arguments of the `uv export` that writes a requirements file for people and tools without uv."""
+    return ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group)]
+
+
+def _group(group: str | None) -> list[str]:
+    return ["--group", group] if group else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uv:
+    """One uv executable and how it is to be called; `timeout` bounds each call, in seconds."""
+
+    runner: Runner
+    executable: Path
+    timeout: float
+    python: str | None = None
+
+    def version(self) -> str:
+        """Return uv's version; ToolError when this is not uv or it does not work."""
+        finished = self._run(["--version"], cwd=Path("/"))
+        found = _VERSION.match(finished.stdout)
+        if found is None:
+            message = f"{self.executable} --version printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
+            raise ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
+        return found.group(1)
+
+    def lock(self, tree: Path, *, constraints: Sequence[str] = (), upgrade: bool = True) -> Finished:
+        """Resolve `tree` anew and write its uv.lock; ToolError with uv's status otherwise."""
+        return self._run([*lock_arguments(constraints=constraints, upgrade=upgrade), *self._python()], cwd=tree)
+
+    def lock_dry_run(self, tree: Path, *, constraints: Sequence[str] = ()) -> str:
+        """Resolve without writing anything; return uv's lines on what would change."""
+        words = [*lock_arguments(constraints=constraints, dry_run=True), *self._python()]
+        return self._run(words, cwd=tree).stderr
+
+    def sync(self, tree: Path, venv: Path, *, group: str | None, link_mode: str) -> Finished:
+        """Install the locked third-party packages of `tree` into `venv`, which is made if it is not there."""
+        words = [*sync_arguments(group=group, link_mode=link_mode), *self._python()]
+        return self._run(words, cwd=tree, venv=venv)
+
+    def local_packages(self, tree: Path, *, group: str | None) -> str:
+        """Return the local packages to install as the text of a requirements file, paths relative to `tree`."""
+        return self._run(local_export_arguments(group=group), cwd=tree).stdout
+
+    def install_local(self, project: Path, venv: Path, requirements: Path, *, link_mode: str) -> Finished:
+        """Install local packages whose paths in `requirements` are relative to `project`."""
+        words = local_install_arguments(python=venv / "bin" / "python", requirements=requirements, link_mode=link_mode)
+        return self._run(words, cwd=project, venv=venv)
+
+    def requirements(self, project: Path, *, group: str | None) -> str:
+        """Return the lock of `project` as a requirements file with hashes."""
+        return self._run(requirements_arguments(group=group), cwd=project).stdout
+
+    def python_version(self, tree: Path) -> str:
+        """Return the version of the interpreter that uv picks for `tree`; ToolError when there is none."""
+        words = ["python", "find", "--show-version", "--no-python-downloads"]
+        if self.python:
+            words.append(self.python)
+        return self._run(words, cwd=tree).stdout.strip()
+
+    def cache_directory(self) -> Path:
+        """Return where uv keeps its cache."""
+        return Path(self._run(["cache", "dir"], cwd=Path("/")).stdout.strip())
+
+    def _python(self) -> list[str]:
+        return ["--python", self.python] if self.python else []
+
+    def _run(self, words: Sequence[str], *, cwd: Path, venv: Path | None = None) -> Finished:
+        return self.runner.run(
+            [self.executable, "--no-progress", "--color", "never", *words],
+            cwd=cwd,
+            env=self._environment(venv),
+            timeout=self.timeout,
+        )
+
+    def _environment(self, venv: Path | None) -> Mapping[str, str]:
+        env = neutral(self.runner.environ)
+        # Build backends that ask git for a version must not refresh the index of the checkout.
+        env["GIT_OPTIONAL_LOCKS"] = "0"
+        if venv is not None:
+            env["UV_PROJECT_ENVIRONMENT"] = str(venv)
+        return env
