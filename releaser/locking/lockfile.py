@@ -1,0 +1,99 @@
+"""A parsed uv.lock: which packages, in which versions, from where."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LOCAL = ("editable", "directory", "virtual")
+
+
+class InvalidLockError(ValueError):
+    """The text is not a uv.lock."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockFile:
+    """One lock: its text as it is on disk, and the versions of its packages by name.
+
+    A package that is locked in several versions (for several platforms or Pythons) shows them all, comma-separated; a
+    local package without a static version shows `local`.
+    """
+
+    data: bytes
+    versions: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """The digest of the text."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all packages."""
+        return frozenset(self.versions)
+
+    def same_packages(self, other: LockFile) -> bool:
+        """Whether both lock the same, compared parsed: order and layout do not count, nor which uv wrote them."""
+        return self.data == other.data or _significant(self.data) == _significant(other.data)
+
+    @classmethod
+    def parse(cls, data: bytes) -> LockFile:
+        """Parse the text of a uv.lock; InvalidLockError when it is none."""
+        packages = _packages(data)
+        versions: dict[str, list[str]] = {}
+        for package in packages:
+            name = package.get("name")
+            if not isinstance(name, str):
+                message = "a [[package]] has no name"
+                raise InvalidLockError(message)
+            versions.setdefault(name, []).append(_version(package))
+        return cls(data=data, versions={name: ", ".join(sorted(found)) for name, found in versions.items()})
+
+    @classmethod
+    def read(cls, path: Path) -> LockFile:
+        """Parse the uv.lock at `path`; OSError when it cannot be read, InvalidLockError when it is none."""
+        return cls.parse(path.read_bytes())
+
+
+EMPTY = LockFile(data=b"", versions={})
+
+
+def _content(data: bytes) -> Mapping[str, Any]:
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidLockError(str(error)) from error
+
+
+def _packages(data: bytes) -> list[Mapping[str, Any]]:
+    content = _content(data)
+    packages = content.get("package", [])
+    if "version" not in content or not isinstance(packages, list):
+        message = "it has no version or no packages"
+        raise InvalidLockError(message)
+    return packages
+
+
+def _version(package: Mapping[str, Any]) -> str:
+    source = package.get("source")
+    if isinstance(source, Mapping) and any(kind in source for kind in _LOCAL):
+        return str(package.get("version", "local"))
+    version = str(package.get("version", "unknown"))
+    if isinstance(source, Mapping) and "git" in source:
+        return f"{version} ({str(source['git']).rpartition('#')[2][:9]})"
+    return version
+
+
+def _significant(data: bytes) -> Any:
+    """Return all that decides what is installed: everything but the form of the file and its `revision`."""
+    content = dict(_content(data))
+    content.pop("revision", None)
+    content["package"] = sorted(content.get("package", []), key=str)
+    return content

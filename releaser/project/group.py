@@ -1,0 +1,121 @@
+"""Which dependency group, test command and unix group a project uses when no setting names one."""
+
+from __future__ import annotations
+
+import collections
+import grp
+import os
+from typing import TYPE_CHECKING
+
+from releaser.errors import Unfit
+from releaser.project.settings import Settings, environment_of, this_host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.project.project import Pyproject
+
+_CANDIDATES = {"staging": ("staging",), "production": ("prod", "production"), "local": ("local",)}
+_SAMPLE = 5000  # files; enough to know the commonest group, quick enough for every run
+_SKIPPED_DIRECTORIES = {".git", "node_modules", "__pycache__"}
+
+
+def environment(settings: Settings) -> str:
+    """Return the environment: as set, else by host name."""
+    return settings.environment or environment_of(this_host())
+
+
+def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None | Unfit:
+    """Return the dependency group to install beside the project's own dependencies; None for a local project without.
+
+    Returns a finding when the group is missing or is not a list.
+    """
+    names = (settings.group,) if settings.group else _CANDIDATES[environment(settings)]
+    for name in names:
+        if name in pyproject.groups:
+            return _checked(name, pyproject)
+    if settings.group is None and environment(settings) == "local":
+        return None
+    wanted = " or ".join(f"`{name}`" for name in names)
+    return Unfit(
+        f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment(settings)})",
+        advice="Add the group, or set `group` or `environment`.",
+    )
+
+
+def _checked(name: str, pyproject: Pyproject) -> str | Unfit:
+    entries = pyproject.groups[name]
+    if isinstance(entries, list) and entries:
+        return name
+    state = "is empty" if isinstance(entries, list) else "is not a list"
+    return Unfit(
+        f"{pyproject.path}: dependency group `{name}` {state}",
+        advice=f"List the packages of `{name}`, or set `group` to another one.",
+    )
+
+
+def test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...] | Unfit:
+    """Return the words that run the project's tests; the first, `python`, is the release's own.
+
+    `locked` are the names of the packages in the lock.
+    """
+    if settings.test_command:
+        return settings.test_command
+    if (root / "run_tests.py").is_file():
+        return ("python", "run_tests.py")
+    if (root / "manage.py").is_file():
+        return ("python", "manage.py", "test", "--noinput")
+    if "pytest" in locked:
+        return ("python", "-m", "pytest")
+    return Unfit(
+        f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)",
+        advice="Set `test_command`; without tests nothing can tell whether an update works.",
+    )
+
+
+def unix_group(settings: Settings, root: Path) -> int | Unfit:
+    """Return the id of the group that releases belong to: as set, else the commonest one of the project's files.
+
+    Returns a finding when there is no such group, or this user may not hand files to it.
+    """
+    if settings.unix_group:
+        try:
+            number = grp.getgrnam(settings.unix_group).gr_gid
+        except KeyError:
+            return Unfit(
+                f"unix_group: there is no group {settings.unix_group!r} on this host",
+                advice="Correct `unix_group`, or create the group.",
+            )
+    else:
+        number = commonest_group(root)
+    if os.geteuid() == 0 or number in {os.getegid(), *os.getgroups()}:
+        return number
+    return Unfit(
+        f"the project's files belong to group {_name(number)}, of which this user is no member",
+        advice="Run releaser as a member of that group, or set `unix_group`.",
+    )
+
+
+def _name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def commonest_group(root: Path) -> int:
+    """Return the id of the group that most files of the project have."""
+    counted: collections.Counter[int] = collections.Counter()
+    for directory, names, files in os.walk(root):
+        names[:] = [
+            name for name in names if name not in _SKIPPED_DIRECTORIES and not _is_venv(os.path.join(directory, name))
+        ]
+        for name in files:
+            counted[os.lstat(os.path.join(directory, name)).st_gid] += 1
+        if counted.total() >= _SAMPLE:
+            break
+    return counted.most_common(1)[0][0] if counted else root.stat().st_gid
+
+
+def _is_venv(directory: str) -> bool:
+    return os.path.exists(os.path.join(directory, "pyvenv.cfg"))

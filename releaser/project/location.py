@@ -1,0 +1,50 @@
+"""Where a project keeps its state, found without reading more than is needed.
+
+`releaser list` answers from here alone, so this module imports nothing that is slow to import. Everything else takes
+the same two answers from the whole `Settings`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import os
+
+STATE_VARIABLE = "RELEASER_STATE_DIR"
+VENV_VARIABLE = "RELEASER_VENV"
+DEFAULT_VENV = ".venv"
+PYPROJECT = "pyproject.toml"
+
+
+def default_state_dir(project: str) -> str:
+    """Return `../.releaser/<project directory name>`."""
+    return os.path.join(os.path.dirname(project), ".releaser", os.path.basename(project))
+
+
+def quick_location(project: str, environ: dict[str, str] | os._Environ[str]) -> tuple[str, str] | None:
+    """Return the state directory and the path of the symlink; None when only the whole settings can tell.
+
+    That is so when a configuration file mentions one of the two settings in any form.
+    """
+    outer = os.path.dirname(project)
+    state, venv = environ.get(STATE_VARIABLE), environ.get(VENV_VARIABLE)
+    if _mentions(os.path.join(outer, ".env"), (STATE_VARIABLE, VENV_VARIABLE)):
+        return None
+    if _mentions(os.path.join(project, PYPROJECT), ("releaser",)) and _mentions(
+        os.path.join(project, PYPROJECT), ("state_dir", "state-dir", "venv")
+    ):
+        return None
+    return (
+        os.path.join(project, state) if state else default_state_dir(project),
+        os.path.join(project, venv or DEFAULT_VENV),
+    )
+
+
+def _mentions(path: str, words: tuple[str, ...]) -> bool:
+    """Tell whether a file has any of the words; a file that cannot be read counts as having them."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError):
+        return True
+    return any(word in text for word in words) or "\\u" in text

@@ -1,0 +1,154 @@
+"""The project: one checkout with its pyproject.toml and uv.lock, and the paths that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from releaser.errors import Unfit
+from releaser.project import location
+
+Table = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyproject:
+    """A parsed pyproject.toml; parts of a wrong type read as empty, which preflight reports."""
+
+    path: Path
+    content: Table
+
+    def table(self, *keys: str) -> Table:
+        """Return the nested table, or an empty one."""
+        found: Any = self.content
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def groups(self) -> Table:
+        """The dependency groups by name."""
+        return self.table("dependency-groups")
+
+    def dependencies_key(self) -> str:
+        """Return a digest of everything in this file that decides what is installed.
+
+        A lock made for other dependencies would be resolved anew by the next plain uv command.
+        """
+        project = self.table("project")
+        uv = self.table("tool", "uv")
+        kept = {
+            "project": {key: project.get(key) for key in ("dependencies", "optional-dependencies", "requires-python")},
+            "groups": self.groups,
+            "uv": {key: uv.get(key) for key in _RESOLUTION_KEYS},
+        }
+        return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+_RESOLUTION_KEYS = (
+    "sources", "index", "no-index", "find-links", "index-url", "extra-index-url", "constraint-dependencies",
+    "override-dependencies", "exclude-dependencies", "environments", "required-environments", "workspace", "package",
+    "default-groups", "prerelease", "resolution", "fork-strategy", "conflicts",
+)  # fmt: skip
+
+
+def read_pyproject(path: Path) -> Pyproject | Unfit:
+    """Parse pyproject.toml, or say what is wrong with it."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Unfit(f"{path} does not exist", advice="Name the directory of a uv project with --project.")
+    except (OSError, UnicodeDecodeError) as error:
+        return Unfit(f"{path} cannot be read: {error}", advice="Make it readable UTF-8 text.")
+    except tomllib.TOMLDecodeError as error:
+        return Unfit(f"{path} is not valid TOML: {error}", advice="Correct it; `uv lock --check` tells when it is right.")
+    return Pyproject(path=path, content=content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The paths of one project; `root` is absolute and resolved, `venv` is the symlink itself."""
+
+    root: Path
+    venv: Path
+    state_dir: Path
+
+    @classmethod
+    def at(cls, root: Path, *, state_dir: str | None, venv: str) -> Project:
+        """Lay out the project at `root`; relative settings are relative to it."""
+        state = state_dir or location.default_state_dir(str(root))
+        return cls(root=root, venv=_tidy(root / venv), state_dir=_tidy(root / Path(state).expanduser()))
+
+    @property
+    def name(self) -> str:
+        """The name of the project's directory."""
+        return self.root.name
+
+    @property
+    def outer(self) -> Path:
+        """The directory around the checkout, with `.env` in it."""
+        return self.root.parent
+
+    @property
+    def pyproject(self) -> Path:
+        """The path of pyproject.toml."""
+        return self.root / location.PYPROJECT
+
+    @property
+    def lock(self) -> Path:
+        """The path of uv.lock in the checkout."""
+        return self.root / "uv.lock"
+
+    @property
+    def scratch(self) -> Path:
+        """The scratch tree: beside the checkout, so that paths such as `../lib` lead to the same place."""
+        return self.outer / f".{self.name}.releaser-scratch"
+
+    @property
+    def releases(self) -> Path:
+        """The directory that holds the releases."""
+        return self.state_dir / "releases"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the log files, one a run."""
+        return self.state_dir / "logs"
+
+    @property
+    def outbox(self) -> Path:
+        """The Maildir of mails that were not sent."""
+        return self.state_dir / "outbox"
+
+
+def _tidy(path: Path) -> Path:
+    """Make `..` go away without following the last symlink."""
+    return Path(os.path.normpath(path))
+
+
+def local_sources(pyproject: Pyproject) -> tuple[str, ...]:
+    """List the relative paths from which uv takes packages: find-links, indexes, sources.
+
+    They need not be under git, so they do not count as uncommitted work.
+    """
+    uv = pyproject.table("tool", "uv")
+    found = [entry for entry in _listed(uv.get("find-links")) if isinstance(entry, str)]
+    for index in _listed(uv.get("index")):
+        if isinstance(index, Mapping):
+            found.append(str(index.get("url", "")))
+    for source in pyproject.table("tool", "uv", "sources").values():
+        for entry in _listed(source):
+            if isinstance(entry, Mapping) and "path" in entry:
+                found.append(str(entry["path"]))
+    return tuple(os.path.normpath(entry) for entry in found if entry and "://" not in entry)
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

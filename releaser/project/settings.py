@@ -1,0 +1,196 @@
+"""The settings of a project: what there is, where each comes from, and everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import Unfit
+from releaser.project import values
+from releaser.report.address import Address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PREFIX = "RELEASER_"
+PROJECT_VARIABLE = "RELEASER_PROJECT"
+_OTHER_VARIABLES = frozenset({PROJECT_VARIABLE})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """How one setting is read: `parse` raises ValueError; `aliases` are further environment variables for it."""
+
+    parse: Callable[[Any], Any]
+    aliases: tuple[str, ...] = ()
+    secret: bool = False
+
+
+def _setting(
+    default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, ...] = (), secret: bool = False
+) -> Any:
+    return field(default=default, repr=not secret, metadata={"spec": Spec(parse=parse, aliases=aliases, secret=secret)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting with its default; lengths of time are in seconds, None means that releaser finds out by itself."""
+
+    state_dir: str | None = _setting(None, values.non_empty)
+    environment: str | None = _setting(None, values.choice("staging", "production", "local"))
+    group: str | None = _setting(None, values.non_empty)
+    branch: str = _setting("main", values.non_empty)
+    venv: str = _setting(".venv", values.non_empty)
+    uv: str | None = _setting(None, values.non_empty, aliases=("AUTO_UPDTR__UV_PATH",))
+    uv_timeout: float = _setting(1800.0, values.limit)
+    python: str | None = _setting(None, values.non_empty)
+    test_command: tuple[str, ...] | None = _setting(None, values.command)
+    test_timeout: float = _setting(1800.0, values.limit)
+    collectstatic: str = _setting("auto", values.auto_or_flag)
+    collectstatic_timeout: float = _setting(600.0, values.limit)
+    restart: tuple[str, ...] = _setting(("auto",), values.command)
+    restart_file: str | None = _setting(None, values.non_empty)
+    restart_timeout: float = _setting(120.0, values.limit)
+    health_check: str | None = _setting(None, values.non_empty)
+    health_timeout: float = _setting(10.0, values.limit)
+    health_retries: int = _setting(5, values.count)
+    health_pause: float = _setting(2.0, values.duration)
+    git_pull: bool = _setting(True, values.flag)
+    git_push: bool = _setting(True, values.flag)
+    git_timeout: float = _setting(300.0, values.limit)
+    requirements_export: str | None = _setting(None, values.non_empty)
+    keep: int = _setting(5, values.count)
+    keep_within: float = _setting(30 * 86400.0, values.duration)
+    keep_failed: int = _setting(2, values.count)
+    unix_group: str | None = _setting(None, values.non_empty)
+    link_mode: str | None = _setting(None, values.choice("clone", "copy"))
+    mail_from: str | None = _setting(None, values.non_empty, aliases=("AUTO_UPDTR__EMAIL_FROM",))
+    smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))
+    smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
+    smtp_user: str | None = _setting(None, values.text)
+    smtp_password: str | None = _setting(None, values.text, secret=True)
+    smtp_security: str = _setting("none", values.choice("none", "starttls", "tls"))
+    smtp_timeout: float = _setting(30.0, values.limit)
+    admins: tuple[Address, ...] = _setting((), values.addresses, aliases=("ADMINS_JSON",))
+    updater_admins: tuple[Address, ...] = _setting(
+        (), values.addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)
+    )
+    heartbeat: float = _setting(0.0, values.duration)
+
+
+SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """Settings as far as they could be read, and a finding for each thing that could not.
+
+    `sources` says for every setting that is not at its default where its value stands.
+    """
+
+    settings: Settings
+    problems: tuple[Unfit, ...]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """One place that settings come from; `entries` maps a setting to the key as written there and its raw value."""
+
+    source: str
+    entries: Mapping[str, tuple[str, Any]]
+
+
+def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, str]) -> Loaded:
+    """Merge `[tool.releaser]` (`table`), the `.env` in the outer directory and the environment, weakest first.
+
+    Raises nothing: every unknown key and every wrong value becomes a problem that names file and key.
+    """
+    problems: list[Unfit] = []
+    layers = [
+        _toml_layer(table, pyproject, problems),
+        _variables_layer(_read_env_file(env_file, problems), str(env_file), problems),
+        _variables_layer(environ, "environment", problems),
+    ]
+    chosen: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for layer in layers:
+        for name, (key, raw) in layer.entries.items():
+            try:
+                chosen[name] = SPECS[name].parse(raw)
+            except ValueError as error:
+                problems.append(_wrong_value(layer.source, key, raw, str(error), secret=SPECS[name].secret))
+            else:
+                sources[name] = f"{layer.source}: {key}"
+    return Loaded(settings=Settings(**chosen), problems=tuple(problems), sources=sources)
+
+
+def _toml_layer(table: Any, pyproject: Path, problems: list[Unfit]) -> _Layer:
+    source = str(pyproject)
+    if not isinstance(table, dict):
+        problems.append(Unfit(f"{source}: [tool.releaser] must be a table", advice="Write it as a table, or remove it."))
+        return _Layer(source=source, entries={})
+    for key in table.keys() - SPECS.keys():
+        problems.append(_unknown(source, f"tool.releaser.{key}", key, SPECS))
+    return _Layer(
+        source=source, entries={key: (f"tool.releaser.{key}", table[key]) for key in SPECS if key in table}
+    )
+
+
+def _variables_layer(variables: Mapping[str, str], source: str, problems: list[Unfit]) -> _Layer:
+    known = {f"{PREFIX}{name.upper()}": name for name in SPECS}
+    entries: dict[str, tuple[str, Any]] = {}
+    for name, spec in SPECS.items():
+        for alias in spec.aliases:
+            if alias in variables:
+                entries[name] = (alias, variables[alias])
+    for variable, value in variables.items():
+        if variable in known:
+            entries[known[variable]] = (variable, value)
+        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
+            problems.append(_unknown(source, variable, variable, known))
+    return _Layer(source=source, entries=entries)
+
+
+def _read_env_file(path: Path, problems: list[Unfit]) -> dict[str, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Unfit(f"{path} cannot be read: {error}", advice="Make it readable UTF-8 text."))
+        return {}
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            line = binding.original.line
+            problems.append(Unfit(f"{path}, line {line}: not of the form NAME=value", advice="Mend or remove the line."))
+            return {}
+    return {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
+
+
+def _unknown(source: str, key: str, name: str, known: Mapping[str, Any]) -> Unfit:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    advice = f"Did you mean {close[0]}?" if close else "Remove it, or see the list of settings in the documentation."
+    return Unfit(f"{source}: {key} is not a setting of releaser", advice=advice)
+
+
+def _wrong_value(source: str, key: str, raw: Any, reason: str, *, secret: bool) -> Unfit:
+    shown = "" if secret else f" (it is {str(raw)[:80]!r})"
+    return Unfit(f"{source}: {key} {reason}{shown}", advice=f"Correct {key} in {source}.")
+
+
+def environment_of(host: str) -> str:
+    """Guess the environment from the host name: d… and q… are staging, p… is production, all else is local."""
+    return {"d": "staging", "q": "staging", "p": "production"}.get(host[:1].lower(), "local")
+
+
+def this_host() -> str:
+    """Return the short name of this host."""
+    return socket.gethostname().partition(".")[0]

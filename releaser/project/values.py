@@ -1,0 +1,137 @@
+"""Turns the text or TOML value of a setting into a Python value; ValueError says what would be right."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from releaser.report.address import Address, parse_addresses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_UNITS = {
+    "": 1, "s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hour": 3600,
+    "d": 86400, "day": 86400, "w": 604800, "week": 604800,
+}  # fmt: skip
+_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*?)s?\s*", re.IGNORECASE)
+_TRUE = {"1", "true", "yes", "on"}
+_FALSE = {"0", "false", "no", "off"}
+
+
+def text(value: Any) -> str:
+    """A string without line breaks or NUL."""
+    if not isinstance(value, str):
+        message = "must be a string"
+        raise ValueError(message)
+    if any(character in value for character in "\0\r\n"):
+        message = "must be one line"
+        raise ValueError(message)
+    return value
+
+
+def non_empty(value: Any) -> str:
+    """A string that is not empty."""
+    result = text(value).strip()
+    if not result:
+        message = "must not be empty"
+        raise ValueError(message)
+    return result
+
+
+def flag(value: Any) -> bool:
+    """On or off."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in _TRUE | _FALSE:
+        return value.strip().lower() in _TRUE
+    message = "must be true or false"
+    raise ValueError(message)
+
+
+def duration(value: Any) -> float:
+    """A length of time in seconds: a number of them, or `90s`, `30m`, `2h`, `7d`, `1w`."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    unit = _UNITS.get(found.group(2).lower()) if found else None
+    if found is None or unit is None:
+        message = "must be a length of time such as 90s, 30m, 2h or 7d"
+        raise ValueError(message)
+    return float(found.group(1)) * unit
+
+
+def limit(value: Any) -> float:
+    """A time limit in seconds; a limit of nothing would end everything at once."""
+    seconds = duration(value)
+    if seconds <= 0:
+        message = "must be longer than nothing"
+        raise ValueError(message)
+    return seconds
+
+
+def count(value: Any) -> int:
+    """A whole number of things, 0 or more."""
+    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    message = "must be a whole number, 0 or more"
+    raise ValueError(message)
+
+
+def port(value: Any) -> int:
+    """A TCP port; 0 stands for the usual one."""
+    number = count(value)
+    if number > 65535:  # noqa: PLR2004 - the largest port there is
+        message = "must be a port, 0 to 65535"
+        raise ValueError(message)
+    return number
+
+
+def command(value: Any) -> tuple[str, ...]:
+    """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
+    if isinstance(value, str):
+        words = shlex.split(value)
+    elif isinstance(value, list) and all(isinstance(word, str) for word in value):
+        words = value
+    else:
+        message = "must be a command: a string or a list of strings"
+        raise ValueError(message)
+    if not words:
+        message = "must not be empty"
+        raise ValueError(message)
+    return tuple(words)
+
+
+def choice(*allowed: str) -> Callable[[Any], str]:
+    """One of the words in `allowed`."""
+
+    def parse(value: Any) -> str:
+        if isinstance(value, str) and value in allowed:
+            return value
+        message = f"must be one of: {', '.join(allowed)}"
+        raise ValueError(message)
+
+    return parse
+
+
+def auto_or_flag(value: Any) -> str:
+    """`auto`, or on or off as `on` and `off`."""
+    if value == "auto":
+        return "auto"
+    try:
+        return "on" if flag(value) else "off"
+    except ValueError:
+        message = "must be auto, on or off"
+        raise ValueError(message) from None
+
+
+def addresses(value: Any) -> tuple[Address, ...]:
+    """A JSON list of `[name, address]` pairs, or the same as a TOML array."""
+    if isinstance(value, str):
+        return parse_addresses(value)
+    import json
+
+    return parse_addresses(json.dumps(value))

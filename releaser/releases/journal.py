@@ -1,0 +1,85 @@
+"""The journal: what a run was about to change, so that another one can finish or undo it."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from releaser.durable import UnreadableStateError, read_json, sync_directory, write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Phase = Literal["pulling", "building", "adopting", "committing", "reverting"]
+JOURNAL = "journal.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One change in progress.
+
+    `origin` and `target` are the releases it goes from and to (None: no release was live). `head_before` and
+    `head_after` are the commits before and after a pull, None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being taken back.
+    """
+
+    command: str
+    run_id: str
+    phase: Phase
+    origin: str | None = None
+    target: str | None = None
+    head_before: str | None = None
+    head_after: str | None = None
+    done: tuple[str, ...] = ()
+    reason: str = ""
+
+    def moved(self, phase: Phase, **changes: Any) -> Entry:
+        """Return the entry of a later phase of the same change."""
+        return replace(self, phase=phase, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Journal:
+    """The journal of one project, in its state directory."""
+
+    state_dir: Path
+
+    @property
+    def path(self) -> Path:
+        """The file that is there while a change is in progress."""
+        return self.state_dir / JOURNAL
+
+    def read(self) -> Entry | None:
+        """Return the change in progress; None when there is none. Raises UnreadableStateError."""
+        content = read_json(self.path)
+        if content is None:
+            return None
+        try:
+            known = {name: content[name] for name in Entry.__dataclass_fields__ if name in content}
+            known["done"] = tuple(content["done"])
+            entry = Entry(**known)
+        except (KeyError, TypeError) as error:
+            raise UnreadableStateError(self.path, f"not a journal entry ({error!r})") from error
+        if entry.phase not in get_args(Phase):
+            raise UnreadableStateError(self.path, f"unknown phase {entry.phase!r}")
+        return entry
+
+    def write(self, entry: Entry) -> Entry:
+        """Record the change, durably, and return it."""
+        write_json(self.path, asdict(entry))
+        return entry
+
+    def drop(self) -> None:
+        """Record, durably, that nothing is in progress any more."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.unlink()
+            sync_directory(self.state_dir)
+
+    def put_aside(self) -> Path:
+        """Keep an unreadable journal under another name, for a person to look at."""
+        number = 1
+        while (aside := self.state_dir / f"{JOURNAL}.unreadable-{number}").exists():
+            number += 1
+        self.path.rename(aside)
+        sync_directory(self.state_dir)
+        return aside

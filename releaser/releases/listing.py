@@ -1,0 +1,160 @@
+"""The rows of `releaser list`, read straight from the manifests.
+
+This command is what people type most, so it must start at once: nothing here imports dataclasses, click or tomllib.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import datetime
+
+from releaser.releases import leases
+
+Row = dict[str, object]
+
+
+def rows(state_dir: str, link: str) -> list[Row]:
+    """Return one object a release as `list --json` prints it, newest first by the record."""
+    directory = os.path.join(state_dir, "releases")
+    ledger = _json(os.path.join(state_dir, "ledger.json"))
+    live = _live(link, directory)
+    found = [row for name in _names(directory) if (row := _row(directory, name, ledger, live))]
+    found.sort(key=_sequence, reverse=True)
+    for row in found:
+        del row["sequence"]
+    return found
+
+
+def _sequence(row: Row) -> int:
+    number = row["sequence"]
+    return number if isinstance(number, int) else 0
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return [name for name in os.listdir(directory) if not name.startswith(".")]
+    except FileNotFoundError:
+        return []
+
+
+def _row(directory: str, name: str, ledger: dict[str, object], live: str | None) -> Row | None:
+    place = os.path.join(directory, name)
+    manifest = _json(os.path.join(place, "manifest.json"))
+    if manifest.get("id") != name:
+        return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) and not manifest else None
+    return {
+        "id": name,
+        "state": _state(name, manifest, ledger, live),
+        "live": name == live,
+        "pinned": name in _collection(ledger.get("pins")),
+        "created_at": manifest.get("created_at"),
+        "python": manifest.get("python"),
+        "lock_sha256": manifest.get("lock_sha256"),
+        "changes": manifest.get("changes"),
+        "size_bytes": manifest.get("size_bytes"),
+        "in_use_by": leases.holders(place),
+        "path": os.path.join(place, "venv"),
+        "sequence": manifest.get("sequence"),
+    }
+
+
+def _unfinished(place: str, name: str) -> Row:
+    """A candidate that is being built at this moment, or that a crash left."""
+    return {
+        "id": name, "state": "candidate", "live": False, "pinned": False, "created_at": _time_in(name),
+        "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "in_use_by": [],
+        "path": os.path.join(place, "venv"), "sequence": 1 << 60,
+    }  # fmt: skip
+
+
+def _time_in(name: str) -> str:
+    """Turn the id `20261120T061200Z` into an ISO time."""
+    return f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}+00:00"
+
+
+def _state(name: str, manifest: dict[str, object], ledger: dict[str, object], live: str | None) -> str:
+    if name == live:
+        return "live"
+    if manifest.get("tests") == "failed":
+        return "failed"
+    marks = ledger.get("marks")
+    return str(marks.get(name, "candidate")) if isinstance(marks, dict) else "good"
+
+
+def _collection(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _live(link: str, directory: str) -> str | None:
+    try:
+        target = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+    except OSError:
+        return None
+    release, venv = os.path.split(target)
+    return os.path.basename(release) if venv == "venv" and os.path.dirname(release) == directory else None
+
+
+def _json(path: str) -> dict[str, object]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "IN USE BY")
+
+
+def cells(row: Row, now: float) -> list[str]:
+    """Turn a row into the words of a table, in the order of `COLUMNS`."""
+    changes = row["changes"]
+    users = row["in_use_by"]
+    state = str(row["state"]) + (", pinned" if row["pinned"] else "")
+    return [
+        "*" if row["live"] else "",
+        str(row["id"]),
+        state,
+        age(str(row["created_at"]), now),
+        str(row["python"] or "-"),
+        str(len(changes)) if isinstance(changes, list) else "-",
+        size(row["size_bytes"]),
+        " ".join(map(str, users)) if isinstance(users, list) and users else "-",
+    ]
+
+
+def as_text(found: list[Row], now: float | None = None) -> str:
+    """Return the table for people, without any drawing: aligned columns."""
+    moment = time.time() if now is None else now
+    lines = [list(COLUMNS), *(cells(row, moment) for row in found)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def age(created_at: str, now: float) -> str:
+    """Say how long ago an ISO time was: `40 s`, `5 min`, `3 h`, `12 d`."""
+    try:
+        began = datetime.fromisoformat(created_at).timestamp()
+    except ValueError:
+        return "-"
+    seconds = max(0, int(now - began))
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
+def size(value: object) -> str:
+    """Write a number of bytes for people."""
+    if not isinstance(value, int):
+        return "-"
+    amount = float(value)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:  # noqa: PLR2004 - the step from one unit to the next
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"

@@ -1,0 +1,123 @@
+"""What is not to be tried again: whole candidates whose tests failed, and package versions that were backed out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from releaser.durable import UnreadableStateError, read_json, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+QUARANTINE = "quarantine.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateKey:
+    """What makes two candidates the same: the lock, the committed code without the lock, the Python, the group."""
+
+    lock_sha256: str
+    code_key: str
+    python: str
+    group: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCandidate:
+    """A candidate that is not to be built again; `at` is an ISO time."""
+
+    key: CandidateKey
+    release: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadVersion:
+    """A package version that a backed-out release had brought in; no resolution takes it again."""
+
+    name: str
+    version: str
+    release: str
+    reason: str
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantine:
+    """Both lists, oldest first."""
+
+    candidates: tuple[FailedCandidate, ...] = ()
+    versions: tuple[BadVersion, ...] = ()
+
+    def candidate(self, key: CandidateKey) -> FailedCandidate | None:
+        """Return the entry for a candidate that failed before."""
+        return next((entry for entry in self.candidates if entry.key == key), None)
+
+    def with_candidate(self, entry: FailedCandidate) -> Quarantine:
+        """Add a failed candidate."""
+        return replace(self, candidates=(*(one for one in self.candidates if one.key != entry.key), entry))
+
+    def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, at: str) -> Quarantine:
+        """Add every package version that a release had brought in."""
+        known = {(entry.name, entry.version) for entry in self.versions}
+        added = tuple(
+            BadVersion(name=name, version=version, release=release, reason=reason, at=at)
+            for name, version in sorted(brought.items())
+            if (name, version) not in known
+        )
+        return replace(self, versions=self.versions + added)
+
+    def without_release(self, release: str) -> Quarantine:
+        """Lift what one release had brought in, as somebody chose to go back to it."""
+        return replace(
+            self,
+            versions=tuple(entry for entry in self.versions if entry.release != release),
+            candidates=tuple(entry for entry in self.candidates if entry.release != release),
+        )
+
+    def bad_versions(self, name: str) -> tuple[str, ...]:
+        """Return the versions of a package that are left out."""
+        return tuple(entry.version for entry in self.versions if entry.name == name)
+
+
+def read_quarantine(state_dir: Path) -> Quarantine:
+    """Read the quarantine; an empty one when there is none. Raises UnreadableStateError."""
+    path = state_dir / QUARANTINE
+    content = read_json(path)
+    if content is None:
+        return Quarantine()
+    try:
+        return Quarantine(
+            candidates=tuple(_candidate(entry) for entry in content["candidates"]),
+            versions=tuple(BadVersion(**entry) for entry in content["versions"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise UnreadableStateError(path, f"not a quarantine ({error!r})") from error
+
+
+def _candidate(entry: dict[str, Any]) -> FailedCandidate:
+    return FailedCandidate(**{**entry, "key": CandidateKey(**entry["key"])})
+
+
+def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:
+    """Replace the quarantine."""
+    write_json(state_dir / QUARANTINE, asdict(quarantine))
+
+
+def constraints(quarantine: Quarantine, live: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what keeps the bad versions out of a resolution, in the form that `uv lock --upgrade-package` takes.
+
+    `live` maps the packages of the live release to their versions: the floor, as leaving out a version must not
+    downgrade its package.
+    """
+    found = []
+    for name in sorted({entry.name for entry in quarantine.versions}):
+        parts = [f"!={version}" for version in quarantine.bad_versions(name)]
+        floor = live.get(name, "")
+        if floor[:1].isdigit() and "," not in floor and " " not in floor and floor not in quarantine.bad_versions(name):
+            parts.insert(0, f">={floor}")
+        found.append(name + ",".join(parts))
+    return tuple(found)

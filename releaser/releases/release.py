@@ -1,0 +1,128 @@
+"""A release: one venv, the lock it was built from, and its manifest, in one directory."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.locking.diff import Change
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+State = Literal["live", "good", "failed", "bad", "candidate"]
+Origin = Literal["built", "adopted"]
+MANIFEST = "manifest.json"
+OUTPUT = "test-output.txt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The facts about a release, written once, when it is sealed.
+
+    `sequence` orders releases, whatever the clock did. `tests` is `passed`, `failed` or `not run` (an adopted venv).
+    `dependencies_key` identifies the dependencies in pyproject.toml, `code_key` the committed code without the lock.
+    `brought` lists the package versions that came in with this release, by name.
+    """
+
+    id: str
+    sequence: int
+    created_at: datetime
+    origin: Origin
+    python: str
+    group: str | None
+    lock_sha256: str
+    dependencies_key: str
+    code_key: str
+    commit: str | None
+    previous: str | None
+    tests: Literal["passed", "failed", "not run"]
+    changes: tuple[Change, ...]
+    size_bytes: int
+
+    @property
+    def brought(self) -> dict[str, str]:
+        """The versions that came in with this release, by package."""
+        return {change.name: change.new for change in self.changes if change.new is not None}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `manifest.json` holds."""
+        return {**asdict(self), "created_at": self.created_at.astimezone(UTC).isoformat()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Manifest:
+        """Read what `as_json` wrote; KeyError, TypeError or ValueError when it is something else."""
+        known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
+        known["created_at"] = datetime.fromisoformat(content["created_at"])
+        known["changes"] = tuple(Change(**change) for change in content["changes"])
+        return cls(**known)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A complete release in its directory, with what the ledger says about it."""
+
+    directory: Path
+    manifest: Manifest
+    state: State
+    pinned: bool
+
+    @property
+    def id(self) -> str:
+        """The UTC time it was begun."""
+        return self.manifest.id
+
+    @property
+    def live(self) -> bool:
+        """Whether `.venv` leads to it."""
+        return self.state == "live"
+
+    @property
+    def venv(self) -> Path:
+        """The environment itself."""
+        return self.directory / "venv"
+
+    @property
+    def lock(self) -> Path:
+        """The lock it was built from."""
+        return self.directory / "uv.lock"
+
+    @property
+    def test_output(self) -> str:
+        """The capped end of what its tests printed; empty when there is none."""
+        try:
+            return (self.directory / OUTPUT).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+
+    def works(self) -> bool:
+        """Whether its interpreter is still there; anything deeper is a matter of verification."""
+        return (self.venv / "bin" / "python").exists()
+
+
+def write_manifest(directory: Path, manifest: Manifest) -> None:
+    """Complete a release: its directory is rubbish until the manifest has been renamed in."""
+    write_json(directory / MANIFEST, manifest.as_json())
+
+
+def read_manifest(directory: Path) -> Manifest | None:
+    """Return the manifest; None for a directory without one. Raises UnreadableStateError for a damaged one."""
+    content = read_json(directory / MANIFEST)
+    if content is None:
+        return None
+    try:
+        return Manifest.from_json(content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableStateError(directory / MANIFEST, f"not a manifest ({error!r})") from error
+
+
+def new_id(now: datetime, taken: frozenset[str]) -> str:
+    """Name a release by the UTC time it is begun, with `-2`, `-3` … for more of them in one second."""
+    base = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    number, name = 1, base
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    return name

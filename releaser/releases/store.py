@@ -1,0 +1,242 @@
+"""The releases of a project, as they are on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError, sync_directory
+from releaser.errors import NoSuchReleaseError
+from releaser.releases import flip
+from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
+from releaser.releases.release import Manifest, Release, State, new_id, read_manifest, write_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+log = logging.getLogger(__name__)
+
+DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseStore:
+    """Everything below the state directory that concerns releases; `link` is the symlink `.venv` of the project."""
+
+    state_dir: Path
+    link: Path
+
+    @property
+    def directory(self) -> Path:
+        """The directory that holds one directory a release."""
+        return self.state_dir / "releases"
+
+    def path(self, release: str) -> Path:
+        """Return the directory of a release, whether it is there or not."""
+        return self.directory / release
+
+    # What there is
+
+    def all(self) -> tuple[Release, ...]:
+        """Return every complete release, newest first by the record. Damaged ones are left out, and logged."""
+        ledger, live = self.ledger(), self.live_id()
+        manifests = sorted(self._manifests(), key=lambda manifest: manifest.sequence, reverse=True)
+        return tuple(self._release(manifest, ledger, live) for manifest in manifests)
+
+    def find(self, release: str) -> Release:
+        """Return one release by its id, or by an unmistakable beginning of it; NoSuchReleaseError otherwise."""
+        releases = self.all()
+        found = [one for one in releases if one.id == release] or [
+            one for one in releases if release and one.id.startswith(release)
+        ]
+        if len(found) == 1:
+            return found[0]
+        what = "no release" if not found else "more than one release"
+        message = f"there is {what} {release!r} in {self.directory}"
+        raise NoSuchReleaseError(message, advice="See `releaser list`.")
+
+    def get(self, release: str | None) -> Release | None:
+        """Return one release by its whole id; None when it is not there."""
+        return next((one for one in self.all() if one.id == release), None)
+
+    def live(self) -> Release | None:
+        """Return the release that the symlink leads to; None when it leads to none, or is not there."""
+        return self.get(self.live_id())
+
+    def live_id(self) -> str | None:
+        """Return the id in the symlink's target; the release itself may be gone or damaged."""
+        target = flip.target_of(self.link)
+        if target is None or target.name != "venv" or target.parent.parent != self.directory:
+            return None
+        return target.parent.name
+
+    def rollback_target(self) -> Release | None:
+        """Return the last good release that went live before the live one did, and is still there and working."""
+        live, ledger = self.live_id(), self.ledger()
+        releases = {one.id: one for one in self.all()}
+        order = list(ledger.activations)
+        if live in order:
+            order = order[: len(order) - 1 - order[::-1].index(live)]
+        for name in reversed(order):
+            release = releases.get(name)
+            if release is not None and name != live and release.state == "good" and release.works():
+                return release
+        return None
+
+    def newest_good(self) -> Release | None:
+        """Return the good release that went live last, of those that still work."""
+        releases = {one.id: one for one in self.all()}
+        for name in reversed(self.ledger().activations):
+            release = releases.get(name)
+            if release is not None and release.state in ("good", "live") and release.works():
+                return release
+        return None
+
+    def incomplete(self) -> tuple[Path, ...]:
+        """Return the directories without a manifest, and those that a deletion left half-way; never the live one."""
+        live = self.live_id()
+        return tuple(
+            entry
+            for entry in self._entries()
+            if entry.name != live and (entry.name.startswith(DOOMED) or not (entry / "manifest.json").exists())
+        )
+
+    def _entries(self) -> list[Path]:
+        try:
+            return sorted(entry for entry in self.directory.iterdir() if entry.is_dir() and not entry.is_symlink())
+        except FileNotFoundError:
+            return []
+
+    def _manifests(self) -> Iterable[Manifest]:
+        for entry in self._entries():
+            if entry.name.startswith(DOOMED):
+                continue
+            try:
+                manifest = read_manifest(entry)
+            except (UnreadableStateError, OSError) as error:
+                log.warning("release %s is left out: %s", entry.name, error)
+                continue
+            if manifest is not None and manifest.id == entry.name:
+                yield manifest
+
+    def _release(self, manifest: Manifest, ledger: Ledger, live: str | None) -> Release:
+        return Release(
+            directory=self.path(manifest.id),
+            manifest=manifest,
+            state=_state(manifest, ledger, live),
+            pinned=manifest.id in ledger.pins,
+        )
+
+    # The ledger
+
+    def ledger(self) -> Ledger:
+        """Return the ledger; one made from the manifests when there is none, or it cannot be read."""
+        try:
+            ledger = read_ledger(self.state_dir)
+        except UnreadableStateError as error:
+            log.warning("%s; the order of the releases is taken from their manifests", error)
+            return self._rebuilt_ledger()
+        return self._rebuilt_ledger() if ledger == EMPTY_LEDGER else ledger
+
+    def _rebuilt_ledger(self) -> Ledger:
+        manifests = sorted(self._manifests(), key=lambda manifest: manifest.sequence)
+        ledger = EMPTY_LEDGER
+        for manifest in manifests:
+            if manifest.tests == "failed":
+                ledger = ledger.marked(manifest.id, "failed")
+            else:
+                ledger = ledger.marked(manifest.id, "good").activated(manifest.id)
+        last = manifests[-1].sequence if manifests else 0
+        return Ledger(marks=ledger.marks, activations=ledger.activations, last_sequence=last)
+
+    def record(self, change: Callable[[Ledger], Ledger]) -> None:
+        """Apply a change to the ledger, durably."""
+        write_ledger(self.state_dir, change(self.ledger()))
+
+    # Making and removing
+
+    def begin(self, now: datetime) -> tuple[str, int]:
+        """Make the directory of a new release; return its id and its sequence number."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        ledger = self.ledger()
+        taken = frozenset(entry.name for entry in self.directory.iterdir()) | ledger.marks.keys()
+        name = new_id(now, frozenset(taken))
+        sequence = max([ledger.last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
+        self.path(name).mkdir()
+        return name, sequence
+
+    def complete(self, manifest: Manifest) -> Release:
+        """Write the manifest, which completes the release, and record its number."""
+        write_manifest(self.path(manifest.id), manifest)
+        sync_directory(self.directory)
+        self.record(lambda ledger: _numbered(ledger, manifest))
+        return self._release(manifest, self.ledger(), self.live_id())
+
+    def remove(self, release: str) -> None:
+        """Delete a release and forget it: by a rename first, so that it is never half there. OSError if that fails.
+
+        A release whose venv is a symlink (adopted from elsewhere) loses the symlink, not what it leads to.
+        """
+        if release == self.live_id():
+            message = f"{release} is live"
+            raise OSError(message)
+        doomed = self.directory / f"{DOOMED}{release}"
+        with contextlib.suppress(FileNotFoundError):
+            self.path(release).rename(doomed)
+        self.record(lambda ledger: ledger.forgotten(release))
+        remove_tree(doomed)
+
+
+def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:
+    marks = {**ledger.marks, manifest.id: "failed"} if manifest.tests == "failed" else ledger.marks
+    return Ledger(
+        marks=dict(marks),  # type: ignore[arg-type]
+        activations=ledger.activations,
+        pins=ledger.pins,
+        last_sequence=max(ledger.last_sequence, manifest.sequence),
+    )
+
+
+def _state(manifest: Manifest, ledger: Ledger, live: str | None) -> State:
+    if manifest.id == live:
+        return "live"
+    if manifest.tests == "failed":
+        return "failed"
+    return ledger.marks.get(manifest.id, "candidate")
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a directory, also where a directory in it is not writable; OSError when that is not possible."""
+
+    def make_writable(function: Callable[[str], object], path: str, _: object) -> None:
+        parent = os.path.dirname(path)
+        if not os.path.exists(parent):
+            return
+        os.chmod(parent, 0o700)
+        if os.path.isdir(path) and not os.path.islink(path):
+            os.chmod(path, 0o700)
+            shutil.rmtree(path)
+        else:
+            function(path)
+
+    if directory.exists():
+        shutil.rmtree(directory, onerror=make_writable)
+
+
+def tree_size(directory: Path) -> int:
+    """Return the bytes that a directory occupies on disk (blocks, a file with several names counted once)."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for place, _, files in os.walk(directory):
+        for name in [*files, "."]:
+            status = os.lstat(os.path.join(place, name))
+            if (status.st_dev, status.st_ino) not in seen:
+                seen.add((status.st_dev, status.st_ino))
+                total += status.st_blocks * 512
+    return total
