@@ -40,8 +40,8 @@ class PreflightError(ReleaserError):
         self.problems = problems
 
 
-class Unfit(ReleaserError):  # noqa: N818 - a finding of preflight, raised only inside `PreflightError`
-    """One thing that makes the project or the configuration unfit."""
+class Unfit(ReleaserError):  # noqa: N818 - a finding, of which there may be many
+    """One thing that makes the project or the configuration unfit; preflight collects them."""
 
     exit_code = 3
 

@@ -11,38 +11,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from releaser.project.project import Project
-
 _COPIED = frozenset({"pyproject.toml", "uv.lock"})
 
 
 @contextlib.contextmanager
-def scratch_tree(project: Project) -> Iterator[Path]:
-    """Make the scratch tree and take it away afterwards.
+def scratch_tree(root: Path, place: Path, *, without: Path) -> Iterator[Path]:
+    """Make the scratch tree of the checkout `root` at `place`, and take it away afterwards; `without` is the venv.
 
     pyproject.toml and uv.lock are copies, everything else leads to the checkout by symlinks: workspace members,
-    relative indexes, `.python-version`, a README that a build reads. It lies beside the checkout, so `../` holds.
+    relative indexes, `.python-version`, a README that a build reads. It lies beside
+    the checkout, so `../` holds.
     Raises OSError.
     """
-    remove_scratch(project)
-    project.scratch.mkdir(mode=0o700)
+    remove_scratch(place)
+    place.mkdir(mode=0o700)
     try:
-        _fill(project)
-        yield project.scratch
+        _fill(place, root, without)
+        yield place
     finally:
-        remove_scratch(project)
+        remove_scratch(place)
 
 
-def remove_scratch(project: Project) -> None:
+def remove_scratch(place: Path) -> None:
     """Take the scratch tree away, also one that a crash left; what its symlinks lead to is not touched."""
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(project.scratch)
+        shutil.rmtree(place)
 
 
-def _fill(project: Project) -> None:
-    for entry in os.scandir(project.root):
-        place = project.scratch / entry.name
+def _fill(place: Path, root: Path, without: Path) -> None:
+    for entry in os.scandir(root):
         if entry.name in _COPIED:
-            shutil.copyfile(entry.path, place)
-        elif entry.path != str(project.venv):
-            place.symlink_to(entry.path)
+            shutil.copyfile(entry.path, place / entry.name)
+        elif entry.path != str(without):
+            (place / entry.name).symlink_to(entry.path)

@@ -1,4 +1,7 @@
-"""Which dependency group, test command and unix group a project uses when no setting names one."""
+"""Which dependency group, test command and unix group a project uses when no setting names one.
+
+Every function raises Unfit when what it is to find is not there.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ def environment(settings: Settings) -> str:
     return settings.environment or environment_of(this_host())
 
 
-def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None | Unfit:
+def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
     """Return the dependency group to install beside the project's own dependencies; None for a local project without.
 
-    Returns a finding when the group is missing or is not a list.
+    A group that is missing, empty, or not a list is unfit.
     """
     names = (settings.group,) if settings.group else _CANDIDATES[environment(settings)]
     for name in names:
@@ -37,24 +40,24 @@ def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None | U
     if settings.group is None and environment(settings) == "local":
         return None
     wanted = " or ".join(f"`{name}`" for name in names)
-    return Unfit(
+    raise Unfit(
         f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment(settings)})",
         advice="Add the group, or set `group` or `environment`.",
     )
 
 
-def _checked(name: str, pyproject: Pyproject) -> str | Unfit:
+def _checked(name: str, pyproject: Pyproject) -> str:
     entries = pyproject.groups[name]
     if isinstance(entries, list) and entries:
         return name
     state = "is empty" if isinstance(entries, list) else "is not a list"
-    return Unfit(
+    raise Unfit(
         f"{pyproject.path}: dependency group `{name}` {state}",
         advice=f"List the packages of `{name}`, or set `group` to another one.",
     )
 
 
-def test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...] | Unfit:
+def test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...]:
     """Return the words that run the project's tests; the first, `python`, is the release's own.
 
     `locked` are the names of the packages in the lock.
@@ -67,30 +70,28 @@ def test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> t
         return ("python", "manage.py", "test", "--noinput")
     if "pytest" in locked:
         return ("python", "-m", "pytest")
-    return Unfit(
+    raise Unfit(
         f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)",
         advice="Set `test_command`; without tests nothing can tell whether an update works.",
     )
 
 
-def unix_group(settings: Settings, root: Path) -> int | Unfit:
+def unix_group(settings: Settings, root: Path) -> int:
     """Return the id of the group that releases belong to: as set, else the commonest one of the project's files.
 
-    Returns a finding when there is no such group, or this user may not hand files to it.
+    A group that does not exist, or that this user may not hand files to, is unfit.
     """
     if settings.unix_group:
         try:
             number = grp.getgrnam(settings.unix_group).gr_gid
-        except KeyError:
-            return Unfit(
-                f"unix_group: there is no group {settings.unix_group!r} on this host",
-                advice="Correct `unix_group`, or create the group.",
-            )
+        except KeyError as error:
+            message = f"unix_group: there is no group {settings.unix_group!r} on this host"
+            raise Unfit(message, advice="Correct `unix_group`, or create the group.") from error
     else:
         number = commonest_group(root)
     if os.geteuid() == 0 or number in {os.getegid(), *os.getgroups()}:
         return number
-    return Unfit(
+    raise Unfit(
         f"the project's files belong to group {_name(number)}, of which this user is no member",
         advice="Run releaser as a member of that group, or set `unix_group`.",
     )

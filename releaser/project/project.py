@@ -58,16 +58,19 @@ _RESOLUTION_KEYS = (
 )  # fmt: skip
 
 
-def read_pyproject(path: Path) -> Pyproject | Unfit:
-    """Parse pyproject.toml, or say what is wrong with it."""
+def read_pyproject(path: Path) -> Pyproject:
+    """Parse pyproject.toml; Unfit says what is wrong with it."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Unfit(f"{path} does not exist", advice="Name the directory of a uv project with --project.")
+    except FileNotFoundError as error:
+        message = f"{path} does not exist"
+        raise Unfit(message, advice="Name the directory of a uv project with --project.") from error
     except (OSError, UnicodeDecodeError) as error:
-        return Unfit(f"{path} cannot be read: {error}", advice="Make it readable UTF-8 text.")
+        message = f"{path} cannot be read: {error}"
+        raise Unfit(message, advice="Make it readable UTF-8 text.") from error
     except tomllib.TOMLDecodeError as error:
-        return Unfit(f"{path} is not valid TOML: {error}", advice="Correct it; `uv lock --check` tells when it is right.")
+        message = f"{path} is not valid TOML: {error}"
+        raise Unfit(message, advice="Correct it; `uv lock --check` tells when it is right.") from error
     return Pyproject(path=path, content=content)
 
 

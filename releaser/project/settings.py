@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import Unfit
 from releaser.project import values
-from releaser.report.address import Address
+from releaser.address import Address
 
 if TYPE_CHECKING:
     from pathlib import Path

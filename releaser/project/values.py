@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from releaser.report.address import Address, parse_addresses
+from releaser.address import Address, parse_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,8 @@ JOURNAL = "journal.json"
 class Entry:
     """One change in progress.
 
-    `origin` and `target` are the releases it goes from and to (None: no release was live). `head_before` and
+    `origin` and `target` are the releases it goes from and to (None: no release was live), `origin_link` is the
+    text of the symlink before (None: there was none). `head_before` and
     `head_after` are the commits before and after a pull, None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being taken back.
     """
 
@@ -27,6 +28,7 @@ class Entry:
     run_id: str
     phase: Phase
     origin: str | None = None
+    origin_link: str | None = None
     target: str | None = None
     head_before: str | None = None
     head_after: str | None = None

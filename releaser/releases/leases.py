@@ -52,3 +52,8 @@ def _entry(line: str) -> tuple[int, tuple[int, int, int] | None]:
         return 0, None
     major, minor, inode = words[5].split(":")
     return int(words[4]), (int(major, 16), int(minor, 16), int(inode))
+
+
+def release(descriptor: int) -> None:
+    """Give a lease or a claim back."""
+    os.close(descriptor)

@@ -167,9 +167,12 @@ class ReleaseStore:
         ledger = self.ledger()
         taken = frozenset(entry.name for entry in self.directory.iterdir()) | ledger.marks.keys()
         name = new_id(now, frozenset(taken))
-        sequence = max([ledger.last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
         self.path(name).mkdir()
-        return name, sequence
+        return name, self.next_sequence()
+
+    def next_sequence(self) -> int:
+        """Return a number above that of every release there ever was."""
+        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
 
     def complete(self, manifest: Manifest) -> Release:
         """Write the manifest, which completes the release, and record its number."""

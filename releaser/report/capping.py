@@ -18,15 +18,15 @@ _MARKER_ROOM = 80
 def strip_control(text: str) -> str:
     """Take out terminal escapes and control characters; line feeds and tabs stay.
 
-    Every other line end becomes a line feed. What the file system or a program gave as undecodable bytes (lone
-    surrogates, which no encoding can write) becomes the replacement character.
+    Every other line end becomes a line feed. Undecodable bytes from the file system or a program (lone
+    surrogates, which no encoding can write) become the replacement character.
     """
     text = _LINE_END.sub("\n", _ESCAPE.sub("", text))
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text))
 
 
 def one_line(text: str, *, limit: int = 300) -> str:
-    """Put text on one line of at most `limit` characters; a run of control characters and blanks is one space."""
+    """Put text on one line of at most `limit` characters; control characters and blanks become one space."""
     text = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", _ESCAPE.sub("", text)))
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
@@ -35,8 +35,8 @@ def one_line(text: str, *, limit: int = 300) -> str:
 def cap(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_chars: int = 60_000) -> str:
     """Keep the beginning and the end of a long text, with a line between them that says how much was cut.
 
-    At most a quarter of `max_chars` is taken by the beginning, unless the end leaves room; `max_chars` should not be
-    below 200. Control characters are taken out first. Capping twice changes nothing the second time.
+    At most a quarter of `max_chars` is taken by the beginning, unless the end leaves room; `max_chars` should
+    not be below 200. Control characters are taken out first. Capping twice changes nothing the second time.
     """
     text = strip_control(text).strip("\n")
     # One line above the sum stays: the marker would take its place.

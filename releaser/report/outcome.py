@@ -57,7 +57,8 @@ class RunReport:
 
     `headline` is one sentence on what happened; `live_changed` tells whether `.venv` leads to another release than
     before; `blame` says whose fault failing tests are (`update`: this update broke them, `before`: they were failing
-    already, `unknown`: could not be told); `output` is the capped end of what a failing program printed.
+    already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
+    `recovered` tells what an earlier run had left, `mail` what became of the mail about this one.
     """
 
     command: str
@@ -83,6 +84,7 @@ class RunReport:
     advice: str = ""
     log_file: str = ""
     recovered: str = ""
+    mail: str = ""
 
     @property
     def noteworthy(self) -> bool:

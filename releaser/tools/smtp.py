@@ -7,7 +7,7 @@ import smtplib
 import socket
 import ssl
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +21,8 @@ Security = Literal["none", "starttls", "tls"]
 
 _DEFAULT_PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 _GOODBYE_SECONDS = 1.0
-_CLOSING = 421  # "service not available, closing the channel": the server's trouble, not the message's (RFC 5321, 4.2.3)
+_SERVER_ADVICE = "Check that the mail server runs, and the settings smtp_host, smtp_port and smtp_security."
+_CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): the server's trouble, not the mail's
 
 
 class MailError(ReleaserError):
@@ -41,9 +42,9 @@ class MailError(ReleaserError):
 class SmtpServer:
     """Where to send mail, and how.
 
-    `port` 0 is the usual one for `security`. No login without a `user`. `timeout` (seconds) limits each operation on
-    the socket, `deadline` (seconds) the whole delivery, name resolution included. `ca_file` takes the place of the
-    system's certificate authorities.
+    `port` 0 is the usual one for `security`. No login without a `user`. `timeout` (seconds) limits each
+    operation on the socket, `deadline` (seconds) the whole delivery, name resolution included. `ca_file`
+    takes the place of the system's certificate authorities.
     """
 
     host: str
@@ -68,13 +69,15 @@ class SmtpServer:
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
         """Send a mail to each recipient once, and give back those whom the server refused.
 
-        MailError if nobody got it. When the answer to the mail itself does not come in time, the server may have
-        accepted it all the same: a second try can make a duplicate, never a loss.
+        MailError if nobody got it. When the answer to the mail itself does not come in time, the server may
+        have accepted it all the same: a second try can make a duplicate, never a loss.
         """
         to = tuple(dict.fromkeys(recipients))
         if not to:
-            message_text = f"there is nobody to send the mail to through {self.address}"
-            raise MailError(message_text, refused=True)
+            raise _failure(self, "there is nobody to send it to", refused=True)
+        for address in (sender, *to):
+            if not address or not address.isprintable() or " " in address:
+                raise _failure(self, f"{address!r} is not an address", refused=True)
         return _Delivery(self, message, sender, to).result()
 
 
@@ -93,11 +96,13 @@ class _TlsClient(smtplib.SMTP_SSL):
 class _Delivery:
     """One conversation with a server, in a thread that the caller can walk away from.
 
-    A thread, since neither a name server nor a server that trickles one byte at a time is bounded by the timeout of
-    a socket. It is a daemon: it never keeps the process from ending.
+    A thread, since neither name resolution nor a server that trickles one byte at a time is bounded by the
+    timeout of a socket. It is a daemon: it never keeps the process from ending.
     """
 
-    def __init__(self, server: SmtpServer, message: EmailMessage, sender: str, recipients: tuple[str, ...]) -> None:
+    def __init__(
+        self, server: SmtpServer, message: EmailMessage, sender: str, recipients: tuple[str, ...]
+    ) -> None:
         self.client: smtplib.SMTP | None = None
         self._server = server
         self._message = message
@@ -110,17 +115,16 @@ class _Delivery:
     def result(self) -> tuple[str, ...]:
         self._thread.start()
         try:
-            return self._refused.result(timeout=self._server.deadline)
-        except TimeoutError:
-            # The answer may have come in just this moment; then the mail must not be sent again.
-            self._abandon()
-            if self._refused.done() and self._refused.exception() is None:
-                return self._refused.result()
-            raise _failure(self._server, f"no end after {self._server.deadline:g} s") from None
-        finally:
-            if self._refused.done():
+            wait([self._refused], timeout=self._server.deadline)
+            in_time = self._refused.done()
+            if in_time:
                 self._thread.join(_GOODBYE_SECONDS)
+        finally:
             self._abandon()
+        # An acceptance that came just after the deadline counts: the mail must not be sent again.
+        if in_time or (self._refused.done() and self._refused.exception() is None):
+            return self._refused.result()
+        raise _failure(self._server, f"it was not through after {self._server.deadline:g} s")
 
     def _abandon(self) -> None:
         """Make the thread stop as soon as it can; it sends nothing from here on."""
@@ -155,7 +159,8 @@ class _Delivery:
         except smtplib.SMTPRecipientsRefused as error:
             raise self._nobody_accepted(error) from None
         except (OSError, ValueError) as error:  # smtplib's exceptions are OSErrors
-            raise _failure(self._server, _reason(error, self._server), refused=_is_about_mail(error)) from error
+            reason = _reason(error, self._server)
+            raise _failure(self._server, reason, refused=_is_about_mail(error)) from error
         return tuple(refused)
 
     def _connected(self) -> smtplib.SMTP:
@@ -171,7 +176,7 @@ class _Delivery:
         if not self._server.user:
             return
         self._go_on()
-        advice = "Check the user and the password of the mail server."
+        advice = "Check the settings smtp_user and smtp_password."
         try:
             client.login(self._server.user, self._server.password)
         except smtplib.SMTPAuthenticationError as error:
@@ -204,7 +209,7 @@ def _tls(server: SmtpServer) -> ssl.SSLContext:
 def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool = False) -> MailError:
     return MailError(
         f"the mail server {server.address} did not take the mail: {reason}",
-        advice=advice or "Check that the mail server runs, and its host, port and security in the settings.",
+        advice=advice or _SERVER_ADVICE,
         refused=refused,
     )
 

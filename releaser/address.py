@@ -31,25 +31,22 @@ class Address:
 def parse_addresses(text: str) -> tuple[Address, ...]:
     """Read a JSON list of `[name, address]` pairs, as Django's ADMINS are written, or of plain addresses.
 
-    ValueError says which item is wrong, and how.
+    ValueError says what is wrong, with the number of the item; the name of the setting can stand before it.
     """
     try:
         items = json.loads(text)
-    except ValueError as error:
-        message = f"this is not JSON: {error}"
+    except (ValueError, RecursionError) as error:
+        message = f"must be a JSON list of [name, address] pairs; this is not JSON: {error}"
         raise ValueError(message) from error
-    except RecursionError:
-        message = "this is not a list of addresses: it is nested too deeply"
-        raise ValueError(message) from None
     if not isinstance(items, list):
-        message = f"this is not a JSON list of [name, address] pairs: {_shown(items)}"
+        message = f"must be a JSON list of [name, address] pairs, not {_shown(items)}"
         raise ValueError(message)
     return tuple(_numbered(number, item) for number, item in enumerate(items, start=1))
 
 
 def parse_address(text: str) -> Address:
     """Read `address` or `Name <address>`; ValueError if it is neither."""
-    _refuse_control(text, "an address")
+    _refuse_control(text, "address")
     named = _NAMED.fullmatch(text.strip())
     if named is None:
         return Address(name="", address=text.strip())
@@ -60,7 +57,7 @@ def _numbered(number: int, item: object) -> Address:
     try:
         return _from_item(item)
     except ValueError as error:
-        message = f"item {number} of the list: {error}"
+        message = f"has a wrong item {number}: {error}"
         raise ValueError(message) from error
 
 
@@ -69,26 +66,26 @@ def _from_item(item: object) -> Address:
         case str():
             return parse_address(item)
         case [str() as name, str() as address]:
-            _refuse_control(name, "the name")
-            _refuse_control(address, "the address")
+            _refuse_control(name, "name")
+            _refuse_control(address, "address")
             return Address(name=name.strip(), address=address.strip())
-    message = f"neither a pair of name and address nor an address: {_shown(item)}"
+    message = f"{_shown(item)} is neither a pair of name and address nor an address"
     raise ValueError(message)
 
 
 def _refuse_control(text: str, what: str) -> None:
     if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
-        message = f"{what} has control characters: {_shown(text)}"
+        message = f"the {what} {_shown(text)} has control characters"
         raise ValueError(message)
 
 
 def _check_address(address: str) -> None:
     if "@" not in address:
-        message = f"an address without @: {_shown(address)}"
+        message = f"the address {_shown(address)} has no @"
     elif not address.isascii():
-        message = f"only ASCII addresses can be mailed to (write a domain in its xn-- form): {_shown(address)}"
+        message = f"the address {_shown(address)} is not ASCII (a domain can be written in its xn-- form)"
     elif len(address) > _MAX_LENGTH or _ADDRESS.fullmatch(address) is None:
-        message = f"not an address that can be mailed to: {_shown(address)}"
+        message = f"the address {_shown(address)} is not of the form name@domain"
     else:
         return
     raise ValueError(message)

@@ -1,0 +1,187 @@
+"""Conducting a run: lock, log file, interrupts, and, at the end, the report, the history and the mail."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import traceback
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser import notify
+from releaser.errors import Interrupted, LockedError, PreflightError, ReleaserError, TestsFailedError
+from releaser.project import disk, mutex
+from releaser.project.preflight import check
+from releaser.project.site import Site, open_site
+from releaser.recovery import recover
+from releaser.report import history
+from releaser.report.outcome import Problem, Result, RunReport
+from releaser.report.recorder import Listener, Recorder, Silence
+from releaser.run import Run, problem_of
+from releaser.runlog import run_log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from types import FrameType
+
+log = logging.getLogger(__name__)
+
+BUG = 1
+FOLLOW_UP_FAILED = 7
+_RESULTS: dict[int, Result] = {3: "refused", 8: "refused", 9: "refused", 2: "refused", 6: "rolled_back"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for; `wait` is how many seconds to wait for the project lock."""
+
+    path: Path
+    environ: Mapping[str, str]
+    command: str
+    listener: Listener = field(default_factory=Silence)
+    wait: float = 0.0
+    mails: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a pipeline ended when it ended well."""
+
+    result: Result
+    headline: str
+    advice: str = ""
+
+
+
+def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
+    """Run a pipeline under the project lock, after recovery, and return its report; history and mail are done then.
+
+    Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
+    """
+    started = datetime.now(UTC)
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    try:
+        site = open_site(request.path, request.environ)
+    except PreflightError as error:
+        return notify.about_missing_project(request.path, request.environ, request.command, run_id, started, error)
+    run = Run(
+        site=site, command=request.command, run_id=run_id, started_at=started, recorder=Recorder(request.listener)
+    )
+    try:
+        _prepare_state(site)
+    except PreflightError as error:
+        report = _failed(run, error)
+        return notify.finish(run, report) if request.mails else report
+    with run_log(site.project.logs, run_id, site.redactor) as log_file:
+        run.log_file = str(log_file)
+        return _locked(request, run, pipeline)
+
+
+def _prepare_state(site: Site) -> None:
+    """Make the state directory; PreflightError with everything that is wrong when that is not possible or not wise."""
+    if not site.project.pyproject.exists() or any(disk.state_findings(site.project)):
+        check(site)
+    try:
+        site.project.releases.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        finding = ReleaserError(f"state_dir {site.project.state_dir} cannot be made: {error}")
+        raise PreflightError((finding,)) from error
+
+
+def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
+    try:
+        with mutex.hold(
+            run.site.project.state_dir, command=request.command, now=run.started_at, wait=request.wait
+        ) as descriptor:
+            run.site.runner.inherited[:] = [descriptor]
+            report = _play(run, pipeline)
+            if request.mails:
+                return notify.finish(run, report)
+            if report.result != "unchanged" or report.exit_code:
+                notify.remember(run, report)
+            return report
+    except LockedError as error:
+        return _failed(run, error)
+
+
+def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
+    with _signals_raise():
+        try:
+            recover(run)
+            ending = pipeline(run)
+        except ReleaserError as error:
+            return _failed(run, error)
+        except (KeyboardInterrupt, Interrupted) as error:
+            return _interrupted(run, error)
+        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
+            return _crashed(run, error)
+    failed = run.draft.follow_up_failed
+    return run.report(
+        result=ending.result,
+        exit_code=FOLLOW_UP_FAILED if failed else 0,
+        headline=ending.headline + (", but a follow-up failed" if failed else ""),
+        advice=ending.advice,
+    )
+
+
+def _failed(run: Run, error: ReleaserError) -> RunReport:
+    problems = error.problems if isinstance(error, PreflightError) else (error,)
+    run.draft.problems[:0] = [problem_of(problem) for problem in problems]
+    if error.output:
+        run.draft.output = error.output
+    if isinstance(error, TestsFailedError):
+        run.draft.problems[0] = Problem(message=error.message, advice=error.advice)
+    return run.report(
+        result=_RESULTS.get(error.exit_code, "failed"),
+        exit_code=error.exit_code,
+        headline=error.message,
+        advice=error.advice,
+    )
+
+
+def _interrupted(run: Run, error: BaseException) -> RunReport:
+    """Say goodbye: what an interrupt leaves is what a crash leaves, so recovery deals with it at once."""
+    number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
+    name = signal.Signals(number).name
+    headline = f"{run.command} was interrupted by {name}"
+    try:
+        recover(run)
+    except ReleaserError as failure:
+        run.draft.problems.append(problem_of(failure))
+    except OSError as failure:
+        run.draft.problems.append(Problem(message=str(failure), advice="The next run tries again to clear up."))
+    run.draft.problems.insert(0, Problem(message=headline, advice="Run it again when you like."))
+    return run.report(result="failed", exit_code=128 + number, headline=headline)
+
+
+def _crashed(run: Run, error: Exception) -> RunReport:
+    log.error("bug in releaser\n%s", traceback.format_exc())
+    headline = f"releaser failed in a way that it should not: {type(error).__name__}: {error}"
+    advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."
+    run.draft.problems.append(Problem(message=headline, advice=advice))
+    return run.report(result="failed", exit_code=BUG, headline=headline, advice=advice)
+
+
+@contextlib.contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the run as Ctrl-C does: through every `finally`."""
+
+    def raise_interrupted(number: int, _: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    try:
+        earlier = {number: signal.signal(number, raise_interrupted) for number in numbers}
+    except ValueError:  # not in the main thread, where signals do not arrive anyway
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+

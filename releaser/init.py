@@ -1,0 +1,49 @@
+"""Adopting a project, so that `.venv` becomes a symlink that can be flipped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.conduct import Ending, Request, conduct
+from releaser.golive import go_live
+from releaser.recovery import undone_on_failure
+from releaser.steps.adopt import adopt, found_at
+from releaser.steps.build import build, seal
+from releaser.steps.gate import gate
+from releaser.steps.resolve import candidate_key, resolved
+from releaser.update import preflight
+
+if TYPE_CHECKING:
+    from releaser.project.preflight import Fitness
+    from releaser.releases.release import Release
+    from releaser.report.outcome import RunReport
+    from releaser.run import Run
+
+
+def init(request: Request) -> RunReport:
+    """Adopt the project; without any venv, build one from the lock as it is. Doing it twice changes nothing."""
+    return conduct(request, _init)
+
+
+def _init(run: Run) -> Ending:
+    fitness = preflight(run)
+    what = found_at(run)
+    release = adopt(run, fitness)
+    if what == "adopted" and release is not None:
+        run.about(release, None)
+        return Ending(result="unchanged", headline=f"the project is adopted already; {release.id} is live")
+    if release is None:
+        release = _first_release(run, fitness)
+    run.about(release, None)
+    link = run.site.project.venv.name
+    return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}")
+
+
+def _first_release(run: Run, fitness: Fitness) -> Release:
+    with undone_on_failure(run), resolved(run, fitness, None, upgrade=False) as resolution:
+        candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution))
+        run.draft.release = candidate.id
+        gate(run, fitness, candidate)
+        release = seal(run, candidate, tests="passed")
+    go_live(run, release, fitness.remote)
+    return release

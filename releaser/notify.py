@@ -1,0 +1,164 @@
+"""Telling people: the mail about a run, mails that are still due, the history."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.project.location import default_state_dir
+from releaser.project.settings import Settings, load, this_host
+from releaser.redaction import Redactor
+from releaser.report import history
+from releaser.report.outcome import Problem, RunReport
+from releaser.run import problem_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from releaser.address import Address
+    from releaser.errors import PreflightError
+    from releaser.run import Run
+    from releaser.tools.smtp import SmtpServer
+
+FOLLOW_UP_FAILED = 7
+BUG = 1
+LAST_MAIL = "mail.json"
+
+
+def finish(run: Run, report: RunReport) -> RunReport:
+    """Send what is due, mail the report if it is worth a mail, write the history; return the report as it is now."""
+    state_dir, settings = run.site.project.state_dir, run.site.settings
+    report = _send_what_is_due(run, report)
+    if report.noteworthy or _heartbeat_is_due(state_dir, settings):
+        report = _mail(report, settings, run.site.project.outbox, _recipients(report, settings))
+        _note_mail(state_dir)
+    return remember(run, report)
+
+
+def remember(run: Run, report: RunReport) -> RunReport:
+    """Add the run to the history; a history that cannot be written becomes a problem of the run."""
+    try:
+        history.append(run.site.project.state_dir, report)
+    except OSError as error:
+        return _with_problem(report, f"the history cannot be written: {error}", "Check state_dir.")
+    return report
+
+
+def _recipients(report: RunReport, settings: Settings) -> Sequence[Address]:
+    if report.exit_code == BUG and settings.updater_admins:
+        return settings.updater_admins
+    return settings.admins or settings.updater_admins
+
+
+def _server(settings: Settings) -> SmtpServer | None:
+    if not settings.smtp_host:
+        return None
+    from releaser.tools.smtp import SmtpServer
+
+    return SmtpServer(
+        host=settings.smtp_host,
+        port=settings.smtp_port,
+        user=settings.smtp_user or "",
+        password=settings.smtp_password or "",
+        security=settings.smtp_security,
+        timeout=settings.smtp_timeout,
+        deadline=4 * settings.smtp_timeout,
+    )
+
+
+def _send_what_is_due(run: Run, report: RunReport) -> RunReport:
+    server = _server(run.site.settings)
+    waiting = run.site.project.outbox / "new"
+    if server is None or not waiting.is_dir() or not any(waiting.iterdir()):
+        return report
+    from releaser.report.outbox import Outbox, flush
+
+    result = flush(Outbox(run.site.project.outbox), server)
+    if result.problem:
+        return _with_problem(report, f"mails of earlier runs: {result.problem}", _mail_advice(run.site.project.outbox))
+    return report
+
+
+def _mail(report: RunReport, settings: Settings, outbox: Path, recipients: Sequence[Address]) -> RunReport:
+    from releaser.report.mail import compose
+    from releaser.report.outbox import Outbox, deliver
+
+    sender = settings.mail_from or f"releaser@{this_host()}"
+    server = _server(settings)
+    message = compose(report, sender=sender, recipients=recipients)
+    delivery = deliver(message, server=server, outbox=Outbox(outbox))
+    if delivery.sent:
+        said = f"sent to {', '.join(one.address for one in recipients)}"
+    elif delivery.path is not None:
+        why = "no smtp_host is set" if server is None else "not sent" if recipients else "nobody is set to be told"
+        said = f"kept in {delivery.path} ({why})"
+    else:
+        said = "lost"
+    report = replace(report, mail=said)
+    if delivery.problem:
+        return _with_problem(report, f"mail: {delivery.problem}", _mail_advice(outbox))
+    return report
+
+
+def _mail_advice(outbox: Path) -> str:
+    return f"The mail is in {outbox}; the next run sends it."
+
+
+def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:
+    return replace(
+        report,
+        problems=(*report.problems, Problem(message=message, advice=advice)),
+        exit_code=report.exit_code or FOLLOW_UP_FAILED,
+    )
+
+
+def _heartbeat_is_due(state_dir: Path, settings: Settings) -> bool:
+    if not settings.heartbeat:
+        return False
+    try:
+        content = read_json(state_dir / LAST_MAIL)
+        last = datetime.fromisoformat(content["last"]) if content else None
+    except (UnreadableStateError, KeyError, ValueError):
+        last = None
+    return last is None or (datetime.now(UTC) - last).total_seconds() >= settings.heartbeat
+
+
+def _note_mail(state_dir: Path) -> None:
+    if state_dir.is_dir():
+        write_json(state_dir / LAST_MAIL, {"last": datetime.now(UTC).isoformat(timespec="seconds")})
+
+
+def about_missing_project(
+    path: Path, environ: Mapping[str, str], command: str, run_id: str, started: datetime, error: PreflightError
+) -> RunReport:
+    """Report that there is no such project; the administrators of releaser itself are told, if anybody can be.
+
+    Nothing is created for a path that may be a slip: without a mail server the mail goes into an outbox only where
+    releaser already keeps state for such a project.
+    """
+    root = Path(path).expanduser().absolute()
+    loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=root.parent / ".env", environ=environ)
+    settings = loaded.settings
+    clean = Redactor([settings.smtp_password] if settings.smtp_password else []).clean
+    report = RunReport(
+        command=command,
+        project=root.name,
+        path=str(root),
+        host=this_host(),
+        run_id=run_id,
+        started_at=started,
+        seconds=round((datetime.now(UTC) - started).total_seconds(), 3),
+        result="refused",
+        exit_code=error.exit_code,
+        headline=clean(error.message),
+        problems=tuple(problem_of(problem) for problem in error.problems),
+        advice=error.advice,
+    )
+    outbox = Path(settings.state_dir or default_state_dir(str(root))) / "outbox"
+    recipients = settings.updater_admins or settings.admins
+    if not recipients or (not settings.smtp_host and not outbox.parent.is_dir()):
+        return report
+    return _mail(report, settings, outbox, recipients)

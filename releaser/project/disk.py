@@ -1,0 +1,117 @@
+"""What preflight looks at on disk: room, permissions, owners, file systems."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+from typing import TYPE_CHECKING
+
+from releaser.errors import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.project.project import Project
+
+LEAST_BYTES = 50_000_000  # for a project whose size is not known yet
+LEAST_INODES = 5_000
+FICLONE = 0x40049409  # ioctl_ficlone(2)
+
+
+def state_findings(project: Project) -> Iterator[Unfit]:
+    """Check that the state directory can be used, and that renames between it and the checkout are possible."""
+    place = nearest_existing(project.state_dir)
+    if not place.is_dir():
+        yield Unfit(f"state_dir {project.state_dir}: {place} is not a directory", advice="Correct `state_dir`.")
+        return
+    if not os.access(place, os.W_OK | os.X_OK):
+        yield Unfit(
+            f"state_dir {project.state_dir} is not writable for this user",
+            advice=f"Let this user write {place}, or set `state_dir`.",
+        )
+    if place.stat().st_dev != project.root.stat().st_dev:
+        yield Unfit(
+            f"state_dir {project.state_dir} is on another file system than the project",
+            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+        )
+    if project.state_dir.is_relative_to(project.venv):
+        yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
+    if not os.access(project.root, os.W_OK | os.X_OK):
+        yield Unfit(f"{project.root} is not writable for this user", advice="Run releaser as the owner of the project.")
+    if not os.access(project.outer, os.W_OK | os.X_OK):
+        yield Unfit(
+            f"{project.outer} is not writable for this user, so the scratch tree cannot lie beside the checkout",
+            advice=f"Let this user write {project.outer}.",
+        )
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself or the nearest of its parents that exists."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def room_findings(project: Project, *, needed_bytes: int) -> Iterator[Unfit]:
+    """Check free bytes and inodes where the releases lie."""
+    place = nearest_existing(project.state_dir)
+    free = os.statvfs(place)
+    free_bytes = free.f_bavail * free.f_frsize
+    needed = max(needed_bytes, LEAST_BYTES)
+    if free_bytes < needed:
+        yield Unfit(
+            f"no space for another release: {_mb(free_bytes)} free at {place}, {_mb(needed)} needed",
+            advice="Make room, or prune: `releaser prune`; lower `keep`.",
+        )
+    if 0 < free.f_files and free.f_favail < LEAST_INODES:
+        yield Unfit(
+            f"too few free inodes for another release: {free.f_favail} at {place}, {LEAST_INODES} needed",
+            advice="Make room, or prune: `releaser prune`; lower `keep`.",
+        )
+
+
+def _mb(number: int) -> str:
+    return f"{number / 1e6:.0f} MB"
+
+
+def venv_findings(link: Path) -> Iterator[Unfit]:
+    """Check that what stands at the place of the symlink may be replaced by this user."""
+    try:
+        status = os.lstat(link)
+    except FileNotFoundError:
+        if not link.parent.is_dir():
+            yield Unfit(f"venv: {link.parent} does not exist", advice="Correct `venv`.")
+        return
+    is_link = stat.S_ISLNK(status.st_mode)
+    if not is_link and not stat.S_ISDIR(status.st_mode):
+        yield Unfit(f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`.")
+    elif not is_link and not (link / "pyvenv.cfg").is_file():
+        yield Unfit(f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
+    if not _may_replace(status, is_link=is_link):
+        yield Unfit(
+            f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})",
+            advice="Run releaser as that user, or chown it.",
+        )
+
+
+def _may_replace(status: os.stat_result, *, is_link: bool) -> bool:
+    """Members of the project's group may move a symlink; root would leave files behind that the owner cannot change."""
+    user = os.geteuid()
+    if status.st_uid == user:
+        return True
+    return is_link and user != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
+
+
+def can_clone(directory: Path) -> bool:
+    """Tell whether this file system shares the blocks of copies; OSError when the directory is not writable."""
+    with tempfile.TemporaryFile(dir=directory) as one, tempfile.TemporaryFile(dir=directory) as two:
+        one.write(b"x")
+        one.flush()
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(two.fileno(), FICLONE, one.fileno())
+            return True
+    return False

@@ -1,0 +1,79 @@
+"""The project lock: one run at a time, and a note of who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import LockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+LOCK = "lock"
+HOLDER = "lock.holder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds the lock: its process id, its command, and since when (ISO time)."""
+
+    pid: int
+    command: str
+    since: str
+
+
+@contextlib.contextmanager
+def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[int]:
+    """Hold the project lock and yield its descriptor, which children may inherit; wait at most `wait` seconds for it.
+
+    The file is never deleted: two runs could otherwise hold locks on two files of the same name. Raises LockedError.
+    """
+    from filelock import FileLock, Timeout
+
+    descriptors: list[int] = []
+    lock = FileLock(
+        state_dir / LOCK,
+        timeout=wait,
+        mode=0o664,
+        fallback_to_soft=False,
+        preserve_lock_file=True,
+        on_acquired=descriptors.append,
+    )
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise LockedError(_held_by(state_dir), advice="Wait for it to end, or see `releaser status`.") from error
+    try:
+        _note(state_dir, command, now)
+        yield descriptors[-1]
+    finally:
+        with contextlib.suppress(OSError):
+            (state_dir / HOLDER).unlink()
+        lock.release()
+
+
+def _note(state_dir: Path, command: str, now: datetime) -> None:
+    note = {"pid": os.getpid(), "command": command, "since": now.isoformat(timespec="seconds")}
+    (state_dir / HOLDER).write_text(json.dumps(note), encoding="utf-8")
+
+
+def holder(state_dir: Path) -> Holder | None:
+    """Return who holds the lock, by its note; None when there is none."""
+    try:
+        note = json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
+        return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _held_by(state_dir: Path) -> str:
+    found = holder(state_dir)
+    if found is None:
+        return f"another run holds the lock of this project ({state_dir / LOCK})"
+    return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"

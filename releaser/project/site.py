@@ -1,0 +1,101 @@
+"""A site as releaser sees it: the project, its settings, and the tools that work on it, put together once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import PreflightError, Unfit
+from releaser.project.project import Project, Pyproject, read_pyproject
+from releaser.project.settings import Settings, load
+from releaser.redaction import Redactor, secrets_in_environment, secrets_in_urls
+from releaser.tools.git import Git
+from releaser.tools.process import Runner
+from releaser.tools.uv import Uv, find_uv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One project with everything that works on it; `findings` is what is wrong with its files and settings."""
+
+    project: Project
+    settings: Settings
+    pyproject: Pyproject
+    findings: tuple[Unfit, ...]
+    runner: Runner
+
+    @property
+    def git(self) -> Git:
+        """The checkout."""
+        return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout)
+
+    @property
+    def redactor(self) -> Redactor:
+        """What keeps this site's secrets out of everything that is shown."""
+        return self.runner.redactor
+
+    def uv(self) -> Uv:
+        """Return uv; Unfit when there is none."""
+        setting = Path(self.settings.uv).expanduser() if self.settings.uv else None
+        executable = find_uv(setting, self.runner.environ.get("PATH"))
+        if executable is None:
+            where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
+            raise Unfit(f"uv was not found {where}", advice="Correct `uv`, or install it: pip install uv.")
+        return Uv(
+            runner=self.runner, executable=executable, timeout=self.settings.uv_timeout, python=self.settings.python
+        )
+
+    def reread(self) -> Site:
+        """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
+        fresh = open_site(self.project.root, self.runner.environ)
+        return replace(fresh, project=self.project, runner=replace(fresh.runner, inherited=self.runner.inherited))
+
+
+def open_site(path: Path, environ: Mapping[str, str]) -> Site:
+    """Read the project at `path`. What is wrong with it is kept in `findings`, for preflight to report all at once.
+
+    Raises PreflightError when there is no such directory: then there is nothing that could be reported in more detail.
+    """
+    root = existing_directory(path)
+    pyproject_path = root / "pyproject.toml"
+    findings: tuple[Unfit, ...] = ()
+    try:
+        pyproject = read_pyproject(pyproject_path)
+    except Unfit as finding:
+        findings = (finding,)
+        pyproject = Pyproject(path=pyproject_path, content={})
+    tool = pyproject.table("tool").get("releaser", {})
+    loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
+    settings = loaded.settings
+    return Site(
+        project=Project.at(root, state_dir=settings.state_dir, venv=settings.venv),
+        settings=settings,
+        pyproject=pyproject,
+        findings=findings + loaded.problems,
+        runner=Runner(environ=environ, redactor=_redactor(settings, pyproject_path, environ)),
+    )
+
+
+def existing_directory(path: Path) -> Path:
+    """Return `path` absolute and resolved; PreflightError when it is not a directory."""
+    root = path.expanduser().resolve()
+    if not root.is_dir():
+        what = "is not a directory" if root.exists() else "does not exist"
+        raise PreflightError((Unfit(f"project {root} {what}", advice="Correct --project or RELEASER_PROJECT."),))
+    return root
+
+
+def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str]) -> Redactor:
+    secrets = secrets_in_environment(environ)
+    if settings.smtp_password:
+        secrets.add(settings.smtp_password)
+    for file in (pyproject, pyproject.with_name("uv.toml"), pyproject.parent / ".git" / "config"):
+        try:
+            secrets |= secrets_in_urls(file.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return Redactor(secrets)

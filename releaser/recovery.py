@@ -1,0 +1,187 @@
+"""Finishing or undoing what an earlier run left half-way, and undoing what this one could not finish.
+
+The symlink decides: while it says `origin`, nothing has happened yet; once it says `target`, the release is live. Doing
+any of this twice changes nothing the second time, so a crash in here is one more case of the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError
+from releaser.errors import ActivationError, ReleaserError, ToolError
+from releaser.locking.scratch import remove_scratch
+from releaser.releases import flip
+from releaser.releases.store import remove_tree
+from releaser.report.outcome import Problem
+from releaser.steps import activate, followups
+from releaser.steps.adopt import complete_adoption
+from releaser.steps.verdict import mark_bad, mark_good
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.releases.journal import Entry
+    from releaser.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def recover(run: Run) -> None:
+    """Bring the site into a state that a run may start from. Changes nothing where nothing was left.
+
+    Raises ActivationError when a release that an earlier run had flipped to had to be taken back.
+    """
+    try:
+        entry = run.journal.read()
+    except UnreadableStateError as error:
+        aside = run.journal.put_aside()
+        run.draft.recovered.append(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
+        entry = None
+    if entry is not None:
+        log.info("recovering %s", entry)
+        _continue(run, entry)
+    _mend_link(run)
+    sweep(run)
+
+
+def _continue(run: Run, entry: Entry) -> None:
+    """Carry one change through to its end or its beginning."""
+    live = run.store.live_id()
+    if entry.phase == "reverting":
+        revert(run, entry)
+        said = f"had been taken back half-way ({entry.reason}); that is finished now"
+    elif entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
+        _roll_forward(run, entry)
+        said = f"had made release {entry.target} live; the rest is done now"
+    elif entry.phase == "adopting":
+        complete_adoption(run, entry)
+        said = "was adopting the project; that is finished or undone now"
+    else:
+        undo(run, entry)
+        said = "was interrupted before it changed anything for the site; what it left is removed"
+    run.draft.recovered.append(f"An earlier `releaser {entry.command}` ({entry.run_id}) {said}.")
+
+
+def _roll_forward(run: Run, entry: Entry) -> None:
+    release = run.store.get(entry.target)
+    assert release is not None  # noqa: S101 - the caller looked
+    live_before = run.draft.live_changed
+    with taken_back_on_failure(run):
+        activate.finish(run, entry, release)
+    run.draft.live_changed = live_before
+    conclude(run, entry)
+    with contextlib.suppress(ToolError):
+        followups.publish_lock(run, release, run.site.git.remote(run.site.settings.branch))
+    run.journal.drop()
+
+
+def conclude(run: Run, entry: Entry) -> None:
+    """Record a change that went well to its end; the journal stays until the follow-ups are through."""
+    release = run.store.get(entry.target)
+    if release is not None:
+        origin = run.store.get(entry.origin)
+        if origin is not None and entry.command == "rollback" and _went_back(run, entry):
+            mark_bad(run, origin, f"rolled back to {release.id}")
+        mark_good(run, release)
+
+
+def _went_back(run: Run, entry: Entry) -> bool:
+    origin, target = run.store.get(entry.origin), run.store.get(entry.target)
+    return origin is not None and target is not None and target.manifest.sequence < origin.manifest.sequence
+
+
+@contextlib.contextmanager
+def taken_back_on_failure(run: Run) -> Iterator[None]:
+    """Record that a release was backed out, when the activation inside raises ActivationError."""
+    try:
+        yield
+    except ActivationError:
+        entry = run.journal.read()
+        if entry is not None:
+            _record_backed_out(run, entry)
+            run.journal.drop()
+        raise
+
+
+def revert(run: Run, entry: Entry) -> None:
+    """Go back to the release before a flip, also when part of that is done already, and quarantine the other."""
+    activate.take_back(run, entry)
+    _record_backed_out(run, entry)
+    run.journal.drop()
+
+
+def _record_backed_out(run: Run, entry: Entry) -> None:
+    """A rollback that did not work out says nothing about the release it was to go to: that one was good before."""
+    target = run.store.get(entry.target)
+    if target is not None and entry.command != "rollback":
+        mark_bad(run, target, entry.reason)
+
+
+def undo(run: Run, entry: Entry) -> None:
+    """Take back what a run did before its flip: the candidate, the pulled commits; then drop the journal."""
+    remove_scratch(run.site.project.scratch)
+    activate.restore_code(run, entry)
+    target = run.store.get(entry.target)
+    if entry.command != "rollback" and target is not None and target.state == "candidate":
+        run.store.remove(target.id)
+    sweep(run)
+    run.journal.drop()
+
+
+@contextlib.contextmanager
+def undone_on_failure(run: Run) -> Iterator[None]:
+    """Undo what the run began, when it fails before the flip."""
+    try:
+        yield
+    except (ReleaserError, OSError):
+        undo_unfinished(run)
+        raise
+
+
+def undo_unfinished(run: Run) -> None:
+    """Undo what this very run has in its journal, if anything."""
+    entry = run.journal.read()
+    if entry is None or entry.phase not in ("pulling", "building", "committing"):
+        return
+    if entry.phase != "committing" or run.store.live_id() != entry.target:
+        undo(run, entry)
+
+
+def sweep(run: Run) -> None:
+    """Delete what no run will ever finish: releases without a manifest, half-deleted ones, the scratch tree."""
+    remove_scratch(run.site.project.scratch)
+    for place in run.store.incomplete():
+        _remove(run, place)
+    for name in (f".{run.site.project.venv.name}.new", ".uv.lock.new"):
+        with contextlib.suppress(OSError):
+            (run.site.project.state_dir / name).unlink()
+
+
+def _remove(run: Run, place: Path) -> None:
+    try:
+        remove_tree(place)
+    except OSError as error:
+        run.draft.problems.append(Problem(message=f"{place} cannot be deleted: {error}", advice="Delete it by hand."))
+
+
+def _mend_link(run: Run) -> None:
+    """Point a link that leads into the store, but nowhere there, to the newest good release, and say so."""
+    live = run.store.live_id()
+    if live is None and flip.target_of(run.site.project.venv) is not None:
+        return  # made by hand; adoption deals with it
+    adopted_before = bool(run.store.ledger().activations)
+    if run.store.live() is not None or not adopted_before or run.site.project.venv.is_dir():
+        return
+    release = run.store.newest_good()
+    if release is None:
+        return
+    flip.flip(run.site.project.venv, release.venv, staging=run.site.project.state_dir)
+    activate.place_lock(run, release)
+    run.draft.live_changed = True
+    message = f"{run.site.project.venv} led nowhere; it leads to {release.id} again, the newest good release"
+    run.draft.recovered.append(message + ".")
+    run.draft.problems.append(Problem(message=message, advice="Find out who removed it; restart the site."))

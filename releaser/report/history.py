@@ -1,0 +1,58 @@
+"""The history: one JSON object a line, one line a run, oldest first."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from datetime import UTC
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.report.outcome import RunReport
+
+HISTORY = "history.jsonl"
+_LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
+
+
+def report_as_json(report: RunReport) -> dict[str, Any]:
+    """Return a report as `--json` prints it."""
+    content = asdict(report)
+    content["started_at"] = report.started_at.astimezone(UTC).isoformat()
+    content["problems"] = [
+        f"{problem.message} {problem.advice}".strip() if problem.advice else problem.message
+        for problem in report.problems
+    ]
+    return content
+
+
+def append(state_dir: Path, report: RunReport) -> None:
+    """Add a run, durably. A line that a crash cut off is closed first. Raises OSError."""
+    line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
+    descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o664)
+    try:
+        size = os.fstat(descriptor).st_size
+        cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, (b"\n" if cut_off else b"") + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(state_dir: Path) -> list[dict[str, Any]]:
+    """Return every run that can be read, newest first; lines that are damaged are passed over."""
+    try:
+        text = (state_dir / HISTORY).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in reversed(text.splitlines()):
+        try:
+            content = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(content, dict):
+            found.append(content)
+    return found

@@ -1,0 +1,278 @@
+"""The mail that tells administrators of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import timedelta
+from email.headerregistry import Address as HeaderAddress
+from email.message import EmailMessage
+from email.policy import SMTP
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from releaser.address import Address, parse_address
+from releaser.report.capping import cap, one_line, strip_control
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from releaser.report.outcome import Blame, RunReport
+
+_SUBJECT_LIMIT = 200
+_TESTS_FAILED = 5
+_BLAME: dict[Blame, str] = {
+    "": "",
+    "update": "The tests fail, and this update broke it: the live release passes them.",
+    "before": "The tests fail, but it was failing before this update: the live release fails them too.",
+    "unknown": "The tests fail; whether the update is to blame could not be told.",
+}
+_FALLBACK_REASONS = {
+    3: "preflight",
+    4: "build",
+    6: "activation",
+    7: "follow-up",
+    8: "locked",
+    9: "no such release",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells to be aligned in text and to be a table in HTML; no cell has a line break."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The header and the rows, each padded to the widths of the columns."""
+        cells = (self.header, *self.rows)
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return tuple(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in cells
+        )
+
+
+def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) -> EmailMessage:
+    """Make the mail of a run: the same run always gets the same Message-ID.
+
+    `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
+    """
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = subject(report)
+    message["From"] = _header_address(parse_address(sender))
+    if recipients:
+        message["To"] = [_header_address(recipient) for recipient in recipients]
+    message["Date"] = report.started_at + timedelta(seconds=report.seconds)
+    message["Message-ID"] = message_id(report)
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
+    message["X-Releaser-Run"] = _header_text(report.run_id)
+    text, html = render_bodies(report)
+    # Quoted-printable goes through every server and stays readable in a Maildir.
+    message.set_content(text, cte="quoted-printable")
+    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    return message
+
+
+def subject(report: RunReport) -> str:
+    """Say in one line where it happened and how it ended."""
+    host, project = _header_text(report.host, limit=60), _header_text(report.project or report.path, limit=80)
+    return _header_text(f"[{host}] {project}: {_verdict(report)}", limit=_SUBJECT_LIMIT)
+
+
+def message_id(report: RunReport) -> str:
+    """Name the mail of a run; host, run and path of the project decide, and nothing else."""
+    facts = "\0".join((report.host, report.run_id, report.path))
+    digest = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    run = re.sub(r"[^A-Za-z0-9]+", "-", report.run_id).strip("-")[:60]
+    host = re.sub(r"[^A-Za-z0-9-]+", ".", report.host)[:100].strip(".-")
+    return f"<{run or 'run'}.{digest}@{host or 'localhost'}>"
+
+
+def render_bodies(report: RunReport) -> tuple[str, str]:
+    """Render the text and the HTML of the mail."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    context = _context(report)
+    text, html = (environment.get_template(name).render(context) for name in ("run.txt.j2", "run.html.j2"))
+    return text, html
+
+
+def _context(report: RunReport) -> dict[str, Any]:
+    return {
+        "subject": subject(report),
+        "headline": one_line(report.headline, limit=1000),
+        "live": _live(report),
+        "rollback": f"releaser rollback --project {shlex.quote(report.path)}" if report.live_changed else "",
+        "recovered": _passage(report.recovered),
+        "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in report.problems],
+        "blame": _BLAME[report.blame],
+        "advice": _passage(report.advice),
+        "pulled": _pulled(report),
+        "tables": [table for table in (_changes(report), _held_back(report), _steps(report)) if table],
+        "output": cap(report.output),
+        "facts": _facts(report),
+    }
+
+
+def _verdict(report: RunReport) -> str:
+    match report.result:
+        case "unchanged":
+            return _idle(report)
+        case "activated":
+            return _activated(report)
+        case "rolled_back":
+            return _rolled_back(report)
+        case "failed":
+            return f"{report.command} failed" + _because(report)
+        case "refused":
+            return _problem_count(report)
+
+
+def _idle(report: RunReport) -> str:
+    if report.exit_code or report.problems:
+        return _problem_count(report)
+    return "recovered from an interrupted run" if report.recovered else "all clear"
+
+
+def _activated(report: RunReport) -> str:
+    if report.command == "rollback":
+        return _rolled_back(report)
+    parts = ["updated" if report.command == "update" else f"{report.command} done"]
+    if report.changes:
+        parts.append(_counted(len(report.changes), "package"))
+    if report.problems or report.exit_code:
+        parts.append(_problem_count(report))
+    return ", ".join(parts)
+
+
+def _rolled_back(report: RunReport) -> str:
+    if report.command == "rollback":
+        return f"rolled back to {report.release}" if report.release else "rolled back"
+    return f"{report.command} rolled back" + _because(report)
+
+
+def _because(report: RunReport) -> str:
+    if report.exit_code == _TESTS_FAILED:
+        return ": tests"
+    failed = [outcome.step for outcome in report.steps if outcome.status == "failed"]
+    reason = failed[-1] if failed else _FALLBACK_REASONS.get(report.exit_code, "")
+    return f": {reason}" if reason else ""
+
+
+def _problem_count(report: RunReport) -> str:
+    return _counted(len(report.problems), "problem") if len(report.problems) > 1 else "problem"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _live(report: RunReport) -> str:
+    if not report.live_changed:
+        return "The live release is the same as before."
+    if not report.release:
+        return "The live release changed."
+    change = f" from {report.previous}" if report.previous else ""
+    return one_line(f"The live release changed{change} to {report.release}.")
+
+
+def _pulled(report: RunReport) -> str:
+    if report.pulled is None:
+        return ""
+    old, new = report.pulled.old[:12], report.pulled.new[:12]
+    return one_line(f"Pulled {_counted(report.pulled.count, 'commit')}: {old}..{new}")
+
+
+def _changes(report: RunReport) -> Table:
+    live = report.live_changed or report.result == "activated"
+    return Table(
+        title="Package changes" if live else "Package changes that are not live",
+        header=("Package", "Old", "New", "Size"),
+        rows=_cells(
+            (change.name, change.old or "-", change.new or "-", change.bump) for change in report.changes
+        ),
+    )
+
+
+def _held_back(report: RunReport) -> Table:
+    return Table(
+        title="Held back",
+        header=("Package", "Version", "Reason"),
+        rows=_cells((held.name, held.version, held.reason) for held in report.held_back),
+    )
+
+
+def _steps(report: RunReport) -> Table:
+    return Table(
+        title="Steps",
+        header=("Step", "Status", "Time", "Detail"),
+        rows=_cells((step.step, step.status, _duration(step.seconds), step.detail) for step in report.steps),
+    )
+
+
+def _facts(report: RunReport) -> Table:
+    facts = (
+        ("Host", report.host),
+        ("Project", report.project),
+        ("Path", report.path),
+        ("Command", report.command),
+        ("Run", report.run_id),
+        ("Started", report.started_at.isoformat(sep=" ", timespec="seconds")),
+        ("Took", _duration(report.seconds)),
+        ("Release", report.release or ""),
+        ("Release before", report.previous or ""),
+        ("Exit code", str(report.exit_code)),
+        ("Log file", report.log_file),
+    )
+    return Table(title="About this run", header=("", ""), rows=_cells(fact for fact in facts if fact[1]))
+
+
+def _cells(rows: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(one_line(cell) for cell in row) for row in rows)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _passage(text: str) -> str:
+    return cap(text, head_lines=20, tail_lines=20, max_chars=4000)
+
+
+def _printable(value: object) -> object:
+    """Clean whatever a template prints; markup comes from the templates themselves."""
+    return strip_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _header_text(text: str, *, limit: int = _SUBJECT_LIMIT) -> str:
+    """Make text harmless in a header.
+
+    The email package decodes `=?...?=` in what it is given, and a line break may hide in that.
+    """
+    return one_line(text.replace("=?", "= ?"), limit=limit)
+
+
+def _header_address(address: Address) -> HeaderAddress:
+    return HeaderAddress(display_name=_header_text(address.name, limit=100), addr_spec=address.address)

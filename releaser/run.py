@@ -1,0 +1,137 @@
+"""One run of a command that changes something: what it works on, and what it has found out so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError
+from releaser.project.settings import this_host
+from releaser.releases.journal import Journal
+from releaser.releases.quarantine import Quarantine, read_quarantine, write_quarantine
+from releaser.releases.store import ReleaseStore
+from releaser.report.outcome import Blame, HeldBack, Problem, Pulled, Result, RunReport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from releaser.errors import ReleaserError
+    from releaser.locking.diff import Change
+    from releaser.project.site import Site
+    from releaser.releases.release import Release
+    from releaser.report.recorder import Recorder
+
+
+@dataclass(kw_only=True)
+class Draft:
+    """The report in the making; steps add to it what they find out.
+
+    Without `commits` the checkout is in a state in which nothing should be committed.
+    """
+
+    release: str | None = None
+    previous: str | None = None
+    live_changed: bool = False
+    changes: tuple[Change, ...] = ()
+    held_back: tuple[HeldBack, ...] = ()
+    pulled: Pulled | None = None
+    problems: list[Problem] = field(default_factory=list)
+    blame: Blame = ""
+    output: str = ""
+    recovered: list[str] = field(default_factory=list)
+    follow_up_failed: bool = False
+    commits: bool = True
+
+
+@dataclass(kw_only=True)
+class Run:
+    """A run in progress. `site` is replaced when a pull brings other settings."""
+
+    site: Site
+    command: str
+    run_id: str
+    started_at: datetime
+    recorder: Recorder
+    log_file: str = ""
+    draft: Draft = field(default_factory=Draft)
+
+    @property
+    def store(self) -> ReleaseStore:
+        """The releases of the site."""
+        return ReleaseStore(state_dir=self.site.project.state_dir, link=self.site.project.venv)
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of the site."""
+        return Journal(state_dir=self.site.project.state_dir)
+
+    def quarantine(self) -> Quarantine:
+        """Return what is quarantined; a damaged file reads as empty, which is said in the report."""
+        try:
+            return read_quarantine(self.site.project.state_dir)
+        except UnreadableStateError as error:
+            problem = Problem(message=str(error), advice="Remove the file; what was quarantined may be tried again.")
+            if problem not in self.draft.problems:
+                self.draft.problems.append(problem)
+            return Quarantine()
+
+    def change_quarantine(self, change: Callable[[Quarantine], Quarantine]) -> None:
+        """Replace the quarantine, durably."""
+        write_quarantine(self.site.project.state_dir, change(self.quarantine()))
+
+    def note_problem(self, error: ReleaserError, *, follow_up: bool = True) -> None:
+        """Report a failure that does not end the run; as a `follow_up` it makes the exit code 7."""
+        self.draft.problems.append(problem_of(error))
+        self.draft.follow_up_failed |= follow_up
+        if error.output and not self.draft.output:
+            self.draft.output = error.output
+
+    def about(self, release: Release | None, previous: Release | None) -> None:
+        """Note which release this run is about, and which one was live before."""
+        self.draft.release = release.id if release else None
+        self.draft.previous = previous.id if previous else None
+
+    def now_iso(self) -> str:
+        """Return the time, as state files hold it."""
+        return datetime.now(UTC).isoformat(timespec="seconds")
+
+    def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
+        """Make the report of this run as it stands."""
+        draft, project = self.draft, self.site.project
+        clean = self.site.redactor.clean
+        return RunReport(
+            command=self.command,
+            project=project.name,
+            path=str(project.root),
+            host=this_host(),
+            run_id=self.run_id,
+            started_at=self.started_at,
+            seconds=round((datetime.now(UTC) - self.started_at).total_seconds(), 3),
+            result=result,
+            exit_code=exit_code,
+            headline=clean(headline),
+            live_changed=draft.live_changed,
+            release=draft.release,
+            previous=draft.previous,
+            changes=draft.changes,
+            held_back=draft.held_back,
+            pulled=draft.pulled,
+            steps=tuple(replace(one, detail=clean(one.detail)) for one in self.recorder.outcomes),
+            problems=tuple(
+                Problem(message=clean(one.message), advice=clean(one.advice)) for one in self.draft.problems
+            ),
+            blame=draft.blame,
+            output=clean(draft.output),
+            advice=clean(advice),
+            log_file=self.log_file,
+            recovered=clean(" ".join(draft.recovered)),
+        )
+
+
+def problem_of(error: ReleaserError) -> Problem:
+    """Turn an error into what a report shows of it; the last line a program printed often is the reason."""
+    lines = error.output.strip().splitlines()
+    reason = lines[-1].strip() if lines else ""
+    message = error.message if not reason or reason in error.message else f"{error.message}: {reason[:300]}"
+    return Problem(message=message, advice=error.advice)

@@ -1,0 +1,53 @@
+"""The log of a run: everything, in a file of its own in the state directory; the newest ones are kept."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.redaction import Redactor
+
+KEPT = 30
+
+
+class _CleanFormatter(logging.Formatter):
+    """Formats a record, exceptions included, without any secret."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.clean(super().format(record))
+
+
+@contextlib.contextmanager
+def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
+    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `KEPT` logs. Raises OSError."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"{run_id}.log"
+    _remove_old(directory, keep=KEPT - 1)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="replace", delay=True)
+    handler.setFormatter(_CleanFormatter(redactor))
+    logger = logging.getLogger("releaser")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield path
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+def _remove_old(directory: Path, *, keep: int) -> None:
+    logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in logs[keep:]:
+        with contextlib.suppress(OSError):
+            path.unlink()

@@ -1,0 +1,162 @@
+"""Making a release live, and taking that back when the site does not stand it.
+
+The flip is the commit point. Whatever happens before it is undone, whatever happens after it is either finished or
+taken back as a whole; the journal tells another run which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.durable import replace_file, replace_symlink, sync_directory
+from releaser.errors import ActivationError, BuildError, ToolError
+from releaser.releases import flip
+from releaser.releases.journal import Entry
+from releaser.steps.settle import collectstatic, restart, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from releaser.releases.release import Release
+    from releaser.run import Run
+
+LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
+
+
+def activate(run: Run, release: Release) -> Entry:
+    """Flip to a sealed release and see that the site runs on it; return the journal's entry, which is still there.
+
+    Raises BuildError when the flip could not be made (nothing has changed then) and ActivationError when it was made
+    and has been taken back.
+    """
+    try:
+        entry = _commit(run, release)
+    except OSError as error:
+        message = f"{run.site.project.venv} could not be moved to the new release: {error}"
+        raise BuildError(message, advice="Check free space and permissions; live is what it was.") from error
+    return finish(run, entry, release)
+
+
+def finish(run: Run, entry: Entry, release: Release) -> Entry:
+    """Do all that is due behind the flip; also what recovery does. Raises ActivationError after taking it back."""
+    run.draft.live_changed = True
+    try:
+        place_lock(run, release)
+        return settle(run, entry, release.venv)
+    except (ActivationError, OSError) as error:
+        failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
+        entry = run.journal.write(entry.moved("reverting", done=(), reason=failure.message))
+        take_back(run, entry)
+        raise failure from error
+
+
+def _commit(run: Run, release: Release) -> Entry:
+    live = run.store.live()
+    pulled = run.draft.pulled
+    _keep_lock(run)
+    with run.recorder.step("flip") as step:
+        entry = run.journal.write(
+            Entry(
+                command=run.command,
+                run_id=run.run_id,
+                phase="committing",
+                origin=live.id if live else None,
+                origin_link=_link_text(run.site.project.venv),
+                target=release.id,
+                head_before=pulled.old if pulled else None,
+                head_after=pulled.new if pulled else None,
+            )
+        )
+        flip.flip(run.site.project.venv, release.venv, staging=run.site.project.state_dir)
+        step.says(f"{live.id if live else 'none'} → {release.id}")
+    return entry
+
+
+def _link_text(link: Path) -> str | None:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
+
+
+def _keep_lock(run: Run) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        replace_file(run.site.project.state_dir / LOCK_BEFORE, run.site.project.lock.read_bytes())
+
+
+def place_lock(run: Run, release: Release) -> None:
+    """Let the checkout's uv.lock be the one of the live release, by a rename. Raises OSError."""
+    project = run.site.project
+    wanted = release.lock.read_bytes()
+    if not project.lock.exists() or project.lock.read_bytes() != wanted:
+        replace_file(project.lock, wanted, staging=project.state_dir)
+
+
+def take_back(run: Run, entry: Entry) -> None:
+    """Go back to what was before the flip: link, lock, commits, static files, restart. Done twice, it changes nothing.
+
+    What cannot be taken back is reported; the link, which matters most, comes first.
+    """
+    with run.recorder.step("flip back") as step:
+        restore_link(run, entry)
+        run.draft.live_changed = False
+        step.says(entry.origin or "as it was before")
+    restore_lock(run)
+    restore_code(run, entry)
+    origin = run.store.get(entry.origin)
+    if origin is None:
+        return
+    for name, act in (("collectstatic", collectstatic), ("restart", restart)):
+        with run.recorder.step(f"{name} again") as step:
+            try:
+                act(run, origin.venv, step)
+            except ToolError as error:
+                step.warns(error.message)
+                run.note_problem(ActivationError(f"{name} on the earlier release failed: {error.message}"))
+
+
+def restore_link(run: Run, entry: Entry) -> None:
+    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError."""
+    link, staging = run.site.project.venv, run.site.project.state_dir
+    origin = run.store.get(entry.origin)
+    if origin is not None:
+        flip.flip(link, origin.venv, staging=staging)
+    elif entry.origin_link is not None:
+        replace_symlink(link, entry.origin_link, staging=staging)
+    elif run.store.live_id() == entry.target:
+        link.unlink(missing_ok=True)
+        sync_directory(link.parent)
+
+
+def restore_lock(run: Run) -> None:
+    """Put back the uv.lock that the checkout had before the flip."""
+    project = run.site.project
+    try:
+        before = (project.state_dir / LOCK_BEFORE).read_bytes()
+    except FileNotFoundError:
+        return
+    if not project.lock.exists() or project.lock.read_bytes() != before:
+        replace_file(project.lock, before, staging=project.state_dir)
+
+
+def restore_code(run: Run, entry: Entry) -> None:
+    """Take back the commits that the run had pulled, if HEAD still is where the pull left it."""
+    if entry.head_before is None or entry.head_after is None:
+        return
+    _reporting(run, "the pulled commits could not be taken back", lambda: _reset(run, entry.head_before, entry))
+
+
+def _reset(run: Run, commit: str | None, entry: Entry) -> None:
+    git = run.site.git
+    if commit is not None and git.commit("HEAD") == entry.head_after:
+        git.reset_keep(commit)
+
+
+def _reporting(run: Run, message: str, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except ToolError as error:
+        run.note_problem(ActivationError(f"{message}: {error.message}", advice=error.advice, output=error.output))

@@ -1,0 +1,163 @@
+"""Adopting a project: what stands at `.venv` becomes the first release, and `.venv` a symlink to it."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal
+
+from releaser.durable import replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.errors import BuildError, ToolError
+from releaser.locking.lockfile import LockFile
+from releaser.releases import flip
+from releaser.releases.journal import Entry
+from releaser.releases.release import Manifest, Release
+from releaser.releases.store import tree_size
+from releaser.steps.verdict import mark_good
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.project.preflight import Fitness
+    from releaser.run import Run
+
+Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
+
+
+def found_at(run: Run) -> Found:
+    """Tell what stands at the place of the symlink; `unsealed` is a live release that has lost its manifest."""
+    link = run.site.project.venv
+    if run.store.live() is not None:
+        return "adopted"
+    if run.store.live_id() is not None and (link / "pyvenv.cfg").is_file():
+        return "unsealed"
+    if not os.path.lexists(link):
+        return "nothing"
+    if not link.is_symlink():
+        return "directory"
+    return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
+
+
+def adopt(run: Run, fitness: Fitness) -> Release | None:
+    """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
+
+    The venv itself is not changed in any way. Raises BuildError.
+    """
+    exclude(run, fitness)
+    what = found_at(run)
+    if what not in ("directory", "symlink", "unsealed"):
+        return run.store.live()
+    with run.recorder.step("adopt") as step:
+        try:
+            release = _adopt(run, fitness, what)
+        except OSError as error:
+            message = f"{run.site.project.venv} could not be adopted: {error}"
+            raise BuildError(message, advice="Check permissions and file systems; it is what it was.") from error
+        step.says(f"{run.site.project.venv.name} is now {release.id}")
+    return release
+
+
+def _adopt(run: Run, fitness: Fitness, what: Found) -> Release:
+    link = run.site.project.venv
+    live = run.store.live_id()
+    if what == "unsealed" and live is not None:
+        return _complete(run, live, run.store.next_sequence(), group=fitness.group)
+    name, sequence = run.store.begin(datetime.now(UTC))
+    venv = run.store.path(name) / "venv"
+    run.journal.write(Entry(command=run.command, run_id=run.run_id, phase="adopting", target=name))
+    if what == "directory":
+        flip.adopt_directory(link, venv)
+    else:
+        venv.symlink_to(os.path.realpath(link))
+        replace_symlink(link, os.path.relpath(venv, link.parent), staging=run.site.project.state_dir)
+    release = _complete(run, name, sequence, group=fitness.group)
+    run.journal.drop()
+    return release
+
+
+def _complete(run: Run, name: str, sequence: int, *, group: str | None) -> Release:
+    directory = run.store.path(name)
+    lock = directory / "uv.lock"
+    if not lock.exists():
+        replace_file(lock, run.site.project.lock.read_bytes())
+    manifest = Manifest(
+        id=name,
+        sequence=sequence,
+        created_at=datetime.now(UTC),
+        origin="adopted",
+        python=python_of(directory / "venv"),
+        group=group,
+        lock_sha256=LockFile.read(lock).sha256,
+        dependencies_key=run.site.pyproject.dependencies_key(),
+        code_key="",
+        commit=None,
+        previous=None,
+        tests="not run",
+        changes=(),
+        size_bytes=tree_size(directory / "venv"),
+    )
+    sync_file_system(directory)
+    release = run.store.complete(manifest)
+    mark_good(run, release)
+    return release
+
+
+def complete_adoption(run: Run, entry: Entry) -> None:
+    """Finish an adoption that a crash cut short, or forget it if the venv had not been moved yet."""
+    name = entry.target or ""
+    link, venv = run.site.project.venv, run.store.path(name) / "venv"
+    if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
+        link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps
+        sync_directory(link.parent)
+    if run.store.live_id() == name and run.store.get(name) is None:
+        _complete(run, name, run.store.next_sequence(), group=None)
+    run.journal.drop()
+
+
+def python_of(venv: Path) -> str:
+    """Return the Python version that pyvenv.cfg names; `unknown` when it names none."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return "unknown"
+    pairs = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+    version = pairs.get("version_info") or pairs.get("version") or "unknown"
+    return ".".join(version.split(".")[:3])
+
+
+def exclude(run: Run, fitness: Fitness) -> None:
+    """Keep what releaser puts into the work tree out of `git status`, for this clone alone.
+
+    `.venv/` in .gitignore does not match a symlink. Raises BuildError.
+    """
+    wanted = [f"/{path}" for path in _to_exclude(run, fitness)]
+    path = fitness.layout.common_directory / "info" / "exclude"
+    try:
+        present = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
+        missing = [line for line in wanted if line not in present.splitlines()]
+        if missing:
+            path.parent.mkdir(exist_ok=True)
+            separator = "" if not present or present.endswith("\n") else "\n"
+            with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(separator + "\n".join(missing) + "\n")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}"
+        raise BuildError(message, advice="Let this user write the repository.") from error
+
+
+def _to_exclude(run: Run, fitness: Fitness) -> list[str]:
+    project, top = run.site.project, fitness.layout.top
+    ours = (project.venv, project.state_dir, project.scratch)
+    names = [str(place.relative_to(top)) for place in ours if place.is_relative_to(top)]
+    restart_file = fitness.restart_file
+    if restart_file is not None and restart_file.is_relative_to(top) and not _known_to_git(run, restart_file):
+        names.append(str(restart_file.relative_to(top)))
+    return names
+
+
+def _known_to_git(run: Run, path: Path) -> bool:
+    name = os.path.relpath(path, run.site.project.root)
+    try:
+        return run.site.git.ignores(name) or name in run.site.git.tracked_files()
+    except ToolError:
+        return True

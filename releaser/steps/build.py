@@ -1,0 +1,135 @@
+"""Building a candidate in its final place: a venv cannot be moved."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.durable import sync_file_system
+from releaser.errors import BuildError, ToolError
+from releaser.project import disk
+from releaser.releases.journal import Entry
+from releaser.releases.permissions import others_may_read, share
+from releaser.releases.release import Manifest, Release
+from releaser.releases.store import tree_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Literal
+
+    from releaser.project.preflight import Fitness
+    from releaser.releases.quarantine import CandidateKey
+    from releaser.run import Run
+    from releaser.steps.resolve import Resolution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A release that is being made: built, but neither tested nor sealed."""
+
+    id: str
+    sequence: int
+    created_at: datetime
+    directory: Path
+    key: CandidateKey
+    resolution: Resolution
+
+    @property
+    def venv(self) -> Path:
+        """The environment itself."""
+        return self.directory / "venv"
+
+
+def build(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey) -> Candidate:
+    """Build the venv of a new candidate; the journal names it before anything of it is there.
+
+    Raises BuildError.
+    """
+    with run.recorder.step("build") as step:
+        now = datetime.now(UTC)
+        name, sequence = run.store.begin(now)
+        candidate = Candidate(
+            id=name,
+            sequence=sequence,
+            created_at=now,
+            directory=run.store.path(name),
+            key=key,
+            resolution=resolution,
+        )
+        _journal_building(run, name)
+        try:
+            _install(run, fitness, candidate)
+            share(
+                candidate.directory,
+                group=fitness.unix_group,
+                others=others_may_read(run.site.project.root),
+            )
+        except ToolError as error:
+            advice = error.advice or "See what uv says; releaser tries again at the next run."
+            message = f"the candidate could not be built: {error.message}"
+            raise BuildError(message, advice=advice, output=error.output) from error
+        except OSError as error:
+            message = f"the candidate could not be built: {error}"
+            raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
+        step.says(name)
+    return candidate
+
+
+def _journal_building(run: Run, name: str) -> None:
+    pulled = run.draft.pulled
+    run.journal.write(
+        Entry(
+            command=run.command,
+            run_id=run.run_id,
+            phase="building",
+            target=name,
+            head_before=pulled.old if pulled else None,
+            head_after=pulled.new if pulled else None,
+        )
+    )
+
+
+def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
+    """Install third-party packages from the scratch tree, and local ones from the live checkout.
+
+    An editable install would otherwise point at the scratch tree.
+    """
+    tree = candidate.resolution.tree
+    shutil.copyfile(tree / "uv.lock", candidate.directory / "uv.lock")
+    mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
+    fitness.uv.sync(tree, candidate.venv, group=fitness.group, link_mode=mode)
+    local = fitness.uv.local_packages(tree, group=fitness.group)
+    if local.strip():
+        requirements = tree / ".releaser-local.txt"
+        requirements.write_text(local, encoding="utf-8")
+        fitness.uv.install_local(run.site.project.root, candidate.venv, requirements, link_mode=mode)
+
+
+def seal(run: Run, candidate: Candidate, *, tests: Literal["passed", "failed"]) -> Release:
+    """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
+    with run.recorder.step("seal"):
+        live = run.store.live()
+        manifest = Manifest(
+            id=candidate.id,
+            sequence=candidate.sequence,
+            created_at=candidate.created_at,
+            origin="built",
+            python=candidate.key.python,
+            group=candidate.key.group,
+            lock_sha256=candidate.key.lock_sha256,
+            dependencies_key=run.site.pyproject.dependencies_key(),
+            code_key=candidate.key.code_key,
+            commit=run.draft.pulled.new if run.draft.pulled else None,
+            previous=live.id if live else None,
+            tests=tests,
+            changes=candidate.resolution.diff.changes,
+            size_bytes=tree_size(candidate.directory),
+        )
+        try:
+            sync_file_system(candidate.directory)
+            return run.store.complete(manifest)
+        except OSError as error:
+            message = f"the candidate could not be sealed: {error}"
+            raise BuildError(message, advice="Check free space and permissions below state_dir.") from error

@@ -1,0 +1,116 @@
+"""The gate: the project's own tests against the candidate, and, when they fail, whose fault that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import TestsFailedError, ToolError
+from releaser.releases.quarantine import FailedCandidate
+from releaser.releases.release import OUTPUT
+from releaser.report.capping import cap
+from releaser.steps.build import seal
+from releaser.tools.environment import inside
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.project.preflight import Fitness
+    from releaser.releases.release import Release
+    from releaser.report.outcome import Blame
+    from releaser.run import Run
+    from releaser.steps.build import Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestRun:
+    """How a run of the project's tests ended: `reason` is empty when they passed."""
+
+    __test__ = False  # pytest would collect it
+
+    reason: str
+    output: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether every test passed."""
+        return not self.reason
+
+
+def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
+    """Run the project's tests with the interpreter of `venv`, within `test_timeout`."""
+    words = list(fitness.test_command)
+    if words[0] == "python":
+        words[0] = str(venv / "bin" / "python")
+    try:
+        finished = run.site.runner.run(
+            words,
+            cwd=run.site.project.root,
+            env=inside(venv, run.site.runner.environ),
+            timeout=run.site.settings.test_timeout,
+            merge=True,
+        )
+    except ToolError as error:
+        return TestRun(reason=_reason(error), output=cap(error.output))
+    return TestRun(reason="", output=cap(finished.output))
+
+
+def _reason(error: ToolError) -> str:
+    return f"the tests did not end in time ({error.message})" if error.timed_out else error.message
+
+
+def gate(run: Run, fitness: Fitness, candidate: Candidate) -> None:
+    """Let the candidate pass only if the tests do.
+
+    If they fail, the live release is tested too, the candidate is sealed as failed and quarantined, and
+    TestsFailedError tells whose fault it is.
+    """
+    with run.recorder.step("test") as step:
+        tested = run_tests(run, fitness, candidate.venv)
+        (candidate.directory / OUTPUT).write_text(tested.output + "\n", encoding="utf-8")
+        if tested.passed:
+            return
+        step.status, step.detail = "failed", tested.reason
+    blame = _blame(run, fitness)
+    seal(run, candidate, tests="failed")
+    run.change_quarantine(
+        lambda quarantine: quarantine.with_candidate(
+            FailedCandidate(key=candidate.key, release=candidate.id, reason=tested.reason, at=run.now_iso())
+        )
+    )
+    run.draft.blame = blame
+    raise TestsFailedError(_verdict(blame), blame=blame, advice=_advice(blame), output=tested.output)
+
+
+def _blame(run: Run, fitness: Fitness) -> Blame:
+    live = run.store.live()
+    if live is None or not live.works():
+        return "unknown"
+    with run.recorder.step("test live release") as step:
+        tested = run_tests(run, fitness, live.venv)
+        step.says("passed" if tested.passed else tested.reason)
+        step.status = "ok" if tested.passed else "failed"
+    return "update" if tested.passed else "before"
+
+
+def _verdict(blame: Blame) -> str:
+    return {
+        "update": "the tests fail with the new packages or commits and pass without: this update broke them",
+        "before": "the tests fail, and they fail on the live release too: they were failing before this update",
+    }.get(blame, "the tests fail, and there is no earlier release to compare with")
+
+
+def _advice(blame: Blame) -> str:
+    if blame == "before":
+        return "Mend the tests or the site; updates wait until they pass."
+    return "See the end of the test output; this candidate is not tried again until a package or the code changes."
+
+
+def smoke_test(run: Run, release: Release) -> None:
+    """See that the interpreter of a release starts; ToolError when it does not."""
+    run.site.runner.run(
+        [release.venv / "bin" / "python", "-c", "pass"],
+        cwd=run.site.project.root,
+        env=inside(release.venv, run.site.runner.environ),
+        timeout=60,
+    )

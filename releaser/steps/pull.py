@@ -1,0 +1,66 @@
+"""Bringing the checkout up to date: fast-forward only, and taken back when the run fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import PreflightError, ResolutionError, ToolError, Unfit
+from releaser.project.preflight import diverged, no_such_branch, unreachable
+from releaser.releases.journal import Entry
+from releaser.report.outcome import Pulled
+from releaser.tools.git import asks_for_credentials
+
+if TYPE_CHECKING:
+    from releaser.project.preflight import Fitness
+    from releaser.run import Run
+
+
+def pull(run: Run, fitness: Fitness) -> Pulled | None:
+    """Fetch and fast-forward; return what it brought, None when there was nothing.
+
+    Raises PreflightError when the remote asks for credentials, lacks the branch or has diverged, and ResolutionError
+    when it cannot be reached. The journal names both commits before the checkout moves.
+    """
+    settings, git = run.site.settings, run.site.git
+    if not settings.git_pull or fitness.remote is None:
+        return None
+    with run.recorder.step("pull") as step:
+        theirs = _fetch(run, fitness.remote)
+        ours = fitness.state.head or "HEAD"
+        ahead, behind = (0, 0) if theirs == ours else git.apart(ours, theirs)
+        if not behind:
+            step.skipped("nothing new" if not ahead else f"nothing new; {ahead} commits here are not pushed")
+            return None
+        if ahead:
+            raise PreflightError((diverged(fitness.remote, settings.branch),))
+        run.journal.write(
+            Entry(command=run.command, run_id=run.run_id, phase="pulling", head_before=ours, head_after=theirs)
+        )
+        _fast_forward(run, theirs)
+        step.says(f"{behind} {'commit' if behind == 1 else 'commits'}")
+        return Pulled(old=ours, new=theirs, count=behind)
+
+
+def _fetch(run: Run, remote: str) -> str:
+    branch = run.site.settings.branch
+    try:
+        return run.site.git.fetch(remote, branch)
+    except ToolError as error:
+        if "couldn't find remote ref" in error.output:
+            raise PreflightError((no_such_branch(remote, branch),)) from error
+        finding = unreachable(remote, error)
+        if asks_for_credentials(error):
+            raise PreflightError((finding,)) from error
+        raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error
+
+
+def _fast_forward(run: Run, commit: str) -> None:
+    try:
+        run.site.git.fast_forward(commit)
+    except ToolError as error:
+        finding = Unfit(
+            "the checkout could not be moved forward to what was fetched",
+            advice="See what git says, and mend it by hand: `git pull --ff-only`.",
+            output=error.output,
+        )
+        raise PreflightError((finding,)) from error

@@ -1,0 +1,107 @@
+"""The main job: resolve, build, test, flip, and see that the site runs on it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.conduct import Ending, Request, conduct
+from releaser.golive import go_live
+from releaser.project.preflight import Fitness, check
+from releaser.recovery import undo_unfinished, undone_on_failure
+from releaser.steps import followups
+from releaser.steps.adopt import adopt
+from releaser.steps.build import build, seal
+from releaser.steps.gate import gate
+from releaser.steps.pull import pull
+from releaser.steps.resolve import Resolution, candidate_key, resolved
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+    from releaser.report.outcome import RunReport
+    from releaser.run import Run
+
+
+def update(request: Request, *, force: bool = False) -> RunReport:
+    """Bring the site to the newest packages that pass its tests; `force` tries quarantined ones again."""
+    return conduct(request, lambda run: _update(run, force=force))
+
+
+def _update(run: Run, *, force: bool) -> Ending:
+    fitness = preflight(run)
+    adopt(run, fitness)
+    fitness = retry_follow_ups(run, fitness)
+    with undone_on_failure(run):
+        fitness = pull_and_reread(run, fitness)
+        live = run.store.live()
+        run.about(live, None)
+        with resolved(run, fitness, live, force=force) as resolution:
+            run.draft.held_back = resolution.held_back
+            if not is_due(run, fitness, resolution, live):
+                return Ending(result="unchanged", headline="everything is up to date")
+            key = candidate_key(run, fitness, resolution)
+            failed = run.quarantine().candidate(key)
+            if failed is not None and not force:
+                undo_unfinished(run)
+                return Ending(result="unchanged", headline=f"nothing newer than {failed.release}, which failed before")
+            run.draft.changes = resolution.diff.changes
+            candidate = build(run, fitness, resolution, key)
+            run.draft.release, run.draft.previous = candidate.id, live.id if live else None
+            gate(run, fitness, candidate)
+            release = seal(run, candidate, tests="passed")
+    go_live(run, release, fitness.remote)
+    return Ending(result="activated", headline=_headline(run, release))
+
+
+def _headline(run: Run, release: Release) -> str:
+    count = len(run.draft.changes)
+    what = f"{count} {'package' if count == 1 else 'packages'} changed" if count else "no package changed"
+    pulled = run.draft.pulled
+    with_commits = f", {pulled.count} new {'commit' if pulled.count == 1 else 'commits'}" if pulled else ""
+    return f"updated to {release.id}: {what}{with_commits}"
+
+
+def preflight(run: Run) -> Fitness:
+    """Check everything, with the room that another release of the live one's size takes."""
+    with run.recorder.step("preflight"):
+        live = run.store.live()
+        return check(
+            run.site,
+            needed_bytes=live.manifest.size_bytes if live else 0,
+            pending=followups.files_due(run, live),
+        )
+
+
+def retry_follow_ups(run: Run, fitness: Fitness) -> Fitness:
+    """Commit and push what an earlier run could not, before anything is built on top of it."""
+    live = run.store.live()
+    due = followups.files_due(run, live)
+    if live is not None and due & {*fitness.state.dirty, *fitness.state.untracked}:
+        followups.publish_lock(run, live, fitness.remote)
+        return replace(fitness, state=run.site.git.state())
+    if followups.push_is_due(run):
+        followups.attempt(run, "push", lambda step: followups.push(run, fitness.remote, step))
+    return fitness
+
+
+def pull_and_reread(run: Run, fitness: Fitness) -> Fitness:
+    """Pull; if that brought anything, preflight applies to what is there now."""
+    run.draft.pulled = pull(run, fitness)
+    if run.draft.pulled is None:
+        return fitness
+    run.site = run.site.reread()
+    return preflight(run)
+
+
+def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:
+    """Tell whether a release has to be built: something differs from what is live, or live does not work."""
+    return (
+        live is None
+        or run.draft.pulled is not None
+        or bool(resolution.diff)
+        or live.manifest.group != fitness.group
+        or not live.works()
+        or not resolution.same_as(live)
+    )
+
+
