@@ -17,7 +17,6 @@ from releaser.project import disk, mutex
 from releaser.project.preflight import check
 from releaser.project.site import Site, open_site
 from releaser.recovery import recover
-from releaser.report import history
 from releaser.report.outcome import Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, problem_of
@@ -56,7 +55,6 @@ class Ending:
     advice: str = ""
 
 
-
 def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     """Run a pipeline under the project lock, after recovery, and return its report; history and mail are done then.
 
@@ -69,7 +67,11 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     except PreflightError as error:
         return notify.about_missing_project(request.path, request.environ, request.command, run_id, started, error)
     run = Run(
-        site=site, command=request.command, run_id=run_id, started_at=started, recorder=Recorder(request.listener)
+        site=site,
+        command=request.command,
+        run_id=run_id,
+        started_at=started,
+        recorder=Recorder(request.listener),
     )
     try:
         _prepare_state(site)
@@ -184,4 +186,3 @@ def _signals_raise() -> Iterator[None]:
     finally:
         for number, handler in earlier.items():
             signal.signal(number, handler)
-

@@ -97,7 +97,13 @@ class ToolError(ReleaserError):
     """A program that releaser drives failed; the caller turns it into the error of the step it was doing."""
 
     def __init__(
-        self, message: str, *, returncode: int | None = None, timed_out: bool = False, advice: str = "", output: str = ""
+        self,
+        message: str,
+        *,
+        returncode: int | None = None,
+        timed_out: bool = False,
+        advice: str = "",
+        output: str = "",
     ) -> None:
         super().__init__(message, advice=advice, output=output)
         self.returncode = returncode

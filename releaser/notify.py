@@ -132,7 +132,12 @@ def _note_mail(state_dir: Path) -> None:
 
 
 def about_missing_project(
-    path: Path, environ: Mapping[str, str], command: str, run_id: str, started: datetime, error: PreflightError
+    path: Path,
+    environ: Mapping[str, str],
+    command: str,
+    run_id: str,
+    started: datetime,
+    error: PreflightError,
 ) -> RunReport:
     """Report that there is no such project; the administrators of releaser itself are told, if anybody can be.
 

@@ -58,7 +58,11 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
 
 def check(run: Run, target: Release, *, force: bool) -> None:
     """See that a flip to `target` is possible and wise; an unclean checkout does not matter. Raises PreflightError."""
-    problems = [*run.site.findings, *disk.state_findings(run.site.project), *disk.venv_findings(run.site.project.venv)]
+    problems = [
+        *run.site.findings,
+        *disk.state_findings(run.site.project),
+        *disk.venv_findings(run.site.project.venv),
+    ]
     try:
         smoke_test(run, target)
     except ToolError as error:

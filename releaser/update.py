@@ -103,5 +103,3 @@ def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | N
         or not live.works()
         or not resolution.same_as(live)
     )
-
-

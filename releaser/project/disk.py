@@ -41,7 +41,10 @@ def state_findings(project: Project) -> Iterator[Unfit]:
     if project.state_dir.is_relative_to(project.venv):
         yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
     if not os.access(project.root, os.W_OK | os.X_OK):
-        yield Unfit(f"{project.root} is not writable for this user", advice="Run releaser as the owner of the project.")
+        yield Unfit(
+            f"{project.root} is not writable for this user",
+            advice="Run releaser as the owner of the project.",
+        )
     if not os.access(project.outer, os.W_OK | os.X_OK):
         yield Unfit(
             f"{project.outer} is not writable for this user, so the scratch tree cannot lie beside the checkout",
@@ -67,7 +70,7 @@ def room_findings(project: Project, *, needed_bytes: int) -> Iterator[Unfit]:
             f"no space for another release: {_mb(free_bytes)} free at {place}, {_mb(needed)} needed",
             advice="Make room, or prune: `releaser prune`; lower `keep`.",
         )
-    if 0 < free.f_files and free.f_favail < LEAST_INODES:
+    if free.f_files > 0 and free.f_favail < LEAST_INODES:
         yield Unfit(
             f"too few free inodes for another release: {free.f_favail} at {place}, {LEAST_INODES} needed",
             advice="Make room, or prune: `releaser prune`; lower `keep`.",

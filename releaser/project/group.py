@@ -40,10 +40,8 @@ def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
     if settings.group is None and environment(settings) == "local":
         return None
     wanted = " or ".join(f"`{name}`" for name in names)
-    raise Unfit(
-        f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment(settings)})",
-        advice="Add the group, or set `group` or `environment`.",
-    )
+    message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment(settings)})"
+    raise Unfit(message, advice="Add the group, or set `group` or `environment`.")
 
 
 def _checked(name: str, pyproject: Pyproject) -> str:
@@ -51,10 +49,8 @@ def _checked(name: str, pyproject: Pyproject) -> str:
     if isinstance(entries, list) and entries:
         return name
     state = "is empty" if isinstance(entries, list) else "is not a list"
-    raise Unfit(
-        f"{pyproject.path}: dependency group `{name}` {state}",
-        advice=f"List the packages of `{name}`, or set `group` to another one.",
-    )
+    message = f"{pyproject.path}: dependency group `{name}` {state}"
+    raise Unfit(message, advice=f"List the packages of `{name}`, or set `group` to another one.")
 
 
 def test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...]:
@@ -70,10 +66,8 @@ def test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> t
         return ("python", "manage.py", "test", "--noinput")
     if "pytest" in locked:
         return ("python", "-m", "pytest")
-    raise Unfit(
-        f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)",
-        advice="Set `test_command`; without tests nothing can tell whether an update works.",
-    )
+    message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
+    raise Unfit(message, advice="Set `test_command`; without tests nothing can tell whether an update works.")
 
 
 def unix_group(settings: Settings, root: Path) -> int:
@@ -91,10 +85,8 @@ def unix_group(settings: Settings, root: Path) -> int:
         number = commonest_group(root)
     if os.geteuid() == 0 or number in {os.getegid(), *os.getgroups()}:
         return number
-    raise Unfit(
-        f"the project's files belong to group {_name(number)}, of which this user is no member",
-        advice="Run releaser as a member of that group, or set `unix_group`.",
-    )
+    message = f"the project's files belong to group {_name(number)}, of which this user is no member"
+    raise Unfit(message, advice="Run releaser as a member of that group, or set `unix_group`.")
 
 
 def _name(number: int) -> str:

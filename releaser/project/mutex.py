@@ -49,13 +49,16 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
         lock.acquire()
     except Timeout as error:
         raise LockedError(_held_by(state_dir), advice="Wait for it to end, or see `releaser status`.") from error
+    # filelock closes its own descriptor in every child that Python code prepares; a duplicate holds the same lock.
+    lent = os.dup(descriptors[-1])
     try:
         _note(state_dir, command, now)
-        yield descriptors[-1]
+        yield lent
     finally:
         with contextlib.suppress(OSError):
             (state_dir / HOLDER).unlink()
         lock.release()
+        os.close(lent)
 
 
 def _note(state_dir: Path, command: str, now: datetime) -> None:
@@ -77,3 +80,20 @@ def _held_by(state_dir: Path) -> str:
     if found is None:
         return f"another run holds the lock of this project ({state_dir / LOCK})"
     return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
+
+
+def running(state_dir: Path) -> Holder | None:
+    """Return who is running now; None when nobody holds the lock. Looks without taking it."""
+    import fcntl
+
+    try:
+        descriptor = os.open(state_dir / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return holder(state_dir) or Holder(pid=0, command="?", since="?")
+    finally:
+        os.close(descriptor)
+    return None

@@ -218,7 +218,8 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
     waiting = layout.in_progress()
     if waiting is not None:
         yield Unfit(
-            f"{site.project.root}: {waiting} is in progress", advice="Finish or abort it; `git status` tells how."
+            f"{site.project.root}: {waiting} is in progress",
+            advice="Finish or abort it; `git status` tells how.",
         )
     elif state.branch is None:
         yield Unfit(f"{site.project.root}: HEAD is detached", advice=f"Check out the branch: `git switch {wanted}`.")
@@ -237,7 +238,7 @@ def _dirt_findings(site: Site, state: CheckoutState, layout: Layout, pending: fr
     untracked = [path for path in state.untracked if path not in pending and not _is_below(path, ours)]
     found = dirty + untracked
     if found:
-        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")  # noqa: PLR2004
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
         yield Unfit(
             f"{site.project.root}: the working tree is not clean: {shown}",
             advice="Commit, ignore or remove these; releaser runs only what is committed.",
@@ -292,7 +293,10 @@ def unreachable(remote: str, error: ToolError) -> Unfit:
 
 def no_such_branch(remote: str, branch: str) -> Unfit:
     """Say that the remote lacks the branch."""
-    return Unfit(f"git remote {remote} has no branch {branch}", advice=f"`git push {remote} {branch}`, or set `branch`.")
+    return Unfit(
+        f"git remote {remote} has no branch {branch}",
+        advice=f"`git push {remote} {branch}`, or set `branch`.",
+    )
 
 
 def diverged(remote: str, branch: str) -> Unfit:

@@ -141,13 +141,9 @@ def local_sources(pyproject: Pyproject) -> tuple[str, ...]:
     """
     uv = pyproject.table("tool", "uv")
     found = [entry for entry in _listed(uv.get("find-links")) if isinstance(entry, str)]
-    for index in _listed(uv.get("index")):
-        if isinstance(index, Mapping):
-            found.append(str(index.get("url", "")))
+    found += [str(index.get("url", "")) for index in _listed(uv.get("index")) if isinstance(index, Mapping)]
     for source in pyproject.table("tool", "uv", "sources").values():
-        for entry in _listed(source):
-            if isinstance(entry, Mapping) and "path" in entry:
-                found.append(str(entry["path"]))
+        found += [str(entry["path"]) for entry in _listed(source) if isinstance(entry, Mapping) and "path" in entry]
     return tuple(os.path.normpath(entry) for entry in found if entry and "://" not in entry)
 
 

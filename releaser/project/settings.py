@@ -7,11 +7,11 @@ import io
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from releaser.address import Address
 from releaser.errors import Unfit
 from releaser.project import values
-from releaser.address import Address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,9 +30,7 @@ class Spec:
     secret: bool = False
 
 
-def _setting(
-    default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, ...] = (), secret: bool = False
-) -> Any:
+def _setting(default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, ...] = (), secret: bool = False) -> Any:
     return field(default=default, repr=not secret, metadata={"spec": Spec(parse=parse, aliases=aliases, secret=secret)})
 
 
@@ -73,7 +71,7 @@ class Settings:
     smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
     smtp_user: str | None = _setting(None, values.text)
     smtp_password: str | None = _setting(None, values.text, secret=True)
-    smtp_security: str = _setting("none", values.choice("none", "starttls", "tls"))
+    smtp_security: Literal["none", "starttls", "tls"] = _setting("none", values.choice("none", "starttls", "tls"))
     smtp_timeout: float = _setting(30.0, values.limit)
     admins: tuple[Address, ...] = _setting((), values.addresses, aliases=("ADMINS_JSON",))
     updater_admins: tuple[Address, ...] = _setting(
@@ -132,13 +130,12 @@ def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, s
 def _toml_layer(table: Any, pyproject: Path, problems: list[Unfit]) -> _Layer:
     source = str(pyproject)
     if not isinstance(table, dict):
-        problems.append(Unfit(f"{source}: [tool.releaser] must be a table", advice="Write it as a table, or remove it."))
+        problems.append(
+            Unfit(f"{source}: [tool.releaser] must be a table", advice="Write it as a table, or remove it.")
+        )
         return _Layer(source=source, entries={})
-    for key in table.keys() - SPECS.keys():
-        problems.append(_unknown(source, f"tool.releaser.{key}", key, SPECS))
-    return _Layer(
-        source=source, entries={key: (f"tool.releaser.{key}", table[key]) for key in SPECS if key in table}
-    )
+    problems += [_unknown(source, f"tool.releaser.{key}", key, SPECS) for key in table if key not in SPECS]
+    return _Layer(source=source, entries={key: (f"tool.releaser.{key}", table[key]) for key in SPECS if key in table})
 
 
 def _variables_layer(variables: Mapping[str, str], source: str, problems: list[Unfit]) -> _Layer:
@@ -170,7 +167,9 @@ def _read_env_file(path: Path, problems: list[Unfit]) -> dict[str, str]:
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
             line = binding.original.line
-            problems.append(Unfit(f"{path}, line {line}: not of the form NAME=value", advice="Mend or remove the line."))
+            problems.append(
+                Unfit(f"{path}, line {line}: not of the form NAME=value", advice="Mend or remove the line.")
+            )
             return {}
     return {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
 

@@ -44,9 +44,13 @@ class Site:
         executable = find_uv(setting, self.runner.environ.get("PATH"))
         if executable is None:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
-            raise Unfit(f"uv was not found {where}", advice="Correct `uv`, or install it: pip install uv.")
+            message = f"uv was not found {where}"
+            raise Unfit(message, advice="Correct `uv`, or install it: pip install uv.")
         return Uv(
-            runner=self.runner, executable=executable, timeout=self.settings.uv_timeout, python=self.settings.python
+            runner=self.runner,
+            executable=executable,
+            timeout=self.settings.uv_timeout,
+            python=self.settings.python,
         )
 
     def reread(self) -> Site:

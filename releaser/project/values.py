@@ -84,7 +84,7 @@ def count(value: Any) -> int:
 def port(value: Any) -> int:
     """A TCP port; 0 stands for the usual one."""
     number = count(value)
-    if number > 65535:  # noqa: PLR2004 - the largest port there is
+    if number > 65535:
         message = "must be a port, 0 to 65535"
         raise ValueError(message)
     return number

@@ -19,9 +19,10 @@ JOURNAL = "journal.json"
 class Entry:
     """One change in progress.
 
-    `origin` and `target` are the releases it goes from and to (None: no release was live), `origin_link` is the
-    text of the symlink before (None: there was none). `head_before` and
-    `head_after` are the commits before and after a pull, None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being taken back.
+    `origin` and `target` are the releases it goes from and to (None: no release was live), `origin_link` is the text of
+    the symlink before (None: there was none). `head_before` and `head_after` are the commits before and after a pull,
+    None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being
+    taken back.
     """
 
     command: str

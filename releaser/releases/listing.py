@@ -154,7 +154,12 @@ def size(value: object) -> str:
         return "-"
     amount = float(value)
     for unit in ("B", "KB", "MB"):
-        if amount < 1000:  # noqa: PLR2004 - the step from one unit to the next
+        if amount < 1000:
             return f"{amount:.0f} {unit}"
         amount /= 1000
     return f"{amount:.1f} GB"
+
+
+def as_json(found: list[Row]) -> str:
+    """Return the rows as `list --json` prints them."""
+    return json.dumps(found, indent=2, ensure_ascii=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class KeepPolicy:
-    """How many good releases beside the live one, how many that failed or were backed out, and for how long."""
+    """How many good releases beside the live one and for how long; how many that failed, and of those backed out."""
 
     keep: int
     keep_within: timedelta
@@ -49,15 +50,14 @@ def judge(
 def _verdicts(
     releases: Sequence[Release], policy: KeepPolicy, now: datetime, target: str | None, in_use: frozenset[str]
 ) -> Iterator[Verdict]:
-    good = failed = 0
+    seen: collections.Counter[str] = collections.Counter()
     for release in releases:
         reason = _protection(release, target, in_use)
-        if release.state == "good":
-            good += 1
-            reason = reason or _good_reason(release, policy, now, good)
-        elif release.state in ("failed", "bad"):
-            failed += 1
-            reason = reason or (f"one of the {policy.keep_failed} newest that failed" * (failed <= policy.keep_failed))
+        seen[release.state] += 1
+        if not reason and release.state == "good":
+            reason = _good_reason(release, policy, now, seen["good"])
+        elif not reason and release.state in ("failed", "bad") and seen[release.state] <= policy.keep_failed:
+            reason = f"one of the {policy.keep_failed} newest {release.state} ones"
         yield Verdict(release=release, kept=bool(reason), reason=reason or _removal(release, policy))
 
 
@@ -84,7 +84,7 @@ def _removal(release: Release, policy: KeepPolicy) -> str:
         return f"good, but not one of the {policy.keep} newest, and older than {_days(policy.keep_within)}"
     if release.state == "candidate":
         return "sealed, but it never went live"
-    return f"{release.state}, and not one of the {policy.keep_failed} newest of these"
+    return f"{release.state}, and not one of the {policy.keep_failed} newest {release.state} ones"
 
 
 def _days(length: timedelta) -> str:

@@ -199,7 +199,7 @@ class ReleaseStore:
 def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:
     marks = {**ledger.marks, manifest.id: "failed"} if manifest.tests == "failed" else ledger.marks
     return Ledger(
-        marks=dict(marks),  # type: ignore[arg-type]
+        marks=dict(marks),
         activations=ledger.activations,
         pins=ledger.pins,
         last_sequence=max(ledger.last_sequence, manifest.sequence),

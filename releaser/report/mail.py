@@ -7,9 +7,10 @@ import re
 import shlex
 from dataclasses import dataclass
 from datetime import timedelta
-from email.headerregistry import Address as HeaderAddress
+from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import formataddr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from releaser.report.outcome import Blame, RunReport
 
+_POLICY = SMTP.clone(refold_source="none")
 _SUBJECT_LIMIT = 200
 _TESTS_FAILED = 5
 _BLAME: dict[Blame, str] = {
@@ -59,8 +61,7 @@ class Table:
         cells = (self.header, *self.rows)
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         return tuple(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in cells
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
         )
 
 
@@ -69,11 +70,12 @@ def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) ->
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
     """
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     message["Subject"] = subject(report)
-    message["From"] = _header_address(parse_address(sender))
+    # As they are to be written: Python before 3.11.9 folds a list of non-ASCII names so that addresses get lost.
+    message.set_raw("From", _mailbox(parse_address(sender)))
     if recipients:
-        message["To"] = [_header_address(recipient) for recipient in recipients]
+        message.set_raw("To", ",\r\n ".join(map(_mailbox, recipients)))
     message["Date"] = report.started_at + timedelta(seconds=report.seconds)
     message["Message-ID"] = message_id(report)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
@@ -207,9 +209,7 @@ def _changes(report: RunReport) -> Table:
     return Table(
         title="Package changes" if live else "Package changes that are not live",
         header=("Package", "Old", "New", "Size"),
-        rows=_cells(
-            (change.name, change.old or "-", change.new or "-", change.bump) for change in report.changes
-        ),
+        rows=_cells((change.name, change.old or "-", change.new or "-", change.bump) for change in report.changes),
     )
 
 
@@ -274,5 +274,10 @@ def _header_text(text: str, *, limit: int = _SUBJECT_LIMIT) -> str:
     return one_line(text.replace("=?", "= ?"), limit=limit)
 
 
-def _header_address(address: Address) -> HeaderAddress:
-    return HeaderAddress(display_name=_header_text(address.name, limit=100), addr_spec=address.address)
+def _mailbox(address: Address) -> str:
+    """Write name and address as RFC 5322 and RFC 2047 want them, folded."""
+    name = _header_text(address.name, limit=100)
+    if name.isascii():
+        return formataddr((name, address.address))
+    words = Header(name, "utf-8", maxlinelen=70).encode(linesep="\r\n")
+    return f"{words} <{address.address}>"

@@ -11,8 +11,8 @@ from email.parser import BytesParser
 from email.policy import SMTP
 from typing import TYPE_CHECKING
 
-from releaser.durable import sync_directory
 from releaser.address import parse_address
+from releaser.durable import sync_directory
 from releaser.tools.smtp import MailError
 
 if TYPE_CHECKING:
@@ -146,9 +146,7 @@ def deliver(message: EmailMessage, *, server: SmtpServer | None, outbox: Outbox)
     try:
         refused = server.send(message, sender=envelope.sender, recipients=envelope.recipients)
     except MailError as error:
-        return Delivery(
-            sent=False, queued=path is not None, path=path, problem=_joined(error.message, trouble)
-        )
+        return Delivery(sent=False, queued=path is not None, path=path, problem=_joined(error.message, trouble))
     left_behind = _drop(outbox, path.name) if path else ""
     return Delivery(sent=True, queued=False, problem=_joined(_refusal(server, refused), trouble, left_behind))
 

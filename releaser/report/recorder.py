@@ -78,7 +78,10 @@ class Recorder:
             raise
         finally:
             outcome = Outcome(
-                step=name, status=step.status, detail=step.detail, seconds=round(time.monotonic() - started, 3)
+                step=name,
+                status=step.status,
+                detail=step.detail,
+                seconds=round(time.monotonic() - started, 3),
             )
             self.outcomes.append(outcome)
             log.info("step %s: %s %s", name, outcome.status, outcome.detail)

@@ -153,15 +153,15 @@ def verdicts(policy: KeepPolicy, store: ReleaseStore) -> tuple[Verdict, ...]:
     releases = store.all()
     target = store.rollback_target()
     in_use = frozenset(one.id for one in releases if leases.holders(str(one.directory)))
-    return judge(
-        releases, policy, now=datetime.now(UTC), rollback_target=target.id if target else None, in_use=in_use
-    )
+    return judge(releases, policy, now=datetime.now(UTC), rollback_target=target.id if target else None, in_use=in_use)
 
 
 def keep_policy(settings: Settings) -> KeepPolicy:
     """Return the policy that the settings describe."""
     return KeepPolicy(
-        keep=settings.keep, keep_within=timedelta(seconds=settings.keep_within), keep_failed=settings.keep_failed
+        keep=settings.keep,
+        keep_within=timedelta(seconds=settings.keep_within),
+        keep_failed=settings.keep_failed,
     )
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Resolution:
     """A lock to build from, in a scratch tree that lasts as long as the step around it.
 
-    `diff` is what it changes against the live release, `held_back` what was left out on purpose; `checkout_differs` says
-    that the checkout's own lock is not the one of the live release.
+    `diff` is what it changes against the live release, `held_back` what was left out on purpose;
+    `checkout_differs` says that the checkout's own lock is not the one of the live release.
     """
 
     tree: Path
@@ -119,7 +119,9 @@ def _refuse_bad_versions(lock: LockFile, quarantine: Quarantine) -> None:
     for entry in quarantine.versions:
         if lock.versions.get(entry.name) == entry.version:
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
-            raise ResolutionError(message, advice="Relax the constraint on it, or accept it: `releaser update --force`.")
+            raise ResolutionError(
+                message, advice="Relax the constraint on it, or accept it: `releaser update --force`."
+            )
 
 
 def left_out(quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
@@ -145,9 +147,7 @@ def candidate_key(run: Run, fitness: Fitness, resolution: Resolution) -> Candida
         code = run.site.git.code_key(released_paths(run, fitness))
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-    return CandidateKey(
-        lock_sha256=resolution.lock.sha256, code_key=code, python=python, group=fitness.group
-    )
+    return CandidateKey(lock_sha256=resolution.lock.sha256, code_key=code, python=python, group=fitness.group)
 
 
 def released_paths(run: Run, fitness: Fitness) -> tuple[str, ...]:

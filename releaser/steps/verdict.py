@@ -24,7 +24,10 @@ def mark_bad(run: Run, release: Release, reason: str) -> None:
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
     manifest = release.manifest
     key = CandidateKey(
-        lock_sha256=manifest.lock_sha256, code_key=manifest.code_key, python=manifest.python, group=manifest.group
+        lock_sha256=manifest.lock_sha256,
+        code_key=manifest.code_key,
+        python=manifest.python,
+        group=manifest.group,
     )
     at = run.now_iso()
     run.change_quarantine(

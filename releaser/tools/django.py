@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from releaser.tools.process import Finished, Runner
 
 _MARK = "releaser-static:"
-# `collectstatic` exists only with the staticfiles app, and fails without STATIC_ROOT, which `startproject` does not set.
+# `collectstatic` exists only with the staticfiles app, and fails without STATIC_ROOT, which `startproject` leaves out.
 _PROBE = (
     "from django.apps import apps; from django.conf import settings; "
     f"print('{_MARK}', apps.is_installed('django.contrib.staticfiles') and bool(settings.STATIC_ROOT))"

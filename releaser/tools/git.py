@@ -152,7 +152,18 @@ class Git:
         self._run("add", "--", *paths)
         if not self._lines("status", "--porcelain", "--untracked-files=no", "--", *paths):
             return False
-        self._run("-c", "core.fsync=all", *self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        self._run(
+            "-c",
+            "core.fsync=all",
+            *self._identity(),
+            "commit",
+            "--quiet",
+            "-m",
+            message,
+            "--only",
+            "--",
+            *paths,
+        )
         return True
 
     def push(self, remote: str, branch: str) -> None:

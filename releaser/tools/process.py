@@ -164,7 +164,7 @@ class _HeadAndTail:
     def joined(self) -> bytes:
         if not self._dropped:
             return bytes(self._head + self._tail)
-        return b"%b\n[... %d bytes cut ...]\n%b" % (self._head, self._dropped, self._tail)
+        return b"%b\n[... %d bytes cut ...]\n%b" % (bytes(self._head), self._dropped, bytes(self._tail))
 
 
 class _Kept:

@@ -100,9 +100,7 @@ class _Delivery:
     timeout of a socket. It is a daemon: it never keeps the process from ending.
     """
 
-    def __init__(
-        self, server: SmtpServer, message: EmailMessage, sender: str, recipients: tuple[str, ...]
-    ) -> None:
+    def __init__(self, server: SmtpServer, message: EmailMessage, sender: str, recipients: tuple[str, ...]) -> None:
         self.client: smtplib.SMTP | None = None
         self._server = server
         self._message = message

@@ -66,7 +66,7 @@ def ask_url(url: str, *, timeout: float) -> str:
             return f"{url} answered {answer.status}"
     except HTTPError as error:
         with error:
-            if 300 <= error.code < 400:  # noqa: PLR2004 - HTTP's own number
+            if 300 <= error.code < 400:
                 return f"{url} answered {error.code}"
             body = error.read(4000).decode("utf-8", errors="replace")
         message = f"{url} answered {error.code} {error.reason}"
@@ -81,7 +81,7 @@ def ask_url(url: str, *, timeout: float) -> str:
 
 
 class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:  # type: ignore[override]
+    def redirect_request(self, *_: object) -> None:
         return None
 
 

@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` shows the tool, `make test` runs its tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.PHONY: help demo test check lint types imports bench requirements clean
+
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+demo: ## Show releaser at work on a small, real Django site (KEEP=1 keeps the site)
+	@PYTHON="$(PYTHON)" bash scripts/demo
+
+test: $(READY) ## Install what the tests need, and run them
+	$(BIN)/coverage erase
+	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report= $(ARGS)
+	@$(BIN)/coverage report --skip-covered --format=text | tail -n 40
+
+check: $(READY) lint types imports test ## Everything that must be green before a commit
+
+lint: $(READY) ## Style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY) ## Static types
+	$(BIN)/mypy
+
+imports: $(READY) ## The direction of imports
+	$(BIN)/lint-imports
+
+bench: $(READY) ## Measure speed and memory against other programs in the same run
+	$(BIN)/python scripts/bench.py
+
+requirements: $(READY) ## Pin what development needs anew, with hashes and without any URL
+	$(BIN)/uv lock --upgrade
+	$(BIN)/uv export --quiet --all-groups --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
+
+clean: ## Remove what these commands made
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(READY): requirements-dev.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@

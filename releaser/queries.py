@@ -1,0 +1,176 @@
+"""Questions about a site that change nothing: one release, a difference, the status, the history."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from releaser.durable import UnreadableStateError, read_json
+from releaser.errors import NoSuchReleaseError
+from releaser.locking.diff import Change, LockDiff
+from releaser.project import mutex
+from releaser.releases import leases
+from releaser.releases.journal import Journal
+from releaser.releases.quarantine import Quarantine, read_quarantine
+from releaser.releases.store import ReleaseStore
+from releaser.report import history
+from releaser.steps.followups import PENDING
+from releaser.steps.resolve import lock_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from releaser.project.mutex import Holder
+    from releaser.project.site import Site
+    from releaser.releases.release import Release
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseDetails:
+    """One release whole; `run` is the history's entry of the run that made it, None if that is gone."""
+
+    release: Release
+    in_use_by: tuple[int, ...]
+    run: Mapping[str, Any] | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `show --json` prints."""
+        release = self.release
+        return {
+            **release.manifest.as_json(),
+            "state": release.state,
+            "live": release.live,
+            "pinned": release.pinned,
+            "in_use_by": list(self.in_use_by),
+            "path": str(release.venv),
+            "works": release.works(),
+            "steps": list(self.run["steps"]) if self.run else [],
+            "test_output": release.test_output,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a site stands; lengths of time are in seconds.
+
+    `link` is where the symlink leads, `last_run` the newest entry of the history, `last_change` the newest that changed
+    what is live; `interrupted` says that a run was cut off, which the next one repairs.
+    """
+
+    project: str
+    path: str
+    live: str | None
+    live_age_seconds: float | None
+    live_python: str | None
+    link: str | None
+    last_run: Mapping[str, Any] | None
+    last_change: Mapping[str, Any] | None
+    running: Holder | None
+    interrupted: bool
+    push_pending: bool
+    mails_pending: int
+    quarantine: Quarantine
+    problems: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `status --json` prints."""
+        content = asdict(self)
+        quarantine = content.pop("quarantine")
+        return {**content, "held_back": quarantine["versions"], "quarantined": quarantine["candidates"]}
+
+
+def store_of(site: Site) -> ReleaseStore:
+    """Return the releases of a site."""
+    return ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv)
+
+
+def show(site: Site, release: str) -> ReleaseDetails:
+    """Return one release whole; NoSuchReleaseError when it is not there."""
+    found = store_of(site).find(release)
+    runs = [
+        entry
+        for entry in history.read(site.project.state_dir)
+        if entry.get("release") == found.id and entry.get("command") in ("update", "init") and entry.get("steps")
+    ]
+    return ReleaseDetails(
+        release=found, in_use_by=tuple(leases.holders(str(found.directory))), run=runs[-1] if runs else None
+    )
+
+
+def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
+    """Return the package changes from `first` to `second`, or to the live release. Raises NoSuchReleaseError."""
+    store = store_of(site)
+    to = store.find(second) if second else store.live()
+    if to is None:
+        message = "no release is live"
+        raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
+    return LockDiff.between(lock_of(store.find(first)), lock_of(to)).changes
+
+
+def status(site: Site) -> Status:
+    """Return how the site stands."""
+    store, project = store_of(site), site.project
+    live, runs = store.live(), history.read(project.state_dir)
+    problems = [finding.message for finding in site.findings]
+    if live is not None and not live.works():
+        problems.append(f"the interpreter of the live release is gone ({live.venv / 'bin' / 'python'})")
+    return Status(
+        project=project.name,
+        path=str(project.root),
+        live=live.id if live else None,
+        live_age_seconds=(datetime.now(UTC) - live.manifest.created_at).total_seconds() if live else None,
+        live_python=live.manifest.python if live else None,
+        link=_link(project.venv),
+        last_run=_brief(runs[0]) if runs else None,
+        last_change=next((_brief(run) for run in runs if run.get("live_changed")), None),
+        running=mutex.running(project.state_dir),
+        interrupted=_interrupted(project.state_dir),
+        push_pending=_push_pending(project.state_dir),
+        mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
+        quarantine=_quarantine(project.state_dir, problems),
+        problems=tuple(problems),
+    )
+
+
+def _link(link: Path) -> str | None:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
+
+
+def _brief(run: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: run.get(key) for key in ("command", "run_id", "started_at", "seconds", "result", "exit_code", "headline")
+    }
+
+
+def _interrupted(state_dir: Path) -> bool:
+    try:
+        return Journal(state_dir=state_dir).read() is not None and mutex.running(state_dir) is None
+    except UnreadableStateError:
+        return True
+
+
+def _push_pending(state_dir: Path) -> bool:
+    try:
+        return bool((read_json(state_dir / PENDING) or {}).get("push"))
+    except UnreadableStateError:
+        return False
+
+
+def _mails(outbox: Path) -> int:
+    from releaser.report.outbox import Outbox
+
+    return len(Outbox(outbox).queued())
+
+
+def _quarantine(state_dir: Path, problems: list[str]) -> Quarantine:
+    try:
+        return read_quarantine(state_dir)
+    except UnreadableStateError as error:
+        problems.append(str(error))
+        return Quarantine()

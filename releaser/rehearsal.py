@@ -1,0 +1,129 @@
+"""What a command would do, without writing anything at all: the `--dry-run` of each."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import PreflightError, ResolutionError, ToolError
+from releaser.locking.diff import Change, bump_size
+from releaser.project.preflight import Fitness, check, remote_findings
+from releaser.queries import store_of
+from releaser.releases.quarantine import constraints, read_quarantine
+from releaser.rollback import choose
+from releaser.steps.followups import keep_policy, verdicts
+from releaser.steps.resolve import lock_of
+
+if TYPE_CHECKING:
+    from releaser.project.site import Site
+    from releaser.releases.policy import Verdict
+
+# As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
+_LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What would happen, a sentence each, and the package changes that it would bring."""
+
+    lines: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+
+
+def rehearse_check(site: Site) -> Fitness:
+    """Run every check, the remote included. Raises PreflightError with all the problems."""
+    live = store_of(site).live()
+    fitness = check(site, needed_bytes=live.manifest.size_bytes if live else 0)
+    problems = tuple(remote_findings(site, fitness))
+    if problems:
+        raise PreflightError(problems)
+    return fitness
+
+
+def rehearse_update(site: Site, *, force: bool) -> Plan:
+    """Say what an update would bring. Raises PreflightError and ResolutionError.
+
+    The pull cannot be tried without writing to the repository, so packages are resolved for the code as it is.
+    """
+    fitness = rehearse_check(site)
+    live = store_of(site).live()
+    quarantine = read_quarantine(site.project.state_dir)
+    bounds = () if force else constraints(quarantine, lock_of(live).versions)
+    try:
+        text = fitness.uv.lock_dry_run(site.project.root, constraints=bounds)
+    except ToolError as error:
+        raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
+    changes = parse_changes(text)
+    lines = [f"{len(changes)} packages would change" if changes else "no package would change"]
+    lines += _commits_to_pull(site, fitness)
+    if live is None:
+        lines.append(f"{site.project.venv.name} would become a symlink to a release")
+    return Plan(lines=tuple(lines), changes=changes)
+
+
+def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
+    if not site.settings.git_pull or fitness.remote is None:
+        return []
+    theirs = site.git.remote_commit(fitness.remote, site.settings.branch)
+    return (
+        [] if theirs == fitness.state.head else [f"{fitness.remote} is at another commit, which would be pulled first"]
+    )
+
+
+def parse_changes(text: str) -> tuple[Change, ...]:
+    """Read the changes out of what `uv lock --dry-run` prints."""
+    return tuple(
+        _change(found.group(1), found.group(2), found.group(3))
+        for line in text.splitlines()
+        if (found := _LINE.match(line))
+    )
+
+
+def _change(verb: str, name: str, versions: str) -> Change:
+    before, _, after = versions.partition(" -> ")
+    old = _version(before) if verb != "Add" else None
+    new = _version(after) if verb == "Update" else _version(before) if verb == "Add" else None
+    return Change(name=name, old=old, new=new, bump=bump_size(old, new))
+
+
+def _version(text: str) -> str:
+    return ", ".join(part.removeprefix("v") for part in text.split(", "))
+
+
+def rehearse_init(site: Site) -> Plan:
+    """Say what adopting the project would do. Raises PreflightError."""
+    rehearse_check(site)
+    link, store = site.project.venv, store_of(site)
+    live = store.live()
+    if live is not None:
+        return Plan(lines=(f"the project is adopted already; {live.id} is live",))
+    if link.is_symlink() and (link / "pyvenv.cfg").is_file():
+        return Plan(lines=(f"the venv that {link.name} leads to would become the first release",))
+    if link.is_dir():
+        return Plan(lines=(f"{link.name} would become the first release, and a symlink to it",))
+    return Plan(lines=("a first release would be built from uv.lock and tested",))
+
+
+def rehearse_rollback(site: Site, to: str | None) -> Plan:
+    """Say where a rollback would go. Raises NoSuchReleaseError."""
+    from releaser.locking.diff import LockDiff
+
+    store = store_of(site)
+    live, target = store.live(), choose(store, to)
+    if live is not None and live.id == target.id:
+        return Plan(lines=(f"{target.id} is live already",))
+    changes = LockDiff.between(lock_of(live), lock_of(target)).changes
+    return Plan(lines=(f"would go from {live.id if live else 'nothing'} to {target.id}",), changes=changes)
+
+
+def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
+    """Return the verdict on every release."""
+    return verdicts(keep_policy(site.settings), store_of(site))
+
+
+def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:
+    """Say what a pin would change. Raises NoSuchReleaseError."""
+    found = store_of(site).find(release)
+    what = "pinned" if on else "not pinned"
+    return Plan(lines=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))

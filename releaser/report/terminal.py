@@ -1,0 +1,97 @@
+"""A run as a person at a terminal sees it: a spinner and the time of each step, tables, a last line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TextIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from releaser.report.text import last_words, output_end, step_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.status import Status as Spinner
+
+    from releaser.locking.diff import Change
+    from releaser.report.outcome import Outcome, RunReport
+
+_MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
+_BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
+
+
+class Live:
+    """Shows each step while it is done. Rich leaves colour away for NO_COLOR."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._console = Console(file=stream, highlight=False)
+        self._spinner: Spinner | None = None
+
+    def started(self, step: str) -> None:
+        """Let the spinner name the step."""
+        self._stop()
+        self._spinner = self._console.status(escape(step))
+        self._spinner.start()
+
+    def ended(self, outcome: Outcome) -> None:
+        """Replace the spinner by a line that stays."""
+        self._stop()
+        detail = f"  [dim]{escape(outcome.detail)}[/]" if outcome.detail else ""
+        self._console.print(f"{_MARKS[outcome.status]} {escape(outcome.step):<18} {outcome.seconds:6.1f} s{detail}")
+
+    def _stop(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+
+
+class Lines:
+    """Writes a plain line a step: for `-v` without a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def started(self, step: str) -> None:
+        """Wait for its end."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Write the line."""
+        self._stream.write(step_line(outcome) + "\n")
+        self._stream.flush()
+
+
+def show_report(report: RunReport, stream: TextIO) -> None:
+    """Show how a run ended; the last line says what happened."""
+    console = Console(file=stream, highlight=False)
+    if report.changes:
+        console.print(changes_table(report.changes))
+    for line in output_end(report):
+        console.print(escape(line), style="dim", soft_wrap=True)
+    first, *others = last_words(report)
+    for line in others:
+        console.print(escape(line), soft_wrap=True)
+    style = "bold green" if report.exit_code == 0 else "bold red"
+    console.print(escape(first), style=style, soft_wrap=True)
+
+
+def changes_table(changes: Iterable[Change]) -> Table:
+    """Return package changes as a table, bigger steps in warmer colours."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("PACKAGE", "OLD", "NEW", "BUMP"):
+        table.add_column(heading)
+    for change in changes:
+        style = _BUMPS.get(change.bump, "")
+        table.add_row(escape(change.name), change.old or "-", change.new or "-", change.bump, style=style)
+    return table
+
+
+def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> None:
+    """Show rows of plain words as a table."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console(file=stream, highlight=False).print(table)

@@ -1,0 +1,132 @@
+"""Long and dirty text is cut in the middle and cleaned."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from releaser.report.capping import cap, one_line, strip_control
+
+
+def numbered(count: int) -> str:
+    return "\n".join(f"line {number}" for number in range(1, count + 1))
+
+
+@pytest.mark.parametrize("text", ["", "one line", numbered(200), numbered(201), "x" * 60_000, "a\n\nb\tc"])
+def test_what_fits_is_left_alone(text: str) -> None:
+    assert cap(text) == text
+
+
+def test_the_middle_lines_are_cut_and_counted() -> None:
+    lines = cap(numbered(500)).split("\n")
+    assert lines[:40] == [f"line {number}" for number in range(1, 41)]
+    assert re.fullmatch(r"\[\.\.\. 300 lines \([\d,]+ characters\) cut \.\.\.\]", lines[40])
+    assert lines[41:] == [f"line {number}" for number in range(341, 501)]
+
+
+def test_the_count_of_characters_is_right() -> None:
+    text = numbered(500)
+    capped = cap(text)
+    marker = next(line for line in capped.split("\n") if line.startswith("[..."))
+    found = re.search(r"\(([\d,]+) characters\)", marker)
+    assert found is not None
+    assert int(found[1].replace(",", "")) == len(text) - (len(capped) - len(marker) - 1)
+
+
+def test_other_limits() -> None:
+    assert cap(numbered(10), head_lines=1, tail_lines=2).split("\n")[1:] == [
+        "[... 7 lines (49 characters) cut ...]",
+        "line 9",
+        "line 10",
+    ]
+    assert cap(numbered(10), head_lines=0, tail_lines=1).split("\n")[1:] == ["line 10"]
+    assert cap(numbered(10), head_lines=1, tail_lines=0).split("\n")[0] == "line 1"
+    assert cap(numbered(10), head_lines=1, tail_lines=0).endswith("cut ...]")
+
+
+def test_one_enormous_line_is_cut_by_characters() -> None:
+    text = "a" * 500_000 + "b" * 500_000
+    first, marker, last = cap(text).split("\n")
+    assert set(first) == {"a"}
+    assert set(last) == {"b"}
+    assert len(last) > 2 * len(first)
+    assert marker == f"[... {len(text) - len(first) - len(last):,} characters cut ...]"
+    assert len(cap(text)) <= 60_000
+
+
+def test_long_lines_leave_a_bit_of_both_ends() -> None:
+    text = "\n".join(f"{number} " + "x" * 10_000 for number in range(1000)) + "\nthe end"
+    capped = cap(text)
+    assert capped.startswith("0 xxx")
+    assert capped.endswith("\nthe end")
+    assert len(capped) <= 60_000
+    assert re.search(r"\[\.\.\. 99\d lines \([\d,]+ characters\) cut \.\.\.\]", capped)
+
+
+def test_a_short_beginning_leaves_its_room_to_the_end() -> None:
+    capped = cap("start\n" + "x" * 200_000, head_lines=1, max_chars=10_000)
+    assert capped.startswith("start\n[...")
+    assert len(capped) > 9_900
+
+
+@pytest.mark.parametrize(
+    "text", [numbered(500), "x" * 1_000_000, numbered(190) + "\n" + "y" * 90_000, ("z" * 999 + "\n") * 300]
+)
+def test_capping_twice_changes_nothing(text: str) -> None:
+    once = cap(text)
+    assert once != text
+    assert cap(once) == once
+
+
+def test_cleaning_comes_before_counting() -> None:
+    assert cap("\x1b[31m" * 50_000 + "red") == "red"
+
+
+@pytest.mark.parametrize(
+    ("dirty", "clean"),
+    [
+        ("\x1b[1;31mFAILED\x1b[0m", "FAILED"),
+        ("\x9b31mFAILED", "FAILED"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://e.org\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b(Btext\x1b=", "text"),
+        ("a\x00b\x07c\x08d\x7fe", "abcde"),
+        ("one\r\ntwo\r\r\nthree\rfour", "one\ntwo\nthree\nfour"),
+        ("one\x0btwo\x0cthree\x85four\u2028five", "one\ntwo\nthree\nfour\nfive"),
+        ("tab\tstays\n", "tab\tstays\n"),
+        ("abc\u202edef\u2066", "abcdef"),
+        ("broken \udcff byte", "broken \ufffd byte"),
+        ("a lone escape \x1b", "a lone escape "),
+        ("äöü € 漢字 🎉", "äöü € 漢字 🎉"),
+    ],
+)
+def test_control_characters_are_taken_out(dirty: str, clean: str) -> None:
+    assert strip_control(dirty) == clean
+    assert cap(dirty) == clean.strip("\n")
+
+
+@pytest.mark.parametrize("unit", ["\x1b", "\x1b[", "\x1b]", "\x1b[0", "\x1bP", "\r", "\x1b "])
+def test_hostile_output_is_cleaned_in_linear_time(unit: str) -> None:
+    begin = time.monotonic()
+    cap(unit * 500_000)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("  two\nlines\t and\r\nmore ", "two lines and more"),
+        ("a\x00b\x1b[31mc\x85d\u2028e", "a bc d e"),
+        ("\udcff", "\ufffd"),
+        ("", ""),
+    ],
+)
+def test_one_line(text: str, line: str) -> None:
+    assert one_line(text) == line
+
+
+def test_one_line_has_a_limit() -> None:
+    assert one_line("x" * 100, limit=10) == "x" * 9 + "…"
+    assert one_line("x" * 10, limit=10) == "x" * 10

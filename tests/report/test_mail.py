@@ -1,0 +1,540 @@
+"""The mail of a run says what happened, whatever the run was like, and cannot be abused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import SMTP
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from releaser.address import Address
+from releaser.locking.diff import Change
+from releaser.report.mail import compose, message_id
+from releaser.report.outcome import Blame, HeldBack, Outcome, Problem, Pulled, RunReport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ANN = Address(name="Ann", address="ann@example.org")
+STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+QUIET = RunReport(
+    command="update",
+    project="mysite",
+    path="/srv/mysite",
+    host="web1",
+    run_id="20260102-030405",
+    started_at=STARTED,
+    seconds=75.0,
+    result="unchanged",
+    exit_code=0,
+    headline="Nothing to update.",
+)
+CHANGES = (
+    Change(name="django", old="5.1.2", new="5.2", bump="minor"),
+    Change(name="a-longer-name", old=None, new="1.0", bump="added"),
+    Change(name="gone", old="3.0", new=None, bump="removed"),
+)
+UPDATED = replace(
+    QUIET,
+    result="activated",
+    headline="Updated to release r2.",
+    live_changed=True,
+    release="r2",
+    previous="r1",
+    changes=CHANGES,
+)
+BROKEN = replace(QUIET, result="failed", exit_code=5, headline="The tests failed.", changes=CHANGES, blame="update")
+
+
+def arrived(
+    report: RunReport, *, sender: str = "releaser@web1.example.org", recipients: Sequence[Address] = (ANN,)
+) -> EmailMessage:
+    """Compose the mail, and read it as its receiver does."""
+    message = message_from_bytes(compose(report, sender=sender, recipients=recipients).as_bytes(), policy=SMTP)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def subject_of(report: RunReport) -> str:
+    return str(arrived(report)["Subject"])
+
+
+def text_of(report: RunReport) -> str:
+    return content(arrived(report), "plain")
+
+
+def html_of(report: RunReport) -> str:
+    return content(arrived(report), "html")
+
+
+def content(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    return cast("str", part.get_content()).replace("\r\n", "\n")
+
+
+class Reader(HTMLParser):
+    """Collects what a browser would show, and which elements there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: set[str] = set()
+        self.shown: list[str] = []
+
+    def handle_starttag(self, tag: str, _attrs: Any) -> None:
+        self.elements.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.shown.append(data)
+
+
+def seen_in_html(report: RunReport) -> Reader:
+    reader = Reader()
+    reader.feed(html_of(report))
+    reader.close()
+    return reader
+
+
+def both(report: RunReport) -> tuple[str, str]:
+    """Give the text, and what is shown of the HTML."""
+    return text_of(report), "".join(seen_in_html(report).shown)
+
+
+# --- the subject ---
+
+
+@pytest.mark.parametrize(
+    ("report", "subject"),
+    [
+        (QUIET, "all clear"),
+        (replace(QUIET, command="heartbeat"), "all clear"),
+        (replace(QUIET, recovered="an interrupted flip was undone"), "recovered from an interrupted run"),
+        (replace(QUIET, problems=(Problem(message="git push failed"),)), "problem"),
+        (replace(QUIET, exit_code=7), "problem"),
+        (UPDATED, "updated, 3 packages"),
+        (replace(UPDATED, changes=CHANGES[:1]), "updated, 1 package"),
+        (replace(UPDATED, changes=()), "updated"),
+        (
+            replace(UPDATED, exit_code=7, problems=(Problem(message="git push failed"),)),
+            "updated, 3 packages, problem",
+        ),
+        (replace(UPDATED, command="adopt", changes=()), "adopt done"),
+        (BROKEN, "update failed: tests"),
+        (
+            replace(BROKEN, exit_code=4, steps=(Outcome(step="resolve", status="failed"),)),
+            "update failed: resolve",
+        ),
+        (replace(BROKEN, exit_code=4), "update failed: build"),
+        (replace(BROKEN, exit_code=1), "update failed"),
+        (
+            replace(
+                QUIET,
+                result="rolled_back",
+                exit_code=6,
+                steps=(Outcome(step="flip", status="ok"), Outcome(step="health check", status="failed")),
+            ),
+            "update rolled back: health check",
+        ),
+        (replace(UPDATED, command="rollback", release="r1", changes=()), "rolled back to r1"),
+        (replace(UPDATED, command="rollback", result="rolled_back", release=None), "rolled back"),
+        (replace(QUIET, result="refused", exit_code=3), "problem"),
+        (
+            replace(QUIET, result="refused", exit_code=3, problems=(Problem(message="a"), Problem(message="b"))),
+            "2 problems",
+        ),
+    ],
+)
+def test_the_subject_tells_how_it_ended(report: RunReport, subject: str) -> None:
+    assert subject_of(report) == f"[web1] mysite: {subject}"
+
+
+def test_a_project_without_a_name_goes_by_its_path() -> None:
+    assert subject_of(replace(QUIET, project="", result="refused")) == "[web1] /srv/mysite: problem"
+
+
+def test_the_end_of_the_subject_survives_long_names() -> None:
+    subject = subject_of(replace(BROKEN, host="h" * 500, project="p" * 500))
+    assert len(subject) <= 200
+    assert subject.endswith("…: update failed: tests")
+
+
+def test_a_long_reason_is_cut() -> None:
+    steps = (Outcome(step="s" * 500, status="failed"),)
+    assert len(subject_of(replace(BROKEN, exit_code=4, steps=steps))) == 200
+
+
+# --- headers ---
+
+
+def test_the_headers() -> None:
+    message = arrived(QUIET, sender="Releaser on web1 <releaser@web1.example.org>")
+    assert str(message["From"]) == "Releaser on web1 <releaser@web1.example.org>"
+    assert str(message["To"]) == "Ann <ann@example.org>"
+    assert message["Date"].datetime == STARTED + timedelta(seconds=75)
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["X-Releaser-Run"] == "20260102-030405"
+
+
+def test_the_same_run_has_the_same_message_id() -> None:
+    later = replace(QUIET, headline="told again", seconds=90.0)
+    assert arrived(QUIET)["Message-ID"] == arrived(later)["Message-ID"]
+
+
+@pytest.mark.parametrize("other", [{"host": "web2"}, {"run_id": "20260102-030406"}, {"path": "/srv/other"}])
+def test_another_run_has_another_message_id(other: dict[str, str]) -> None:
+    assert message_id(QUIET) != message_id(replace(QUIET, **cast("Any", other)))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["", "a b\n<c>@d", "ü", "x" * 500, "..", "-", "a_b", "\udcff", "web1.example.org", "=?utf-8?q?=0A?="],
+)
+def test_every_message_id_is_well_formed(odd: str) -> None:
+    message = arrived(replace(QUIET, host=odd, run_id=odd, path=odd))
+    atoms = r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*"
+    assert re.fullmatch(rf"<{atoms}@{atoms}>", str(message["Message-ID"]))
+
+
+def test_names_outside_of_ascii_and_with_commas_arrive() -> None:
+    people = [
+        Address(name="Jürgen Groß", address="jg@example.org"),
+        Address(name="Doe, Jane", address="jd@example.org"),
+        Address(name='Bob "the" <builder>', address="bob@example.org"),
+    ]
+    found = arrived(QUIET, recipients=people)["To"].addresses
+    assert [(one.display_name, one.addr_spec) for one in found] == [(one.name, one.address) for one in people]
+
+
+def test_many_long_names_keep_their_addresses() -> None:
+    people = [
+        Address(name=f"Jürgen Müller-Lüdenscheidt, der {number}. seines Namens", address=f"j{number}@example.org")
+        for number in range(40)
+    ]
+    found = arrived(QUIET, recipients=people)["To"].addresses
+    assert [one.addr_spec for one in found] == [one.address for one in people]
+
+
+def test_without_recipients_there_is_no_to() -> None:
+    assert "To" not in arrived(QUIET, recipients=())
+
+
+def test_a_sender_that_is_no_address() -> None:
+    with pytest.raises(ValueError, match="has no @"):
+        compose(QUIET, sender="releaser", recipients=[ANN])
+
+
+def test_nothing_but_ascii_and_short_lines_goes_over_the_wire() -> None:
+    report = replace(BROKEN, host="wéb", headline="Größe", output="ü" * 5000 + "\n.\nFrom me\n")
+    data = compose(report, sender="r@example.org", recipients=[ANN]).as_bytes()
+    assert data.isascii()
+    assert max(map(len, data.split(b"\r\n"))) <= 998
+    assert b"\n" not in data.replace(b"\r\n", b"")
+
+
+# --- header injection ---
+
+INJECTIONS = [
+    "x\r\nX-Evil: yes",
+    "x\nX-Evil: yes\n\nbody",
+    "x\rX-Evil: yes",
+    "x\0\x1b[31m\x85X-Evil: yes",
+    "x\u2028X-Evil: yes",
+    "=?utf-8?q?x=0D=0AX-Evil=3A_yes?=",
+    "=?utf-8?b?eA0KWC1FdmlsOiB5ZXM=?=",
+    "=?utf-8?q?x=0D=0A_=0D=0AX-Evil=3A_yes?= and more of it, so that the line has to be folded somewhere",
+]
+
+
+def assert_not_injected(data: bytes) -> None:
+    head = data.split(b"\r\n\r\n")[0]
+    names = {line.split(b":")[0].lower() for line in head.split(b"\r\n") if not line.startswith((b" ", b"\t"))}
+    assert names == {
+        b"subject", b"from", b"to", b"date", b"message-id", b"auto-submitted", b"x-releaser-run",
+        b"mime-version", b"content-type",
+    }  # fmt: skip
+    assert b"\0" not in head
+    assert b"\x1b" not in head
+
+
+@pytest.mark.parametrize("evil", INJECTIONS)
+@pytest.mark.parametrize("where", ["project", "host", "run_id", "command", "path"])
+def test_no_header_comes_in_with_the_report(where: str, evil: str) -> None:
+    report = replace(BROKEN, **cast("Any", {where: evil}))
+    message = compose(report, sender="r@example.org", recipients=[ANN])
+    assert_not_injected(message.as_bytes())
+    # A reader that decodes the subject must not meet a line break either.
+    assert len(str(arrived(report)["Subject"]).splitlines()) == 1
+
+
+@pytest.mark.parametrize("evil", INJECTIONS)
+def test_no_header_comes_in_with_the_failed_step(evil: str) -> None:
+    report = replace(BROKEN, exit_code=4, steps=(Outcome(step=evil, status="failed"),))
+    assert_not_injected(compose(report, sender="r@example.org", recipients=[ANN]).as_bytes())
+
+
+@pytest.mark.parametrize("evil", INJECTIONS)
+def test_no_header_comes_in_with_the_name_of_a_recipient(evil: str) -> None:
+    evil_ann = Address(name=evil, address="ann@example.org")
+    message = compose(QUIET, sender="r@example.org", recipients=[evil_ann, ANN])
+    assert_not_injected(message.as_bytes())
+    received = arrived(QUIET, recipients=[evil_ann, ANN])
+    assert [one.addr_spec for one in received["To"].addresses] == ["ann@example.org", "ann@example.org"]
+
+
+def test_control_characters_in_a_name_become_one_space() -> None:
+    assert subject_of(replace(QUIET, project="my\r\n\0 site")) == "[web1] my site: all clear"
+
+
+@pytest.mark.parametrize("evil", INJECTIONS[:5])
+def test_a_package_name_stays_in_its_row(evil: str) -> None:
+    report = replace(UPDATED, changes=(Change(name=evil, old="1", new="2", bump="major"),))
+    text, shown = both(report)
+    assert re.search(r"^x.*X-Evil.* +1 +2 +major$", text, re.MULTILINE)
+    assert not re.search(r"^X-Evil", text, re.MULTILINE)
+    assert not re.search(r"^X-Evil", shown, re.MULTILINE)
+    assert_not_injected(compose(report, sender="r@example.org", recipients=[ANN]).as_bytes())
+
+
+# --- the body ---
+
+
+def test_there_is_a_text_and_an_html_part() -> None:
+    message = arrived(UPDATED)
+    assert message.get_content_type() == "multipart/alternative"
+    assert [part.get_content_type() for part in message.iter_parts()] == ["text/plain", "text/html"]
+
+
+def test_the_headline_comes_first() -> None:
+    assert text_of(UPDATED).startswith("Updated to release r2.\n")
+    assert "<h1" in html_of(UPDATED)
+    assert "Updated to release r2." in both(UPDATED)[1]
+
+
+def test_a_change_of_the_live_release_is_told_with_the_way_back() -> None:
+    for body in both(replace(UPDATED, path="/srv/my site's")):
+        assert "The live release changed from r1 to r2." in body
+        assert "releaser rollback --project '/srv/my site'\"'\"'s'" in body
+
+
+def test_without_a_change_of_the_live_release_there_is_no_way_back() -> None:
+    for body in both(BROKEN):
+        assert "The live release is the same as before." in body
+        assert "releaser rollback" not in body
+
+
+def test_package_changes_are_aligned_in_text() -> None:
+    lines = text_of(UPDATED).split("\n")
+    start = lines.index("Package changes")
+    assert lines[start + 2 : start + 6] == [
+        "Package        Old    New  Size",
+        "django         5.1.2  5.2  minor",
+        "a-longer-name  -      1.0  added",
+        "gone           3.0    -    removed",
+    ]
+
+
+def test_package_changes_are_a_table_in_html() -> None:
+    rows = re.findall(r"<tr>(.*?)</tr>", html_of(UPDATED))
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert ["django", "5.1.2", "5.2", "minor"] in cells
+    assert ["gone", "3.0", "-", "removed"] in cells
+
+
+def test_package_changes_that_did_not_go_live_are_called_so() -> None:
+    for body in both(BROKEN):
+        assert "Package changes that are not live" in body
+    assert "that are not live" not in text_of(UPDATED)
+
+
+def test_problems_come_with_their_advice() -> None:
+    problems = (
+        Problem(message="git push failed:\n! [remote rejected]", advice="Look at the remote.\nPush by hand."),
+        Problem(message="the disk is nearly full"),
+    )
+    for body in both(replace(UPDATED, problems=problems)):
+        assert "git push failed:" in body
+        assert "! [remote rejected]" in body
+        assert "What to do: Look at the remote." in body
+        assert "Push by hand." in body
+        assert "the disk is nearly full" in body
+        assert body.count("What to do") == 1
+
+
+def test_held_back_versions_and_pulled_commits() -> None:
+    report = replace(
+        UPDATED,
+        held_back=(HeldBack(name="celery", version="5.9", reason="was backed out on Monday"),),
+        pulled=Pulled(old="a" * 40, new="b" * 40, count=3),
+    )
+    text, shown = both(report)
+    assert re.search(r"^celery +5\.9 +was backed out on Monday$", text, re.MULTILINE)
+    assert "was backed out on Monday" in shown
+    for body in (text, shown):
+        assert f"Pulled 3 commits: {'a' * 12}..{'b' * 12}" in body
+    assert "Pulled 1 commit:" in text_of(replace(report, pulled=Pulled(old="a", new="b", count=1)))
+
+
+@pytest.mark.parametrize(
+    ("blame", "words"),
+    [
+        ("update", "this update broke it"),
+        ("before", "it was failing before this update"),
+        ("unknown", "could not be told"),
+    ],
+)
+def test_the_blame_is_put_in_words(blame: Blame, words: str) -> None:
+    all_words = ["this update broke it", "it was failing before this update", "could not be told"]
+    for body in both(replace(BROKEN, blame=blame)):
+        assert [one for one in all_words if one in body] == [words]
+    assert not [one for one in all_words if one in text_of(replace(BROKEN, blame=""))]
+
+
+def test_the_steps_with_their_times() -> None:
+    steps = (
+        Outcome(step="build", status="ok", detail="59 packages", seconds=3.04),
+        Outcome(step="run the tests", status="failed", detail="exit code 1", seconds=754.6),
+        Outcome(step="flip", status="skipped"),
+    )
+    report = replace(BROKEN, steps=steps)
+    lines = text_of(report).split("\n")
+    start = lines.index("Steps")
+    assert lines[start + 2 : start + 6] == [
+        "Step           Status   Time         Detail",
+        "build          ok       3.0 s        59 packages",
+        "run the tests  failed   12 min 35 s  exit code 1",
+        "flip           skipped  0.0 s",
+    ]
+    assert "12 min 35 s" in both(report)[1]
+
+
+def test_the_output_is_cleaned_and_capped_again() -> None:
+    output = "the first line\n" + "\x1b[31mnoise\x1b[0m\n" * 50_000 + "\0the last line\n"
+    for body in both(replace(BROKEN, output=output)):
+        assert "the first line" in body
+        assert "the last line" in body
+        assert "cut ...]" in body
+        assert "\x1b" not in body
+        assert "\0" not in body
+        assert len(body) < 20_000
+
+
+def test_the_output_keeps_its_lines() -> None:
+    for body in both(replace(BROKEN, output="def f():\n    return 1\n\n  <- here")):
+        assert "def f():\n    return 1\n\n  <- here" in body
+
+
+def test_where_the_log_is_and_what_to_do() -> None:
+    report = replace(
+        BROKEN,
+        log_file="/var/log/releaser/20260102.log",
+        advice="Fix the tests.",
+        recovered="A flip was half done;\nit was undone.",
+    )
+    for body in both(report):
+        assert "/var/log/releaser/20260102.log" in body
+        assert "Fix the tests." in body
+        assert "An earlier run had been interrupted" in body
+        assert "A flip was half done;" in body
+        assert "it was undone." in body
+
+
+def test_which_run_it_was() -> None:
+    for body in both(UPDATED):
+        for fact in (
+            "web1",
+            "mysite",
+            "/srv/mysite",
+            "20260102-030405",
+            "2026-01-02 03:04:05+00:00",
+            "1 min 15 s",
+        ):
+            assert fact in body
+
+
+def test_what_there_is_not_is_not_mentioned() -> None:
+    for body in both(QUIET):
+        for word in (
+            "Package",
+            "Problems",
+            "Steps",
+            "Output",
+            "Pulled",
+            "Held back",
+            "Log file",
+            "What to do",
+        ):
+            assert word not in body
+    assert "\n\n\n" not in text_of(QUIET)
+    assert "None" not in html_of(QUIET)
+
+
+EVERYWHERE = "<script>alert('x')</script>&amp;"
+
+
+def everything_is(evil: str) -> RunReport:
+    return RunReport(
+        command=evil,
+        project=evil,
+        path=evil,
+        host=evil,
+        run_id=evil,
+        started_at=STARTED,
+        seconds=1.0,
+        result="failed",
+        exit_code=4,
+        headline=evil,
+        live_changed=True,
+        release=evil,
+        previous=evil,
+        changes=(Change(name=evil, old=evil, new=evil, bump=evil),),
+        held_back=(HeldBack(name=evil, version=evil, reason=evil),),
+        pulled=Pulled(old=evil, new=evil, count=1),
+        steps=(Outcome(step=evil, status="failed", detail=evil),),
+        problems=(Problem(message=evil, advice=evil),),
+        blame="update",
+        output=evil,
+        advice=evil,
+        log_file=evil,
+        recovered=evil,
+    )
+
+
+def test_markup_is_escaped_in_html_everywhere() -> None:
+    reader = seen_in_html(everything_is(EVERYWHERE))
+    assert "script" not in reader.elements
+    assert "".join(reader.shown).count(EVERYWHERE) >= 20
+
+
+def test_markup_is_left_as_it_is_in_text() -> None:
+    text = text_of(everything_is(EVERYWHERE))
+    assert text.count(EVERYWHERE) >= 20
+    assert "&lt;" not in text
+
+
+def test_templates_in_the_data_are_not_run() -> None:
+    for body in both(everything_is("{{ 7 * 7 }}{% raw %}")):
+        assert "{{ 7 * 7 }}" in body
+        assert "49" not in body
+
+
+@pytest.mark.parametrize("dirt", ["a\0b", "\x1b[31mred\x1b[0m", "\udcff\ud800", "a\u2028b\x85c", "\x1b]0;t\x07"])
+def test_no_dirt_gets_through_anywhere(dirt: str) -> None:
+    message = arrived(everything_is(dirt))
+    for kind in ("plain", "html"):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", content(message, kind))
+
+
+def test_enormous_facts_make_no_enormous_mail() -> None:
+    huge = replace(
+        everything_is("x" * 1_000_000),
+        path="/srv/mysite",
+        changes=CHANGES,
+        problems=(Problem(message="m\n" * 100_000, advice="a" * 10**6),),
+    )
+    assert len(compose(huge, sender="r@example.org", recipients=[ANN]).as_bytes()) < 300_000

@@ -1,0 +1,57 @@
+"""A pytest plugin: unit tests cannot start programs or send mail by accident; CI skips nothing in silence."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+TESTS = Path(__file__).parent.parent
+# Directories of tests that drive real programs and servers.
+SPAWNING = frozenset({"e2e", "report", "steps", "tools"})
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", "spawns: starts programs or sends mail, which unit tests may not")
+
+
+@pytest.fixture(autouse=True)
+def no_accidents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a unit test fail when it starts a program or opens a mail connection."""
+    if not may_spawn(request.node):
+        forbid(monkeypatch)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make programs and mail connections fail the test; not even `except Exception` catches that."""
+    monkeypatch.setattr(subprocess.Popen, "__init__", _refuse_program)
+    monkeypatch.setattr(smtplib.SMTP, "__init__", _refuse_mail)
+
+
+def may_spawn(test: pytest.Item) -> bool:
+    """Whether a test lies where programs are driven, or is marked `spawns`."""
+    if test.get_closest_marker("spawns"):
+        return True
+    return test.path.is_relative_to(TESTS) and test.path.relative_to(TESTS).parts[0] in SPAWNING
+
+
+def require(condition: object, reason: str) -> None:
+    """Skip the test, with the reason, unless the condition holds; in CI, where it has to hold, fail."""
+    if condition:
+        return
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must be able to run this test: {reason}")
+    pytest.skip(reason)
+
+
+def _refuse_program(_: subprocess.Popen[bytes], args: object, *rest: object, **options: object) -> NoReturn:
+    pytest.fail(f"a unit test tried to start {args!r}; if it has to, mark it `spawns`")
+
+
+def _refuse_mail(_: smtplib.SMTP, *rest: object, **options: object) -> NoReturn:
+    pytest.fail("a unit test tried to open a mail connection; if it has to, mark it `spawns`")

@@ -1,0 +1,160 @@
+"""Stands in for Django's manage.py: the same commands, imports of everything installed, none of Django.
+
+`test`, `check` and `collectstatic` fail when an installed package does not import, or has set `BROKEN` to the
+name of the command. Every run is noted in the file that the variable SAMPLE_SITE_RUNS names.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import re
+import sys
+import traceback
+from functools import partial
+from importlib.metadata import distributions
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+PROJECT = Path(__file__).resolve().parent
+STATICFILES = "django.contrib.staticfiles"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command; return the exit status."""
+    note_run(argv)
+    sys.path.insert(0, str(PROJECT))
+    commands = offered_commands()
+    name = argv[0] if argv else "help"
+    if name not in commands:
+        sys.stderr.write(f"Unknown command: {name!r}\nType 'manage.py help' for usage.\n")
+        return 1
+    if "--help" in argv or "-h" in argv:
+        say(f"usage: manage.py {name}")
+        return 0
+    return commands[name](argv[1:])
+
+
+def offered_commands() -> dict[str, Callable[[Sequence[str]], int]]:
+    """Return the commands of this site; collectstatic is one only where staticfiles is installed."""
+    commands = {"check": check, "help": show_help, "shell": shell, "test": test}
+    if STATICFILES in settings().INSTALLED_APPS:
+        commands["collectstatic"] = collectstatic
+    return commands
+
+
+def check(_: Sequence[str]) -> int:
+    """Import everything."""
+    refuse_broken("check")
+    say("System check identified no issues (0 silenced).")
+    return 0
+
+
+def show_help(argv: Sequence[str]) -> int:
+    """List the commands, or say that one exists."""
+    names = sorted(offered_commands())
+    wanted = [word for word in argv if not word.startswith("-")]
+    if wanted and wanted[0] not in names:
+        sys.stderr.write(f"Unknown command: {wanted[0]!r}\n")
+        return 1
+    say("\n".join(names))
+    return 0
+
+
+def shell(argv: Sequence[str]) -> int:
+    """Execute the code behind -c (or --command) with what little of Django such code asks for."""
+    option = next(position for position, word in enumerate(argv) if word in ("-c", "--command"))
+    django, apps, conf = (ModuleType(name) for name in ("django", "django.apps", "django.conf"))
+    apps.__dict__["apps"] = SimpleNamespace(is_installed=lambda name: name in settings().INSTALLED_APPS)
+    conf.__dict__["settings"] = settings()
+    sys.modules |= {"django": django, "django.apps": apps, "django.conf": conf}
+    exec(argv[option + 1], {"__name__": "__main__"})  # noqa: S102 - this is what `shell -c` is for
+    return 0
+
+
+def test(_: Sequence[str]) -> int:
+    """Run the functions `test_*` of site_tests.py; each gets the installed packages by name."""
+    packages = installed()
+    module = importlib.import_module("site_tests")
+    tests = {name: function for name, function in vars(module).items() if name.startswith("test_")}
+    say(f"Found {len(tests)} test(s).")
+    failures = sum(not passes(name, partial(function, packages)) for name, function in tests.items())
+    say(f"FAILED (failures={failures})" if failures else "OK")
+    return 1 if failures else 0
+
+
+def passes(name: str, run: Callable[[], None]) -> bool:
+    """Run one test and tell how it went."""
+    try:
+        run()
+    except Exception:  # noqa: BLE001 - whatever a test raises is a failure of the site
+        say(f"FAIL: {name}\n{traceback.format_exc()}")
+        return False
+    say(f"{name} ... ok")
+    return True
+
+
+def collectstatic(argv: Sequence[str]) -> int:
+    """Write the versions of all packages where the web server would look for static files."""
+    refuse_broken("collectstatic")
+    if "--dry-run" not in argv and "-n" not in argv:
+        target = PROJECT / settings().STATIC_ROOT
+        target.mkdir(exist_ok=True)
+        (target / "versions.json").write_text(json.dumps(versions(), indent=1), encoding="utf-8")
+    say("1 static file copied.")
+    return 0
+
+
+def settings() -> ModuleType:
+    """Return the site's settings."""
+    return importlib.import_module("site_settings")
+
+
+def refuse_broken(command: str) -> None:
+    """Fail as a Django command does when an app of the site is unfit."""
+    for name, module in installed().items():
+        if getattr(module, "BROKEN", None) == command:
+            sys.exit(f"{name} is broken: {command} cannot work")
+
+
+def installed() -> dict[str, ModuleType]:
+    """Import the module of every installed package."""
+    names = sorted(re.sub(r"[-_.]+", "_", name).lower() for name in versions())
+    return {name: importlib.import_module(name) for name in names if importlib.util.find_spec(name)}
+
+
+def versions() -> dict[str, str]:
+    """Return the version of every installed package."""
+    return dict(sorted((package.name, package.version) for package in distributions()))
+
+
+def note_run(argv: Sequence[str]) -> None:
+    """Append to the record from which a test learns what was run, when, and with which packages."""
+    record = os.environ.get("SAMPLE_SITE_RUNS")
+    if record is None:
+        return
+    run = {
+        "argv": list(argv),
+        "prefix": sys.prefix,
+        "cwd": str(Path.cwd()),
+        "env": dict(os.environ),
+        "versions": versions(),
+    }
+    with Path(record).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(run) + "\n")
+
+
+def say(text: str) -> None:
+    """Write to standard output, at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

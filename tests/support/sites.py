@@ -1,0 +1,329 @@
+"""A realistic site: checkout, bare remote, `.env`, an index of wheels; and the installed releaser to run."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from tests.support import snapshots
+from tests.support.commands import clean_environment, console_script, git_executable, run, uv_executable
+from tests.support.layouts import SHARED_LIBRARY, SiteOptions
+from tests.support.templates import REMOTE, write_files
+from tests.support.wheels import LocalIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from email.message import EmailMessage
+    from pathlib import Path
+
+    from tests.support.commands import Finished
+    from tests.support.templates import Templates
+
+# What a broken version breaks: importing it, or a command of manage.py.
+Breakage = Literal["import", "test", "check", "collectstatic"]
+
+TESTS = "site_tests.py"
+RED_TESTS = 'def test_shop(packages):\n    assert not packages, "the shop is closed"\n'
+_DOTENV = {
+    "ADMINS_JSON": '[["Ada","ada@example.org"]]',
+    "RELEASER_ENVIRONMENT": "local",  # else the name of the host that runs the tests would decide
+    "RELEASER_MAIL_FROM": "releaser@example.org",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManageRun:
+    """One run of the site's manage.py: its arguments, and the environment and packages that it saw."""
+
+    argv: tuple[str, ...]
+    prefix: str
+    cwd: str
+    env: Mapping[str, str]
+    versions: Mapping[str, str]
+
+
+class SampleSite:
+    """One site below `base`: `base/<outer>/<project>` is the checkout, on branch main, pushed and clean.
+
+    Beside it lie `.env`, `remote.git` and, with the default options, `index`.
+    """
+
+    __test__ = False
+
+    def __init__(
+        self, base: Path, *, outer: str, name: str, link: str, options: SiteOptions, uv_cache: Path
+    ) -> None:
+        self.outer = base / outer
+        self.path = self.outer / name
+        self.link = self.path / link
+        self.options = options
+        self.index = LocalIndex(self.outer / options.index_in_outer.format(project=name))
+        self.remote = self.outer / REMOTE
+        self.state_dir = self.outer / ".releaser" / name
+        self.shared_library = self.outer / SHARED_LIBRARY
+        self._base = base
+        self._original_tests = (self.path / TESTS).read_text(encoding="utf-8")
+        self._runs = base / f"{outer}-manage-runs.jsonl"
+        self.env = clean_environment(base / "home", uv_cache) | {"SAMPLE_SITE_RUNS": str(self._runs)}
+
+    def releaser(
+        self,
+        command: str,
+        *args: str | Path,
+        env: Mapping[str, str | None] | None = None,
+        check: int | None = None,
+        timeout: float = 120,
+        input: str | None = None,  # noqa: A002 - the name that subprocess gives it
+    ) -> Finished:
+        """Run the installed `releaser COMMAND --project <checkout> ARGS...` from another directory.
+
+        `env` is laid over `self.env` (None removes a variable); `check` is the status that is expected.
+        """
+        project: list[str | Path] = [] if command.startswith("-") else ["--project", self.path]
+        return run(
+            [console_script(), command, *project, *args],
+            cwd=self._somewhere(),
+            env=self.environment(env),
+            timeout=timeout,
+            input=input,
+            check=check,
+        )
+
+    def json(
+        self, command: str, *args: str | Path, check: int = 0, env: Mapping[str, str | None] | None = None
+    ) -> Any:
+        """Run releaser with --json and return what it printed."""
+        finished = self.releaser(command, "--json", *args, check=check, env=env)
+        try:
+            return json.loads(finished.stdout)
+        except ValueError as error:
+            message = f"releaser {command} --json printed no JSON ({error})\n{finished}"
+            raise AssertionError(message) from error
+
+    def git(self, *args: str | Path) -> str:
+        """Run git in the checkout; return what it printed, stripped."""
+        return self._git(self.path, *args)
+
+    def uv(self, *args: str | Path) -> Finished:
+        """Run uv in the checkout; it must succeed. The environment of the project is `link`."""
+        return self._uv(self.path, *args)
+
+    def environment(self, extra: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """Return `self.env` with `extra` laid over it."""
+        merged: dict[str, str | None] = {**self.env, **(extra or {})}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def write_dotenv(self, changes: Mapping[str, str | None] | None = None) -> None:
+        """Write `.env` anew: the defaults, and `changes` laid over them (None removes)."""
+        merged: dict[str, str | None] = {**_DOTENV, **(changes or {})}
+        lines = (f"{name}='{value}'\n" for name, value in merged.items() if value is not None)
+        (self.outer / ".env").write_text("".join(lines), encoding="utf-8")
+
+    def make_venv(self, group: str = "local") -> None:
+        """Make a real virtual environment at `link`, from the lock."""
+        self.uv("sync", "--quiet", "--frozen", "--group", group)
+
+    def edit(self, path: str, text: str) -> None:
+        """Write a file of the checkout; nothing is committed."""
+        write_files(self.path, {path: text})
+
+    def commit(self, message: str, files: Mapping[str, str] | None = None) -> str:
+        """Write `files` (path to text) and commit them, or else whatever changed; return the commit."""
+        write_files(self.path, files or {})
+        self.git("add", "--", *(files or ["."]))
+        self.git("commit", "--quiet", "--message", message)
+        return self.git("rev-parse", "HEAD")
+
+    def push(self) -> None:
+        """Push the branch."""
+        self.git("push", "--quiet")
+
+    def push_from_elsewhere(
+        self, files: Mapping[str, str], *, message: str = "Work from elsewhere", lock: bool = False
+    ) -> str:
+        """Commit and push `files` from another clone, with a fresh uv.lock if `lock`; return the commit."""
+        clone = self._clone_elsewhere()
+        write_files(clone, files)
+        if lock:
+            self._uv(clone, "lock", "--quiet")
+        self._git(clone, "add", "--", *files, *(["uv.lock"] if lock else []))
+        self._git(clone, "commit", "--quiet", "--message", message)
+        self._git(clone, "push", "--quiet")
+        return self._git(clone, "rev-parse", "HEAD")
+
+    def break_tests(self) -> str:
+        """Commit and push tests that fail with whatever packages; return the commit."""
+        return self._change_tests(RED_TESTS, "Break the tests")
+
+    def mend_tests(self) -> str:
+        """Commit and push the tests as they were; return the commit."""
+        return self._change_tests(self._original_tests, "Mend the tests")
+
+    def publish(
+        self,
+        name: str,
+        version: str,
+        *,
+        broken: bool | Breakage = False,
+        requires: Sequence[str] = (),
+        modules: Mapping[str, str] | None = None,
+        requires_python: str | None = None,
+    ) -> Path:
+        """Offer a version on the index; `broken` names what it breaks (True: the site's tests)."""
+        if broken:
+            breakage = "test" if broken is True else broken
+            modules = {f"{name.replace('-', '_')}/__init__.py": _broken_module(name, version, breakage)}
+        return self.index.publish(
+            name, version, requires=requires, modules=modules, requires_python=requires_python
+        )
+
+    def withdraw(self, name: str, version: str) -> None:
+        """Take a version off the index."""
+        self.index.withdraw(name, version)
+
+    def python(self, code: str) -> str:
+        """Run Python code in the live environment; return what it printed, stripped."""
+        program = self.link / "bin" / "python"
+        return run([program, "-c", code], cwd=self._somewhere(), env=self.env, check=0).stdout.strip()
+
+    def live_version(self, package: str) -> str:
+        """Return the version of a package in the live environment."""
+        return self.python(f"import importlib.metadata; print(importlib.metadata.version({package!r}))")
+
+    def live_id(self) -> str:
+        """Return the id of the release that `link` leads to."""
+        assert self.link.is_symlink(), f"{self.link} is no symlink, so no release is live"
+        return self.link.resolve().relative_to((self.state_dir / "releases").resolve()).parts[0]
+
+    def lock_text(self) -> str:
+        """Return uv.lock of the checkout."""
+        return (self.path / "uv.lock").read_text(encoding="utf-8")
+
+    def head(self) -> str:
+        """Return the commit that the checkout is at."""
+        return self.git("rev-parse", "HEAD")
+
+    def remote_head(self) -> str:
+        """Return the commit that the remote's main is at."""
+        return self._git(self.remote, "rev-parse", "main")
+
+    def static_versions(self) -> dict[str, str] | None:
+        """Return what collectstatic left: the version of each package; None if it never ran."""
+        marker = self.path / "static_out" / "versions.json"
+        return json.loads(marker.read_text(encoding="utf-8")) if marker.exists() else None
+
+    def restarted_at(self) -> int | None:
+        """Return when the web server was last told to restart, in nanoseconds; None if never."""
+        file = self.path / "config" / "tmp" / "restart.txt"
+        return file.stat().st_mtime_ns if file.exists() else None
+
+    def manage_runs(self, command: str | None = None) -> list[ManageRun]:
+        """Return the runs of manage.py so far, oldest first; only those of `command` if it is given."""
+        if not self._runs.exists():
+            return []
+        lines = self._runs.read_text(encoding="utf-8").splitlines()
+        runs = [_manage_run(json.loads(line)) for line in lines]
+        return [run for run in runs if command is None or run.argv[:1] == (command,)]
+
+    def outbox_mails(self) -> list[EmailMessage]:
+        """Return the mails that lie in the outbox, oldest first."""
+        outbox = self.state_dir / "outbox"
+        files = [path for place in ("new", "cur") for path in (outbox / place).glob("*")]
+        files.sort(key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in files]
+
+    def snapshot(self) -> dict[str, str]:
+        """Fingerprint the checkout, git's view of it, and the live environment, byte-code files left out.
+
+        Two equal snapshots mean: byte for byte what it was. The request to restart counts too.
+        """
+        found = snapshots.tree(self.path, skip=(".git", self.link.name))
+        return found | {
+            "(branch)": self.git("rev-parse", "--symbolic-full-name", "HEAD"),
+            "(commit)": self.head(),
+            "(status)": self.git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all"),
+            "(restarted at)": str(self.restarted_at()),
+            "(link)": snapshots.fingerprint(self.link),
+            "(venv)": snapshots.digest(self.link.resolve()) if self.link.exists() else "absent",
+        }
+
+    def _somewhere(self) -> Path:
+        """Return a directory that has nothing to do with the site."""
+        directory = self._base / "somewhere"
+        directory.mkdir(exist_ok=True)
+        return directory
+
+    def _git(self, directory: Path, *args: str | Path) -> str:
+        return run([git_executable(), *args], cwd=directory, env=self.env, check=0).stdout.strip()
+
+    def _uv(self, directory: Path, *args: str | Path) -> Finished:
+        env = self.environment({"UV_PROJECT_ENVIRONMENT": self.link.name})
+        return run([uv_executable(), *args], cwd=directory, env=env, check=0)
+
+    def _change_tests(self, text: str, message: str) -> str:
+        commit = self.commit(message, {TESTS: text})
+        self.push()
+        return commit
+
+    def _clone_elsewhere(self) -> Path:
+        """Return another server's clone, at the remote's main; `../index` leads to the same index there."""
+        outer = self._base / "elsewhere" / self.outer.name
+        clone = outer / self.path.name
+        if clone.exists():
+            self._git(clone, "fetch", "--quiet")
+            self._git(clone, "reset", "--quiet", "--hard", "origin/main")
+            return clone
+        self._git(self._somewhere(), "clone", "--quiet", self.remote, clone)
+        for key, value in (("user.name", "Edsger"), ("user.email", "edsger@example.org")):
+            self._git(clone, "config", key, value)
+        (outer / self.index.path.relative_to(self.outer)).symlink_to(self.index.path)
+        if self.shared_library.exists():
+            (outer / SHARED_LIBRARY).symlink_to(self.shared_library)
+        return clone
+
+
+class SiteFactory:
+    """Makes sites in the temporary directory of one test."""
+
+    def __init__(self, base: Path, templates: Templates) -> None:
+        self._base = base
+        self._templates = templates
+
+    def __call__(
+        self,
+        name: str = "site",
+        *,
+        outer: str = "outer",
+        link: str = ".venv",
+        dotenv: Mapping[str, str | None] | None = None,
+        venv: bool = False,
+        **options: Any,
+    ) -> SampleSite:
+        """Make a site whose checkout is called `name`; `options` are the fields of `SiteOptions`.
+
+        `link` is the name of the live environment, which with `venv` is made as a real directory; `dotenv`
+        changes `.env`. Several sites in one test need different values of `outer`.
+        """
+        chosen = SiteOptions(**options)
+        self._templates.copy(chosen, self._base / outer, name)
+        site = SampleSite(
+            self._base, outer=outer, name=name, link=link, options=chosen, uv_cache=self._templates.uv_cache
+        )
+        site.write_dotenv(dotenv)
+        if venv:
+            site.make_venv()
+        return site
+
+
+def _broken_module(name: str, version: str, breakage: Breakage) -> str:
+    lines = [f'__version__ = "{version}"', f'BROKEN = "{breakage}"']
+    if breakage == "import":
+        lines.append(f'raise ImportError("{name} {version} cannot be imported")')
+    return "\n".join(lines) + "\n"
+
+
+def _manage_run(fields: Mapping[str, Any]) -> ManageRun:
+    return ManageRun(**{**fields, "argv": tuple(fields["argv"])})

@@ -1,0 +1,43 @@
+"""Fingerprints of directory trees, to tell whether anything in them changed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+_BYTE_CODE = "__pycache__"  # Python writes it whenever it runs; it says nothing
+
+
+def tree(directory: Path, *, skip: Collection[str] = ()) -> dict[str, str]:
+    """Return a fingerprint of every entry below `directory`, by relative path; `skip` names entries in it."""
+    return {path.relative_to(directory).as_posix(): fingerprint(path) for path in _walk(directory, skip)}
+
+
+def fingerprint(path: Path) -> str:
+    """Describe an entry by its kind, mode and content, a symlink by its text."""
+    if path.is_symlink():
+        return f"-> {path.readlink()}"
+    if not path.exists():
+        return "absent"
+    mode = stat.filemode(path.stat().st_mode)
+    return mode if path.is_dir() else f"{mode} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def digest(directory: Path) -> str:
+    """Return one hash over a whole tree."""
+    return hashlib.sha256(repr(sorted(tree(directory).items())).encode()).hexdigest()
+
+
+def _walk(directory: Path, skip: Collection[str]) -> Iterator[Path]:
+    for entry in os.scandir(directory):
+        if entry.name == _BYTE_CODE or entry.name in skip:
+            continue
+        yield Path(entry.path)
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path), ())

@@ -1,0 +1,372 @@
+"""What the other tests stand on, tested with real uv and real git."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import subprocess
+import sys
+import tarfile
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from tests.support import snapshots, tinybuild
+from tests.support.commands import clean_environment, console_script, run
+from tests.support.guards import forbid, require
+from tests.support.layouts import Kind
+from tests.support.wheels import build_wheel
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.wheels import LocalIndex
+
+pytestmark = pytest.mark.spawns
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_site_of_each_kind_is_locked_clean_and_pushed(make_site: SiteFactory, kind: Kind) -> None:
+    site = make_site(kind=kind)
+    site.uv("lock", "--check")
+    assert site.git("status", "--porcelain") == ""
+    assert site.git("rev-parse", "--abbrev-ref", "HEAD@{upstream}") == "origin/main"
+    assert site.head() == site.remote_head()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_site_of_each_kind_can_be_installed_and_passes_its_tests(
+    make_site: SiteFactory, kind: Kind
+) -> None:
+    site = make_site(kind=kind, venv=True)
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.live_version("localtools") == "1.0.0"
+    assert _manage(site, "test").endswith("OK")
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_the_packaged_site_is_installed_editable(make_site: SiteFactory) -> None:
+    site = make_site(kind="packaged", venv=True)
+    assert site.python("import sample_site; print(sample_site.__file__)").startswith(str(site.path / "src"))
+    assert run([site.link / "bin" / "sample-site"], cwd=site.outer, env=site.env).stdout == "0.1.0\n"
+
+
+@pytest.mark.parametrize("editable", [True, False])
+def test_a_path_dependency_is_installed_as_asked(make_site: SiteFactory, editable: bool) -> None:
+    site = make_site(kind="path", editable=editable, venv=True)
+    place = site.python("import shared_lib; print(shared_lib.__file__)")
+    assert place.startswith(str(site.shared_library if editable else site.link))
+
+
+def test_the_members_of_a_workspace_are_installed(make_site: SiteFactory) -> None:
+    site = make_site(kind="workspace", venv=True)
+    assert site.python("import one, two; print(one.__version__, two.__version__)") == "1.0.0 1.0.0"
+
+
+def test_an_index_inside_the_checkout_is_not_tracked(make_site: SiteFactory) -> None:
+    site = make_site(index="inside", venv=True)
+    assert site.index.path.parent == site.path
+    assert ".whl" not in site.git("ls-files")
+    assert site.git("status", "--porcelain") == ""
+    site.publish("alpha", "1.1.0")
+    assert "Update alpha v1.0.0 -> v1.1.0" in _upgrades(site)
+
+
+def test_a_published_version_is_seen_and_a_withdrawn_one_is_not(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.publish("alpha", "1.1.0")
+    assert "Update alpha v1.0.0 -> v1.1.0" in _upgrades(site)
+    site.withdraw("alpha", "1.1.0")
+    assert "alpha" not in _upgrades(site)
+
+
+def test_names_may_hold_spaces_and_letters_beyond_ascii(make_site: SiteFactory) -> None:
+    site = make_site("Café Größe", outer="meine Seiten", venv=True)
+    assert site.live_version("beta") == "1.0.0"
+    site.push_from_elsewhere({"notes.txt": "read me"})
+    site.git("pull", "--quiet", "--ff-only")
+    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "read me"
+
+
+def test_two_sites_of_one_template_share_nothing(make_site: SiteFactory) -> None:
+    first, second = make_site(), make_site(outer="second")
+    first.commit("A note", {"notes.txt": "mine"})
+    first.push()
+    first.publish("alpha", "2.0.0")
+    assert not (second.path / "notes.txt").exists()
+    assert second.remote_head() == second.head() != first.head()
+    assert "alpha" not in _upgrades(second)
+
+
+def test_options_shape_the_site(make_site: SiteFactory) -> None:
+    site = make_site(
+        packages={"alpha": "1.0.0", "deep": "3.0"},
+        requires={"alpha": ["deep"]},
+        dependencies=["alpha>=1,<2"],
+        settings={"keep": 2, "health_check": "true", "git_push": False},
+        files={"README": "A shop."},
+        dotenv={"SMTP": "secret", "RELEASER_MAIL_FROM": None},
+    )
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert tomllib.loads(text)["tool"]["releaser"] == {"keep": 2, "health_check": "true", "git_push": False}
+    assert 'name = "deep"\nversion = "3.0"' in site.lock_text()
+    assert (site.path / "README").exists()
+    dotenv = (site.outer / ".env").read_text(encoding="utf-8")
+    assert "SMTP='secret'" in dotenv
+    assert "RELEASER_MAIL_FROM" not in dotenv
+
+
+def test_the_link_may_have_another_name(make_site: SiteFactory) -> None:
+    site = make_site(link="current", venv=True)
+    assert (site.path / "current" / "bin" / "python").exists()
+    assert not (site.path / ".venv").exists()
+
+
+def test_the_environment_is_made_by_the_interpreter_that_runs_the_tests(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    assert site.python("import sys; print(sys.base_prefix)") == sys.base_prefix
+
+
+@pytest.mark.parametrize("breakage", ["test", "check", "collectstatic"])
+def test_a_broken_version_breaks_the_command_that_it_names(make_site: SiteFactory, breakage: str) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "2.0.0", broken=breakage)  # type: ignore[arg-type]
+    _upgrade(site)
+    _manage(site, breakage, check=1)
+    for other in {"test", "check", "collectstatic"} - {breakage}:
+        _manage(site, other)
+
+
+def test_a_version_that_cannot_be_imported_breaks_every_command(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "2.0.0", broken="import")
+    _upgrade(site)
+    for command in ("test", "check", "collectstatic"):
+        _manage(site, command, check=1)
+
+
+def test_broken_tests_fail_until_they_are_mended(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    before = site.snapshot()["site_tests.py"]
+    site.break_tests()
+    assert "the shop is closed" in _manage(site, "test", check=1)
+    site.mend_tests()
+    _manage(site, "test")
+    assert site.snapshot()["site_tests.py"] == before
+    assert site.head() == site.remote_head()
+
+
+def test_manage_py_says_what_it_was_run_with(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    _manage(site, "test", "--noinput")
+    _manage(site, "check")
+    assert [noted.argv for noted in site.manage_runs()] == [("test", "--noinput"), ("check",)]
+    (noted,) = site.manage_runs("test")
+    assert noted.versions["alpha"] == "1.0.0"
+    assert Path(noted.prefix) == site.link
+
+
+def test_collectstatic_leaves_a_marker(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    assert site.static_versions() is None
+    _manage(site, "collectstatic", "--noinput")
+    assert (site.static_versions() or {})["beta"] == "1.0.0"
+    assert site.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("staticfiles", [True, False])
+def test_staticfiles_can_be_asked_for_as_in_django(make_site: SiteFactory, staticfiles: bool) -> None:
+    site = make_site(staticfiles=staticfiles, venv=True)
+    code = "from django.apps import apps; print(apps.is_installed('django.contrib.staticfiles'))"
+    assert _manage(site, "shell", "-c", code) == str(staticfiles)
+    _manage(site, "help", "collectstatic", check=0 if staticfiles else 1)
+    _manage(site, "collectstatic", "--noinput", check=0 if staticfiles else 1)
+
+
+def test_work_from_elsewhere_can_bring_a_new_lock(make_site: SiteFactory) -> None:
+    site = make_site(kind="path")
+    site.publish("gamma", "1.0.0")
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8").replace('"beta"', '"beta", "gamma"')
+    commit = site.push_from_elsewhere({"pyproject.toml": text}, lock=True)
+    assert site.remote_head() == commit != site.head()
+    site.git("pull", "--quiet", "--ff-only")
+    assert 'name = "gamma"' in site.lock_text()
+    site.uv("lock", "--check")
+    assert site.push_from_elsewhere({"notes.txt": ""}) == site.remote_head() != commit
+
+
+def test_equal_snapshots_mean_that_nothing_changed(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    before = site.snapshot()
+    _manage(site, "test")  # writes byte code only
+    assert site.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "path", ["pyproject.toml", "new.txt", "config/tmp/restart.txt", "static_out/x", ".venv/x"]
+)
+def test_snapshots_tell_of_every_file(make_site: SiteFactory, path: str) -> None:
+    site = make_site(venv=True)
+    before = site.snapshot()
+    site.edit(path, "changed")
+    assert site.snapshot() != before
+
+
+def test_snapshots_tell_of_a_commit_and_of_another_link(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.link.symlink_to("nowhere")
+    before = site.snapshot()
+    assert before["(link)"] == "-> nowhere"
+    site.link.unlink()
+    assert site.snapshot()["(link)"] == "absent"
+    site.link.symlink_to("nowhere")
+    assert site.snapshot() == before
+    site.git("commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    assert {name for name, value in site.snapshot().items() if before[name] != value} == {"(commit)"}
+
+
+def test_the_live_release_is_what_the_link_leads_to(make_site: SiteFactory) -> None:
+    site = make_site()
+    venv = site.state_dir / "releases" / "20261120T061200Z" / "venv"
+    venv.mkdir(parents=True)
+    site.link.symlink_to(os.path.relpath(venv, site.path))
+    assert site.live_id() == "20261120T061200Z"
+
+
+def test_the_outbox_is_read_in_order(make_site: SiteFactory) -> None:
+    site = make_site()
+    assert site.outbox_mails() == []
+    for number, name in enumerate(("new/b", "cur/a:2,S")):
+        path = site.state_dir / "outbox" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(f"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= {number}\n\nText\n".encode())
+        os.utime(path, ns=(number, number))
+    assert [mail["subject"] for mail in site.outbox_mails()] == ["Grüße 0", "Grüße 1"]
+
+
+def test_releaser_is_run_from_elsewhere_with_the_project_named(
+    make_site: SiteFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "releaser"
+    code = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getcwd(), os.environ['RELEASER_KEEP']]))"
+    script.write_text(f"#!{sys.executable}\n{code}\n", encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setattr("tests.support.sites.console_script", lambda: script)
+    site = make_site()
+    argv, directory, keep = site.json("update", "--force", env={"RELEASER_KEEP": "3", "LC_ALL": None})
+    assert argv == ["update", "--project", str(site.path), "--json", "--force"]
+    assert site.outer not in (Path(directory), *Path(directory).parents)
+    assert keep == "3"
+    assert '["--version"]' in site.releaser("--version", env={"RELEASER_KEEP": ""}, check=0).stdout
+
+
+def test_nothing_of_the_developers_environment_leaks_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RELEASER_KEEP", "7")
+    monkeypatch.setenv("AUTO_UPDTR__UV_PATH", "/nowhere")
+    monkeypatch.setenv("UV_INDEX_URL", "https://example.org")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COVERAGE_PROCESS_START", "setup.cfg")
+    env = clean_environment(tmp_path / "home", tmp_path / "cache")
+    assert env.keys().isdisjoint({"RELEASER_KEEP", "AUTO_UPDTR__UV_PATH", "UV_INDEX_URL", "NO_COLOR"})
+    assert env["COVERAGE_PROCESS_START"] == "setup.cfg"
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+    script = "import subprocess, sys; subprocess.run(['sleep', '60'])"
+    with pytest.raises(pytest.fail.Exception, match="still running after"):
+        run([sys.executable, "-c", script], cwd=tmp_path, env={"PATH": os.defpath}, timeout=0.5)
+
+
+def test_an_unexpected_status_fails_the_test_and_shows_the_output(tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="what it said"):
+        run([sys.executable, "-c", "raise SystemExit('what it said')"], cwd=tmp_path, env={}, check=0)
+
+
+def test_a_missing_releaser_is_said_clearly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(pytest.fail.Exception, match="install releaser"):
+        console_script()
+
+
+def test_equal_arguments_give_equal_wheels(tmp_path: Path) -> None:
+    for place in ("one", "two"):
+        (tmp_path / place).mkdir()
+        build_wheel(tmp_path / place, "alpha", "1.0", requires=["beta>=1"], scripts={"alpha": "alpha:main"})
+    assert snapshots.tree(tmp_path / "one") == snapshots.tree(tmp_path / "two")
+
+
+def test_wheels_carry_requirements_scripts_and_python(
+    index: LocalIndex, tmp_path: Path, uv_cache: Path
+) -> None:
+    source = "def main():\n    print('it runs')\n"
+    index.publish(
+        "the-tool",
+        "1.0",
+        requires=["alpha"],
+        modules={"the_tool.py": source},
+        scripts={"the-tool": "the_tool:main"},
+    )
+    index.publish("the-tool", "2.0", requires_python=">=4")
+    index.publish("alpha", "1.0")
+    env = clean_environment(tmp_path / "home", uv_cache)
+    venv = tmp_path / "venv"
+    for words in (
+        ["venv", "--quiet", str(venv)],
+        ["pip", "install", "--python", str(venv), "--no-index", "--find-links", str(index.path), "the-tool"],
+    ):
+        run(["uv", *words], cwd=tmp_path, env=env, check=0)
+    assert run([venv / "bin" / "the-tool"], cwd=tmp_path, env=env, check=0).stdout == "it runs\n"
+    run([venv / "bin" / "python", "-c", "import alpha"], cwd=tmp_path, env=env, check=0)
+
+
+def test_tinybuild_makes_source_archives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "flat-one"\nversion = "1.0"\n')
+    (tmp_path / "flat_one.py").touch()
+    (tmp_path / "other.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open(tinybuild.build_sdist(str(tmp_path))) as archive:
+        assert sorted(archive.getnames()) == [
+            "flat_one-1.0/PKG-INFO",
+            "flat_one-1.0/flat_one.py",
+            "flat_one-1.0/pyproject.toml",
+        ]
+
+
+def test_require_skips_except_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    require(True, "never said")
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no loopback"):
+        require(False, "no loopback")
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="no loopback"):
+        require(False, "no loopback")
+
+
+def test_unit_tests_can_neither_start_programs_nor_mail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    forbid(monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="mark it `spawns`"):
+        subprocess.run(["true"], check=False)
+    with pytest.raises(pytest.fail.Exception, match="mark it `spawns`"):
+        smtplib.SMTP_SSL("localhost")
+
+
+def _manage(site: SampleSite, *args: str, check: int = 0) -> str:
+    """Run manage.py in the site's environment; return what it printed, stripped."""
+    program = site.link / "bin" / "python"
+    return run([program, "manage.py", *args], cwd=site.path, env=site.env, check=check).stdout.strip()
+
+
+def _upgrades(site: SampleSite) -> str:
+    """Return what uv says that an upgrade would bring."""
+    return site.uv("lock", "--upgrade", "--dry-run").stderr
+
+
+def _upgrade(site: SampleSite) -> None:
+    site.uv("sync", "--quiet", "--upgrade", "--group", "local")

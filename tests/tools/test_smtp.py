@@ -1,0 +1,291 @@
+"""Handing mail to real servers, good and bad ones."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from email.message import EmailMessage
+from email.policy import SMTP
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.tools.smtp import MailError, SmtpServer
+from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.smtp import MailCa, MailServer
+
+SENDER = "releaser@web1.example.org"
+ANN = "ann@example.org"
+BOB = "bob@example.org"
+NOBODY = "nobody@example.org"
+
+
+def a_mail() -> EmailMessage:
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = "all clear"
+    message["From"] = SENDER
+    message["To"] = ANN
+    message.set_content("Grüße\n.\nthe line above is a single dot\n", cte="quoted-printable")
+    return message
+
+
+def client_for(server: MailServer, **options: object) -> SmtpServer:
+    return SmtpServer(host=server.host, port=server.port, ca_file=server.ca_file, **options)  # type: ignore[arg-type]
+
+
+def failure_of(server: SmtpServer, *recipients: str) -> MailError:
+    with pytest.raises(MailError) as caught:
+        server.send(a_mail(), sender=SENDER, recipients=recipients or (ANN,))
+    return caught.value
+
+
+def test_a_mail_arrives_with_its_envelope_and_its_text(smtp_server: MailServer) -> None:
+    refused = client_for(smtp_server).send(a_mail(), sender=SENDER, recipients=[ANN, BOB])
+    (received,) = smtp_server.messages
+    assert refused == ()
+    assert (received.sender, received.recipients) == (SENDER, (ANN, BOB))
+    assert received.message["Subject"] == "all clear"
+    assert received.message.get_content().splitlines() == ["Grüße", ".", "the line above is a single dot"]
+
+
+def test_a_recipient_named_twice_gets_one_mail(smtp_server: MailServer) -> None:
+    client_for(smtp_server).send(a_mail(), sender=SENDER, recipients=[ANN, BOB, ANN])
+    assert smtp_server.messages[0].recipients == (ANN, BOB)
+
+
+def test_the_servers_of_these_tests_serve_other_processes_too(smtp_server: MailServer) -> None:
+    script = (
+        "import smtplib, sys; c = smtplib.SMTP('127.0.0.1', int(sys.argv[1]), timeout=10);"
+        "c.sendmail('a@example.org', ['b@example.org'], 'Subject: from afar'); c.quit()"
+    )
+    subprocess.run([sys.executable, "-c", script, str(smtp_server.port)], check=True, timeout=30)
+    assert smtp_server.messages[0].message["Subject"] == "from afar"
+
+
+def test_starttls(starttls_smtp_server: MailServer) -> None:
+    client_for(starttls_smtp_server, security="starttls").send(a_mail(), sender=SENDER, recipients=[ANN])
+    assert len(starttls_smtp_server.messages) == 1
+
+
+def test_a_server_that_requires_starttls_takes_nothing_in_the_clear(starttls_smtp_server: MailServer) -> None:
+    error = failure_of(client_for(starttls_smtp_server, security="none"))
+    assert "530" in error.message
+    assert starttls_smtp_server.messages == []
+
+
+def test_starttls_is_never_skipped_because_the_server_lacks_it(smtp_server: MailServer) -> None:
+    error = failure_of(client_for(smtp_server, security="starttls"))
+    assert "STARTTLS" in error.message
+    assert smtp_server.messages == []
+
+
+def test_implicit_tls(tls_smtp_server: MailServer) -> None:
+    client_for(tls_smtp_server, security="tls").send(a_mail(), sender=SENDER, recipients=[ANN])
+    assert len(tls_smtp_server.messages) == 1
+
+
+def test_tls_towards_a_server_without_it(smtp_server: MailServer) -> None:
+    error = failure_of(client_for(smtp_server, security="tls", timeout=5.0))
+    assert "TLS failed" in error.message
+    assert "smtp_security" in error.advice
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_certificate_of_an_unknown_authority_is_refused(mail_ca: MailCa, security: str) -> None:
+    behaviour = Behaviour(starttls=security == "starttls", tls=security == "tls")
+    with mail_server(behaviour, ca=mail_ca) as server:
+        error = failure_of(SmtpServer(host=server.host, port=server.port, security=security))  # type: ignore[arg-type]
+        assert server.messages == []
+    assert "certificate is not valid" in error.message
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_certificate_for_another_host_is_refused(mail_ca: MailCa, security: str) -> None:
+    behaviour = Behaviour(starttls=security == "starttls", tls=security == "tls")
+    with mail_server(behaviour, ca=mail_ca, names=("mail.example.org",)) as server:
+        error = failure_of(client_for(server, security=security))
+        assert server.messages == []
+    assert "certificate is not valid" in error.message
+
+
+def test_a_missing_ca_file_is_named(tls_smtp_server: MailServer, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.pem")
+    error = failure_of(SmtpServer(host="127.0.0.1", port=tls_smtp_server.port, security="tls", ca_file=missing))
+    assert missing in error.message
+
+
+def test_login(login_smtp_server: MailServer) -> None:
+    server = client_for(login_smtp_server, security="starttls", user=USER, password=PASSWORD)
+    server.send(a_mail(), sender=SENDER, recipients=[ANN])
+    assert len(login_smtp_server.messages) == 1
+
+
+def test_a_failed_login_names_the_user_but_not_the_password(login_smtp_server: MailServer) -> None:
+    error = failure_of(client_for(login_smtp_server, security="starttls", user=USER, password="wrong-secret"))
+    assert f"login as {USER} was refused: 535" in error.message
+    assert "wrong-secret" not in f"{error.message}{error.advice}{error.output}"
+    assert "smtp_password" in error.advice
+    assert not error.refused
+
+
+def test_a_password_that_login_cannot_carry_is_not_quoted(login_smtp_server: MailServer) -> None:
+    error = failure_of(client_for(login_smtp_server, security="starttls", user=USER, password="gänseblume"))
+    assert "characters that a login cannot carry" in error.message
+    assert "ä" not in repr(error) + error.message
+    assert "\\xe4" not in error.message
+
+
+def test_a_server_that_quotes_the_password_does_not_spread_it() -> None:
+    with mail_server(Behaviour(data_reply="554 go away with your hunter22")) as server:
+        error = failure_of(client_for(server, password="hunter22"))
+    assert "hunter22" not in error.message
+    assert "554 go away with your ***" in error.message
+
+
+def test_no_login_without_a_user(smtp_server: MailServer) -> None:
+    client_for(smtp_server, password="unused").send(a_mail(), sender=SENDER, recipients=[ANN])
+    assert len(smtp_server.messages) == 1
+
+
+def test_login_at_a_server_that_has_none(smtp_server: MailServer) -> None:
+    error = failure_of(client_for(smtp_server, user=USER, password="some-secret"))
+    assert "AUTH" in error.message
+    assert smtp_server.messages == []
+
+
+def test_the_password_is_not_in_the_repr() -> None:
+    assert "some-secret" not in repr(SmtpServer(host="h", password="some-secret"))
+
+
+def test_nobody_listens(dead_port: int) -> None:
+    error = failure_of(SmtpServer(host="127.0.0.1", port=dead_port))
+    assert f"127.0.0.1:{dead_port}" in error.message
+    assert "refused" in error.message.lower()
+    assert error.exit_code == 7
+    assert not error.refused
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "a\0b", ""])
+def test_a_host_that_is_none(host: str) -> None:
+    error = failure_of(SmtpServer(host=host, port=1, timeout=5.0, deadline=20.0))
+    assert ":1 did not take the mail" in error.message
+    assert "\0" not in error.message
+
+
+def test_one_of_two_recipients_is_refused(refusing_smtp_server: MailServer) -> None:
+    refused = client_for(refusing_smtp_server).send(a_mail(), sender=SENDER, recipients=[NOBODY, ANN])
+    assert refused == (NOBODY,)
+    assert refusing_smtp_server.messages[0].recipients == (ANN,)
+
+
+def test_all_recipients_are_refused(refusing_smtp_server: MailServer) -> None:
+    error = failure_of(client_for(refusing_smtp_server), NOBODY, "nowhere@example.org")
+    assert NOBODY in error.message
+    assert "nowhere@example.org" in error.message
+    assert "550 no such user here" in error.message
+    assert error.refused
+
+
+def test_no_recipients_at_all(smtp_server: MailServer) -> None:
+    with pytest.raises(MailError, match="nobody to send"):
+        client_for(smtp_server).send(a_mail(), sender=SENDER, recipients=[])
+
+
+def test_the_mail_itself_is_refused() -> None:
+    with mail_server(Behaviour(data_reply="552 too big for me")) as server:
+        error = failure_of(client_for(server))
+    assert "552 too big for me" in error.message
+    assert error.refused
+
+
+def test_a_server_that_is_going_down_has_not_refused_the_mail() -> None:
+    with mail_server(Behaviour(data_reply="421 shutting down")) as server:
+        error = failure_of(client_for(server))
+    assert "421 shutting down" in error.message
+    assert not error.refused
+
+
+@pytest.mark.parametrize("address", ["ann@example.org\r\nRSET", "ann@example.org\nDATA", "a\0@b", "a b@c", ""])
+def test_commands_cannot_be_smuggled_in_with_an_address(smtp_server: MailServer, address: str) -> None:
+    client = client_for(smtp_server)
+    assert failure_of(client, ANN, address).refused
+    with pytest.raises(MailError, match="not an address"):
+        client.send(a_mail(), sender=address, recipients=[ANN])
+    assert smtp_server.messages == []
+
+
+def test_a_server_that_hangs_after_the_mail_is_left_after_the_timeout(
+    hanging_smtp_server: MailServer,
+) -> None:
+    begin = time.monotonic()
+    error = failure_of(client_for(hanging_smtp_server, timeout=0.3))
+    assert 0.2 < time.monotonic() - begin < 5
+    assert "no answer within 0.3 s" in error.message
+    assert hanging_smtp_server.attempts == 1
+    assert not error.refused
+
+
+def test_a_server_that_hangs_after_the_mail_is_left_after_the_deadline(
+    hanging_smtp_server: MailServer,
+) -> None:
+    begin = time.monotonic()
+    error = failure_of(client_for(hanging_smtp_server, timeout=60.0, deadline=0.3))
+    assert 0.2 < time.monotonic() - begin < 5
+    assert "0.3 s" in error.message
+
+
+def test_a_server_that_trickles_is_left_after_the_deadline(trickling_smtp_server: tuple[str, int]) -> None:
+    host, port = trickling_smtp_server
+    begin = time.monotonic()
+    error = failure_of(SmtpServer(host=host, port=port, timeout=10.0, deadline=0.4))
+    assert 0.3 < time.monotonic() - begin < 5
+    assert "0.4 s" in error.message
+    assert f"{host}:{port}" in error.message
+
+
+def test_a_name_server_that_hangs_is_left_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    def hang(*args: object, **options: object) -> list[object]:
+        released.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        error = failure_of(SmtpServer(host="mail.example.org", timeout=10.0, deadline=0.2))
+    finally:
+        released.set()
+        _join_smtp_threads()
+    assert "0.2 s" in error.message
+
+
+def test_a_server_that_hangs_at_the_goodbye_has_the_mail() -> None:
+    begin = time.monotonic()
+    with mail_server(Behaviour(hangs_at_quit=True)) as server:
+        refused = client_for(server).send(a_mail(), sender=SENDER, recipients=[ANN])
+    assert time.monotonic() - begin < 5
+    assert refused == ()
+    assert len(server.messages) == 1
+
+
+def test_an_attempt_that_was_given_up_leaves_no_thread_behind(hanging_smtp_server: MailServer) -> None:
+    failure_of(client_for(hanging_smtp_server, timeout=60.0, deadline=0.2))
+    assert [thread for thread in threading.enumerate() if thread.name == "releaser-smtp"] == []
+
+
+@pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
+def test_the_usual_ports(security: str, port: int) -> None:
+    assert SmtpServer(host="mail.example.org", security=security).address == f"mail.example.org:{port}"  # type: ignore[arg-type]
+
+
+def _join_smtp_threads() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "releaser-smtp":
+            thread.join(10)
