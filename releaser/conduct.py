@@ -12,8 +12,17 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser import notify
-from releaser.errors import Interrupted, LockedError, PreflightError, ReleaserError, TestsFailedError
-from releaser.project import disk, mutex
+from releaser.errors import (
+    BuildError,
+    FollowUpError,
+    Interrupted,
+    LockedError,
+    PreflightError,
+    ReleaserError,
+    TestsFailedError,
+    Unfit,
+)
+from releaser.project import disk, mutex, state
 from releaser.project.preflight import check
 from releaser.project.site import Site, open_site
 from releaser.recovery import recover
@@ -31,7 +40,9 @@ log = logging.getLogger(__name__)
 
 BUG = 1
 FOLLOW_UP_FAILED = 7
-_RESULTS: dict[int, Result] = {3: "refused", 8: "refused", 9: "refused", 2: "refused", 6: "rolled_back"}
+_RESULTS: dict[int, Result] = {
+    2: "refused", 3: "refused", 6: "rolled_back", 7: "activated", 8: "refused", 9: "refused",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +99,9 @@ def _prepare_state(site: Site) -> None:
     if not site.project.pyproject.exists() or any(disk.state_findings(site.project)):
         check(site)
     try:
-        site.project.releases.mkdir(parents=True, exist_ok=True)
+        state.prepare(site.project)
     except OSError as error:
-        finding = ReleaserError(f"state_dir {site.project.state_dir} cannot be made: {error}")
+        finding = Unfit(f"state_dir {site.project.state_dir} cannot be made: {error}", advice="Correct `state_dir`.")
         raise PreflightError((finding,)) from error
 
 
@@ -119,6 +130,8 @@ def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
             return _failed(run, error)
         except (KeyboardInterrupt, Interrupted) as error:
             return _interrupted(run, error)
+        except OSError as error:
+            return _disk_failed(run, error)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
             return _crashed(run, error)
     failed = run.draft.follow_up_failed
@@ -143,6 +156,15 @@ def _failed(run: Run, error: ReleaserError) -> RunReport:
         headline=error.message,
         advice=error.advice,
     )
+
+
+def _disk_failed(run: Run, error: OSError) -> RunReport:
+    """The disk ended the run, or its permissions: before the flip a failed build, after it a failed follow-up."""
+    log.error("system error\n%s", traceback.format_exc())
+    message = f"{run.command} could not go on: {error}"
+    advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
+    failure = FollowUpError if run.draft.live_changed else BuildError
+    return _failed(run, failure(message, advice=advice))
 
 
 def _interrupted(run: Run, error: BaseException) -> RunReport:

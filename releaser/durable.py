@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
+NEW_FILE = 0o664
 
 
 class UnreadableStateError(Exception):
@@ -56,7 +57,7 @@ def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> N
     temporary = (staging or target.parent) / f".{target.name}.new"
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
@@ -75,6 +76,7 @@ def _take_over_attributes(descriptor: int, target: Path) -> None:
     try:
         earlier = target.stat()
     except FileNotFoundError:
+        os.fchmod(descriptor, NEW_FILE)  # whatever the umask is: other members of the group go on from here
         return
     with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
         os.fchown(descriptor, -1, earlier.st_gid)

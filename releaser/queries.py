@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.store import ReleaseStore
 from releaser.report import history
 from releaser.steps.followups import PENDING
-from releaser.steps.resolve import lock_of
+from releaser.steps.resolve import left_out, lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,7 +130,7 @@ def status(site: Site) -> Status:
         interrupted=_interrupted(project.state_dir),
         push_pending=_push_pending(project.state_dir),
         mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
-        quarantine=_quarantine(project.state_dir, problems),
+        quarantine=_quarantine(site, live, problems),
         problems=tuple(problems),
     )
 
@@ -168,9 +168,12 @@ def _mails(outbox: Path) -> int:
     return len(Outbox(outbox).queued())
 
 
-def _quarantine(state_dir: Path, problems: list[str]) -> Quarantine:
+def _quarantine(site: Site, live: Release | None, problems: list[str]) -> Quarantine:
+    """Return what is still kept out; a version that a newer one has replaced is no longer of interest."""
     try:
-        return read_quarantine(state_dir)
+        found = read_quarantine(site.project.state_dir)
     except UnreadableStateError as error:
         problems.append(str(error))
         return Quarantine()
+    waiting = {(one.name, one.version) for one in left_out(found, lock_of(live))}
+    return replace(found, versions=tuple(one for one in found.versions if (one.name, one.version) in waiting))

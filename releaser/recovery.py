@@ -101,7 +101,7 @@ def taken_back_on_failure(run: Run) -> Iterator[None]:
         yield
     except ActivationError:
         entry = run.journal.read()
-        if entry is not None:
+        if entry is not None and run.store.live_id() != entry.target:
             _record_backed_out(run, entry)
             run.journal.drop()
         raise

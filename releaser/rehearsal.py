@@ -12,7 +12,7 @@ from releaser.project.preflight import Fitness, check, remote_findings
 from releaser.queries import store_of
 from releaser.releases.quarantine import constraints, read_quarantine
 from releaser.rollback import choose
-from releaser.steps.followups import keep_policy, verdicts
+from releaser.steps.followups import files_due, keep_policy, verdicts
 from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ class Plan:
 def rehearse_check(site: Site) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
     live = store_of(site).live()
-    fitness = check(site, needed_bytes=live.manifest.size_bytes if live else 0)
+    needed = live.manifest.size_bytes if live else 0
+    fitness = check(site, needed_bytes=needed, pending=files_due(site, live))
     problems = tuple(remote_findings(site, fitness))
     if problems:
         raise PreflightError(problems)

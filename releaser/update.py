@@ -68,14 +68,14 @@ def preflight(run: Run) -> Fitness:
         return check(
             run.site,
             needed_bytes=live.manifest.size_bytes if live else 0,
-            pending=followups.files_due(run, live),
+            pending=followups.files_due(run.site, live),
         )
 
 
 def retry_follow_ups(run: Run, fitness: Fitness) -> Fitness:
     """Commit and push what an earlier run could not, before anything is built on top of it."""
     live = run.store.live()
-    due = followups.files_due(run, live)
+    due = followups.files_due(run.site, live)
     if live is not None and due & {*fitness.state.dirty, *fitness.state.untracked}:
         followups.publish_lock(run, live, fitness.remote)
         return replace(fitness, state=run.site.git.state())

@@ -62,6 +62,8 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
 
 
 def _note(state_dir: Path, command: str, now: datetime) -> None:
+    # A killed run of another user leaves a note that this user could not write over.
+    (state_dir / HOLDER).unlink(missing_ok=True)
     note = {"pid": os.getpid(), "command": command, "since": now.isoformat(timespec="seconds")}
     (state_dir / HOLDER).write_text(json.dumps(note), encoding="utf-8")
 

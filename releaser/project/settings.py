@@ -66,7 +66,7 @@ class Settings:
     keep_failed: int = _setting(2, values.count)
     unix_group: str | None = _setting(None, values.non_empty)
     link_mode: str | None = _setting(None, values.choice("clone", "copy"))
-    mail_from: str | None = _setting(None, values.non_empty, aliases=("AUTO_UPDTR__EMAIL_FROM",))
+    mail_from: str | None = _setting(None, values.sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
     smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))
     smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
     smtp_user: str | None = _setting(None, values.text)

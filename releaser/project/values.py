@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from releaser.address import Address, parse_addresses
+from releaser.address import Address, parse_address, parse_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,6 +126,12 @@ def auto_or_flag(value: Any) -> str:
     except ValueError:
         message = "must be auto, on or off"
         raise ValueError(message) from None
+
+
+def sender(value: Any) -> str:
+    """An address, or `Name <address>`."""
+    parse_address(non_empty(value))
+    return non_empty(value)
 
 
 def addresses(value: Any) -> tuple[Address, ...]:

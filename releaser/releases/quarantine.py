@@ -70,12 +70,12 @@ class Quarantine:
         )
         return replace(self, versions=self.versions + added)
 
-    def without_release(self, release: str) -> Quarantine:
-        """Lift what one release had brought in, as somebody chose to go back to it."""
+    def without(self, locked: Mapping[str, str], key: CandidateKey) -> Quarantine:
+        """Lift what is live and good after all: somebody chose a backed-out release, or forced an update."""
         return replace(
             self,
-            versions=tuple(entry for entry in self.versions if entry.release != release),
-            candidates=tuple(entry for entry in self.candidates if entry.release != release),
+            versions=tuple(entry for entry in self.versions if locked.get(entry.name) != entry.version),
+            candidates=tuple(entry for entry in self.candidates if entry.key != key),
         )
 
     def bad_versions(self, name: str) -> tuple[str, ...]:

@@ -66,24 +66,26 @@ class Table:
 
 
 def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) -> EmailMessage:
-    """Make the mail of a run: the same run always gets the same Message-ID.
+    """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
     """
     message = EmailMessage(policy=_POLICY)
-    message["Subject"] = subject(report)
-    # As they are to be written: Python before 3.11.9 folds a list of non-ASCII names so that addresses get lost.
+    # Raw, since Python 3.11.7 folds lists of non-ASCII names so that addresses get lost, and subjects so that
+    # spaces do.
+    message.set_raw("Subject", _encoded(subject(report)))
     message.set_raw("From", _mailbox(parse_address(sender)))
     if recipients:
         message.set_raw("To", ",\r\n ".join(map(_mailbox, recipients)))
     message["Date"] = report.started_at + timedelta(seconds=report.seconds)
     message["Message-ID"] = message_id(report)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
-    message["X-Releaser-Run"] = _header_text(report.run_id)
+    message.set_raw("X-Releaser-Run", _encoded(_header_text(report.run_id)))
     text, html = render_bodies(report)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
+    message.set_boundary(f"=_{_digest(report)}")  # "=_" cannot be in quoted-printable (RFC 2045, 6.7)
     return message
 
 
@@ -95,11 +97,14 @@ def subject(report: RunReport) -> str:
 
 def message_id(report: RunReport) -> str:
     """Name the mail of a run; host, run and path of the project decide, and nothing else."""
-    facts = "\0".join((report.host, report.run_id, report.path))
-    digest = hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     run = re.sub(r"[^A-Za-z0-9]+", "-", report.run_id).strip("-")[:60]
     host = re.sub(r"[^A-Za-z0-9-]+", ".", report.host)[:100].strip(".-")
-    return f"<{run or 'run'}.{digest}@{host or 'localhost'}>"
+    return f"<{run or 'run'}.{_digest(report)}@{host or 'localhost'}>"
+
+
+def _digest(report: RunReport) -> str:
+    facts = "\0".join((report.host, report.run_id, report.path))
+    return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def render_bodies(report: RunReport) -> tuple[str, str]:
@@ -275,9 +280,10 @@ def _header_text(text: str, *, limit: int = _SUBJECT_LIMIT) -> str:
 
 
 def _mailbox(address: Address) -> str:
-    """Write name and address as RFC 5322 and RFC 2047 want them, folded."""
     name = _header_text(address.name, limit=100)
-    if name.isascii():
-        return formataddr((name, address.address))
-    words = Header(name, "utf-8", maxlinelen=70).encode(linesep="\r\n")
-    return f"{words} <{address.address}>"
+    return formataddr((name, address.address)) if name.isascii() else f"{_encoded(name)} <{address.address}>"
+
+
+def _encoded(text: str) -> str:
+    """Write one line as RFC 2047 wants it; what is not ASCII is folded."""
+    return text if text.isascii() else Header(text, "utf-8", maxlinelen=70).encode(linesep="\r\n")

@@ -6,7 +6,6 @@ taken back as a whole; the journal tells another run which.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,8 +48,17 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
         entry = run.journal.write(entry.moved("reverting", done=(), reason=failure.message))
-        take_back(run, entry)
+        _take_back_or_say(run, entry, failure)
         raise failure from error
+
+
+def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
+    try:
+        take_back(run, entry)
+    except OSError as error:
+        message = f"{failure.message}; and going back failed: {error}"
+        advice = "Mend what the message names, then run releaser again: it goes on going back."
+        raise ActivationError(message, advice=advice, output=failure.output) from error
 
 
 def _commit(run: Run, release: Release) -> Entry:
@@ -83,8 +91,11 @@ def _link_text(link: Path) -> str | None:
 
 
 def _keep_lock(run: Run) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        replace_file(run.site.project.state_dir / LOCK_BEFORE, run.site.project.lock.read_bytes())
+    kept = run.site.project.state_dir / LOCK_BEFORE
+    try:
+        replace_file(kept, run.site.project.lock.read_bytes())
+    except FileNotFoundError:
+        kept.unlink(missing_ok=True)
 
 
 def place_lock(run: Run, release: Release) -> None:

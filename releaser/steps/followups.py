@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.project.settings import Settings
+    from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
     from releaser.report.recorder import Step
@@ -105,16 +106,16 @@ def _push_error(remote: str, error: ToolError) -> ToolError:
     return error
 
 
-def files_due(run: Run, live: Release | None) -> frozenset[str]:
+def files_due(site: Site, live: Release | None) -> frozenset[str]:
     """Return the files whose commit may still be due, relative to the top of the work tree.
 
     They are ours, and not somebody's uncommitted work, only if the checkout's lock is the one of the live release.
     """
-    project, export = run.site.project, run.site.settings.requirements_export
+    project, export = site.project, site.settings.requirements_export
     try:
         if live is None or live.lock.read_bytes() != project.lock.read_bytes():
             return frozenset()
-        top = run.site.git.layout().top
+        top = site.git.layout().top
     except (OSError, ToolError):
         return frozenset()
     files = [project.lock, *([project.root / export] if export else [])]

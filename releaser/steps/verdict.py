@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.releases.quarantine import CandidateKey, FailedCandidate
+from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
@@ -12,26 +13,30 @@ if TYPE_CHECKING:
 
 
 def mark_good(run: Run, release: Release) -> None:
-    """Record that a release is live and good; whoever chose a backed-out one lifts its quarantine by that."""
-    was_bad = run.store.ledger().marks.get(release.id) == "bad"
+    """Record that a release is live and good, which lifts the quarantine of all that is in it."""
     run.store.record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
-    if was_bad:
-        run.change_quarantine(lambda quarantine: quarantine.without_release(release.id))
+    quarantine = run.quarantine()
+    lifted = quarantine.without(lock_of(release).versions, key_of(release))
+    if lifted != quarantine:
+        run.change_quarantine(lambda _: lifted)
 
 
 def mark_bad(run: Run, release: Release, reason: str) -> None:
     """Record that a release was backed out, and keep out what it brought: these versions, and the very candidate."""
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
-    manifest = release.manifest
-    key = CandidateKey(
-        lock_sha256=manifest.lock_sha256,
-        code_key=manifest.code_key,
-        python=manifest.python,
-        group=manifest.group,
-    )
     at = run.now_iso()
+    failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
+    brought = release.manifest.brought
     run.change_quarantine(
-        lambda quarantine: quarantine.with_versions(
-            manifest.brought, release=release.id, reason=reason, at=at
-        ).with_candidate(FailedCandidate(key=key, release=release.id, reason=reason, at=at))
+        lambda quarantine: quarantine.with_versions(brought, release=release.id, reason=reason, at=at).with_candidate(
+            failed
+        )
+    )
+
+
+def key_of(release: Release) -> CandidateKey:
+    """Return what made this release's candidate differ from others."""
+    manifest = release.manifest
+    return CandidateKey(
+        lock_sha256=manifest.lock_sha256, code_key=manifest.code_key, python=manifest.python, group=manifest.group
     )
