@@ -10,7 +10,7 @@ from releaser.errors import PreflightError, ResolutionError, ToolError
 from releaser.locking.diff import Change, bump_size
 from releaser.project.preflight import Fitness, check, remote_findings
 from releaser.queries import store_of
-from releaser.releases.quarantine import constraints, read_quarantine
+from releaser.releases.quarantine import bounds, read_quarantine
 from releaser.rollback import choose
 from releaser.steps.followups import files_due, keep_policy, verdicts
 from releaser.steps.resolve import lock_of
@@ -50,9 +50,9 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     fitness = rehearse_check(site)
     live = store_of(site).live()
     quarantine = read_quarantine(site.project.state_dir)
-    bounds = () if force else constraints(quarantine, lock_of(live).versions)
+    bounded = {} if force else bounds(quarantine, lock_of(live).versions)
     try:
-        text = fitness.uv.lock_dry_run(site.project.root, constraints=bounds)
+        text = fitness.uv.lock_dry_run(site.project.root, bounds=bounded, packages=fitness.lock.names)
     except ToolError as error:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
     changes = parse_changes(text)

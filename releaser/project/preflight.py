@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from packaging.version import Version
+
 from releaser.errors import PreflightError, ToolError, Unfit
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from releaser.project.site import Site
+
+OLDEST_UV = Version("0.10")  # the first that lists local packages alone (`uv export --only-emit-local`)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -134,7 +138,10 @@ def _lock(site: Site) -> LockFile:
 
 def _working_uv(site: Site) -> Uv:
     uv = site.uv()
-    uv.version()
+    version = uv.version()
+    if Version(version) < OLDEST_UV:
+        message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
+        raise Unfit(message, advice="Upgrade it, or set `uv` to a newer one.")
     try:
         uv.python_version(site.project.root)
     except ToolError as error:

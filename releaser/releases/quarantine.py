@@ -107,17 +107,17 @@ def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:
     write_json(state_dir / QUARANTINE, asdict(quarantine))
 
 
-def constraints(quarantine: Quarantine, live: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what keeps the bad versions out of a resolution, in the form that `uv lock --upgrade-package` takes.
+def bounds(quarantine: Quarantine, live: Mapping[str, str]) -> dict[str, str]:
+    """Return what keeps the bad versions out of a resolution: by package, what its version must satisfy.
 
     `live` maps the packages of the live release to their versions: the floor, as leaving out a version must not
     downgrade its package.
     """
-    found = []
+    found = {}
     for name in sorted({entry.name for entry in quarantine.versions}):
         parts = [f"!={version}" for version in quarantine.bad_versions(name)]
         floor = live.get(name, "")
         if floor[:1].isdigit() and "," not in floor and " " not in floor and floor not in quarantine.bad_versions(name):
             parts.insert(0, f">={floor}")
-        found.append(name + ",".join(parts))
-    return tuple(found)
+        found[name] = ",".join(parts)
+    return found

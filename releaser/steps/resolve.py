@@ -12,12 +12,12 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
 from releaser.locking.scratch import scratch_tree
-from releaser.releases.quarantine import CandidateKey, constraints
+from releaser.releases.quarantine import CandidateKey, bounds
 from releaser.report.outcome import HeldBack
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.project.preflight import Fitness
@@ -58,9 +58,8 @@ def resolved(
     before = lock_of(live)
     with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
         with run.recorder.step("resolve") as step:
-            bounds = () if force or not upgrade else constraints(quarantine, before.versions)
             if upgrade:
-                _lock(fitness, tree, bounds)
+                _lock(fitness, tree, {} if force else bounds(quarantine, before.versions))
             lock = _read(tree / "uv.lock")
             if not force and upgrade:
                 _refuse_bad_versions(lock, quarantine)
@@ -85,14 +84,14 @@ def lock_of(release: Release | None) -> LockFile:
         return EMPTY
 
 
-def _lock(fitness: Fitness, tree: Path, bounds: tuple[str, ...]) -> None:
+def _lock(fitness: Fitness, tree: Path, bounded: Mapping[str, str]) -> None:
     try:
-        fitness.uv.lock(tree, constraints=bounds)
+        fitness.uv.lock(tree, bounds=bounded, packages=fitness.lock.names)
     except ToolError as error:
-        raise _unresolved(error, bounds) from error
+        raise _unresolved(error, bounded) from error
 
 
-def _unresolved(error: ToolError, bounds: tuple[str, ...]) -> ResolutionError:
+def _unresolved(error: ToolError, bounded: Mapping[str, str]) -> ResolutionError:
     if error.timed_out:
         return ResolutionError(
             f"no upgraded lock could be made: {error.message}",
@@ -100,7 +99,8 @@ def _unresolved(error: ToolError, bounds: tuple[str, ...]) -> ResolutionError:
             output=error.output,
         )
     if error.returncode == NO_SOLUTION:
-        held = f" Left out on purpose: {'; '.join(bounds)} (`--force` takes these too)." if bounds else ""
+        left_out = "; ".join(name + bound for name, bound in bounded.items())
+        held = f" Left out on purpose: {left_out} (`--force` takes these too)." if left_out else ""
         advice = f"Correct the dependencies in pyproject.toml as uv's message says.{held}"
         return ResolutionError("the dependencies of the project have no solution", advice=advice, output=error.output)
     advice = "Check the network and the index; releaser tries again at the next run."

@@ -12,7 +12,7 @@ from releaser.errors import ToolError
 from releaser.tools.environment import neutral
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from releaser.tools.process import Finished, Runner
 
@@ -42,13 +42,19 @@ def _beside_releaser() -> Path | None:
         return None
 
 
-def lock_arguments(*, constraints: Sequence[str] = (), dry_run: bool = False, upgrade: bool = True) -> list[str]:
-    """Arguments of `uv lock`; a constraint such as `name!=2.0` bounds one package and leaves no trace in the lock."""
+def lock_arguments(*, bounds: Mapping[str, str], packages: Iterable[str], dry_run: bool = False) -> list[str]:
+    """Arguments of the `uv lock` that upgrades everything.
+
+    `bounds` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the lock.
+    With bounds, all of `packages`, those of the lock, are named one by one: `--upgrade` beside `--upgrade-package`
+    lets uv 0.10 forget the bound (seen), and naming them all means the same.
+    """
     words = ["lock"]
-    if upgrade:
+    if not bounds:
         words.append("--upgrade")
-    for constraint in constraints:
-        words += ["--upgrade-package", constraint]
+    else:
+        for name in sorted({*packages, *bounds}):
+            words += ["--upgrade-package", f"{name}{bounds.get(name, '')}"]
     if dry_run:
         words.append("--dry-run")
     return words
@@ -105,13 +111,13 @@ class Uv:
             raise ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
         return found.group(1)
 
-    def lock(self, tree: Path, *, constraints: Sequence[str] = (), upgrade: bool = True) -> Finished:
-        """Resolve `tree` anew and write its uv.lock; ToolError with uv's status otherwise."""
-        return self._run([*lock_arguments(constraints=constraints, upgrade=upgrade), *self._python()], cwd=tree)
+    def lock(self, tree: Path, *, bounds: Mapping[str, str], packages: Iterable[str]) -> Finished:
+        """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
+        return self._run([*lock_arguments(bounds=bounds, packages=packages), *self._python()], cwd=tree)
 
-    def lock_dry_run(self, tree: Path, *, constraints: Sequence[str] = ()) -> str:
+    def lock_dry_run(self, tree: Path, *, bounds: Mapping[str, str], packages: Iterable[str]) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
-        words = [*lock_arguments(constraints=constraints, dry_run=True), *self._python()]
+        words = [*lock_arguments(bounds=bounds, packages=packages, dry_run=True), *self._python()]
         return self._run(words, cwd=tree).stderr
 
     def sync(self, tree: Path, venv: Path, *, group: str | None, link_mode: str) -> Finished:
