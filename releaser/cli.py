@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import click
 
 from releaser import __version__
 from releaser.console import Manner, say_error
-from releaser.errors import ReleaserError, UsageError
+from releaser.errors import Interrupted, ReleaserError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,6 +82,10 @@ def _common(function: Callable[..., None]) -> Callable[..., None]:
         except ReleaserError as error:
             say_error(error)
             sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        except Interrupted as interrupt:  # a second signal, while the first was being dealt with
+            sys.exit(128 + interrupt.signal_number)
 
     return command
 

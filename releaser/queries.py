@@ -169,11 +169,16 @@ def _mails(outbox: Path) -> int:
 
 
 def _quarantine(site: Site, live: Release | None, problems: list[str]) -> Quarantine:
-    """Return what is still kept out; a version that a newer one has replaced is no longer of interest."""
+    """Return what is still kept out; what a newer version or a newer release has replaced is of interest no more."""
     try:
         found = read_quarantine(site.project.state_dir)
     except UnreadableStateError as error:
         problems.append(str(error))
         return Quarantine()
     waiting = {(one.name, one.version) for one in left_out(found, lock_of(live))}
-    return replace(found, versions=tuple(one for one in found.versions if (one.name, one.version) in waiting))
+    since = live.manifest.created_at.isoformat(timespec="seconds") if live else ""
+    return replace(
+        found,
+        versions=tuple(one for one in found.versions if (one.name, one.version) in waiting),
+        candidates=tuple(one for one in found.candidates if one.at >= since),
+    )

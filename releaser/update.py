@@ -10,7 +10,7 @@ from releaser.golive import go_live
 from releaser.project.preflight import Fitness, check
 from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.steps import followups
-from releaser.steps.adopt import adopt
+from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.gate import gate
 from releaser.steps.pull import pull
@@ -29,7 +29,7 @@ def update(request: Request, *, force: bool = False) -> RunReport:
 
 def _update(run: Run, *, force: bool) -> Ending:
     fitness = preflight(run)
-    adopt(run, fitness)
+    adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness)
     with undone_on_failure(run):
         fitness = pull_and_reread(run, fitness)
@@ -38,7 +38,7 @@ def _update(run: Run, *, force: bool) -> Ending:
         with resolved(run, fitness, live, force=force) as resolution:
             run.draft.held_back = resolution.held_back
             if not is_due(run, fitness, resolution, live):
-                return Ending(result="unchanged", headline="everything is up to date")
+                return _nothing_to_do(adopted=adopted)
             key = candidate_key(run, fitness, resolution)
             failed = run.quarantine().candidate(key)
             if failed is not None and not force:
@@ -51,6 +51,12 @@ def _update(run: Run, *, force: bool) -> Ending:
             release = seal(run, candidate, tests="passed")
     go_live(run, release, fitness.remote)
     return Ending(result="activated", headline=_headline(run, release))
+
+
+def _nothing_to_do(*, adopted: bool) -> Ending:
+    if adopted:  # nobody asked for it in so many words, so it must be said
+        return Ending(result="activated", headline="the project is adopted; everything is up to date")
+    return Ending(result="unchanged", headline="everything is up to date")
 
 
 def _headline(run: Run, release: Release) -> str:
