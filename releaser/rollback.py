@@ -82,7 +82,7 @@ def remote_for_commit(run: Run) -> str | None:
     """Return the remote to push to; a checkout in which nothing should be committed now is reported."""
     settings, git = run.site.settings, run.site.git
     try:
-        waiting, branch = git.layout().in_progress(), git.state().branch
+        waiting, branch = git.layout.in_progress(), git.state().branch
         if waiting is None and branch == settings.branch:
             return git.remote(settings.branch)
         what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"

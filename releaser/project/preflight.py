@@ -195,7 +195,7 @@ class _Checkout:
 
 def _check_checkout(site: Site, findings: Findings, pending: frozenset[str]) -> _Checkout | None:
     try:
-        layout = site.git.layout()
+        layout = site.git.layout
         state = site.git.state()
         remote = site.git.remote(site.settings.branch) if site.settings.git_pull or site.settings.git_push else None
     except ToolError as error:

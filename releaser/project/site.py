@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,9 @@ class Site:
     findings: tuple[Unfit, ...]
     runner: Runner
 
-    @property
+    @functools.cached_property
     def git(self) -> Git:
-        """The checkout."""
+        """The checkout; one object, as it remembers where the repository lies."""
         return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout)
 
     @property

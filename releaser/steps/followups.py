@@ -115,7 +115,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     try:
         if live is None or live.lock.read_bytes() != project.lock.read_bytes():
             return frozenset()
-        top = site.git.layout().top
+        top = site.git.layout.top
     except (OSError, ToolError):
         return frozenset()
     files = [project.lock, *([project.root / export] if export else [])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import signal
 import socket
@@ -96,8 +97,9 @@ class Git:
     root: Path
     timeout: float
 
+    @functools.cached_property
     def layout(self) -> Layout:
-        """Find the work tree and the repository; ToolError when `root` is in none."""
+        """The work tree and the repository; ToolError when `root` is in none."""
         words = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir"]
         top, own, common = self._lines(*words)
         return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
