@@ -1,0 +1,9 @@
+"""The pages of the site."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from teashop.views import front
+
+urlpatterns = [path("", front)]
