@@ -34,11 +34,12 @@ T = TypeVar("T")
 class Fitness:
     """What preflight found out about a project that is fit, for the steps to come.
 
-    `group` is the dependency group, `unix_group` a group id, `remote` the git remote (None: neither pull nor push),
-    `restart_file` is None when there is nothing to touch.
+    `python` is the interpreter to build with, `group` the dependency group, `unix_group` a group id, `remote` the git
+    remote (None: neither pull nor push), `restart_file` is None when there is nothing to touch.
     """
 
     uv: Uv
+    python: Path
     lock: LockFile
     group: str | None
     test_command: tuple[str, ...]
@@ -59,7 +60,7 @@ def check(site: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozen
     _check_pyproject(site, findings)
     lock = findings.collect(_lock, site)
     uv = findings.collect(_working_uv, site)
-    chosen_group = findings.collect(group.dependency_group, site.settings, site.pyproject)
+    chosen_group = findings.collect(_group, site)
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
     restart_file = findings.collect(_restart_file, site)
@@ -71,7 +72,8 @@ def check(site: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozen
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:
         raise PreflightError(tuple(findings.problems))
     return Fitness(
-        uv=uv,
+        uv=uv[0],
+        python=uv[1],
         lock=lock,
         group=chosen_group,
         test_command=command,
@@ -136,18 +138,21 @@ def _lock(site: Site) -> LockFile:
         raise Unfit(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.") from error
 
 
-def _working_uv(site: Site) -> Uv:
+def _working_uv(site: Site) -> tuple[Uv, Path]:
     uv = site.uv()
     version = uv.version()
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         raise Unfit(message, advice="Upgrade it, or set `uv` to a newer one.")
     try:
-        uv.python_version(site.project.root)
+        return uv, uv.find_python(site.project.root, site.project.venv, request=site.settings.python)
     except ToolError as error:
         message = f"uv finds no Python for this project: {_last_line(error.output)}"
         raise Unfit(message, advice="Install one that requires-python admits, or set `python`.") from error
-    return uv
+
+
+def _group(site: Site) -> str | None:
+    return group.dependency_group(site.settings, site.pyproject) if site.pyproject.content else None
 
 
 def _last_line(output: str) -> str:

@@ -51,7 +51,6 @@ class Site:
             runner=self.runner,
             executable=executable,
             timeout=self.settings.uv_timeout,
-            python=self.settings.python,
         )
 
     def reread(self) -> Site:

@@ -99,7 +99,7 @@ def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
     tree = candidate.resolution.tree
     shutil.copyfile(tree / "uv.lock", candidate.directory / "uv.lock")
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-    fitness.uv.sync(tree, candidate.venv, group=fitness.group, link_mode=mode)
+    fitness.uv.sync(tree, candidate.venv, python=fitness.python, group=fitness.group, link_mode=mode)
     local = fitness.uv.local_packages(tree, group=fitness.group)
     if local.strip():
         requirements = tree / ".releaser-local.txt"

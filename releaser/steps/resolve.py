@@ -86,7 +86,7 @@ def lock_of(release: Release | None) -> LockFile:
 
 def _lock(fitness: Fitness, tree: Path, bounded: Mapping[str, str]) -> None:
     try:
-        fitness.uv.lock(tree, bounds=bounded, packages=fitness.lock.names)
+        fitness.uv.lock(tree, python=fitness.python, bounds=bounded, packages=fitness.lock.names)
     except ToolError as error:
         raise _unresolved(error, bounded) from error
 
@@ -143,7 +143,7 @@ def _is_newer(version: str, than: str) -> bool:
 def candidate_key(run: Run, fitness: Fitness, resolution: Resolution) -> CandidateKey:
     """Return what tells this candidate from others. Raises ResolutionError."""
     try:
-        python = fitness.uv.python_version(resolution.tree)
+        python = fitness.uv.python_version(fitness.python)
         code = run.site.git.code_key(released_paths(run, fitness))
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error

@@ -100,7 +100,6 @@ class Uv:
     runner: Runner
     executable: Path
     timeout: float
-    python: str | None = None
 
     def version(self) -> str:
         """Return uv's version; ToolError when this is not uv or it does not work."""
@@ -111,18 +110,18 @@ class Uv:
             raise ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
         return found.group(1)
 
-    def lock(self, tree: Path, *, bounds: Mapping[str, str], packages: Iterable[str]) -> Finished:
+    def lock(self, tree: Path, *, python: Path, bounds: Mapping[str, str], packages: Iterable[str]) -> Finished:
         """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
-        return self._run([*lock_arguments(bounds=bounds, packages=packages), *self._python()], cwd=tree)
+        return self._run([*lock_arguments(bounds=bounds, packages=packages), "--python", str(python)], cwd=tree)
 
     def lock_dry_run(self, tree: Path, *, bounds: Mapping[str, str], packages: Iterable[str]) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
-        words = [*lock_arguments(bounds=bounds, packages=packages, dry_run=True), *self._python()]
+        words = lock_arguments(bounds=bounds, packages=packages, dry_run=True)
         return self._run(words, cwd=tree).stderr
 
-    def sync(self, tree: Path, venv: Path, *, group: str | None, link_mode: str) -> Finished:
+    def sync(self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str) -> Finished:
         """Install the locked third-party packages of `tree` into `venv`, which is made if it is not there."""
-        words = [*sync_arguments(group=group, link_mode=link_mode), *self._python()]
+        words = [*sync_arguments(group=group, link_mode=link_mode), "--python", str(python)]
         return self._run(words, cwd=tree, venv=venv)
 
     def local_packages(self, tree: Path, *, group: str | None) -> str:
@@ -138,25 +137,35 @@ class Uv:
         """Return the lock of `project` as a requirements file with hashes."""
         return self._run(requirements_arguments(group=group), cwd=project).stdout
 
-    def python_version(self, tree: Path) -> str:
-        """Return the version of the interpreter that uv picks for `tree`; ToolError when there is none."""
-        words = ["python", "find", "--show-version", "--no-python-downloads"]
-        if self.python:
-            words.append(self.python)
-        return self._run(words, cwd=tree).stdout.strip()
+    def find_python(self, project: Path, venv: Path, *, request: str | None) -> Path:
+        """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.
+
+        `request` is what `--python` takes; without it, `.python-version` and requires-python decide. A release thus
+        stays on the Python that is live as long as that is right. ToolError when there is none.
+        """
+        words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
+        env = dict(self._environment(None))
+        if (venv / "bin" / "python").exists():
+            env["VIRTUAL_ENV"] = str(venv)
+        else:
+            words.append("--system")  # a venv whose interpreter is gone would be an error
+        return Path(self._run(words, cwd=project, env=env).stdout.strip())
+
+    def python_version(self, python: Path) -> str:
+        """Return the version of an interpreter. Raises ToolError."""
+        return self._run(["python", "find", "--show-version", str(python)], cwd=Path("/")).stdout.strip()
 
     def cache_directory(self) -> Path:
         """Return where uv keeps its cache."""
         return Path(self._run(["cache", "dir"], cwd=Path("/")).stdout.strip())
 
-    def _python(self) -> list[str]:
-        return ["--python", self.python] if self.python else []
-
-    def _run(self, words: Sequence[str], *, cwd: Path, venv: Path | None = None) -> Finished:
+    def _run(
+        self, words: Sequence[str], *, cwd: Path, venv: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> Finished:
         return self.runner.run(
             [self.executable, "--no-progress", "--color", "never", *words],
             cwd=cwd,
-            env=self._environment(venv),
+            env=self._environment(venv) if env is None else env,
             timeout=self.timeout,
         )
 
