@@ -139,7 +139,8 @@ def check(call: Call) -> None:
         fitness = rehearse_check(open_site(call.project, os.environ))
     except PreflightError as error:
         if call.manner.json:
-            call.manner.data({"fit": False, "problems": [problem.message for problem in error.problems]})
+            problems = [f"{problem.message} {problem.advice}".strip() for problem in error.problems]
+            call.manner.data({"fit": False, "problems": problems})
         raise
     if call.manner.json:
         call.manner.data({"fit": True, "problems": [], "group": fitness.group, "tests": list(fitness.test_command)})

@@ -49,11 +49,7 @@ class LockFile:
         packages = _packages(data)
         versions: dict[str, list[str]] = {}
         for package in packages:
-            name = package.get("name")
-            if not isinstance(name, str):
-                message = "a [[package]] has no name"
-                raise InvalidLockError(message)
-            versions.setdefault(name, []).append(_version(package))
+            versions.setdefault(package["name"], []).append(_version(package))
         return cls(data=data, versions={name: ", ".join(sorted(found)) for name, found in versions.items()})
 
     @classmethod
@@ -68,7 +64,7 @@ EMPTY = LockFile(data=b"", versions={})
 def _content(data: bytes) -> Mapping[str, Any]:
     try:
         return tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
         raise InvalidLockError(str(error)) from error
 
 
@@ -78,7 +74,21 @@ def _packages(data: bytes) -> list[Mapping[str, Any]]:
     if "version" not in content or not isinstance(packages, list):
         message = "it has no version or no packages"
         raise InvalidLockError(message)
+    for package in packages:
+        _check_package(package)
     return packages
+
+
+def _check_package(package: Any) -> None:
+    if not isinstance(package, Mapping) or not isinstance(package.get("name"), str):
+        message = "a [[package]] has no name"
+    elif not isinstance(package.get("version", ""), str):
+        message = f"the version of {package['name']} is not a string"
+    elif not isinstance(package.get("source", {}), Mapping):
+        message = f"the source of {package['name']} is not a table"
+    else:
+        return
+    raise InvalidLockError(message)
 
 
 def _version(package: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ def read_pyproject(path: Path) -> Pyproject:
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: {error}"
         raise Unfit(message, advice="Make it readable UTF-8 text.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
         message = f"{path} is not valid TOML: {error}"
         raise Unfit(message, advice="Correct it; `uv lock --check` tells when it is right.") from error
     return Pyproject(path=path, content=content)
