@@ -31,9 +31,12 @@ LAST_MAIL = "mail.json"
 def finish(run: Run, report: RunReport) -> RunReport:
     """Send what is due, mail the report if it is worth a mail, write the history; return the report as it is now."""
     state_dir, settings = run.site.project.state_dir, run.site.settings
+    # A mail about mails that cannot be sent would only join them, one more every night.
+    worth_a_mail = report.noteworthy or _heartbeat_is_due(state_dir, settings)
     report = _send_what_is_due(run, report)
-    if report.noteworthy or _heartbeat_is_due(state_dir, settings):
-        report = _mail(report, settings, run.site.project.outbox, _recipients(report, settings))
+    if worth_a_mail:
+        recipients = _recipients(report, settings)
+        report = _mail(report, settings, run.site.project.outbox, recipients, run.site.redactor)
         _note_mail(state_dir)
     return remember(run, report)
 
@@ -78,11 +81,14 @@ def _send_what_is_due(run: Run, report: RunReport) -> RunReport:
 
     result = flush(Outbox(run.site.project.outbox), server)
     if result.problem:
-        return _with_problem(report, f"mails of earlier runs: {result.problem}", _mail_advice(run.site.project.outbox))
+        message = run.site.redactor.clean(f"mails of earlier runs: {result.problem}")
+        return _with_problem(report, message, _mail_advice(run.site.project.outbox))
     return report
 
 
-def _mail(report: RunReport, settings: Settings, outbox: Path, recipients: Sequence[Address]) -> RunReport:
+def _mail(
+    report: RunReport, settings: Settings, outbox: Path, recipients: Sequence[Address], redactor: Redactor
+) -> RunReport:
     from releaser.report.mail import compose
     from releaser.report.outbox import Outbox, deliver
 
@@ -99,7 +105,7 @@ def _mail(report: RunReport, settings: Settings, outbox: Path, recipients: Seque
         said = "lost"
     report = replace(report, mail=said)
     if delivery.problem:
-        return _with_problem(report, f"mail: {delivery.problem}", _mail_advice(outbox))
+        return _with_problem(report, redactor.clean(f"mail: {delivery.problem}"), _mail_advice(outbox))
     return report
 
 
@@ -147,7 +153,7 @@ def about_missing_project(
     root = Path(path).expanduser().absolute()
     loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
-    clean = Redactor([settings.smtp_password] if settings.smtp_password else []).clean
+    redactor = Redactor([settings.smtp_password] if settings.smtp_password else [])
     report = RunReport(
         command=command,
         project=root.name,
@@ -158,7 +164,7 @@ def about_missing_project(
         seconds=round((datetime.now(UTC) - started).total_seconds(), 3),
         result="refused",
         exit_code=error.exit_code,
-        headline=clean(error.message),
+        headline=redactor.clean(error.message),
         problems=tuple(problem_of(problem) for problem in error.problems),
         advice=error.advice,
     )
@@ -166,4 +172,4 @@ def about_missing_project(
     recipients = settings.updater_admins or settings.admins
     if not recipients or (not settings.smtp_host and not outbox.parent.is_dir()):
         return report
-    return _mail(report, settings, outbox, recipients)
+    return _mail(report, settings, outbox, recipients, redactor)

@@ -1,0 +1,253 @@
+"""What the end-to-end tests share: other ways to run releaser, servers, and questions about a site."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import pty
+import select
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support import snapshots
+from tests.support.commands import Finished, console_script, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.support.sites import SampleSite
+
+SECONDS = 60.0  # how long a test waits for something that should happen at once
+
+# A test command that reports to the test, and goes on when the test lets it.
+MEETING_TESTS = """\
+import os, socket
+with socket.create_connection(("127.0.0.1", int(os.environ["MEETING_PORT"]))) as meeting:
+    meeting.sendall(b"here")
+    meeting.recv(1)
+"""
+
+
+def silent(finished: Finished) -> None:
+    """See that a run went well without a word."""
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", ""), str(finished)
+
+
+def step(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return one step of a report."""
+    (found,) = (one for one in report["steps"] if one["step"] == name)
+    return dict(found)
+
+
+def steps(report: Mapping[str, Any]) -> list[str]:
+    """Return the names of the steps of a report, in order."""
+    return [one["step"] for one in report["steps"]]
+
+
+def states(site: SampleSite) -> dict[str, str]:
+    """Return the state of each release by its id, newest first."""
+    return {row["id"]: row["state"] for row in site.json("list")}
+
+
+def changed_files(site: SampleSite, commit: str = "HEAD") -> set[str]:
+    """Return what a commit changes."""
+    return set(site.git("show", "--name-only", "--format=", commit).splitlines())
+
+
+def body(site: SampleSite, number: int = -1, kind: str = "plain") -> str:
+    """Return the text of a mail in the outbox, the newest by default."""
+    part = site.outbox_mails()[number].get_body(preferencelist=(kind,))
+    assert part is not None
+    return str(part.get_content())
+
+
+def outer_snapshot(site: SampleSite) -> dict[str, str]:
+    """Fingerprint everything around the site too: repository, remote, state, index; times of change included."""
+    found = {}
+    for place, directories, files in os.walk(site.outer):
+        for name in [".", *files, *directories]:
+            path = Path(place, name)
+            found[str(path)] = f"{path.lstat().st_mtime_ns} {snapshots.fingerprint(path)}"
+    return found
+
+
+def edit_pyproject(site: SampleSite, old: str, new: str) -> str:
+    """Return the text of pyproject.toml with one replacement."""
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert old in text
+    return text.replace(old, new)
+
+
+def under_umask(site: SampleSite, umask: str, command: str, *, env: Mapping[str, str | None]) -> Finished:
+    """Run releaser under another umask."""
+    script = f'umask {umask}; exec "$0" "$@"'
+    words: list[str | Path] = ["sh", "-c", script, console_script(), command, "--project", site.path]
+    return run(words, cwd=site.outer, env=site.environment(env))
+
+
+def on_terminal(
+    site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None
+) -> tuple[int, str]:
+    """Run releaser on a terminal of its own; return its exit status and everything that it wrote there."""
+    controller, terminal = pty.openpty()
+    words = [str(console_script()), command, "--project", str(site.path), *args]
+    environment = site.environment({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50", **(env or {})})
+    process = subprocess.Popen(
+        words, cwd=site.outer, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
+    )
+    os.close(terminal)
+    try:
+        text = b"".join(_all_of(controller))
+        return process.wait(timeout=SECONDS), text.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(controller)
+
+
+def _all_of(controller: int) -> Iterator[bytes]:
+    while select.select([controller], [], [], SECONDS)[0]:
+        try:
+            chunk = os.read(controller, 65536)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the other side was closed
+                raise
+            return
+        if not chunk:
+            return
+        yield chunk
+    pytest.fail("nothing came from the terminal any more")
+
+
+@contextlib.contextmanager
+def in_background(
+    site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Start releaser and go on; it is ended, if need be, at the end of the block."""
+    words = [str(console_script()), command, "--project", str(site.path), *args]
+    with subprocess.Popen(
+        words,
+        cwd=site.outer,
+        env=site.environment(env),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+class Meeting:
+    """A place where a program that releaser runs waits for the test: see `MEETING_TESTS`."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self.env = {"MEETING_PORT": str(listener.getsockname()[1])}
+
+    @contextlib.contextmanager
+    def kept_waiting(self) -> Iterator[None]:
+        """Wait until the program has come, and let it go at the end of the block."""
+        program, _ = self._listener.accept()
+        with program:
+            assert program.recv(16) == b"here"
+            yield
+            program.sendall(b"!")
+
+
+@contextlib.contextmanager
+def meeting() -> Iterator[Meeting]:
+    """Open a meeting."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(SECONDS)
+        yield Meeting(listener)
+
+
+@dataclass
+class WebSite:
+    """A web server that answers with the status that `answer` gives for each request; `asked` counts them."""
+
+    url: str
+    asked: int = 0
+
+
+@contextlib.contextmanager
+def web_site(answer: Callable[[], int]) -> Iterator[WebSite]:
+    """Serve on the loopback; `answer` is called in another thread."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            site.asked += 1
+            status = answer()
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(f"this is answer {status}".encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    site = WebSite(url=f"http://127.0.0.1:{server.server_port}/health")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def answers(*statuses: int) -> Callable[[], int]:
+    """Return a function that gives these one after the other, and the last one for ever."""
+    left = list(statuses)
+    return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+
+@contextlib.contextmanager
+def endless_server(words: Sequence[bytes]) -> Iterator[str]:
+    """Serve on the loopback without ever finishing an answer: `words` are sent again and again; give the URL."""
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=_never_finish, args=(listener, words, stop), daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _never_finish(listener: socket.socket, words: Sequence[bytes], stop: threading.Event) -> None:
+    listener.settimeout(0.05)
+    clients: list[socket.socket] = []
+    while not stop.wait(0.05):
+        with contextlib.suppress(TimeoutError):
+            clients.append(listener.accept()[0])
+        for client in clients:
+            for word in words:
+                with contextlib.suppress(OSError):
+                    client.sendall(word)
+    for client in clients:
+        client.close()
+
+
+def eventually(happened: Callable[[], object], what: str) -> None:
+    """Wait until something that another process does has happened; fail the test if it does not."""
+    ends_at = time.monotonic() + SECONDS
+    while not happened():
+        if time.monotonic() > ends_at:
+            pytest.fail(f"{what} did not happen within {SECONDS:g} s")
+        time.sleep(0.01)

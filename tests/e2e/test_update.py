@@ -1,0 +1,349 @@
+"""An update that goes well, and one that finds nothing: by the installed command, with real uv and git."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps, under_umask
+from tests.support import snapshots
+from tests.support.guards import require
+from tests.support.layouts import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+# A test command that notes what it sees of the live site.
+WITNESS = """\
+import json, os, pathlib, subprocess, sys
+notes = {
+    "link": os.readlink(".venv"),
+    "lock": pathlib.Path("uv.lock").read_text(),
+    "head": subprocess.check_output(["git", "rev-parse", "HEAD"], text=True).strip(),
+    "status": subprocess.check_output(["git", "status", "--porcelain"], text=True),
+    "prefix": sys.prefix,
+    "restarted": os.path.exists("config/tmp/restart.txt"),
+    "collected": os.path.exists("static_out"),
+    "environment": dict(os.environ),
+}
+pathlib.Path(os.environ["WITNESS"]).write_text(json.dumps(notes))
+"""
+
+
+def release_of(site: SampleSite, release: str | None = None) -> Path:
+    return site.state_dir / "releases" / (release or site.live_id())
+
+
+def below(directory: Path) -> Iterator[Path]:
+    for place, directories, files in os.walk(directory):
+        for name in [*directories, *files]:
+            yield Path(place, name)
+
+
+def test_a_green_update_makes_the_site_run_on_the_new_package(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert 'name = "alpha"\nversion = "1.1.0"' in site.lock_text()
+    assert finished.stdout == ""
+    assert "alpha    1.0.0  1.1.0  minor" in finished.stderr
+    assert f"updated to {site.live_id()}: 1 package changed" in finished.stderr
+
+
+def test_a_green_update_costs_one_test_run_on_the_candidate(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    (tested,) = site.manage_runs("test")
+    assert tested.versions["alpha"] == "1.1.0"
+    assert Path(tested.prefix) == release_of(site, report["release"]) / "venv"
+    assert Path(tested.cwd) == site.path
+
+
+def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site = make_site(files={"run_tests.py": WITNESS}, venv=True)
+    site.releaser("init", check=0)
+    before = site.snapshot()
+    live, link, lock, head = site.live_id(), site.link.readlink(), site.lock_text(), site.head()
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", env={"WITNESS": str(tmp_path / "notes")})
+    seen = json.loads((tmp_path / "notes").read_text(encoding="utf-8"))
+    assert seen["link"] == str(link)
+    assert (seen["lock"], seen["head"], seen["status"]) == (lock, head, "")
+    assert not seen["restarted"]
+    assert not seen["collected"]
+    assert Path(seen["prefix"]) == release_of(site, report["release"]) / "venv"
+    # The release that was live is left as it was, and nothing else in the checkout changes but the lock.
+    assert snapshots.digest(release_of(site, live) / "venv") == before["(venv)"]
+    changed = {name for name, value in site.snapshot().items() if before.get(name) != value}
+    ours = {"(commit)", "(link)", "(venv)", "(restarted at)", "uv.lock"}
+    assert changed == ours | {"config/tmp/restart.txt", "static_out", "static_out/versions.json"}
+
+
+def test_the_tests_cannot_reach_another_environment(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site(files={"run_tests.py": WITNESS}, venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    leading_astray = {"UV_PROJECT_ENVIRONMENT": str(site.link), "VIRTUAL_ENV": "/nowhere", "UV_NO_SYNC": "0"}
+    report = site.json("update", env={"WITNESS": str(tmp_path / "notes"), "UV_INDEX": "x=/y", **leading_astray})
+    seen = json.loads((tmp_path / "notes").read_text(encoding="utf-8"))["environment"]
+    venv = str(release_of(site, report["release"]) / "venv")
+    assert (seen["UV_PROJECT_ENVIRONMENT"], seen["VIRTUAL_ENV"], seen["UV_NO_SYNC"]) == (venv, venv, "1")
+    assert seen["PATH"].split(os.pathsep)[0] == f"{venv}/bin"
+    assert "UV_INDEX" not in seen
+
+
+def test_only_the_lock_is_committed_and_pushed(make_site: SiteFactory) -> None:
+    straying = "import os\nopen('notes.txt', 'w').close()\nos.system('git add notes.txt')\n"
+    site = make_site(files={"run_tests.py": straying}, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "2.0.0")
+    before = site.head()
+    site.releaser("update", check=0)
+    assert changed_files(site) == {"uv.lock"}
+    assert site.git("rev-parse", "HEAD^") == before
+    assert site.git("status", "--porcelain") == "A  notes.txt"
+    assert site.remote_head() == site.head()
+    message = site.git("log", "-1", "--format=%B")
+    assert message == "Update 2 packages\n\nalpha: 1.0.0 -> 1.1.0\nbeta: 1.0.0 -> 2.0.0"
+    assert site.git("show", "HEAD:uv.lock") == site.lock_text().rstrip("\n")
+
+
+def test_the_requirements_export_is_committed_with_the_lock(make_site: SiteFactory) -> None:
+    site = make_site(settings={"requirements_export": "requirements.txt"}, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert changed_files(site) == {"uv.lock", "requirements.txt"}
+    exported = (site.path / "requirements.txt").read_text(encoding="utf-8")
+    assert "alpha==1.1.0" in exported
+    assert "localtools==1.0.0" in exported
+    assert site.git("status", "--porcelain") == ""
+    silent(site.releaser("update"))
+
+
+def test_nothing_is_committed_beyond_what_git_push_allows(make_site: SiteFactory) -> None:
+    site = make_site(settings={"git_push": False}, venv=True)
+    site.publish("alpha", "1.1.0")
+    before = site.remote_head()
+    site.releaser("update", check=0)
+    assert changed_files(site) == {"uv.lock"}
+    assert site.remote_head() == before
+    silent(site.releaser("update"))
+    assert site.remote_head() == before
+
+
+def test_the_mail_tells_what_changed_and_how_to_go_back(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "2.0.0")
+    report = site.json("update")
+    (mail,) = site.outbox_mails()
+    assert mail["subject"] == f"[{report['host']}] site: updated, 2 packages"
+    assert mail["to"] == "Ada <ada@example.org>"
+    assert mail["from"] == "releaser@example.org"
+    text, html = body(site), body(site, kind="html")
+    for words in ("alpha    1.0.0  1.1.0  minor", "beta     1.0.0  2.0.0  major"):
+        assert words in text
+        assert all(f">{word}<" in html for word in words.split())
+    for name in steps(report):
+        assert f"\n{name} " in text
+        assert f">{name}<" in html
+    assert f"releaser rollback --project {site.path}" in text
+    assert str(mail["x-releaser-run"]) == report["run_id"]
+
+
+def test_the_run_is_in_the_history(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    (entry,) = site.json("history")
+    assert entry["command"] == "update"
+    assert {name: entry[name] for name in ("run_id", "result", "exit_code", "release", "changes", "steps")} == {
+        name: report[name] for name in ("run_id", "result", "exit_code", "release", "changes", "steps")
+    }
+
+
+def test_static_files_are_collected_by_the_new_release_after_the_flip(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    (collected,) = site.manage_runs("collectstatic")
+    assert Path(collected.prefix) == release_of(site) / "venv"
+    assert (site.static_versions() or {})["alpha"] == "1.1.0"
+    assert steps(report).index("flip") < steps(report).index("collectstatic") < steps(report).index("restart")
+
+
+def test_a_site_without_static_files_collects_none(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, staticfiles=False)
+    site.publish("alpha", "1.1.0")
+    assert step(site.json("update"), "collectstatic")["status"] == "skipped"
+    assert site.static_versions() is None
+
+
+def test_the_restart_file_is_touched_once_there_is_something_new(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    first = site.restarted_at()
+    assert first is not None
+    silent(site.releaser("update"))
+    assert site.restarted_at() == first
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    assert (site.restarted_at() or 0) > first
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_project_is_updated_and_then_at_rest(make_site: SiteFactory, kind: Kind) -> None:
+    site = make_site(kind=kind, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.git("status", "--porcelain") == ""
+    silent(site.releaser("update"))
+    modules = {"plain": "", "packaged": "sample_site", "workspace": "one, two", "path": "shared_lib"}[kind]
+    if modules:
+        files = site.python(f"import {modules}\nfor one in [{modules}]: print(one.__file__)").splitlines()
+        assert files
+        assert all(Path(file).is_relative_to(site.outer) for file in files)
+        assert not any("scratch" in file or ".releaser" in file for file in files)
+    assert not list(site.outer.glob("*scratch*"))
+    assert not list(site.outer.glob(".*scratch*"))
+
+
+def test_every_module_is_compiled(make_site: SiteFactory) -> None:
+    site = make_site(kind="path", editable=False, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    (packages,) = (release_of(site) / "venv" / "lib").glob("python*/site-packages")
+    sources = [path for path in below(packages) if path.suffix == ".py"]
+    assert {"alpha", "shared_lib"} <= {path.parent.name for path in sources}
+    tag = site.python("import sys; print(sys.implementation.cache_tag)")
+    missing = [path for path in sources if not (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists()]
+    assert missing == []
+
+
+def another_group() -> int:
+    """A group that this user may give files to and that new files do not get by themselves."""
+    if os.geteuid() == 0:
+        return 54321
+    others = sorted(set(os.getgroups()) - {os.getegid()})
+    require(others, "it takes root, or a user who is in two groups")
+    return others[0]
+
+
+def test_a_release_belongs_to_the_commonest_group_and_is_writable_for_it(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    group = another_group()
+    for name in site.git("ls-files").splitlines():
+        os.chown(site.path / name, -1, group)
+    os.chown(site.path / "manage.py", -1, os.getegid())  # not every file has to have it
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    for path in [release_of(site), release_of(site) / "uv.lock", *below(release_of(site) / "venv")]:
+        status = path.lstat()
+        assert status.st_gid == group, path
+        if stat.S_ISLNK(status.st_mode):
+            continue
+        assert stat.S_IMODE(status.st_mode) & 0o060 == 0o060, path
+        assert not stat.S_IMODE(status.st_mode) & 0o002, path
+        assert stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o010, path
+    assert (site.path / "uv.lock").stat().st_gid == group
+
+
+def test_no_file_of_a_release_has_another_name_anywhere(make_site: SiteFactory) -> None:
+    site = make_site(kind="path", editable=False, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0, env={"UV_LINK_MODE": "hardlink"})
+    files = [path for path in below(release_of(site)) if path.is_file() and not path.is_symlink()]
+    assert {path.name for path in files} >= {"pyvenv.cfg", "METADATA", "uv.lock"}
+    assert [path for path in files if path.stat().st_nlink != 1] == []
+
+
+def test_a_strict_umask_does_not_shut_the_web_server_out(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Neither what uv's cache gets under that umask nor what releaser makes itself may be closed to others."""
+    site = make_site(venv=True)
+    site.link.rename(site.outer / "unused")
+    cache = {"UV_CACHE_DIR": str(tmp_path / "strict-cache")}
+    assert under_umask(site, "077", "init", env=cache).returncode == 0
+    site.publish("alpha", "1.1.0")
+    finished = under_umask(site, "077", "update", env=cache)
+    assert finished.returncode == 0, str(finished)
+    way = [site.state_dir.parent, site.state_dir, site.state_dir / "releases"]
+    for path in [*way, release_of(site), *below(release_of(site) / "venv")]:
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            continue
+        assert mode & 0o044 == 0o044, path
+        assert not stat.S_ISDIR(mode) or mode & 0o011 == 0o011, path
+    assert (site.path / "uv.lock").stat().st_mode & 0o044 == 0o044
+
+
+def test_a_project_that_is_closed_to_others_gets_releases_that_are(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.path.chmod(0o750)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.state_dir.stat().st_mode & 0o007 == 0
+
+
+def test_nothing_new_means_nothing_at_all(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    before, releases = site.snapshot(), states(site)
+    silent(site.releaser("update"))
+    assert site.snapshot() == before
+    assert states(site) == releases
+    assert site.manage_runs() == []
+    assert site.outbox_mails() == []
+    assert [run["result"] for run in site.json("history")] == ["unchanged", "activated"]
+
+
+def test_the_first_update_adopts_the_project(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    finished = site.releaser("update", check=0)
+    assert "the project is adopted; everything is up to date" in finished.stderr
+    assert states(site) == {site.live_id(): "live"}
+    assert site.git("status", "--porcelain") == ""
+    assert site.manage_runs() == []
+    silent(site.releaser("update"))
+
+
+def test_a_release_that_lost_its_interpreter_is_built_anew(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    before = site.live_id()
+    python = site.link / "bin" / "python"
+    python.unlink()
+    python.symlink_to("/nowhere/python")
+    report = site.json("update")
+    assert (report["result"], report["changes"]) == ("activated", [])
+    assert site.live_id() == report["release"] != before
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_a_lock_changed_by_hand_is_taken_over(make_site: SiteFactory) -> None:
+    """Somebody ran `uv add`, and committed; the release that is live lacks the package."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("gamma", "1.0.0")
+    site.edit("pyproject.toml", edit_pyproject(site, '"beta"', '"beta", "gamma"'))
+    site.uv("lock", "--quiet")
+    site.commit("Use gamma")
+    site.push()
+    report = site.json("update")
+    assert [(change["name"], change["bump"]) for change in report["changes"]] == [("gamma", "added")]
+    assert site.live_version("gamma") == "1.0.0"
+    silent(site.releaser("update"))

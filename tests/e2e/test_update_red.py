@@ -1,0 +1,177 @@
+"""Updates whose tests fail: refused, blamed on the right one, and not tried again until something is different."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.scenes import body, silent, states, step, steps
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+# A test command that says where to look, and never ends.
+ENDLESS = "import time\nprint('waiting for a table', flush=True)\ntime.sleep(600)\n"
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def versions_tested(site: SampleSite) -> list[str]:
+    return [run.versions["alpha"] for run in site.manage_runs("test")]
+
+
+def test_an_update_that_breaks_the_tests_is_refused(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    before = site.snapshot()
+    finished = site.releaser("update", check=5)
+    assert site.snapshot() == before
+    assert site.remote_head() == site.head()
+    assert finished.stdout == ""
+    assert "this update broke them" in finished.stderr
+    assert "alpha 2.0.0 breaks the site" in finished.stderr
+    assert "live: unchanged" in finished.stderr
+    assert versions_tested(site) == ["2.0.0", "1.0.0"]
+    assert site.manage_runs("collectstatic") == []
+
+
+def test_json_and_mail_blame_the_update(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    live = site.live_id()
+    site.publish("alpha", "2.0.0", broken=True)
+    report = site.json("update", check=5)
+    assert (report["result"], report["exit_code"], report["blame"]) == ("failed", 5, "update")
+    assert (report["previous"], report["live_changed"]) == (live, False)
+    assert [change["new"] for change in report["changes"]] == ["2.0.0"]
+    assert step(report, "test")["status"] == "failed"
+    assert step(report, "test live release")["status"] == "ok"
+    assert "flip" not in steps(report)
+    assert states(site) == {report["release"]: "failed", live: "live"}
+    (mail,) = site.outbox_mails()
+    assert "update failed: tests" in mail["subject"]
+    text = body(site)
+    assert "this update broke it" in text
+    assert "Package changes that are not live" in text
+    assert "alpha    1.0.0  2.0.0  major" in text
+    assert "alpha 2.0.0 breaks the site" in text
+
+
+def test_tests_that_failed_before_are_not_blamed_on_the_update(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.break_tests()
+    site.publish("alpha", "1.1.0")
+    before = site.snapshot()
+    report = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert report["blame"] == "before"
+    assert step(report, "test live release")["status"] == "failed"
+    assert versions_tested(site) == ["1.1.0", "1.0.0"]
+    assert "it was failing before" in body(site)
+
+
+def test_without_an_earlier_release_nobody_is_blamed(make_site: SiteFactory) -> None:
+    site = make_site()
+    site.break_tests()
+    report = site.json("update", check=5)
+    assert report["blame"] == "unknown"
+    assert len(site.manage_runs("test")) == 1
+    assert not site.link.exists()
+
+
+def test_the_second_night_with_the_same_candidate_is_silent(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    before, releases, runs = site.snapshot(), states(site), len(site.manage_runs())
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert len(site.manage_runs()) == runs
+    assert len(site.outbox_mails()) == 1
+    assert states(site) == releases
+    assert site.snapshot() == before
+    assert site.json("update")["result"] == "unchanged"
+
+
+def test_a_new_package_is_a_new_candidate(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    site.publish("beta", "1.1.0")
+    report = site.json("update", check=5)
+    assert {change["name"] for change in report["changes"]} == {"alpha", "beta"}
+    site.publish("alpha", "2.0.1")
+    site.releaser("update", check=0)
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("2.0.1", "1.1.0")
+    assert list(states(site).values()) == ["live", "failed", "failed", "good"]
+
+
+def test_new_code_is_a_new_candidate(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.break_tests()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=5)
+    silent(site.releaser("update"))
+    site.mend_tests()
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_releasers_own_commits_do_not_make_a_new_candidate(make_site: SiteFactory) -> None:
+    """The rollback commits a lock; the candidate that failed before it must not be tried again for that."""
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.publish("beta", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    site.git("commit", "--quiet", "--allow-empty", "--message", "Nothing but a new commit")
+    site.push()
+    silent(site.releaser("update"))
+
+
+def test_force_tries_the_same_candidate_again(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    runs = len(site.manage_runs("test"))
+    site.releaser("update", "--force", check=5)
+    assert len(site.manage_runs("test")) == runs + 2
+
+
+def test_only_so_many_failed_releases_are_kept(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"keep_failed": 1})
+    for version in ("2.0.0", "2.0.1"):
+        site.publish("alpha", version, broken=True)
+        site.releaser("update", check=5)
+    site.publish("alpha", "2.0.2")
+    site.releaser("update", check=0)
+    assert list(states(site).values()) == ["live", "failed", "good"]
+
+
+def test_a_release_that_cannot_even_be_imported_is_refused(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken="import")
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert "alpha 2.0.0 cannot be imported" in report["output"]
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_tests_that_hang_are_ended_and_reported_as_that(make_site: SiteFactory) -> None:
+    site = adopted(make_site, files={"run_tests.py": ENDLESS}, settings={"test_timeout": "1s"})
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", check=5)
+    assert "did not end in time" in step(report, "test")["detail"]
+    assert "was still running after 1 s" in step(report, "test")["detail"]
+    assert "waiting for a table" in report["output"]
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_the_test_output_is_kept_with_the_release(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    assert "alpha 2.0.0 breaks the site" in site.json("show", failed)["test_output"]
+    assert "alpha 2.0.0 breaks the site" in site.releaser("show", failed, check=0).stdout

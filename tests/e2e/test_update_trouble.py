@@ -1,0 +1,290 @@
+"""Updates that cannot begin, cannot be built, or go live and then meet trouble: codes 4, 7 and 8."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import (
+    MEETING_TESTS,
+    body,
+    changed_files,
+    edit_pyproject,
+    in_background,
+    meeting,
+    silent,
+    states,
+    step,
+    steps,
+)
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.smtp import MailServer
+
+BROKEN_BACKEND = "def build_editable(*_, **__):\n    raise SystemExit('there is no compiler here')\n"
+HOOK = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def mail_settings(port: int) -> dict[str, str]:
+    return {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(port), "RELEASER_SMTP_TIMEOUT": "5s"}
+
+
+# Code 4
+
+
+def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.commit("Ask for a ghost", {"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost>=7"')})
+    site.push()
+    before = site.snapshot()
+    report = site.json("update", check=4)
+    assert (report["result"], report["release"]) == ("failed", site.live_id())
+    assert report["headline"] == "the dependencies of the project have no solution"
+    assert "ghost" in report["output"]
+    assert site.snapshot() == before
+    assert "ghost" in body(site)
+    assert not list(site.outer.glob(".*scratch*"))
+
+
+def test_an_index_that_is_gone(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    before = site.snapshot()
+    hidden = site.index.path.rename(site.outer / "hidden")
+    finished = site.releaser("update", check=4)
+    assert "no upgraded lock could be made" in finished.stderr
+    assert "live: unchanged" in finished.stderr
+    assert site.snapshot() == before
+    hidden.rename(site.index.path)
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
+    site = adopted(make_site, kind="packaged")
+    site.publish("alpha", "1.1.0")
+    site.index.publish("tinybuild", "1.0.1", modules={"tinybuild.py": BROKEN_BACKEND})
+    before, releases = site.snapshot(), states(site)
+    report = site.json("update", check=4)
+    assert report["headline"].startswith("the candidate could not be built")
+    assert "there is no compiler here" in report["output"]
+    assert step(report, "build")["status"] == "failed"
+    assert "test" not in steps(report)
+    assert site.snapshot() == before
+    assert states(site) == releases
+    assert os.listdir(site.state_dir / "releases") == list(releases)
+    assert "there is no compiler here" in body(site)
+    site.index.withdraw("tinybuild", "1.0.1")
+    site.releaser("update", check=0)
+
+
+# Code 7
+
+
+def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"git_pull": False})
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", check=7)
+    ours = site.head()
+    assert (report["result"], report["live_changed"]) == ("activated", True)
+    assert step(report, "push")["status"] == "failed"
+    assert any("has commits that are not here" in problem for problem in report["problems"])
+    assert changed_files(site) == {"uv.lock"}
+    assert site.live_version("alpha") == "1.1.0"
+    assert "push" in body(site)
+    assert site.json("status")["push_pending"] is True
+    again = site.json("update", check=7)
+    assert (again["result"], again["live_changed"]) == ("unchanged", False)
+    assert (site.head(), site.remote_head()) == (ours, theirs)
+    site.git("pull", "--quiet", "--rebase")
+    silent(site.releaser("update"))
+    assert site.remote_head() == site.head()
+    assert site.git("log", "-1", "--format=%P") == theirs
+    assert site.json("status")["push_pending"] is False
+
+
+def test_a_remote_that_moves_during_the_run_is_never_overwritten_or_merged(make_site: SiteFactory) -> None:
+    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with meeting() as met, in_background(site, "update", env=met.env) as update:
+        with met.kept_waiting():
+            theirs = site.push_from_elsewhere({"notes.txt": "news"})
+        assert update.wait(timeout=60) == 7
+    ours = site.head()
+    assert site.remote_head() == theirs
+    finished = site.releaser("update", check=3)
+    assert "have diverged" in finished.stderr
+    assert (site.head(), site.remote_head()) == (ours, theirs)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    hook = site.path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(HOOK, encoding="utf-8")
+    hook.chmod(0o755)
+    site.publish("alpha", "1.1.0")
+    before = site.head()
+    report = site.json("update", check=7)
+    assert "this hook refuses everything" in report["output"]
+    assert "push" not in steps(report)
+    assert site.head() == before
+    assert site.live_version("alpha") == "1.1.0"
+    hook.unlink()
+    finished = site.releaser("update")
+    assert finished.returncode == 0, str(finished)
+    assert changed_files(site) == {"uv.lock"}
+    assert site.remote_head() == site.head() != before
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int, smtp_server: MailServer) -> None:
+    site = adopted(make_site, dotenv=mail_settings(dead_port))
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=7)
+    assert site.live_version("alpha") == "1.1.0"
+    assert f"127.0.0.1:{dead_port}" in finished.stderr
+    assert [mail["subject"] for mail in site.outbox_mails()] == [subject_of(site, "updated, 1 package")]
+    assert site.json("status")["mails_pending"] == 1
+    site.write_dotenv(mail_settings(smtp_server.port))
+    silent(site.releaser("update"))
+    (received,) = smtp_server.messages
+    assert received.message["subject"] == subject_of(site, "updated, 1 package")
+    assert received.recipients == ("ada@example.org",)
+    assert site.outbox_mails() == []
+
+
+def subject_of(site: SampleSite, words: str) -> str:
+    host = site.json("history")[0]["host"]
+    return f"[{host}] site: {words}"
+
+
+def test_a_mail_server_that_stays_dead_does_not_fill_the_outbox(make_site: SiteFactory, dead_port: int) -> None:
+    site = adopted(make_site, dotenv=mail_settings(dead_port))
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=7)
+    for _ in range(2):
+        finished = site.releaser("update", check=7)
+        assert f"127.0.0.1:{dead_port}" in finished.stderr
+    assert len(site.outbox_mails()) == 1
+
+
+def test_a_mail_goes_to_the_server_that_is_set(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    site = adopted(make_site, dotenv=mail_settings(smtp_server.port))
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=0)
+    (received,) = smtp_server.messages
+    assert received.sender == "releaser@example.org"
+    assert "mail: sent to ada@example.org" in finished.stderr
+    assert site.outbox_mails() == []
+
+
+# Code 8
+
+
+@pytest.mark.parametrize("command", ["update", "rollback", "init", "prune"])
+def test_two_runs_at_once(make_site: SiteFactory, command: str) -> None:
+    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with meeting() as met, in_background(site, "update", env=met.env) as update:
+        with met.kept_waiting():
+            before = site.snapshot()
+            finished = site.releaser(command, check=8)
+            assert site.snapshot() == before
+            running = site.json("status")["running"]
+        assert update.wait(timeout=60) == 0
+    assert f"`releaser update` (pid {update.pid}) has held the lock" in finished.stderr
+    assert f"since {running['since']}" in finished.stderr
+    assert running == {"pid": update.pid, "command": "update", "since": running["since"]}
+    assert "live: unchanged" in finished.stderr
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_the_second_run_may_wait_for_the_first(make_site: SiteFactory) -> None:
+    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with contextlib.ExitStack() as stack:
+        met = stack.enter_context(meeting())
+        first = stack.enter_context(in_background(site, "update", env=met.env))
+        with met.kept_waiting():
+            second = stack.enter_context(in_background(site, "update", "--wait", "60"))
+            with pytest.raises(subprocess.TimeoutExpired):  # it would have given up at once
+                second.wait(timeout=1)
+        assert first.wait(timeout=60) == 0
+        assert second.communicate(timeout=60) == ("", "")
+        assert second.returncode == 0
+
+
+# What --json says of each
+
+
+def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
+    reports = [site.json("update")]
+    site.publish("alpha", "1.1.0")
+    reports.append(site.json("update"))
+    site.publish("alpha", "2.0.0", broken=True)
+    reports.append(site.json("update", check=5))
+    site.publish("alpha", "2.0.1")
+    site.edit("static_out/sick.txt", "")  # git ignores it
+    reports.append(site.json("update", check=6))
+    site.edit("untidy.txt", "")
+    reports.append(site.json("update", check=3))
+    kinds = {
+        "result": str,
+        "exit_code": int,
+        "release": str | None,
+        "previous": str | None,
+        "changes": list,
+        "held_back": list,
+        "steps": list,
+        "problems": list,
+    }
+    for report in reports:
+        assert {name for name, kind in kinds.items() if not isinstance(report[name], kind)} == set()
+        for one in report["steps"]:
+            assert {"step", "status", "seconds", "detail"} <= one.keys()
+        for change in report["changes"]:
+            assert change.keys() >= {"name", "old", "new", "bump"}
+        assert all(isinstance(problem, str) for problem in report["problems"])
+    assert [(report["result"], report["exit_code"]) for report in reports] == [
+        ("unchanged", 0),
+        ("activated", 0),
+        ("failed", 5),
+        ("rolled_back", 6),
+        ("refused", 3),
+    ]
+
+
+def test_json_of_a_run_that_may_not_start(make_site: SiteFactory) -> None:
+    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with meeting() as met, in_background(site, "update", env=met.env) as update:
+        with met.kept_waiting():
+            report = json.loads(site.releaser("update", "--json", check=8).stdout)
+        update.wait(timeout=60)
+    assert (report["result"], report["exit_code"], report["release"]) == ("refused", 8, None)
+
+
+def test_wrong_usage(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.snapshot()
+    for words in (["--no-such-option"], ["surplus"], ["-v", "-q"]):
+        finished = site.releaser("update", *words, check=2)
+        assert finished.stdout == ""
+        assert finished.stderr
+    assert site.snapshot() == before
