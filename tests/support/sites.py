@@ -5,7 +5,9 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tests.support import snapshots
@@ -17,7 +19,6 @@ from tests.support.wheels import LocalIndex
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from email.message import EmailMessage
-    from pathlib import Path
 
     from tests.support.commands import Finished
     from tests.support.templates import Templates
@@ -58,7 +59,7 @@ class SampleSite:
     ) -> None:
         self.outer = base / outer
         self.path = self.outer / name
-        self.link = self.path / link
+        self.link = Path(os.path.normpath(self.path / link))
         self.options = options
         self.index = LocalIndex(self.outer / options.index_in_outer.format(project=name))
         self.remote = self.outer / REMOTE
@@ -260,7 +261,7 @@ class SampleSite:
         return run([git_executable(), *args], cwd=directory, env=self.env, check=0).stdout.strip()
 
     def _uv(self, directory: Path, *args: str | Path) -> Finished:
-        env = self.environment({"UV_PROJECT_ENVIRONMENT": self.link.name})
+        env = self.environment({"UV_PROJECT_ENVIRONMENT": str(self.link)})
         return run([uv_executable(), *args], cwd=directory, env=env, check=0)
 
     def _change_tests(self, text: str, message: str) -> str:

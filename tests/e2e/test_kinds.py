@@ -1,0 +1,221 @@
+"""The four kinds of uv project, where their packages come from, and what the live environment may be called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import changed_files, states
+from tests.support.layouts import SHARED_LIBRARY, shared_library
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+SCRATCH = "releaser-scratch"
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {"kind": "plain"},
+    "packaged": {"kind": "packaged"},
+    "workspace": {"kind": "workspace"},
+    "editable path": {"kind": "path", "editable": True},
+    "copied path": {"kind": "path", "editable": False},
+}
+LOCAL_MODULES = {
+    "plain": (),
+    "packaged": ("sample_site",),
+    "workspace": ("one", "two"),
+    "editable path": ("shared_lib",),
+    "copied path": ("shared_lib",),
+}
+# The site's packages come from an index of flat files instead of a find-links directory.
+FLAT_INDEX = """\
+[project]
+name = "sample-site"
+version = "0.1.0"
+requires-python = ">=3.11"
+dependencies = ["alpha", "beta"]
+
+[dependency-groups]
+local = ["localtools"]
+
+[[tool.uv.index]]
+name = "wheels"
+url = "wheels"
+format = "flat"
+default = true
+"""
+
+
+def file_of(site: SampleSite, module: str) -> Path:
+    """Return the file from which the live environment imports a module."""
+    return Path(site.python(f"import {module}; print({module}.__file__)"))
+
+
+def live_release(site: SampleSite) -> Path:
+    """Return the directory of the live release."""
+    return site.state_dir / "releases" / site.live_id()
+
+
+def files_that_mention(text: str, directory: Path) -> list[Path]:
+    """Find files, whatever they are, with these bytes in them."""
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    assert files
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
+def there_and_back(site: SampleSite) -> None:
+    """Adopt the site, update one package, and roll back; each leaves what it should."""
+    site.releaser("init", check=0)
+    first = site.live_id()
+    assert site.live_version("alpha") == "1.0.0"
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert (report["result"], report["previous"]) == ("activated", first), report
+    assert site.live_id() == report["release"]
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.static_versions() is not None
+    assert site.static_versions()["alpha"] == "1.1.0"
+    assert site.git("status", "--porcelain") == ""
+    assert site.remote_head() == site.head()
+    assert changed_files(site) == {"uv.lock"}
+    second = site.lock_text()
+    report = site.json("rollback")
+    assert (report["result"], report["release"]) == ("activated", first), report
+    assert site.live_id() == first
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.lock_text() != second
+    assert site.remote_head() == site.head()
+    assert set(states(site).values()) == {"live", "bad"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_project_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
+    site = make_site(venv=True, **KINDS[kind])
+    there_and_back(site)
+    for module in LOCAL_MODULES[kind]:
+        assert file_of(site, module).is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_project_gets_its_first_release_from_the_lock(make_site: SiteFactory, kind: str) -> None:
+    site = make_site(**KINDS[kind])
+    there_and_back(site)
+    for module in LOCAL_MODULES[kind]:
+        assert file_of(site, module).is_file()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_in_a_release_leads_to_the_scratch_tree(make_site: SiteFactory, kind: str) -> None:
+    site = make_site(**KINDS[kind])
+    site.releaser("update", check=0)
+    assert files_that_mention(SCRATCH, live_release(site)) == []
+    assert not list(site.outer.glob(f"*{SCRATCH}*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("packaged", {"sample_site": "site/src/sample_site"}),
+        ("workspace", {"one": "site/packages/one/src/one", "two": "site/packages/two/src/two"}),
+        ("editable path", {"shared_lib": f"{SHARED_LIBRARY}/src/shared_lib"}),
+    ],
+)
+def test_an_editable_package_is_the_code_in_the_live_checkout(
+    make_site: SiteFactory, kind: str, code: dict[str, str]
+) -> None:
+    site = make_site(venv=True, **KINDS[kind])
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    for module, place in code.items():
+        source = site.outer / place / "__init__.py"
+        assert file_of(site, module) == source
+        source.write_text("__version__ = 'edited'\n", encoding="utf-8")
+        assert site.python(f"import {module}; print({module}.__version__)") == "edited"
+
+
+def test_a_packaged_site_keeps_its_command(make_site: SiteFactory) -> None:
+    site = make_site(kind="packaged", venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    command = site.link / "bin" / "sample-site"
+    assert site.python(f"import subprocess; print(subprocess.check_output([{str(command)!r}], text=True))") == "0.1.0"
+    assert str(live_release(site) / "venv" / "bin" / "python") in command.read_text(encoding="utf-8")
+
+
+def test_changed_code_of_a_copied_path_dependency_is_in_the_next_release(make_site: SiteFactory) -> None:
+    site = make_site(**KINDS["copied path"])
+    site.releaser("update", check=0)
+    first = site.live_id()
+    module = site.shared_library / "src" / "shared_lib" / "__init__.py"
+    module.write_text("MARK = 'changed, under the same version'\n", encoding="utf-8")
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.python("import shared_lib; print(shared_lib.MARK)") == "changed, under the same version"
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+    assert site.python("import shared_lib; print(hasattr(shared_lib, 'MARK'))") == "False"
+
+
+def test_a_new_version_of_a_path_dependency_is_an_update(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, **KINDS["copied path"])
+    site.releaser("init", check=0)
+    for name, text in shared_library("1.2.0").items():
+        (site.shared_library / name).write_text(text, encoding="utf-8")
+    report = site.json("update")
+    assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("shared-lib", "1.0.0", "1.2.0")]
+    assert site.live_version("shared-lib") == "1.2.0"
+
+
+def test_a_workspace_member_takes_its_dependencies_from_the_index(make_site: SiteFactory) -> None:
+    site = make_site(kind="workspace", venv=True)
+    site.releaser("init", check=0)
+    site.publish("gamma", "1.0.0")
+    member = site.path / "packages/two/pyproject.toml"
+    text = member.read_text(encoding="utf-8").replace('dependencies = ["one"]', 'dependencies = ["one", "gamma"]')
+    site.edit("packages/two/pyproject.toml", text)
+    site.uv("lock", "--quiet")
+    site.commit("Need gamma")
+    site.push()
+    report = site.json("update")
+    assert report["result"] == "activated", report
+    assert site.live_version("gamma") == "1.0.0"
+    assert site.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("ignored", [True, False], ids=["ignored", "untracked"])
+@pytest.mark.parametrize("flat_index", [False, True], ids=["find-links", "index"])
+def test_the_packages_may_lie_in_the_project_without_being_tracked(
+    make_site: SiteFactory, ignored: bool, flat_index: bool
+) -> None:
+    site = make_site(index="inside", files={"pyproject.toml": FLAT_INDEX} if flat_index else {}, venv=True)
+    if not ignored:
+        site.commit("Ignore less", {".gitignore": "__pycache__/\nstatic_out/\n"})
+        site.push()
+        assert site.git("status", "--porcelain", "--untracked-files=normal") == "?? wheels/"
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert report["result"] == "activated", report
+    assert site.live_version("alpha") == "1.1.0"
+    assert changed_files(site) == {"uv.lock"}
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+
+
+@pytest.mark.parametrize("name", ["venv", "env/current", "../venvs/site"])
+@pytest.mark.parametrize("made", [True, False], ids=["made", "missing"])
+def test_the_live_environment_may_have_another_name(make_site: SiteFactory, name: str, made: bool) -> None:
+    site = make_site(link=name, settings={"venv": name}, venv=made)
+    site.link.parent.mkdir(exist_ok=True)
+    there_and_back(site)
+    assert site.link.is_symlink()
+    assert not (site.path / ".venv").exists()
+    assert not site.link.readlink().is_absolute()
+
+
+def test_a_live_environment_that_git_does_not_ignore_is_no_uncommitted_work(make_site: SiteFactory) -> None:
+    site = make_site(link="env/current", settings={"venv": "env/current"}, venv=True)
+    (site.link / ".gitignore").unlink()  # uv puts it there, but not every program that makes environments
+    assert site.git("status", "--porcelain") == "?? env/"
+    there_and_back(site)
