@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
+from releaser.errors import gist
 from releaser.project.settings import this_host
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine, write_quarantine
@@ -131,7 +132,6 @@ class Run:
 
 def problem_of(error: ReleaserError) -> Problem:
     """Turn an error into what a report shows of it; the last line a program printed often is the reason."""
-    lines = error.output.strip().splitlines()
-    reason = lines[-1].strip() if lines else ""
+    reason = gist(error.output)
     message = error.message if not reason or reason in error.message else f"{error.message}: {reason[:300]}"
     return Problem(message=message, advice=error.advice)

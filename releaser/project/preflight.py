@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
-from releaser.errors import PreflightError, ToolError, Unfit
+from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group
 from releaser.project.project import local_sources
@@ -102,16 +103,15 @@ class Findings:
         except Unfit as problem:
             self.problems.append(problem)
         except ToolError as error:
-            end = error.output.strip().splitlines()
-            because = f": {end[-1]}" if end else ""
-            self.problems.append(Unfit(f"{error.message}{because}", advice=error.advice, output=error.output))
+            message = ": ".join(filter(None, (error.message, gist(error.output))))
+            self.problems.append(Unfit(message, advice=error.advice, output=error.output))
         return None
 
 
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
-        if not site.findings:
+        if not _mentioned(site, str(pyproject.path)):
             findings.problems.append(Unfit(f"{pyproject.path} is empty", advice="Write a [project] table."))
         return
     project = pyproject.table("project")
@@ -124,6 +124,21 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
                 advice='Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
             )
         )
+    else:
+        findings.collect(_check_specifier, pyproject.path, project["requires-python"])
+
+
+def _check_specifier(path: Path, text: str) -> None:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        message = f"{path}: requires-python is {text!r}, which is not a range of versions"
+        raise Unfit(message, advice='Correct it: requires-python = ">=3.11", for example.') from error
+
+
+def _mentioned(site: Site, *words: str) -> bool:
+    """Tell whether what is wrong with the files and settings is about one of these already."""
+    return any(word in finding.message for finding in site.findings for word in words)
 
 
 def _lock(site: Site) -> LockFile:
@@ -138,26 +153,23 @@ def _lock(site: Site) -> LockFile:
         raise Unfit(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.") from error
 
 
-def _working_uv(site: Site) -> tuple[Uv, Path]:
+def _working_uv(site: Site) -> tuple[Uv, Path] | None:
     uv = site.uv()
     version = uv.version()
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         raise Unfit(message, advice="Upgrade it, or set `uv` to a newer one.")
+    if not site.pyproject.content:  # uv could only repeat what is known
+        return None
     try:
         return uv, uv.find_python(site.project.root, site.project.venv, request=site.settings.python)
     except ToolError as error:
-        message = f"uv finds no Python for this project: {_last_line(error.output)}"
+        message = f"uv finds no Python for this project: {gist(error.output) or error.message}"
         raise Unfit(message, advice="Install one that requires-python admits, or set `python`.") from error
 
 
 def _group(site: Site) -> str | None:
     return group.dependency_group(site.settings, site.pyproject) if site.pyproject.content else None
-
-
-def _last_line(output: str) -> str:
-    lines = output.strip().splitlines()
-    return lines[-1] if lines else "it gave no reason"
 
 
 def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
@@ -184,9 +196,13 @@ def _restart_file(site: Site) -> Path | None:
 
 
 def _admin_findings(site: Site) -> Iterator[Unfit]:
-    if not site.settings.admins and group.environment(site.settings) != "local" and not site.findings:
+    if site.settings.admins or group.environment(site.settings) == "local":
+        return
+    env_file = site.project.outer / ".env"
+    keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
+    if not _mentioned(site, *keys, f"{env_file} cannot", f"{env_file}, line"):
         yield Unfit(
-            f"nobody is set to be told about this project ({site.project.outer / '.env'}: ADMINS_JSON)",
+            f"nobody is set to be told about this project ({env_file}: ADMINS_JSON)",
             advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""",
         )
 
@@ -220,7 +236,7 @@ def _check_checkout(site: Site, findings: Findings, pending: frozenset[str]) -> 
 
 def _not_a_repository(site: Site, error: ToolError) -> Unfit:
     return Unfit(
-        f"{site.project.root}: {error.message}: {_last_line(error.output)}",
+        f"{site.project.root}: {': '.join(filter(None, (error.message, gist(error.output))))}",
         advice="releaser needs a checkout in which git works, as this user.",
     )
 
@@ -290,14 +306,14 @@ def remote_findings(site: Site, fitness: Fitness) -> Iterator[Unfit]:
 
 def unreachable(remote: str, error: ToolError) -> Unfit:
     """Say why a remote does not answer: it wants credentials, or it is not there."""
-    if asks_for_credentials(error):
+    if asked := asks_for_credentials(error):
         return Unfit(
-            f"git remote {remote} asks for a password, a key or a trusted host key: {_last_line(error.output)}",
+            f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
             advice="Give this user a key or a credential helper that works without a person, or set git_pull to false.",
             output=error.output,
         )
     return Unfit(
-        f"git remote {remote} cannot be read: {_last_line(error.output) if error.output else error.message}",
+        f"git remote {remote} cannot be read: {gist(error.output) or error.message}",
         advice="Check the URL and the network; releaser tries again at the next run.",
         output=error.output,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ActivationError, ToolError
+from releaser.errors import ActivationError, ToolError, gist
 from releaser.tools import webserver
 from releaser.tools.django import Manage, is_django
 from releaser.tools.environment import inside
@@ -36,8 +36,8 @@ def settle(run: Run, entry: Entry, venv: Path) -> Entry:
 
 
 def _failed(name: str, error: ToolError) -> ActivationError:
-    lines = error.output.strip().splitlines()
-    because = f" ({lines[-1].strip()[:200]})" if lines and lines[-1].strip() not in error.message else ""
+    reason = gist(error.output)
+    because = f" ({reason[:200]})" if reason and reason not in error.message else ""
     return ActivationError(f"{name} failed: {error.message}{because}", advice=error.advice, output=error.output)
 
 

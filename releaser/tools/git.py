@@ -220,6 +220,7 @@ class Git:
         )
 
 
-def asks_for_credentials(error: ToolError) -> bool:
-    """Tell whether git failed because the remote wants a password, a key or a trusted host key."""
-    return any(words in error.output for words in _ASKS_FOR_CREDENTIALS)
+def asks_for_credentials(error: ToolError) -> str:
+    """Return the line that says that the remote wants a password, a key or a trusted host key; empty if none does."""
+    lines = (line.strip() for line in error.output.splitlines())
+    return next((line for line in lines if any(words in line for words in _ASKS_FOR_CREDENTIALS)), "")
