@@ -1,0 +1,352 @@
+"""Adopting a project: whatever stands at the place of the live environment, and wherever the project lies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import changed_files, outer_snapshot, silent, states, steps
+from tests.support import snapshots
+from tests.support.commands import git_executable, run
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def release_of(site: SampleSite, release: str) -> Path:
+    return site.state_dir / "releases" / release
+
+
+def only_release(site: SampleSite) -> dict[str, object]:
+    (row,) = site.json("list")
+    return dict(row)
+
+
+def exclusions(repository: Path) -> list[str]:
+    return (repository / "info" / "exclude").read_text(encoding="utf-8").splitlines()
+
+
+def is_clean(site: SampleSite) -> bool:
+    return site.git("status", "--porcelain", "--untracked-files=all") == ""
+
+
+class TestRealDirectory:
+    """`.venv` is what uv or `python -m venv` made."""
+
+    def test_it_becomes_the_first_release_and_a_symlink_to_it(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        report = site.json("init")
+        row = only_release(site)
+        assert (report["result"], report["exit_code"]) == ("activated", 0)
+        assert (row["id"], row["state"], row["live"]) == (report["release"], "live", True)
+        assert site.live_id() == report["release"]
+        assert str(site.link.readlink()) == f"../.releaser/site/releases/{report['release']}/venv"
+
+    def test_its_files_are_moved_as_they_are(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        before, number = snapshots.tree(site.link), site.link.stat().st_ino
+        site.releaser("init", check=0)
+        venv = release_of(site, site.live_id()) / "venv"
+        assert not venv.is_symlink()
+        assert venv.stat().st_ino == number
+        assert snapshots.tree(venv) == before
+
+    def test_there_is_an_environment_at_every_moment(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        python = str(site.link / "bin" / "python")
+        looked, missing, ended = 0, 0, threading.Event()
+
+        def look() -> None:
+            nonlocal looked, missing
+            while not ended.is_set():
+                looked += 1
+                missing += not os.path.lexists(python)
+
+        watcher = threading.Thread(target=look)
+        watcher.start()
+        try:
+            site.releaser("init", check=0)
+        finally:
+            ended.set()
+            watcher.join()
+        assert site.link.is_symlink()
+        assert missing == 0, f"{missing} of {looked} looks found no interpreter"
+
+    def test_the_site_is_left_alone(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        site.publish("alpha", "1.1.0")
+        before = site.snapshot()
+        remote = site.remote_head()
+        report = site.json("init")
+        assert {name for name, value in site.snapshot().items() if before[name] != value} == {"(link)"}
+        assert is_clean(site)
+        assert site.remote_head() == remote
+        assert site.manage_runs() == []
+        assert site.restarted_at() is None
+        assert steps(report) == ["preflight", "adopt"]
+
+    def test_the_lock_of_the_checkout_is_the_one_of_the_release(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        site.releaser("init", check=0)
+        assert (release_of(site, site.live_id()) / "uv.lock").read_text(encoding="utf-8") == site.lock_text()
+
+    def test_it_is_where_a_rollback_leads_after_the_first_update(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        site.releaser("init", check=0)
+        first = site.live_id()
+        before = snapshots.digest(site.link.resolve())
+        site.publish("alpha", "1.1.0")
+        site.releaser("update", check=0)
+        assert snapshots.digest(release_of(site, first) / "venv") == before
+        site.releaser("rollback", check=0)
+        assert site.live_id() == first
+        assert site.live_version("alpha") == "1.0.0"
+
+    def test_update_adopts_it_too(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        number = site.link.stat().st_ino
+        site.publish("alpha", "1.1.0")
+        report = site.json("update")
+        assert steps(report)[:2] == ["preflight", "adopt"]
+        assert list(states(site).values()) == ["live", "good"]
+        assert (release_of(site, report["previous"]) / "venv").stat().st_ino == number
+
+    def test_one_that_is_no_environment_is_refused(self, make_site: SiteFactory) -> None:
+        site = make_site()
+        site.link.mkdir()
+        (site.link / "notes.txt").write_text("mine\n", encoding="utf-8")
+        finished = site.releaser("init", check=3)
+        assert f"{site.link} is a directory, but not a venv" in finished.stderr
+        assert (site.link / "notes.txt").read_text(encoding="utf-8") == "mine\n"
+
+
+class TestNothing:
+    """There is no `.venv`."""
+
+    def test_a_release_is_built_from_the_lock_as_it_is(self, make_site: SiteFactory) -> None:
+        site = make_site()
+        site.publish("alpha", "1.1.0")
+        head, lock = site.head(), site.lock_text()
+        report = site.json("init")
+        assert report["result"] == "activated"
+        assert site.live_version("alpha") == "1.0.0"
+        assert (site.head(), site.lock_text()) == (head, lock)
+        assert is_clean(site)
+        assert site.remote_head() == head
+
+    def test_it_goes_live_like_any_other_release(self, make_site: SiteFactory) -> None:
+        site = make_site()
+        report = site.json("init")
+        assert [one.argv[0] for one in site.manage_runs("test")] == ["test"]
+        assert site.static_versions() is not None
+        assert site.restarted_at() is not None
+        assert steps(report)[:6] == ["preflight", "resolve", "build", "test", "seal", "flip"]
+        assert only_release(site)["state"] == "live"
+
+    def test_red_tests_leave_no_environment(self, make_site: SiteFactory) -> None:
+        site = make_site()
+        site.break_tests()
+        report = site.json("init", check=5)
+        assert report["live_changed"] is False
+        assert not os.path.lexists(site.link)
+        assert is_clean(site)
+        assert list(states(site).values()) == ["failed"]
+
+
+class TestSymlink:
+    """Somebody has made a symlink by hand, as old recipes tell."""
+
+    @pytest.fixture
+    def site(self, make_site: SiteFactory) -> SampleSite:
+        """A site whose `.venv` leads to a venv beside the checkout."""
+        site = make_site(link="../venvs/2026-01", venv=True)
+        by_hand = site.link
+        site.link = site.path / ".venv"
+        site.link.symlink_to("../venvs/2026-01")
+        site.edit(".git/info/exclude", "/.venv\n")
+        assert by_hand.is_dir()
+        return site
+
+    def test_what_it_leads_to_becomes_the_first_release(self, site: SampleSite) -> None:
+        place = site.link.resolve()
+        before = snapshots.tree(place)
+        report = site.json("init")
+        row = only_release(site)
+        assert (row["id"], row["state"]) == (report["release"], "live")
+        assert str(site.link.readlink()) == f"../.releaser/site/releases/{report['release']}/venv"
+        assert site.link.resolve() == place
+        assert snapshots.tree(place) == before
+        assert site.live_version("alpha") == "1.0.0"
+
+    def test_updates_and_rollbacks_leave_the_old_place_alone(self, site: SampleSite) -> None:
+        place = site.link.resolve()
+        before = snapshots.tree(place)
+        site.publish("alpha", "1.1.0")
+        report = site.json("update")
+        assert site.live_id() == report["release"]
+        assert site.live_version("alpha") == "1.1.0"
+        site.releaser("rollback", check=0)
+        assert site.link.resolve() == place
+        assert site.live_version("alpha") == "1.0.0"
+        assert snapshots.tree(place) == before
+
+    def test_one_that_leads_nowhere_is_replaced(self, site: SampleSite) -> None:
+        shutil.rmtree(site.link.resolve())
+        report = site.json("init")
+        assert report["result"] == "activated"
+        assert site.live_id() == report["release"]
+        assert site.live_version("alpha") == "1.0.0"
+        assert not (site.outer / "venvs" / "2026-01").exists()
+
+    def test_red_tests_leave_one_that_leads_nowhere_as_it_is(self, site: SampleSite) -> None:
+        shutil.rmtree(site.link.resolve())
+        site.break_tests()
+        site.releaser("init", check=5)
+        assert str(site.link.readlink()) == "../venvs/2026-01"
+
+
+class TestAgain:
+    """`init` may be repeated, in cron or by a careful administrator."""
+
+    @pytest.mark.parametrize("venv", [True, False], ids=["made", "missing"])
+    def test_it_changes_nothing_and_says_nothing(self, make_site: SiteFactory, venv: bool) -> None:
+        site = make_site(venv=venv)
+        site.releaser("init", check=0)
+        before, releases = site.snapshot(), site.json("list")
+        silent(site.releaser("init"))
+        assert site.snapshot() == before
+        assert [row["id"] for row in site.json("list")] == [row["id"] for row in releases]
+        assert site.json("init")["result"] == "unchanged"
+
+    def test_it_is_harmless_after_updates(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        site.releaser("update", check=0)
+        before = site.snapshot()
+        silent(site.releaser("init"))
+        assert site.snapshot() == before
+
+    def test_a_dry_run_writes_nothing(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        before = outer_snapshot(site)
+        finished = site.releaser("init", "--dry-run", check=0)
+        assert "would become the first release" in finished.stdout
+        assert outer_snapshot(site) == before
+
+
+class TestExclusion:
+    """`.venv/` in .gitignore does not match a symlink."""
+
+    @pytest.mark.parametrize("ignored", ["", ".venv/\n"], ids=["not ignored", "directory ignored"])
+    def test_the_symlink_does_not_show_up_in_git(self, make_site: SiteFactory, ignored: str) -> None:
+        site = make_site(venv=True)
+        if ignored:
+            site.commit("Ignore", {".gitignore": "__pycache__/\nstatic_out/\n" + ignored})
+            site.push()
+        site.releaser("init", check=0)
+        assert site.link.is_symlink()
+        assert is_clean(site)
+        assert "/.venv" in exclusions(site.path / ".git")
+
+    def test_it_is_excluded_once_and_below_what_was_there(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        (site.path / ".git/info/exclude").write_text("*.swp\n/drafts", encoding="utf-8")  # no line end
+        for _ in range(2):
+            site.releaser("init", check=0)
+        site.releaser("update", check=0)
+        lines = exclusions(site.path / ".git")
+        assert lines[:2] == ["*.swp", "/drafts"]
+        assert lines.count("/.venv") == 1
+
+    def test_it_works_where_git_has_made_no_file_for_it(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        shutil.rmtree(site.path / ".git" / "info")
+        site.releaser("init", check=0)
+        assert is_clean(site)
+
+    def test_another_name_is_excluded_by_that_name(self, make_site: SiteFactory) -> None:
+        site = make_site(link="env/current", settings={"venv": "env/current"}, venv=True)
+        site.releaser("init", check=0)
+        assert "/env/current" in exclusions(site.path / ".git")
+        assert is_clean(site)
+
+    def test_a_linked_worktree_uses_the_file_of_its_repository(self, make_site: SiteFactory) -> None:
+        site = make_site()
+        main = site.outer / "main"
+        site.git("switch", "--quiet", "--create", "other")
+        site.path.rename(main)
+        env = site.environment()
+        run([git_executable(), "worktree", "add", "--quiet", site.path, "main"], cwd=main, env=env, check=0)
+        site.make_venv()
+        site.releaser("init", check=0)
+        assert "/.venv" in exclusions(main / ".git")
+        assert is_clean(site)
+
+
+class TestSubdirectory:
+    """The project is one directory of a bigger repository, whose top is its outer directory."""
+
+    @pytest.fixture
+    def site(self, make_site: SiteFactory) -> SampleSite:
+        """A site at `mono/site` of the repository `mono`, with a virtual environment."""
+        site = make_site(outer="mono", venv=True)
+        top = site.outer
+        (site.path / ".git").rename(top / ".git")
+        (top / ".gitignore").write_text("/.env\n/index/\n/remote.git/\n", encoding="utf-8")
+        (top / "README").write_text("Two things.\n", encoding="utf-8")
+        env = site.environment()
+        for words in (
+            ["remote", "set-url", "origin", site.remote],
+            ["add", "--all"],
+            ["commit", "--quiet", "--message", "Move the site into a directory of its own"],
+            ["push", "--quiet"],
+        ):
+            run([git_executable(), *words], cwd=top, env=env, check=0)
+        assert is_clean(site)
+        return site
+
+    def test_it_is_adopted_and_nothing_shows_up_in_git(self, site: SampleSite) -> None:
+        report = site.json("init")
+        assert site.live_id() == report["release"]
+        assert is_clean(site)
+        assert "/site/.venv" in exclusions(site.outer / ".git")
+        assert "/.releaser/site" in exclusions(site.outer / ".git")
+
+    def test_it_goes_there_and_back(self, site: SampleSite) -> None:
+        site.publish("alpha", "1.1.0")
+        report = site.json("update")
+        assert (report["result"], report["problems"]) == ("activated", []), report
+        assert site.live_version("alpha") == "1.1.0"
+        assert changed_files(site) == {"site/uv.lock"}
+        assert site.remote_head() == site.head()
+        assert is_clean(site)
+        silent(site.releaser("update"))
+        site.releaser("rollback", check=0)
+        assert site.live_version("alpha") == "1.0.0"
+        assert changed_files(site) == {"site/uv.lock"}
+        assert is_clean(site)
+
+    def test_a_change_elsewhere_in_the_repository_is_pulled_and_tested(self, site: SampleSite) -> None:
+        site.releaser("init", check=0)
+        elsewhere = site.outer.parent / "elsewhere"
+        env = site.environment()
+        run([git_executable(), "clone", "--quiet", site.remote, elsewhere], cwd=site.outer.parent, env=env, check=0)
+        (elsewhere / "README").write_text("Three things.\n", encoding="utf-8")
+        commit = ["-c", "user.name=Edsger", "-c", "user.email=e@example.org", "commit", "--quiet", "-am", "Count"]
+        for words in (commit, ["push", "--quiet"]):
+            run([git_executable(), *words], cwd=elsewhere, env=env, check=0)
+        report = site.json("update")
+        assert report["result"] == "activated"
+        assert (site.outer / "README").read_text(encoding="utf-8") == "Three things.\n"
+        assert len(site.manage_runs("test")) == 1
+
+    def test_uncommitted_work_elsewhere_in_the_repository_is_refused(self, site: SampleSite) -> None:
+        (site.outer / "README").write_text("Unsure.\n", encoding="utf-8")
+        finished = site.releaser("update", check=3)
+        assert "not clean: README" in finished.stderr
