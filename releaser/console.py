@@ -106,7 +106,9 @@ def _stderr_summary(report: RunReport) -> list[str]:
 
 
 def say_error(error: ReleaserError) -> None:
-    """Print what failed, that live is unchanged, and what to do next."""
+    """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
+    from releaser.report.text import end_of
+
     clean = Redactor().clean
     problems = error.problems if isinstance(error, PreflightError) else (error,)
     if len(problems) > 1:
@@ -115,4 +117,4 @@ def say_error(error: ReleaserError) -> None:
         _words([f"{'problem' if len(problems) > 1 else 'releaser'}: {clean(problem.message)}"])
         if problem.advice:
             _words([f"  what to do: {clean(problem.advice)}"])
-    _words(["live: unchanged"])
+    _words([*end_of(clean(error.output)), "live: unchanged"])

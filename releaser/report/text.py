@@ -64,12 +64,14 @@ def live_line(report: RunReport) -> str:
 
 def output_end(report: RunReport) -> list[str]:
     """Return the end of what a failing program printed, indented."""
-    if not report.output:
+    return end_of(report.output)
+
+
+def end_of(output: str) -> list[str]:
+    """Return the end of an output, indented; nothing where there is none."""
+    if not output:
         return []
-    return [
-        "end of the output:",
-        *(f"  {line}" for line in cap(report.output, head_lines=5, tail_lines=40).splitlines()),
-    ]
+    return ["end of the output:", *(f"  {line}" for line in cap(output, head_lines=5, tail_lines=40).splitlines())]
 
 
 def summary(report: RunReport) -> list[str]:

@@ -1,0 +1,123 @@
+"""`--dry-run` says what would happen, and writes nothing at all: not even beside the checkout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject, outer_snapshot
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+CHANGING = ["init", "update", "rollback", "prune", "pin", "unpin"]
+
+
+def with_two_releases(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, settings={"keep": 0, "keep_within": 0}, **options)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.publish("alpha", "1.2.0")
+    return site
+
+
+def rehearse(site: SampleSite, command: str, *args: str, check: int = 0) -> str:
+    """Run it twice, as text and as JSON, and see that nothing is written."""
+    before = outer_snapshot(site)
+    said = site.releaser(command, "--dry-run", *args, check=check)
+    if not check:
+        site.json(command, "--dry-run", *args)
+    assert outer_snapshot(site) == before
+    return said.stdout + said.stderr
+
+
+@pytest.mark.parametrize("command", CHANGING)
+def test_nothing_is_written_for_an_adopted_project(make_site: SiteFactory, command: str) -> None:
+    site = with_two_releases(make_site)
+    release = [site.live_id()] if command in ("pin", "unpin") else []
+    assert rehearse(site, command, *release)
+    assert site.manage_runs("test") == site.manage_runs("test")[:1]
+
+
+@pytest.mark.parametrize("venv", [True, False])
+@pytest.mark.parametrize("command", ["init", "update", "prune"])
+def test_nothing_is_written_for_a_project_that_is_not_adopted(make_site: SiteFactory, command: str, venv: bool) -> None:
+    site = make_site(venv=venv)
+    site.publish("alpha", "1.1.0")
+    rehearse(site, command)
+    assert not site.state_dir.parent.exists()
+    assert site.link.exists() == venv
+    assert not site.link.is_symlink()
+
+
+@pytest.mark.parametrize("args", [("update",), ("init",)])
+def test_problems_are_reported_as_by_the_command_itself(make_site: SiteFactory, args: tuple[str, ...]) -> None:
+    site = make_site(venv=True)
+    site.edit("untidy.txt", "")
+    assert "untidy.txt" in rehearse(site, *args, check=3)
+
+
+def test_an_update_is_described(make_site: SiteFactory) -> None:
+    site = with_two_releases(make_site)
+    site.push_from_elsewhere({"notes.txt": "news"})
+    plan = site.json("update", "--dry-run")
+    assert plan["changes"] == [{"name": "alpha", "old": "1.1.0", "new": "1.2.0", "bump": "minor"}]
+    said = site.releaser("update", "--dry-run", check=0).stdout
+    assert "dry run: 1 packages would change" in said
+    assert "dry run: origin is at another commit, which would be pulled first" in said
+
+
+def test_an_update_that_finds_nothing_is_described(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    assert "no package would change" in site.releaser("update", "--dry-run", check=0).stdout
+
+
+def test_an_update_without_a_solution_is_described(make_site: SiteFactory) -> None:
+    site = with_two_releases(make_site)
+    site.commit("Ask for a ghost", {"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost"')})
+    site.push()
+    assert "ghost" in rehearse(site, "update", check=4)
+
+
+def test_an_update_leaves_out_what_was_backed_out(make_site: SiteFactory) -> None:
+    site = with_two_releases(make_site)
+    site.withdraw("alpha", "1.2.0")
+    site.releaser("rollback", check=0)
+    assert site.json("update", "--dry-run")["changes"] == []
+    assert [change["new"] for change in site.json("update", "--dry-run", "--force")["changes"]] == ["1.1.0"]
+
+
+def test_a_rollback_is_described(make_site: SiteFactory) -> None:
+    site = with_two_releases(make_site)
+    live, (target, *_) = site.live_id(), [row["id"] for row in site.json("list") if not row["live"]]
+    plan = site.json("rollback", "--dry-run")
+    assert plan["would"] == [f"would go from {live} to {target}"]
+    assert plan["changes"] == [{"name": "alpha", "old": "1.1.0", "new": "1.0.0", "bump": "other"}]
+    assert "alpha    1.1.0  1.0.0" in site.releaser("rollback", "--dry-run", check=0).stdout
+
+
+def test_a_rollback_that_is_not_possible_is_described(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    rehearse(site, "rollback", check=9)
+    rehearse(site, "rollback", "20200101T000000Z", check=9)
+
+
+def test_pruning_is_described(make_site: SiteFactory) -> None:
+    site = with_two_releases(make_site)
+    site.releaser("update", check=0)  # prunes as well, but for the target of a rollback
+    site.publish("alpha", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    found = site.json("prune", "--dry-run", env={"RELEASER_KEEP_FAILED": "0"})
+    assert [entry["action"] for entry in found] == ["remove", "keep", "keep"]
+    assert found[0]["reason"].startswith("failed")
+
+
+def test_pins_are_described(make_site: SiteFactory) -> None:
+    site = with_two_releases(make_site)
+    live = site.live_id()
+    assert f"{live} would be pinned" in rehearse(site, "pin", live)
+    assert f"{live} is not pinned already" in rehearse(site, "unpin", live)
+    rehearse(site, "pin", "20200101T000000Z", check=9)

@@ -1,0 +1,253 @@
+"""What people, cron and log files hear of a run, and what nobody may hear."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import body, on_terminal, silent
+from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*[1-9][0-9;]*m")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+SECRET = "hunter2-of-the-index"
+CHATTY_TESTS = "import os, sys\nprint(sorted(os.environ.items()))\nsys.exit(1)\n"
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def last_line(text: str) -> str:
+    return [line for line in CONTROL.sub("", text).replace("\r", "\n").splitlines() if line.strip()][-1]
+
+
+# A terminal
+
+
+def test_a_terminal_shows_each_step_the_changes_and_a_last_line(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    status, text = on_terminal(site, "update")
+    assert status == 0
+    plain = CONTROL.sub("", text)
+    for name in ("preflight", "resolve", "build", "test", "flip", "collectstatic", "restart", "commit", "push"):
+        assert re.search(rf"✓ {name} +\d+\.\d s", plain), name
+    assert re.search(r"alpha +1\.0\.0 +1\.1\.0 +minor", plain)
+    assert last_line(text) == f"releaser update: site: updated to {site.live_id()}: 1 package changed"
+    assert COLOUR.search(text)
+
+
+def test_a_terminal_shows_that_nothing_is_new(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    status, text = on_terminal(site, "update")
+    assert status == 0
+    assert last_line(text) == "releaser update: site: everything is up to date"
+
+
+def test_a_terminal_shows_what_failed(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    status, text = on_terminal(site, "update")
+    assert status == 5
+    plain = CONTROL.sub("", text)
+    assert re.search(r"✗ test ", plain)
+    assert "alpha 2.0.0 breaks the site" in plain
+    assert "live: unchanged" in plain
+    assert "this update broke them" in last_line(text)
+
+
+def test_no_color_is_respected(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    status, text = on_terminal(site, "update", env={"NO_COLOR": "1"})
+    assert status == 0
+    assert "✓ build" in CONTROL.sub("", text)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7][0-9;]*m", text)
+
+
+@pytest.mark.parametrize("option", ["--json", "--quiet"])
+def test_a_terminal_does_not_make_data_or_quiet_talkative(make_site: SiteFactory, option: str) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    status, text = on_terminal(site, "update", option)
+    assert status == 0
+    assert "✓" not in text
+    assert "\x1b" not in text
+    assert text.startswith("{") if option == "--json" else text == ""
+
+
+def test_answers_are_tables_on_a_terminal(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    status, text = on_terminal(site, "list")
+    assert status == 0
+    assert site.live_id() in text
+
+
+# No terminal
+
+
+def test_verbose_talks_without_a_terminal(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    finished = site.releaser("update", "-v", check=0)
+    assert finished.stdout == ""
+    assert re.search(r"^resolve: ok \(\d+\.\d s\): no package changes$", finished.stderr, re.MULTILINE)
+    assert "everything is up to date" in finished.stderr
+
+
+def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    silent(site.releaser("update", "-q"))
+    assert site.live_version("alpha") == "1.1.0"
+    site.publish("alpha", "2.0.0", broken=True)
+    finished = site.releaser("update", "--quiet", check=5)
+    assert "this update broke them" in finished.stderr
+    assert finished.stdout == ""
+
+
+def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    finished = site.releaser("update", "--json", check=5)
+    assert finished.stdout.startswith("{")
+    assert finished.stdout.endswith("}\n")
+    assert "this update broke them" in finished.stderr
+
+
+# Heartbeat
+
+
+def test_a_heartbeat_is_mailed_although_nothing_happened(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001"}))
+    (mail,) = site.outbox_mails()
+    assert mail["subject"].endswith("site: all clear")
+    assert "everything is up to date" in body(site)
+
+
+def test_a_heartbeat_comes_once_in_its_time(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"heartbeat": "7d"})
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == 1
+    silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001"}))
+    assert len(site.outbox_mails()) == 2
+
+
+def test_a_mail_about_a_change_is_a_heartbeat_too(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"heartbeat": "7d"})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == 1
+
+
+# Logs
+
+
+def test_each_run_has_a_log_with_everything(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    text = Path(report["log_file"]).read_text(encoding="utf-8")
+    assert Path(report["log_file"]).parent == site.state_dir / "logs"
+    for words in ("DEBUG", "step build", "uv --no-progress", "test_packages ... ok", "push --quiet origin"):
+        assert words in text
+
+
+def test_the_newest_thirty_logs_are_kept(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    logs = site.state_dir / "logs"
+    for number in range(40):
+        log = logs / f"old-{number:02}.log"
+        log.write_text("old", encoding="utf-8")
+        os.utime(log, (number, number))
+    report = site.json("update")
+    kept = {path.name for path in logs.glob("*.log")}
+    assert len(kept) == 30
+    assert Path(report["log_file"]).name in kept
+    assert "old-39.log" in kept
+    assert "old-10.log" not in kept
+
+
+# Secrets
+
+
+def everything_said(site: SampleSite, *said: str) -> str:
+    """Return what was printed, and all that is in logs, mails, history and other state files."""
+    places = [site.state_dir / name for name in ("logs", "outbox", "releases")]
+    files = [path for place in places for path in place.rglob("*") if path.is_file() and "venv" not in path.parts]
+    files += [path for path in site.state_dir.iterdir() if path.is_file()]
+    texts = [path.read_bytes().decode("utf-8", errors="replace").replace("=\n", "") for path in files]
+    return "\n".join([*said, *texts, *(body(site, number) for number in range(len(site.outbox_mails())))])
+
+
+def both_ways(site: SampleSite, *, check: int, env: Mapping[str, str] | None = None) -> str:
+    first = site.releaser("update", "-v", check=check, env=env)
+    second = site.releaser("update", "--json", "--force", check=check, env=env)
+    return everything_said(site, first.stdout, first.stderr, second.stdout, second.stderr)
+
+
+def test_the_password_of_the_mail_server_is_never_shown(make_site: SiteFactory) -> None:
+    gossip = Behaviour(refuse=lambda _: True, rcpt_reply=f"550 I know that {USER} uses {PASSWORD}")
+    with mail_server(gossip) as server:
+        site = adopted(
+            make_site,
+            files={"run_tests.py": CHATTY_TESTS},
+            dotenv={
+                "RELEASER_SMTP_HOST": "127.0.0.1",
+                "RELEASER_SMTP_PORT": str(server.port),
+                "RELEASER_SMTP_PASSWORD": PASSWORD,
+            },
+        )
+        site.publish("alpha", "1.1.0")
+        said = both_ways(site, check=5, env={"RELEASER_SMTP_PASSWORD": PASSWORD})
+    assert "RELEASER_SMTP_PASSWORD" in said  # the tests printed it
+    assert "I know that releaser uses ***" in said
+    assert PASSWORD not in said
+
+
+@pytest.mark.parametrize("user", ["bot:", ""])
+def test_credentials_of_an_index_are_never_shown(make_site: SiteFactory, dead_port: int, user: str) -> None:
+    url = f"http://{user}{SECRET}@127.0.0.1:{dead_port}/simple"
+    site = make_site(venv=True, extra_toml=f'\n[[tool.uv.index]]\nname = "private"\nurl = "{url}"\n')
+    site.commit("Use the private index", {"pyproject.toml": index_allowed(site)})
+    site.push()
+    said = both_ways(site, check=4)
+    assert f"127.0.0.1:{dead_port}" in said
+    assert SECRET not in said
+
+
+def index_allowed(site: SampleSite) -> str:
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    return text.replace("no-index = true\n", "").replace('"beta"', '"beta", "ghost"')
+
+
+def test_credentials_in_the_environment_are_never_shown(make_site: SiteFactory) -> None:
+    site = adopted(make_site, files={"run_tests.py": CHATTY_TESTS})
+    site.publish("alpha", "1.1.0")
+    said = both_ways(site, check=5, env={"UV_INDEX_PRIVATE_PASSWORD": SECRET})
+    assert "UV_INDEX_PRIVATE_PASSWORD" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("place", ["pull", "push"])
+def test_credentials_in_the_url_of_a_remote_are_never_shown(make_site: SiteFactory, dead_port: int, place: str) -> None:
+    site = adopted(make_site, settings={"git_pull": place == "pull"})
+    site.git("remote", "set-url", "origin", f"http://bot:{SECRET}@127.0.0.1:{dead_port}/shop.git")
+    site.publish("alpha", "1.1.0")
+    said = both_ways(site, check=4 if place == "pull" else 7)
+    assert f"127.0.0.1:{dead_port}" in said
+    assert SECRET not in said
