@@ -13,7 +13,7 @@ from releaser.steps import followups
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.gate import gate
-from releaser.steps.pull import pull
+from releaser.steps.pull import fetch, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ def update(request: Request, *, force: bool = False) -> RunReport:
 
 def _update(run: Run, *, force: bool) -> Ending:
     fitness = preflight(run)
+    theirs = fetch(run, fitness)
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness)
     with undone_on_failure(run):
-        fitness = pull_and_reread(run, fitness)
+        fitness = pull_and_reread(run, fitness, theirs)
         live = run.store.live()
         run.about(live, None)
         with resolved(run, fitness, live, force=force) as resolution:
@@ -90,9 +91,9 @@ def retry_follow_ups(run: Run, fitness: Fitness) -> Fitness:
     return fitness
 
 
-def pull_and_reread(run: Run, fitness: Fitness) -> Fitness:
-    """Pull; if that brought anything, preflight applies to what is there now."""
-    run.draft.pulled = pull(run, fitness)
+def pull_and_reread(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
+    """Pull what was fetched; if that brought anything, preflight applies to what is there now."""
+    run.draft.pulled = pull(run, fitness, theirs)
     if run.draft.pulled is None:
         return fitness
     run.site = run.site.reread()

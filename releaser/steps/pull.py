@@ -15,30 +15,48 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 
-def pull(run: Run, fitness: Fitness) -> Pulled | None:
-    """Fetch and fast-forward; return what it brought, None when there was nothing.
+def fetch(run: Run, fitness: Fitness) -> str | None:
+    """Fetch, and return the commit that the remote is at; None when nothing is pulled. The checkout does not move.
 
     Raises PreflightError when the remote asks for credentials, lacks the branch or has diverged, and ResolutionError
-    when it cannot be reached. The journal names both commits before the checkout moves.
+    when it cannot be reached: before anything has changed, an adoption included.
     """
-    settings, git = run.site.settings, run.site.git
-    if not settings.git_pull or fitness.remote is None:
+    if not run.site.settings.git_pull or fitness.remote is None:
+        return None
+    with run.recorder.step("fetch"):
+        theirs = _fetch(run, fitness.remote)
+        _apart(run, fitness, theirs)
+    return theirs
+
+
+def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
+    """Fast-forward to what was fetched; return what it brought, None when there was nothing.
+
+    The journal names both commits before the checkout moves. Raises PreflightError.
+    """
+    if theirs is None:
         return None
     with run.recorder.step("pull") as step:
-        theirs = _fetch(run, fitness.remote)
         ours = fitness.state.head or "HEAD"
-        ahead, behind = (0, 0) if theirs == ours else git.apart(ours, theirs)
+        ahead, behind = _apart(run, fitness, theirs)
         if not behind:
             step.skipped("nothing new" if not ahead else f"nothing new; {ahead} commits here are not pushed")
             return None
-        if ahead:
-            raise PreflightError((diverged(fitness.remote, settings.branch),))
         run.journal.write(
             Entry(command=run.command, run_id=run.run_id, phase="pulling", head_before=ours, head_after=theirs)
         )
         _fast_forward(run, theirs)
         step.says(f"{behind} {'commit' if behind == 1 else 'commits'}")
         return Pulled(old=ours, new=theirs, count=behind)
+
+
+def _apart(run: Run, fitness: Fitness, theirs: str) -> tuple[int, int]:
+    """Count the commits that only HEAD has and those that only `theirs` has. Raises PreflightError if both do."""
+    ours = fitness.state.head or "HEAD"
+    ahead, behind = (0, 0) if theirs == ours else run.site.git.apart(ours, theirs)
+    if ahead and behind:
+        raise PreflightError((diverged(fitness.remote or "", run.site.settings.branch),))
+    return ahead, behind
 
 
 def _fetch(run: Run, remote: str) -> str:
