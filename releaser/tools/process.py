@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 DRAIN = 0.5  # seconds to wait for the last output of a program that ended
+LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
 
@@ -116,8 +117,8 @@ class Runner:
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
             return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)
-        except OSError as error:
-            message = f"{words[0]} cannot be started: {error.strerror or error}"
+        except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
+            message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error
 
     def _text(self, stream: _HeadAndTail) -> str:
@@ -197,7 +198,7 @@ def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -
             left = deadline - time.monotonic()
             if left <= 0:
                 return ended
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(min(left, LONGEST_POLL)):
                 if key.data is None:
                     ended = True
                     selector.unregister(key.fileobj)
