@@ -76,7 +76,9 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     try:
         site = open_site(request.path, request.environ)
     except PreflightError as error:
-        return notify.about_missing_project(request.path, request.environ, request.command, run_id, started, error)
+        return notify.about_missing_project(
+            request.path, request.environ, request.command, run_id, started, error, mails=request.mails
+        )
     run = Run(
         site=site,
         command=request.command,

@@ -108,13 +108,18 @@ def _stderr_summary(report: RunReport) -> list[str]:
 def say_error(error: ReleaserError) -> None:
     """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
     from releaser.report.text import end_of
+    from releaser.run import cleaned
 
-    clean = Redactor().clean
+    redactor = Redactor()
+
+    def clean(text: str) -> str:
+        return cleaned(redactor, text)
+
     problems = error.problems if isinstance(error, PreflightError) else (error,)
     if len(problems) > 1:
-        _words([f"releaser: {error.message}"])
+        _words([f"releaser: {clean(error.message)}"])
     for problem in problems:
         _words([f"{'problem' if len(problems) > 1 else 'releaser'}: {clean(problem.message)}"])
         if problem.advice:
             _words([f"  what to do: {clean(problem.advice)}"])
-    _words([*end_of(clean(error.output)), "live: unchanged"])
+    _words([*end_of(redactor.clean(error.output)), "live: unchanged"])

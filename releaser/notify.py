@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, read_json, write_json
-from releaser.project.location import default_state_dir
+from releaser.project.project import Project
 from releaser.project.settings import Settings, load, this_host
 from releaser.redaction import Redactor
 from releaser.report import history
 from releaser.report.outcome import Problem, RunReport
-from releaser.run import problem_of
+from releaser.run import cleaned, cleaned_problems, problem_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -144,13 +146,15 @@ def about_missing_project(
     run_id: str,
     started: datetime,
     error: PreflightError,
+    *,
+    mails: bool,
 ) -> RunReport:
-    """Report that there is no such project; the administrators of releaser itself are told, if anybody can be.
+    """Report that there is no such project; with `mails`, releaser's own administrators are told, if anybody can be.
 
     Nothing is created for a path that may be a slip: without a mail server the mail goes into an outbox only where
     releaser already keeps state for such a project.
     """
-    root = Path(path).expanduser().absolute()
+    root = _absolute(path)
     loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
     redactor = Redactor([settings.smtp_password] if settings.smtp_password else [])
@@ -164,12 +168,18 @@ def about_missing_project(
         seconds=round((datetime.now(UTC) - started).total_seconds(), 3),
         result="refused",
         exit_code=error.exit_code,
-        headline=redactor.clean(error.message),
-        problems=tuple(problem_of(problem) for problem in error.problems),
+        headline=cleaned(redactor, error.message),
+        problems=cleaned_problems(redactor, map(problem_of, (*error.problems, *loaded.problems))),
         advice=error.advice,
     )
-    outbox = Path(settings.state_dir or default_state_dir(str(root))) / "outbox"
+    outbox = Project.at(root, state_dir=settings.state_dir, venv=settings.venv).outbox
     recipients = settings.updater_admins or settings.admins
-    if not recipients or (not settings.smtp_host and not outbox.parent.is_dir()):
+    if not mails or not recipients or (not settings.smtp_host and not os.path.isdir(outbox.parent)):
         return report
     return _mail(report, settings, outbox, recipients, redactor)
+
+
+def _absolute(path: Path) -> Path:
+    with contextlib.suppress(RuntimeError):  # of ~nobody
+        path = path.expanduser()
+    return path.absolute()

@@ -12,16 +12,20 @@ from releaser.project.settings import this_host
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine, write_quarantine
 from releaser.releases.store import ReleaseStore
+from releaser.report.capping import one_line
 from releaser.report.outcome import Blame, HeldBack, Problem, Pulled, Result, RunReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from releaser.errors import ReleaserError
     from releaser.locking.diff import Change
     from releaser.project.site import Site
+    from releaser.redaction import Redactor
     from releaser.releases.release import Release
     from releaser.report.recorder import Recorder
+
+LONGEST = 2000  # characters of one line of a report; it may quote names of files, and programs
 
 
 @dataclass(kw_only=True)
@@ -100,7 +104,10 @@ class Run:
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
         """Make the report of this run as it stands."""
         draft, project = self.draft, self.site.project
-        clean = self.site.redactor.clean
+
+        def clean(text: str) -> str:
+            return cleaned(self.site.redactor, text)
+
         return RunReport(
             command=self.command,
             project=project.name,
@@ -119,11 +126,9 @@ class Run:
             held_back=draft.held_back,
             pulled=draft.pulled,
             steps=tuple(replace(one, detail=clean(one.detail)) for one in self.recorder.outcomes),
-            problems=tuple(
-                Problem(message=clean(one.message), advice=clean(one.advice)) for one in self.draft.problems
-            ),
+            problems=cleaned_problems(self.site.redactor, draft.problems),
             blame=draft.blame,
-            output=clean(draft.output),
+            output=self.site.redactor.clean(draft.output),
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
@@ -135,3 +140,15 @@ def problem_of(error: ReleaserError) -> Problem:
     reason = gist(error.output)
     message = error.message if not reason or reason in error.message else f"{error.message}: {reason[:300]}"
     return Problem(message=message, advice=error.advice)
+
+
+def cleaned(redactor: Redactor, text: str) -> str:
+    """Make words fit for a report: without secrets, and on one line that no name of a file can break or colour."""
+    return one_line(redactor.clean(text), limit=LONGEST)
+
+
+def cleaned_problems(redactor: Redactor, problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Make problems fit for a report."""
+    return tuple(
+        Problem(message=cleaned(redactor, one.message), advice=cleaned(redactor, one.advice)) for one in problems
+    )

@@ -86,11 +86,14 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
 
 def existing_directory(path: Path) -> Path:
     """Return `path` absolute and resolved; PreflightError when it is not a directory."""
-    root = path.expanduser().resolve()
-    if not root.is_dir():
-        what = "is not a directory" if root.exists() else "does not exist"
-        raise PreflightError((Unfit(f"project {root} {what}", advice="Correct --project or RELEASER_PROJECT."),))
-    return root
+    try:
+        root = path.expanduser().resolve()
+        if root.is_dir():
+            return root
+        what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
+    except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
+        what = f"{path} cannot be looked at: {error}"
+    raise PreflightError((Unfit(f"project {what}", advice="Correct --project or RELEASER_PROJECT."),))
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str]) -> Redactor:

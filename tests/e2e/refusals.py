@@ -1,0 +1,185 @@
+"""What the tests of bad input share: a run that must be refused, and a world in which things go wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tests.support import snapshots
+from tests.support.commands import Finished, console_script, run
+from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tests.support.sites import SampleSite
+
+BUG_SIGNS = ("Traceback", "should not:", "Logging error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """A run that changed nothing: how it ended, and what it reported as JSON."""
+
+    finished: Finished
+    report: Mapping[str, Any]
+
+    @property
+    def problems(self) -> list[str]:
+        """Each problem with the advice on it."""
+        return list(self.report["problems"])
+
+    def says(self, *words: str | Path) -> None:
+        """See that one of the problems has all these words, and that people get to read them too."""
+        wanted = [str(word) for word in words]
+        found = [problem for problem in self.problems if all(word in problem for word in wanted)]
+        assert found, f"no problem has {wanted}\n{self.finished}"
+        missing = [word for word in wanted if word not in self.finished.stderr]
+        assert not missing, f"{missing} should be on standard error\n{self.finished}"
+
+    def says_only(self, *words: str | Path) -> None:
+        """See that this is the one and only problem."""
+        self.says(*words)
+        assert len(self.problems) == 1, str(self.finished)
+
+
+def refused(
+    site: SampleSite,
+    *,
+    command: str = "update",
+    code: int = 3,
+    env: Mapping[str, str | None] | None = None,
+    before: Sequence[str | Path] = (),
+    timeout: float = 60,
+) -> Refusal:
+    """Run releaser, which must end with `code`, say so, and leave the site byte for byte as it is.
+
+    `before` are words to put before the command, such as a program that takes a privilege away.
+    """
+    earlier = everything(site)
+    words = [*before, console_script(), command, "--project", site.path, "--json"]
+    finished = run(words, cwd=site.outer.parent, env=site.environment(env), timeout=timeout)
+    assert finished.returncode == code, str(finished)
+    assert everything(site) == earlier, str(finished)
+    seem_no_bug(finished)
+    report = json.loads(finished.stdout)
+    if command != "check":
+        assert report["exit_code"] == code, str(finished)
+        assert report["result"] == ("refused" if code == 3 else "failed"), str(finished)
+        assert report["live_changed"] is False, str(finished)
+    assert "live: unchanged" in finished.stderr, str(finished)
+    assert "what to do:" in finished.stderr, str(finished)
+    return Refusal(finished=finished, report=report)
+
+
+def seem_no_bug(finished: Finished) -> None:
+    """See that nothing looks like a bug in releaser."""
+    text = finished.stdout + finished.stderr
+    assert not [sign for sign in BUG_SIGNS if sign in text], str(finished)
+
+
+def everything(site: SampleSite) -> dict[str, str]:
+    """Fingerprint the site, git's own settings, the remote, and what lies beside the checkout (not what is in it)."""
+    found = site.snapshot()
+    found["(beside)"] = " ".join(sorted({entry.name for entry in site.outer.iterdir()} - {".releaser"}))
+    for name in ("info/exclude", "config"):
+        found[f"(git {name})"] = snapshots.fingerprint(site.path / ".git" / name)
+    if site.remote.exists():
+        found["(remote)"] = snapshots.digest(site.remote / "refs")
+    return found
+
+
+def without_override() -> tuple[str, ...]:
+    """Return words to put before a command that shall respect permissions, which root's programs do not."""
+    if os.geteuid() != 0:
+        return ()
+    require(shutil.which("setpriv"), "setpriv (util-linux) takes root's privileges away")
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--")
+
+
+@contextlib.contextmanager
+def small_file_system(place: Path, **options: object) -> Iterator[Path]:
+    """Mount a tmpfs with these options (`size`, `nr_inodes`, ...) at `place`, which is made."""
+    require(os.geteuid() == 0 and shutil.which("mount"), "only root can mount a small file system")
+    place.mkdir()
+    words = ",".join(f"{name}={value}" for name, value in options.items())
+    subprocess.run(["mount", "-t", "tmpfs", "-o", words, "tmpfs", str(place)], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+@contextlib.contextmanager
+def locked_remote(status: int = 401) -> Iterator[tuple[str, list[str]]]:
+    """Serve a git remote that always wants a password; yield its URL and the requests that came."""
+    requests: list[str] = []
+
+    class Doorkeeper(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.path)
+            self.send_response(status)
+            self.send_header("WWW-Authenticate", 'Basic realm="members only"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Be quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Doorkeeper) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/site.git", requests
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def on_controlling_terminal(site: SampleSite, *words: str | Path, timeout: float = 60) -> Finished:
+    """Run releaser as somebody at a keyboard does, and type nothing; everything it shows is in `stdout`."""
+    require(shutil.which("setsid"), "setsid (util-linux) gives a program a terminal of its own")
+    controller, terminal = pty.openpty()
+    argv = ["setsid", "--ctty", "--wait", console_script(), *words, "--project", site.path]
+    with subprocess.Popen(argv, cwd=site.outer, env=site.env, stdin=terminal, stdout=terminal, stderr=terminal) as one:
+        os.close(terminal)
+        killer = threading.Timer(timeout, one.kill)
+        killer.start()
+        try:
+            shown = b"".join(_chunks(controller))
+            status = one.wait()
+        finally:
+            killer.cancel()
+            one.kill()
+            os.close(controller)
+    return Finished(returncode=status, stdout=shown.decode(errors="replace"), stderr="")
+
+
+def _chunks(controller: int) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+        while chunk := os.read(controller, 65536):
+            yield chunk
+
+
+def script(path: Path, text: str) -> Path:
+    """Write an executable shell script."""
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process is there and is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
