@@ -114,11 +114,7 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
         ) as descriptor:
             run.site.runner.inherited[:] = [descriptor]
             report = _play(run, pipeline)
-            if request.mails:
-                return notify.finish(run, report)
-            if report.result != "unchanged" or report.exit_code:
-                notify.remember(run, report)
-            return report
+            return notify.finish(run, report) if request.mails else notify.remember(run, report)
     except LockedError as error:
         return _failed(run, error)
 
