@@ -54,6 +54,7 @@ class PreflightError(ReleaserError):
         super().__init__(
             problems[0].message if count == 1 else f"{count} problems found",
             advice=problems[0].advice if count == 1 else "",
+            output=problems[0].output if count == 1 else "",
         )
         self.problems = problems
 

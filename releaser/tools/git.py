@@ -139,8 +139,11 @@ class Git:
         return int(ahead), int(behind)
 
     def fast_forward(self, commit: str) -> None:
-        """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward."""
-        self._run("merge", "--ff-only", "--quiet", commit)
+        """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward, or loses a file.
+
+        By default git overwrites files that it ignores, with which the site may be working.
+        """
+        self._run("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
 
     def reset_keep(self, commit: str) -> None:
         """Move branch and checkout to `commit`, refusing to lose uncommitted work."""

@@ -1,0 +1,282 @@
+"""Commits that the pull brings: tested before they go live, and taken back with everything else when they fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import body, edit_pyproject, silent, states, step, steps
+from tests.support.sites import RED_TESTS, TESTS
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+RED = {TESTS: RED_TESTS}
+WELL = "test ! -e sick.txt"  # a health check: the code that is there decides
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.live_id()
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    report = site.json("update")
+    assert (report["result"], report["changes"]) == ("activated", [])
+    assert (report["pulled"]["new"], report["pulled"]["count"]) == (theirs, 1)
+    assert (site.head(), site.git("status", "--porcelain")) == (theirs, "")
+    assert site.live_id() == report["release"] != before
+    assert len(site.manage_runs("test")) == 1
+    assert site.restarted_at() is not None
+    assert step(report, "commit")["status"] == "skipped"
+    assert "1 new commit" in report["headline"]
+    assert f"Pulled 1 commit: {report['pulled']['old'][:12]}..{theirs[:12]}" in body(site)
+    silent(site.releaser("update"))
+
+
+def test_the_tests_run_on_the_pulled_code(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.break_tests()
+    site.releaser("update", check=0)  # nothing newer, so nothing is tested
+    site.push_from_elsewhere({TESTS: "def test_nothing(packages):\n    pass\n"})
+    site.releaser("update", check=0)
+    assert len(site.manage_runs("test")) == 1
+
+
+def test_commits_and_packages_come_in_together(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert [change["new"] for change in report["changes"]] == ["1.1.0"]
+    assert site.git("rev-parse", "HEAD^") == theirs
+    assert site.remote_head() == site.head()
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_red_commits_are_taken_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.snapshot()
+    theirs = site.push_from_elsewhere(RED)
+    report = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert site.remote_head() == theirs
+    assert report["pulled"]["new"] == theirs
+    assert "the shop is closed" in report["output"]
+    assert states(site) == {report["release"]: "failed", site.live_id(): "live"}
+    assert "the shop is closed" in body(site)
+
+
+def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.snapshot()
+    site.push_from_elsewhere({"notes.txt": "news"})
+    site.publish("alpha", "2.0.0", broken=True)
+    assert site.json("update", check=5)["blame"] == "update"
+    assert site.snapshot() == before
+
+
+def test_the_next_night_with_the_same_red_commits_is_silent(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.push_from_elsewhere(RED)
+    site.releaser("update", check=5)
+    before, runs, releases = site.snapshot(), len(site.manage_runs()), states(site)
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert site.snapshot() == before
+    assert len(site.manage_runs()) == runs
+    assert len(site.outbox_mails()) == 1
+    assert states(site) == releases
+
+
+def test_commits_that_mend_the_red_ones_come_in(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    original = (site.path / TESTS).read_text(encoding="utf-8")
+    site.push_from_elsewhere(RED)
+    site.releaser("update", check=5)
+    theirs = site.push_from_elsewhere({TESTS: original + "\n# Mended.\n"})
+    report = site.json("update")
+    assert (report["pulled"]["count"], site.head()) == (2, theirs)
+
+
+def test_red_commits_are_tried_again_with_a_new_package(make_site: SiteFactory) -> None:
+    """The code may be waiting for that very package."""
+    site = adopted(make_site)
+    needs = "def test_alpha(packages):\n    assert packages['alpha'].__version__ == '1.1.0'\n"
+    theirs = site.push_from_elsewhere({TESTS: needs})
+    site.releaser("update", check=5)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.git("rev-parse", "HEAD^") == theirs
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    before, live = site.snapshot(), site.live_id()
+    del before["(restarted at)"]
+    static = site.static_versions()
+    theirs = site.push_from_elsewhere({"sick.txt": ""})
+    site.publish("beta", "1.1.0")
+    report = site.json("update", check=6)
+    assert report["result"] == "rolled_back"
+    after = site.snapshot()
+    del after["(restarted at)"]
+    assert after == before
+    assert (site.live_id(), site.static_versions()) == (live, static)
+    assert site.remote_head() == theirs
+    assert states(site)[report["release"]] == "bad"
+    assert "commit" not in steps(report)
+    # beta is suspected as well, so the commits get one more chance without it, and then there is peace.
+    site.releaser("update", check=6)
+    assert site.snapshot()["(commit)"] == before["(commit)"]
+    silent(site.releaser("update"))
+    assert site.live_id() == live
+
+
+def test_ill_commits_alone_are_not_tried_again(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
+    site.push_from_elsewhere({"sick.txt": ""})
+    before = site.head()
+    site.releaser("update", check=6)
+    assert (site.head(), site.git("status", "--porcelain")) == (before, "")
+    runs = len(site.manage_runs())
+    silent(site.releaser("update"))
+    assert len(site.manage_runs()) == runs
+    site.push_from_elsewhere({"cure.txt": "take twice daily"})
+    site.releaser("update", check=6)
+
+
+def test_a_pull_may_bring_a_lock(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("gamma", "1.0.0")
+    text = edit_pyproject(site, '"beta"', '"beta", "gamma"')
+    theirs = site.push_from_elsewhere({"pyproject.toml": text}, lock=True)
+    report = site.json("update")
+    assert [(change["name"], change["bump"]) for change in report["changes"]] == [("gamma", "added")]
+    assert site.live_version("gamma") == "1.0.0"
+    assert site.head() == theirs == site.remote_head()
+    silent(site.releaser("update"))
+
+
+def test_a_pull_may_bring_dependencies_without_a_lock(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("gamma", "1.0.0")
+    theirs = site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "gamma"')})
+    site.releaser("update", check=0)
+    assert site.live_version("gamma") == "1.0.0"
+    assert site.git("rev-parse", "HEAD^") == theirs
+    assert site.remote_head() == site.head()
+    silent(site.releaser("update"))
+
+
+def test_a_pulled_lock_that_fails_goes_back_as_well(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "2.0.0", broken=True)
+    before = site.snapshot()
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')}, lock=True)
+    site.releaser("update", check=5)
+    assert site.snapshot() == before
+    silent(site.releaser("update"))
+
+
+def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    settings = '\n[tool.releaser]\nhealth_check = "false"\nhealth_retries = 0\n'
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    before = site.head()
+    site.push_from_elsewhere({"pyproject.toml": text + settings})
+    assert "health check failed" in site.json("update", check=6)["headline"]
+    assert site.head() == before
+
+
+@pytest.mark.parametrize("settings", ["[tool.releaser]\nkepe = 3\n", "[tool.releaser\n", 'x = "'])
+def test_a_pull_that_brings_a_wrong_configuration_is_taken_back(make_site: SiteFactory, settings: str) -> None:
+    site = adopted(make_site)
+    before = site.snapshot()
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    site.push_from_elsewhere({"pyproject.toml": f"{text}\n{settings}"})
+    finished = site.releaser("update", check=3)
+    assert "pyproject.toml" in finished.stderr
+    assert site.snapshot() == before
+
+
+def test_a_pull_without_a_solution_is_taken_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.snapshot()
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost"')})
+    report = site.json("update", check=4)
+    assert "ghost" in report["output"]
+    assert site.snapshot() == before
+    site.push_from_elsewhere({"pyproject.toml": (site.path / "pyproject.toml").read_text("utf-8")})
+    site.releaser("update", check=0)
+    assert site.head() == site.remote_head()
+
+
+def test_a_pull_that_cannot_be_built_is_taken_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site, kind="packaged")
+    before, releases = site.snapshot(), states(site)
+    broken = edit_pyproject(site, 'build-backend = "tinybuild"', 'build-backend = "tinybuild:nothing"')
+    site.push_from_elsewhere({"pyproject.toml": broken})
+    site.releaser("update", check=4)
+    assert site.snapshot() == before
+    assert states(site) == releases
+
+
+def test_a_pull_does_not_overwrite_a_file_that_git_ignores(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.edit("static_out/kept.txt", "the only one")
+    before = site.snapshot()
+    site.push_from_elsewhere({".gitignore": "", "static_out/kept.txt": "another"})
+    finished = site.releaser("update", check=3)
+    assert "static_out/kept.txt" in finished.stderr
+    assert site.snapshot() == before
+
+
+def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"git_pull": False})
+    site.push_from_elsewhere({"notes.txt": "news"})
+    before = site.snapshot()
+    silent(site.releaser("update"))
+    assert site.snapshot() == before
+    assert "notes.txt" not in site.git("log", "--all", "--name-only")
+
+
+def test_diverged_branches_are_refused_and_left_alone(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    site.commit("Mine", {"mine.txt": ""})
+    site.publish("alpha", "1.1.0")
+    before = site.snapshot()
+    finished = site.releaser("update", check=3)
+    assert "main here and on origin have diverged" in finished.stderr
+    assert site.snapshot() == before
+    assert site.remote_head() == theirs
+
+
+def test_commits_here_that_are_not_pushed_are_no_problem(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    mine = site.commit("Mine", {"mine.txt": ""})
+    silent(site.releaser("update"))
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.git("rev-parse", "HEAD^") == mine
+    assert site.remote_head() == site.head()
+
+
+def test_a_remote_that_is_not_there_stops_the_run(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    before = site.snapshot()
+    hidden = site.remote.rename(site.outer / "hidden.git")
+    finished = site.releaser("update", check=4)
+    assert "git remote origin cannot be read" in finished.stderr
+    hidden.rename(site.remote)
+    assert site.snapshot() == before
