@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import http.client
+import contextlib
 import logging
 import os
+import socket
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from http.client import HTTPConnection, HTTPResponse
     from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+_HEADERS = {"User-Agent": "releaser", "Cache-Control": "no-cache"}
+_SHOWN_BODY = 4000  # bytes
+_AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters and digits
 
 
 def touch(path: Path) -> None:
@@ -59,35 +65,103 @@ def until_good(ask: Callable[[], str], patience: Patience, *, sleep: Callable[[f
 
 
 def ask_url(url: str, *, timeout: float) -> str:
-    """Get a URL once; return a line on its answer. ToolError unless the status is 2xx or 3xx (not followed)."""
-    request = Request(url, headers={"User-Agent": "releaser", "Cache-Control": "no-cache"})  # noqa: S310 - checked setting
-    try:
-        with _opener().open(request, timeout=timeout) as answer:
-            return f"{url} answered {answer.status}"
-    except HTTPError as error:
-        with error:
-            if 300 <= error.code < 400:
-                return f"{url} answered {error.code}"
-            body = error.read(4000).decode("utf-8", errors="replace")
-        message = f"{url} answered {error.code} {error.reason}"
-        raise ToolError(message, output=body) from error
-    except TimeoutError as error:
-        message = f"{url} gave no answer within {timeout:g} s"
-        raise ToolError(message, timed_out=True) from error
-    except (URLError, OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        message = f"{url} cannot be reached: {reason}"
-        raise ToolError(message) from error
+    """Get a URL once, within `timeout` seconds altogether; return a line on its answer.
+
+    ToolError unless the status is 2xx or 3xx (which is not followed). The site is asked directly, as a proxy could
+    answer for it.
+    """
+    question = _Question(url, timeout)
+    question.ask()
+    if question.failure is not None:
+        raise question.failure
+    if not 200 <= question.status < 400:
+        message = f"{url} answered {question.status} {question.reason}".rstrip()
+        raise ToolError(message, output=question.body)
+    return f"{url} answered {question.status}"
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
+class _Question:
+    """One GET, in a thread that the caller can walk away from.
+
+    A thread, since neither name resolution nor a server that trickles one byte at a time is bounded by the timeout of a
+    socket. It is a daemon: it never keeps the process from ending.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self.status = 0
+        self.reason = self.body = ""
+        self.failure: ToolError | None = ToolError(f"{url} gave no answer within {timeout:g} s", timed_out=True)
+        self._url = url
+        self._timeout = timeout
+        self._sockets: list[socket.socket] = []
+        self._over = threading.Event()
+        self._given_up = False
+
+    def ask(self) -> None:
+        """Wait for the answer, but no longer than may be; `failure` then still is what it was at first."""
+        threading.Thread(target=self._run, name="releaser-health", daemon=True).start()
+        try:
+            self._over.wait(self._timeout)
+        finally:
+            self._given_up = True
+            for one in self._sockets:  # ends what the thread may be waiting for
+                with contextlib.suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
+
+    def _run(self) -> None:
+        from http.client import HTTPException
+
+        try:
+            self._converse()
+        except TimeoutError:
+            pass  # what `failure` says
+        except (OSError, HTTPException, ValueError) as error:  # ValueError: this is not a URL
+            if not self._given_up:
+                self.failure = ToolError(f"{self._url} cannot be reached: {_one_line(error)}")
+        finally:
+            self._over.set()
+
+    def _converse(self) -> None:
+        with contextlib.closing(self._connection()) as connection:
+            connection.connect()
+            self._sockets.append(connection.sock)
+            if self._given_up:
+                return
+            connection.request("GET", _target(self._url), headers=_HEADERS)
+            response = connection.getresponse()
+            self.status, self.reason, self.failure = response.status, response.reason, None
+            if response.status >= 400:
+                self.body = _beginning(response)
+
+    def _connection(self) -> HTTPConnection:
+        from http.client import HTTPConnection, HTTPSConnection
+
+        parts = urlsplit(self._url)
+        kind = HTTPSConnection if parts.scheme.lower() == "https" else HTTPConnection
+        if not parts.hostname or parts.username is not None:
+            message = "it names no host" if not parts.hostname else "a user in the URL is not supported"
+            raise ValueError(message)
+        return kind(parts.hostname, parts.port, timeout=self._timeout)
 
 
-def _opener() -> OpenerDirector:
-    # The site is asked directly: a proxy could answer for it.
-    return build_opener(ProxyHandler({}), _NoRedirects())
+def _one_line(error: Exception) -> str:
+    """Say what happened; a server that speaks another language is quoted in it."""
+    printable = "".join(character if character.isprintable() else " " for character in str(error))
+    return " ".join(printable.split())[:200] or type(error).__name__
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return quote(parts.path or "/", safe=_AS_WRITTEN) + (f"?{quote(parts.query, safe=_AS_WRITTEN)}" * bool(parts.query))
+
+
+def _beginning(response: HTTPResponse) -> str:
+    """Return what of a page may tell why the site is not well; the status is known, whatever happens here."""
+    from http.client import HTTPException
+
+    with contextlib.suppress(OSError, HTTPException, ValueError):
+        return response.read(_SHOWN_BODY).decode("utf-8", errors="replace")
+    return ""
 
 
 def is_url(text: str) -> bool:
