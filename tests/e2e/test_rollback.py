@@ -1,0 +1,345 @@
+"""Going back and forth between releases: instant, and what was left stays out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+WELL = "test ! -e static_out/sick.txt"
+
+
+def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
+    """Make a site that was updated to each of these versions of alpha; give the releases, oldest first."""
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    releases = [site.live_id()]
+    for version in versions:
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+        releases.append(site.live_id())
+    return site, releases
+
+
+def test_a_rollback_takes_link_lock_static_files_and_git_back(make_site: SiteFactory) -> None:
+    site, (first, second) = with_releases(make_site, "1.1.0")
+    lock = site.git("show", "HEAD^:uv.lock")
+    restarted = site.restarted_at() or 0
+    report = site.json("rollback")
+    assert (report["result"], report["release"], report["previous"]) == ("activated", first, second)
+    assert site.live_id() == first
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.lock_text().rstrip("\n") == lock
+    assert (site.static_versions() or {})["alpha"] == "1.0.0"
+    assert (site.restarted_at() or 0) > restarted
+    assert changed_files(site) == {"uv.lock"}
+    assert site.git("log", "-1", "--format=%s") == f"Roll back to release {first}"
+    assert site.remote_head() == site.head()
+    assert site.git("status", "--porcelain") == ""
+    assert states(site) == {second: "bad", first: "live"}
+
+
+def test_a_rollback_flips_first_and_builds_nothing(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    tests = len(site.manage_runs("test"))
+    report = site.json("rollback")
+    assert steps(report) == [
+        "preflight",
+        "flip",
+        "collectstatic",
+        "restart",
+        "health check",
+        "commit",
+        "push",
+        "prune",
+    ]
+    assert len(site.manage_runs("test")) == tests
+
+
+def test_a_rollback_works_without_index_remote_or_uv(make_site: SiteFactory) -> None:
+    """It is needed most when nothing else works."""
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    site.index.path.rename(site.outer / "hidden")
+    site.remote.rename(site.outer / "hidden.git")
+    report = site.json("rollback", check=7, env={"RELEASER_UV": "/nowhere/uv"})
+    assert site.live_id() == first
+    assert step(report, "commit")["status"] == "ok"
+    assert step(report, "push")["status"] == "failed"
+    (site.outer / "hidden").rename(site.index.path)
+    (site.outer / "hidden.git").rename(site.remote)
+    silent(site.releaser("update"))
+    assert site.remote_head() == site.head()
+
+
+def test_a_rollback_is_mailed(make_site: SiteFactory) -> None:
+    site, (first, second) = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    assert site.outbox_mails()[-1]["subject"].endswith(f"site: rolled back to {first}")
+    text = body(site)
+    assert f"rolled back from {second} to {first}" in text
+    assert "alpha    1.1.0  1.0.0  other" in text
+
+
+def test_the_export_goes_back_with_the_lock(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0", "1.2.0", settings={"requirements_export": "requirements.txt"})
+    site.releaser("rollback", check=0)
+    assert "alpha==1.1.0" in (site.path / "requirements.txt").read_text(encoding="utf-8")
+    assert changed_files(site) == {"uv.lock", "requirements.txt"}
+
+
+def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
+    site, (first, second, third) = with_releases(make_site, "1.1.0", "1.2.0")
+    site.releaser("rollback", check=0)
+    assert site.live_id() == second
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+    assert site.live_version("alpha") == "1.0.0"
+    assert states(site) == {third: "bad", second: "bad", first: "live"}
+    finished = site.releaser("rollback", check=9)
+    assert "no earlier good release to roll back to" in finished.stderr
+    assert site.live_id() == first
+
+
+def test_what_was_left_never_comes_back_by_itself(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    mails = len(site.outbox_mails())
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == mails
+    site.publish("beta", "1.1.0")
+    report = site.json("update")
+    assert [(change["name"], change["new"]) for change in report["changes"]] == [("beta", "1.1.0")]
+    assert [(held["name"], held["version"]) for held in report["held_back"]] == [("alpha", "1.1.0")]
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.1.0")
+    assert "Held back" in body(site)
+    silent(site.releaser("update"))
+    site.publish("beta", "1.2.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_everything_that_the_left_release_brought_stays_out(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site)
+    site.publish("beta", "1.1.0")
+    site.publish("gamma", "1.0.0")
+    site.publish("alpha", "1.1.0", requires=["gamma"])
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    silent(site.releaser("update"))
+    held = {entry["name"] for entry in site.json("status")["held_back"]}
+    assert {"alpha", "beta"} <= held
+    site.publish("beta", "1.1.1")
+    report = site.json("update")
+    assert [(change["name"], change["new"]) for change in report["changes"]] == [("beta", "1.1.1")]
+
+
+def test_a_newer_version_of_the_same_package_comes_in(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    site.publish("alpha", "1.1.1")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.1"
+    silent(site.releaser("update"))
+
+
+def test_a_version_is_left_out_without_taking_the_package_further_back(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0", "1.2.0")
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    silent(site.releaser("update"))
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_force_lifts_the_quarantine(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    site.releaser("update", "--force", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.json("status")["held_back"] == []
+    silent(site.releaser("update"))
+    assert site.live_version("alpha") == "1.1.0"
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_rolling_forward_to_a_named_release_lifts_its_quarantine(make_site: SiteFactory) -> None:
+    site, (first, second) = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    report = site.json("rollback", second)
+    assert (report["release"], report["previous"]) == (second, first)
+    assert states(site) == {second: "live", first: "good"}
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.json("status")["held_back"] == []
+    silent(site.releaser("update"))
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+
+
+def test_a_release_may_be_named_by_an_unmistakable_beginning(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    before = site.snapshot()
+    assert "more than one release" in site.releaser("rollback", first[:4], check=9).stderr
+    assert site.snapshot() == before
+    site.releaser("rollback", first, check=0)
+    assert site.live_id() == first
+
+
+def test_going_back_over_several_releases(make_site: SiteFactory) -> None:
+    site, (first, second, third) = with_releases(make_site, "1.1.0", "1.2.0")
+    site.releaser("rollback", first, check=0)
+    assert states(site) == {third: "bad", second: "good", first: "live"}
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_going_to_the_live_release_changes_nothing(make_site: SiteFactory) -> None:
+    site, (_, second) = with_releases(make_site, "1.1.0")
+    before = site.snapshot()
+    silent(site.releaser("rollback", second))
+    assert site.snapshot() == before
+
+
+def test_nothing_to_roll_back_to(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site)
+    before = site.snapshot()
+    report = site.json("rollback", check=9)
+    assert (report["result"], report["exit_code"]) == ("refused", 9)
+    assert site.snapshot() == before
+
+
+def test_an_unknown_release(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    before = site.snapshot()
+    finished = site.releaser("rollback", "20200101T000000Z", check=9)
+    assert "there is no release '20200101T000000Z'" in finished.stderr
+    assert "live: unchanged" in finished.stderr
+    assert site.snapshot() == before
+
+
+def test_a_release_that_failed_its_tests_is_refused(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.publish("alpha", "2.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    before = site.snapshot()
+    for words in ([failed], [failed, "--force"]):
+        assert f"{failed} failed its tests" in site.releaser("rollback", *words, check=9).stderr
+    assert site.snapshot() == before
+
+
+def test_a_failed_release_is_never_the_target(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    site.publish("alpha", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+
+
+def test_a_release_for_other_dependencies_takes_force(make_site: SiteFactory) -> None:
+    site, (first, second) = with_releases(make_site, "1.1.0")
+    site.commit("Need the newer one", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')})
+    site.push()
+    before = site.snapshot()
+    finished = site.releaser("rollback", check=3)
+    assert f"{first} was built for other dependencies" in finished.stderr
+    assert "--force" in finished.stderr
+    assert site.snapshot() == before
+    site.releaser("rollback", "--force", check=0)
+    assert site.live_id() == first
+    assert states(site)[second] == "bad"
+
+
+def test_a_release_without_an_interpreter_is_refused(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    (site.state_dir / "releases" / first / "venv" / "bin" / "python").unlink()
+    before = site.snapshot()
+    assert "interpreter" in site.releaser("rollback", first, check=9).stderr
+    site.releaser("rollback", check=9)
+    assert site.snapshot() == before
+
+
+def test_a_rollback_does_not_mind_a_dirty_tree(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    site.edit("site_settings.py", "# in the middle of something\n")
+    site.edit("staged.txt", "")
+    site.git("add", "staged.txt")
+    site.edit("untracked.txt", "")
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+    assert changed_files(site) == {"uv.lock"}
+    assert site.git("status", "--porcelain").splitlines() == [
+        "M site_settings.py",  # the first column is stripped
+        "A  staged.txt",
+        "?? untracked.txt",
+    ]
+    assert site.remote_head() == site.head()
+
+
+def test_a_rollback_on_another_branch_commits_nothing_there(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    site.git("switch", "--quiet", "--create", "experiment")
+    before = site.head()
+    report = site.json("rollback", check=7)
+    assert site.live_id() == first
+    assert site.live_version("alpha") == "1.0.0"
+    assert any("branch experiment is checked out" in problem for problem in report["problems"])
+    assert site.head() == before == site.remote_head()
+    site.git("switch", "--quiet", "main")
+    assert site.releaser("update").returncode == 0
+    assert site.git("log", "-1", "--format=%s").startswith("Lock as in release")
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_a_rollback_during_a_merge_leaves_the_merge_alone(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0")
+    site.git("switch", "--quiet", "--create", "side")
+    site.commit("Theirs", {"notes.txt": "theirs"})
+    site.git("switch", "--quiet", "main")
+    site.git("merge", "--quiet", "--no-ff", "--no-commit", "side")
+    before = site.head()
+    report = site.json("rollback", check=7)
+    assert site.live_id() == first
+    assert any("a merge is in progress" in problem for problem in report["problems"])
+    assert site.head() == before
+    assert (site.path / ".git" / "MERGE_HEAD").exists()
+
+
+def test_a_rollback_that_makes_the_site_ill_returns(make_site: SiteFactory) -> None:
+    site, (first, second) = with_releases(make_site, "1.1.0", settings={"health_check": WELL, "health_retries": 0})
+    site.edit("static_out/sick.txt", "")
+    before = site.snapshot()
+    report = site.json("rollback", check=6)
+    assert report["result"] == "rolled_back"
+    after = site.snapshot()
+    assert after.pop("(restarted at)") != before.pop("(restarted at)")
+    assert after == before
+    assert states(site) == {second: "live", first: "good"}
+    assert site.json("status")["held_back"] == []
+    (site.path / "static_out" / "sick.txt").unlink()
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+
+
+def test_a_rollback_keeps_code_that_was_pulled(make_site: SiteFactory) -> None:
+    """Releases are venvs: going back to one does not take commits of the site back."""
+    site, (first,) = with_releases(make_site)
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    assert site.live_id() == first
+    assert (site.path / "notes.txt").exists()
+    assert theirs in site.git("log", "--format=%H")
+
+
+def test_a_rollback_with_wrong_settings_says_what_is_wrong(make_site: SiteFactory) -> None:
+    site, (_, second) = with_releases(make_site, "1.1.0")
+    site.write_dotenv({"RELEASER_KEPE": "3"})
+    finished = site.releaser("rollback", check=3)
+    assert "RELEASER_KEPE is not a setting" in finished.stderr
+    assert site.live_id() == second
