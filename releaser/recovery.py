@@ -156,9 +156,9 @@ def sweep(run: Run) -> None:
     remove_scratch(run.site.project.scratch)
     for place in run.store.incomplete():
         _remove(run, place)
-    for name in (f".{run.site.project.venv.name}.new", ".uv.lock.new"):
+    for temporary in run.site.project.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         with contextlib.suppress(OSError):
-            (run.site.project.state_dir / name).unlink()
+            temporary.unlink()
 
 
 def _remove(run: Run, place: Path) -> None:

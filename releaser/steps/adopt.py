@@ -109,8 +109,12 @@ def complete_adoption(run: Run, entry: Entry) -> None:
     if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
         link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps
         sync_directory(link.parent)
-    if run.store.live_id() == name and run.store.get(name) is None:
-        _complete(run, name, run.store.next_sequence(), group=None)
+    if run.store.live_id() == name:
+        release = run.store.get(name)
+        if release is None:
+            _complete(run, name, run.store.next_sequence(), group=None)
+        else:
+            mark_good(run, release)  # the crash hit between the manifest and the record
     run.journal.drop()
 
 
