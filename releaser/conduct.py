@@ -90,7 +90,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
         _prepare_state(site)
     except PreflightError as error:
         report = _failed(run, error)
-        return notify.finish(run, report) if request.mails else report
+        return notify.finish_without_state(run, report) if request.mails else report
     with run_log(site.project.logs, run_id, site.redactor) as log_file:
         run.log_file = str(log_file)
         return _locked(request, run, pipeline)

@@ -43,6 +43,18 @@ def finish(run: Run, report: RunReport) -> RunReport:
     return remember(run, report)
 
 
+def finish_without_state(run: Run, report: RunReport) -> RunReport:
+    """Mail the report of a run that has no state directory that it may use, and so no history either.
+
+    What cannot be sent is kept where state lies by default; but nothing is created for a path that may be a slip.
+    """
+    site = run.site
+    outbox = Project.at(site.project.root, state_dir=None, venv=site.settings.venv).outbox
+    if not site.settings.smtp_host and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
+        return report
+    return _mail(report, site.settings, outbox, _recipients(report, site.settings), site.redactor)
+
+
 def remember(run: Run, report: RunReport) -> RunReport:
     """Add the run to the history; a history that cannot be written becomes a problem of the run."""
     try:

@@ -28,11 +28,12 @@ def state_findings(project: Project) -> Iterator[Unfit]:
     if not place.is_dir():
         yield Unfit(f"state_dir {project.state_dir}: {place} is not a directory", advice="Correct `state_dir`.")
         return
-    if not os.access(place, os.W_OK | os.X_OK):
-        yield Unfit(
-            f"state_dir {project.state_dir} is not writable for this user",
-            advice=f"Let this user write {place}, or set `state_dir`.",
-        )
+    for directory in dict.fromkeys((place, nearest_existing(project.releases))):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            yield Unfit(
+                f"state_dir {project.state_dir} is not writable for this user",
+                advice=f"Let this user write {directory}, or set `state_dir`.",
+            )
     if place.stat().st_dev != project.root.stat().st_dev:
         yield Unfit(
             f"state_dir {project.state_dir} is on another file system than the project",
@@ -40,6 +41,8 @@ def state_findings(project: Project) -> Iterator[Unfit]:
         )
     if project.state_dir.is_relative_to(project.venv):
         yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
+    if project.root.is_relative_to(project.state_dir):
+        yield Unfit(f"state_dir {project.state_dir} holds the project itself", advice="Correct `state_dir`.")
     if not os.access(project.root, os.W_OK | os.X_OK):
         yield Unfit(
             f"{project.root} is not writable for this user",
@@ -54,7 +57,7 @@ def state_findings(project: Project) -> Iterator[Unfit]:
 
 def nearest_existing(path: Path) -> Path:
     """Return the path itself or the nearest of its parents that exists."""
-    while not path.exists() and path != path.parent:
+    while not os.path.exists(path) and path != path.parent:  # false, too, for what lies in a forbidden directory
         path = path.parent
     return path
 
@@ -89,10 +92,13 @@ def venv_findings(link: Path) -> Iterator[Unfit]:
         if not link.parent.is_dir():
             yield Unfit(f"venv: {link.parent} does not exist", advice="Correct `venv`.")
         return
+    except OSError as error:
+        yield Unfit(f"venv: {link} cannot be looked at: {error.strerror}", advice="Correct `venv`.")
+        return
     is_link = stat.S_ISLNK(status.st_mode)
     if not is_link and not stat.S_ISDIR(status.st_mode):
         yield Unfit(f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`.")
-    elif not is_link and not (link / "pyvenv.cfg").is_file():
+    elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
         yield Unfit(f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
     if not _may_replace(status, is_link=is_link):
         yield Unfit(

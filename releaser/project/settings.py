@@ -38,12 +38,12 @@ def _setting(default: Any, parse: Callable[[Any], Any], *, aliases: tuple[str, .
 class Settings:
     """Every setting with its default; lengths of time are in seconds, None means that releaser finds out by itself."""
 
-    state_dir: str | None = _setting(None, values.non_empty)
+    state_dir: str | None = _setting(None, values.path)
     environment: str | None = _setting(None, values.choice("staging", "production", "local"))
     group: str | None = _setting(None, values.non_empty)
     branch: str = _setting("main", values.non_empty)
     venv: str = _setting(".venv", values.non_empty)
-    uv: str | None = _setting(None, values.non_empty, aliases=("AUTO_UPDTR__UV_PATH",))
+    uv: str | None = _setting(None, values.path, aliases=("AUTO_UPDTR__UV_PATH",))
     uv_timeout: float = _setting(1800.0, values.limit)
     python: str | None = _setting(None, values.non_empty)
     test_command: tuple[str, ...] | None = _setting(None, values.command)
@@ -53,14 +53,14 @@ class Settings:
     restart: tuple[str, ...] = _setting(("auto",), values.command)
     restart_file: str | None = _setting(None, values.non_empty)
     restart_timeout: float = _setting(120.0, values.limit)
-    health_check: str | None = _setting(None, values.non_empty)
+    health_check: str | None = _setting(None, values.url_or_command)
     health_timeout: float = _setting(10.0, values.limit)
     health_retries: int = _setting(5, values.count)
     health_pause: float = _setting(2.0, values.duration)
     git_pull: bool = _setting(True, values.flag)
     git_push: bool = _setting(True, values.flag)
     git_timeout: float = _setting(300.0, values.limit)
-    requirements_export: str | None = _setting(None, values.non_empty)
+    requirements_export: str | None = _setting(None, values.file_inside)
     keep: int = _setting(5, values.count)
     keep_within: float = _setting(30 * 86400.0, values.duration)
     keep_failed: int = _setting(2, values.count)
@@ -155,7 +155,7 @@ def _variables_layer(variables: Mapping[str, str], source: str, problems: list[U
 
 def _read_env_file(path: Path, problems: list[Unfit]) -> dict[str, str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError) as error:
@@ -164,14 +164,24 @@ def _read_env_file(path: Path, problems: list[Unfit]) -> dict[str, str]:
     from dotenv import dotenv_values
     from dotenv.parser import parse_stream
 
+    sound = ""
     for binding in parse_stream(io.StringIO(text)):
         if binding.error:
-            line = binding.original.line
-            problems.append(
-                Unfit(f"{path}, line {line}: not of the form NAME=value", advice="Mend or remove the line.")
-            )
-            return {}
-    return {name: value for name, value in dotenv_values(stream=io.StringIO(text)).items() if value is not None}
+            message = f"{path}, line {binding.original.line}: not of the form NAME=value"
+            problems.append(Unfit(message, advice="Mend or remove the line."))
+        else:
+            sound += binding.original.string
+    variables = dotenv_values(stream=io.StringIO(sound))
+    problems += [_without_value(path, name) for name, value in variables.items() if value is None and _is_ours(name)]
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith(PREFIX) or any(variable in spec.aliases for spec in SPECS.values())
+
+
+def _without_value(path: Path, variable: str) -> Unfit:
+    return Unfit(f"{path}: {variable} has no value", advice=f"Write {variable}=value, or remove the line.")
 
 
 def _unknown(source: str, key: str, name: str, known: Mapping[str, Any]) -> Unfit:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from releaser.address import Address, parse_address, parse_addresses
 
@@ -52,14 +54,27 @@ def flag(value: Any) -> bool:
 
 def duration(value: Any) -> float:
     """A length of time in seconds: a number of them, or `90s`, `30m`, `2h`, `7d`, `1w`."""
+    seconds = _seconds(value)
+    if seconds is None:
+        message = "must be a length of time such as 90s, 30m, 2h or 7d"
+        raise ValueError(message)
+    return _at_most(seconds, days=3650)
+
+
+def _seconds(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return float(value)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     unit = _UNITS.get(found.group(2).lower()) if found else None
-    if found is None or unit is None:
-        message = "must be a length of time such as 90s, 30m, 2h or 7d"
+    return None if found is None or unit is None else float(found.group(1)) * unit
+
+
+def _at_most(seconds: float, *, days: int) -> float:
+    """Refuse what the clocks of operating systems and libraries cannot count, infinity included."""
+    if seconds > days * 86400:
+        message = f"must be at most {days}d"
         raise ValueError(message)
-    return float(found.group(1)) * unit
+    return seconds
 
 
 def limit(value: Any) -> float:
@@ -68,7 +83,7 @@ def limit(value: Any) -> float:
     if seconds <= 0:
         message = "must be longer than nothing"
         raise ValueError(message)
-    return seconds
+    return _at_most(seconds, days=7)
 
 
 def count(value: Any) -> int:
@@ -93,7 +108,7 @@ def port(value: Any) -> int:
 def command(value: Any) -> tuple[str, ...]:
     """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
     if isinstance(value, str):
-        words = shlex.split(value)
+        words = _split(value)
     elif isinstance(value, list) and all(isinstance(word, str) for word in value):
         words = value
     else:
@@ -103,6 +118,52 @@ def command(value: Any) -> tuple[str, ...]:
         message = "must not be empty"
         raise ValueError(message)
     return tuple(words)
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        message = f"must be a command: {error}"
+        raise ValueError(message) from error
+
+
+def url_or_command(value: Any) -> str:
+    """A URL, or one line with a command."""
+    line = non_empty(value)
+    message = "must be a URL or a command"
+    try:
+        if not line.startswith(("http://", "https://")):
+            return line if command(line) else ""
+        host, _ = urlsplit(line).hostname, urlsplit(line).port
+    except ValueError as error:
+        message = f"{message}: {error}"
+        raise ValueError(message) from error
+    if not host:
+        raise ValueError(message)
+    return line
+
+
+def path(value: Any) -> str:
+    """A path, which may begin with the home directory of somebody (`~`, `~name`)."""
+    name = non_empty(value)
+    if name.startswith("~") and os.path.expanduser(name) == name:
+        message = "must be a path; there is no such home directory"
+        raise ValueError(message)
+    return name
+
+
+def file_inside(value: Any) -> str:
+    """The name of a file inside the project, other than those that everything hangs on."""
+    name = os.path.normpath(non_empty(value))
+    first = name.partition("/")[0]
+    if os.path.isabs(name) or first == "..":
+        message = "must name a file inside the project"
+    elif first == "." or name in ("uv.lock", "pyproject.toml") or first == ".git":
+        message = f"must name a file of its own, which {name} is not"
+    else:
+        return name
+    raise ValueError(message)
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:

@@ -1,0 +1,219 @@
+"""Settings that are unknown or wrong, wherever they stand: all of them are named in one report, and no secret is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import Refusal, refused
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def test_unknown_settings_are_reported_all_at_once(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"kep": 3, "colour": "green"}, dotenv={"RELEASER_SMTP_HOTS": "mail"})
+    refusal = refused(site, env={"RELEASER_GIT_PUSSH": "off", "RELEASER_PROJECT": "/elsewhere"})
+    refusal.says(site.path / "pyproject.toml", "tool.releaser.kep ", "Did you mean keep?")
+    refusal.says(site.path / "pyproject.toml", "tool.releaser.colour ", "list of settings")
+    refusal.says(site.outer / ".env", "RELEASER_SMTP_HOTS ", "Did you mean RELEASER_SMTP_HOST?")
+    refusal.says("environment", "RELEASER_GIT_PUSSH ", "Did you mean RELEASER_GIT_PUSH?")
+    assert len(refusal.problems) == 4
+
+
+WRONG_IN_TOML = {
+    "keep": ("many", "a whole number"),
+    "keep_failed": (True, "a whole number"),
+    "keep_within": ("a while", "a length of time"),
+    "test_timeout": (0, "longer than nothing"),
+    "uv_timeout": ("99999999999999d", "at most"),
+    "git_pull": ("perhaps", "true or false"),
+    "collectstatic": ("maybe", "auto, on or off"),
+    "environment": ("moon", "staging, production, local"),
+    "link_mode": ("hardlink", "clone, copy"),
+    "restart": ("sh -c 'touch x", "a command"),
+    "test_command": ([], "empty"),
+    "health_check": ("curl 'http://x", "a URL or a command"),
+    "requirements_export": ("../../requirements.txt", "inside the project"),
+    "venv": (["a"], "a string"),
+    "state_dir": ("~nobody-of-that-name/state", "home"),
+    "mail_from": ("the updater", "no @"),
+    "admins": ([["Ada"]], "item 1"),
+}
+
+
+def test_wrong_values_are_reported_all_at_once(make_site: SiteFactory) -> None:
+    site = make_site(
+        venv=True,
+        settings={key: value for key, (value, _) in WRONG_IN_TOML.items()},
+        dotenv={
+            "ADMINS_JSON": None,
+            "RELEASER_ENVIRONMENT": None,
+            "RELEASER_MAIL_FROM": None,
+            "RELEASER_SMTP_PORT": "x",
+        },
+    )
+    refusal = refused(site, env={"RELEASER_SMTP_SECURITY": "ssl"})
+    for key, (_, words) in WRONG_IN_TOML.items():
+        refusal.says(site.path / "pyproject.toml", f"tool.releaser.{key} ", words, f"Correct tool.releaser.{key}")
+    refusal.says(site.outer / ".env", "RELEASER_SMTP_PORT", "'x'")
+    refusal.says("environment", "RELEASER_SMTP_SECURITY", "'ssl'", "none, starttls, tls")
+    assert len(refusal.problems) == len(WRONG_IN_TOML) + 2
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("test_timeout = inf", "at most"),
+        ("test_timeout = nan", "a length of time"),
+        ("keep_within = 1e300", "at most"),
+        ("keep = 1.5", "a whole number"),
+        ("health_check = 'http://[::1'", "a URL"),
+        ("health_check = 'http://'", "a URL"),
+        ("requirements_export = '/etc/requirements.txt'", "inside the project"),
+        ("requirements_export = 'uv.lock'", "uv.lock"),
+        ("requirements_export = '.'", "a file"),
+        ("uv = '~nobody-of-that-name/uv'", "home"),
+        ("venv = '/'", "not a venv"),
+        ("venv = '.'", "not a venv"),
+        ("venv = 'manage.py/env'", "manage.py"),
+        ("venv = '.git'", "not a venv"),
+        ("state_dir = '.'", "state_dir"),
+        ("state_dir = 'manage.py'", "not a directory"),
+        ("state_dir = '.venv/state'", "inside the venv"),
+        ("unix_group = 'nobody-of-that-name'", "'nobody-of-that-name'"),
+        ("restart_file = 'nowhere/restart.txt'", "nowhere"),
+    ],
+)
+def test_a_wrong_value(make_site: SiteFactory, line: str, words: str) -> None:
+    site = make_site(venv=True, extra_toml=f"[tool.releaser]\n{line}\n")
+    refused(site).says(words, line.partition(" ")[0])
+
+
+@pytest.mark.parametrize("table", ["tool.releaser = 5", "tool.releaser = ['keep']"])
+def test_settings_that_are_no_table(make_site: SiteFactory, table: str) -> None:
+    site = make_site(venv=True)
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    site.commit("Write it wrongly", {"pyproject.toml": f"{table}\n{text}"})
+    refused(site).says_only(site.path / "pyproject.toml", "[tool.releaser] must be a table", "Write it as a table")
+
+
+def everything_written(site: SampleSite, refusal: Refusal) -> str:
+    """Return all that anybody could get to read of a run."""
+    files = [path for path in site.state_dir.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".log" for path in files)
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in files]
+    mails = [str(part.get_content()) for mail in site.outbox_mails() for part in mail.iter_parts()]
+    assert mails
+    return "\n".join([refusal.finished.stdout, refusal.finished.stderr, *texts, *mails])
+
+
+def test_a_wrong_secret_is_not_shown(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.write_dotenv({"RELEASER_SMTP_PASWORD": "hunter3secret"})
+    with (site.outer / ".env").open("a", encoding="utf-8") as file:
+        file.write('RELEASER_SMTP_PASSWORD="hunter2\\nsecret"\n')
+    refusal = refused(site)
+    refusal.says(site.outer / ".env", "RELEASER_SMTP_PASSWORD ", "one line")
+    refusal.says(site.outer / ".env", "RELEASER_SMTP_PASWORD ", "Did you mean RELEASER_SMTP_PASSWORD?")
+    assert "hunter" not in everything_written(site, refusal)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ('[["Ada","ada@example.org"]', "not JSON"),
+        ("ada@example.org", "not JSON"),
+        ("", "not JSON"),
+        ('{"Ada": "ada@example.org"}', "a JSON list"),
+        ('"ada@example.org"', "a JSON list"),
+        ('["Ada", "ada@example.org"]', "item 1"),
+        ('[["Ada","ada@example.org"],["Bob"]]', "item 2"),
+        ('[["Ada","ada@example.org","x"]]', "item 1"),
+        ('[["Ada", 5]]', "item 1"),
+        ("[null]", "item 1"),
+        ('[["Ada","ada.example.org"]]', "no @"),
+        ('[["Ada","ada@example.org\\nBcc: eve@example.org"]]', "control characters"),
+        ('[["Ada","ada@exämple.org"]]', "ASCII"),
+        ("[" * 20_000, "not JSON"),
+    ],
+)
+def test_malformed_admins(make_site: SiteFactory, value: str, words: str) -> None:
+    site = make_site(venv=True, dotenv={"ADMINS_JSON": value, "RELEASER_ENVIRONMENT": "staging"})
+    refused(site).says_only(site.outer / ".env", "ADMINS_JSON", words, "Correct ADMINS_JSON in ")
+
+
+@pytest.mark.parametrize("value", [None, "[]"])
+def test_nobody_to_be_told(make_site: SiteFactory, value: str | None) -> None:
+    site = make_site(venv=True, dotenv={"ADMINS_JSON": value, "RELEASER_ENVIRONMENT": "staging"}, settings={"x": 1})
+    refusal = refused(site)
+    refusal.says(site.outer / ".env", "ADMINS_JSON", "nobody", '[["Ada", "ada@example.org"]]')
+    refusal.says("tool.releaser.x")
+
+
+def append_to_dotenv(site: SampleSite, data: bytes) -> None:
+    with (site.outer / ".env").open("ab") as file:
+        file.write(data)
+
+
+@pytest.mark.parametrize("line", ["this is = no assignment", "RELEASER_KEEP 5", "='5'", 'RELEASER_SMTP_USER="hunter2'])
+def test_a_line_of_dotenv_that_cannot_be_parsed(make_site: SiteFactory, line: str) -> None:
+    site = make_site(venv=True)
+    number = len((site.outer / ".env").read_text(encoding="utf-8").splitlines()) + 1
+    append_to_dotenv(site, f"{line}\nRELEASER_KEEP=many\n".encode())
+    refusal = refused(site)
+    refusal.says(f"{site.outer / '.env'}, line {number}", "NAME=value", "Mend or remove the line")
+    refusal.says(site.outer / ".env", "RELEASER_KEEP ", "'many'")
+    assert len(refusal.problems) == 2
+    assert "hunter2" not in refusal.finished.stdout + refusal.finished.stderr
+
+
+def test_a_setting_of_dotenv_without_a_value(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    append_to_dotenv(site, b"RELEASER_KEEP\nSITE_DEBUG\n")
+    refused(site).says_only(site.outer / ".env", "RELEASER_KEEP", "no value")
+
+
+def test_all_broken_lines_of_dotenv_are_named(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    append_to_dotenv(site, b"one one\nGOOD=1\ntwo two\n")
+    refusal = refused(site)
+    number = len((site.outer / ".env").read_text(encoding="utf-8").splitlines())
+    refusal.says(f"line {number - 2}:")
+    refusal.says(f"line {number}:")
+    assert len(refusal.problems) == 2
+
+
+def test_a_dotenv_that_is_not_utf_8(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    append_to_dotenv(site, "RELEASER_GROUP='Größe'\n".encode("latin-1"))
+    refused(site).says_only(site.outer / ".env", "cannot be read", "UTF-8")
+
+
+def test_a_dotenv_that_is_a_directory(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    (site.outer / ".env").unlink()
+    (site.outer / ".env").mkdir()
+    refused(site, env={"RELEASER_ENVIRONMENT": "local"}).says_only(site.outer / ".env", "cannot be read")
+
+
+def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    text = (site.outer / ".env").read_text(encoding="utf-8")
+    (site.outer / ".env").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    site.releaser("check", env={"RELEASER_ENVIRONMENT": "staging"}, check=0)
+
+
+def test_a_stronger_place_does_not_hide_what_is_wrong_in_a_weaker_one(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"keep": "many"})
+    refused(site, env={"RELEASER_KEEP": "3"}).says_only(site.path / "pyproject.toml", "tool.releaser.keep")
+
+
+def test_old_names_are_reported_as_they_were_written(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, dotenv={"AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": "nobody"})
+    refusal = refused(site, env={"AUTO_UPDTR__EMAIL_HOST_PORT": "smtp", "AUTO_UPDTR__UV_PATH": ""})
+    refusal.says(site.outer / ".env", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON")
+    refusal.says("environment", "AUTO_UPDTR__EMAIL_HOST_PORT", "'smtp'")
+    refusal.says("environment", "AUTO_UPDTR__UV_PATH", "empty")
+    assert len(refusal.problems) == 3
