@@ -246,12 +246,10 @@ def _parse(key: str, data: bytes) -> QueuedMail | None:
     if message.get(_QUEUE) != _FOR_SMTP:
         return None
     recipients = tuple(parse_address(part).address for part in str(message[_RECIPIENTS]).split(","))
-    mail = QueuedMail(
+    return QueuedMail(
         key=key,
         message=_unmarked(message),
         sender=parse_address(str(message[_SENDER])).address,
         recipients=recipients,
         queued_at=int(str(message.get(_QUEUED_AT, "0"))),
     )
-    mail.message.as_bytes()  # what cannot be written cannot be sent
-    return mail

@@ -65,6 +65,11 @@ def test_long_lines_leave_a_bit_of_both_ends() -> None:
     assert re.search(r"\[\.\.\. 99\d lines \([\d,]+ characters\) cut \.\.\.\]", capped)
 
 
+def test_lines_of_which_a_part_is_kept_are_not_counted_as_cut() -> None:
+    assert "[... 1 line (" in cap("a" * 90_000 + "\nmiddle\n" + "b" * 90_000)
+    assert "line" not in cap("a" * 90_000 + "\n" + "b" * 90_000)
+
+
 def test_a_short_beginning_leaves_its_room_to_the_end() -> None:
     capped = cap("start\n" + "x" * 200_000, head_lines=1, max_chars=10_000)
     assert capped.startswith("start\n[...")

@@ -6,8 +6,10 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import getaddresses
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,10 +18,15 @@ import pytest
 from releaser.address import Address
 from releaser.locking.diff import Change
 from releaser.report.mail import compose, message_id
+from releaser.report.outbox import Outbox, deliver, flush
 from releaser.report.outcome import Blame, HeldBack, Outcome, Problem, Pulled, RunReport
+from releaser.tools.smtp import SmtpServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.support.smtp import MailServer
 
 ANN = Address(name="Ann", address="ann@example.org")
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -186,6 +193,11 @@ def test_the_same_run_has_the_same_message_id() -> None:
     assert arrived(QUIET)["Message-ID"] == arrived(later)["Message-ID"]
 
 
+def test_the_same_report_makes_the_same_mail() -> None:
+    mails = {compose(everything_is("x"), sender="r@example.org", recipients=[ANN]).as_bytes() for _ in range(2)}
+    assert len(mails) == 1
+
+
 @pytest.mark.parametrize("other", [{"host": "web2"}, {"run_id": "20260102-030406"}, {"path": "/srv/other"}])
 def test_another_run_has_another_message_id(other: dict[str, str]) -> None:
     assert message_id(QUIET) != message_id(replace(QUIET, **cast("Any", other)))
@@ -220,6 +232,33 @@ def test_many_long_names_keep_their_addresses() -> None:
     assert [one.addr_spec for one in found] == [one.address for one in people]
 
 
+def test_names_and_subject_are_whole_for_readers_of_rfc_2047() -> None:
+    names = [f"Jürgen Müller-Lüdenscheidt, der {number}. seines Namens, usw. usf." for number in range(9)]
+    people = [Address(name=name, address=f"j{number}@example.org") for number, name in enumerate(names)]
+    report = replace(QUIET, project="die schöne große Anwendung für Bäckereien in Köln und Düsseldorf")
+    plain = message_from_bytes(compose(report, sender="r@example.org", recipients=people).as_bytes())
+    decoded = {name: "".join(plain[name].splitlines()) for name in ("Subject", "To")}
+    assert whole(decoded["Subject"]) == f"[web1] {report.project}: all clear"
+    assert [whole(name) for name, _ in getaddresses([decoded["To"]])] == names
+
+
+def whole(words: str) -> str:
+    return str(make_header(decode_header(words)))
+
+
+def test_a_mail_goes_through_a_real_server_and_the_outbox(smtp_server: MailServer, tmp_path: Path) -> None:
+    people = [Address(name=f"Jürgen, der {number}.", address=f"j{number}@example.org") for number in range(20)]
+    server, outbox = SmtpServer(host=smtp_server.host, port=smtp_server.port), Outbox(tmp_path)
+    message = compose(replace(UPDATED, headline="Größe"), sender="Releaser <r@example.org>", recipients=people)
+    outbox.put(message, queued=True)
+    assert deliver(message, server=server, outbox=outbox).sent
+    assert flush(outbox, server).sent == 1
+    for received in smtp_server.messages:
+        assert received.recipients == tuple(one.address for one in people)
+        assert received.raw.strip() == message.as_bytes().strip()
+        assert content(received.message, "plain").startswith("Größe\n")
+
+
 def test_without_recipients_there_is_no_to() -> None:
     assert "To" not in arrived(QUIET, recipients=())
 
@@ -229,8 +268,9 @@ def test_a_sender_that_is_no_address() -> None:
         compose(QUIET, sender="releaser", recipients=[ANN])
 
 
-def test_nothing_but_ascii_and_short_lines_goes_over_the_wire() -> None:
-    report = replace(BROKEN, host="wéb", headline="Größe", output="ü" * 5000 + "\n.\nFrom me\n")
+@pytest.mark.parametrize("output", ["", "ü" * 5000 + "\n.\nFrom me\n", "x" * 5000])
+def test_nothing_but_ascii_and_short_lines_goes_over_the_wire(output: str) -> None:
+    report = replace(BROKEN, host="wéb", headline="Größe", output=output)
     data = compose(report, sender="r@example.org", recipients=[ANN]).as_bytes()
     assert data.isascii()
     assert max(map(len, data.split(b"\r\n"))) <= 998

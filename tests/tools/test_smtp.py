@@ -9,7 +9,7 @@ import threading
 import time
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -250,20 +250,24 @@ def test_a_server_that_trickles_is_left_after_the_deadline(trickling_smtp_server
     assert f"{host}:{port}" in error.message
 
 
-def test_a_name_server_that_hangs_is_left_after_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
+def test_an_attempt_that_was_given_up_sends_nothing_when_the_name_server_answers_at_last(
+    smtp_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered = threading.Event()
+    resolve = socket.getaddrinfo
 
-    def hang(*args: object, **options: object) -> list[object]:
-        released.wait(30)
-        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+    def hang(*args: Any, **options: Any) -> Any:
+        answered.wait(30)
+        return resolve(*args, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    try:
-        error = failure_of(SmtpServer(host="mail.example.org", timeout=10.0, deadline=0.2))
-    finally:
-        released.set()
-        _join_smtp_threads()
+    error = failure_of(client_for(smtp_server, timeout=10.0, deadline=0.2))
+    answered.set()
+    for thread in threading.enumerate():
+        if thread.name == "releaser-smtp":
+            thread.join(10)
     assert "0.2 s" in error.message
+    assert smtp_server.messages == []
 
 
 def test_a_server_that_hangs_at_the_goodbye_has_the_mail() -> None:
@@ -283,9 +287,3 @@ def test_an_attempt_that_was_given_up_leaves_no_thread_behind(hanging_smtp_serve
 @pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
 def test_the_usual_ports(security: str, port: int) -> None:
     assert SmtpServer(host="mail.example.org", security=security).address == f"mail.example.org:{port}"  # type: ignore[arg-type]
-
-
-def _join_smtp_threads() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "releaser-smtp":
-            thread.join(10)
