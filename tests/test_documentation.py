@@ -1,0 +1,498 @@
+"""The documentation against the code: nothing is missing in it, and nothing is made up."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+import releaser
+from releaser import conduct, errors
+from releaser.cli import cli
+from releaser.project.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
+from tests.support.markdown import Page, code_words
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from tests.support.markdown import Block, Section
+    from tests.support.sites import SampleSite, SiteFactory
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [Page(path=path) for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))]
+COMMANDS = Page(path=DOCS / "reference" / "commands.md")
+SETTINGS = Page(path=DOCS / "reference" / "settings.md")
+EXIT_CODES = Page(path=DOCS / "reference" / "exit-codes-and-json.md")
+OPERATIONS = Page(path=DOCS / "operations.md")
+ARCHITECTURE = Page(path=DOCS / "architecture.md")
+
+# Every other host in an example is one that is reserved for examples, so no package index is ever named.
+HOSTS = {"127.0.0.1", "keepachangelog.com", "semver.org"}
+SIGNALS = {129, 130, 143}  # 128 and the number of SIGHUP, SIGINT, SIGTERM
+SHELLS = {"sh", "crontab", "fish", "ini"}  # languages of blocks in which every line may be a command
+
+by_name = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
+by_command = pytest.mark.parametrize("command", cli.commands.values(), ids=list(cli.commands))
+by_setting = pytest.mark.parametrize("setting", [field.name for field in fields(Settings)])
+
+
+# Commands
+
+
+def test_every_command_has_a_section_and_no_other_has() -> None:
+    known = set(COMMANDS.sections(2)) - {"Options of every command"}
+    assert known == set(cli.commands)
+    overview = [code_words(row[0])[0] for row in COMMANDS.sections(1)["Commands"].table("command", "does")]
+    assert overview == [name for name in COMMANDS.sections(2) if name in cli.commands]
+
+
+@by_command
+def test_every_option_of_a_command_is_documented_and_no_other(command: click.Command) -> None:
+    common = _documented_options(COMMANDS.sections(2)["Options of every command"])
+    section = COMMANDS.sections(2)[command.name or ""]
+    own = set() if "It has no options of its own." in section.prose else _documented_options(section)
+    assert common | own == _options(command)
+    assert not common & own
+
+
+def test_the_options_of_releaser_itself_are_documented() -> None:
+    text = COMMANDS.prose.partition("## Options of every command")[0]
+    documented = {word.split()[1] for word in code_words(text) if word.startswith("releaser -")}
+    assert documented == {"--version", "--help", "-h"}
+    assert _options(cli) == documented
+
+
+@by_command
+def test_every_command_has_an_example(command: click.Command) -> None:
+    section = COMMANDS.sections(2)[command.name or ""]
+    used = [_subcommand(line) for block in section.blocks for line in _command_lines(block)]
+    assert command.name in used
+
+
+@by_command
+def test_the_usage_of_a_command_is_the_one_of_click(command: click.Command) -> None:
+    with click.Context(command, info_name=command.name) as context:
+        usage = " ".join(command.collect_usage_pieces(context))
+    section = COMMANDS.sections(2)[command.name or ""]
+    assert section.prose.strip().splitlines()[0] == f"`releaser {command.name} {usage}`"
+
+
+@by_command
+def test_documented_defaults_of_options_are_those_of_click(command: click.Command) -> None:
+    section = COMMANDS.sections(2)[command.name or ""]
+    for parameter in command.params:
+        if not isinstance(parameter, click.Option) or not isinstance(parameter.default, int | float):
+            continue
+        row = next((row for row in section.prose.splitlines() if f"`{parameter.opts[-1]}" in row), "")
+        if row.startswith("|") and not parameter.is_flag:
+            assert f"Default: {parameter.default:g}" in row
+
+
+def _options(command: click.Command) -> set[str]:
+    with click.Context(command, **cli.context_settings) as context:
+        options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
+    return {spelling for option in options for spelling in (*option.opts, *option.secondary_opts)}
+
+
+def _documented_options(section: Section) -> set[str]:
+    cells = [row[0] for row in section.table("option", "meaning")]
+    return {word.split()[0] for cell in cells for word in code_words(cell)}
+
+
+# Examples
+
+
+@by_name
+def test_every_command_line_in_an_example_is_one_that_click_takes(page: Page) -> None:
+    for block in page.blocks:
+        for line in _command_lines(block):
+            _parse(line)
+
+
+@by_name
+def test_every_command_line_in_the_prose_is_one_that_click_takes(page: Page) -> None:
+    for words in code_words(page.prose):
+        if words.startswith("releaser ") and not re.search(r"[\[…]|COMMAND", words):
+            _parse(shlex.split(words))
+
+
+def test_a_wrong_command_line_in_an_example_would_be_found() -> None:
+    page = Page(path=COMMANDS.path)
+    lines = [line for block in page.blocks for line in _command_lines(block)]
+    assert len(lines) > 20
+    for wrong in (["releaser", "updat"], ["releaser", "update", "--nonsense"], ["releaser", "show"]):
+        with pytest.raises(click.UsageError):
+            _parse(wrong)
+
+
+def _command_lines(block: Block) -> Iterator[list[str]]:
+    """Find the calls of releaser in an example; in a console only lines behind `$ ` are commands."""
+    if block.language not in SHELLS | {"console"}:
+        return
+    for line in "\n".join(block.lines).replace("\\\n", " ").splitlines():
+        if block.language == "console" and not line.startswith("$ "):
+            continue
+        lexer = shlex.shlex(line.removeprefix("$ ").replace("ExecStart=", ""), posix=True, punctuation_chars="();<>|&")
+        lexer.whitespace_split = True
+        words = list(lexer)
+        for place, word in enumerate(words):
+            if word.rpartition("/")[2] == "releaser" and _is_program(words[:place]):
+                yield ["releaser", *_up_to_operator(words[place + 1 :])]
+
+
+def _is_program(before: list[str]) -> bool:
+    """Tell a program from an argument: it stands first, behind an operator, a variable, cron's five fields or sudo."""
+    if not before or set(before[-1]) <= set("();<>|&") or re.fullmatch(r"\w+=\S*", before[-1]) or before[0] == "sudo":
+        return True
+    return len(before) == 5 and all(re.fullmatch(r"[\d*/,-]+", field) for field in before)
+
+
+def _up_to_operator(words: list[str]) -> list[str]:
+    end = next((place for place, word in enumerate(words) if set(word) <= set("();<>|&")), len(words))
+    return words[:end]
+
+
+def _subcommand(words: list[str]) -> str:
+    return next((word for word in words[1:] if not word.startswith("-")), "")
+
+
+def _parse(words: list[str]) -> None:
+    """Let click parse a command line, without doing what it says. Raises UsageError."""
+    if len(words) == 1:
+        return  # as shell completion calls it
+    context = click.Context(cli, info_name="releaser", **cli.context_settings)
+    command = cli.get_command(context, words[1])
+    try:
+        if command is None:
+            cli.make_context("releaser", words[1:])
+            context.fail(f"no such command: {words[1]}")
+        else:
+            command.make_context(command.name, words[2:], parent=context)
+    except click.exceptions.Exit as end:  # --version, --help
+        if end.exit_code != 0:
+            raise
+
+
+# Settings
+
+
+def test_every_setting_has_a_section_and_no_other_has() -> None:
+    assert set(SETTINGS.sections(3)) - {"The .env file"} == {field.name for field in fields(Settings)}
+
+
+@by_setting
+def test_the_names_of_a_setting_are_documented(setting: str) -> None:
+    documented = _facts(setting)
+    assert documented["environment"] == f"{PREFIX}{setting.upper()}"
+    assert tuple(filter(None, [documented["alias"]])) == SPECS[setting].aliases
+
+
+@by_setting
+def test_the_documented_default_of_a_setting_is_the_one_of_the_code(setting: str) -> None:
+    default = next(field.default for field in fields(Settings) if field.name == setting)
+    assert default is not MISSING
+    written = _facts(setting)["default"]
+    if written in {"none", "found out"}:
+        assert default is None
+    else:
+        assert SPECS[setting].parse(code_words(written)[0]) == default
+
+
+@by_setting
+def test_every_setting_has_an_example_that_works(setting: str) -> None:
+    (block,) = SETTINGS.sections(3)[setting].blocks
+    loaded = _load_example(block)
+    assert not loaded.problems
+    assert list(loaded.sources) == [setting]
+    assert getattr(loaded.settings, setting) != getattr(Settings(), setting)
+
+
+@by_name
+def test_every_example_of_settings_works(page: Page) -> None:
+    for block in page.blocks:
+        if block.language in {"toml", "dotenv"}:
+            assert [problem.message for problem in _load_example(block).problems] == []
+
+
+def test_the_example_for_the_environment_is_read_as_such(tmp_path: Path) -> None:
+    blocks = [block for block in SETTINGS.blocks if block.language == "dotenv"]
+    for block in blocks:
+        (tmp_path / ".env").write_text(block.text, encoding="utf-8")
+        loaded = load(table={}, pyproject=tmp_path / "x", env_file=tmp_path / ".env", environ={})
+        assert not loaded.problems
+        assert loaded.sources
+
+
+@by_name
+def test_no_environment_variable_is_made_up(page: Page) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in SPECS} | {PROJECT_VARIABLE}
+    known |= {alias for spec in SPECS.values() for alias in spec.aliases}
+    text = page.path.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<![\w-])(?:RELEASER_[A-Z_]*[A-Z]|AUTO_UPDTR__[A-Z_]+|ADMINS_JSON)\b", text))
+    assert named <= known
+
+
+def test_the_older_updaters_names_are_in_the_page_on_moving() -> None:
+    page = Page(path=DOCS / "moving-from-requirements-auto-updater.md")
+    table = page.sections(2)["What maps to what"].table("before", "now")
+    named = {word for row in table for word in code_words(row[0])}
+    assert {alias for spec in SPECS.values() for alias in spec.aliases} <= named
+
+
+def _facts(setting: str) -> dict[str, str]:
+    line = SETTINGS.sections(3)[setting].prose.strip().splitlines()[0]
+    found = re.fullmatch(
+        r"Default: (?P<default>`[^`]+`|none|found out)\. Environment: `(?P<environment>\w+)`\."
+        r"(?: Alias: `(?P<alias>\w+)`\.)?",
+        line,
+    )
+    assert found, f"{setting}: the first line must name default and environment, but is {line!r}"
+    return {name: value or "" for name, value in found.groupdict().items()}
+
+
+def _load_example(block: Block) -> Loaded:
+    """Read an example as releaser would: TOML with or without the heading of the table, or a `.env`."""
+    table: Any = {}
+    variables: dict[str, str] = {}
+    if block.language == "toml":
+        content = tomllib.loads(block.text)
+        table = content["tool"]["releaser"] if "tool" in content else content
+    else:
+        variables = _dotenv(block.text)
+    return load(table=table, pyproject=Path("pyproject.toml"), env_file=ROOT / "no-such-file", environ=variables)
+
+
+def _dotenv(text: str) -> dict[str, str]:
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(text)).items()}
+
+
+# Exit codes and JSON
+
+
+def test_every_exit_code_is_documented_and_no_other() -> None:
+    table = EXIT_CODES.sections(2)["Exit codes"].table("code", "meaning", "live release")
+    assert {int(row[0]) for row in table} == _exit_codes()
+
+
+def test_operations_say_what_to_do_about_every_exit_code() -> None:
+    titles = OPERATIONS.sections(3)
+    covered = {int(number) for title in titles if title.startswith("Exit code") for number in re.findall(r"\d+", title)}
+    assert covered == _exit_codes() - {0}
+
+
+def _exit_codes() -> set[int]:
+    def subclasses(one: type[errors.ReleaserError]) -> Iterator[type[errors.ReleaserError]]:
+        yield one
+        for other in one.__subclasses__():
+            yield from subclasses(other)
+
+    return {0, conduct.BUG, conduct.FOLLOW_UP_FAILED, *(one.exit_code for one in subclasses(errors.ReleaserError))} | (
+        SIGNALS
+    )
+
+
+@by_name
+def test_every_json_example_is_json(page: Page) -> None:
+    for block in page.blocks:
+        if block.language == "json":
+            json.loads(block.text)
+
+
+def test_every_field_in_a_json_example_is_documented() -> None:
+    known = {word for row in _all_fields() for word in code_words(row[0])} | {
+        word for section in EXIT_CODES.sections(2).values() for word in code_words(section.prose)
+    }
+    for block in EXIT_CODES.blocks:
+        if block.language == "json":
+            assert set(_keys(json.loads(block.text))) <= known
+
+
+def _all_fields() -> Iterator[list[str]]:
+    for section in EXIT_CODES.sections(1).values():
+        for table in section.tables("field", "type", "meaning"):
+            yield from table
+
+
+def _keys(content: Any) -> Iterator[str]:
+    if isinstance(content, dict):
+        yield from content
+        for value in content.values():
+            yield from _keys(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _keys(value)
+
+
+def _fields(title: str, number: int = 0) -> set[str]:
+    """Return the fields in a table of a section: its first table, or a later one."""
+    table = EXIT_CODES.sections(2)[title].tables("field", "type", "meaning")[number]
+    return {code_words(row[0])[0] for row in table}
+
+
+@pytest.mark.spawns
+def test_what_the_commands_print_as_json_has_the_documented_fields(make_site: SiteFactory) -> None:
+    site = make_site("shop", venv=True, packages={"alpha": "1.0.0"}, settings={"requirements_export": "pins.txt"})
+    site.publish("alpha", "1.1.0")
+    _see_rehearsals_and_runs(site)
+    _see_questions(site)
+    _see_refusals(site)
+
+
+def _see_rehearsals_and_runs(site: SampleSite) -> None:
+    run, change = _fields("update, init, rollback, pin, unpin"), _fields("A package change")
+    rehearsed = site.json("update", "--dry-run")
+    assert set(rehearsed) == _fields("JSON in general")
+    assert set(rehearsed["changes"][0]) == change
+    assert set(site.json("init")) == run
+    site.push_from_elsewhere({"news.txt": "open on Sundays"})
+    updated = site.json("update")
+    assert set(updated) == run
+    assert set(updated["changes"][0]) == change
+    assert set(updated["steps"][0]) == _fields("update, init, rollback, pin, unpin", 2)
+    assert set(updated["pulled"]) == _fields("update, init, rollback, pin, unpin", 3)
+    assert set(site.json("rollback", "--dry-run")) == set(rehearsed)
+    assert set(site.json("rollback")) == run
+    held_back = site.json("update")["held_back"]
+    assert set(held_back[0]) == _fields("update, init, rollback, pin, unpin", 1)
+    assert set(site.json("pin", updated["release"])) == run
+    assert set(site.json("unpin", updated["release"])) == run
+
+
+def _see_questions(site: SampleSite) -> None:
+    run, listed = _fields("update, init, rollback, pin, unpin"), site.json("list")
+    assert set(listed[0]) == _fields("list")
+    shown = site.json("show", listed[0]["id"])
+    assert set(shown) == _fields("list") | _fields("show")
+    assert shown["steps"]
+    assert set(site.json("diff", listed[0]["id"])[0]) == _fields("A package change")
+    assert set(site.json("history", "--number", "1")[0]) == run - {"output"}
+    assert set(site.json("prune", "--dry-run")[0]) == set(site.json("prune")[0]) == _fields("prune")
+    assert set(site.json("check")) == _fields("check")
+    status = site.json("status")
+    assert set(status) == _fields("status")
+    assert set(status["held_back"][0]) == _fields("status", 2)
+    assert set(status["quarantined"][0]) == _fields("status", 3)
+    briefly = {"command", "run_id", "started_at", "seconds", "result", "exit_code", "headline"}
+    assert set(status["last_run"]) == set(status["last_change"]) == briefly
+    assert briefly | {"lock_sha256", "code_key", "python", "group"} <= set(
+        code_words(EXIT_CODES.sections(2)["status"].prose)
+    )
+    assert set(status["quarantined"][0]["key"]) == {"lock_sha256", "code_key", "python", "group"}
+
+
+def _see_refusals(site: SampleSite) -> None:
+    site.edit("views.py", "not committed")
+    assert set(site.json("update", check=3)) == _fields("update, init, rollback, pin, unpin")
+    assert set(site.json("check", check=3)) == {"fit", "problems"}
+
+
+def test_the_fields_of_a_running_run_are_documented() -> None:
+    from releaser.project.mutex import Holder
+
+    assert {field.name for field in fields(Holder)} == _fields("status", 1)
+
+
+# Architecture
+
+
+def test_every_module_is_in_the_architecture() -> None:
+    sections = ARCHITECTURE.sections(2) | ARCHITECTURE.sections(3)
+    rooms = {word for row in sections["The rooms"].table("room", "holds") for word in code_words(row[0])}
+    assert rooms == set(_modules(ROOT / "releaser"))
+    for room in ("steps", "releases", "project"):
+        table = sections[f"{room}/"].prose
+        assert set(_modules(ROOT / "releaser" / room)) <= set(code_words(table))
+
+
+def test_the_order_of_the_rooms_is_the_one_that_is_checked() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers = next(one["layers"] for one in settings["contracts"] if one["type"] == "layers")
+    table = ARCHITECTURE.sections(2)["The rooms"].table("room", "holds")
+    documented = [{_module_name(word) for word in code_words(row[0])} for row in table]
+    assert documented == [set(layer.split(" | ")) for layer in layers]
+
+
+def test_every_file_that_the_architecture_names_is_there() -> None:
+    named = {word.split(":")[0] for word in code_words(ARCHITECTURE.prose) if re.fullmatch(r"[\w./-]+\.(py|md)", word)}
+    places = [ROOT, ROOT / "releaser", *(path for path in (ROOT / "releaser").iterdir() if path.is_dir())]
+    assert named
+    assert [name for name in sorted(named) if not any((place / name).is_file() for place in places)] == []
+
+
+def _modules(package: Path) -> Iterator[str]:
+    for path in package.iterdir():
+        if path.suffix == ".py" and path.name != "__init__.py":
+            yield path.name
+        elif (path / "__init__.py").exists():
+            yield f"{path.name}/"
+
+
+def _module_name(word: str) -> str:
+    return word.removesuffix("/").removesuffix(".py")
+
+
+# Pages
+
+
+@by_name
+def test_every_relative_link_leads_somewhere(page: Page) -> None:
+    for link in page.links:
+        target, _, anchor = link.partition("#")
+        if "://" in target or target.startswith("mailto:"):
+            continue
+        path = (page.path.parent / target).resolve() if target else page.path
+        assert path.exists(), f"{link} leads nowhere"
+        if anchor:
+            assert anchor in Page(path=path).anchors, f"{link}: there is no such heading"
+
+
+def test_every_page_can_be_reached_from_the_index() -> None:
+    index = Page(path=DOCS / "index.md")
+    reached = {(index.path.parent / link.partition("#")[0]).resolve() for link in index.links}
+    assert {page.path for page in PAGES} - {index.path} <= reached
+    assert index.path in {(ROOT / link).resolve() for link in PAGES[0].links}
+
+
+@by_name
+def test_only_hosts_of_examples_are_named(page: Page) -> None:
+    text = page.path.read_text(encoding="utf-8")
+    hosts = set(re.findall(r"://(?:[^\s/@`]*@)?([\w.-]+)", text)) - HOSTS
+    assert [host for host in hosts if not re.fullmatch(r"(?:[\w-]+\.)*example\.(?:org|com|net)", host)] == []
+
+
+@by_name
+def test_no_address_of_a_package_index_is_named(page: Page) -> None:
+    """A host can be named without `://` before it; these are put together here, so that this file does not either."""
+    names = {".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("anaconda", "org"))}
+    text = page.path.read_text(encoding="utf-8").lower()
+    assert [name for name in names if name in text] == []
+
+
+@by_name
+def test_every_make_target_that_is_named_exists(page: Page) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    lines = [line for block in page.blocks if block.language == "sh" for line in block.lines]
+    words = code_words(page.prose)
+    assert _make_targets([*lines, *words]) <= targets
+
+
+def _make_targets(texts: Iterable[str]) -> set[str]:
+    found = (re.match(r"(?:[A-Z]+=\S+ )?make ([a-z]+)", text) for text in texts)
+    return {one[1] for one in found if one}
+
+
+def test_the_changelog_knows_this_version() -> None:
+    versions = re.findall(r"^## \[([\d.]+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert versions[0] == releaser.__version__
