@@ -188,7 +188,24 @@ def about_missing_project(
     recipients = settings.updater_admins or settings.admins
     if not mails or not recipients or (not settings.smtp_host and not os.path.isdir(outbox.parent)):
         return report
-    return _mail(report, settings, outbox, recipients, redactor)
+    made = _first_missing(outbox)
+    report = _mail(report, settings, outbox, recipients, redactor)
+    _remove_empty(made)
+    return report
+
+
+def _first_missing(path: Path) -> Path:
+    """Return the topmost part of a path that is not there."""
+    while not path.exists() and not path.parent.exists():
+        path = path.parent
+    return path
+
+
+def _remove_empty(top: Path) -> None:
+    """Take away the directories that a mail lay in until it was sent; one in which a mail is left stays."""
+    for place, _, _ in os.walk(top, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(place).rmdir()
 
 
 def _absolute(path: Path) -> Path:

@@ -1,0 +1,612 @@
+"""Moving from the older in-place updater: its layout and its variables, and only the line in the crontab changes.
+
+A host called `p…` runs these sites, which makes them production; the name is the only thing that is pretended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import grp
+import json
+import os
+import shutil
+import stat
+import sys
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from dotenv import dotenv_values
+
+from releaser.project.settings import environment_of
+from tests.e2e.refusals import script
+from tests.e2e.scenes import body, changed_files, silent, states
+from tests.support import snapshots
+from tests.support.commands import Finished, git_executable, program_path, run, uv_executable
+from tests.support.guards import require
+from tests.support.wheels import build_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.smtp import MailServer, Received
+
+HOST = "p042"
+PRETEND = "import socket; socket.gethostname = lambda: {host!r}; from releaser.__main__ import main; main()"
+# As the older updater's documentation shows it, with `export`.
+DOTENV = """\
+export ADMINS_JSON='[["Ada","ada@example.org"],["Grace","grace@example.org"]]'
+export AUTO_UPDTR__EMAIL_FROM="updater@example.org"
+export AUTO_UPDTR__EMAIL_HOST="127.0.0.1"
+export AUTO_UPDTR__EMAIL_HOST_PORT="{port}"
+export AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON='[["Root","root@example.org"]]'
+export AUTO_UPDTR__UV_PATH="{uv}"
+"""
+GROUPS = {"staging": ["stagingtools"], "prod": ["prodtools"]}
+RUN_TESTS = """\
+import subprocess, sys
+print("the tests of the shop", flush=True)
+sys.exit(subprocess.call([sys.executable, "manage.py", "test"]))
+"""
+LONG_TESTS = """\
+import sys
+print("the first line")
+for number in range(100_000):
+    print("line", number, "of a talkative test")
+print("the last line")
+sys.exit(1)
+"""
+PRODUCTION_ONLY = {"production": ["prodtools"], "staging": ["stagingtools"]}
+
+
+class OldServer:
+    """`outer/shop` is the checkout, beside it lie `.env` and `logs`; mail goes to a real server."""
+
+    def __init__(self, make_site: SiteFactory, mail: MailServer, **options: Any) -> None:
+        options = {"groups": GROUPS, **options}
+        files = {"run_tests.py": RUN_TESTS, **options.pop("files", {})}
+        self.site: SampleSite = make_site("shop", outer="shop_stuff", files=files, **options)
+        self.mail = mail
+        self.uv_log = self.site.outer.parent / "uv-calls"
+        self.uv = script(
+            self.site.outer.parent / "the-uv", f'echo "$1 $4" >> "{self.uv_log}"\nexec "{uv_executable()}" "$@"'
+        )
+        (self.site.outer / "logs").mkdir()
+        self.write_dotenv()
+        group = next((name for name in ("prod", "production") if name in options["groups"]), None)
+        self.site.uv("sync", "--quiet", "--frozen", *(["--group", group] if group else []))
+
+    def write_dotenv(self, *, port: int | None = None, uv: Path | None = None, more: str = "") -> None:
+        """Write the `.env`: the variables of the older updater, and `more`."""
+        text = DOTENV.format(port=port or self.mail.port, uv=uv or self.uv)
+        (self.site.outer / ".env").write_text(text + more, encoding="utf-8")
+
+    def update(
+        self,
+        *args: str,
+        check: int = 0,
+        host: str = HOST,
+        project: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Finished:
+        """Run `releaser update --project PATH` from somewhere else, as cron does, on a host of this name."""
+        words: Sequence[str | Path] = [
+            sys.executable, "-c", PRETEND.format(host=host), "update", "--project", project or self.site.path, *args,
+        ]  # fmt: skip
+        return run(words, cwd=Path("/"), env=self.site.environment(env), check=check)
+
+    def only_mail(self) -> Received:
+        """Return the mail that was sent."""
+        (received,) = self.mail.messages
+        return received
+
+
+def text_of(mail: Received) -> str:
+    part = mail.message.get_body(("plain",))
+    assert part is not None
+    return str(part.get_content())
+
+
+@pytest.fixture
+def server(make_site: SiteFactory, smtp_server: MailServer) -> OldServer:
+    """A server with one site, on which the older updater has run so far."""
+    return OldServer(make_site, smtp_server)
+
+
+@pytest.fixture
+def site(server: OldServer) -> SampleSite:
+    """The site on that server."""
+    return server.site
+
+
+class TestFirstNight:
+    """The crontab line is changed, a package is newer, and that is all."""
+
+    def test_the_installed_command_does_it_whatever_the_host_is_called(self, server: OldServer) -> None:
+        server.site.publish("alpha", "1.1.0")
+        server.site.releaser("update", check=0)
+        assert server.site.live_version("alpha") == "1.1.0"
+        assert server.only_mail().recipients == ("ada@example.org", "grace@example.org")
+
+    def test_the_environment_becomes_a_release_and_the_update_the_next(self, server: OldServer) -> None:
+        site = server.site
+        before, number = snapshots.tree(site.link), site.link.stat().st_ino
+        site.publish("alpha", "1.1.0")
+        server.update()
+        assert list(states(site).values()) == ["live", "good"]
+        old = site.state_dir / "releases" / next(reversed(states(site))) / "venv"
+        assert (old.stat().st_ino, snapshots.tree(old)) == (number, before)
+        assert site.live_version("alpha") == "1.1.0"
+        assert site.git("status", "--porcelain") == ""
+
+    def test_every_release_keeps_its_own_lock(self, server: OldServer) -> None:
+        site = server.site
+        first = site.lock_text()
+        site.publish("alpha", "1.1.0")
+        server.update()
+        new, old = (site.state_dir / "releases" / release / "uv.lock" for release in states(site))
+        assert old.read_text(encoding="utf-8") == first
+        assert new.read_text(encoding="utf-8") == site.lock_text() != first
+
+    def test_run_tests_py_runs_on_the_candidate_before_anything_is_live(self, server: OldServer) -> None:
+        site = server.site
+        site.publish("alpha", "1.1.0")
+        server.update()
+        (tested,) = site.manage_runs("test")
+        assert tested.versions["alpha"] == "1.1.0"
+        assert (
+            site.state_dir.joinpath("releases", site.live_id(), "test-output.txt")
+            .read_text(encoding="utf-8")
+            .startswith("the tests of the shop\n")
+        )
+
+    def test_static_files_and_restart_follow_the_flip_whichever_package_changed(self, server: OldServer) -> None:
+        site = server.site
+        site.publish("alpha", "1.1.0")  # nothing to do with Django
+        server.update()
+        (collected,) = site.manage_runs("collectstatic")
+        assert "--noinput" in collected.argv
+        assert Path(collected.prefix) == site.link.resolve()
+        assert (site.static_versions() or {})["alpha"] == "1.1.0"
+        restarted = site.restarted_at()
+        assert restarted is not None
+        assert restarted >= site.link.lstat().st_mtime_ns
+
+    def test_the_lock_alone_is_committed_and_pushed(self, server: OldServer) -> None:
+        site = server.site
+        site.publish("alpha", "1.1.0")
+        server.update()
+        assert changed_files(site) == {"uv.lock"}
+        assert site.remote_head() == site.head()
+
+    def test_commits_from_elsewhere_are_pulled_first(self, server: OldServer) -> None:
+        site = server.site
+        site.push_from_elsewhere({"page.txt": "new\n"})
+        site.publish("alpha", "1.1.0")
+        server.update()
+        assert (site.path / "page.txt").read_text(encoding="utf-8") == "new\n"
+        assert site.remote_head() == site.head()
+
+    def test_the_next_night_finds_nothing_and_is_silent(self, server: OldServer) -> None:
+        server.site.publish("alpha", "1.1.0")
+        server.update()
+        before = server.site.snapshot()
+        silent(server.update())
+        assert server.site.snapshot() == before
+        assert len(server.mail.messages) == 1
+
+    def test_the_uv_of_the_older_variable_is_the_one_that_runs(self, server: OldServer) -> None:
+        server.site.publish("alpha", "1.1.0")
+        server.update()
+        called = server.uv_log.read_text(encoding="utf-8").split()
+        assert {"lock", "sync"} <= set(called)
+
+
+class TestMail:
+    """Who gets mail, from whom, and what it says."""
+
+    def test_the_admins_of_the_project_hear_of_an_update(self, server: OldServer) -> None:
+        server.site.publish("alpha", "1.1.0")
+        server.update()
+        mail = server.only_mail()
+        assert mail.sender == "updater@example.org"
+        assert mail.recipients == ("ada@example.org", "grace@example.org")
+        assert mail.message["To"] == "Ada <ada@example.org>, Grace <grace@example.org>"
+        assert HOST in mail.message["Subject"]
+        assert "shop" in mail.message["Subject"]
+
+    def test_it_tells_the_size_of_each_bump_and_the_way_back(self, server: OldServer) -> None:
+        server.site.publish("alpha", "1.1.0")
+        server.site.publish("beta", "2.0.0")
+        server.update()
+        lines = [line.split() for line in text_of(server.only_mail()).splitlines()]
+        assert ["alpha", "1.0.0", "1.1.0", "minor"] in lines
+        assert ["beta", "1.0.0", "2.0.0", "major"] in lines
+        assert ["releaser", "rollback", "--project", str(server.site.path)] in lines
+
+    def test_the_updaters_own_admins_hear_of_a_missing_project(self, server: OldServer) -> None:
+        missing = server.site.outer / "shpo"
+        server.update(project=missing, check=3)
+        mail = server.only_mail()
+        assert mail.recipients == ("root@example.org",)
+        assert f"{missing} does not exist" in text_of(mail)
+
+    @pytest.mark.parametrize("place", ["shpo", "stuff/shop"])
+    def test_nothing_is_made_for_a_path_that_is_a_slip(self, server: OldServer, place: str) -> None:
+        before = set(server.site.outer.rglob("*"))
+        variables = dotenv_values(server.site.outer / ".env")
+        server.update(
+            project=server.site.outer / place, check=3, env={name: str(variables[name]) for name in variables}
+        )
+        assert len(server.mail.messages) == 1
+        assert set(server.site.outer.rglob("*")) == before
+
+    def test_the_admins_of_the_project_hear_of_a_refusal(self, server: OldServer) -> None:
+        server.site.edit("notes.txt", "the word clean is not enough\n")
+        server.update(check=3)
+        mail = server.only_mail()
+        assert mail.recipients == ("ada@example.org", "grace@example.org")
+        assert "the working tree is not clean: notes.txt" in text_of(mail)
+
+    def test_a_dead_mail_server_stops_nothing_and_loses_nothing(self, server: OldServer, dead_port: int) -> None:
+        server.write_dotenv(port=dead_port)
+        server.site.publish("alpha", "1.1.0")
+        server.update(check=7)
+        assert server.site.live_version("alpha") == "1.1.0"
+        assert server.site.remote_head() == server.site.head()
+        assert "alpha" in body(server.site)
+        server.write_dotenv()
+        server.update()
+        assert "alpha" in text_of(server.only_mail())
+        assert server.site.outbox_mails() == []
+
+    def test_long_output_is_cut(self, server: OldServer) -> None:
+        server.site.commit("Talk", {"run_tests.py": LONG_TESTS})
+        server.site.push()
+        server.site.publish("alpha", "1.1.0")
+        server.update(check=5)
+        text = text_of(server.only_mail())
+        assert len(text) < 100_000
+        assert "the last line" in text
+
+    def test_an_all_clear_is_sent_if_that_is_wished(self, server: OldServer) -> None:
+        server.write_dotenv(more="RELEASER_HEARTBEAT=1d\n")
+        server.site.publish("alpha", "1.1.0")
+        server.update()
+        server.update()
+        assert len(server.mail.messages) == 1  # the update was mailed today
+        server.write_dotenv(more="RELEASER_HEARTBEAT=0.000001s\n")
+        server.update()
+        assert len(server.mail.messages) == 2
+        assert "everything is up to date" in text_of(server.mail.messages[-1])
+
+
+class TestRedNight:
+    """Something does not work; the live environment is not touched, and everybody hears of it."""
+
+    def test_failing_tests_leave_the_site_as_it_is(self, server: OldServer) -> None:
+        server.update()  # adopts it
+        before, remote = server.site.snapshot(), server.site.remote_head()
+        server.mail.messages.clear()
+        server.site.publish("alpha", "2.0.0", broken=True)
+        server.update(check=5)
+        assert server.site.snapshot() == before
+        assert server.site.remote_head() == remote
+        text = text_of(server.only_mail())
+        assert ["alpha", "1.0.0", "2.0.0", "major"] in [line.split() for line in text.splitlines()]
+        assert "alpha 2.0.0 breaks the site" in text
+        assert "this update broke it" in text
+
+    def test_tests_that_failed_before_are_told_apart(self, server: OldServer) -> None:
+        server.site.break_tests()
+        server.site.publish("alpha", "1.1.0")
+        server.update(check=5)
+        text = text_of(server.only_mail())
+        assert "it was failing before this update" in text
+        assert "the shop is closed" in text
+        assert server.site.live_version("alpha") == "1.0.0"
+
+    def test_a_package_that_cannot_be_installed_is_a_failure_and_mailed(self, server: OldServer) -> None:
+        server.update()
+        before = server.site.snapshot()
+        server.mail.messages.clear()
+        damage(server.site.publish("alpha", "1.1.0"))
+        server.update(check=4)
+        assert server.site.snapshot() == before
+        text = text_of(server.only_mail())
+        assert "could not be built" in text
+        assert "alpha" in text
+
+    def test_a_refused_push_is_in_the_mail_and_tried_again(self, server: OldServer) -> None:
+        hook = script(server.site.remote / "hooks-pre-receive", "echo 'the remote is closed' >&2\nexit 1")
+        (server.site.remote / "hooks").mkdir(exist_ok=True)
+        hook = hook.rename(server.site.remote / "hooks" / "pre-receive")
+        server.site.publish("alpha", "1.1.0")
+        server.update(check=7)
+        assert "push failed" in text_of(server.only_mail())
+        assert server.site.live_version("alpha") == "1.1.0"
+        assert changed_files(server.site) == {"uv.lock"}
+        assert server.site.remote_head() != server.site.head()
+        hook.unlink()
+        server.update()
+        assert server.site.remote_head() == server.site.head()
+
+    def test_a_second_run_at_the_same_time_is_harmless(self, server: OldServer) -> None:
+        server.update()
+        server.site.publish("alpha", "1.1.0")
+        before = server.site.snapshot()
+        with (server.site.state_dir / "lock").open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            server.update(check=8)
+        assert server.site.snapshot() == before
+
+
+def damage(wheel: Path) -> None:
+    """Take the list of its files out of a wheel: uv resolves it, and cannot install it."""
+    with zipfile.ZipFile(wheel) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in contents.items():
+            archive.writestr(name, data)
+
+
+class TestRefusals:
+    """What the older updater let pass, or did not say."""
+
+    def test_a_branch_whose_last_part_is_main_is_not_main(self, server: OldServer) -> None:
+        server.site.git("switch", "--quiet", "--create", "feature/main")
+        server.site.publish("alpha", "1.1.0")
+        finished = server.update(check=3)
+        assert "branch feature/main is checked out, not main" in finished.stderr
+        assert not server.site.link.is_symlink()
+
+    def test_all_problems_are_in_one_mail(self, make_site: SiteFactory, smtp_server: MailServer) -> None:
+        server = OldServer(make_site, smtp_server, groups={"staging": ["stagingtools"]})
+        server.site.git("switch", "--quiet", "--create", "feature/main")
+        server.site.edit("notes.txt", "unsure\n")
+        server.write_dotenv(uv=Path("/nowhere/uv"))
+        server.update(check=3)
+        text = text_of(server.only_mail())
+        assert "branch feature/main" in text
+        assert "notes.txt" in text
+        assert "`prod` or `production`" in text
+        assert "/nowhere/uv" in text
+
+    def test_a_missing_uv_is_mailed(self, server: OldServer) -> None:
+        server.write_dotenv(uv=Path("/nowhere/uv"))
+        server.update(check=3)
+        assert "uv was not found at /nowhere/uv" in text_of(server.only_mail())
+
+
+class TestUv:
+    """Without the variable uv comes from PATH, and else from beside releaser."""
+
+    @pytest.mark.parametrize("on_path", [True, False], ids=["PATH", "beside"])
+    def test_it_is_found(self, server: OldServer, on_path: bool) -> None:
+        text = (server.site.outer / ".env").read_text(encoding="utf-8")
+        kept = [line for line in text.splitlines() if "UV_PATH" not in line]
+        (server.site.outer / ".env").write_text("\n".join(kept) + "\n", encoding="utf-8")
+        places = program_path().split(os.pathsep)
+        if on_path:
+            server.uv.rename(server.uv.with_name("uv"))
+            places.insert(0, str(server.uv.parent))
+        else:
+            places = [place for place in places if not Path(place, "uv").exists()]
+        server.site.publish("alpha", "1.1.0")
+        server.update(env={"PATH": os.pathsep.join(places)})
+        assert server.site.live_version("alpha") == "1.1.0"
+        assert server.uv_log.exists() == on_path
+
+
+class TestEnvironment:
+    """Which dependency group a server gets."""
+
+    @pytest.mark.parametrize(
+        ("host", "environment"),
+        [
+            ("d1", "staging"), ("dev-shop", "staging"), ("q1", "staging"), ("QA7", "staging"), ("p1", "production"),
+            ("Prod.example.org", "production"), ("laptop", "local"), ("", "local"),
+        ],
+    )  # fmt: skip
+    def test_the_first_letter_of_the_host_decides(self, host: str, environment: str) -> None:
+        assert environment_of(host) == environment
+
+    @pytest.mark.parametrize(
+        ("host", "groups", "tools"),
+        [
+            ("d1", GROUPS, {"stagingtools"}),
+            ("q1", GROUPS, {"stagingtools"}),
+            ("p1", GROUPS, {"prodtools"}),
+            ("p1", PRODUCTION_ONLY, {"prodtools"}),
+            ("laptop", GROUPS, set()),
+        ],
+        ids=["d", "q", "p with prod", "p with production", "another"],
+    )
+    def test_it_gets_the_group_for_it(
+        self,
+        make_site: SiteFactory,
+        smtp_server: MailServer,
+        host: str,
+        groups: Mapping[str, list[str]],
+        tools: set[str],
+    ) -> None:
+        server = OldServer(make_site, smtp_server, groups=groups)
+        server.site.publish("alpha", "1.1.0")
+        server.update(host=host)
+        (tested,) = server.site.manage_runs("test")
+        assert {"stagingtools", "prodtools"} & set(tested.versions) == tools
+
+    def test_a_setting_overrules_the_host(self, server: OldServer) -> None:
+        server.write_dotenv(more="RELEASER_ENVIRONMENT=staging\n")
+        server.site.publish("alpha", "1.1.0")
+        server.update()
+        (tested,) = server.site.manage_runs("test")
+        assert "stagingtools" in tested.versions
+
+    def test_a_group_that_is_not_used_need_not_be_there(self, make_site: SiteFactory, smtp_server: MailServer) -> None:
+        server = OldServer(make_site, smtp_server, groups={"prod": ["prodtools"]})
+        server.site.publish("alpha", "1.1.0")
+        server.update()
+        assert server.site.live_version("alpha") == "1.1.0"
+
+
+class TestSharing:
+    """The files of an environment belong to the project's group, which may write them."""
+
+    @pytest.fixture
+    def group(self, site: SampleSite) -> int:
+        """A group that is not this user's first one, and that most of the project's files have."""
+        others = [one.gr_gid for one in grp.getgrall()] if os.geteuid() == 0 else os.getgroups()
+        others = [number for number in others if number != os.getegid()]
+        require(others, "this user can give files to no other group")
+        for place, names, files in os.walk(site.path):
+            for name in [*names, *files]:
+                os.chown(Path(place, name), -1, others[0], follow_symlinks=False)
+        return others[0]
+
+    def test_a_release_belongs_to_the_commonest_group_before_it_is_live(self, server: OldServer, group: int) -> None:
+        cache = server.site.outer.parent / "cache"  # the other one may be in use
+        server.site.env["UV_CACHE_DIR"] = str(cache)
+        server.site.uv("sync", "--quiet", "--frozen", "--reinstall", "--group", "prod")
+        cached = {path: path.lstat() for path in cache.rglob("*")}
+        server.site.commit("Look", {"run_tests.py": LOOK})
+        server.site.push()
+        server.site.publish("alpha", "1.1.0")
+        note = server.site.outer.parent / "modes"
+        server.update(env={"NOTE": str(note)})
+        seen = {tuple(map(int, line.split())) for line in note.read_text(encoding="utf-8").splitlines()}
+        assert {number for number, _ in seen} == {group}
+        assert all(mode & stat.S_IRGRP and mode & stat.S_IWGRP for _, mode in seen)
+        assert [path for path, was in cached.items() if facts(path.lstat()) != facts(was)] == []
+
+
+# Notes the group and the mode of everything in the environment that the tests run in, which is not live yet.
+LOOK = """\
+import os, sys
+with open(os.environ["NOTE"], "w") as note:
+    for place, names, files in os.walk(sys.prefix):
+        for name in [*names, *files]:
+            found = os.lstat(os.path.join(place, name))
+            if not os.path.islink(os.path.join(place, name)):
+                print(found.st_gid, found.st_mode, file=note)
+"""
+
+
+def facts(status: os.stat_result) -> tuple[int, int]:
+    """Return what a chgrp or a chmod of a file that is linked into a cache would change there."""
+    return status.st_gid, stat.S_IMODE(status.st_mode)
+
+
+def test_requirements_txt_comes_in_the_same_commit_if_that_is_wished(server: OldServer) -> None:
+    server.write_dotenv(more="RELEASER_REQUIREMENTS_EXPORT=requirements.txt\n")
+    server.site.publish("alpha", "1.1.0")
+    server.update()
+    assert changed_files(server.site) == {"uv.lock", "requirements.txt"}
+    text = (server.site.path / "requirements.txt").read_text(encoding="utf-8")
+    assert "alpha==1.1.0" in text
+    assert "prodtools==1.0.0" in text
+    assert server.site.remote_head() == server.site.head()
+    silent(server.update())
+
+
+DJANGO_SITE = Path(__file__).parents[2] / "scripts" / "demo_site"
+OLD_DJANGO = "5.2.8"
+DJANGO_GROUPS = """
+[dependency-groups]
+staging = ["whitenoise"]
+prod = ["whitenoise"]
+"""
+PRICES = 'def tag(cents):\n    return f"EUR {{cents / {divisor}:.2f}}"\n'
+
+
+class DjangoServer:
+    """A server of the older updater with a real Django site, whose packages come from the real index."""
+
+    def __init__(self, base: Path, mail: MailServer) -> None:
+        self.outer = base / "tea_stuff"
+        self.path = self.outer / "teashop"
+        self._env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("RELEASER_", "GIT_"))},
+            "PATH": program_path(),
+            "UV_PYTHON_DOWNLOADS": "never",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_NOSYSTEM": "1",
+        }
+        self.publish("1.0", divisor=100)
+        shutil.copytree(DJANGO_SITE, self.path, ignore=shutil.ignore_patterns("__pycache__"))
+        (self.path / "config").mkdir()
+        (self.path / "tmp").rename(self.path / "config" / "tmp")
+        with (self.path / "pyproject.toml").open("a", encoding="utf-8") as file:
+            file.write(DJANGO_GROUPS + self._index())
+        (self.outer / ".env").write_text(DOTENV.format(port=mail.port, uv=uv_executable()), encoding="utf-8")
+        self._lock()
+        self.run(uv_executable(), "sync", "--quiet", "--frozen", "--group", "prod")
+        self._commit()
+
+    def publish(self, version: str, *, divisor: int) -> None:
+        """Offer a version of the package that the site uses beside Django."""
+        wheels = self.outer / "wheels"
+        wheels.mkdir(parents=True, exist_ok=True)
+        build_wheel(wheels, "pricetag", version, modules={"pricetag.py": PRICES.format(divisor=divisor)})
+
+    def run(self, *words: str | Path, check: int = 0) -> str:
+        """Run a program in the checkout and return what it printed."""
+        return run(words, cwd=self.path, env=self._env, check=check).stdout.strip()
+
+    def live(self, *words: str) -> str:
+        """Run the live interpreter in the checkout."""
+        return self.run(self.path / ".venv" / "bin" / "python", *words)
+
+    def update(self, *, check: int = 0) -> None:
+        """Run the line of the crontab."""
+        self.run(sys.executable, "-c", PRETEND.format(host=HOST), "update", "--project", self.path, check=check)
+
+    def _index(self) -> str:
+        """Return the index of this environment for pyproject.toml: cron would not have it either."""
+        url = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")
+        return f"\n[[tool.uv.index]]\nurl = {json.dumps(url)}\ndefault = true\n" if url else ""
+
+    def _lock(self) -> None:
+        pin = f"django=={OLD_DJANGO}"
+        finished = run([uv_executable(), "lock", "--upgrade-package", pin], cwd=self.path, env=self._env)
+        require(finished.returncode == 0, f"the package index must be within reach\n{finished}")
+
+    def _commit(self) -> None:
+        git = git_executable()
+        self.run(git, "init", "--quiet", "--bare", "--initial-branch=main", "../remote.git")
+        self.run(git, "init", "--quiet", "--initial-branch=main")
+        self.run(git, "config", "user.name", "Grace")
+        self.run(git, "config", "user.email", "grace@example.org")
+        self.run(git, "add", "--all")
+        self.run(git, "commit", "--quiet", "--message", "Begin the site")
+        self.run(git, "remote", "add", "origin", "../remote.git")
+        self.run(git, "push", "--quiet", "--set-upstream", "origin", "main")
+
+
+@pytest.mark.network
+def test_a_real_django_site_moves(tmp_path: Path, smtp_server: MailServer) -> None:
+    server = DjangoServer(tmp_path, smtp_server)
+    assert server.live("-m", "django", "--version") == OLD_DJANGO
+    server.update()
+    newer = server.live("-m", "django", "--version")
+    assert newer != OLD_DJANGO
+    assert newer.startswith("5.2.")
+    assert server.live("manage.py", "visit") == f"Darjeeling: EUR 12.50 (served by Django {newer})"
+    assert server.live("-c", "import whitenoise; print('there')") == "there"
+    assert (server.path / "static_root/teashop/style.css").is_file()
+    assert (server.path / "config/tmp/restart.txt").exists()
+    assert server.run(git_executable(), "status", "--porcelain") == ""
+    assert f'name = "django"\nversion = "{newer}"' in server.run(git_executable(), "show", "origin/main:uv.lock")
+    (mail,) = smtp_server.messages
+    assert ["django", OLD_DJANGO, newer, "patch"] in [line.split() for line in text_of(mail).splitlines()]
+    server.update()
+    assert len(smtp_server.messages) == 1
+    server.publish("2.0", divisor=1)
+    server.update(check=5)
+    text = text_of(smtp_server.messages[-1])
+    assert "this update broke it" in text
+    assert "AssertionError" in text
+    assert "EUR 1250.00" in text
+    assert server.live("manage.py", "visit") == f"Darjeeling: EUR 12.50 (served by Django {newer})"
