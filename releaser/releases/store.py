@@ -77,15 +77,20 @@ class ReleaseStore:
         return target.parent.name
 
     def rollback_target(self) -> Release | None:
-        """Return the last good release that went live before the live one did, and is still there and working."""
-        live, ledger = self.live_id(), self.ledger()
+        """Return the last good release that went live before the live one did, and is still there and working.
+
+        It is never a newer one: whoever went back two releases at once goes back further from there, not forward.
+        """
+        live, ledger = self.live(), self.ledger()
         releases = {one.id: one for one in self.all()}
         order = list(ledger.activations)
-        if live in order:
-            order = order[: len(order) - 1 - order[::-1].index(live)]
+        if live is not None and live.id in order:
+            order = order[: len(order) - 1 - order[::-1].index(live.id)]
         for name in reversed(order):
             release = releases.get(name)
-            if release is not None and name != live and release.state == "good" and release.works():
+            if release is None or release.state != "good" or not release.works():
+                continue
+            if live is None or release.manifest.sequence < live.manifest.sequence:
                 return release
         return None
 
@@ -175,10 +180,13 @@ class ReleaseStore:
         return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
 
     def complete(self, manifest: Manifest) -> Release:
-        """Write the manifest, which completes the release, and record its number."""
+        """Record the number of a release, and write its manifest, which completes it.
+
+        In this order: without a ledger every complete release counts as one that was live.
+        """
+        self.record(lambda ledger: _numbered(ledger, manifest))
         write_manifest(self.path(manifest.id), manifest)
         sync_directory(self.directory)
-        self.record(lambda ledger: _numbered(ledger, manifest))
         return self._release(manifest, self.ledger(), self.live_id())
 
     def remove(self, release: str) -> None:

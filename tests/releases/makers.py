@@ -1,0 +1,69 @@
+"""Releases made up for tests: on paper, or in a directory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from releaser.locking.diff import Change
+from releaser.releases.release import Manifest, Release, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.releases.store import ReleaseStore
+
+NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
+
+
+def a_manifest(number: int = 1, **changes: Any) -> Manifest:
+    """Make the manifest of the `number`th release, a day after the one before."""
+    created = NOW + timedelta(days=number)
+    fields: dict[str, Any] = {
+        "id": f"{created:%Y%m%dT%H%M%SZ}",
+        "sequence": number,
+        "created_at": created,
+        "origin": "built",
+        "python": "3.11.7",
+        "group": "local",
+        "lock_sha256": "0" * 64,
+        "dependencies_key": "d",
+        "code_key": "c",
+        "commit": None,
+        "previous": None,
+        "tests": "passed",
+        "changes": (Change(name="alpha", old="1.0", new="1.1", bump="minor"),),
+        "size_bytes": 1000,
+    }
+    return Manifest(**{**fields, **changes})
+
+
+def on_paper(directory: Path, manifest: Manifest, *, state: State = "good", pinned: bool = False) -> Release:
+    """Make a release that has no directory."""
+    return Release(directory=directory / manifest.id, manifest=manifest, state=state, pinned=pinned)
+
+
+def built(store: ReleaseStore, number: int, *, works: bool = True, **changes: Any) -> Release:
+    """Make the `number`th release on disk, sealed, with a venv that has an interpreter if it `works`."""
+    manifest = a_manifest(number, **changes)
+    venv = store.path(manifest.id) / "venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "pyvenv.cfg").touch()
+    if works:
+        (venv / "bin" / "python").touch()
+    (store.path(manifest.id) / "uv.lock").write_text("version = 1\n", encoding="utf-8")
+    return store.complete(manifest)
+
+
+def live(store: ReleaseStore, number: int, **options: Any) -> Release:
+    """Make a release, let the link lead to it and record that it is good."""
+    release = built(store, number, **options)
+    go_to(store, release.id)
+    return release
+
+
+def go_to(store: ReleaseStore, name: str) -> None:
+    """Let the link lead to a release, and record that it is good."""
+    store.link.unlink(missing_ok=True)
+    store.link.symlink_to(store.path(name) / "venv")
+    store.record(lambda ledger: ledger.marked(name, "good").activated(name))

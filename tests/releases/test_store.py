@@ -1,0 +1,478 @@
+"""The releases on disk: what there is, what is live, where a rollback goes, what a crash or damage leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import NoSuchReleaseError
+from releaser.releases.store import ReleaseStore, remove_tree, tree_size
+from tests.releases.makers import NOW, a_manifest, built, go_to, live
+
+if TYPE_CHECKING:
+    from pyfakefs.fake_filesystem import FakeFilesystem
+
+
+@pytest.fixture
+def store(fs: FakeFilesystem) -> ReleaseStore:
+    """Make an empty store on a file system that exists in memory only."""
+    for name in ("/srv/site", "/srv/.releaser/site"):
+        fs.create_dir(name)
+    return ReleaseStore(state_dir=Path("/srv/.releaser/site"), link=Path("/srv/site/.venv"))
+
+
+def ids(*numbers: int) -> list[str]:
+    return [a_manifest(number).id for number in numbers]
+
+
+def listed(store: ReleaseStore) -> list[str]:
+    return [release.id for release in store.all()]
+
+
+# What there is
+
+
+def test_before_anything_was_built_there_is_nothing(store: ReleaseStore) -> None:
+    assert store.all() == ()
+    assert (store.live_id(), store.live(), store.rollback_target(), store.newest_good()) == (None, None, None, None)
+    assert store.incomplete() == ()
+    assert store.next_sequence() == 1
+
+
+def test_releases_are_listed_newest_first_with_their_facts(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        built(store, number)
+    assert listed(store) == ids(3, 2, 1)
+    newest = store.all()[0]
+    assert newest.manifest == a_manifest(3)
+    assert (newest.venv, newest.lock) == (newest.directory / "venv", newest.directory / "uv.lock")
+    assert newest.works()
+
+
+def test_the_order_is_that_of_the_record_even_if_the_clock_was_set_back(store: ReleaseStore) -> None:
+    for sequence, day in enumerate((5, 9, 2, 7), start=1):
+        live(store, day, sequence=sequence)
+        os.utime(store.path(a_manifest(day).id), (day, day))
+    assert listed(store) == ids(7, 2, 9, 5)
+    assert store.rollback_target() == store.get(ids(2)[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "\0\0\0",
+        '{"version": 2}',
+        '{"version": 1}',
+        json.dumps({"version": 1, **a_manifest(1).as_json(), "created_at": "yesterday"}),
+        json.dumps({"version": 1, **a_manifest(1).as_json(), "created_at": 5}),
+        json.dumps({"version": 1, **a_manifest(1).as_json(), "changes": 5}),
+        json.dumps({"version": 1, **a_manifest(1).as_json(), "changes": [{"name": "alpha"}]}),
+        json.dumps({"version": 1, **a_manifest(1).as_json(), "changes": ["alpha"]}),
+        json.dumps({"version": 1, **a_manifest(2).as_json()}),
+        json.dumps({key: value for key, value in a_manifest(1).as_json().items() if key != "python"} | {"version": 1}),
+    ],
+)
+def test_a_damaged_manifest_costs_one_release_and_not_the_others(store: ReleaseStore, text: str) -> None:
+    for number in (1, 2):
+        live(store, number)
+    store.path(ids(1)[0]).joinpath("manifest.json").write_text(text, encoding="utf-8")
+    assert listed(store) == ids(2)
+    assert store.rollback_target() is None
+    assert store.incomplete() == ()  # a person may want to look at it
+
+
+def test_a_damaged_manifest_is_logged(store: ReleaseStore, caplog: pytest.LogCaptureFixture) -> None:
+    name = built(store, 1).id
+    store.path(name).joinpath("manifest.json").write_text("{", encoding="utf-8")
+    store.all()
+    assert f"release {name} is left out" in caplog.text
+
+
+def test_stray_things_beside_the_releases_are_passed_over(store: ReleaseStore) -> None:
+    built(store, 1)
+    (store.directory / "notes.txt").touch()
+    (store.directory / "lost+found").mkdir()
+    (store.directory / "20200101T000000Z").symlink_to(store.path(ids(1)[0]))
+    assert listed(store) == ids(1)
+
+
+@pytest.mark.parametrize(
+    ("mark", "tests", "expected"),
+    [
+        (None, "passed", "candidate"),
+        (None, "failed", "failed"),
+        ("good", "passed", "good"),
+        ("bad", "passed", "bad"),
+        ("good", "failed", "failed"),
+        ("good", "not run", "good"),
+    ],
+)
+def test_the_state_is_what_the_record_says(store: ReleaseStore, mark: str | None, tests: str, expected: str) -> None:
+    name = built(store, 1, tests=tests).id
+    if mark is not None:
+        store.record(lambda ledger: ledger.marked(name, mark))  # type: ignore[arg-type]
+    assert [release.state for release in store.all()] == [expected]
+
+
+def test_live_is_what_the_link_says_whatever_the_record_does(store: ReleaseStore) -> None:
+    first, second = live(store, 1), live(store, 2)
+    store.record(lambda ledger: ledger.marked(first.id, "bad"))
+    store.link.unlink()
+    store.link.symlink_to(first.venv)
+    assert [(release.id, release.state) for release in store.all()] == [(second.id, "good"), (first.id, "live")]
+    assert [release.live for release in store.all()] == [False, True]
+
+
+def test_a_pin_shows(store: ReleaseStore) -> None:
+    name = built(store, 1).id
+    store.record(lambda ledger: ledger.pinned(name, on=True))
+    assert [release.pinned for release in store.all()] == [True]
+
+
+# Finding one
+
+
+@pytest.mark.parametrize("start", ["20261121T061200Z", "20261121T06", "20261121", "20261121T061200Z-2"])
+def test_a_release_is_found_by_an_unmistakable_beginning(store: ReleaseStore, start: str) -> None:
+    built(store, 1)
+    if start.endswith("-2"):
+        built(store, 2, id=start)
+    else:
+        built(store, 2)
+    assert store.find(start).id == (start if start.endswith("-2") else "20261121T061200Z")
+
+
+def test_the_whole_id_wins_over_a_beginning(store: ReleaseStore) -> None:
+    name = built(store, 1).id
+    built(store, 2, id=f"{name}-2")
+    assert store.find(name).id == name
+
+
+@pytest.mark.parametrize(
+    ("start", "words"), [("2026", "more than one release"), ("2025", "no release"), ("", "no release")]
+)
+def test_what_is_not_one_release_is_refused(store: ReleaseStore, start: str, words: str) -> None:
+    for number in (1, 2):
+        built(store, number)
+    with pytest.raises(NoSuchReleaseError, match=f"there is {words} '{start}' in /srv/.releaser/site/releases"):
+        store.find(start)
+
+
+def test_only_a_whole_id_is_got(store: ReleaseStore) -> None:
+    name = built(store, 1).id
+    assert store.get(name) is not None
+    assert store.get(name[:-1]) is None
+    assert store.get(None) is None
+
+
+# The link
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("../.releaser/site/releases/A/venv", "A"),
+        ("/srv/.releaser/site/releases/A/venv", "A"),
+        ("../site/../.releaser/site/releases/A/venv/", "A"),
+        ("../.releaser/site/releases/A/venv2", None),
+        ("../.releaser/site/releases/A", None),
+        ("../.releaser/site/releases/A/venv/bin", None),
+        ("../.releaser/other/releases/A/venv", None),
+        ("/opt/venv", None),
+    ],
+)
+def test_the_link_names_a_release_only_if_it_leads_into_the_store(
+    store: ReleaseStore, text: str, expected: str | None
+) -> None:
+    store.link.symlink_to(text)
+    assert store.live_id() == expected
+    assert store.live() is None  # it is not there
+
+
+def test_a_real_directory_in_the_place_of_the_link_is_no_release(store: ReleaseStore) -> None:
+    store.link.mkdir()
+    assert store.live_id() is None
+
+
+# Where a rollback goes
+
+
+def test_a_rollback_goes_to_the_release_before(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    assert store.rollback_target() == store.get(ids(2)[0])
+
+
+def test_a_second_rollback_goes_further_back(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    store.record(lambda ledger: ledger.marked(ids(3)[0], "bad"))
+    go_to(store, ids(2)[0])
+    assert store.rollback_target() == store.get(ids(1)[0])
+    store.record(lambda ledger: ledger.marked(ids(2)[0], "bad"))
+    go_to(store, ids(1)[0])
+    assert store.rollback_target() is None
+
+
+def test_a_rollback_never_goes_forward(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    go_to(store, ids(1)[0])  # two releases back at once; the second is still good
+    assert store.rollback_target() is None
+
+
+def test_after_going_forward_again_a_rollback_goes_back_as_before(store: ReleaseStore) -> None:
+    for number in (1, 2):
+        live(store, number)
+    for number in (1, 2):
+        go_to(store, ids(number)[0])
+    assert store.rollback_target() == store.get(ids(1)[0])
+
+
+@pytest.mark.parametrize("mark", ["bad", "failed"])
+def test_a_rollback_passes_over_what_was_not_good(store: ReleaseStore, mark: str) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    store.record(lambda ledger: ledger.marked(ids(2)[0], mark))  # type: ignore[arg-type]
+    assert store.rollback_target() == store.get(ids(1)[0])
+
+
+def test_a_rollback_passes_over_what_never_went_live(store: ReleaseStore) -> None:
+    live(store, 1)
+    built(store, 2)
+    live(store, 3)
+    assert store.rollback_target() == store.get(ids(1)[0])
+
+
+def test_a_rollback_passes_over_what_does_not_work_any_more(store: ReleaseStore) -> None:
+    live(store, 1)
+    live(store, 2, works=False)
+    live(store, 3)
+    assert store.rollback_target() == store.get(ids(1)[0])
+
+
+def test_a_rollback_passes_over_what_is_gone(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    remove_tree(store.path(ids(2)[0]))
+    assert store.rollback_target() == store.get(ids(1)[0])
+
+
+def test_the_first_release_has_none_before_it(store: ReleaseStore) -> None:
+    live(store, 1)
+    assert store.rollback_target() is None
+
+
+def test_without_a_live_release_a_rollback_goes_to_the_last_that_was(store: ReleaseStore) -> None:
+    for number in (1, 2):
+        live(store, number)
+    store.link.unlink()
+    assert store.rollback_target() == store.newest_good() == store.get(ids(2)[0])
+
+
+def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: ReleaseStore) -> None:
+    live(store, 1)
+    live(store, 2)
+    live(store, 3, works=False)
+    built(store, 4)
+    live(store, 5)
+    store.record(lambda ledger: ledger.marked(ids(5)[0], "bad"))
+    store.link.unlink()
+    assert store.newest_good() == store.get(ids(2)[0])
+
+
+# Making
+
+
+def test_a_new_release_is_named_by_its_time(store: ReleaseStore) -> None:
+    assert store.begin(NOW) == ("20261120T061200Z", 1)
+    assert list(store.path("20261120T061200Z").iterdir()) == []
+    assert store.all() == ()
+
+
+def test_releases_of_one_second_are_numbered(store: ReleaseStore) -> None:
+    names = [store.begin(NOW + timedelta(milliseconds=number))[0] for number in range(3)]
+    assert names == ["20261120T061200Z", "20261120T061200Z-2", "20261120T061200Z-3"]
+
+
+def test_an_id_that_the_record_still_knows_is_not_given_again(store: ReleaseStore) -> None:
+    store.record(lambda ledger: ledger.marked("20261120T061200Z", "bad"))
+    assert store.begin(NOW)[0] == "20261120T061200Z-2"
+
+
+def test_numbers_only_go_up(store: ReleaseStore) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    built(store, 4)
+    store.remove(ids(4)[0])
+    assert store.begin(NOW)[1] == 5
+    (store.state_dir / "ledger.json").unlink()
+    assert store.next_sequence() == 4  # of those that are still there
+
+
+def test_a_failed_release_is_recorded_as_failed(store: ReleaseStore) -> None:
+    name = built(store, 1, tests="failed").id
+    assert store.ledger().marks == {name: "failed"}
+    assert store.ledger().last_sequence == 1
+
+
+def test_the_very_first_release_is_a_candidate_until_it_went_live(
+    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when a crash hits right after its manifest: a lost ledger would make it a good one."""
+
+    def crash(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("releaser.releases.store.sync_directory", crash)
+    with pytest.raises(KeyboardInterrupt):
+        built(store, 1)
+    assert [release.state for release in store.all()] == ["candidate"]
+    assert store.newest_good() is None
+
+
+# What is left over
+
+
+def test_what_has_no_manifest_is_incomplete(store: ReleaseStore) -> None:
+    built(store, 1)
+    name, _ = store.begin(NOW)
+    (store.directory / ".doomed-20200101T000000Z").mkdir()
+    (store.directory / ".doomed-20200101T000000Z" / "manifest.json").touch()
+    assert [place.name for place in store.incomplete()] == [".doomed-20200101T000000Z", name]
+    assert listed(store) == ids(1)
+
+
+def test_the_live_release_is_never_rubbish(store: ReleaseStore) -> None:
+    release = live(store, 1)
+    (release.directory / "manifest.json").unlink()
+    assert store.incomplete() == ()
+
+
+def test_links_and_files_are_not_rubbish(store: ReleaseStore) -> None:
+    store.directory.mkdir()
+    (store.directory / "somewhere").symlink_to("/srv/site")
+    (store.directory / "notes").touch()
+    assert store.incomplete() == ()
+
+
+# Removing
+
+
+def test_a_removed_release_is_gone_and_forgotten(store: ReleaseStore) -> None:
+    for number in (1, 2):
+        live(store, number)
+    store.record(lambda ledger: ledger.pinned(ids(1)[0], on=True))
+    store.remove(ids(1)[0])
+    assert sorted(entry.name for entry in store.directory.iterdir()) == ids(2)
+    ledger = store.ledger()
+    assert (list(ledger.marks), list(ledger.activations), ledger.pins) == (ids(2), ids(2), frozenset())
+    store.remove(ids(1)[0])  # once more, after a crash in between
+    assert listed(store) == ids(2)
+
+
+def test_the_live_release_is_not_removed(store: ReleaseStore) -> None:
+    release = live(store, 1)
+    with pytest.raises(OSError, match=f"{release.id} is live"):
+        store.remove(release.id)
+    assert store.live_id() == release.id
+    assert store.get(release.id) is not None
+
+
+def test_a_venv_adopted_from_elsewhere_stays_where_it_is(store: ReleaseStore, fs: FakeFilesystem) -> None:
+    fs.create_file("/opt/venv/pyvenv.cfg")
+    live(store, 2)
+    store.path("A").mkdir()
+    (store.path("A") / "venv").symlink_to("/opt/venv")
+    store.complete(a_manifest(1, id="A"))
+    store.remove("A")
+    assert listed(store) == ids(2)
+    assert Path("/opt/venv/pyvenv.cfg").exists()
+
+
+def test_a_deletion_that_was_cut_off_leaves_no_release(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    live(store, 2)
+    name = built(store, 1).id
+    with monkeypatch.context() as patched:
+        patched.setattr("releaser.releases.store.remove_tree", crash)
+        with pytest.raises(KeyboardInterrupt):
+            store.remove(name)
+    assert listed(store) == ids(2)
+    (left,) = store.incomplete()
+    remove_tree(left)
+    assert [entry.name for entry in store.directory.iterdir()] == ids(2)
+
+
+# The ledger lost
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "garbage", "[]", '{"version": 1}', '{"version": 7, "marks": {}}', "\xff\xfe"]
+)
+def test_without_a_readable_ledger_the_manifests_tell(store: ReleaseStore, text: str | None) -> None:
+    for number in (1, 2, 3):
+        live(store, number)
+    built(store, 4, tests="failed")
+    path = store.state_dir / "ledger.json"
+    if text is None:
+        path.unlink()
+    else:
+        path.write_text(text, encoding="latin-1")
+    assert [(release.id, release.state) for release in store.all()] == list(
+        zip(ids(4, 3, 2, 1), ["failed", "live", "good", "good"], strict=True)
+    )
+    assert store.rollback_target() == store.get(ids(2)[0])
+    assert store.ledger().last_sequence == store.next_sequence() - 1 == 4
+
+
+def test_the_next_record_makes_a_lost_ledger_good_again(store: ReleaseStore) -> None:
+    for number in (1, 2):
+        live(store, number)
+    before = store.ledger()
+    (store.state_dir / "ledger.json").write_text("garbage", encoding="utf-8")
+    store.record(lambda ledger: ledger.pinned(ids(1)[0], on=True))
+    assert store.ledger() == dataclasses.replace(before, pins=frozenset(ids(1)))
+
+
+# Trees, on a real file system
+
+
+def test_a_tree_is_removed_with_what_its_links_lead_to_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    tree = tmp_path / "tree"
+    (tree / "below").mkdir(parents=True)
+    (tree / "below" / "file").touch()
+    (tree / "link").symlink_to(tmp_path / "kept")
+    remove_tree(tree)
+    remove_tree(tree)  # there is nothing to do
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "file").exists()
+
+
+def test_a_file_with_two_names_counts_once_and_links_count_as_links(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tmp_path / "big").write_bytes(b"x" * 1_000_000)
+    (tree / "to-big").symlink_to(tmp_path / "big")
+    empty = tree_size(tree)
+    assert empty < 100_000
+    (tree / "one").write_bytes(b"x" * 200_000)
+    one = tree_size(tree)
+    assert 200_000 <= one - empty < 300_000
+    os.link(tree / "one", tree / "two")
+    (tree / "below").mkdir()
+    os.link(tree / "one", tree / "below" / "three")
+    assert tree_size(tree) - one < 100_000
