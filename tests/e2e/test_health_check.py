@@ -1,0 +1,274 @@
+"""What happens once a release is live: static files, restart, the health check; and the way back if one fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from tests.e2e.scenes import (
+    answers,
+    body,
+    endless_server,
+    silent,
+    states,
+    step,
+    steps,
+    web_site,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "5s"}
+# Starts a service that outlives it, and says so on standard output, which the service keeps open.
+DAEMON = """\
+import os, pathlib, subprocess, sys
+service = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+pathlib.Path(os.environ["PID_FILE"]).write_text(str(service.pid))
+print("the service runs")
+"""
+
+
+def adopted(make_site: SiteFactory, settings: Mapping[str, Any], **options: Any) -> SampleSite:
+    """Make a site that has been updated once, so that it was collected and restarted."""
+    site = make_site(venv=True, settings={**IMPATIENT, **settings}, **options)
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+    return site
+
+
+def everything_but_the_restart(site: SampleSite) -> dict[str, str]:
+    found = site.snapshot()
+    del found["(restarted at)"]
+    return found
+
+
+def see_that_it_is_rolled_back(
+    site: SampleSite, failing: str, *, broken: Literal[False, "collectstatic"] = False
+) -> Any:
+    """Update to a new alpha, which goes live and fails at one step; see that everything is as before."""
+    site.publish("alpha", "1.1.0", broken=broken)
+    live, before, restarted = site.live_id(), everything_but_the_restart(site), site.restarted_at() or 0
+    remote = site.remote_head()
+    report = site.json("update", check=6)
+    assert (report["result"], report["exit_code"]) == ("rolled_back", 6)
+    assert (report["release"], report["previous"], report["live_changed"]) == (report["release"], live, False)
+    assert step(report, failing)["status"] == "failed"
+    assert report["headline"].startswith(f"{failing} failed")
+    assert site.live_id() == live
+    assert everything_but_the_restart(site) == before
+    assert (site.static_versions() or {})["alpha"] == "1.0.0"
+    assert site.remote_head() == remote
+    assert states(site)[report["release"]] == "bad"
+    assert "commit" not in steps(report)
+    if site.options.settings.get("restart") is None:
+        assert (site.restarted_at() or 0) > restarted
+    return report
+
+
+def see_that_it_stays_out(site: SampleSite) -> None:
+    """See that the next nights are silent, and that other packages still come in."""
+    runs, mails = len(site.manage_runs()), len(site.outbox_mails())
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert (len(site.manage_runs()), len(site.outbox_mails())) == (runs, mails)
+    assert [(entry["name"], entry["version"]) for entry in site.json("status")["held_back"]] == [("alpha", "1.1.0")]
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 302])
+def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
+    with web_site(answers(status)) as web:
+        site = adopted(make_site, {"health_check": web.url})
+        assert web.asked == 1
+        (entry,) = site.json("history")
+    assert step(entry, "health check")["detail"] == f"{web.url} answered {status}"
+
+
+@pytest.mark.parametrize("status", [404, 500, 503])
+def test_a_url_that_answers_badly_takes_the_release_back(make_site: SiteFactory, status: int) -> None:
+    with web_site(answers(200, status)) as web:
+        site = adopted(make_site, {"health_check": web.url})
+        report = see_that_it_is_rolled_back(site, "health check")
+    assert f"answered {status}" in report["headline"]
+    assert f"this is answer {status}" in report["output"]
+
+
+def test_a_url_is_asked_again_before_it_counts_as_a_failure(make_site: SiteFactory) -> None:
+    with web_site(answers(200, 503, 503, 200)) as web:
+        site = adopted(make_site, {"health_check": web.url, "health_retries": 2})
+        site.publish("alpha", "1.1.0")
+        site.releaser("update", check=0)
+        assert web.asked == 4
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_a_url_is_asked_no_more_often_than_set(make_site: SiteFactory) -> None:
+    with web_site(answers(200, 503)) as web:
+        site = adopted(make_site, {"health_check": web.url, "health_retries": 2})
+        see_that_it_is_rolled_back(site, "health check")
+        assert web.asked == 4
+
+
+def test_a_site_that_does_not_listen(make_site: SiteFactory, dead_port: int) -> None:
+    site = adopted(make_site, {})
+    url = f"http://127.0.0.1:{dead_port}/"
+    site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
+    site.push()
+    assert "cannot be reached" in see_that_it_is_rolled_back(site, "health check")["headline"]
+
+
+def with_health_check(site: SampleSite, check: str) -> str:
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    return text.replace("[tool.releaser]\n", f"[tool.releaser]\nhealth_check = {json.dumps(check)}\n")
+
+
+@pytest.mark.parametrize(
+    "words", [[], [b"H"], [b"HTTP/1.1 200 OK\r\nX-Slow: "], [b"HTTP/1.1 500 Oh\r\n\r\n", b"x"]], ids=len
+)
+def test_a_server_that_never_ends_its_answer_is_not_waited_for(make_site: SiteFactory, words: list[bytes]) -> None:
+    site = adopted(make_site, {"health_timeout": "1s"})
+    with endless_server(words) as url:
+        site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
+        site.push()
+        report = see_that_it_is_rolled_back(site, "health check")
+    assert step(report, "health check")["seconds"] < 10
+
+
+def test_the_health_check_may_be_a_command_in_the_new_release(make_site: SiteFactory, tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    code = f"import alpha, os, sys; open({str(note)!r}, 'w').write(alpha.__version__ + ' ' + os.getcwd())"
+    site = adopted(make_site, {"health_check": f'python -c "{code}"'})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert note.read_text(encoding="utf-8") == f"1.1.0 {site.path}"
+
+
+def test_a_command_that_fails_takes_the_release_back_for_good(make_site: SiteFactory) -> None:
+    code = "import alpha, sys; sys.exit('I feel ill' if alpha.__version__ == '1.1.0' else 0)"
+    site = adopted(make_site, {"health_check": f'python -c "{code}"'})
+    report = see_that_it_is_rolled_back(site, "health check")
+    assert "I feel ill" in report["output"]
+    see_that_it_stays_out(site)
+    site.publish("beta", "1.2.0")
+    site.releaser("update", check=0)
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.2.0")
+    site.publish("alpha", "1.1.1")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.1"
+
+
+def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
+    site = adopted(make_site, {"health_timeout": "1s"})
+    site.commit("Watch the site", {"pyproject.toml": with_health_check(site, "sleep 600")})
+    site.push()
+    report = see_that_it_is_rolled_back(site, "health check")
+    assert "was still running after 1 s" in report["headline"]
+
+
+def test_a_release_that_was_taken_back_is_mailed(make_site: SiteFactory) -> None:
+    with web_site(answers(200, 500)) as web:
+        site = adopted(make_site, {"health_check": web.url})
+        see_that_it_is_rolled_back(site, "health check")
+    assert "update rolled back: health check" in site.outbox_mails()[-1]["subject"]
+    text = body(site)
+    assert "answered 500" in text
+    assert "Package changes that are not live" in text
+    finished = site.releaser("status", check=0)
+    assert "rolled_back (code 6)" in finished.stdout
+
+
+def test_what_is_said_when_a_release_was_taken_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site, {"health_check": "test ! -e static_out/sick.txt"})
+    site.edit("static_out/sick.txt", "")
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=6)
+    assert finished.stdout == ""
+    assert "health check failed" in finished.stderr
+    assert "live: it was changed, and is what it was before again" in finished.stderr
+
+
+def test_static_files_that_cannot_be_collected(make_site: SiteFactory) -> None:
+    site = adopted(make_site, {})
+    report = see_that_it_is_rolled_back(site, "collectstatic", broken="collectstatic")
+    assert "alpha is broken: collectstatic cannot work" in report["headline"]
+    see_that_it_stays_out(site)
+
+
+def test_a_restart_command_that_fails(make_site: SiteFactory) -> None:
+    code = "import alpha, sys; sys.exit('nobody home' if alpha.__version__ == '1.1.0' else 0)"
+    site = adopted(make_site, {"restart": ["python", "-c", code]})
+    report = see_that_it_is_rolled_back(site, "restart")
+    assert "nobody home" in report["headline"]
+    assert step(report, "restart again")["status"] == "ok"
+    see_that_it_stays_out(site)
+
+
+def test_a_restart_file_that_cannot_be_touched(make_site: SiteFactory) -> None:
+    site = adopted(make_site, {})
+    file = site.path / "config" / "tmp" / "restart.txt"
+    file.unlink()
+    file.symlink_to("/proc/self/nothing/restart.txt")
+    site.publish("alpha", "1.1.0")
+    live = site.live_id()
+    report = site.json("update", check=6)
+    assert "cannot be touched" in report["headline"]
+    assert any("restart on the earlier release failed" in problem for problem in report["problems"])
+    assert site.live_id() == live
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_the_earlier_release_is_restarted_and_collected_again(make_site: SiteFactory, tmp_path: Path) -> None:
+    note = tmp_path / "restarts"
+    code = f"import alpha; open({str(note)!r}, 'a').write(alpha.__version__ + ' ')"
+    site = adopted(make_site, {"restart": ["python", "-c", code], "health_check": "test ! -e static_out/sick.txt"})
+    site.edit("static_out/sick.txt", "")
+    report = see_that_it_is_rolled_back(site, "health check")
+    assert note.read_text(encoding="utf-8").split() == ["1.0.0", "1.1.0", "1.0.0"]
+    assert steps(report)[-3:] == ["flip back", "collectstatic again", "restart again"]
+
+
+def test_a_restart_command_may_leave_a_service_behind(make_site: SiteFactory, tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    site = make_site(venv=True, files={"start.py": DAEMON}, settings={"restart": [sys.executable, "start.py"]})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0, env={"PID_FILE": str(pid_file)})
+    service = int(pid_file.read_text(encoding="utf-8"))
+    try:
+        # It holds neither the project's lock nor a pipe to releaser, so that the next run can start and end.
+        site.publish("alpha", "1.2.0")
+        site.releaser("update", check=0, env={"PID_FILE": str(tmp_path / "second"), "RELEASER_RESTART": "none"})
+        assert Path(f"/proc/{service}/stat").read_text(encoding="ascii").split()[2] == "S"  # it sleeps, as it should
+        descriptors = [os.path.realpath(entry) for entry in Path(f"/proc/{service}/fd").iterdir()]
+        assert descriptors
+        assert not any(path.startswith(str(site.outer)) for path in descriptors)
+    finally:
+        os.kill(service, signal.SIGKILL)
+
+
+def test_passenger_is_told_to_restart_this_application(make_site: SiteFactory, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "passenger-config"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@" > "$NOTE"\n', encoding="utf-8")
+    program.chmod(0o755)
+    site = make_site(venv=True, settings={"restart": "passenger"})
+    site.publish("alpha", "1.1.0")
+    path = f"{program.parent}:{site.env['PATH']}"
+    site.releaser("update", check=0, env={"PATH": path, "NOTE": str(tmp_path / "note")})
+    said = (tmp_path / "note").read_text(encoding="utf-8").strip()
+    assert said == f"restart-app --ignore-app-not-running {site.path}"
+
+
+def test_the_earlier_release_is_not_asked_for_its_health(make_site: SiteFactory) -> None:
+    """It is what there is; a site that is ill for another reason must not be flipped to and fro."""
+    with web_site(answers(200, 500)) as web:
+        site = adopted(make_site, {"health_check": web.url})
+        see_that_it_is_rolled_back(site, "health check")
+        assert web.asked == 2
