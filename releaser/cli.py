@@ -23,6 +23,15 @@ if TYPE_CHECKING:
     from releaser.report.outcome import RunReport
 
 
+class _Directory(click.Path):
+    """A directory; an empty name, which an unset variable of a script leaves, is not the current one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class Call:
     """What every command gets: the project, and how to speak."""
 
@@ -63,7 +72,7 @@ def _common(function: Callable[..., None]) -> Callable[..., None]:
 
     @click.option(
         "--project",
-        type=click.Path(path_type=Path),
+        type=_Directory(path_type=Path),
         envvar="RELEASER_PROJECT",
         default=Path(),
         show_default="the current directory",

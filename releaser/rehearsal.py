@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.errors import PreflightError, ResolutionError, ToolError
+from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import Change, bump_size
-from releaser.project.preflight import Fitness, check, remote_findings
+from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.releases.quarantine import bounds, read_quarantine
 from releaser.rollback import choose
@@ -35,11 +35,7 @@ def rehearse_check(site: Site) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
     live = store_of(site).live()
     needed = live.manifest.size_bytes if live else 0
-    fitness = check(site, needed_bytes=needed, pending=files_due(site, live))
-    problems = tuple(remote_findings(site, fitness))
-    if problems:
-        raise PreflightError(problems)
-    return fitness
+    return check(site, needed_bytes=needed, pending=files_due(site, live), ask_remote=True)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:

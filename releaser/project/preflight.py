@@ -51,11 +51,14 @@ class Fitness:
     restart_file: Path | None
 
 
-def check(site: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozenset()) -> Fitness:
+def check(
+    site: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozenset(), ask_remote: bool = False
+) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
     `needed_bytes` is the room that a release is expected to take; `pending` are files whose commit is still due, so
-    that they do not count as somebody's uncommitted work.
+    that they do not count as somebody's uncommitted work. A run that goes on to fetch need not `ask_remote`; when it
+    will not come to that, the remote is asked all the same, so that the report is whole.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -70,6 +73,8 @@ def check(site: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozen
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(disk.room_findings(site.project, needed_bytes=needed_bytes))
     findings.extend(_admin_findings(site))
+    if checkout is not None and (ask_remote or findings.problems):
+        findings.extend(_remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:
         raise PreflightError(tuple(findings.problems))
     return Fitness(
@@ -286,22 +291,22 @@ def _is_below(path: str, places: tuple[str, ...]) -> bool:
     return any(name == place or name.startswith(place + "/") for place in places)
 
 
-def remote_findings(site: Site, fitness: Fitness) -> Iterator[Unfit]:
+def _remote_findings(site: Site, remote: str | None) -> Iterator[Unfit]:
     """Ask the remote whether it can be pulled from, without fetching anything."""
-    if fitness.remote is None or not site.settings.git_pull:
+    if remote is None or not site.settings.git_pull:
         return
     branch = site.settings.branch
     try:
-        theirs = site.git.remote_commit(fitness.remote, branch)
+        theirs = site.git.remote_commit(remote, branch)
     except ToolError as error:
-        yield unreachable(fitness.remote, error)
+        yield unreachable(remote, error)
         return
     if theirs is None:
-        yield no_such_branch(fitness.remote, branch)
+        yield no_such_branch(remote, branch)
         return
     with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
-        if min(site.git.apart("HEAD", theirs)) > 0:
-            yield diverged(fitness.remote, branch)
+        if min(site.git.apart(f"refs/heads/{branch}", theirs)) > 0:
+            yield diverged(remote, branch)
 
 
 def unreachable(remote: str, error: ToolError) -> Unfit:

@@ -92,7 +92,7 @@ def existing_directory(path: Path) -> Path:
             return root
         what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
     except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
-        what = f"{path} cannot be looked at: {error}"
+        what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
     raise PreflightError((Unfit(f"project {what}", advice="Correct --project or RELEASER_PROJECT."),))
 
 

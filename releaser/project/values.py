@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -147,9 +148,11 @@ def url_or_command(value: Any) -> str:
 def path(value: Any) -> str:
     """A path, which may begin with the home directory of somebody (`~`, `~name`)."""
     name = non_empty(value)
-    if name.startswith("~") and os.path.expanduser(name) == name:
-        message = "must be a path; there is no such home directory"
-        raise ValueError(message)
+    try:
+        Path(name).expanduser()
+    except RuntimeError as error:
+        message = f"must be a path: {error}"
+        raise ValueError(message) from error
     return name
 
 
@@ -157,7 +160,7 @@ def file_inside(value: Any) -> str:
     """The name of a file inside the project, other than those that everything hangs on."""
     name = os.path.normpath(non_empty(value))
     first = name.partition("/")[0]
-    if os.path.isabs(name) or first == "..":
+    if first in ("", ".."):
         message = "must name a file inside the project"
     elif first == "." or name in ("uv.lock", "pyproject.toml") or first == ".git":
         message = f"must name a file of its own, which {name} is not"

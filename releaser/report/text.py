@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from releaser.report.capping import cap
+from releaser.report.capping import cap, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ def step_line(outcome: Outcome) -> str:
 
 def last_words(report: RunReport) -> list[str]:
     """Return what must be said at the end of a run: what happened, why, whether live changed, what to do."""
-    lines = [f"releaser {report.command}: {report.project}: {report.headline}"]
+    lines = [f"releaser {report.command}: {one_line(report.project)}: {report.headline}"]
     for problem in report.problems:
         if problem.message != report.headline:
             lines.append(f"problem: {problem.message}")

@@ -40,7 +40,9 @@ def test_the_wrong_branch(site: SampleSite, branch: str) -> None:
 
 def test_the_wrong_branch_where_another_one_is_set(make_site: SiteFactory) -> None:
     site = make_site(venv=True, settings={"branch": "deploy"})
-    refused(site).says_only("branch main ", "not deploy")
+    refusal = refused(site)
+    refusal.says("branch main ", "not deploy")
+    refusal.says("origin", "no branch deploy")
 
 
 def test_a_detached_head(site: SampleSite) -> None:

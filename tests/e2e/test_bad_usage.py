@@ -1,0 +1,222 @@
+"""Wrong calls: options that make no sense, projects that are not there; and everything wrong at the same time."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import everything, refused, seem_no_bug
+from tests.support.commands import Finished, console_script, run
+from tests.support.smtp import PASSWORD, USER
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.smtp import MailServer
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    return make_site(venv=True)
+
+
+def call(site: SampleSite, *words: str | Path, env: Mapping[str, str | None] | None = None) -> Finished:
+    """Run releaser with just these words, in the checkout."""
+    return run([console_script(), *words], cwd=site.path, env=site.environment(env))
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (("updaet",), "updaet"),
+        (("update", "--colour"), "--colour"),
+        (("update", "now"), "now"),
+        (("update", "--project"), "--project"),
+        (("update", "--project", ""), "--project"),
+        (("list", "--project="), "--project"),
+        (("update", "--wait", "-1"), "--wait"),
+        (("update", "--wait", "soon"), "soon"),
+        (("update", "-v", "-q"), "exclude each other"),
+        (("show",), "RELEASE"),
+        (("diff",), "A"),
+        (("pin",), "RELEASE"),
+        (("run",), "COMMAND"),
+        (("history", "-n", "0"), "-n"),
+    ],
+)
+def test_wrong_usage(site: SampleSite, words: tuple[str, ...], shown: str) -> None:
+    before = everything(site)
+    finished = call(site, *words)
+    assert (finished.returncode, finished.stdout) == (2, ""), str(finished)
+    assert shown in finished.stderr
+    assert not site.state_dir.exists()
+    assert everything(site) == before
+    seem_no_bug(finished)
+
+
+def wrong_paths(base: Path) -> dict[str, tuple[str, str]]:
+    """Return paths that lead to no project, and what should be said of each."""
+    (base / "file").write_text("", encoding="utf-8")
+    (base / "loop").symlink_to("loop")
+    (base / "dangling").symlink_to("nowhere")
+    return {
+        "missing": (str(base / "gone" / "site"), "does not exist"),
+        "file": (str(base / "file"), "is not a directory"),
+        "below a file": (str(base / "file" / "site"), "does not exist"),
+        "dangling": (str(base / "dangling"), "does not exist"),
+        "loop": (str(base / "loop"), "loop"),
+        "too long": (str(base / ("x" * 300)), "too long"),
+        "nobody": ("~nobody-of-that-name/site", "home directory"),
+        "escape": (str(base / "\x1b[2Jsite"), "does not exist"),
+    }
+
+
+WRONG_PATHS = ("missing", "file", "below a file", "dangling", "loop", "too long", "nobody", "escape")
+
+
+@pytest.mark.parametrize("kind", WRONG_PATHS)
+@pytest.mark.parametrize("command", ["update", "check", "list", "status", "init"])
+def test_a_project_that_is_not_there(site: SampleSite, tmp_path: Path, command: str, kind: str) -> None:
+    path, words = wrong_paths(tmp_path)[kind]
+    entries = sorted(tmp_path.rglob("*"))
+    finished = call(site, command, "--project", path)
+    assert (finished.returncode, finished.stdout) == (3, ""), str(finished)
+    assert words in finished.stderr
+    assert "Correct --project or RELEASER_PROJECT" in finished.stderr
+    assert "\x1b" not in finished.stderr
+    assert sorted(tmp_path.rglob("*")) == entries
+    seem_no_bug(finished)
+
+
+def test_a_project_named_by_the_environment_that_is_not_there(site: SampleSite, tmp_path: Path) -> None:
+    finished = call(site, "update", "--json", env={"RELEASER_PROJECT": str(tmp_path / "gone")})
+    assert finished.returncode == 3, str(finished)
+    report = json.loads(finished.stdout)
+    assert (report["result"], report["exit_code"], report["live_changed"]) == ("refused", 3, False)
+    assert report["problems"] == [f"project {tmp_path / 'gone'} does not exist Correct --project or RELEASER_PROJECT."]
+
+
+def mail_settings(server: MailServer, **more: str) -> dict[str, str]:
+    return {
+        "AUTO_UPDTR__EMAIL_FROM": "updater@example.org",
+        "AUTO_UPDTR__EMAIL_HOST": server.host,
+        "AUTO_UPDTR__EMAIL_HOST_PORT": str(server.port),
+        "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": '[["Root","root@example.org"]]',
+        **more,
+    }
+
+
+def test_a_missing_project_is_mailed_to_the_admins_of_releaser(
+    site: SampleSite, tmp_path: Path, smtp_server: MailServer
+) -> None:
+    finished = call(site, "update", "--project", tmp_path / "gone" / "shop", env=mail_settings(smtp_server))
+    assert finished.returncode == 3, str(finished)
+    (mail,) = smtp_server.messages
+    assert mail.recipients == ("root@example.org",)
+    assert mail.sender == "updater@example.org"
+    assert "shop" in mail.message["Subject"]
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    assert str(tmp_path / "gone" / "shop") in body.get_content()
+    assert "mail: sent to root@example.org" in finished.stderr
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_missing_project_beside_a_dotenv_is_mailed_by_its_settings(
+    site: SampleSite, tmp_path: Path, login_smtp_server: MailServer
+) -> None:
+    variables = mail_settings(login_smtp_server, RELEASER_SMTP_USER=USER, RELEASER_SMTP_PASSWORD=PASSWORD)
+    site.write_dotenv({**variables, "RELEASER_SMTP_SECURITY": "starttls"})
+    env = {"SSL_CERT_FILE": login_smtp_server.ca_file}
+    finished = call(site, "update", "--project", site.outer / "shop", env=env)
+    assert finished.returncode == 3, str(finished)
+    (mail,) = login_smtp_server.messages
+    assert mail.recipients == ("root@example.org",)
+
+
+@pytest.mark.parametrize("command", ["init", "check", "list", "prune"])
+def test_whoever_types_a_path_wrongly_needs_no_mail(
+    site: SampleSite, tmp_path: Path, smtp_server: MailServer, command: str
+) -> None:
+    finished = call(site, command, "--project", tmp_path / "gone", env=mail_settings(smtp_server))
+    assert finished.returncode == 3, str(finished)
+    assert smtp_server.messages == []
+
+
+def test_a_missing_project_and_nobody_to_be_told(site: SampleSite, tmp_path: Path) -> None:
+    env = {"AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": "root@example.org"}
+    finished = call(site, "update", "--project", tmp_path / "gone", env=env)
+    assert finished.returncode == 3, str(finished)
+    assert "does not exist" in finished.stderr
+    assert "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON" in finished.stderr
+    assert not (tmp_path / ".releaser").exists()
+
+
+def test_a_mail_server_that_is_dead_changes_nothing_about_a_missing_project(
+    site: SampleSite, tmp_path: Path, dead_port: int
+) -> None:
+    env = {"AUTO_UPDTR__EMAIL_HOST": "127.0.0.1", "AUTO_UPDTR__EMAIL_HOST_PORT": str(dead_port)}
+    env["AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON"] = '["root@example.org"]'
+    finished = call(site, "update", "--project", site.outer / "shop", env=env)
+    assert finished.returncode == 3, str(finished)
+    assert "does not exist" in finished.stderr
+    assert str(dead_port) in finished.stderr
+    seem_no_bug(finished)
+
+
+def test_a_directory_that_is_no_project_stays_as_it_is(site: SampleSite, tmp_path: Path) -> None:
+    place = tmp_path / "photos" / "2026"
+    place.mkdir(parents=True)
+    finished = call(site, "update", "--project", place)
+    assert finished.returncode == 3, str(finished)
+    assert f"{place / 'pyproject.toml'} does not exist" in finished.stderr
+    assert os.listdir(tmp_path / "photos") == ["2026"]
+    assert os.listdir(place) == []
+
+
+def make_everything_wrong(site: SampleSite) -> None:
+    site.git("switch", "--quiet", "--create", "feature/main")
+    site.git("remote", "set-url", "origin", "../gone.git")
+    site.edit("uv.lock", "garbage\n")
+    site.edit("notes.txt", "mine\n")
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.replace('requires-python = ">=3.11"\n', "").replace('prod = ["prodtools"]', "prod = []")
+    site.edit("pyproject.toml", text + "[tool.releaser]\nkep = 3\nuv = '/nowhere/uv'\n")
+    site.write_dotenv({"ADMINS_JSON": "Ada", "RELEASER_ENVIRONMENT": "production"})
+
+
+@pytest.mark.parametrize("command", ["check", "update"])
+def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
+    make_everything_wrong(site)
+    refusal = refused(site, command=command, env={"RELEASER_UNIX_GROUP": "nobody-of-that-name"})
+    refusal.says(site.path / "pyproject.toml", "tool.releaser.kep")
+    refusal.says(site.outer / ".env", "ADMINS_JSON")
+    refusal.says(site.path / "pyproject.toml", "requires-python")
+    refusal.says(site.path / "uv.lock", "not a lock")
+    refusal.says("/nowhere/uv", "`uv`")
+    refusal.says("`prod`", "is empty")
+    refusal.says("nobody-of-that-name")
+    refusal.says("branch feature/main", "not main")
+    refusal.says("not clean", "notes.txt", "pyproject.toml", "uv.lock")
+    refusal.says("origin", "does not appear to be a git repository")
+    assert len(refusal.problems) == 10
+
+
+def test_the_mail_about_a_refused_run_has_all_problems(site: SampleSite, smtp_server: MailServer) -> None:
+    make_everything_wrong(site)
+    site.write_dotenv({"RELEASER_ENVIRONMENT": "production"})
+    env = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+    refusal = refused(site, env=env)
+    (mail,) = smtp_server.messages
+    assert mail.recipients == ("ada@example.org",)
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    text = " ".join(body.get_content().split())
+    assert len(refusal.problems) == 8
+    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is empty", "feature/main"):
+        assert words in text
