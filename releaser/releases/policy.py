@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from releaser.releases.release import Release
@@ -39,20 +39,24 @@ def judge(
     now: datetime,
     rollback_target: str | None,
     in_use: frozenset[str] = frozenset(),
+    just_left: str | None = None,
 ) -> tuple[Verdict, ...]:
     """Decide on every release, given newest first by the record.
 
-    A release that failed or was backed out takes none of the places of the good ones.
+    `just_left` was live until the last flip: what is not restarted yet still runs on it. A release that failed or was
+    backed out takes none of the places of the good ones.
     """
-    return tuple(_verdicts(releases, policy, now, rollback_target, in_use))
+    protected = {**dict.fromkeys(in_use, "in use"), just_left: "was live until the last flip"}
+    protected[rollback_target] = "the release that a rollback goes to"
+    return tuple(_verdicts(releases, policy, now, protected))
 
 
 def _verdicts(
-    releases: Sequence[Release], policy: KeepPolicy, now: datetime, target: str | None, in_use: frozenset[str]
+    releases: Sequence[Release], policy: KeepPolicy, now: datetime, protected: Mapping[str | None, str]
 ) -> Iterator[Verdict]:
     seen: collections.Counter[str] = collections.Counter()
     for release in releases:
-        reason = _protection(release, target, in_use)
+        reason = _protection(release, protected)
         seen[release.state] += 1
         if not reason and release.state == "good":
             reason = _good_reason(release, policy, now, seen["good"])
@@ -61,14 +65,12 @@ def _verdicts(
         yield Verdict(release=release, kept=bool(reason), reason=reason or _removal(release, policy))
 
 
-def _protection(release: Release, target: str | None, in_use: frozenset[str]) -> str:
+def _protection(release: Release, protected: Mapping[str | None, str]) -> str:
     if release.live:
         return "live"
     if release.pinned:
         return "pinned"
-    if release.id == target:
-        return "the release that a rollback goes to"
-    return "in use" if release.id in in_use else ""
+    return protected.get(release.id, "")
 
 
 def _good_reason(release: Release, policy: KeepPolicy, now: datetime, place: int) -> str:

@@ -154,7 +154,20 @@ def verdicts(policy: KeepPolicy, store: ReleaseStore) -> tuple[Verdict, ...]:
     releases = store.all()
     target = store.rollback_target()
     in_use = frozenset(one.id for one in releases if leases.holders(str(one.directory)))
-    return judge(releases, policy, now=datetime.now(UTC), rollback_target=target.id if target else None, in_use=in_use)
+    return judge(
+        releases,
+        policy,
+        now=datetime.now(UTC),
+        rollback_target=target.id if target else None,
+        in_use=in_use,
+        just_left=_just_left(store),
+    )
+
+
+def _just_left(store: ReleaseStore) -> str | None:
+    """Return the release that was live until the last flip."""
+    activations = store.ledger().activations
+    return activations[-2] if len(activations) > 1 and activations[-1] == store.live_id() else None
 
 
 def keep_policy(settings: Settings) -> KeepPolicy:
