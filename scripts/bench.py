@@ -1,0 +1,187 @@
+"""What `make bench` prints: how long releaser takes and how much memory, beside other programs in the same run.
+
+Everything is measured on a small site of its own, whose packages come from a directory, so that no network is in it.
+Each figure is the median of many runs; the programs that are compared take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.support.commands import console_script, uv_executable
+from tests.support.sites import SiteFactory
+from tests.support.templates import Templates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.support.sites import SampleSite
+
+RELEASES = 5
+# Runs releaser, and then writes the most memory that the process itself had, without that of the programs it started
+# (which the rusage of a child includes).
+OWN_MEMORY = """\
+import atexit, re, sys
+
+def note(place):
+    with open("/proc/self/status") as status, open(place, "w") as file:
+        file.write(re.search(r"VmHWM:\\s+(\\d+) kB", status.read()).group(1))
+
+atexit.register(note, sys.argv.pop())
+sys.argv[0] = "releaser"
+from releaser.__main__ import main
+main()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one run, or the median of several, took: seconds of wall time, and of CPU with all that it started."""
+
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """Something to measure, and where."""
+
+    name: str
+    words: Sequence[str | Path]
+    cwd: Path
+    env: Mapping[str, str]
+
+    def run(self) -> Cost:
+        """Run it once; it must end well."""
+        began = time.perf_counter()
+        with subprocess.Popen(
+            self.words, cwd=self.cwd, env=self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:  # fmt: skip
+            _, status, used = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - began
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{self.name} ended with status {process.returncode}")
+        return Cost(wall=wall, cpu=used.ru_utime + used.ru_stime)
+
+
+def measure(programs: Sequence[Program], times: int) -> list[Cost]:
+    """Run the programs in turns, and return the median cost of each."""
+    for program in programs:
+        program.run()  # fills the caches of the disk
+    rounds = [[program.run() for program in programs] for _ in range(times)]
+    return [median(costs) for costs in zip(*rounds, strict=True)]
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    """Return the median of each figure."""
+    return Cost(
+        wall=statistics.median(cost.wall for cost in costs),
+        cpu=statistics.median(cost.cpu for cost in costs),
+    )
+
+
+def make_site(place: Path) -> SampleSite:
+    """Make a site with five releases and nothing to update."""
+    cache = place / "uv-cache"
+    cache.mkdir()
+    site = SiteFactory(place, Templates(place / "templates", cache))(venv=True)
+    site.releaser("init", check=0)
+    for number in range(1, RELEASES):
+        site.publish("alpha", f"1.{number}.0")
+        site.releaser("update", check=0)
+    return site
+
+
+def compare_short_answers(site: SampleSite, times: int) -> None:
+    """Compare the answers that people wait for with the start of Python."""
+    releaser = console_script()
+    programs = [
+        Program(name="python -c pass", words=[sys.executable, "-c", "pass"], cwd=site.path, env=site.env),
+        Program(name="releaser --version", words=[releaser, "--version"], cwd=site.path, env=site.env),
+        Program(name=f"releaser list, {RELEASES} releases", words=[releaser, "list"], cwd=site.path, env=site.env),
+    ]
+    costs = measure(programs, times)
+    base = costs[0]
+    say_header("times the first")
+    for program, cost in zip(programs, costs, strict=True):
+        say_row(program.name, cost, f"{cost.wall / base.wall:5.2f}", f"{cost.cpu / base.cpu:5.2f}")
+    print(f"{'at most, as aimed at':<34}{'':>22}{2.5:>9.2f}{2.5:>10.2f}\n")
+
+
+def compare_updates(site: SampleSite, times: int) -> None:
+    """Compare an update that finds nothing with what uv needs to find that."""
+    uv = Program(
+        name="uv lock --upgrade --dry-run",
+        words=[uv_executable(), "lock", "--upgrade", "--dry-run"],
+        cwd=site.path,
+        env=site.env,
+    )
+    update = Program(
+        name="releaser update, nothing new", words=[console_script(), "update"], cwd=site.path, env=site.env
+    )
+    costs = measure([uv, update], times)
+    say_header("more than the first")
+    for program, cost in zip((uv, update), costs, strict=True):
+        more = (f"{cost.wall - costs[0].wall:6.3f} s", f"{cost.cpu - costs[0].cpu:6.3f} s")
+        say_row(program.name, cost, *more)
+    print(f"{'at most, as aimed at':<34}{'':>22}{'':>9}{0.3:>8.3f} s\n")
+
+
+def measure_memory(site: SampleSite, place: Path) -> None:
+    """Measure the most memory that releaser itself takes; the programs that it starts do not count."""
+    print(f"{'peak memory of releaser itself':<34}{'MB':>9}")
+    note = place / "memory"
+    commands = {"--version": ["--version"], "list": ["list"], "update, nothing new": ["update"]}
+    for name, words in commands.items():
+        print(f"{'releaser ' + name:<34}{own_memory(site, words, note):>9.1f}")
+    site.publish("alpha", "2.0.0")
+    print(f"{'releaser update, with a mail':<34}{own_memory(site, ['update'], note):>9.1f}")
+    print(f"{'at most, as aimed at':<34}{60:>9.1f}")
+
+
+def own_memory(site: SampleSite, words: Sequence[str], note: Path) -> float:
+    """Return the most memory of one run, in MB."""
+    command = [sys.executable, "-c", OWN_MEMORY, *words, str(note)]
+    Program(name=f"releaser {words[0]}", words=command, cwd=site.path, env=site.env).run()
+    return int(note.read_text()) * 1024 / 1e6
+
+
+def say_header(comparison: str) -> None:
+    """Print the header of a table; `comparison` says what its last two columns are."""
+    print(f"{'median':<34}{'wall':>11}{'CPU':>11}{'wall':>9}{'CPU':>10}   ({comparison})")
+
+
+def say_row(name: str, cost: Cost, wall: str, cpu: str) -> None:
+    """Print a row of a table."""
+    print(f"{name:<34}{cost.wall * 1000:>8.1f} ms{cost.cpu * 1000:>8.1f} ms{wall:>9}{cpu:>10}")
+
+
+def main() -> None:
+    """Measure, and print tables; nothing is judged."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=30, help="how often each short answer is measured")
+    parser.add_argument("--updates", type=int, default=9, help="how often each update is measured")
+    options = parser.parse_args()
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors\n", flush=True)
+    with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
+        site = make_site(Path(name))
+        compare_short_answers(site, options.times)
+        compare_updates(site, options.updates)
+        measure_memory(site, Path(name))
+
+
+if __name__ == "__main__":
+    main()
