@@ -46,7 +46,8 @@ def judge(
     `just_left` was live until the last flip: what is not restarted yet still runs on it. A release that failed or was
     backed out takes none of the places of the good ones.
     """
-    protected = {**dict.fromkeys(in_use, "in use"), just_left: "was live until the last flip"}
+    protected: dict[str | None, str] = dict.fromkeys(in_use, "in use")
+    protected[just_left] = "was live until the last flip"
     protected[rollback_target] = "the release that a rollback goes to"
     return tuple(_verdicts(releases, policy, now, protected))
 
