@@ -114,7 +114,8 @@ def exchange(first: Path, second: Path) -> bool:
 def write_json(path: Path, content: Mapping[str, Any], *, version: int = 1) -> None:
     """Replace a state file; `version` says which form of the file this is."""
     text = json.dumps({"version": version, **content}, indent=1, ensure_ascii=False)
-    replace_file(path, text.encode() + b"\n")
+    # Bytes of a path that are not UTF-8 become escapes that JSON knows.
+    replace_file(path, text.encode(errors="backslashreplace") + b"\n")
 
 
 def read_json(path: Path, *, version: int = 1) -> dict[str, Any] | None:

@@ -25,6 +25,12 @@ class Change:
     new: str | None
     bump: str
 
+    @property
+    def brought(self) -> str:
+        """The versions that were not there before, comma-separated; empty if there are none."""
+        before = (self.old or "").split(", ")
+        return ", ".join(version for version in (self.new or "").split(", ") if version not in before)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LockDiff:

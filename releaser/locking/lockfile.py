@@ -23,11 +23,13 @@ class LockFile:
     """One lock: its text as it is on disk, and the versions of its packages by name.
 
     A package that is locked in several versions (for several platforms or Pythons) shows them all, comma-separated; a
-    local package without a static version shows `local`.
+    local package without a static version shows `local`. `local` names the packages that are directories, the project
+    itself among them: their versions are a matter of the code.
     """
 
     data: bytes
     versions: Mapping[str, str]
+    local: frozenset[str] = frozenset()
 
     @property
     def sha256(self) -> str:
@@ -50,7 +52,11 @@ class LockFile:
         versions: dict[str, list[str]] = {}
         for package in packages:
             versions.setdefault(package["name"], []).append(_version(package))
-        return cls(data=data, versions={name: ", ".join(sorted(found)) for name, found in versions.items()})
+        return cls(
+            data=data,
+            versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
+            local=frozenset(package["name"] for package in packages if _is_local(package)),
+        )
 
     @classmethod
     def read(cls, path: Path) -> LockFile:
@@ -91,12 +97,16 @@ def _check_package(package: Any) -> None:
     raise InvalidLockError(message)
 
 
+def _is_local(package: Mapping[str, Any]) -> bool:
+    return any(kind in package.get("source", {}) for kind in _LOCAL)
+
+
 def _version(package: Mapping[str, Any]) -> str:
-    source = package.get("source")
-    if isinstance(source, Mapping) and any(kind in source for kind in _LOCAL):
+    if _is_local(package):
         return str(package.get("version", "local"))
     version = str(package.get("version", "unknown"))
-    if isinstance(source, Mapping) and "git" in source:
+    source = package.get("source", {})
+    if "git" in source:
         return f"{version} ({str(source['git']).rpartition('#')[2][:9]})"
     return version
 

@@ -44,6 +44,10 @@ class BadVersion:
     reason: str
     at: str
 
+    def is_in(self, locked: Mapping[str, str]) -> bool:
+        """Whether this version is among those in a lock, which shows several of one package comma-separated."""
+        return self.version in locked.get(self.name, "").split(", ")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quarantine:
@@ -61,11 +65,12 @@ class Quarantine:
         return replace(self, candidates=(*(one for one in self.candidates if one.key != entry.key), entry))
 
     def with_versions(self, brought: Mapping[str, str], *, release: str, reason: str, at: str) -> Quarantine:
-        """Add every package version that a release had brought in."""
+        """Add every package version that a release had brought in; several of one package are comma-separated."""
         known = {(entry.name, entry.version) for entry in self.versions}
         added = tuple(
             BadVersion(name=name, version=version, release=release, reason=reason, at=at)
-            for name, version in sorted(brought.items())
+            for name, versions in sorted(brought.items())
+            for version in versions.split(", ")
             if (name, version) not in known
         )
         return replace(self, versions=self.versions + added)
@@ -74,7 +79,7 @@ class Quarantine:
         """Lift what is live and good after all: somebody chose a backed-out release, or forced an update."""
         return replace(
             self,
-            versions=tuple(entry for entry in self.versions if locked.get(entry.name) != entry.version),
+            versions=tuple(entry for entry in self.versions if not entry.is_in(locked)),
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
         )
 
@@ -111,13 +116,17 @@ def bounds(quarantine: Quarantine, live: Mapping[str, str]) -> dict[str, str]:
     """Return what keeps the bad versions out of a resolution: by package, what its version must satisfy.
 
     `live` maps the packages of the live release to their versions: the floor, as leaving out a version must not
-    downgrade its package.
+    downgrade its package. A version that no index has, such as that of a package from git, cannot be bounded.
     """
     found = {}
     for name in sorted({entry.name for entry in quarantine.versions}):
-        parts = [f"!={version}" for version in quarantine.bad_versions(name)]
+        bad = [version for version in quarantine.bad_versions(name) if _is_one_version(version)]
         floor = live.get(name, "")
-        if floor[:1].isdigit() and "," not in floor and " " not in floor and floor not in quarantine.bad_versions(name):
-            parts.insert(0, f">={floor}")
-        found[name] = ",".join(parts)
+        above = [f">={floor}"] if _is_one_version(floor) and floor not in bad else []
+        if bad:
+            found[name] = ",".join([*above, *(f"!={version}" for version in bad)])
     return found
+
+
+def _is_one_version(text: str) -> bool:
+    return text[:1].isdigit() and "," not in text and " " not in text

@@ -45,7 +45,7 @@ class Manifest:
     @property
     def brought(self) -> dict[str, str]:
         """The versions that came in with this release, by package."""
-        return {change.name: change.new for change in self.changes if change.new is not None}
+        return {change.name: change.brought for change in self.changes if change.brought}
 
     def as_json(self) -> dict[str, Any]:
         """Return what `manifest.json` holds."""

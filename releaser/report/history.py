@@ -9,6 +9,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from releaser.report.outcome import RunReport
@@ -35,10 +36,15 @@ def append(state_dir: Path, report: RunReport) -> None:
     try:
         size = os.fstat(descriptor).st_size
         cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, (b"\n" if cut_off else b"") + json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        os.write(descriptor, (b"\n" if cut_off else b"") + _encoded(line) + b"\n")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    # Bytes of a path that are not UTF-8 become escapes that JSON knows.
+    return json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def read(state_dir: Path) -> list[dict[str, Any]]:
@@ -48,7 +54,7 @@ def read(state_dir: Path) -> list[dict[str, Any]]:
     except FileNotFoundError:
         return []
     found = []
-    for line in reversed(text.splitlines()):
+    for line in reversed(text.split("\n")):  # and not at what else Unicode takes for the end of a line
         try:
             content = json.loads(line)
         except ValueError:

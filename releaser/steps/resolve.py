@@ -117,7 +117,7 @@ def _read(path: Path) -> LockFile:
 
 def _refuse_bad_versions(lock: LockFile, quarantine: Quarantine) -> None:
     for entry in quarantine.versions:
-        if lock.versions.get(entry.name) == entry.version:
+        if entry.is_in(lock.versions):
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
             raise ResolutionError(
                 message, advice="Relax the constraint on it, or accept it: `releaser update --force`."

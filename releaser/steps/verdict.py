@@ -22,11 +22,15 @@ def mark_good(run: Run, release: Release) -> None:
 
 
 def mark_bad(run: Run, release: Release, reason: str) -> None:
-    """Record that a release was backed out, and keep out what it brought: these versions, and the very candidate."""
+    """Record that a release was backed out, and keep out what it brought: these versions, and the very candidate.
+
+    The version of a local package is a matter of the code, so that it may come again with other code.
+    """
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
     at = run.now_iso()
     failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
-    brought = release.manifest.brought
+    local = lock_of(release).local
+    brought = {name: versions for name, versions in release.manifest.brought.items() if name not in local}
     run.change_quarantine(
         lambda quarantine: quarantine.with_versions(brought, release=release.id, reason=reason, at=at).with_candidate(
             failed

@@ -1,0 +1,38 @@
+"""What is taken back with the commits that brought it: the project's own version is code, not a package to leave out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject
+
+if TYPE_CHECKING:
+    from tests.support.layouts import Kind
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def push_version(site: SampleSite, version: str, *, healthy: bool) -> None:
+    """Push a new version of the project, well or ill."""
+    text = edit_pyproject(site, 'version = "0.1.0"', f'version = "{version}"')
+    site.push_from_elsewhere({"pyproject.toml": text, "health.sh": f"exit {0 if healthy else 1}\n"}, lock=True)
+
+
+@pytest.mark.parametrize("kind", ["plain", "packaged"])
+def test_a_version_of_the_project_that_was_taken_back_can_come_again_with_better_code(
+    make_site: SiteFactory, kind: Kind
+) -> None:
+    site = make_site(
+        kind=kind,
+        venv=True,
+        settings={"health_check": "sh health.sh", "health_retries": 0},
+        files={"health.sh": "exit 0\n"},
+    )
+    site.releaser("init", check=0)
+    push_version(site, "0.2.0", healthy=False)
+    assert site.json("update", check=6)["result"] == "rolled_back"
+    assert site.json("status")["held_back"] == []
+    push_version(site, "0.2.0", healthy=True)
+    assert site.json("update")["result"] == "activated"
+    assert 'version = "0.2.0"' in site.lock_text()

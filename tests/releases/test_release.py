@@ -1,0 +1,108 @@
+"""One release: its name, its manifest, what it tells of itself."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.durable import UnreadableStateError
+from releaser.locking.diff import Change
+from releaser.releases.release import Manifest, new_id, read_manifest, write_manifest
+from tests.releases.makers import NOW, a_manifest, on_paper
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        ((), "20261120T061200Z"),
+        (("20261120T061159Z",), "20261120T061200Z"),
+        (("20261120T061200Z",), "20261120T061200Z-2"),
+        (("20261120T061200Z", "20261120T061200Z-2"), "20261120T061200Z-3"),
+        (("20261120T061200Z", "20261120T061200Z-3"), "20261120T061200Z-2"),
+        (("20261120T061200Z-2",), "20261120T061200Z"),
+    ],
+)
+def test_an_id_is_the_time_and_a_number_if_need_be(taken: tuple[str, ...], expected: str) -> None:
+    assert new_id(NOW, frozenset(taken)) == expected
+
+
+def test_an_id_is_in_utc_wherever_the_server_is() -> None:
+    there = datetime(2026, 11, 20, 1, 12, tzinfo=timezone(timedelta(hours=-5)))
+    assert new_id(there, frozenset()) == "20261120T061200Z"
+
+
+def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
+    manifest = a_manifest(
+        3,
+        changes=(
+            Change(name="alpha", old="1", new="2", bump="major"),
+            Change(name="beta", old=None, new="1", bump="added"),
+            Change(name="gamma", old="1", new=None, bump="removed"),
+        ),
+        group=None,
+        commit="abc",
+        previous="20261120T061200Z",
+    )
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_times_are_written_in_utc(tmp_path: Path) -> None:
+    there = NOW.astimezone(timezone(timedelta(hours=9)))
+    write_manifest(tmp_path, a_manifest(created_at=there))
+    assert json.loads((tmp_path / "manifest.json").read_bytes())["created_at"] == "2026-11-20T06:12:00+00:00"
+    found = read_manifest(tmp_path)
+    assert found is not None
+    assert found.created_at == NOW
+    assert found.created_at.tzinfo == UTC
+
+
+def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
+    content = {"version": 1, **a_manifest().as_json(), "signature": "abc"}
+    (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    assert read_manifest(tmp_path) == a_manifest()
+
+
+def test_a_directory_without_manifest_is_no_release_yet(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+
+
+@pytest.mark.parametrize("key", list(Manifest.__dataclass_fields__))
+def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
+    content = {"version": 1, **a_manifest().as_json()}
+    del content[key]
+    (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(UnreadableStateError, match="not a manifest"):
+        read_manifest(tmp_path)
+
+
+def test_what_a_release_brought_is_what_is_new_in_it() -> None:
+    manifest = a_manifest(
+        changes=(
+            Change(name="alpha", old="1", new="2", bump="major"),
+            Change(name="beta", old=None, new="1", bump="added"),
+            Change(name="gamma", old="1", new=None, bump="removed"),
+            Change(name="delta", old="1, 2", new="1, 3, 4", bump="other"),
+            Change(name="epsilon", old="1, 2", new="1", bump="other"),
+        )
+    )
+    assert manifest.brought == {"alpha": "2", "beta": "1", "delta": "3, 4"}
+
+
+def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> None:
+    release = on_paper(tmp_path, a_manifest())
+    assert (release.test_output, release.works()) == ("", False)
+    (release.venv / "bin").mkdir(parents=True)
+    (release.directory / "test-output.txt").write_bytes(b"caf\xe9 OK\n")
+    (release.venv / "bin" / "python").symlink_to("/nowhere/python3")
+    assert (release.test_output, release.works()) == ("caf\ufffd OK\n", False)
+    (release.venv / "bin" / "python").unlink()
+    (release.venv / "bin" / "python").touch()
+    assert release.works()
