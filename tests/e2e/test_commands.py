@@ -1,0 +1,279 @@
+"""The questions: list, show, diff, status, history; as text for people and as JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, steps
+from tests.support.commands import console_script, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+LISTED = {
+    "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "in_use_by",
+    "path",
+}  # fmt: skip
+ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"]]
+
+
+def with_news(make_site: SiteFactory, **options: Any) -> tuple[SampleSite, str, str]:
+    """Make a site with the release it began with and one more; give the ids of both."""
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    first = site.live_id()
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "2.0.0")
+    site.releaser("update", check=0)
+    return site, first, site.live_id()
+
+
+# list
+
+
+def test_list_as_json_has_exactly_the_fields_that_are_promised(make_site: SiteFactory) -> None:
+    site, first, second = with_news(make_site)
+    newest, oldest = site.json("list")
+    assert newest.keys() == oldest.keys() == LISTED
+    assert (newest["id"], newest["state"], newest["live"], newest["pinned"]) == (second, "live", True, False)
+    assert (oldest["id"], oldest["state"], oldest["live"], oldest["pinned"]) == (first, "good", False, False)
+    assert newest["changes"] == [
+        {"name": "alpha", "old": "1.0.0", "new": "1.1.0", "bump": "minor"},
+        {"name": "beta", "old": "1.0.0", "new": "2.0.0", "bump": "major"},
+    ]
+    assert newest["path"] == str(site.link.resolve())
+    assert newest["python"] == site.python("import platform; print(platform.python_version())")
+    assert re.fullmatch(r"[0-9a-f]{64}", newest["lock_sha256"])
+    assert newest["lock_sha256"] != oldest["lock_sha256"]
+    assert newest["size_bytes"] > 10_000
+    assert newest["in_use_by"] == []
+    created = datetime.fromisoformat(newest["created_at"])
+    assert created.utcoffset() == UTC.utcoffset(None)
+    assert created.strftime("%Y%m%dT%H%M%SZ") == second[:16]
+
+
+def test_list_as_json_knows_every_state(make_site: SiteFactory) -> None:
+    site, first, second = with_news(make_site)
+    site.publish("alpha", "3.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    site.releaser("rollback", check=0)
+    assert states(site) == {failed: "failed", second: "bad", first: "live"}
+
+
+def test_list_shows_a_candidate_while_it_is_made(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with meeting() as met, in_background(site, "update", env=met.env) as update:
+        with met.kept_waiting():
+            candidate, live = site.json("list")
+        assert update.wait(timeout=60) == 0
+    assert candidate.keys() == live.keys() == LISTED
+    assert (candidate["state"], candidate["live"]) == ("candidate", False)
+    assert candidate["id"] == site.live_id()
+
+
+def test_list_for_people(make_site: SiteFactory) -> None:
+    site, first, second = with_news(make_site)
+    heading, newest, oldest = site.releaser("list", check=0).stdout.splitlines()
+    assert heading.split() == ["RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "IN", "USE", "BY"]
+    assert re.fullmatch(rf"\*  {second}  live +\d+ s +3\.\S+ +2 +\d+ KB +-", newest)
+    assert re.fullmatch(rf"   {first}  good +\d+ s +3\.\S+ +0 +\d+ KB +-", oldest)
+
+
+@pytest.mark.parametrize("setting", ["", "state_dir", "venv"])
+def test_the_quick_answer_is_that_of_the_whole_command_line(make_site: SiteFactory, setting: str) -> None:
+    """`-q` is not known to the quick path, and makes no difference to data."""
+    settings = {"state_dir": {"state_dir": "../elsewhere/state"}, "venv": {"venv": "current"}}.get(setting, {})
+    site = make_site(settings=settings, link="current" if setting == "venv" else ".venv")
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    age = re.compile(r" \d+ s ")
+    for words in ([], ["--json"]):
+        quick, whole = (site.releaser("list", *words, *more, check=0).stdout for more in ([], ["-q"]))
+        assert age.sub(" - ", quick) == age.sub(" - ", whole)
+        assert site.live_id() in quick if setting != "state_dir" else "live" in quick
+
+
+def test_list_without_releases(make_site: SiteFactory) -> None:
+    site = make_site()
+    finished = site.releaser("list", check=0)
+    assert finished.stdout == ""
+    assert "no releases yet" in finished.stderr
+    assert site.json("list") == []
+
+
+# show, diff
+
+
+def test_show_tells_all_about_a_release(make_site: SiteFactory) -> None:
+    site, first, second = with_news(make_site)
+    shown = site.json("show", second)
+    listed = site.json("list")[0]
+    assert {name: shown[name] for name in LISTED} == listed
+    assert (shown["origin"], shown["tests"], shown["previous"], shown["group"]) == ("built", "passed", first, "local")
+    made = ["resolve", "build", "test", "seal", "flip", "collectstatic", "restart"]
+    assert [name for name in steps(shown) if name in made] == made
+    assert "test_packages ... ok" in shown["test_output"]
+    text = site.releaser("show", second, check=0).stdout
+    for words in (second, "tests:", "alpha    1.0.0  1.1.0  minor", "build ", "test_packages ... ok"):
+        assert words in text
+    adopted = site.json("show", first)
+    assert (adopted["origin"], adopted["tests"]) == ("adopted", "not run")
+
+
+def test_diff_compares_two_releases_or_one_with_the_live_one(make_site: SiteFactory) -> None:
+    site, first, second = with_news(make_site)
+    forward = site.json("diff", first)
+    assert forward == site.json("diff", first, second) == site.json("list")[0]["changes"]
+    backward = site.json("diff", second, first)
+    assert [(one["old"], one["new"], one["bump"]) for one in backward] == [
+        ("1.1.0", "1.0.0", "other"),
+        ("2.0.0", "1.0.0", "other"),
+    ]
+    assert "beta     1.0.0  2.0.0  major" in site.releaser("diff", first, check=0).stdout
+    assert site.json("diff", second) == []
+    same = site.releaser("diff", second, check=0)
+    assert (same.stdout, same.stderr) == ("", "no package differs\n")
+
+
+@pytest.mark.parametrize("words", [["show", "20200101T000000Z"], ["diff", "20200101T000000Z"], ["pin", "nothing"]])
+def test_a_release_that_is_not_there(make_site: SiteFactory, words: list[str]) -> None:
+    site, _, _ = with_news(make_site)
+    finished = site.releaser(*words, check=9)
+    assert "there is no release" in finished.stderr
+    assert "live: unchanged" in finished.stderr
+
+
+# status, history
+
+
+def test_status_when_all_is_well(make_site: SiteFactory) -> None:
+    site, _, second = with_news(make_site)
+    status = site.json("status")
+    assert (status["live"], status["project"], status["path"]) == (second, "site", str(site.path))
+    assert status["live_age_seconds"] < 600
+    assert status["last_run"]["result"] == "activated"
+    assert status["last_change"] == status["last_run"]
+    assert (status["running"], status["interrupted"], status["push_pending"]) == (None, False, False)
+    assert (status["mails_pending"], status["held_back"], status["quarantined"], status["problems"]) == (0, [], [], [])
+    text = site.releaser("status", check=0).stdout
+    assert re.search(rf"^live: {second} \(\d+ s old, Python 3\.\S+\)$", text, re.MULTILINE)
+    assert re.search(r"^last run: \S+ \S+ UTC, update: activated \(code 0\): updated to", text, re.MULTILINE)
+    assert "pending" not in text
+
+
+def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactory, dead_port: int) -> None:
+    mail = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(dead_port)}
+    site, _, second = with_news(make_site, settings={"git_pull": False})
+    site.releaser("rollback", check=0)
+    site.push_from_elsewhere({"notes.txt": "news"})
+    site.write_dotenv(mail)
+    site.publish("gamma", "1.0.0")
+    site.publish("localtools", "1.1.0")
+    site.releaser("update", check=7)
+    site.publish("localtools", "2.0.0", broken=True)
+    site.releaser("update", check=5)
+    status = site.json("status")
+    assert status["push_pending"] is True
+    assert status["mails_pending"] == 2
+    assert [(one["name"], one["version"], one["release"]) for one in status["held_back"]] == [
+        ("alpha", "1.1.0", second),
+        ("beta", "2.0.0", second),
+    ]
+    (failed,) = [release for release, state in states(site).items() if state == "failed"]
+    assert failed in [one["release"] for one in status["quarantined"]]
+    text = site.releaser("status", check=0).stdout
+    for words in ("a commit is not pushed yet", "2 mails are not sent yet", "held back: beta 2.0.0", failed):
+        assert words in text
+
+
+def test_status_of_a_project_that_is_not_adopted(make_site: SiteFactory) -> None:
+    site = make_site()
+    status = site.json("status")
+    assert (status["live"], status["last_run"]) == (None, None)
+    assert "live: no release" in site.releaser("status", check=0).stdout
+    assert not site.state_dir.exists()
+
+
+def test_status_after_a_kill_says_so(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with meeting() as met, in_background(site, "update", env=met.env) as update, met.kept_waiting():
+        update.kill()
+        update.wait(timeout=60)
+        status = site.json("status")
+    assert (status["running"], status["interrupted"]) == (None, True)
+    assert "an earlier run was cut off" in site.releaser("status", check=0).stdout
+
+
+def test_history_lists_every_run_newest_first(make_site: SiteFactory) -> None:
+    site, _, _ = with_news(make_site)
+    site.releaser("update", check=0)
+    site.publish("alpha", "3.0.0", broken=True)
+    site.releaser("update", check=5)
+    site.releaser("rollback", check=0)
+    runs = site.json("history")
+    assert [(run["command"], run["result"], run["exit_code"]) for run in runs] == [
+        ("rollback", "activated", 0),
+        ("update", "failed", 5),
+        ("update", "unchanged", 0),
+        ("update", "activated", 0),
+        ("init", "activated", 0),
+    ]
+    assert all(run["seconds"] > 0 and datetime.fromisoformat(run["started_at"]) for run in runs)
+    heading, *lines = site.releaser("history", check=0).stdout.splitlines()
+    assert heading.split() == ["WHEN", "(UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"]
+    assert len(lines) == 5
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +failed +5 +\d+\.\d s +the tests fail", lines[1])
+    assert len(site.releaser("history", "-n", "2", check=0).stdout.splitlines()) == 3
+    assert len(site.json("history", "--number", "2")) == 2
+
+
+def test_history_before_the_first_run(make_site: SiteFactory) -> None:
+    site = make_site()
+    finished = site.releaser("history", check=0)
+    assert (finished.stdout, finished.stderr) == ("", "there have been no runs yet\n")
+    assert site.json("history") == []
+
+
+# All of them
+
+
+@pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
+def test_questions_change_nothing_and_answer_in_json(make_site: SiteFactory, words: list[str]) -> None:
+    site, _, second = with_news(make_site)
+    asked = [second if word == "LIVE" else word for word in words]
+    before = site.snapshot(), (site.state_dir / "history.jsonl").read_bytes()
+    text = site.releaser(*asked, check=0)
+    answer = site.releaser(asked[0], "--json", *asked[1:], check=0)
+    json.loads(answer.stdout)
+    assert answer.stderr == ""
+    assert text.stdout or text.stderr
+    assert (site.snapshot(), (site.state_dir / "history.jsonl").read_bytes()) == before
+
+
+def test_the_project_may_be_the_current_directory_or_in_the_environment(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, _, second = with_news(make_site)
+    for directory, variables in ((site.path, {}), (tmp_path, {"RELEASER_PROJECT": str(site.path)})):
+        for command in ("list", "status"):
+            answer = run([console_script(), command], cwd=directory, env=site.environment(variables), check=0)
+            assert second in answer.stdout
+
+
+def test_a_project_that_is_not_there(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site()
+    for command in ("list", "status", "update", "history", "check"):
+        words = [console_script(), command, "--project", tmp_path / "missing"]
+        finished = run(words, cwd=tmp_path, env=site.environment(), check=3)
+        assert f"{tmp_path / 'missing'} does not exist" in finished.stderr
+        assert finished.stdout == ""
+    assert not (tmp_path / "missing").exists()
+    assert not (tmp_path / ".releaser").exists()

@@ -1,0 +1,209 @@
+"""Keeping and using releases: prune, pin, run, and the leases of whoever is in one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import MEETING_TESTS, eventually, in_background, meeting, silent, states
+from tests.support.commands import console_script, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+FEW = {"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0", "RELEASER_KEEP_FAILED": "0"}
+LATE_IMPORT = "import sys; sys.stdin.readline(); import alpha; print(alpha.__version__, sys.prefix)"
+
+
+def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
+    """Make a site that was updated to each of these versions of alpha; give the releases, oldest first."""
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    releases = [site.live_id()]
+    for version in versions:
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+        releases.append(site.live_id())
+    return site, releases
+
+
+def on_disk(site: SampleSite) -> set[str]:
+    return {path.name for path in (site.state_dir / "releases").iterdir()}
+
+
+# prune
+
+
+def test_prune_keeps_what_the_policy_says_and_tells_why(make_site: SiteFactory) -> None:
+    site, (r1, r2, r3, r4) = with_releases(make_site, "1.1.0", "1.2.0", "1.3.0")
+    site.publish("alpha", "2.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    few = {**FEW, "RELEASER_KEEP": "1"}
+    finished = site.releaser("prune", check=0, env=few)
+    lines = [line.split(maxsplit=2) for line in finished.stdout.splitlines()[1:]]
+    assert [(action, release) for action, release, _ in lines] == [
+        ("remove", failed),
+        ("keep", r4),
+        ("keep", r3),
+        ("remove", r2),
+        ("remove", r1),
+    ]
+    assert [reason for *_, reason in lines][1:3] == ["live", "the release that a rollback goes to"]
+    assert set(states(site)) == on_disk(site) == {r3, r4}
+    site.releaser("rollback", check=0)
+    assert site.live_id() == r3
+
+
+def test_prune_as_json(make_site: SiteFactory) -> None:
+    site, (r1, r2, r3) = with_releases(make_site, "1.1.0", "1.2.0")
+    found = site.json("prune", env=FEW)
+    assert [(entry["release"], entry["action"]) for entry in found] == [(r3, "keep"), (r2, "keep"), (r1, "remove")]
+    assert all(entry["reason"] for entry in found)
+    assert on_disk(site) == {r2, r3}
+
+
+def test_releases_are_kept_for_as_long_as_is_set(make_site: SiteFactory) -> None:
+    site, releases = with_releases(make_site, "1.1.0", "1.2.0")
+    assert {entry["action"] for entry in site.json("prune", env={**FEW, "RELEASER_KEEP_WITHIN": "1d"})} == {"keep"}
+    assert on_disk(site) == set(releases)
+
+
+def test_failed_releases_take_no_place_of_good_ones(make_site: SiteFactory) -> None:
+    site, releases = with_releases(make_site, "1.1.0", "1.2.0")
+    for version in ("2.0.0", "2.0.1", "2.0.2"):
+        site.publish("alpha", version, broken=True)
+        site.releaser("update", check=5)
+    site.releaser("prune", check=0, env={**FEW, "RELEASER_KEEP": "2", "RELEASER_KEEP_FAILED": "1"})
+    assert list(states(site).values()) == ["failed", "live", "good", "good"]
+    assert set(releases) < on_disk(site)
+
+
+def test_an_update_prunes_by_itself(make_site: SiteFactory) -> None:
+    site, (_, r2, r3) = with_releases(make_site, "1.1.0", "1.2.0", settings={"keep": 1, "keep_within": 0})
+    assert on_disk(site) == {r2, r3}
+
+
+def test_there_may_be_nothing_to_prune(make_site: SiteFactory) -> None:
+    site, releases = with_releases(make_site, "1.1.0")
+    site.releaser("prune", check=0, env=FEW)
+    assert on_disk(site) == set(releases)
+
+
+# pin
+
+
+def test_a_pinned_release_is_never_pruned_until_it_is_unpinned(make_site: SiteFactory) -> None:
+    site, (r1, r2, r3) = with_releases(make_site, "1.1.0", "1.2.0")
+    assert "is pinned now" in site.releaser("pin", r1, check=0).stderr
+    silent(site.releaser("pin", r1))
+    assert [row["id"] for row in site.json("list") if row["pinned"]] == [r1]
+    assert "pinned" in site.releaser("list", check=0).stdout
+    site.releaser("prune", check=0, env=FEW)
+    assert on_disk(site) == {r1, r2, r3}
+    site.releaser("unpin", r1, check=0)
+    site.releaser("prune", check=0, env=FEW)
+    assert on_disk(site) == {r2, r3}
+
+
+def test_a_pin_says_what_it_did_in_json(make_site: SiteFactory) -> None:
+    site, (r1, _) = with_releases(make_site, "1.1.0")
+    reports = [site.json("pin", r1), site.json("pin", r1), site.json("unpin", r1)]
+    assert [report["result"] for report in reports] == ["activated", "unchanged", "activated"]
+    assert {report["release"] for report in reports} == {r1}
+
+
+# run
+
+
+def test_run_becomes_a_program_of_the_live_release(make_site: SiteFactory) -> None:
+    site, (_, r2) = with_releases(make_site, "1.1.0")
+    code = "import alpha, os, sys; print(alpha.__version__, sys.prefix, os.environ['VIRTUAL_ENV'], os.getcwd())"
+    words: list[str | Path] = [console_script(), "run", "--project", site.path, "--", "python", "-c", code]
+    said = run(words, cwd=site.outer, env=site.environment(), check=0).stdout.split()
+    venv = str(site.state_dir / "releases" / r2 / "venv")
+    assert said == ["1.1.0", venv, venv, str(site.outer)]
+
+
+@pytest.mark.parametrize("words", [["--", "sh", "-c", "exit 42"], ["sh", "-c", "exit 42"]])
+def test_run_ends_as_the_program_does(make_site: SiteFactory, words: list[str]) -> None:
+    site, _ = with_releases(make_site)
+    site.releaser("run", *words, check=42)
+
+
+def test_run_hands_options_to_the_program(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site)
+    finished = site.releaser("run", "--", "echo", "--json", "-v", "--project", "x", check=0)
+    assert finished.stdout == "--json -v --project x\n"
+
+
+def test_run_of_a_program_that_is_not_there(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site)
+    assert "no-such-program cannot be started" in site.releaser("run", "--", "no-such-program", check=2).stderr
+    site.releaser("run", check=2)
+
+
+def test_run_before_there_is_a_release(make_site: SiteFactory) -> None:
+    site = make_site()
+    assert "no release is live" in site.releaser("run", "--", "true", check=9).stderr
+
+
+def test_a_program_stays_in_its_release_whatever_is_flipped(make_site: SiteFactory) -> None:
+    site, (_, r2) = with_releases(make_site, "1.1.0")
+    with in_background(site, "run", "--", "python", "-c", LATE_IMPORT) as program:
+        wait_until_used(site, r2, program.pid)
+        site.publish("alpha", "1.2.0")
+        site.releaser("update", check=0)
+        said, _ = program.communicate("now\n", timeout=60)
+    assert said == f"1.1.0 {site.state_dir / 'releases' / r2 / 'venv'}\n"
+    assert site.live_version("alpha") == "1.2.0"
+
+
+def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFactory) -> None:
+    site, (r1,) = with_releases(make_site)
+    with in_background(site, "run", "--", "sleep", "600") as sleeper:
+        wait_until_used(site, r1, sleeper.pid)
+        for version in ("1.1.0", "1.2.0"):
+            site.publish("alpha", version)
+            site.releaser("update", check=0, env=FEW)
+        assert users(site)[r1] == [sleeper.pid]
+        (row,) = [line for line in site.releaser("list", check=0).stdout.splitlines() if r1 in line]
+        assert row.endswith(f" {sleeper.pid}")
+        assert (r1, "keep", "in use") in list(verdicts(site))
+        assert r1 in on_disk(site)
+        sleeper.kill()
+        sleeper.wait(timeout=60)
+    assert (r1, "remove") in [verdict[:2] for verdict in verdicts(site)]
+    assert r1 not in on_disk(site)
+
+
+def users(site: SampleSite) -> dict[str, list[int]]:
+    return {row["id"]: row["in_use_by"] for row in site.json("list")}
+
+
+def wait_until_used(site: SampleSite, release: str, pid: int) -> None:
+    eventually(lambda: users(site)[release] == [pid], f"the use of {release} by {pid}")
+
+
+def verdicts(site: SampleSite) -> Iterator[tuple[str, str, str]]:
+    for entry in site.json("prune", env=FEW):
+        yield entry["release"], entry["action"], entry["reason"]
+
+
+# The project lock
+
+
+def test_questions_are_answered_while_an_update_runs(make_site: SiteFactory) -> None:
+    site, (r1,) = with_releases(make_site, files={"run_tests.py": MEETING_TESTS})
+    site.publish("alpha", "1.1.0")
+    with meeting() as met, in_background(site, "update", env=met.env) as update:
+        with met.kept_waiting():
+            assert f"running now: releaser update, pid {update.pid}" in site.releaser("status", check=0).stdout
+            assert site.releaser("run", "--", "python", "-c", "print('here')", check=0).stdout == "here\n"
+            site.releaser("show", r1, check=0)
+            site.releaser("pin", r1, check=8)
+        assert update.wait(timeout=60) == 0
+    assert site.json("status")["running"] is None
