@@ -52,7 +52,8 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     except ToolError as error:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
     changes = parse_changes(text)
-    lines = [f"{len(changes)} packages would change" if changes else "no package would change"]
+    packages = {0: "no package", 1: "1 package"}.get(len(changes), f"{len(changes)} packages")
+    lines = [f"{packages} would change"]
     lines += _commits_to_pull(site, fitness)
     if live is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")

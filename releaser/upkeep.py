@@ -29,7 +29,8 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
             step.says(f"{len(removed)} removed")
         if not removed:
             return Ending(result="unchanged", headline="there is nothing to prune")
-        return Ending(result="activated", headline=f"{len(removed)} releases removed")
+        what = "1 release" if len(removed) == 1 else f"{len(removed)} releases"
+        return Ending(result="activated", headline=f"{what} removed")
 
     return conduct(request, pipeline), tuple(decided)
 

@@ -40,7 +40,7 @@ def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
         ours = fitness.state.head or "HEAD"
         ahead, behind = _apart(run, fitness, theirs)
         if not behind:
-            step.skipped("nothing new" if not ahead else f"nothing new; {ahead} commits here are not pushed")
+            step.skipped("nothing new" if not ahead else f"nothing new; {ahead} not pushed yet")
             return None
         run.journal.write(
             Entry(command=run.command, run_id=run.run_id, phase="pulling", head_before=ours, head_after=theirs)

@@ -64,7 +64,7 @@ def resolved(
             if not force and upgrade:
                 _refuse_bad_versions(lock, quarantine)
             diff = LockDiff.between(before, lock) if live else LockDiff(changes=())
-            step.says(f"{len(diff)} packages change" if diff else "no package changes")
+            step.says(_extent(diff))
         yield Resolution(
             tree=tree,
             lock=lock,
@@ -72,6 +72,12 @@ def resolved(
             held_back=() if force else left_out(quarantine, lock),
             checkout_differs=live is not None and not fitness.lock.same_packages(before),
         )
+
+
+def _extent(diff: LockDiff) -> str:
+    if len(diff) > 1:
+        return f"{len(diff)} packages change"
+    return "1 package changes" if diff else "no package changes"
 
 
 def lock_of(release: Release | None) -> LockFile:

@@ -65,7 +65,7 @@ def test_an_update_is_described(make_site: SiteFactory) -> None:
     plan = site.json("update", "--dry-run")
     assert plan["changes"] == [{"name": "alpha", "old": "1.1.0", "new": "1.2.0", "bump": "minor"}]
     said = site.releaser("update", "--dry-run", check=0).stdout
-    assert "dry run: 1 packages would change" in said
+    assert "dry run: 1 package would change" in said
     assert "dry run: origin is at another commit, which would be pulled first" in said
 
 
