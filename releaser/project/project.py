@@ -84,9 +84,13 @@ class Project:
 
     @classmethod
     def at(cls, root: Path, *, state_dir: str | None, venv: str) -> Project:
-        """Lay out the project at `root`; relative settings are relative to it."""
+        """Lay out the project at `root`; relative settings are relative to it.
+
+        A directory on the way to the symlink may be a link itself: what is relative in the symlink starts behind it.
+        """
         state = state_dir or location.default_state_dir(str(root))
-        return cls(root=root, venv=_tidy(root / venv), state_dir=_tidy(root / Path(state).expanduser()))
+        link = _tidy(root / venv)
+        return cls(root=root, venv=link.parent.resolve() / link.name, state_dir=_tidy(root / Path(state).expanduser()))
 
     @property
     def name(self) -> str:

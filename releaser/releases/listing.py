@@ -14,11 +14,20 @@ from releaser.releases import leases
 
 Row = dict[str, object]
 
+# What must be in a manifest and in a ledger, lest the store leave them out.
+_TEXT = (str, type(None))
+_MANIFEST: dict[str, type | tuple[type, ...]] = {
+    "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
+    "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
+    "size_bytes": int,
+}  # fmt: skip
+_LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
+
 
 def rows(state_dir: str, link: str) -> list[Row]:
     """Return one object a release as `list --json` prints it, newest first by the record."""
     directory = os.path.join(state_dir, "releases")
-    ledger = _json(os.path.join(state_dir, "ledger.json"))
+    ledger = _ledger(os.path.join(state_dir, "ledger.json"))
     live = _live(link, directory)
     found = [row for name in _names(directory) if (row := _row(directory, name, ledger, live))]
     found.sort(key=_sequence, reverse=True)
@@ -42,8 +51,10 @@ def _names(directory: str) -> list[str]:
 def _row(directory: str, name: str, ledger: dict[str, object], live: str | None) -> Row | None:
     place = os.path.join(directory, name)
     manifest = _json(os.path.join(place, "manifest.json"))
-    if manifest.get("id") != name:
-        return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) and not manifest else None
+    if manifest is None:
+        return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) else None
+    if manifest.get("id") != name or not _is_whole(manifest, _MANIFEST):
+        return None
     return {
         "id": name,
         "state": _state(name, manifest, ledger, live),
@@ -96,13 +107,26 @@ def _live(link: str, directory: str) -> str | None:
     return os.path.basename(release) if venv == "venv" and os.path.dirname(release) == directory else None
 
 
-def _json(path: str) -> dict[str, object]:
+def _ledger(path: str) -> dict[str, object]:
+    """Return the ledger; an empty one where the store would make one from the manifests."""
+    ledger = _json(path) or {}
+    return ledger if _is_whole(ledger, _LEDGER) and any(ledger[key] for key in _LEDGER) else {}
+
+
+def _is_whole(content: dict[str, object], kinds: dict[str, type | tuple[type, ...]]) -> bool:
+    return all(isinstance(content.get(key, ...), kind) for key, kind in kinds.items())
+
+
+def _json(path: str) -> dict[str, object] | None:
+    """Return what a state file holds; nothing at all if it is not one of this version, None if it is not there."""
     try:
         with open(path, encoding="utf-8") as file:
             content = json.load(file)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return content if isinstance(content, dict) and content.get("version") == 1 else {}
 
 
 COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "IN USE BY")

@@ -1,4 +1,4 @@
-"""What is taken back with the commits that brought it: the project's own version is code, not a package to leave out."""
+"""Commits that were taken back: the version of the project itself is code, and not a package to leave out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,121 @@
+"""Group and mode of a release's files. On a real file system."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.releases.permissions import others_may_read, share
+from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def mode(path: Path) -> str:
+    return f"{stat.S_IMODE(path.lstat().st_mode):04o}"
+
+
+def a_file(path: Path, permissions: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(path.name, encoding="utf-8")
+    path.chmod(permissions)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("before", "for_group", "for_all"),
+    [
+        (0o600, "0660", "0664"),  # what a cache filled under a strict umask leaves
+        (0o644, "0664", "0664"),
+        (0o640, "0660", "0664"),
+        (0o444, "0664", "0664"),
+        (0o000, "0660", "0664"),
+        (0o666, "0664", "0664"),
+        (0o700, "0770", "0775"),
+        (0o755, "0775", "0775"),
+        (0o500, "0770", "0775"),
+        (0o777, "0775", "0775"),
+        (0o611, "0671", "0675"),  # executable for some, but not for the owner: left at that
+    ],
+)
+def test_files_are_made_readable_and_writable_for_the_group(
+    tmp_path: Path, before: int, for_group: str, for_all: str
+) -> None:
+    tree = tmp_path / "release"
+    path = a_file(tree / "venv" / "file", before)
+    share(tree, group=os.getegid(), others=False)
+    assert mode(path) == for_group
+    path.chmod(before)
+    share(tree, group=os.getegid(), others=True)
+    assert mode(path) == for_all
+    assert path.read_text(encoding="utf-8") == "file"
+
+
+@pytest.mark.parametrize(("before", "for_group", "for_all"), [(0o700, "0770", "0775"), (0o2750, "2770", "2775")])
+def test_directories_are_made_passable(tmp_path: Path, before: int, for_group: str, for_all: str) -> None:
+    tree = tmp_path / "release"
+    (tree / "venv").mkdir(parents=True)
+    for others, expected in ((False, for_group), (True, for_all)):
+        for directory in (tree, tree / "venv"):
+            directory.chmod(before)
+        share(tree, group=os.getegid(), others=others)
+        assert [mode(directory) for directory in (tree, tree / "venv")] == [expected, expected]
+
+
+def test_a_file_that_has_another_name_elsewhere_is_separated_first(tmp_path: Path) -> None:
+    tree = tmp_path / "release"
+    cached = a_file(tmp_path / "cache" / "module.py", 0o600)
+    os.utime(cached, (1_000_000, 1_000_000))
+    tree.mkdir()
+    os.link(cached, tree / "module.py")
+    share(tree, group=os.getegid(), others=True)
+    assert (mode(cached), cached.stat().st_nlink) == ("0600", 1)
+    assert (mode(tree / "module.py"), (tree / "module.py").read_text(encoding="utf-8")) == ("0664", "module.py")
+    assert (tree / "module.py").stat().st_mtime == 1_000_000  # byte code is checked against it
+    assert os.listdir(tree) == ["module.py"]
+
+
+def test_what_links_lead_to_is_left_alone(tmp_path: Path) -> None:
+    tree = tmp_path / "release"
+    tree.mkdir()
+    outside = a_file(tmp_path / "outside" / "file", 0o600)
+    outside.parent.chmod(0o700)
+    (tree / "to-file").symlink_to(outside)
+    (tree / "to-directory").symlink_to(outside.parent)
+    (tree / "to-nothing").symlink_to("gone")
+    share(tree, group=os.getegid(), others=True)
+    assert (mode(outside), mode(outside.parent)) == ("0600", "0700")
+    assert (tree / "to-file").is_symlink()
+
+
+def test_everything_gets_the_group_links_too(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root may give files to any group")
+    group = 54321
+    tree = tmp_path / "release"
+    outside = a_file(tmp_path / "outside", 0o644)
+    path = a_file(tree / "venv" / "file", 0o644)
+    (tree / "link").symlink_to(outside)
+    os.link(outside, tree / "shared")
+    share(tree, group=group, others=True)
+    for place in (tree, tree / "venv", path, tree / "link", tree / "shared"):
+        assert place.lstat().st_gid == group, place
+    assert outside.stat().st_gid != group
+
+
+def test_what_is_right_is_not_touched(tmp_path: Path) -> None:
+    tree = tmp_path / "release"
+    path = a_file(tree / "file", 0o664)
+    tree.chmod(0o775)
+    before = [place.stat().st_ctime_ns for place in (tree, path)]
+    share(tree, group=path.stat().st_gid, others=True)
+    assert [place.stat().st_ctime_ns for place in (tree, path)] == before
+
+
+def test_the_project_tells_whether_others_may_read(tmp_path: Path) -> None:
+    for permissions, expected in ((0o755, True), (0o750, False), (0o754, True)):
+        tmp_path.chmod(permissions)
+        assert others_may_read(tmp_path) is expected
