@@ -39,8 +39,9 @@ def remove_scratch(place: Path) -> None:
 
 
 def _fill(place: Path, root: Path, without: Path) -> None:
-    for entry in os.scandir(root):
-        if entry.name in _COPIED:
-            shutil.copyfile(entry.path, place / entry.name)
-        elif entry.path != str(without):
-            (place / entry.name).symlink_to(entry.path)
+    with os.scandir(root) as entries:
+        for entry in entries:
+            if entry.name in _COPIED:
+                shutil.copyfile(entry.path, place / entry.name)
+            elif entry.path != str(without):
+                (place / entry.name).symlink_to(entry.path)
