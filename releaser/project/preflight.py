@@ -170,7 +170,8 @@ def _working_uv(site: Site) -> tuple[Uv, Path] | None:
         return uv, uv.find_python(site.project.root, site.project.venv, request=site.settings.python)
     except ToolError as error:
         message = f"uv finds no Python for this project: {gist(error.output) or error.message}"
-        raise Unfit(message, advice="Install one that requires-python admits, or set `python`.") from error
+        advice = error.advice or "Install one that requires-python admits, or set `python`."
+        raise Unfit(message, advice=advice) from error
 
 
 def _group(site: Site) -> str | None:

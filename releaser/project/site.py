@@ -41,8 +41,8 @@ class Site:
 
     def uv(self) -> Uv:
         """Return uv; Unfit when there is none."""
-        setting = Path(self.settings.uv).expanduser() if self.settings.uv else None
-        executable = find_uv(setting, self.runner.environ.get("PATH"))
+        setting = self.settings.uv
+        executable = find_uv(setting, path=self.runner.environ.get("PATH"), project=self.project.root)
         if executable is None:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
             message = f"uv was not found {where}"

@@ -30,6 +30,7 @@ class TestRun:
 
     reason: str
     output: str
+    timed_out: bool = False
 
     @property
     def passed(self) -> bool:
@@ -51,12 +52,9 @@ def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
             merge=True,
         )
     except ToolError as error:
-        return TestRun(reason=_reason(error), output=cap(error.output))
+        reason = f"the tests did not end within {run.site.settings.test_timeout:g} s" if error.timed_out else error.message
+        return TestRun(reason=reason, output=cap(error.output), timed_out=error.timed_out)
     return TestRun(reason="", output=cap(finished.output))
-
-
-def _reason(error: ToolError) -> str:
-    return f"the tests did not end in time ({error.message})" if error.timed_out else error.message
 
 
 def gate(run: Run, fitness: Fitness, candidate: Candidate) -> None:
@@ -79,7 +77,7 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate) -> None:
         )
     )
     run.draft.blame = blame
-    raise TestsFailedError(_verdict(blame), blame=blame, advice=_advice(blame), output=tested.output)
+    raise TestsFailedError(_verdict(blame, tested), blame=blame, advice=_advice(blame, tested), output=tested.output)
 
 
 def _blame(run: Run, fitness: Fitness) -> Blame:
@@ -93,17 +91,20 @@ def _blame(run: Run, fitness: Fitness) -> Blame:
     return "update" if tested.passed else "before"
 
 
-def _verdict(blame: Blame) -> str:
+def _verdict(blame: Blame, tested: TestRun) -> str:
+    what = tested.reason if tested.timed_out else "the tests fail"
     return {
-        "update": "the tests fail with the new packages or commits and pass without: this update broke them",
-        "before": "the tests fail, and they fail on the live release too: they were failing before this update",
-    }.get(blame, "the tests fail, and there is no earlier release to compare with")
+        "update": f"{what} with the new packages or commits and pass without: this update broke them",
+        "before": f"{what}, and they fail on the live release too: they were failing before this update",
+    }.get(blame, f"{what}, and there is no earlier release to compare with")
 
 
-def _advice(blame: Blame) -> str:
+def _advice(blame: Blame, tested: TestRun) -> str:
+    longer = "Raise `test_timeout` if they need longer. " if tested.timed_out else ""
     if blame == "before":
-        return "Mend the tests or the site; updates wait until they pass."
-    return "See the end of the test output; this candidate is not tried again until a package or the code changes."
+        return f"{longer}Mend the tests or the site; updates wait until they pass."
+    again = "this candidate is not tried again until a package or the code changes."
+    return f"{longer}See the end of the test output; {again}"
 
 
 def smoke_test(run: Run, release: Release) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -20,15 +21,18 @@ NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be rea
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
 
 
-def find_uv(setting: Path | None, path: str | None) -> Path | None:
+def find_uv(setting: str | None, *, path: str | None, project: Path) -> Path | None:
     """Find uv: the setting, then PATH, then the uv package beside releaser; None when there is none.
 
-    A setting may name the program or, as the older updater's did, it is taken as it stands.
+    A setting is a path, relative to the project, or a name to be found on PATH, as for a shell.
     """
-    if setting is not None:
-        return setting if setting.is_file() else None
-    on_path = shutil.which("uv", path=path)
-    return Path(on_path) if on_path else _beside_releaser()
+    if setting is not None and "/" in setting:
+        named = project / Path(setting).expanduser()
+        return named if named.is_file() else None
+    on_path = shutil.which(setting or "uv", path=path)
+    if on_path is not None:
+        return Path(on_path).absolute()
+    return None if setting else _beside_releaser()
 
 
 def _beside_releaser() -> Path | None:
@@ -106,8 +110,7 @@ class Uv:
         finished = self._run(["--version"], cwd=Path("/"))
         found = _VERSION.match(finished.stdout)
         if found is None:
-            message = f"{self.executable} --version printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
-            raise ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
+            raise self._nonsense("--version", finished)
         return found.group(1)
 
     def lock(self, tree: Path, *, python: Path, bounds: Mapping[str, str], packages: Iterable[str]) -> Finished:
@@ -122,7 +125,11 @@ class Uv:
     def sync(self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str) -> Finished:
         """Install the locked third-party packages of `tree` into `venv`, which is made if it is not there."""
         words = [*sync_arguments(group=group, link_mode=link_mode), "--python", str(python)]
-        return self._run(words, cwd=tree, venv=venv)
+        finished = self._run(words, cwd=tree, venv=venv)
+        if not os.path.exists(venv / "bin" / "python"):
+            message = f"{self.executable} sync left no environment at {venv}"
+            raise ToolError(message, advice="Set `uv` to a working uv.", output=finished.output)
+        return finished
 
     def local_packages(self, tree: Path, *, group: str | None) -> str:
         """Return the local packages to install as the text of a requirements file, paths relative to `tree`."""
@@ -149,11 +156,19 @@ class Uv:
             env["VIRTUAL_ENV"] = str(venv)
         else:
             words.append("--system")  # a venv whose interpreter is gone would be an error
-        return Path(self._run(words, cwd=project, env=env).stdout.strip())
+        finished = self._run(words, cwd=project, env=env)
+        found = Path(finished.stdout.strip())
+        if not found.is_absolute() or not os.path.exists(found):
+            raise self._nonsense("python find", finished)
+        return found
 
     def python_version(self, python: Path) -> str:
         """Return the version of an interpreter. Raises ToolError."""
-        return self._run(["python", "find", "--show-version", str(python)], cwd=Path("/")).stdout.strip()
+        finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
+        version = finished.stdout.strip()
+        if not version[:1].isdigit() or len(version.split()) != 1:
+            raise self._nonsense("python find --show-version", finished)
+        return version
 
     def cache_directory(self) -> Path:
         """Return where uv keeps its cache."""
@@ -168,6 +183,10 @@ class Uv:
             env=self._environment(venv) if env is None else env,
             timeout=self.timeout,
         )
+
+    def _nonsense(self, words: str, finished: Finished) -> ToolError:
+        message = f"{self.executable} {words} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
+        return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
 
     def _environment(self, venv: Path | None) -> Mapping[str, str]:
         env = neutral(self.runner.environ)
