@@ -127,7 +127,7 @@ def read_json(path: Path, *, version: int = 1) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableStateError(path, f"not JSON ({error})") from error
     if not isinstance(content, dict):
         raise UnreadableStateError(path, "not a JSON object")

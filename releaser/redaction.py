@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MASK = "***"
-_USERINFO = re.compile(r"(?<=://)[^/\s@\"'<>]+@")
-_PASSWORD = re.compile(r"://[^/\s:@\"'<>]*:?([^/\s@\"'<>]+)@")
+_USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")  # up to the last @ before the path: some passwords have one
+_CREDENTIALS = re.compile(r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@")
+_NO_PASSWORDS = {"", "x-oauth-basic"}  # what stands in the place of a password when the user is the token
 _SECRET_VARIABLE = re.compile(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
 _SHORTEST = 4  # masking shorter strings would tear ordinary text apart
 
@@ -30,8 +31,16 @@ class Redactor:
 
 
 def secrets_in_urls(text: str) -> set[str]:
-    """Find the passwords and tokens in all URLs of a text, as written and percent-decoded."""
-    found = set(_PASSWORD.findall(text))
+    """Find the passwords and tokens in all URLs of a text, as written and percent-decoded.
+
+    A user without a password is a token in http, but only a name elsewhere, as in ssh://git@example.org.
+    """
+    found = set()
+    for scheme, user, password in _CREDENTIALS.findall(text):
+        if password not in _NO_PASSWORDS:
+            found.add(password)
+        elif "http" in scheme.lower():
+            found.add(user)
     return found | {unquote(secret) for secret in found}
 
 

@@ -124,7 +124,7 @@ def _json(path: str) -> dict[str, object] | None:
             content = json.load(file)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) and content.get("version") == 1 else {}
 
@@ -186,4 +186,4 @@ def size(value: object) -> str:
 
 def as_json(found: list[Row]) -> str:
     """Return the rows as `list --json` prints them."""
-    return json.dumps(found, indent=2, ensure_ascii=False)
+    return json.dumps(found, indent=2)

@@ -57,7 +57,7 @@ def read(state_dir: Path) -> list[dict[str, Any]]:
     for line in reversed(text.split("\n")):  # and not at what else Unicode takes for the end of a line
         try:
             content = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(content, dict):
             found.append(content)
