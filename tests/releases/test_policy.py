@@ -23,22 +23,22 @@ def releases(text: str) -> list[Release]:
     words = text.split()
     for place, word in enumerate(words):
         number = len(words) - place
-        age = float(word[1:].rstrip("ptu") or 0)
+        age = float(word[1:].rstrip("ptuj") or 0)
         manifest = a_manifest(number, created_at=NOW - timedelta(days=age))
         found.append(on_paper(Path("/releases"), manifest, state=STATES[word[0]], pinned="p" in word))
     return found
 
 
 def verdicts(text: str, *, keep: int, within: float, failed: int) -> tuple[Verdict, ...]:
-    """Judge releases; the word of the one that a rollback goes to ends in `t`, those in use have a `u`."""
+    """Judge releases; a `t` marks the one that a rollback goes to, `j` the one just left, `u` those in use."""
     there = releases(text)
     marks = dict(zip(text.split(), there, strict=True)) if len(set(text.split())) == len(there) else {}
-    target = next((one.id for word, one in marks.items() if "t" in word), None)
     return judge(
         there,
         KeepPolicy(keep=keep, keep_within=timedelta(days=within), keep_failed=failed),
         now=NOW,
-        rollback_target=target,
+        rollback_target=next((one.id for word, one in marks.items() if "t" in word), None),
+        just_left=next((one.id for word, one in marks.items() if "j" in word), None),
         in_use=frozenset(one.id for word, one in marks.items() if "u" in word),
     )
 
@@ -101,6 +101,10 @@ TABLE = [
     ("L0 f1u f2", 0, 0, 0, "++-"),
     ("L0 b1u", 0, 0, 0, "++"),
     ("L0 g40t g41p g42u g43", 0, 0, 0, "++++-"),
+    ("b1j L2 g40t", 0, 0, 0, "+++"),
+    ("b1j b2 L3", 0, 0, 1, "+-+"),
+    ("L0 g40j g41", 0, 0, 0, "++-"),
+    ("L0 c1j", 0, 0, 0, "++"),
 ]
 
 
@@ -118,6 +122,8 @@ def test_the_policy_keeps_what_it_says(there: str, keep: int, within: float, fai
         ("L0 g90p", "pinned"),
         ("L0 g90t", "the release that a rollback goes to"),
         ("L0 g90u", "in use"),
+        ("L0 b90j", "was live until the last flip"),
+        ("L0 g90jt", "the release that a rollback goes to"),
         ("L0 g90", "one of the 1 newest good ones"),
         ("L0 g90 g1", "younger than 30 days"),
         ("L0 f90", "one of the 2 newest failed ones"),

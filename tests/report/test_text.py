@@ -1,0 +1,272 @@
+"""Reports and answers as plain text."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from releaser.locking.diff import Change
+from releaser.report.outcome import Outcome, Problem, RunReport
+from releaser.report.text import (
+    aligned,
+    changes_table,
+    history_text,
+    last_words,
+    live_line,
+    output_end,
+    release_text,
+    status_text,
+    step_line,
+    summary,
+)
+
+QUIET = RunReport(
+    command="update",
+    project="shop",
+    path="/srv/shop",
+    host="web1",
+    run_id="20261120T061200Z-42",
+    started_at=datetime(2026, 11, 20, 6, 12, tzinfo=UTC),
+    seconds=75.0,
+    result="unchanged",
+    exit_code=0,
+    headline="everything is up to date",
+    log_file="/srv/.releaser/shop/logs/x.log",
+)
+CHANGES = (
+    Change(name="django", old="5.1.2", new="5.2", bump="minor"),
+    Change(name="a-longer-name", old=None, new="1.0", bump="added"),
+    Change(name="gone", old="3.0", new=None, bump="removed"),
+)
+TABLE = [
+    "PACKAGE        OLD    NEW  BUMP",
+    "django         5.1.2  5.2  minor",
+    "a-longer-name  -      1.0  added",
+    "gone           3.0    -    removed",
+]
+
+
+def report(**changes: Any) -> RunReport:
+    return dataclasses.replace(QUIET, **changes)
+
+
+def test_columns_are_as_wide_as_they_must_be_and_lines_end_with_their_last_word() -> None:
+    assert aligned([["a", "bb", ""], ["ccc", "d", ""], ["", "", "e"]]) == ["a    bb", "ccc  d", "         e"]
+    assert aligned([["a", "b"]], indent="  ") == ["  a  b"]
+    assert aligned([]) == []
+
+
+def test_changes_are_a_table_only_if_there_are_any() -> None:
+    assert aligned(changes_table(CHANGES)) == TABLE
+    assert changes_table([]) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "line"),
+    [
+        (Outcome(step="build", status="ok", seconds=6.04), "build: ok (6.0 s)"),
+        (Outcome(step="pull", status="skipped", detail="nothing new"), "pull: skipped (0.0 s): nothing new"),
+        (Outcome(step="test", status="failed", detail="red", seconds=61.25), "test: failed (61.2 s): red"),
+    ],
+)
+def test_a_step_is_one_line(outcome: Outcome, line: str) -> None:
+    assert step_line(outcome) == line
+
+
+def test_a_run_without_news_is_one_line() -> None:
+    assert last_words(QUIET) == ["releaser update: shop: everything is up to date"]
+
+
+def test_a_failure_says_what_failed_whether_live_changed_and_what_to_do() -> None:
+    failed = report(
+        result="refused",
+        exit_code=3,
+        headline="2 problems found",
+        problems=(Problem(message="no uv", advice="Install it."), Problem(message="no lock")),
+    )
+    assert last_words(failed) == [
+        "releaser update: shop: 2 problems found",
+        "problem: no uv",
+        "  what to do: Install it.",
+        "problem: no lock",
+        "live: unchanged",
+        "log: /srv/.releaser/shop/logs/x.log",
+    ]
+
+
+def test_a_problem_that_is_the_headline_is_said_once_and_its_advice_is_kept() -> None:
+    problems = (Problem(message="the tests fail", advice="Mend them."),)
+    words = last_words(report(exit_code=5, headline="the tests fail", problems=problems))
+    assert words[:2] == ["releaser update: shop: the tests fail", "  what to do: Mend them."]
+    assert not any(word.startswith("problem") for word in words)
+
+
+def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
+    words = last_words(report(recovered="An earlier run was cut off.", mail="sent to ada@example.org"))
+    assert words[1:] == ["An earlier run was cut off.", "mail: sent to ada@example.org"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, "live: unchanged"),
+        ({"exit_code": 5, "release": "B"}, "live: unchanged"),
+        ({"exit_code": 7, "live_changed": True, "release": "B"}, "live: it is B now"),
+        ({"exit_code": 6, "release": "B"}, "live: it was changed, and is what it was before again"),
+    ],
+)
+def test_it_is_said_whether_live_changed(changes: dict[str, Any], line: str) -> None:
+    assert live_line(report(**changes)) == line
+
+
+def test_of_a_long_output_the_end_is_shown() -> None:
+    assert output_end(QUIET) == []
+    lines = output_end(report(output="\n".join(f"line {number}" for number in range(1000))))
+    assert lines[:2] == ["end of the output:", "  line 0"]
+    assert lines[-1] == "  line 999"
+    assert len(lines) < 60
+    assert output_end(report(output="\x1b[31mred\x1b[0m"))[1] == "  red"
+
+
+def test_a_summary_has_changes_output_and_last_words_in_this_order() -> None:
+    lines = summary(report(changes=CHANGES, output="oops", exit_code=5, headline="the tests fail"))
+    assert lines[:4] == TABLE
+    assert lines[4:7] == ["end of the output:", "  oops", "releaser update: shop: the tests fail"]
+
+
+DETAILS: dict[str, Any] = {
+    "id": "B",
+    "state": "good",
+    "pinned": True,
+    "created_at": "2026-11-20T06:12:00+00:00",
+    "origin": "built",
+    "python": "3.11.7",
+    "group": None,
+    "tests": "passed",
+    "commit": "abc",
+    "previous": "A",
+    "lock_sha256": "00",
+    "size_bytes": 1000,
+    "path": "/srv/x",
+    "in_use_by": [7, 42],
+    "changes": [],
+    "steps": [],
+    "test_output": "\n",
+}
+
+
+def test_a_release_is_shown_as_facts() -> None:
+    lines = release_text(DETAILS)
+    assert lines[0] == "id:           B"
+    assert {"pinned:       yes", "group:        -", "in_use_by:    7 42", "size_bytes:   1000"} <= set(lines)
+    assert len(lines) == 14
+    assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
+    assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
+
+
+def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
+    lines = release_text(
+        {
+            **DETAILS,
+            "changes": [dataclasses.asdict(change) for change in CHANGES],
+            "steps": [{"step": "build", "status": "ok", "seconds": 6.04, "detail": "B"}],
+            "test_output": "one\ntwo\n",
+        }
+    )
+    assert lines[14:] == [
+        "",
+        *TABLE,
+        "",
+        "STEP   STATUS  TIME",
+        "build  ok      6.0 s  B",
+        "",
+        "end of the test output:",
+        "  one",
+        "  two",
+    ]
+
+
+def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
+    runs: list[dict[str, Any]] = [
+        {
+            "started_at": "2026-11-20T06:12:00+00:00",
+            "command": "update",
+            "result": "activated",
+            "exit_code": 0,
+            "seconds": 75.04,
+            "headline": "updated to B",
+        },
+        {},
+        {"seconds": None, "exit_code": 3},
+    ]
+    assert history_text(runs) == [
+        "WHEN (UTC)           COMMAND  RESULT     CODE  TIME    WHAT",
+        "2026-11-20 06:12:00  update   activated  0     75.0 s  updated to B",
+        "                                               0.0 s",
+        "                                         3     0.0 s",
+    ]
+    assert history_text([]) == []
+
+
+STATUS: dict[str, Any] = {
+    "project": "shop",
+    "path": "/srv/shop",
+    "live": None,
+    "live_python": None,
+    "last_run": None,
+    "last_change": None,
+    "running": None,
+    "interrupted": False,
+    "push_pending": False,
+    "mails_pending": 0,
+    "held_back": [],
+    "quarantined": [],
+    "problems": [],
+}
+
+
+def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
+    assert status_text(STATUS, age="0 s") == ["project: shop (/srv/shop)", "live: no release"]
+
+
+def test_the_status_names_everything_that_is_of_interest() -> None:
+    run = {
+        "started_at": "2026-11-20T06:12:00+00:00",
+        "command": "update",
+        "result": "failed",
+        "exit_code": 5,
+        "headline": "the tests fail",
+    }
+    found = status_text(
+        {
+            **STATUS,
+            "live": "B",
+            "live_python": "3.11.7",
+            "last_run": run,
+            "last_change": {**run, "result": "activated", "exit_code": 0, "headline": "updated to B"},
+            "running": {"command": "update", "pid": 42, "since": "2026-11-20T06:12:00+00:00"},
+            "interrupted": True,
+            "push_pending": True,
+            "mails_pending": 3,
+            "held_back": [{"name": "alpha", "version": "2.0", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}],
+            "quarantined": [{"release": "C", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
+            "problems": ["the interpreter is gone"],
+        },
+        age="3 d",
+    )
+    assert found == [
+        "project: shop (/srv/shop)",
+        "live: B (3 d old, Python 3.11.7)",
+        "last run: 2026-11-20 06:12:00 UTC, update: failed (code 5): the tests fail",
+        "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
+        "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
+        "pending: an earlier run was cut off; the next one repairs what it left",
+        "pending: a commit is not pushed yet",
+        "pending: 3 mails are not sent yet",
+        "held back: alpha 2.0: ill (since 2026-11-19)",
+        "quarantined: candidate C: red (since 2026-11-18)",
+        "problem: the interpreter is gone",
+    ]
