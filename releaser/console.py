@@ -61,8 +61,8 @@ class Manner:
             _words(summary(report))
 
     def data(self, content: Any) -> None:
-        """Print JSON."""
-        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
 
     def lines(self, lines: Iterable[str]) -> None:
         """Print an answer for people."""

@@ -160,7 +160,11 @@ def _lock(site: Site) -> LockFile:
 
 def _working_uv(site: Site) -> tuple[Uv, Path] | None:
     uv = site.uv()
-    version = uv.version()
+    try:
+        version = uv.version()
+    except ToolError as error:
+        message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, gist(error.output))))}"
+        raise Unfit(message, advice=error.advice or "Mend it, or set `uv` to a working uv.") from error
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         raise Unfit(message, advice="Upgrade it, or set `uv` to a newer one.")

@@ -52,7 +52,9 @@ def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
             merge=True,
         )
     except ToolError as error:
-        reason = f"the tests did not end within {run.site.settings.test_timeout:g} s" if error.timed_out else error.message
+        reason = (
+            f"the tests did not end within {run.site.settings.test_timeout:g} s" if error.timed_out else error.message
+        )
         return TestRun(reason=reason, output=cap(error.output), timed_out=error.timed_out)
     return TestRun(reason="", output=cap(finished.output))
 

@@ -30,6 +30,7 @@ DRAIN = 0.5  # seconds to wait for the last output of a program that ended
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
+LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ class Runner:
             stderr=self._text(kept.stderr),
             seconds=time.monotonic() - started,
         )
-        log.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, finished.output)
+        log.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
@@ -123,6 +124,13 @@ class Runner:
 
     def _text(self, stream: _HeadAndTail) -> str:
         return self.redactor.clean(stream.joined().decode("utf-8", errors="replace"))
+
+
+def _abridged(output: str) -> str:
+    """Keep the log of a chatty program readable; 30 of them are kept."""
+    if len(output) <= 2 * LOGGED:
+        return output
+    return f"{output[:LOGGED]}\n[... {len(output) - 2 * LOGGED} characters left out ...]\n{output[-LOGGED:]}"
 
 
 def _raise_on_failure(finished: Finished, *, limit: float | None, check: bool) -> None:

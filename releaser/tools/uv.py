@@ -110,7 +110,7 @@ class Uv:
         finished = self._run(["--version"], cwd=Path("/"))
         found = _VERSION.match(finished.stdout)
         if found is None:
-            raise self._nonsense("--version", finished)
+            raise self._nonsense(finished)
         return found.group(1)
 
     def lock(self, tree: Path, *, python: Path, bounds: Mapping[str, str], packages: Iterable[str]) -> Finished:
@@ -159,7 +159,7 @@ class Uv:
         finished = self._run(words, cwd=project, env=env)
         found = Path(finished.stdout.strip())
         if not found.is_absolute() or not os.path.exists(found):
-            raise self._nonsense("python find", finished)
+            raise self._nonsense(finished)
         return found
 
     def python_version(self, python: Path) -> str:
@@ -167,7 +167,7 @@ class Uv:
         finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
         version = finished.stdout.strip()
         if not version[:1].isdigit() or len(version.split()) != 1:
-            raise self._nonsense("python find --show-version", finished)
+            raise self._nonsense(finished)
         return version
 
     def cache_directory(self) -> Path:
@@ -184,8 +184,9 @@ class Uv:
             timeout=self.timeout,
         )
 
-    def _nonsense(self, words: str, finished: Finished) -> ToolError:
-        message = f"{self.executable} {words} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
+    def _nonsense(self, finished: Finished) -> ToolError:
+        asked = " ".join(finished.argv[4:])  # behind --no-progress --color never
+        message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
         return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
 
     def _environment(self, venv: Path | None) -> Mapping[str, str]:

@@ -1,0 +1,334 @@
+"""Programs that are not there, fail, hang or print nonsense: uv, and the project's own tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import everything, is_running, refused, script, seem_no_bug
+from tests.support.commands import console_script, git_executable, run, uv_executable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    return make_site(venv=True)
+
+
+@pytest.fixture
+def due(site: SampleSite) -> SampleSite:
+    """A site that has been adopted, and for which there is something newer."""
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+# uv
+
+
+def without_uv(site: SampleSite) -> str:
+    """Return a PATH on which there is git alone."""
+    programs = site.outer.parent / "programs"
+    programs.mkdir()
+    (programs / "git").symlink_to(git_executable())
+    return str(programs)
+
+
+def test_without_uv_on_path_the_one_beside_releaser_is_used(site: SampleSite) -> None:
+    site.releaser("check", env={"PATH": without_uv(site)}, check=0)
+
+
+@pytest.mark.parametrize(
+    "module", ["raise ImportError", "def find_uv_bin() -> str:\n    raise FileNotFoundError('there is no uv here')\n"]
+)
+def test_no_uv_at_all(site: SampleSite, tmp_path: Path, module: str) -> None:
+    (tmp_path / "lib" / "uv").mkdir(parents=True)
+    (tmp_path / "lib" / "uv" / "__init__.py").write_text(module, encoding="utf-8")
+    env = {"PATH": without_uv(site), "PYTHONPATH": str(tmp_path / "lib")}
+    refused(site, env=env).says_only("uv was not found", "pip install uv")
+
+
+def test_no_git_at_all(site: SampleSite, tmp_path: Path) -> None:
+    env = {"PATH": str(tmp_path), "RELEASER_UV": str(uv_executable())}
+    refused(site, env=env).says_only(site.path, "git cannot be started", "No such file")
+
+
+@pytest.mark.parametrize("variable", ["RELEASER_UV", "AUTO_UPDTR__UV_PATH"])
+@pytest.mark.parametrize("name", ["/nowhere/bin/uv", "/", "tools/uv", "uv-of-that-name"])
+def test_a_setting_that_names_no_uv(site: SampleSite, variable: str, name: str) -> None:
+    refused(site, env={variable: name}).says_only("uv was not found", name, "Correct `uv`")
+
+
+def test_a_setting_may_name_uv_relative_to_the_project(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"uv": "../tools/uv"})
+    (site.outer / "tools").mkdir()
+    (site.outer / "tools" / "uv").symlink_to(uv_executable())
+    site.releaser("check", check=0)
+
+
+def test_a_uv_that_is_not_executable(site: SampleSite) -> None:
+    place = script(site.outer / "uv", "exit 0")
+    place.chmod(0o644)
+    refused(site, env={"RELEASER_UV": str(place)}).says_only(place, "cannot be started", "executable")
+
+
+def test_a_uv_that_is_no_program(site: SampleSite) -> None:
+    place = site.outer / "uv"
+    place.write_bytes(bytes(range(256)))
+    place.chmod(0o755)
+    refused(site, env={"RELEASER_UV": str(place)}).says_only(place, "cannot be started")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("echo it is broken >&2; exit 3", ("exit status 3", "it is broken")),
+        ("exit 0", ("printed ''", "not uv's answer")),
+        ("echo hello", ("printed 'hello'", "not uv's answer")),
+        ("echo uv one two three", ("not uv's answer",)),
+        ("echo uv 0.9.99", ("uv 0.9.99", "too old", "Upgrade it")),
+        ("head -c 30000000 /dev/urandom", ("not uv's answer",)),
+        ("kill -SEGV $$", ("SIGSEGV",)),
+        ("echo 'error: \033[31mred\033[0m' >&2; exit 1", ("red",)),
+    ],
+)
+def test_a_uv_that_fails_or_prints_nonsense(site: SampleSite, text: str, words: tuple[str, ...]) -> None:
+    place = script(site.outer / "uv", text)
+    refusal = refused(site, env={"RELEASER_UV": str(place)})
+    refusal.says_only(*words)
+    assert len(refusal.finished.stderr) < 2000
+    assert "\033" not in refusal.finished.stderr
+
+
+def test_a_uv_that_hangs(site: SampleSite) -> None:
+    place = script(site.outer / "uv", "sleep 1000")
+    refusal = refused(site, env={"RELEASER_UV": str(place), "RELEASER_UV_TIMEOUT": "0.5s"}, timeout=30)
+    refusal.says_only("uv was still running after 0.5 s")
+
+
+def proxy(site: SampleSite, pattern: str, text: str) -> dict[str, str | None]:
+    """Return settings for a uv that does `text` for calls like `pattern`, and what uv does for all others."""
+    real = f'exec "{uv_executable()}" "$@"'
+    place = script(site.outer / "uv", f'case " $* " in\n*{pattern}*)\n{text}\n;;\nesac\n{real}')
+    return {"RELEASER_UV": str(place)}
+
+
+@pytest.mark.parametrize("pattern", ["' python find '", "' --show-version '"])
+def test_a_uv_that_prints_nonsense_for_the_python(due: SampleSite, pattern: str) -> None:
+    code = 3 if "find" in pattern else 4
+    refused(due, code=code, env=proxy(due, pattern, "echo hello world; exit 0")).says(
+        "'hello world'", "not uv's answer"
+    )
+
+
+LOCK_TROUBLE = {
+    "fails": ("echo 'error: out of luck' >&2; exit 2", ("no upgraded lock", "out of luck")),
+    "no solution": ("echo 'no, never' >&2; exit 1", ("no solution", "no, never", "pyproject.toml")),
+    "garbage": ("echo garbage > uv.lock; exit 0", ("cannot be read", "uv lock --upgrade")),
+    "deletes": ("rm uv.lock; exit 0", ("cannot be read",)),
+    "killed": ("kill -KILL $$", ("no upgraded lock", "SIGKILL")),
+}
+
+
+@pytest.mark.parametrize("kind", LOCK_TROUBLE)
+def test_a_uv_that_fails_to_lock(due: SampleSite, kind: str) -> None:
+    text, words = LOCK_TROUBLE[kind]
+    refused(due, code=4, env=proxy(due, "' lock '", text)).says_only(*words)
+    assert [row["state"] for row in due.json("list")] == ["live"]
+
+
+SYNC_TROUBLE = {
+    "fails": ("echo 'error: out of luck' >&2; exit 2", ("could not be built", "out of luck")),
+    "does nothing": ("exit 0", ("could not be built", "no environment")),
+    "half": ('mkdir -p "$UV_PROJECT_ENVIRONMENT/bin"; exit 1', ("could not be built", "exit status 1")),
+    "killed": ("kill -KILL $$", ("could not be built", "SIGKILL")),
+}
+
+
+@pytest.mark.parametrize("kind", SYNC_TROUBLE)
+def test_a_uv_that_fails_to_build(due: SampleSite, kind: str) -> None:
+    text, words = SYNC_TROUBLE[kind]
+    refused(due, code=4, env=proxy(due, "' sync '", text)).says_only(*words)
+    assert [row["state"] for row in due.json("list")] == ["live"]
+    assert os.listdir(due.state_dir / "releases") == [due.live_id()]
+
+
+def test_what_a_failing_uv_left_is_no_hindrance(due: SampleSite) -> None:
+    refused(due, code=4, env=proxy(due, "' sync '", "exit 1"))
+    due.releaser("update", check=0)
+    assert due.live_version("alpha") == "1.1.0"
+
+
+# The project's tests
+
+HANGS = """\
+import os, pathlib, signal, subprocess, sys, time
+child = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+child_process = subprocess.Popen([sys.executable, "-c", child], stdout=subprocess.PIPE, text=True)
+with open(os.environ["PIDS"], "a") as file:
+    print(os.getpid(), child_process.stdout.readline().strip(), file=file, flush=True)
+print("started", flush=True)
+time.sleep(1000)
+"""
+IF_NEW = "import alpha, sys\nif alpha.__version__ == '1.0.0':\n    sys.exit(0)\n"
+
+
+def with_tests(make_site: SiteFactory, tests: str, **settings: object) -> SampleSite:
+    """Make a site with these tests, adopted, and with something newer for it."""
+    site = make_site(venv=True, files={"run_tests.py": tests}, settings=settings)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+def variables(tmp_path: Path) -> Mapping[str, str]:
+    return {"PIDS": str(tmp_path / "pids")}
+
+
+@pytest.mark.parametrize(("condition", "blame"), [(IF_NEW, "this update broke them"), ("", "failing before")])
+def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path, condition: str, blame: str) -> None:
+    site = with_tests(make_site, condition + HANGS, test_timeout="2s")
+    begun = time.monotonic()
+    refusal = refused(site, code=5, env=variables(tmp_path))
+    assert time.monotonic() - begun < 30
+    refusal.says_only("did not end within 2 s", blame, "test_timeout")
+    assert "started" in refusal.report["output"]
+    (failed,) = (one for one in refusal.report["steps"] if one["step"] == "test")
+    assert failed["status"] == "failed"
+    assert "did not end within 2 s" in failed["detail"]
+    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
+    assert len(pids) == (2 if condition else 4)
+    assert [pid for pid in pids if is_running(pid)] == []
+    mail = site.outbox_mails()[-1].get_body(("plain",))
+    assert mail is not None
+    assert "did not end within 2 s" in " ".join(mail.get_content().split())
+
+
+def test_tests_that_do_not_listen_when_told_to_end(make_site: SiteFactory, tmp_path: Path) -> None:
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    site = with_tests(make_site, IF_NEW + deaf + HANGS, test_timeout="1s")
+    refused(site, code=5, env=variables(tmp_path)).says_only("did not end within 1 s")
+    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+def test_what_passing_tests_leave_behind_is_ended(make_site: SiteFactory, tmp_path: Path) -> None:
+    leaves = HANGS.rpartition("time.sleep(1000)\n")[0]
+    site = with_tests(make_site, leaves, test_timeout="60s")
+    site.releaser("update", env=variables(tmp_path), check=0, timeout=50)
+    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
+    assert len(pids) == 2
+    assert [pid for pid in pids if is_running(pid)] == []
+
+
+PRINTS = {
+    "lines": "for number in range(600_000):\n    print('line', number, 'of the tests of this site')\n",
+    "one line": "print('x' * 20_000_000)\n",
+    "both streams": "for _ in range(40):\n    print('out ' * 100_000)\n    print('err ' * 100_000, file=sys.stderr)\n",
+}
+
+
+@pytest.mark.parametrize("kind", PRINTS)
+@pytest.mark.parametrize("passes", [True, False])
+def test_tests_that_print_megabytes(make_site: SiteFactory, kind: str, passes: bool) -> None:
+    text = f"import sys\nprint('the beginning')\n{PRINTS[kind]}print('the end', flush=True)\n"
+    site = with_tests(make_site, text if passes else f"{text}{IF_NEW}sys.exit(1)\n")
+    if passes:
+        finished = site.releaser("update", "--json", check=0)
+        report_text = finished.stdout
+    else:
+        refusal = refused(site, code=5)
+        refusal.says_only("this update broke them")
+        finished, report_text = refusal.finished, refusal.report["output"]
+        assert report_text.startswith("the beginning\n")
+        assert report_text.endswith("the end")
+        assert "cut" in report_text
+    assert len(report_text) < 100_000
+    assert len(finished.stderr) < 100_000
+    assert max(len(str(mail)) for mail in site.outbox_mails()) < 500_000
+    newest = site.json("list")[0]["id"]
+    assert len(site.json("show", newest)["test_output"]) < 100_000
+    written = sum(path.stat().st_size for path in (site.state_dir / "logs").iterdir())
+    assert written < 5_000_000
+
+
+def test_megabytes_of_output_take_little_memory(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = with_tests(make_site, f"import sys\n{PRINTS['lines']}{PRINTS['lines']}")
+    note = tmp_path / "kilobytes"
+    peak = (
+        "import resource, subprocess, sys; status = subprocess.call(sys.argv[2:]); "
+        "open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)); sys.exit(status)"
+    )
+    words: list[str | Path] = [sys.executable, "-c", peak, note, console_script(), "update", "--project", site.path]
+    run(words, cwd=site.outer, env=site.env, check=0)
+    assert int(note.read_text(encoding="utf-8")) < 100_000
+
+
+BYTES = r"""
+import sys
+sys.stdout.buffer.write(b"latin-1: caf\xe9, cut off: \xf0\x9f\x98, nul: \x00, escape: \x1b[31mred\x1b[0m, \xff\xfe\n")
+sys.stdout.buffer.write(b"surrogate: \xed\xa0\x80, separators: \xe2\x80\xa8\xc2\x85\r\r\n")
+sys.stdout.flush()
+sys.stderr.buffer.write(bytes(range(256)) + b"\n")
+sys.stderr.flush()
+"""
+
+
+@pytest.mark.parametrize("encoding", [None, "ascii", "latin-1"])
+@pytest.mark.parametrize("passes", [True, False])
+def test_tests_that_print_what_is_not_utf_8(make_site: SiteFactory, encoding: str | None, passes: bool) -> None:
+    site = with_tests(make_site, BYTES if passes else f"{BYTES}{IF_NEW}sys.exit(1)\n")
+    env = {"PYTHONIOENCODING": encoding}
+    if passes:
+        site.releaser("update", "--json", env=env, check=0)
+        return
+    refusal = refused(site, code=5, env=env)
+    assert "latin-1: caf\ufffd, cut off: \ufffd" in refusal.report["output"]
+    plain = site.releaser("update", "--force", env=env, check=5)
+    seem_no_bug(plain)
+    assert "latin-1: caf" in plain.stderr
+    assert "\x1b" not in plain.stderr
+    assert "\0" not in plain.stderr
+    mail = site.outbox_mails()[-1].get_body(("plain",))
+    assert mail is not None
+    assert "latin-1: caf" in mail.get_content()
+    for release in [row["id"] for row in site.json("list")]:
+        seem_no_bug(site.releaser("show", release, env=env, check=0))
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("program-of-that-name", "cannot be started"), ("./manage.py test", "cannot be started"), ("false", "status 1")],
+)
+def test_tests_that_cannot_be_run(make_site: SiteFactory, command: str, words: str) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    refusal = refused(site, code=5, env={"RELEASER_TEST_COMMAND": command})
+    refusal.says_only("failing before")
+    (failed,) = (one for one in refusal.report["steps"] if one["step"] == "test")
+    assert words in failed["detail"]
+
+
+def test_no_tests_at_all(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.git("mv", "manage.py", "administer.py")
+    site.commit("Rename it")
+    refused(site).says_only(site.path, "no tests were found", "test_command")
+
+
+def test_tests_that_are_red_change_nothing_twice(due: SampleSite) -> None:
+    due.publish("beta", "2.0.0", broken=True)
+    refused(due, code=5).says_only("this update broke them")
+    before = everything(due)
+    due.releaser("update", check=0)
+    assert everything(due) == before
