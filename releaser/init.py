@@ -43,7 +43,7 @@ def _first_release(run: Run, fitness: Fitness) -> Release:
     with undone_on_failure(run), resolved(run, fitness, None, upgrade=False) as resolution:
         candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution))
         run.draft.release = candidate.id
-        gate(run, fitness, candidate)
+        gate(run, fitness, candidate, before=fitness)
         release = seal(run, candidate, tests="passed")
     go_live(run, release, fitness.remote)
     return release

@@ -33,6 +33,7 @@ def _update(run: Run, *, force: bool) -> Ending:
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness)
     with undone_on_failure(run):
+        before = fitness
         fitness = pull_and_reread(run, fitness, theirs)
         live = run.store.live()
         run.about(live, None)
@@ -48,7 +49,7 @@ def _update(run: Run, *, force: bool) -> Ending:
             run.draft.changes = resolution.diff.changes
             candidate = build(run, fitness, resolution, key)
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
-            gate(run, fitness, candidate)
+            gate(run, fitness, candidate, before=before)
             release = seal(run, candidate, tests="passed")
     go_live(run, release, fitness.remote)
     return Ending(result="activated", headline=_headline(run, release))

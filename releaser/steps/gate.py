@@ -59,8 +59,8 @@ def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
     return TestRun(reason="", output=cap(finished.output))
 
 
-def gate(run: Run, fitness: Fitness, candidate: Candidate) -> None:
-    """Let the candidate pass only if the tests do.
+def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -> None:
+    """Let the candidate pass only if the tests do; `before` is how fit the project was before the pull.
 
     If they fail, the live release is tested too, the candidate is sealed as failed and quarantined, and
     TestsFailedError tells whose fault it is.
@@ -71,7 +71,7 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate) -> None:
         if tested.passed:
             return
         step.status, step.detail = "failed", tested.reason
-    blame = _blame(run, fitness)
+    blame = _blame(run, before)
     seal(run, candidate, tests="failed")
     run.change_quarantine(
         lambda quarantine: quarantine.with_candidate(
@@ -82,15 +82,27 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate) -> None:
     raise TestsFailedError(_verdict(blame, tested), blame=blame, advice=_advice(blame, tested), output=tested.output)
 
 
-def _blame(run: Run, fitness: Fitness) -> Blame:
+def _blame(run: Run, before: Fitness) -> Blame:
+    """Test what is live: its release, and the commits that were there before the pull, which is taken back here."""
     live = run.store.live()
     if live is None or not live.works():
         return "unknown"
     with run.recorder.step("test live release") as step:
-        tested = run_tests(run, fitness, live.venv)
+        try:
+            _take_back_pull(run)
+        except ToolError as error:
+            step.warns(f"the commits from before the pull cannot be had: {error.message}")
+            return "unknown"
+        tested = run_tests(run, before, live.venv)
         step.says("passed" if tested.passed else tested.reason)
         step.status = "ok" if tested.passed else "failed"
     return "update" if tested.passed else "before"
+
+
+def _take_back_pull(run: Run) -> None:
+    pulled = run.draft.pulled
+    if pulled is not None and run.site.git.commit("HEAD") == pulled.new:
+        run.site.git.reset_keep(pulled.old)
 
 
 def _verdict(blame: Blame, tested: TestRun) -> str:

@@ -20,18 +20,19 @@ class Visitor(threading.Thread):
         self.visits = 0
         self.failures: list[str] = []
         self._cwd = site.path
-        self._words = [f"{site.link.name}/bin/python", "-c", "import alpha; print(alpha.__version__)"]
+        self._words = [f"{site.link.name}/bin/python", "-c", "import alpha"]
         self._env = site.environment()
         self._closed = threading.Event()
 
     def run(self) -> None:
         while not self._closed.is_set():
-            visit = subprocess.run(
-                self._words, cwd=self._cwd, env=self._env, capture_output=True, text=True, check=False
-            )
+            try:
+                subprocess.run(self._words, cwd=self._cwd, env=self._env, capture_output=True, text=True, check=True)
+            except subprocess.CalledProcessError as error:
+                self.failures.append(f"{error}: {error.stderr}")
+            except OSError as error:
+                self.failures.append(f"it could not even be started: {error}")
             self.visits += 1
-            if visit.returncode != 0 or not visit.stdout.startswith("1."):
-                self.failures.append(f"{visit.returncode}: {visit.stdout}{visit.stderr}")
 
     def close(self) -> None:
         self._closed.set()

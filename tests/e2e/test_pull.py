@@ -72,6 +72,34 @@ def test_red_commits_are_taken_back(make_site: SiteFactory) -> None:
     assert "the shop is closed" in body(site)
 
 
+def test_red_commits_are_not_blamed_on_what_was_live(make_site: SiteFactory) -> None:
+    """What is live is a release and the commits that it runs: both are tested as they were."""
+    site = adopted(make_site)
+    site.push_from_elsewhere(RED)
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert step(report, "test live release")["status"] == "ok"
+    assert "this update broke it" in body(site)
+
+
+def test_the_live_site_is_tested_as_it_was_tested_before_the_pull(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    command = '\n[tool.releaser]\ntest_command = ["python", "new_tests.py"]\n'
+    site.push_from_elsewhere({"pyproject.toml": text + command, "new_tests.py": "raise SystemExit('not yet')\n"})
+    report = site.json("update", check=5)
+    assert "not yet" in report["output"]
+    assert report["blame"] == "update"
+
+
+def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.break_tests()
+    site.push_from_elsewhere({"notes.txt": "news"})
+    assert site.json("update", check=5)["blame"] == "before"
+    assert (site.head(), site.git("status", "--porcelain")) == (before, "")
+
+
 def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     before = site.snapshot()
