@@ -89,8 +89,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     try:
         _prepare_state(site)
     except PreflightError as error:
-        report = _failed(run, error)
-        return notify.finish_without_state(run, report) if request.mails else report
+        return _stateless(request, run, error)
     with run_log(site.project.logs, run_id, site.redactor) as log_file:
         run.log_file = str(log_file)
         return _locked(request, run, pipeline)
@@ -103,20 +102,37 @@ def _prepare_state(site: Site) -> None:
     try:
         state.prepare(site.project)
     except OSError as error:
-        finding = Unfit(f"state_dir {site.project.state_dir} cannot be made: {error}", advice="Correct `state_dir`.")
-        raise PreflightError((finding,)) from error
+        raise _unusable(site, error) from error
+
+
+def _unusable(site: Site, error: OSError) -> PreflightError:
+    """Say that the state directory cannot be used, along with everything else that is wrong, as that may be why."""
+    message = f"state_dir {site.project.state_dir} cannot be used: {error}"
+    finding = Unfit(message, advice="Make room, let this user write it, or set `state_dir`.")
+    try:
+        check(site)
+    except PreflightError as found:
+        return PreflightError((*found.problems, finding))
+    return PreflightError((finding,))
+
+
+def _stateless(request: Request, run: Run, error: PreflightError) -> RunReport:
+    report = _failed(run, error)
+    return notify.finish_without_state(run, report) if request.mails else report
 
 
 def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
-    try:
-        with mutex.hold(
-            run.site.project.state_dir, command=request.command, now=run.started_at, wait=request.wait
-        ) as descriptor:
-            run.site.runner.inherited[:] = [descriptor]
-            report = _play(run, pipeline)
-            return notify.finish(run, report) if request.mails else notify.remember(run, report)
-    except LockedError as error:
-        return _failed(run, error)
+    with contextlib.ExitStack() as stack:
+        lock = mutex.hold(run.site.project.state_dir, command=request.command, now=run.started_at, wait=request.wait)
+        try:
+            descriptor = stack.enter_context(lock)
+        except LockedError as error:
+            return _failed(run, error)
+        except OSError as error:
+            return _stateless(request, run, _unusable(run.site, error))
+        run.site.runner.inherited[:] = [descriptor]
+        report = _play(run, pipeline)
+        return notify.finish(run, report) if request.mails else notify.remember(run, report)
 
 
 def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:

@@ -26,13 +26,29 @@ class _CleanFormatter(logging.Formatter):
         return self._redactor.clean(super().format(record))
 
 
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, is done without: what matters can still be said."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gives it
+        """Say nothing."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
-    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `KEPT` logs. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `KEPT` logs."""
     path = directory / f"{run_id}.log"
-    _remove_old(directory, keep=KEPT - 1)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="replace", delay=True)
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        _remove_old(directory, keep=KEPT - 1)
+    handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
     handler.setFormatter(_CleanFormatter(redactor))
     logger = logging.getLogger("releaser")
     level = logger.level

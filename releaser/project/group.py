@@ -6,6 +6,7 @@ Every function raises Unfit when what it is to find is not there.
 from __future__ import annotations
 
 import collections
+import contextlib
 import grp
 import os
 from typing import TYPE_CHECKING
@@ -104,7 +105,8 @@ def commonest_group(root: Path) -> int:
             name for name in names if name not in _SKIPPED_DIRECTORIES and not _is_venv(os.path.join(directory, name))
         ]
         for name in files:
-            counted[os.lstat(os.path.join(directory, name)).st_gid] += 1
+            with contextlib.suppress(OSError):  # gone meanwhile, or in a directory that may only be listed
+                counted[os.lstat(os.path.join(directory, name)).st_gid] += 1
         if counted.total() >= _SAMPLE:
             break
     return counted.most_common(1)[0][0] if counted else root.stat().st_gid

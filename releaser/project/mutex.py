@@ -32,7 +32,8 @@ class Holder:
 def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[int]:
     """Hold the project lock and yield its descriptor, which children may inherit; wait at most `wait` seconds for it.
 
-    The file is never deleted: two runs could otherwise hold locks on two files of the same name. Raises LockedError.
+    The file is never deleted: two runs could otherwise hold locks on two files of the same name. Raises LockedError, or
+    OSError when there can be no such file.
     """
     from filelock import FileLock, Timeout
 
@@ -62,10 +63,11 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
 
 
 def _note(state_dir: Path, command: str, now: datetime) -> None:
-    # A killed run of another user leaves a note that this user could not write over.
-    (state_dir / HOLDER).unlink(missing_ok=True)
     note = {"pid": os.getpid(), "command": command, "since": now.isoformat(timespec="seconds")}
-    (state_dir / HOLDER).write_text(json.dumps(note), encoding="utf-8")
+    with contextlib.suppress(OSError):  # on a full disk there is a lock without a note
+        # A killed run of another user leaves a note that this user could not write over.
+        (state_dir / HOLDER).unlink(missing_ok=True)
+        (state_dir / HOLDER).write_text(json.dumps(note), encoding="utf-8")
 
 
 def holder(state_dir: Path) -> Holder | None:

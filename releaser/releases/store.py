@@ -200,8 +200,10 @@ class ReleaseStore:
         doomed = self.directory / f"{DOOMED}{release}"
         with contextlib.suppress(FileNotFoundError):
             self.path(release).rename(doomed)
-        self.record(lambda ledger: ledger.forgotten(release))
-        remove_tree(doomed)
+        try:
+            remove_tree(doomed)  # first, as on a full disk this makes the room to record it
+        finally:
+            self.record(lambda ledger: ledger.forgotten(release))
 
 
 def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:

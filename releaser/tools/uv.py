@@ -152,7 +152,7 @@ class Uv:
         """
         words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
         env = dict(self._environment(None))
-        if (venv / "bin" / "python").exists():
+        if os.path.exists(venv / "bin" / "python"):
             env["VIRTUAL_ENV"] = str(venv)
         else:
             words.append("--system")  # a venv whose interpreter is gone would be an error

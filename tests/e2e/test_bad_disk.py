@@ -1,0 +1,328 @@
+"""Disks, owners and permissions that are not as they should be; nothing is lost on any of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import everything, refused, script, seem_no_bug, small_file_system, without_override
+from tests.support import snapshots
+from tests.support.guards import require
+from tests.support.wheels import LocalIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+STRANGER = 54321  # the id of a user and of a group that nobody has
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    return make_site(venv=True)
+
+
+@pytest.fixture
+def forbidden(tmp_path: Path) -> Iterator[Path]:
+    """A directory that nobody may write, in which there is one that nobody may enter."""
+    place = tmp_path / "forbidden"
+    (place / "closed").mkdir(parents=True)
+    (place / "closed").chmod(0)
+    place.chmod(0o555)
+    yield place
+    place.chmod(0o755)
+    (place / "closed").chmod(0o755)
+
+
+# The state directory
+
+
+@pytest.mark.parametrize("command", ["update", "init", "check"])
+def test_a_state_directory_that_is_not_writable(site: SampleSite, forbidden: Path, command: str) -> None:
+    env = {"RELEASER_STATE_DIR": str(forbidden)}
+    refusal = refused(site, command=command, env=env, before=without_override())
+    refusal.says_only("state_dir", forbidden, "not writable", "Let this user write", "`state_dir`")
+
+
+@pytest.mark.parametrize("name", ["new/state", "closed/state", "closed"])
+def test_a_state_directory_that_cannot_be_made(site: SampleSite, forbidden: Path, name: str) -> None:
+    env = {"RELEASER_STATE_DIR": str(forbidden / name)}
+    refused(site, env=env, before=without_override()).says_only("state_dir", forbidden / name, "not writable")
+
+
+def test_a_state_directory_that_cannot_be_written_any_more(site: SampleSite) -> None:
+    site.releaser("init", check=0)
+    kept = snapshots.tree(site.state_dir)
+    for place in (site.state_dir, site.state_dir / "releases"):
+        place.chmod(0o555)
+        refusal = refused(site, before=without_override())
+        refusal.says("state_dir", "not writable", f"write {place}")
+        place.chmod(0o2770)
+    new = {name for name in snapshots.tree(site.state_dir) if name not in kept}
+    assert not [name for name in new if name.startswith("releases")]
+
+
+def test_a_state_directory_on_a_read_only_file_system(site: SampleSite, tmp_path: Path) -> None:
+    with small_file_system(tmp_path / "fixed", size="1m") as place:
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        refusal = refused(site, env={"RELEASER_STATE_DIR": str(place / "state")})
+        refusal.says("state_dir", place / "state", "not writable")
+
+
+@pytest.mark.parametrize("command", ["update", "check"])
+def test_an_outer_directory_that_is_not_writable(site: SampleSite, command: str) -> None:
+    site.outer.chmod(0o555)
+    refusal = refused(site, command=command, before=without_override())
+    refusal.says("state_dir", site.state_dir, "not writable")
+    refusal.says(site.outer, "scratch tree")
+    site.outer.chmod(0o755)
+    assert not (site.outer / ".releaser").exists()
+
+
+def test_a_checkout_that_is_not_writable(site: SampleSite) -> None:
+    site.path.chmod(0o555)
+    refused(site, before=without_override()).says_only(site.path, "not writable", "owner of the project")
+    site.path.chmod(0o755)
+
+
+def test_a_state_directory_that_is_a_file(site: SampleSite) -> None:
+    (site.outer / ".releaser").write_text("mine\n", encoding="utf-8")
+    refused(site).says("state_dir", site.outer / ".releaser", "not a directory", "`state_dir`")
+    assert (site.outer / ".releaser").read_text(encoding="utf-8") == "mine\n"
+
+
+def other_file_system(site: SampleSite) -> Path:
+    """Return a directory on another file system than the site's."""
+    here = site.outer.stat().st_dev
+    places = [Path(name) for name in ("/dev/shm", "/run", "/var/tmp", "/tmp")]
+    found = [place for place in places if os.access(place, os.W_OK) and place.stat().st_dev != here]
+    require(found, "a second file system is needed")
+    return found[0]
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_state_directory_on_another_file_system(site: SampleSite, adopted: bool) -> None:
+    if adopted:
+        site.releaser("init", check=0)
+    place = other_file_system(site) / f"releaser-test-{os.getpid()}" / "state"
+    for command in ("update", "check"):
+        refusal = refused(site, command=command, env={"RELEASER_STATE_DIR": str(place)})
+        refusal.says_only("state_dir", place, "another file system", "Set `state_dir`")
+    assert not place.parent.exists()
+
+
+# No space
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
+    """A site that has been adopted, on a file system that can be filled; its releases are small."""
+    with small_file_system(tmp_path / "small", size="90m", nr_inodes=20_000) as place:
+        site = make_site(outer=f"{place.name}/outer", venv=True)
+        site.env["TMPDIR"] = str(tmp_path)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        yield site
+
+
+def fill(site: SampleSite, *, leave: int) -> Path:
+    """Take all bytes of the file system but `leave`."""
+    ballast = site.outer.parent / "ballast"
+    free = os.statvfs(site.outer)
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - leave)
+    return ballast
+
+
+def test_too_few_free_bytes(small: SampleSite) -> None:
+    ballast = fill(small, leave=20_000_000)
+    for command in ("update", "check"):
+        refused(small, command=command).says_only("no space", "20 MB free", small.state_dir, "50 MB", "releaser prune")
+    ballast.unlink()
+    small.releaser("update", check=0)
+
+
+def test_too_few_free_inodes(small: SampleSite) -> None:
+    place = small.outer.parent / "crowd"
+    place.mkdir()
+    for number in range(os.statvfs(place).f_favail - 1000):
+        (place / str(number)).touch()
+    refused(small).says_only("too few free inodes", small.state_dir, "releaser prune")
+    shutil.rmtree(place)
+    small.releaser("update", check=0)
+
+
+@pytest.mark.parametrize("leave", [0, 4096, 40_960])
+@pytest.mark.parametrize("command", ["update", "init", "check"])
+def test_a_disk_that_is_full_to_the_last_byte(small: SampleSite, leave: int, command: str) -> None:
+    fill(small, leave=leave)
+    refusal = refused(small, command=command) if command != "init" else None
+    if refusal is None:
+        finished = small.releaser("init")
+        assert finished.returncode == 3, str(finished)
+        seem_no_bug(finished)
+        return
+    refusal.says("no space", small.state_dir)
+
+
+def test_a_disk_without_a_single_inode(small: SampleSite) -> None:
+    place = small.outer.parent / "crowd"
+    place.mkdir()
+    for number in range(os.statvfs(place).f_favail):
+        (place / str(number)).touch()
+    refused(small).says("too few free inodes", small.state_dir)
+    shutil.rmtree(place)
+    small.releaser("update", check=0)
+
+
+def test_a_full_disk_before_the_project_was_adopted(tmp_path: Path, make_site: SiteFactory) -> None:
+    with small_file_system(tmp_path / "small", size="90m") as place:
+        site = make_site(outer=f"{place.name}/outer", venv=True)
+        fill(site, leave=0)
+        refused(site).says("no space", site.outer)
+        assert not site.link.is_symlink()
+
+
+def test_a_full_disk_can_be_looked_at_and_pruned(small: SampleSite) -> None:
+    small.releaser("update", check=0)
+    spare = small.json("list")[1]["id"]
+    ballast = fill(small, leave=0)
+    assert [row["id"] for row in small.json("list")][1] == spare
+    seem_no_bug(small.releaser("status", check=0))
+    seem_no_bug(small.releaser("history", check=0))
+    pruned = small.releaser("prune", env={"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0"})
+    seem_no_bug(pruned)
+    assert pruned.returncode in (0, 4, 7), str(pruned)
+    ballast.unlink()
+    small.releaser("check", check=0)
+
+
+def test_a_rollback_on_a_full_disk_is_made_or_refused_but_never_half(small: SampleSite) -> None:
+    small.releaser("update", check=0)
+    newest, earlier = [row["id"] for row in small.json("list")]
+    ballast = fill(small, leave=0)
+    finished = small.releaser("rollback")
+    seem_no_bug(finished)
+    live = small.live_id()
+    assert live == (earlier if finished.returncode in (0, 7) else newest), str(finished)
+    assert small.live_version("alpha") == ("1.0.0" if live == earlier else "1.1.0")
+    ballast.unlink()
+    small.releaser("status", check=0)
+    small.releaser("rollback", earlier, check=0)
+    assert small.live_version("alpha") == "1.0.0"
+
+
+def test_space_that_runs_out_while_a_release_is_built(small: SampleSite, tmp_path: Path) -> None:
+    big = {"alpha/__init__.py": "", "alpha/big.txt": "x" * 120_000_000}
+    wheel = LocalIndex(tmp_path / "index").publish("alpha", "1.2.0", modules=big)
+    (small.index.path / wheel.name).symlink_to(wheel)
+    before = small.live_id()
+    refusal = refused(small, code=4)
+    refusal.says("could not be built", "No space left")
+    assert small.live_id() == before
+    assert os.listdir(small.state_dir / "releases") == [before]
+    small.withdraw("alpha", "1.2.0")
+    small.releaser("update", check=0)
+
+
+def test_space_that_runs_out_while_the_tests_run(small: SampleSite, tmp_path: Path) -> None:
+    """The tests fill the disk and pass, so that releaser itself is the one to find it full."""
+    filler = script(
+        tmp_path / "filler",
+        f"dd if=/dev/zero of='{small.outer}/../filled' bs=1M 2>/dev/null\n"
+        f"dd if=/dev/zero of='{small.outer}/../filled2' bs=1 2>/dev/null\nexit 0",
+    )
+    before = everything(small)
+    finished = small.releaser("update", "--json", env={"RELEASER_TEST_COMMAND": str(filler)})
+    seem_no_bug(finished)
+    assert finished.returncode == 4, str(finished)
+    assert json.loads(finished.stdout)["live_changed"] is False
+    assert everything(small) == before
+    for name in ("filled", "filled2"):
+        (small.outer.parent / name).unlink()
+    small.releaser("update", check=0)
+    assert small.live_version("alpha") == "1.1.0"
+
+
+# What stands at .venv
+
+
+def chown(*paths: Path, user: int = STRANGER) -> None:
+    require(os.geteuid() == 0, "only root can give files away")
+    for path in paths:
+        os.chown(path, user, user, follow_symlinks=False)
+
+
+def test_a_venv_that_somebody_else_owns(site: SampleSite) -> None:
+    chown(site.link, *site.link.rglob("*"))
+    for command in ("update", "check"):
+        refusal = refused(site, command=command)
+        refusal.says_only(site.link, "owned by another user", f"uid {STRANGER}", "chown")
+
+
+def test_a_venv_that_somebody_else_owns_and_has_closed(site: SampleSite) -> None:
+    chown(site.link)
+    site.link.chmod(0o700)
+    refusal = refused(site, before=without_override())
+    refusal.says(site.link, "owned by another user", f"uid {STRANGER}")
+    site.link.chmod(0o755)
+
+
+def test_a_link_that_somebody_else_owns(site: SampleSite) -> None:
+    site.releaser("init", check=0)
+    chown(site.link)
+    refused(site).says_only(site.link, "owned by another user", f"uid {STRANGER}")
+
+
+def test_a_repository_that_somebody_else_owns(site: SampleSite) -> None:
+    chown(site.path, site.path / ".git")
+    finished = site.releaser("update")
+    os.chown(site.path, 0, 0)
+    os.chown(site.path / ".git", 0, 0)
+    assert finished.returncode == 3, str(finished)
+    assert "dubious ownership" in finished.stderr
+    assert not site.link.is_symlink()
+
+
+def plain_file(link: Path) -> None:
+    link.write_text("mine\n", encoding="utf-8")
+
+
+def no_venv(link: Path) -> None:
+    link.mkdir()
+    (link / "thesis.txt").write_text("mine\n", encoding="utf-8")
+
+
+def pipe(link: Path) -> None:
+    os.mkfifo(link)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [(plain_file, "neither a directory nor a symlink"), (pipe, "neither"), (no_venv, "not a venv")],
+    ids=["file", "pipe", "directory"],
+)
+def test_something_else_in_the_place_of_the_venv(make_site: SiteFactory, make: object, words: str) -> None:
+    site = make_site()
+    assert callable(make)
+    make(site.link)
+    (site.path / ".git" / "info" / "exclude").write_text("/.venv\n", encoding="utf-8")
+    names = sorted(os.listdir(site.path))
+    kept = "" if make is pipe else snapshots.digest(site.link) if site.link.is_dir() else site.link.read_text()
+    for command in ("update", "init", "check"):
+        finished = site.releaser(command)
+        seem_no_bug(finished)
+        assert finished.returncode == 3, str(finished)
+        assert f"{site.link} " in finished.stderr
+        assert words in finished.stderr
+        assert "Move it away, or correct `venv`" in finished.stderr
+    assert sorted(os.listdir(site.path)) == names
+    if make is not pipe:
+        assert kept == (snapshots.digest(site.link) if site.link.is_dir() else site.link.read_text())
