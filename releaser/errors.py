@@ -12,14 +12,14 @@ _CAUSE = re.compile(r"^\s*cause(?:d by)?: (.+)", re.IGNORECASE)
 def gist(output: str) -> str:
     """Return why a program failed, in one line out of what it printed; empty when it printed nothing.
 
-    git and uv mark the line, and uv the causes below it; of most other programs, a Python traceback included, it is the
-    last one.
+    git and uv mark the line, and uv the causes below it, the deepest last; of most other programs, a Python traceback
+    included, it is the last one.
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for number, line in enumerate(lines):
         if found := _VERDICT.match(line):
             causes = [cause.group(1) for below in lines[number + 1 :] if (cause := _CAUSE.match(below))]
-            return ": ".join([found.group(1), *causes[:3]])
+            return ": ".join(dict.fromkeys([found.group(1), *causes[:1], *causes[-1:]]))
     return lines[-1] if lines else ""
 
 

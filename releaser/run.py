@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report.recorder import Recorder
 
+LONGEST_REASON = 600  # characters
 LONGEST = 2000  # characters of one line of a report; it may quote names of files, and programs
 
 
@@ -138,7 +139,9 @@ class Run:
 def problem_of(error: ReleaserError) -> Problem:
     """Turn an error into what a report shows of it; the last line a program printed often is the reason."""
     reason = gist(error.output)
-    message = error.message if not reason or reason in error.message else f"{error.message}: {reason[:300]}"
+    if len(reason) > LONGEST_REASON:  # what is decisive mostly stands at the end
+        reason = f"{reason[: LONGEST_REASON // 2]} ... {reason[-LONGEST_REASON // 2 :]}"
+    message = error.message if not reason or reason in error.message else f"{error.message}: {reason}"
     return Problem(message=message, advice=error.advice)
 
 

@@ -67,7 +67,8 @@ def build(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey)
                 others=others_may_read(run.site.project.root),
             )
         except ToolError as error:
-            advice = error.advice or "See what uv says; releaser tries again at the next run."
+            what = "Make room" if "No space left" in error.output else "See what uv says"
+            advice = error.advice or f"{what}; releaser tries again at the next run."
             message = f"the candidate could not be built: {error.message}"
             raise BuildError(message, advice=advice, output=error.output) from error
         except OSError as error:
