@@ -10,12 +10,14 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import Change, bump_size
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
-from releaser.releases.quarantine import bounds, read_quarantine
+from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose
 from releaser.steps.followups import files_due, keep_policy, verdicts
-from releaser.steps.resolve import lock_of
+from releaser.steps.resolve import lock_of, within_bounds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
 
@@ -46,9 +48,12 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     fitness = rehearse_check(site)
     live = store_of(site).live()
     quarantine = read_quarantine(site.project.state_dir)
-    bounded = {} if force else bounds(quarantine, lock_of(live).versions)
+
+    def resolve(bounded: Mapping[str, str]) -> str:
+        return fitness.uv.lock_dry_run(site.project.root, bounds=bounded, packages=fitness.lock.names)
+
     try:
-        text = fitness.uv.lock_dry_run(site.project.root, bounds=bounded, packages=fitness.lock.names)
+        text = within_bounds(resolve, Quarantine() if force else quarantine, lock_of(live))
     except ToolError as error:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
     changes = parse_changes(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from packaging.version import InvalidVersion, Version
 
@@ -12,18 +12,19 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
 from releaser.locking.scratch import scratch_tree
-from releaser.releases.quarantine import CandidateKey, bounds
+from releaser.releases.quarantine import CandidateKey, Quarantine, bounds
 from releaser.report.outcome import HeldBack
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from releaser.project.preflight import Fitness
-    from releaser.releases.quarantine import Quarantine
     from releaser.releases.release import Release
     from releaser.run import Run
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ def resolved(
     with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
         with run.recorder.step("resolve") as step:
             if upgrade:
-                _lock(fitness, tree, {} if force else bounds(quarantine, before.versions))
+                _lock(fitness, tree, Quarantine() if force else quarantine, before)
             lock = _read(tree / "uv.lock")
             if not force and upgrade:
                 _refuse_bad_versions(lock, quarantine)
@@ -90,11 +91,28 @@ def lock_of(release: Release | None) -> LockFile:
         return EMPTY
 
 
-def _lock(fitness: Fitness, tree: Path, bounded: Mapping[str, str]) -> None:
-    try:
+def _lock(fitness: Fitness, tree: Path, quarantine: Quarantine, before: LockFile) -> None:
+    def upgrade(bounded: Mapping[str, str]) -> None:
         fitness.uv.lock(tree, python=fitness.python, bounds=bounded, packages=fitness.lock.names)
+
+    try:
+        within_bounds(upgrade, quarantine, before)
     except ToolError as error:
-        raise _unresolved(error, bounded) from error
+        raise _unresolved(error, bounds(quarantine, {})) from error
+
+
+def within_bounds(resolve: Callable[[Mapping[str, str]], T], quarantine: Quarantine, before: LockFile) -> T:
+    """Resolve without the quarantined versions, and without stepping back for that from those in `before`.
+
+    If that has no solution, the project itself asks for the step back, and may have it. Raises ToolError.
+    """
+    with_floor, without_floor = bounds(quarantine, before.versions), bounds(quarantine, {})
+    try:
+        return resolve(with_floor)
+    except ToolError as error:
+        if error.returncode != NO_SOLUTION or with_floor == without_floor:
+            raise
+    return resolve(without_floor)
 
 
 def _unresolved(error: ToolError, bounded: Mapping[str, str]) -> ResolutionError:

@@ -343,3 +343,46 @@ def test_a_rollback_with_wrong_settings_says_what_is_wrong(make_site: SiteFactor
     finished = site.releaser("rollback", check=3)
     assert "RELEASER_KEPE is not a setting" in finished.stderr
     assert site.live_id() == second
+
+
+def test_the_project_itself_may_ask_for_an_older_version(make_site: SiteFactory) -> None:
+    """What keeps a version out must not forbid the step back that somebody wrote into pyproject.toml."""
+    site, _ = with_releases(make_site, "1.1.0", "1.2.0")
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha<1.1"')})
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_the_project_may_stop_using_what_was_left(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha", ', "")})
+    report = site.json("update")
+    assert [(change["name"], change["bump"]) for change in report["changes"]] == [("alpha", "removed")]
+    assert report["held_back"] == []
+    silent(site.releaser("update"))
+
+
+def test_a_project_that_needs_what_was_left_is_told_how_to_get_it(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    before = site.snapshot()
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')}, lock=True)
+    finished = site.releaser("update", check=4)
+    assert "--force" in finished.stderr
+    assert site.snapshot() == before
+    site.releaser("update", "--force", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    silent(site.releaser("update"))
+
+
+def test_a_version_that_came_in_again_by_force_can_be_left_again(make_site: SiteFactory) -> None:
+    site, _ = with_releases(make_site, "1.1.0")
+    site.releaser("rollback", check=0)
+    site.releaser("update", "--force", check=0)
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+    silent(site.releaser("update"))
+    assert site.live_version("alpha") == "1.0.0"
