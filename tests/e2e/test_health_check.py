@@ -272,3 +272,20 @@ def test_the_earlier_release_is_not_asked_for_its_health(make_site: SiteFactory)
         site = adopted(make_site, {"health_check": web.url})
         see_that_it_is_rolled_back(site, "health check")
         assert web.asked == 2
+
+
+def test_a_first_release_that_is_ill_leaves_nothing_live(make_site: SiteFactory) -> None:
+    site = make_site(settings={**IMPATIENT, "health_check": "false"})
+    before = site.snapshot()
+    del before["(restarted at)"]
+    report = site.json("update", check=6)
+    assert report["previous"] is None
+    assert not site.link.exists()
+    assert not site.link.is_symlink()
+    after = everything_but_the_restart(site)
+    assert {name for name in after if before.get(name) != after[name]} <= {
+        "static_out", "static_out/versions.json", "config/tmp/restart.txt",
+    }  # fmt: skip
+    assert states(site) == {report["release"]: "bad"}
+    silent(site.releaser("update"))
+    site.releaser("rollback", check=9)
