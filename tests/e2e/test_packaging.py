@@ -31,8 +31,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy2(origin, source / name)
     place = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(place, with_pip=True)
-    command = [place / "bin" / "python", "-m", "pip", "install", "--quiet", source]
-    subprocess.run(command, check=True, timeout=300, cwd=place)
+    python = place / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", source], check=True, timeout=300, cwd=place)
     shutil.rmtree(source)
     return place / "bin" / "releaser"
 
