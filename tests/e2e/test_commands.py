@@ -83,8 +83,8 @@ def test_list_for_people(make_site: SiteFactory) -> None:
     site, first, second = with_news(make_site)
     heading, newest, oldest = site.releaser("list", check=0).stdout.splitlines()
     assert heading.split() == ["RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "IN", "USE", "BY"]
-    assert re.fullmatch(rf"\*  {second}  live +\d+ s +3\.\S+ +2 +\d+ KB +-", newest)
-    assert re.fullmatch(rf"   {first}  good +\d+ s +3\.\S+ +0 +\d+ KB +-", oldest)
+    assert re.fullmatch(rf"\*  {second} +live +\d+ s +3\.\S+ +2 +\d+ KB +-", newest)
+    assert re.fullmatch(rf"   {first} +good +\d+ s +3\.\S+ +0 +\d+ KB +-", oldest)
 
 
 @pytest.mark.parametrize("setting", ["", "state_dir", "venv"])

@@ -163,8 +163,7 @@ def test_tests_that_hang_are_ended_and_reported_as_that(make_site: SiteFactory) 
     site = adopted(make_site, files={"run_tests.py": ENDLESS}, settings={"test_timeout": "1s"})
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=5)
-    assert "did not end in time" in step(report, "test")["detail"]
-    assert "was still running after 1 s" in step(report, "test")["detail"]
+    assert step(report, "test")["detail"] == "the tests did not end within 1 s"
     assert "waiting for a table" in report["output"]
     assert site.live_version("alpha") == "1.0.0"
 

@@ -225,7 +225,7 @@ def test_credentials_of_an_index_are_never_shown(make_site: SiteFactory, dead_po
     site = make_site(venv=True, extra_toml=f'\n[[tool.uv.index]]\nname = "private"\nurl = "{url}"\n')
     site.commit("Use the private index", {"pyproject.toml": index_allowed(site)})
     site.push()
-    said = both_ways(site, check=4)
+    said = both_ways(site, check=4, env={"UV_HTTP_RETRIES": "0"})
     assert f"127.0.0.1:{dead_port}" in said
     assert SECRET not in said
 
