@@ -132,9 +132,7 @@ def console_script() -> Path:
     """Return the installed `releaser` command."""
     script = Path(sys.executable).with_name("releaser")
     if not script.exists():
-        pytest.fail(
-            f"{script} is missing: install releaser into the environment of the tests (pip install .)"
-        )
+        pytest.fail(f"{script} is missing: install releaser into the environment of the tests (pip install .)")
     return script
 
 

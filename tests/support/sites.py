@@ -54,9 +54,7 @@ class SampleSite:
 
     __test__ = False
 
-    def __init__(
-        self, base: Path, *, outer: str, name: str, link: str, options: SiteOptions, uv_cache: Path
-    ) -> None:
+    def __init__(self, base: Path, *, outer: str, name: str, link: str, options: SiteOptions, uv_cache: Path) -> None:
         self.outer = base / outer
         self.path = self.outer / name
         self.link = Path(os.path.normpath(self.path / link))
@@ -93,9 +91,7 @@ class SampleSite:
             check=check,
         )
 
-    def json(
-        self, command: str, *args: str | Path, check: int = 0, env: Mapping[str, str | None] | None = None
-    ) -> Any:
+    def json(self, command: str, *args: str | Path, check: int = 0, env: Mapping[str, str | None] | None = None) -> Any:
         """Run releaser with --json and return what it printed."""
         finished = self.releaser(command, "--json", *args, check=check, env=env)
         try:
@@ -177,9 +173,7 @@ class SampleSite:
         if broken:
             breakage = "test" if broken is True else broken
             modules = {f"{name.replace('-', '_')}/__init__.py": _broken_module(name, version, breakage)}
-        return self.index.publish(
-            name, version, requires=requires, modules=modules, requires_python=requires_python
-        )
+        return self.index.publish(name, version, requires=requires, modules=modules, requires_python=requires_python)
 
     def withdraw(self, name: str, version: str) -> None:
         """Take a version off the index."""

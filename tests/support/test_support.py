@@ -38,9 +38,7 @@ def test_a_site_of_each_kind_is_locked_clean_and_pushed(make_site: SiteFactory, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_site_of_each_kind_can_be_installed_and_passes_its_tests(
-    make_site: SiteFactory, kind: Kind
-) -> None:
+def test_a_site_of_each_kind_can_be_installed_and_passes_its_tests(make_site: SiteFactory, kind: Kind) -> None:
     site = make_site(kind=kind, venv=True)
     assert site.live_version("alpha") == "1.0.0"
     assert site.live_version("localtools") == "1.0.0"
@@ -205,9 +203,7 @@ def test_equal_snapshots_mean_that_nothing_changed(make_site: SiteFactory) -> No
     assert site.snapshot() == before
 
 
-@pytest.mark.parametrize(
-    "path", ["pyproject.toml", "new.txt", "config/tmp/restart.txt", "static_out/x", ".venv/x"]
-)
+@pytest.mark.parametrize("path", ["pyproject.toml", "new.txt", "config/tmp/restart.txt", "static_out/x", ".venv/x"])
 def test_snapshots_tell_of_every_file(make_site: SiteFactory, path: str) -> None:
     site = make_site(venv=True)
     before = site.snapshot()
@@ -263,9 +259,7 @@ def test_releaser_is_run_from_elsewhere_with_the_project_named(
     assert '["--version"]' in site.releaser("--version", env={"RELEASER_KEEP": ""}, check=0).stdout
 
 
-def test_nothing_of_the_developers_environment_leaks_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_of_the_developers_environment_leaks_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RELEASER_KEEP", "7")
     monkeypatch.setenv("AUTO_UPDTR__UV_PATH", "/nowhere")
     monkeypatch.setenv("UV_INDEX_URL", "https://example.org")
@@ -300,9 +294,7 @@ def test_equal_arguments_give_equal_wheels(tmp_path: Path) -> None:
     assert snapshots.tree(tmp_path / "one") == snapshots.tree(tmp_path / "two")
 
 
-def test_wheels_carry_requirements_scripts_and_python(
-    index: LocalIndex, tmp_path: Path, uv_cache: Path
-) -> None:
+def test_wheels_carry_requirements_scripts_and_python(index: LocalIndex, tmp_path: Path, uv_cache: Path) -> None:
     source = "def main():\n    print('it runs')\n"
     index.publish(
         "the-tool",

@@ -104,18 +104,14 @@ def get_requires_for_build_sdist(config_settings: object = None) -> list[str]:
     return []
 
 
-def build_wheel(
-    wheel_directory: str, config_settings: object = None, metadata_directory: object = None
-) -> str:
+def build_wheel(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
     """Hook of PEP 517: a wheel with a copy of the code."""
     project = Path.cwd()
     distribution = read_project(project)
     return write_wheel(Path(wheel_directory), distribution, dict(_sources(project, distribution))).name
 
 
-def build_editable(
-    wheel_directory: str, config_settings: object = None, metadata_directory: object = None
-) -> str:
+def build_editable(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
     """Hook of PEP 660: a wheel whose .pth leads to the code where it lies."""
     project = Path.cwd()
     distribution = read_project(project)
