@@ -88,12 +88,23 @@ def existing_directory(path: Path) -> Path:
     """Return `path` absolute and resolved; PreflightError when it is not a directory."""
     try:
         root = path.expanduser().resolve()
-        if root.is_dir():
+        if root.is_dir() and _is_text(root):
             return root
+        if root.is_dir():
+            message = f"project {root}: the path is not UTF-8, which uv and git's output need"
+            raise PreflightError((Unfit(message, advice="Rename what is not."),))
         what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
     except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
         what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
     raise PreflightError((Unfit(f"project {what}", advice="Correct --project or RELEASER_PROJECT."),))
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str]) -> Redactor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -134,7 +135,7 @@ def exclude(run: Run, fitness: Fitness) -> None:
 
     `.venv/` in .gitignore does not match a symlink. Raises BuildError.
     """
-    wanted = [f"/{path}" for path in _to_exclude(run, fitness)]
+    wanted = [_pattern(path) for path in _to_exclude(run, fitness)]
     path = fitness.layout.common_directory / "info" / "exclude"
     try:
         present = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
@@ -147,6 +148,13 @@ def exclude(run: Run, fitness: Fitness) -> None:
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise BuildError(message, advice="Let this user write the repository.") from error
+
+
+def _pattern(path: str) -> str:
+    """Write a path as a pattern of gitignore(5) that matches this path alone."""
+    literal = re.sub(r"([\\*?\[])", r"\\\1", path)
+    text = literal.rstrip(" ")
+    return f"/{text}" + "\\ " * (len(literal) - len(text))
 
 
 def _to_exclude(run: Run, fitness: Fitness) -> list[str]:

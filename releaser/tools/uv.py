@@ -193,6 +193,7 @@ class Uv:
         env = neutral(self.runner.environ)
         # Build backends that ask git for a version must not refresh the index of the checkout.
         env["GIT_OPTIONAL_LOCKS"] = "0"
+        env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
         if venv is not None:
             env["UV_PROJECT_ENVIRONMENT"] = str(venv)
         return env

@@ -1,0 +1,168 @@
+"""Names that are hard to handle: with spaces, with letters beyond ASCII, and with bytes that are no letters at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.refusals import refused, seem_no_bug
+from tests.support.commands import console_script
+from tests.support.layouts import Kind
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.smtp import MailServer
+
+NAMES = (
+    ("meine Seiten", "Käse & Brötchen"),
+    ("простой сайт", "日本 のサイト 🎉"),
+    ("it's $HOME; `true`", '100% "quoted" [a-z]* #1 !'),
+    (" leading", "-rf trailing "),
+)
+
+
+def whole_life(site: SampleSite) -> None:
+    """Adopt, update, refuse, roll back, look at it all, and prune."""
+    site.releaser("init", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert report["path"] == str(site.path)
+    assert report["project"] == site.path.name
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.static_versions() is not None
+    assert site.restarted_at() is not None
+    assert site.remote_head() == site.head()
+    assert site.git("status", "--porcelain") == ""
+    site.publish("beta", "2.0.0", broken=True)
+    refused(site, code=5).says_only("this update broke them")
+    assert site.releaser("update", check=0).stderr == ""
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.git("status", "--porcelain") == ""
+    newest = site.json("list")[0]
+    assert newest["path"].startswith(str(site.state_dir))
+    for command in (("list",), ("status",), ("history",), ("show", newest["id"]), ("prune",), ("check",)):
+        seem_no_bug(site.releaser(*command, check=0))
+    words = "import sys; print(sys.prefix)"
+    assert site.releaser("run", "--", "python", "-c", words, check=0).stdout.strip() == str(site.link.resolve())
+
+
+@pytest.mark.parametrize(("outer", "name"), NAMES, ids=["spaces", "beyond ASCII", "shell", "blanks at the ends"])
+def test_a_whole_life_under_an_odd_name(make_site: SiteFactory, outer: str, name: str) -> None:
+    whole_life(make_site(name, outer=outer, venv=True))
+
+
+@pytest.mark.parametrize("kind", ["packaged", "workspace", "path"])
+def test_local_packages_under_an_odd_name(make_site: SiteFactory, kind: Kind) -> None:
+    site = make_site("Käse & Brötchen", outer="meine Seiten", kind=kind, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    module, version = {
+        "packaged": ("sample_site", "0.1.0"),
+        "workspace": ("two", "1.0.0"),
+        "path": ("shared_lib", "1.0.0"),
+    }[kind]
+    assert site.python(f"import {module}; print({module}.__version__)") == version
+    assert str(site.outer) in site.python(f"import {module}; print({module}.__file__)")
+    if kind == "packaged":
+        assert site.releaser("run", "--", "sample-site", check=0).stdout == "0.1.0\n"
+
+
+def test_an_index_inside_a_checkout_with_an_odd_name(make_site: SiteFactory) -> None:
+    site = make_site("Käse & Brötchen", outer="meine Seiten", index="inside", venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_odd_names_for_the_link_and_the_state(make_site: SiteFactory) -> None:
+    settings = {
+        "venv": "das [lebende] env",
+        "state_dir": "../die Zustände/übrig",
+        "restart_file": "config/tmp/neu start",
+    }
+    site = make_site("Käse", outer="meine Seiten", link="das [lebende] env", settings=settings)
+    site.state_dir = site.outer / "die Zustände" / "übrig"
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.git("status", "--porcelain") == ""
+    assert (site.path / "config" / "tmp" / "neu start").exists()
+
+
+def test_the_mail_about_a_project_with_an_odd_name(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    admins = json.dumps([["Jürgen Größe", "j@example.org"]], ensure_ascii=False)
+    site = make_site("Käse & Brötchen", outer="meine Seiten", dotenv={"ADMINS_JSON": admins}, venv=True)
+    site.publish("alpha", "1.1.0")
+    env = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+    site.releaser("update", env=env, check=0)
+    (mail,) = smtp_server.messages
+    assert "Käse & Brötchen" in mail.message["Subject"]
+    body = mail.message.get_body(("plain",))
+    assert body is not None
+    assert str(site.path) in body.get_content()
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "nowhere.ISO-8859-1"])
+def test_the_locale_of_cron_does_not_matter(make_site: SiteFactory, locale: str) -> None:
+    site = make_site("Käse & Brötchen", outer="meine Seiten", venv=True)
+    site.publish("alpha", "1.1.0")
+    site.env |= {"LC_ALL": locale, "LANG": locale}
+    assert site.json("update")["path"] == str(site.path)
+    assert site.live_version("alpha") == "1.1.0"
+    seem_no_bug(site.releaser("status", check=0))
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_that_lacks_the_letters_gets_others(make_site: SiteFactory, encoding: str) -> None:
+    site = make_site("日本", outer="meine Seiten", venv=True)
+    site.publish("alpha", "1.1.0")
+    env = {"PYTHONIOENCODING": encoding}
+    for command in (("update", "-v"), ("status",), ("history",), ("list",)):
+        seem_no_bug(site.releaser(*command, env=env, check=0))
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def raw(site: SampleSite, project: bytes, *words: str) -> tuple[int, str, str]:
+    """Run releaser for a project whose name is no text."""
+    argv = [os.fsencode(console_script()), *map(os.fsencode, words), b"--project", project]
+    done = subprocess.run(argv, cwd=site.outer, env=site.env, capture_output=True, check=False, timeout=120)
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
+def report_of(text: str) -> Any:
+    return json.loads(text)
+
+
+def test_a_name_that_is_no_text(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    project = os.fsencode(site.outer) + b"/caf\xe9"
+    site.path.rename(os.fsdecode(project))
+    for command in ("update", "init", "check", "status"):
+        status, stdout, stderr = raw(site, project, command)
+        assert (status, stdout) == (3, ""), stderr
+        assert "not UTF-8" in stderr
+        assert "Rename" in stderr
+    status, stdout, _ = raw(site, project, "update", "--json")
+    assert (status, report_of(stdout)["live_changed"]) == (3, False)
+    assert not os.path.islink(project + b"/.venv")
+    assert not site.state_dir.exists()
+
+
+def test_a_missing_project_whose_name_is_no_text(make_site: SiteFactory) -> None:
+    site = make_site()
+    status, stdout, stderr = raw(site, os.fsencode(site.outer) + b"/caf\xe9", "update", "--json")
+    assert status == 3, stderr
+    assert report_of(stdout)["result"] == "refused"
+    assert "does not exist" in stderr
+    assert sys.getfilesystemencoding() == "utf-8"
