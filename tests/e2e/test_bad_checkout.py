@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.refusals import everything, locked_remote, on_controlling_terminal, refused, seem_no_bug
+from tests.e2e.refusals import everything, locked_remote, on_controlling_terminal, refused, script, seem_no_bug
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
 
@@ -209,6 +209,22 @@ def test_a_diverged_remote(site: SampleSite, adopted: bool) -> None:
     refused(site).says_only("main", "origin", "diverged", "git pull --rebase origin main")
 
 
+UNFIT_COMMITS = {
+    "broken TOML": ({"pyproject.toml": "[project\n"}, ("pyproject.toml", "not valid TOML")),
+    "a broken lock": ({"uv.lock": "garbage\n"}, ("uv.lock", "not a lock")),
+    "an unknown setting": ({"pyproject.toml": "[project]\n[tool.releaser]\nkep = 3\n"}, ("kep", "Did you mean keep?")),
+}
+
+
+@pytest.mark.parametrize("kind", UNFIT_COMMITS)
+def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(site: SampleSite, kind: str) -> None:
+    site.releaser("init", check=0)
+    files, words = UNFIT_COMMITS[kind]
+    site.push_from_elsewhere(files)
+    for _ in range(2):
+        refused(site).says(*words)
+
+
 def test_a_diverged_remote_is_found_by_a_check_once_it_was_fetched(site: SampleSite) -> None:
     _diverge(site)
     site.git("fetch", "--quiet")
@@ -249,11 +265,30 @@ def test_nobody_is_asked_for_a_password_on_a_terminal(
     assert everything(site) == before
 
 
+ASKING_SSH = """\
+if (: < /dev/tty) 2> /dev/null; then
+    echo "Are you sure you want to continue connecting?" > /dev/tty
+    read answer < /dev/tty
+fi
+echo "Host key verification failed." >&2
+exit 255
+"""
+
+
+def test_ssh_finds_no_terminal_on_which_it_could_ask(site: SampleSite) -> None:
+    site.git("config", "core.sshCommand", str(script(site.outer / "ssh", ASKING_SSH)))
+    site.git("remote", "set-url", "origin", "ssh://nowhere.invalid/site.git")
+    before = everything(site)
+    shown = on_controlling_terminal(site, "update")
+    assert shown.returncode == 3, str(shown)
+    assert "a trusted host key" in shown.stdout
+    assert "Are you sure" not in shown.stdout
+    assert everything(site) == before
+
+
 def test_a_program_that_asks_is_not_started(site: SampleSite, door: tuple[str, list[str]]) -> None:
     asked = site.outer / "asked"
-    asker = site.outer / "ask"
-    asker.write_text(f"#!/bin/sh\ntouch '{asked}'\necho secret\n", encoding="utf-8")
-    asker.chmod(0o755)
+    asker = script(site.outer / "ask", f"touch '{asked}'\necho secret")
     site.git("config", "core.askPass", str(asker))
     env = {"GIT_ASKPASS": str(asker), "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
     refused(site, env=env).says_only("origin", "password")

@@ -92,6 +92,15 @@ def test_a_checkout_that_is_not_writable(site: SampleSite) -> None:
     site.path.chmod(0o755)
 
 
+@pytest.mark.parametrize("name", [".env", "site/uv.lock", "site/pyproject.toml"])
+def test_a_file_that_may_not_be_read(site: SampleSite, name: str) -> None:
+    place = site.outer / name
+    place.chmod(0)
+    refusal = refused(site, env={"RELEASER_ENVIRONMENT": "local"}, before=without_override())
+    place.chmod(0o644)
+    refusal.says(place, "Permission denied")
+
+
 def test_a_state_directory_that_is_a_file(site: SampleSite) -> None:
     (site.outer / ".releaser").write_text("mine\n", encoding="utf-8")
     refused(site).says("state_dir", site.outer / ".releaser", "not a directory", "`state_dir`")

@@ -207,6 +207,19 @@ def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
     assert len(refusal.problems) == 10
 
 
+@pytest.mark.parametrize("command", ["update", "init"])
+def test_a_dry_run_that_is_refused_writes_nothing(site: SampleSite, command: str) -> None:
+    make_everything_wrong(site)
+    before = everything(site)
+    finished = site.releaser(command, "--dry-run")
+    assert (finished.returncode, finished.stdout) == (3, ""), str(finished)
+    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is empty", "feature/main"):
+        assert words in finished.stderr
+    assert everything(site) == before
+    assert not (site.outer / ".releaser").exists()
+    seem_no_bug(finished)
+
+
 def test_the_mail_about_a_refused_run_has_all_problems(site: SampleSite, smtp_server: MailServer) -> None:
     make_everything_wrong(site)
     site.write_dotenv({"RELEASER_ENVIRONMENT": "production"})
