@@ -51,7 +51,7 @@ def _list(project: str, as_json: bool) -> bool:
         return False
     from releaser.releases import listing
 
-    found = listing.rows(*map(os.path.normpath, place))
+    found = listing.rows(*place)
     if not found and not as_json:
         return False
     sys.stdout.write((listing.as_json(found) if as_json else listing.as_text(found)) + "\n")

@@ -20,22 +20,30 @@ def default_state_dir(project: str) -> str:
 
 
 def quick_location(project: str, environ: dict[str, str] | os._Environ[str]) -> tuple[str, str] | None:
-    """Return the state directory and the path of the symlink; None when only the whole settings can tell.
+    """Return the state directory and the path of the symlink, both tidy; None when only the whole settings can tell.
 
-    That is so when a configuration file mentions one of the two settings in any form.
+    That is so when a configuration file mentions one of the two settings in any form, or a variable is not plain.
     """
     outer = os.path.dirname(project)
-    state, venv = environ.get(STATE_VARIABLE), environ.get(VENV_VARIABLE)
+    state, venv = environ.get(STATE_VARIABLE, ""), environ.get(VENV_VARIABLE, "")
+    if not (_is_plain(state) and _is_plain(venv)):
+        return None
     if _mentions(os.path.join(outer, ".env"), (STATE_VARIABLE, VENV_VARIABLE)):
         return None
     if _mentions(os.path.join(project, PYPROJECT), ("releaser",)) and _mentions(
         os.path.join(project, PYPROJECT), ("state_dir", "state-dir", "venv")
     ):
         return None
+    link = os.path.normpath(os.path.join(project, venv or DEFAULT_VENV))
     return (
-        os.path.join(project, state) if state else default_state_dir(project),
-        os.path.join(project, venv or DEFAULT_VENV),
+        os.path.normpath(os.path.join(project, state) if state else default_state_dir(project)),
+        os.path.join(os.path.realpath(os.path.dirname(link)), os.path.basename(link)),
     )
+
+
+def _is_plain(value: str) -> bool:
+    """Tell whether a value means what it says: no home directory to look up, nothing to trim or to refuse."""
+    return value == value.strip() and not value.startswith("~") and not any(mark in value for mark in "\r\n")
 
 
 def _mentions(path: str, words: tuple[str, ...]) -> bool:
@@ -47,4 +55,4 @@ def _mentions(path: str, words: tuple[str, ...]) -> bool:
         return False
     except (OSError, UnicodeDecodeError):
         return True
-    return any(word in text for word in words) or "\\u" in text
+    return any(word in text for word in words) or any(escape in text for escape in ("\\u", "\\U", "\\x"))

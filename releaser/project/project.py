@@ -90,7 +90,7 @@ class Project:
         """
         state = state_dir or location.default_state_dir(str(root))
         link = _tidy(root / venv)
-        return cls(root=root, venv=link.parent.resolve() / link.name, state_dir=_tidy(root / Path(state).expanduser()))
+        return cls(root=root, venv=_resolved_parent(link), state_dir=_tidy(root / Path(state).expanduser()))
 
     @property
     def name(self) -> str:
@@ -131,6 +131,10 @@ class Project:
     def outbox(self) -> Path:
         """The Maildir of mails that were not sent."""
         return self.state_dir / "outbox"
+
+
+def _resolved_parent(link: Path) -> Path:
+    return Path(os.path.realpath(link.parent)) / link.name
 
 
 def _tidy(path: Path) -> Path:
