@@ -1,0 +1,153 @@
+"""From the text or TOML value of a setting to a Python value."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.address import Address
+from releaser.project import values
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ADA = (Address(name="Ada", address="ada@example.org"),)
+
+RIGHT: list[tuple[Callable[[Any], Any], Any, Any]] = [
+    (values.text, "", ""),
+    (values.text, " a b ", " a b "),
+    (values.non_empty, " main ", "main"),
+    (values.flag, True, True),
+    (values.flag, "TRUE", True),
+    (values.flag, " on ", True),
+    (values.flag, "1", True),
+    (values.flag, "yes", True),
+    (values.flag, "no", False),
+    (values.flag, "Off", False),
+    (values.flag, "0", False),
+    (values.flag, False, False),
+    (values.duration, 0, 0.0),
+    (values.duration, 90, 90.0),
+    (values.duration, 1.5, 1.5),
+    (values.duration, "90", 90.0),
+    (values.duration, "90s", 90.0),
+    (values.duration, "1.5h", 5400.0),
+    (values.duration, " 30 min ", 1800.0),
+    (values.duration, "30m", 1800.0),
+    (values.duration, "2 hours", 7200.0),
+    (values.duration, "1 Day", 86400.0),
+    (values.duration, "7d", 604800.0),
+    (values.duration, "1w", 604800.0),
+    (values.duration, "2 WEEKS", 1209600.0),
+    (values.duration, "10 seconds", 10.0),
+    (values.limit, "0.1", 0.1),
+    (values.limit, "7d", 604800.0),
+    (values.count, 0, 0),
+    (values.count, " 12 ", 12),
+    (values.port, "65535", 65535),
+    (values.port, 0, 0),
+    (values.command, "python run_tests.py --fast", ("python", "run_tests.py", "--fast")),
+    (values.command, "sh -c 'a b; c'", ("sh", "-c", "a b; c")),
+    (values.command, ["a b", "c"], ("a b", "c")),
+    (values.url_or_command, "https://example.org:8443/health?x=1", "https://example.org:8443/health?x=1"),
+    (values.url_or_command, " curl -f 'http://x y' ", "curl -f 'http://x y'"),
+    (values.path, "~/state", "~/state"),
+    (values.path, "../state", "../state"),
+    (values.file_inside, "requirements.txt", "requirements.txt"),
+    (values.file_inside, "./config/../requirements/prod.txt", "requirements/prod.txt"),
+    (values.choice("clone", "copy"), "copy", "copy"),
+    (values.auto_or_flag, "auto", "auto"),
+    (values.auto_or_flag, True, "on"),
+    (values.auto_or_flag, "no", "off"),
+    (values.sender, "Site <site@example.org>", "Site <site@example.org>"),
+    (values.addresses, '[["Ada", "ada@example.org"]]', ADA),
+    (values.addresses, [["Ada", "ada@example.org"]], ADA),
+    (values.addresses, ["ada@example.org"], (Address(name="", address="ada@example.org"),)),
+    (values.addresses, "[]", ()),
+]
+
+
+def named(parameter: object) -> str | None:
+    return getattr(parameter, "__name__", None)
+
+
+@pytest.mark.parametrize(("parse", "value", "expected"), RIGHT, ids=named)
+def test_what_is_right_is_understood(parse: Callable[[Any], Any], value: Any, expected: Any) -> None:
+    found = parse(value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+WRONG: list[tuple[Callable[[Any], Any], Any, str]] = [
+    (values.text, 5, "must be a string"),
+    (values.text, "a\nb", "must be one line"),
+    (values.text, "a\rb", "must be one line"),
+    (values.text, "a\0b", "must be one line"),
+    (values.non_empty, "  ", "must not be empty"),
+    (values.flag, 1, "must be true or false"),
+    (values.flag, "maybe", "must be true or false"),
+    (values.flag, "", "must be true or false"),
+    (values.flag, None, "must be true or false"),
+    (values.duration, -1, "must be a length of time"),
+    (values.duration, True, "must be a length of time"),
+    (values.duration, math.nan, "must be a length of time"),
+    (values.duration, math.inf, "must be at most 3650d"),
+    (values.duration, 1e300, "must be at most 3650d"),
+    (values.duration, "9" * 400 + "d", "must be at most 3650d"),
+    (values.duration, "", "must be a length of time"),
+    (values.duration, "soon", "must be a length of time"),
+    (values.duration, "-5s", "must be a length of time"),
+    (values.duration, "1e3", "must be a length of time"),
+    (values.duration, "5 fortnights", "must be a length of time"),
+    (values.duration, [5], "must be a length of time"),
+    (values.limit, 0, "must be longer than nothing"),
+    (values.limit, "0s", "must be longer than nothing"),
+    (values.limit, "8d", "must be at most 7d"),
+    (values.count, -1, "must be a whole number"),
+    (values.count, 1.0, "must be a whole number"),
+    (values.count, True, "must be a whole number"),
+    (values.count, "", "must be a whole number"),
+    (values.count, "-1", "must be a whole number"),
+    (values.count, "1.5", "must be a whole number"),
+    (values.count, "²", "must be a whole number"),
+    (values.count, "٣", "must be a whole number"),
+    (values.port, 65536, "must be a port"),
+    (values.command, "", "must not be empty"),
+    (values.command, [], "must not be empty"),
+    (values.command, "echo 'a", "must be a command: No closing quotation"),
+    (values.command, 5, "must be a command"),
+    (values.command, ["a", 5], "must be a command"),
+    (values.url_or_command, "http://", "must be a URL or a command"),
+    (values.url_or_command, "http:///x", "must be a URL or a command"),
+    (values.url_or_command, "http://[::1", "must be a URL or a command"),
+    (values.url_or_command, "http://example.org:port/", "must be a URL or a command"),
+    (values.url_or_command, "curl 'x", "must be a URL or a command"),
+    (values.url_or_command, "", "must not be empty"),
+    (values.path, "~nobody-of-this-name/x", "must be a path"),
+    (values.path, "", "must not be empty"),
+    (values.file_inside, "../requirements.txt", "must name a file inside the project"),
+    (values.file_inside, "/etc/passwd", "must name a file inside the project"),
+    (values.file_inside, "a/../..", "must name a file inside the project"),
+    (values.file_inside, ".", "must name a file of its own"),
+    (values.file_inside, "uv.lock", "must name a file of its own"),
+    (values.file_inside, "./pyproject.toml", "must name a file of its own"),
+    (values.file_inside, ".git/config", "must name a file of its own"),
+    (values.choice("clone", "copy"), "hardlink", "must be one of: clone, copy"),
+    (values.choice("clone", "copy"), ["copy"], "must be one of: clone, copy"),
+    (values.auto_or_flag, "perhaps", "must be auto, on or off"),
+    (values.auto_or_flag, 1, "must be auto, on or off"),
+    (values.sender, "nobody", "has no @"),
+    (values.sender, "", "must not be empty"),
+    (values.addresses, "ada@example.org", "must be a JSON list"),
+    (values.addresses, "{}", "must be a JSON list"),
+    (values.addresses, '[["Ada"]]', "wrong item 1"),
+    (values.addresses, 5, "must be a JSON list"),
+]
+
+
+@pytest.mark.parametrize(("parse", "value", "words"), WRONG, ids=named)
+def test_what_is_wrong_is_refused_with_what_would_be_right(parse: Callable[[Any], Any], value: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parse(value)
