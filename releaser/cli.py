@@ -303,7 +303,7 @@ def prune(call: Call, dry_run: bool, wait: float) -> None:
         call.manner.data([{"release": row[1], "action": row[0], "reason": row[2]} for row in rows])
     elif rows and not call.manner.quiet:
         call.manner.table(("", "RELEASE", "WHY"), rows)
-    if report is not None and report.exit_code:
+    if report is not None and (report.exit_code or report.recovered):
         Manner(quiet=call.manner.quiet).say_report(report)
     sys.exit(report.exit_code if report else 0)
 

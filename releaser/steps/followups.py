@@ -73,10 +73,13 @@ def _export(run: Run, release: Release, step: Step) -> None:
 def commit(run: Run, step: Step, message: str) -> None:
     """Commit uv.lock, and the export if one is set, and nothing else. Raises ToolError."""
     export = run.site.settings.requirements_export
+    was_due = push_is_due(run)
+    # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
+    _set_push_due(run, due=run.site.settings.git_push)
     if run.site.git.commit_only(["uv.lock", *([export] if export else [])], message):
-        _set_push_due(run, due=run.site.settings.git_push)
         step.says("uv.lock" + (f" and {export}" if export else ""))
     else:
+        _set_push_due(run, due=was_due)
         step.skipped("as committed")
 
 

@@ -1,0 +1,94 @@
+"""Runs releaser, and ends it at a chosen call: a script, and what tests need to start it.
+
+A crash at a boundary of the protocol is made by really ending the process there, not by writing what it might leave.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import itertools
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+
+_VARIABLE = "INTERRUPT_AT"
+_PATCHES = "WITHOUT_EXCHANGE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Before or after the `number`th call of a function, named `module:attribute`."""
+
+    place: str
+    when: Literal["before", "after"] = "after"
+    number: int = 1
+
+    def __str__(self) -> str:
+        name = self.place.rpartition(":")[2].rpartition(".")[2].lstrip("_")
+        module = self.place.partition(":")[0].rpartition(".")[2]
+        return f"{self.when}-{module}-{name}" + (f"-{self.number}" if self.number > 1 else "")
+
+
+def interrupted(
+    site: SampleSite, command: str, *args: str, at: Point, exchange: bool = True, by: str = "SIGKILL"
+) -> Finished:
+    """Run releaser and let the signal `by` hit it at a point; without `exchange` the file system cannot exchange."""
+    from tests.support.commands import run
+
+    env = {_VARIABLE: json.dumps([at.place, at.when, at.number, by]), _PATCHES: "" if exchange else "1"}
+    words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
+    return run(words, cwd=site.outer.parent, env=site.environment(env))
+
+
+def _main() -> None:
+    place, when, number, name = json.loads(os.environ.pop(_VARIABLE))
+    if os.environ.pop(_PATCHES):
+        _patch("releaser.releases.flip:exchange", lambda _: _cannot)
+    _patch(place, lambda function: _ending(function, when, number, signal.Signals[name]))
+    from releaser.__main__ import main
+
+    main()
+
+
+def _cannot(*_: object) -> bool:
+    return False
+
+
+def _patch(place: str, change: Callable[[Any], Any]) -> None:
+    module, _, path = place.partition(":")
+    owner: Any = importlib.import_module(module)
+    *owners, name = path.split(".")
+    for part in owners:
+        owner = getattr(owner, part)
+    setattr(owner, name, change(getattr(owner, name)))
+
+
+def _ending(function: Callable[..., Any], when: str, number: int, by: signal.Signals) -> Callable[..., Any]:
+    calls = itertools.count(1)
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        hit = next(calls) == number
+        if hit and when == "before":
+            os.kill(os.getpid(), by)
+        result = function(*args, **options)
+        if hit and when == "after":
+            os.kill(os.getpid(), by)
+        return result
+
+    return wrapped
+
+
+if __name__ == "__main__":
+    _main()
