@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import stat
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from releaser.project.project import Project
 
@@ -34,7 +35,7 @@ def state_findings(project: Project) -> Iterator[Unfit]:
                 f"state_dir {project.state_dir} is not writable for this user",
                 advice=f"Let this user write {directory}, or set `state_dir`.",
             )
-    if place.stat().st_dev != project.root.stat().st_dev:
+    if len({_mount(one) for one in (project.root, place, nearest_existing(project.releases))}) > 1:
         yield Unfit(
             f"state_dir {project.state_dir} is on another file system than the project",
             advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
@@ -53,6 +54,19 @@ def state_findings(project: Project) -> Iterator[Unfit]:
             f"{project.outer} is not writable for this user, so the scratch tree cannot lie beside the checkout",
             advice=f"Let this user write {project.outer}.",
         )
+
+
+def _mount(directory: Path) -> tuple[int, str]:
+    """Tell mounts apart: a rename does not even go from one bind mount of a file system to another."""
+    descriptor = os.open(directory, os.O_PATH)
+    try:
+        info = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+        found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+        return os.fstat(descriptor).st_dev, found.group(1) if found else ""
+    except OSError:  # without /proc
+        return os.fstat(descriptor).st_dev, ""
+    finally:
+        os.close(descriptor)
 
 
 def nearest_existing(path: Path) -> Path:

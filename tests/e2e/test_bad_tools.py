@@ -62,8 +62,16 @@ def test_no_git_at_all(site: SampleSite, tmp_path: Path) -> None:
     refused(site, env=env).says_only(site.path, "git cannot be started", "No such file")
 
 
-@pytest.mark.parametrize("variable", ["RELEASER_UV", "AUTO_UPDTR__UV_PATH"])
-@pytest.mark.parametrize("name", ["/nowhere/bin/uv", "/", "tools/uv", "uv-of-that-name"])
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [
+        ("RELEASER_UV", "/nowhere/bin/uv"),
+        ("AUTO_UPDTR__UV_PATH", "/nowhere/bin/uv"),
+        ("RELEASER_UV", "/"),
+        ("RELEASER_UV", "tools/uv"),
+        ("RELEASER_UV", "uv-of-that-name"),
+    ],
+)
 def test_a_setting_that_names_no_uv(site: SampleSite, variable: str, name: str) -> None:
     refused(site, env={variable: name}).says_only("uv was not found", name, "Correct `uv`")
 

@@ -79,8 +79,11 @@ def wrong_paths(base: Path) -> dict[str, tuple[str, str]]:
 WRONG_PATHS = ("missing", "file", "below a file", "dangling", "loop", "too long", "nobody", "escape")
 
 
-@pytest.mark.parametrize("kind", WRONG_PATHS)
-@pytest.mark.parametrize("command", ["update", "check", "list", "status", "init"])
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("update", kind) for kind in WRONG_PATHS]
+    + [(command, kind) for command in ("check", "list", "status", "init") for kind in ("missing", "nobody", "escape")],
+)
 def test_a_project_that_is_not_there(site: SampleSite, tmp_path: Path, command: str, kind: str) -> None:
     path, words = wrong_paths(tmp_path)[kind]
     entries = sorted(tmp_path.rglob("*"))
