@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 from releaser.errors import BuildError
 from releaser.recovery import conclude, taken_back_on_failure, undo_unfinished
 from releaser.steps.activate import activate
-from releaser.steps.followups import follow_up
+from releaser.steps.pruning import prune_after
+from releaser.steps.publish import publish_lock
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.run import Run
 
 
-def go_live(run: Run, release: Release, remote: str | None) -> None:
-    """Flip, settle, record, follow up. `remote` is None when nothing is pushed.
+def go_live(run: Run, release: Release) -> None:
+    """Flip, settle, record, publish, prune.
 
     Raises BuildError when live is untouched, and ActivationError when the release was live and has been taken back.
     """
@@ -27,5 +28,6 @@ def go_live(run: Run, release: Release, remote: str | None) -> None:
         undo_unfinished(run)
         raise
     conclude(run, entry)
-    follow_up(run, release, remote)
+    publish_lock(run, release, command=run.command)
+    prune_after(run)
     run.journal.drop()

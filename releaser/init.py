@@ -45,5 +45,5 @@ def _first_release(run: Run, fitness: Fitness) -> Release:
         run.draft.release = candidate.id
         gate(run, fitness, candidate, before=fitness)
         release = seal(run, candidate, tests="passed")
-    go_live(run, release, fitness.remote)
+    go_live(run, release)
     return release

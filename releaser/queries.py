@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from releaser.durable import UnreadableStateError, read_json
+from releaser.durable import UnreadableStateError
 from releaser.errors import NoSuchReleaseError
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
@@ -16,7 +16,7 @@ from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.store import ReleaseStore
 from releaser.report import history
-from releaser.steps.followups import PENDING
+from releaser.steps.publish import push_is_due_in
 from releaser.steps.resolve import left_out, lock_of
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def status(site: Site) -> Status:
         last_change=next((_brief(run) for run in runs if run.get("live_changed")), None),
         running=mutex.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
-        push_pending=_push_pending(project.state_dir),
+        push_pending=push_is_due_in(project.state_dir),
         mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
         quarantine=_quarantine(site, live, problems),
         problems=tuple(problems),
@@ -153,13 +153,6 @@ def _interrupted(state_dir: Path) -> bool:
         return Journal(state_dir=state_dir).read() is not None and mutex.running(state_dir) is None
     except UnreadableStateError:
         return True
-
-
-def _push_pending(state_dir: Path) -> bool:
-    try:
-        return bool((read_json(state_dir / PENDING) or {}).get("push"))
-    except UnreadableStateError:
-        return False
 
 
 def _mails(outbox: Path) -> int:

@@ -11,13 +11,14 @@ import logging
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import ActivationError, ReleaserError, ToolError
+from releaser.errors import ActivationError, ReleaserError
 from releaser.locking.scratch import remove_scratch
 from releaser.releases import flip
 from releaser.releases.store import remove_tree
 from releaser.report.outcome import Problem
-from releaser.steps import activate, followups
+from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
+from releaser.steps.publish import publish_lock
 from releaser.steps.verdict import mark_bad, mark_good
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ def _roll_forward(run: Run, entry: Entry) -> None:
         activate.finish(run, entry, release)
     run.draft.live_changed = live_before
     conclude(run, entry)
-    with contextlib.suppress(ToolError):
-        followups.publish_lock(run, release, run.site.git.remote(run.site.settings.branch))
+    publish_lock(run, release, command=entry.command)
     run.journal.drop()
 
 

@@ -12,7 +12,8 @@ from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose
-from releaser.steps.followups import files_due, keep_policy, verdicts
+from releaser.steps.pruning import keep_policy, verdicts
+from releaser.steps.publish import files_due
 from releaser.steps.resolve import lock_of, within_bounds
 
 if TYPE_CHECKING:

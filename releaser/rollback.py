@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import FollowUpError, NoSuchReleaseError, PreflightError, ToolError, Unfit
+from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk
@@ -33,7 +33,7 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
     with run.recorder.step("preflight"):
         check(run, target, force=force)
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
-    go_live(run, target, remote_for_commit(run))
+    go_live(run, target)
     return Ending(result="activated", headline=_headline(run, target, live))
 
 
@@ -76,22 +76,6 @@ def check(run: Run, target: Release, *, force: bool) -> None:
         )
     if problems:
         raise PreflightError(tuple(problems))
-
-
-def remote_for_commit(run: Run) -> str | None:
-    """Return the remote to push to; a checkout in which nothing should be committed now is reported."""
-    settings, git = run.site.settings, run.site.git
-    try:
-        waiting, branch = git.layout.in_progress(), git.state().branch
-        if waiting is None and branch == settings.branch:
-            return git.remote(settings.branch)
-        what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
-        advice = f"Commit uv.lock on {settings.branch} yourself, or let the next update do it."
-        run.note_problem(FollowUpError(f"uv.lock is not committed: {what}", advice=advice))
-    except ToolError as error:
-        run.note_problem(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
-    run.draft.commits = False
-    return None
 
 
 def _headline(run: Run, target: Release, live: Release | None) -> str:

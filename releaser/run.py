@@ -31,10 +31,7 @@ LONGEST = 2000  # characters of one line of a report; it may quote names of file
 
 @dataclass(kw_only=True)
 class Draft:
-    """The report in the making; steps add to it what they find out.
-
-    Without `commits` the checkout is in a state in which nothing should be committed.
-    """
+    """The report in the making; steps add to it what they find out."""
 
     release: str | None = None
     previous: str | None = None
@@ -47,7 +44,6 @@ class Draft:
     output: str = ""
     recovered: list[str] = field(default_factory=list)
     follow_up_failed: bool = False
-    commits: bool = True
 
 
 @dataclass(kw_only=True)

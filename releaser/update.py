@@ -9,10 +9,10 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.project.preflight import Fitness, check
 from releaser.recovery import undo_unfinished, undone_on_failure
-from releaser.steps import followups
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.gate import gate
+from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
 
@@ -51,7 +51,7 @@ def _update(run: Run, *, force: bool) -> Ending:
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
             gate(run, fitness, candidate, before=before)
             release = seal(run, candidate, tests="passed")
-    go_live(run, release, fitness.remote)
+    go_live(run, release)
     return Ending(result="activated", headline=_headline(run, release))
 
 
@@ -76,19 +76,19 @@ def preflight(run: Run) -> Fitness:
         return check(
             run.site,
             needed_bytes=live.manifest.size_bytes if live else 0,
-            pending=followups.files_due(run.site, live),
+            pending=files_due(run.site, live),
         )
 
 
 def retry_follow_ups(run: Run, fitness: Fitness) -> Fitness:
     """Commit and push what an earlier run could not, before anything is built on top of it."""
     live = run.store.live()
-    due = followups.files_due(run.site, live)
+    due = files_due(run.site, live)
     if live is not None and due & {*fitness.state.dirty, *fitness.state.untracked}:
-        followups.publish_lock(run, live, fitness.remote)
+        publish_lock(run, live, command="update")
         return replace(fitness, state=run.site.git.state())
-    if followups.push_is_due(run):
-        followups.attempt(run, "push", lambda step: followups.push(run, fitness.remote, step))
+    if push_is_due(run):
+        push_what_is_due(run)
     return fitness
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
 from releaser.errors import BuildError
-from releaser.steps.followups import keep_policy, prune, verdicts
+from releaser.steps.pruning import keep_policy, prune, verdicts
 
 if TYPE_CHECKING:
     from releaser.releases.policy import Verdict

@@ -172,8 +172,8 @@ class Git:
         return True
 
     def push(self, remote: str, branch: str) -> None:
-        """Push HEAD to `branch`; never forced, so ToolError when the remote moved."""
-        self._run("push", "--quiet", remote, f"HEAD:refs/heads/{branch}")
+        """Push `branch`; never forced, so ToolError when the remote moved."""
+        self._run("push", "--quiet", remote, f"refs/heads/{branch}:refs/heads/{branch}")
 
     def code_key(self, without: Iterable[str]) -> str:
         """Return a digest of everything committed at HEAD but the paths in `without` (relative to the top)."""

@@ -1,0 +1,182 @@
+"""Publishing the lock of the live release: exported, committed, pushed; what fails is due at the next run."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError, read_json, replace_file, write_json
+from releaser.errors import FollowUpError, ReleaserError, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from releaser.project.site import Site
+    from releaser.releases.release import Release
+    from releaser.report.recorder import Step
+    from releaser.run import Run
+
+PENDING = "pending.json"
+
+
+def publish_lock(run: Run, release: Release, *, command: str) -> None:
+    """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
+
+    `command` is the one that made the release live. Failures are reported.
+    """
+    _note(run, commit=True)
+    if not _may_commit(run):
+        return
+    if run.site.settings.requirements_export:
+        attempt(run, "export", lambda step: _export(run, release, step))
+    if attempt(run, "commit", lambda step: _commit(run, step, commit_message(command, release))):
+        push_what_is_due(run)
+
+
+def push_what_is_due(run: Run) -> None:
+    """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
+    if run.site.settings.git_push:
+        attempt(run, "push", lambda step: _push(run, step))
+
+
+def attempt(run: Run, name: str, act: Callable[[Step], None]) -> bool:
+    """Do one follow-up; False when it failed, which is reported and makes the exit code 7."""
+    with run.recorder.step(name) as step:
+        try:
+            act(step)
+        except (ReleaserError, OSError) as error:
+            failure = _follow_up_error(name, error)
+            step.status, step.detail = "failed", failure.message
+            run.note_problem(failure)
+            return False
+    return True
+
+
+def _follow_up_error(name: str, error: ReleaserError | OSError) -> FollowUpError:
+    if isinstance(error, ReleaserError):
+        advice = error.advice or "releaser tries again at the next run."
+        return FollowUpError(f"{name} failed: {error.message}", advice=advice, output=error.output)
+    return FollowUpError(f"{name} failed: {error}", advice="releaser tries again at the next run.")
+
+
+def _may_commit(run: Run) -> bool:
+    """Commit nothing in the middle of somebody's rebase, nor on a branch that is not ours."""
+    wanted, git = run.site.settings.branch, run.site.git
+    try:
+        waiting, branch = git.layout.in_progress(), git.state().branch
+    except ToolError as error:
+        run.note_problem(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
+        return False
+    if waiting is None and branch == wanted:
+        return True
+    what = f"{waiting} is in progress" if waiting else f"branch {branch or '(none)'} is checked out"
+    advice = f"Commit uv.lock on {wanted} yourself, or let the next update do it."
+    run.note_problem(FollowUpError(f"uv.lock is not committed: {what}", advice=advice))
+    return False
+
+
+def _export(run: Run, release: Release, step: Step) -> None:
+    root = run.site.project.root
+    path = root / str(run.site.settings.requirements_export)
+    text = run.site.uv().requirements(root, group=release.manifest.group).encode()
+    if not path.exists() or path.read_bytes() != text:
+        replace_file(path, text, staging=run.site.project.state_dir)
+    step.says(path.name)
+
+
+def _commit(run: Run, step: Step, message: str) -> None:
+    """Commit uv.lock, and the export if git does not ignore it, and nothing else. Raises ToolError."""
+    export, git = run.site.settings.requirements_export, run.site.git
+    paths = ["uv.lock", *([export] if export and not git.ignores(export) else [])]
+    was_due = push_is_due(run)
+    # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
+    _note(run, push=run.site.settings.git_push or was_due)
+    if git.commit_only(paths, message):
+        step.says(" and ".join(paths))
+    else:
+        _note(run, push=was_due)
+        step.skipped("as committed")
+    _note(run, commit=False)
+
+
+def _push(run: Run, step: Step) -> None:
+    if not push_is_due(run):
+        step.skipped("nothing to push")
+        return
+    branch = run.site.settings.branch
+    remote = run.site.git.remote(branch)
+    if remote is None:
+        step.skipped("no remote")
+        return
+    try:
+        run.site.git.push(remote, branch)
+    except ToolError as error:
+        raise _push_error(remote, error) from error
+    _note(run, push=False)
+    step.says(f"to {remote}")
+
+
+def _push_error(remote: str, error: ToolError) -> ToolError:
+    if "[rejected]" in error.output or "fetch first" in error.output or "non-fast-forward" in error.output:
+        return ToolError(
+            f"{remote} has commits that are not here, so it refused",
+            advice="The commit stays. The next run tries again; with git_pull on, it first takes what is new there.",
+            output=error.output,
+        )
+    return error
+
+
+def commit_message(command: str, release: Release) -> str:
+    """Return the message of the commit that goes with a release that `command` made live."""
+    changes = release.manifest.changes if command == "update" else ()
+    if command == "rollback":
+        return f"Roll back to release {release.id}"
+    if not changes:
+        return f"Lock as in release {release.id}"
+    title = f"Update {len(changes)} {'package' if len(changes) == 1 else 'packages'}"
+    lines = [f"{change.name}: {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
+    return "\n".join([title, "", *lines])
+
+
+def files_due(site: Site, live: Release | None) -> frozenset[str]:
+    """Return the files whose commit may still be due, relative to the top of the work tree.
+
+    uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release; the export is ours
+    while a commit is noted as due.
+    """
+    project, export = site.project, site.settings.requirements_export
+    try:
+        if live is None or live.lock.read_bytes() != project.lock.read_bytes():
+            return frozenset()
+        top = site.git.layout.top
+    except (OSError, ToolError):
+        return frozenset()
+    exported = [project.root / export] if export and _pending(project.state_dir).get("commit") else []
+    return frozenset(str(file.relative_to(top)) for file in [project.lock, *exported])
+
+
+def push_is_due(run: Run) -> bool:
+    """Tell whether a commit of ours still has to be pushed."""
+    return push_is_due_in(run.site.project.state_dir)
+
+
+def push_is_due_in(state_dir: Path) -> bool:
+    """Tell whether a commit of ours still has to be pushed, by the state alone."""
+    return bool(_pending(state_dir).get("push"))
+
+
+def _pending(state_dir: Path) -> dict[str, object]:
+    with contextlib.suppress(UnreadableStateError):
+        return read_json(state_dir / PENDING) or {}
+    return {}
+
+
+def _note(run: Run, **due: bool) -> None:
+    """Note what is due; a disk that is full must not keep a good release from being published."""
+    state_dir = run.site.project.state_dir
+    pending = _pending(state_dir)
+    if any(bool(pending.get(name)) != value for name, value in due.items()):
+        content = {name: bool({**pending, **due}.get(name)) for name in ("commit", "push")}
+        with contextlib.suppress(OSError):
+            write_json(state_dir / PENDING, content)
