@@ -132,13 +132,17 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
             return _stateless(request, run, _unusable(run.site, error))
         run.site.runner.inherited[:] = [descriptor]
         report = _play(run, pipeline)
-        return notify.finish(run, report) if request.mails else notify.remember(run, report)
+        with _signals_raise():
+            # What recovery found must be told, whatever command happened to come first.
+            return notify.finish(run, report) if request.mails or run.draft.recovered else notify.remember(run, report)
 
 
 def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
     with _signals_raise():
         try:
+            run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             recover(run)
+            run.site = run.site.reread()
             ending = pipeline(run)
         except ReleaserError as error:
             return _failed(run, error)

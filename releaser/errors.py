@@ -94,6 +94,10 @@ class ActivationError(ReleaserError):
     exit_code = 6
 
 
+class IncompleteReturnError(ActivationError):
+    """As `ActivationError`, but going back did not work out whole; the next run goes on with it."""
+
+
 class FollowUpError(ReleaserError):
     """The release is live and good, but commit, push, export, prune or mail failed."""
 

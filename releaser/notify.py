@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.errors import Interrupted
 from releaser.project.project import Project
 from releaser.project.settings import Settings, load, this_host
 from releaser.redaction import Redactor
@@ -31,16 +32,37 @@ LAST_MAIL = "mail.json"
 
 
 def finish(run: Run, report: RunReport) -> RunReport:
-    """Send what is due, mail the report if it is worth a mail, write the history; return the report as it is now."""
+    """Mail the report if it is worth a mail, send what is due, write the history; return the report as it is now.
+
+    The mail is put into the outbox before any server is asked, so that neither a kill nor a dead server loses it.
+    """
     state_dir, settings = run.site.project.state_dir, run.site.settings
     # A mail about mails that cannot be sent would only join them, one more every night.
-    worth_a_mail = report.noteworthy or _heartbeat_is_due(state_dir, settings)
-    report = _send_what_is_due(run, report)
-    if worth_a_mail:
-        recipients = _recipients(report, settings)
-        report = _mail(report, settings, run.site.project.outbox, recipients, run.site.redactor)
+    kept: Path | None = None
+    if report.noteworthy or _heartbeat_is_due(state_dir, settings):
+        report, kept = _keep_mail(run, report)
         _note_mail(state_dir)
+    try:
+        report = _send_what_is_due(run, report, kept)
+    except (KeyboardInterrupt, Interrupted):
+        report = _with_problem(report, "interrupted while mails were being sent", _mail_advice(run.site.project.outbox))
     return remember(run, report)
+
+
+def _keep_mail(run: Run, report: RunReport) -> tuple[RunReport, Path | None]:
+    from releaser.report.mail import compose
+    from releaser.report.outbox import Outbox
+
+    settings, outbox = run.site.settings, run.site.project.outbox
+    recipients = _recipients(report, settings)
+    message = compose(report, sender=_sender(settings), recipients=recipients)
+    try:
+        path = Outbox(outbox).put(message, queued=bool(settings.smtp_host and recipients))
+    except OSError as error:
+        problem = f"the mail cannot be kept in {outbox}: {error}"
+        return _with_problem(replace(report, mail="lost"), problem, "Check free space and permissions."), None
+    why = "nobody is set to be told" if not recipients else "not sent" if settings.smtp_host else "no smtp_host is set"
+    return replace(report, mail=f"kept in {path} ({why})"), path
 
 
 def finish_without_state(run: Run, report: RunReport) -> RunReport:
@@ -86,18 +108,35 @@ def _server(settings: Settings) -> SmtpServer | None:
     )
 
 
-def _send_what_is_due(run: Run, report: RunReport) -> RunReport:
-    server = _server(run.site.settings)
-    waiting = run.site.project.outbox / "new"
-    if server is None or not waiting.is_dir() or not any(waiting.iterdir()):
+def _send_what_is_due(run: Run, report: RunReport, kept: Path | None) -> RunReport:
+    """Send all that waits in the outbox; `kept` is the mail about this run, if it is among these."""
+    server, outbox = _server(run.site.settings), run.site.project.outbox
+    if server is None or not _has_mail(outbox):
         return report
     from releaser.report.outbox import Outbox, flush
 
-    result = flush(Outbox(run.site.project.outbox), server)
+    result = flush(Outbox(outbox), server)
+    if kept is not None and not kept.exists():
+        recipients = _recipients(report, run.site.settings)
+        report = replace(report, mail=f"sent to {', '.join(one.address for one in recipients)}")
     if result.problem:
-        message = run.site.redactor.clean(f"mails of earlier runs: {result.problem}")
-        return _with_problem(report, message, _mail_advice(run.site.project.outbox))
+        return _with_problem(report, run.site.redactor.clean(f"mail: {result.problem}"), _mail_advice(outbox))
     return report
+
+
+def _has_mail(outbox: Path) -> bool:
+    """Tell whether anything may be waiting; a mail reader moves mails from `new` to `cur`."""
+    for name in ("new", "cur"):
+        try:
+            if any((outbox / name).iterdir()):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _sender(settings: Settings) -> str:
+    return settings.mail_from or f"releaser@{this_host()}"
 
 
 def _mail(
@@ -106,9 +145,8 @@ def _mail(
     from releaser.report.mail import compose
     from releaser.report.outbox import Outbox, deliver
 
-    sender = settings.mail_from or f"releaser@{this_host()}"
     server = _server(settings)
-    message = compose(report, sender=sender, recipients=recipients)
+    message = compose(report, sender=_sender(settings), recipients=recipients)
     delivery = deliver(message, server=server, outbox=Outbox(outbox))
     if delivery.sent:
         said = f"sent to {', '.join(one.address for one in recipients)}"

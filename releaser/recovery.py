@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import ActivationError, ReleaserError
+from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError
 from releaser.locking.scratch import remove_scratch
 from releaser.releases import flip
 from releaser.releases.store import remove_tree
@@ -85,7 +85,7 @@ def conclude(run: Run, entry: Entry) -> None:
     if release is not None:
         origin = run.store.get(entry.origin)
         if origin is not None and entry.command == "rollback" and _went_back(run, entry):
-            mark_bad(run, origin, f"rolled back to {release.id}")
+            mark_bad(run, origin, f"rolled back to {release.id}", since=release)
         mark_good(run, release)
 
 
@@ -99,26 +99,39 @@ def taken_back_on_failure(run: Run) -> Iterator[None]:
     """Record that a release was backed out, when the activation inside raises ActivationError."""
     try:
         yield
-    except ActivationError:
+    except IncompleteReturnError:
+        raise  # the journal stays, so that the next run goes on
+    except ActivationError as error:
         entry = run.journal.read()
-        if entry is not None and run.store.live_id() != entry.target:
-            _record_backed_out(run, entry)
-            run.journal.drop()
+        if entry is not None:
+            with _full_disk_reported(run):
+                _record_backed_out(run, entry, error.message)
+                run.journal.drop()
         raise
+
+
+@contextlib.contextmanager
+def _full_disk_reported(run: Run) -> Iterator[None]:
+    """Report that a decision could not be recorded; what has been done stands all the same."""
+    try:
+        yield
+    except OSError as error:
+        message = f"what became of the release could not be recorded: {error}"
+        run.draft.problems.append(Problem(message=message, advice="Check free space; the next run looks again."))
 
 
 def revert(run: Run, entry: Entry) -> None:
     """Go back to the release before a flip, also when part of that is done already, and quarantine the other."""
     activate.take_back(run, entry)
-    _record_backed_out(run, entry)
+    _record_backed_out(run, entry, entry.reason)
     run.journal.drop()
 
 
-def _record_backed_out(run: Run, entry: Entry) -> None:
+def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
     """A rollback that did not work out says nothing about the release it was to go to: that one was good before."""
     target = run.store.get(entry.target)
     if target is not None and entry.command != "rollback":
-        mark_bad(run, target, entry.reason)
+        mark_bad(run, target, reason)
 
 
 def undo(run: Run, entry: Entry) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
+from releaser.durable import replace_file
 from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk
+from releaser.report.outcome import Problem
+from releaser.run import problem_of
 from releaser.steps.gate import smoke_test
 from releaser.steps.resolve import lock_of
 
@@ -32,6 +35,7 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
         check(run, target, force=force)
+    _keep_edited_lock(run, live)
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
     go_live(run, target)
     return Ending(result="activated", headline=_headline(run, target, live))
@@ -58,8 +62,10 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
 
 def check(run: Run, target: Release, *, force: bool) -> None:
     """See that a flip to `target` is possible and wise; an unclean checkout does not matter. Raises PreflightError."""
+    decisive, others = _sorted_findings(run)
+    run.draft.problems += [problem_of(finding) for finding in others]
     problems = [
-        *run.site.findings,
+        *decisive,
         *disk.state_findings(run.site.project),
         *disk.venv_findings(run.site.project.venv),
     ]
@@ -76,6 +82,31 @@ def check(run: Run, target: Release, *, force: bool) -> None:
         )
     if problems:
         raise PreflightError(tuple(problems))
+
+
+def _sorted_findings(run: Run) -> tuple[list[Unfit], list[Unfit]]:
+    """Tell what may not be wrong even in an emergency, where releases lie, from what can wait and is reported."""
+    readable = bool(run.site.pyproject.content)
+    decisive = [one for one in run.site.findings if not readable or "state_dir" in one.message or "venv" in one.message]
+    return decisive, [one for one in run.site.findings if one not in decisive]
+
+
+def _keep_edited_lock(run: Run, live: Release | None) -> None:
+    """Keep a uv.lock that somebody has changed, before it is replaced, and say where."""
+    project = run.site.project
+    try:
+        data = project.lock.read_bytes()
+        if live is None or data == live.lock.read_bytes():
+            return
+        committed = run.site.git.content("HEAD", str(project.lock.relative_to(run.site.git.layout.top)))
+        if committed is not None and committed.encode() == data:
+            return
+    except (OSError, ToolError):
+        return
+    kept = project.state_dir / f"uv.lock-{run.run_id}"
+    replace_file(kept, data)
+    message = f"uv.lock in the checkout had uncommitted changes; they are kept as {kept}"
+    run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
 
 
 def _headline(run: Run, target: Release, live: Release | None) -> str:

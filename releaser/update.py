@@ -11,12 +11,13 @@ from releaser.project.preflight import Fitness, check
 from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
-from releaser.steps.gate import gate
+from releaser.steps.gate import gate, is_well_again
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
 
 if TYPE_CHECKING:
+    from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
     from releaser.report.outcome import RunReport
     from releaser.run import Run
@@ -43,7 +44,7 @@ def _update(run: Run, *, force: bool) -> Ending:
                 return _nothing_to_do(adopted=adopted)
             key = candidate_key(run, fitness, resolution)
             failed = run.quarantine().candidate(key)
-            if failed is not None and not force:
+            if failed is not None and not force and not gets_another_chance(run, failed, fitness):
                 undo_unfinished(run)
                 return Ending(result="unchanged", headline=f"nothing newer than {failed.release}, which failed before")
             run.draft.changes = resolution.diff.changes
@@ -99,6 +100,14 @@ def pull_and_reread(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
         return fitness
     run.site = run.site.reread()
     return preflight(run)
+
+
+def gets_another_chance(run: Run, failed: FailedCandidate, fitness: Fitness) -> bool:
+    """Whether a candidate failed only because the site was sick, and the site is well now.
+
+    With pulled commits, which would have to be taken back to tell, it has to wait for a change.
+    """
+    return failed.sick and run.draft.pulled is None and is_well_again(run, fitness)
 
 
 def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:

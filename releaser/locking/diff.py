@@ -47,6 +47,11 @@ class LockDiff:
     def __len__(self) -> int:
         return len(self.changes)
 
+    @property
+    def brought(self) -> dict[str, str]:
+        """The versions that came in, by package."""
+        return {change.name: change.brought for change in self.changes if change.brought}
+
     @classmethod
     def between(cls, old: LockFile, new: LockFile) -> LockDiff:
         """Compare two parsed locks; only versions count, not the text."""

@@ -14,15 +14,26 @@ LEASE = "lease"
 
 def take(directory: str) -> int:
     """Hold a shared lease on the release in `directory`; return the descriptor, which a program may inherit."""
-    descriptor = os.open(os.path.join(directory, LEASE), os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664)
+    descriptor = _open(directory, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     return descriptor
+
+
+def _open(directory: str, mode: int) -> int:
+    """Open the lease file, making one for the whole group to use if there is none."""
+    path = os.path.join(directory, LEASE)
+    try:
+        return os.open(path, mode | os.O_CLOEXEC)
+    except FileNotFoundError:
+        descriptor = os.open(path, mode | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        os.chmod(path, 0o664)
+        return descriptor
 
 
 def claim(directory: str) -> int | None:
     """Take the exclusive lock that a deletion needs; return the descriptor, or None while anybody uses the release."""
     try:
-        descriptor = os.open(os.path.join(directory, LEASE), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        descriptor = _open(directory, os.O_RDONLY)
     except OSError:
         return None
     try:

@@ -26,12 +26,17 @@ class CandidateKey:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedCandidate:
-    """A candidate that is not to be built again; `at` is an ISO time."""
+    """A candidate that is not to be built again; `at` is an ISO time.
+
+    With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
+    chance once they pass there.
+    """
 
     key: CandidateKey
     release: str
     reason: str
     at: str
+    sick: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.durable import UnreadableStateError, read_json, write_json
-from releaser.locking.diff import Change
+from releaser.locking.diff import Change, LockDiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +46,7 @@ class Manifest:
     @property
     def brought(self) -> dict[str, str]:
         """The versions that came in with this release, by package."""
-        return {change.name: change.brought for change in self.changes if change.brought}
+        return LockDiff(changes=self.changes).brought
 
     def as_json(self) -> dict[str, Any]:
         """Return what `manifest.json` holds."""
@@ -99,7 +100,7 @@ class Release:
 
     def works(self) -> bool:
         """Whether its interpreter is still there; anything deeper is a matter of verification."""
-        return (self.venv / "bin" / "python").exists()
+        return os.path.exists(self.venv / "bin" / "python")  # False, where Path.exists would raise PermissionError
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -226,20 +227,14 @@ def _state(manifest: Manifest, ledger: Ledger, live: str | None) -> State:
 
 def remove_tree(directory: Path) -> None:
     """Delete a directory, also where a directory in it is not writable; OSError when that is not possible."""
-
-    def make_writable(function: Callable[[str], object], path: str, _: object) -> None:
-        parent = os.path.dirname(path)
-        if not os.path.exists(parent):
-            return
-        os.chmod(parent, 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path)
-        else:
-            function(path)
-
-    if directory.exists():
-        shutil.rmtree(directory, onerror=make_writable)
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        for place, _, _ in os.walk(directory):
+            os.chmod(place, stat.S_IMODE(os.lstat(place).st_mode) | stat.S_IRWXU)
+        shutil.rmtree(directory)
 
 
 def tree_size(directory: Path) -> int:

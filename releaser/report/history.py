@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict
@@ -34,6 +35,8 @@ def append(state_dir: Path, report: RunReport) -> None:
     line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
     descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o664)
     try:
+        with contextlib.suppress(PermissionError):  # it is another user's, who has opened it to the group
+            os.fchmod(descriptor, 0o664)
         size = os.fstat(descriptor).st_size
         cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         os.write(descriptor, (b"\n" if cut_off else b"") + _encoded(line) + b"\n")

@@ -128,7 +128,8 @@ class Outbox:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         for directory in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
             if not directory.is_dir():
-                directory.mkdir(mode=0o700, exist_ok=True)
+                directory.mkdir(exist_ok=True)
+                directory.chmod(0o2770)  # for the administrators' group, whatever the umask is
                 sync_directory(directory.parent)
 
 

@@ -58,7 +58,11 @@ def last_words(report: RunReport) -> list[str]:
 def live_line(report: RunReport) -> str:
     """Say whether what is live has changed."""
     if report.exit_code == 6:
-        return "live: it was changed, and is what it was before again"
+        return (
+            f"live: it is {report.release} still"
+            if report.live_changed
+            else "live: as before; it was changed, and back"
+        )
     return f"live: it is {report.release} now" if report.live_changed else "live: unchanged"
 
 

@@ -6,21 +6,22 @@ taken back as a whole; the journal tells another run which.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file, replace_symlink, sync_directory
-from releaser.errors import ActivationError, BuildError, ToolError
+from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError
 from releaser.releases import flip
 from releaser.releases.journal import Entry
 from releaser.steps.settle import collectstatic, restart, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from releaser.releases.release import Release
     from releaser.run import Run
+
+log = logging.getLogger(__name__)
 
 LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
 
@@ -47,18 +48,30 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
         return settle(run, entry, release.venv)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
-        entry = run.journal.write(entry.moved("reverting", done=(), reason=failure.message))
+        entry = _note_return(run, entry.moved("reverting", done=(), reason=failure.message))
         _take_back_or_say(run, entry, failure)
         raise failure from error
+
+
+def _note_return(run: Run, entry: Entry) -> Entry:
+    """Note in the journal that the change is being taken back; a full disk must not keep that from happening.
+
+    A crash then finds the earlier entry: with the link still at the new release, all is tried once more.
+    """
+    try:
+        return run.journal.write(entry)
+    except OSError as error:
+        log.warning("the journal cannot be written: %s", error)
+        return entry
 
 
 def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
     try:
         take_back(run, entry)
     except OSError as error:
-        message = f"{failure.message}; and going back failed: {error}"
+        message = f"{failure.message}; and going back is not complete: {error}"
         advice = "Mend what the message names, then run releaser again: it goes on going back."
-        raise ActivationError(message, advice=advice, output=failure.output) from error
+        raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
 def _commit(run: Run, release: Release) -> Entry:
@@ -109,24 +122,35 @@ def place_lock(run: Run, release: Release) -> None:
 def take_back(run: Run, entry: Entry) -> None:
     """Go back to what was before the flip: link, lock, commits, static files, restart. Done twice, it changes nothing.
 
-    What cannot be taken back is reported; the link, which matters most, comes first.
+    The link, which matters most, comes first; whatever fails, the rest is done. Raises OSError if the link or the lock
+    could not be restored.
     """
     with run.recorder.step("flip back") as step:
         restore_link(run, entry)
         run.draft.live_changed = False
         step.says(entry.origin or "as it was before")
-    restore_lock(run)
+    unfinished: OSError | None = None
+    try:
+        restore_lock(run)
+    except OSError as error:
+        unfinished = error
     restore_code(run, entry)
     origin = run.store.get(entry.origin)
-    if origin is None:
-        return
+    if origin is not None:
+        _settle_again(run, origin)
+    if unfinished is not None:
+        raise unfinished
+
+
+def _settle_again(run: Run, origin: Release) -> None:
     for name, act in (("collectstatic", collectstatic), ("restart", restart)):
         with run.recorder.step(f"{name} again") as step:
             try:
                 act(run, origin.venv, step)
-            except ToolError as error:
-                step.warns(error.message)
-                run.note_problem(ActivationError(f"{name} on the earlier release failed: {error.message}"))
+            except (ToolError, OSError) as error:
+                reason = error.message if isinstance(error, ToolError) else str(error)
+                step.warns(reason)
+                run.note_problem(ActivationError(f"{name} on the earlier release failed: {reason}"))
 
 
 def restore_link(run: Run, entry: Entry) -> None:
@@ -154,20 +178,27 @@ def restore_lock(run: Run) -> None:
 
 
 def restore_code(run: Run, entry: Entry) -> None:
-    """Take back the commits that the run had pulled, if HEAD still is where the pull left it."""
+    """Take back the commits that the run had pulled, if HEAD still is where the pull left it; report what is not so.
+
+    The settings are those of the code, so they are read again.
+    """
     if entry.head_before is None or entry.head_after is None:
         return
-    _reporting(run, "the pulled commits could not be taken back", lambda: _reset(run, entry.head_before, entry))
-
-
-def _reset(run: Run, commit: str | None, entry: Entry) -> None:
-    git = run.site.git
-    if commit is not None and git.commit("HEAD") == entry.head_after:
-        git.reset_keep(commit)
-
-
-def _reporting(run: Run, message: str, act: Callable[[], None]) -> None:
     try:
-        act()
+        _restore_code(run, entry.head_before, entry.head_after)
     except ToolError as error:
-        run.note_problem(ActivationError(f"{message}: {error.message}", advice=error.advice, output=error.output))
+        message = f"the pulled commits could not be taken back: {error.message}"
+        run.note_problem(ActivationError(message, advice=error.advice, output=error.output))
+    run.site = run.site.reread()
+
+
+def _restore_code(run: Run, before: str, after: str) -> None:
+    git = run.site.git
+    head = git.commit("HEAD")
+    if head == after:
+        git.reset_keep(before)
+    elif head == before:
+        git.undo_half_merge(before, after)
+    else:
+        message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
+        raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits are to stay.")

@@ -75,7 +75,13 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -
     seal(run, candidate, tests="failed")
     run.change_quarantine(
         lambda quarantine: quarantine.with_candidate(
-            FailedCandidate(key=candidate.key, release=candidate.id, reason=tested.reason, at=run.now_iso())
+            FailedCandidate(
+                key=candidate.key,
+                release=candidate.id,
+                reason=tested.reason,
+                at=run.now_iso(),
+                sick=blame != "update",
+            )
         )
     )
     run.draft.blame = blame
@@ -99,6 +105,11 @@ def _blame(run: Run, before: Fitness) -> Blame:
     return "update" if tested.passed else "before"
 
 
+def is_well_again(run: Run, before: Fitness) -> bool:
+    """Whether the tests pass on the live release, with the code from before the pull, which is taken back here."""
+    return _blame(run, before) == "update"
+
+
 def _take_back_pull(run: Run) -> None:
     pulled = run.draft.pulled
     if pulled is not None and run.site.git.commit("HEAD") == pulled.new:
@@ -116,7 +127,7 @@ def _verdict(blame: Blame, tested: TestRun) -> str:
 def _advice(blame: Blame, tested: TestRun) -> str:
     longer = "Raise `test_timeout` if they need longer. " if tested.timed_out else ""
     if blame == "before":
-        return f"{longer}Mend the tests or the site; updates wait until they pass."
+        return f"{longer}Mend the tests or the site; updates go on by themselves once the tests pass again."
     again = "this candidate is not tried again until a package or the code changes."
     return f"{longer}See the end of the test output; {again}"
 

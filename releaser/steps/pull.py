@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ResolutionError, ToolError, Unfit
 from releaser.project.preflight import diverged, no_such_branch, unreachable
+from releaser.project.project import Pyproject
 from releaser.releases.journal import Entry
 from releaser.report.outcome import Pulled
+from releaser.steps.publish import push_is_due
+from releaser.steps.resolve import released_paths
 from releaser.tools.git import asks_for_credentials
 
 if TYPE_CHECKING:
@@ -30,9 +34,11 @@ def fetch(run: Run, fitness: Fitness) -> str | None:
 
 
 def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
-    """Fast-forward to what was fetched; return what it brought, None when there was nothing.
+    """Move to what was fetched; return what it brought, None when there was nothing.
 
-    The journal names both commits before the checkout moves. Raises PreflightError.
+    That is a fast-forward, but for one case: if all that stands against it are our own commits of the lock, whose push
+    was refused, they give way, as this run makes the lock anew. The journal names both commits before the checkout
+    moves. Raises PreflightError.
     """
     if theirs is None:
         return None
@@ -42,21 +48,48 @@ def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
         if not behind:
             step.skipped("nothing new" if not ahead else f"nothing new; {ahead} not pushed yet")
             return None
+        _refuse_other_places(run, theirs)
         run.journal.write(
             Entry(command=run.command, run_id=run.run_id, phase="pulling", head_before=ours, head_after=theirs)
         )
-        _fast_forward(run, theirs)
+        _move(run, theirs, forward=not ahead)
         step.says(f"{behind} {'commit' if behind == 1 else 'commits'}")
         return Pulled(old=ours, new=theirs, count=behind)
 
 
 def _apart(run: Run, fitness: Fitness, theirs: str) -> tuple[int, int]:
-    """Count the commits that only HEAD has and those that only `theirs` has. Raises PreflightError if both do."""
+    """Count the commits that only HEAD has and those that only `theirs` has.
+
+    Raises PreflightError if both have some, unless all that HEAD has are commits of ours that could not be pushed.
+    """
     ours = fitness.state.head or "HEAD"
     ahead, behind = (0, 0) if theirs == ours else run.site.git.apart(ours, theirs)
-    if ahead and behind:
+    if ahead and behind and not (push_is_due(run) and _only_locks(run, fitness, ours, theirs)):
         raise PreflightError((diverged(fitness.remote or "", run.site.settings.branch),))
     return ahead, behind
+
+
+def _only_locks(run: Run, fitness: Fitness, ours: str, theirs: str) -> bool:
+    changed = run.site.git.changed_since_parting(ours, theirs)
+    return changed <= set(released_paths(run, fitness))
+
+
+def _refuse_other_places(run: Run, commit: str) -> None:
+    """Refuse commits that move the state or the symlink elsewhere: what is live could not be found again."""
+    project, top = run.site.project, run.site.git.layout.top
+    text = run.site.git.content(commit, str(project.pyproject.relative_to(top)))
+    try:
+        fresh = Pyproject(path=project.pyproject, content=tomllib.loads(text or ""))
+    except tomllib.TOMLDecodeError:
+        return  # preflight says so, once it is there
+    for key in ("state_dir", "venv"):
+        old, new = (one.table("tool", "releaser").get(key) for one in (run.site.pyproject, fresh))
+        if old != new:
+            message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
+            advice = (
+                f"Pull it by hand, move what releaser keeps there, and adopt the project again; or leave {key} alone."
+            )
+            raise PreflightError((Unfit(message, advice=advice),))
 
 
 def _fetch(run: Run, remote: str) -> str:
@@ -72,9 +105,12 @@ def _fetch(run: Run, remote: str) -> str:
         raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error
 
 
-def _fast_forward(run: Run, commit: str) -> None:
+def _move(run: Run, commit: str, *, forward: bool) -> None:
     try:
-        run.site.git.fast_forward(commit)
+        if forward:
+            run.site.git.fast_forward(commit)
+        else:
+            run.site.git.reset_keep(commit)
     except ToolError as error:
         finding = Unfit(
             "the checkout could not be moved forward to what was fetched",

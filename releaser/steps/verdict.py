@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.locking.diff import LockDiff
 from releaser.releases.quarantine import CandidateKey, FailedCandidate
 from releaser.steps.resolve import lock_of
 
@@ -21,21 +22,28 @@ def mark_good(run: Run, release: Release) -> None:
         run.change_quarantine(lambda _: lifted)
 
 
-def mark_bad(run: Run, release: Release, reason: str) -> None:
+def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None = None) -> None:
     """Record that a release was backed out, and keep out what it brought: these versions, and the very candidate.
+
+    With `since`, all that came after that release counts as brought: a rollback may go back several releases.
 
     The version of a local package is a matter of the code, so that it may come again with other code.
     """
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
     at = run.now_iso()
     failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
-    local = lock_of(release).local
-    brought = {name: versions for name, versions in release.manifest.brought.items() if name not in local}
+    brought = _brought(release, since)
     run.change_quarantine(
         lambda quarantine: quarantine.with_versions(brought, release=release.id, reason=reason, at=at).with_candidate(
             failed
         )
     )
+
+
+def _brought(release: Release, since: Release | None) -> dict[str, str]:
+    lock = lock_of(release)
+    found = release.manifest.brought if since is None else LockDiff.between(lock_of(since), lock).brought
+    return {name: versions for name, versions in found.items() if name not in lock.local}
 
 
 def key_of(release: Release) -> CandidateKey:

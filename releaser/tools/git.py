@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from releaser.tools.process import Finished, Runner
 
+# A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
+_WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
+_PATHS_AT_ONCE = 200  # a command line has a limit
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
 _IN_PROGRESS = {
     "rebase-merge": "a rebase",
@@ -138,16 +141,41 @@ class Git:
         ahead, behind = self._lines("rev-list", "--left-right", "--count", f"{ours}...{theirs}")[0].split()
         return int(ahead), int(behind)
 
+    def changed_since_parting(self, ours: str, theirs: str) -> set[str]:
+        """Return the paths that `ours` changed since it and `theirs` parted, relative to the top."""
+        found = self._run("diff", "--name-only", "--no-renames", "-z", f"{theirs}...{ours}").stdout.split("\0")
+        return {path for path in found if path}
+
     def fast_forward(self, commit: str) -> None:
         """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward, or loses a file.
 
         By default git overwrites files that it ignores, with which the site may be working.
         """
-        self._run("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
+        self._run(*_WITHOUT_HOOKS, "merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
 
     def reset_keep(self, commit: str) -> None:
         """Move branch and checkout to `commit`, refusing to lose uncommitted work."""
-        self._run("reset", "--keep", "--quiet", commit)
+        self._run(*_WITHOUT_HOOKS, "reset", "--keep", "--quiet", commit)
+
+    def undo_half_merge(self, before: str, after: str) -> None:
+        """Undo what a fast-forward from `before` (where HEAD still is) to `after` did before it was cut off.
+
+        Only files that differ between the two are touched: those of `before` are put back, and those that `after` adds
+        are deleted if they are what it would have put there, or a beginning of it.
+        """
+        for path in self._differing(before, after, "A"):
+            place, whole = self.layout.top / path, self.content(after, path)
+            if place.is_file() and whole is not None and whole.startswith(place.read_text(errors="replace")):
+                place.unlink()
+        known = self._differing(before, after, "a")
+        for start in range(0, len(known), _PATHS_AT_ONCE):
+            paths = known[start : start + _PATHS_AT_ONCE]
+            self._run(*_WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
+
+    def _differing(self, before: str, after: str, kinds: str) -> list[str]:
+        """List the paths that differ, relative to the top; `kinds` as git-diff(1) takes them for --diff-filter."""
+        words = ["diff", "--name-only", "--no-renames", f"--diff-filter={kinds}", "-z", before, after]
+        return [path for path in self._run(*words).stdout.split("\0") if path]
 
     def commit_only(self, paths: Sequence[str], message: str) -> bool:
         """Commit these paths as they are in the checkout, and nothing else; False when they are as committed.
@@ -216,6 +244,7 @@ class Git:
         # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
+        env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
         argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *words]
         # SIGTERM lets git take its lock files away.
         return self.runner.run(

@@ -35,18 +35,18 @@ LOGGED = 500_000  # characters of output that are logged from its beginning, and
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A program that ended: what it printed (decoded, without secrets) and how long it took, in seconds."""
+    """A program that ended: what it printed, decoded, and how long it took, in seconds.
+
+    `stdout` and `stderr` are for the caller to parse, and may hold secrets; what people see is `output`, without any:
+    both streams, standard error last, as the cause of a failure mostly stands there.
+    """
 
     argv: tuple[str, ...]
     returncode: int
-    stdout: str
-    stderr: str
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    output: str
     seconds: float
-
-    @property
-    def output(self) -> str:
-        """Both streams; standard error comes last, as the cause of a failure mostly stands there."""
-        return "\n".join(part for part in (self.stdout.strip(), self.stderr.strip()) if part)
 
 
 @dataclass(kw_only=True)
@@ -104,11 +104,13 @@ class Runner:
             if file is not None:
                 file.seek(0)
                 kept.stdout.add(file.read(KEPT_TAIL))
+        stdout, stderr = _text(kept.stdout), _text(kept.stderr)
         finished = Finished(
             argv=words,
             returncode=process.returncode,
-            stdout=self._text(kept.stdout),
-            stderr=self._text(kept.stderr),
+            stdout=stdout,
+            stderr=stderr,
+            output=self.redactor.clean("\n".join(part for part in (stdout.strip(), stderr.strip()) if part)),
             seconds=time.monotonic() - started,
         )
         log.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
@@ -122,8 +124,9 @@ class Runner:
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error
 
-    def _text(self, stream: _HeadAndTail) -> str:
-        return self.redactor.clean(stream.joined().decode("utf-8", errors="replace"))
+
+def _text(stream: _HeadAndTail) -> str:
+    return stream.joined().decode("utf-8", errors="replace")
 
 
 def _abridged(output: str) -> str:
