@@ -14,13 +14,15 @@ from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
-from releaser.steps.resolve import lock_of, within_bounds
+from releaser.steps.resolve import lock_of
+from releaser.steps.restraint import resolve_without
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
+    from releaser.tools.uv import Bounds
 
 # As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
 _LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$")
@@ -50,14 +52,18 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     live = store_of(site).live()
     quarantine = read_quarantine(site.project.state_dir)
 
-    def resolve(bounded: Mapping[str, str]) -> str:
-        return fitness.uv.lock_dry_run(site.project.root, bounds=bounded, packages=fitness.lock.names)
+    changes: tuple[Change, ...] = ()
+
+    def resolve(bounded: Bounds) -> Mapping[str, str]:
+        nonlocal changes
+        text = fitness.uv.lock_dry_run(site.project.root, bounds=bounded, packages=fitness.lock.names)
+        changes = parse_changes(text)
+        return {**fitness.lock.versions, **{change.name: change.new for change in changes if change.new}}
 
     try:
-        text = within_bounds(resolve, Quarantine() if force else quarantine, lock_of(live))
+        resolve_without(resolve, Quarantine() if force else quarantine, lock_of(live).versions)
     except ToolError as error:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
-    changes = parse_changes(text)
     packages = {0: "no package", 1: "1 package"}.get(len(changes), f"{len(changes)} packages")
     lines = [f"{packages} would change"]
     lines += _commits_to_pull(site, fitness)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
-
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
@@ -14,17 +13,17 @@ from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
 from releaser.locking.scratch import scratch_tree
 from releaser.releases.quarantine import CandidateKey, Quarantine, bounds
 from releaser.report.outcome import HeldBack
+from releaser.steps.restraint import is_newer, resolve_without
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.project.preflight import Fitness
     from releaser.releases.release import Release
     from releaser.run import Run
-
-T = TypeVar("T")
+    from releaser.tools.uv import Bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def resolved(
     with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
         with run.recorder.step("resolve") as step:
             if upgrade:
-                _lock(fitness, tree, Quarantine() if force else quarantine, before)
+                _lock(run, fitness, tree, Quarantine() if force else quarantine, before)
             lock = _read(tree / "uv.lock")
             if not force and upgrade:
                 _refuse_bad_versions(lock, quarantine)
@@ -91,28 +90,16 @@ def lock_of(release: Release | None) -> LockFile:
         return EMPTY
 
 
-def _lock(fitness: Fitness, tree: Path, quarantine: Quarantine, before: LockFile) -> None:
-    def upgrade(bounded: Mapping[str, str]) -> None:
+def _lock(run: Run, fitness: Fitness, tree: Path, quarantine: Quarantine, live: LockFile) -> None:
+    def resolve(bounded: Bounds) -> Mapping[str, str]:
+        shutil.copyfile(run.site.project.lock, tree / "uv.lock")  # each try begins at the same lock
         fitness.uv.lock(tree, python=fitness.python, bounds=bounded, packages=fitness.lock.names)
+        return _read(tree / "uv.lock").versions
 
     try:
-        within_bounds(upgrade, quarantine, before)
+        resolve_without(resolve, quarantine, live.versions)
     except ToolError as error:
         raise _unresolved(error, bounds(quarantine, {})) from error
-
-
-def within_bounds(resolve: Callable[[Mapping[str, str]], T], quarantine: Quarantine, before: LockFile) -> T:
-    """Resolve without the quarantined versions, and without stepping back for that from those in `before`.
-
-    If that has no solution, the project itself asks for the step back, and may have it. Raises ToolError.
-    """
-    with_floor, without_floor = bounds(quarantine, before.versions), bounds(quarantine, {})
-    try:
-        return resolve(with_floor)
-    except ToolError as error:
-        if error.returncode != NO_SOLUTION or with_floor == without_floor:
-            raise
-    return resolve(without_floor)
 
 
 def _unresolved(error: ToolError, bounded: Mapping[str, str]) -> ResolutionError:
@@ -153,15 +140,8 @@ def left_out(quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
     return tuple(
         HeldBack(name=entry.name, version=entry.version, reason=entry.reason)
         for entry in quarantine.versions
-        if entry.name in lock.versions and _is_newer(entry.version, lock.versions[entry.name])
+        if entry.name in lock.versions and is_newer(entry.version, lock.versions[entry.name])
     )
-
-
-def _is_newer(version: str, than: str) -> bool:
-    try:
-        return Version(version) > Version(than)
-    except InvalidVersion:
-        return version != than
 
 
 def candidate_key(run: Run, fitness: Fitness, resolution: Resolution) -> CandidateKey:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from releaser.tools.process import Finished, Runner
 
+    Bounds = Mapping[str, str | None]
+
 NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
 
@@ -46,19 +48,21 @@ def _beside_releaser() -> Path | None:
         return None
 
 
-def lock_arguments(*, bounds: Mapping[str, str], packages: Iterable[str], dry_run: bool = False) -> list[str]:
+def lock_arguments(*, bounds: Bounds, packages: Iterable[str], dry_run: bool = False) -> list[str]:
     """Arguments of the `uv lock` that upgrades everything.
 
-    `bounds` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the lock.
-    With bounds, all of `packages`, those of the lock, are named one by one: `--upgrade` beside `--upgrade-package`
-    lets uv 0.10 forget the bound (seen), and naming them all means the same.
+    `bounds` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the lock;
+    None leaves a package as it is locked. With bounds, all of `packages`, those of the lock, are named one by one:
+    `--upgrade` beside `--upgrade-package` lets uv 0.10 forget the bound (seen), and naming them all means the same.
     """
     words = ["lock"]
     if not bounds:
         words.append("--upgrade")
     else:
         for name in sorted({*packages, *bounds}):
-            words += ["--upgrade-package", f"{name}{bounds.get(name, '')}"]
+            bound = bounds.get(name, "")
+            if bound is not None:
+                words += ["--upgrade-package", f"{name}{bound}"]
     if dry_run:
         words.append("--dry-run")
     return words
@@ -113,11 +117,11 @@ class Uv:
             raise self._nonsense(finished)
         return found.group(1)
 
-    def lock(self, tree: Path, *, python: Path, bounds: Mapping[str, str], packages: Iterable[str]) -> Finished:
+    def lock(self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str]) -> Finished:
         """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
         return self._run([*lock_arguments(bounds=bounds, packages=packages), "--python", str(python)], cwd=tree)
 
-    def lock_dry_run(self, tree: Path, *, bounds: Mapping[str, str], packages: Iterable[str]) -> str:
+    def lock_dry_run(self, tree: Path, *, bounds: Bounds, packages: Iterable[str]) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
         words = lock_arguments(bounds=bounds, packages=packages, dry_run=True)
         return self._run(words, cwd=tree).stderr
