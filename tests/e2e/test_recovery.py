@@ -156,7 +156,7 @@ AFTER_THE_FLIP = (
     (Point(place=COMMIT, when="before"), FINISHED),
     (Point(place=COMMIT), FINISHED),
     (Point(place=PUSH), FINISHED),
-    (Point(place="releaser.steps.followups:prune"), FINISHED),
+    (Point(place="releaser.steps.pruning:prune"), FINISHED),
     (Point(place=DROP, when="before"), FINISHED),
     (Point(place=DROP), ""),
     (Point(place="releaser.report.history:append", when="before"), ""),

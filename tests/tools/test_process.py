@@ -183,13 +183,22 @@ def test_words_that_no_program_can_get_are_an_error_of_the_program(runner: Runne
 def test_secrets_reach_neither_output_nor_error_nor_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="releaser")
     runner = Runner(environ=ENV, redactor=Redactor(["hunter22"]))
-    assert sh(runner, "echo pw hunter22; echo https://ann:secret@example.org").stdout == (
-        "pw ***\nhttps://***@example.org\n"
-    )
+    finished = sh(runner, "echo pw hunter22 >&2; echo https://ann:secret@example.org")
+    assert finished.output == "https://***@example.org\npw ***"
+    assert "stdout=" not in repr(finished)
+    assert "stderr=" not in repr(finished)
     error = failure(runner, ["sh", "-c", "echo it was hunter22; exit 1"])
     assert error.output == "it was ***"
     assert "hunter22" not in caplog.text
     assert "ann:secret" not in caplog.text
+
+
+def test_what_is_parsed_is_what_was_printed() -> None:
+    """A secret may be a common word, such as the name of a branch."""
+    runner = Runner(environ=ENV, redactor=Redactor(["main-branch"]))
+    finished = sh(runner, "echo main-branch; echo main-branch >&2")
+    assert (finished.stdout, finished.stderr) == ("main-branch\n", "main-branch\n")
+    assert finished.output == "***\n***"
 
 
 # How much comes back
