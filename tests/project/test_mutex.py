@@ -1,0 +1,222 @@
+"""The project lock, held by real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import LockedError
+from releaser.project import mutex
+from releaser.project.mutex import Holder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.spawns
+
+NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
+SECONDS = 60.0
+HOLD = """\
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from releaser.project import mutex
+from releaser.tools.process import Runner
+
+state, script, stays = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3])
+with mutex.hold(state, command="update", now=datetime.now(UTC)) as descriptor:
+    if not script:
+        print("held", flush=True)
+        input()
+    else:
+        runner = Runner(environ={"PATH": "/usr/bin:/bin"}, inherited=[descriptor])
+        runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, stays=bool(stays))
+        print("held", flush=True)
+        input()
+"""
+
+
+@contextlib.contextmanager
+def other_run(state: Path, script: str = "", *, stays: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """Run another process that holds the lock, and runs `script` first if there is one, until the end of the block."""
+    words = [sys.executable, "-c", HOLD, str(state), script, "1" if stays else ""]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def taken(state: Path, *, wait: float = 0.0) -> bool:
+    """Try to take the lock."""
+    try:
+        with mutex.hold(state, command="init", now=NOW, wait=wait):
+            return True
+    except LockedError:
+        return False
+
+
+def test_the_lock_can_be_taken_again_and_again(tmp_path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    assert [taken(tmp_path) for _ in range(3)] == [True] * 3
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == ["lock"]  # it stays: two runs could hold locks on two files of that name
+
+
+def test_the_group_may_use_the_lock_too(tmp_path: Path) -> None:
+    taken(tmp_path)
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) & 0o660 == 0o660
+
+
+def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
+    assert (mutex.holder(tmp_path), mutex.running(tmp_path)) == (None, None)
+    with mutex.hold(tmp_path, command="update", now=NOW):
+        expected = Holder(pid=os.getpid(), command="update", since="2026-11-20T06:12:00+00:00")
+        assert mutex.holder(tmp_path) == mutex.running(tmp_path) == expected
+    assert (mutex.holder(tmp_path), mutex.running(tmp_path)) == (None, None)
+
+
+def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        with mutex.hold(tmp_path, command="update", now=NOW):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert mutex.running(tmp_path) is None
+    assert taken(tmp_path)
+
+
+def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        assert said(other) == "held\n"
+        found = mutex.running(tmp_path)
+        assert found is not None
+        assert (found.pid, found.command) == (other.pid, "update")
+        with pytest.raises(LockedError) as caught, mutex.hold(tmp_path, command="init", now=NOW):
+            pytest.fail("two runs hold the lock")
+        expected = f"`releaser update` (pid {other.pid}) has held the lock of this project since {found.since}"
+        assert caught.value.message == expected
+        assert caught.value.exit_code == 8
+        assert mutex.holder(tmp_path) == found  # its note is still there
+    assert taken(tmp_path)
+
+
+@pytest.mark.parametrize("note", [None, "", "{", "[]", "{}", '{"pid": "x", "command": "c", "since": "s"}', "\0"])
+def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, note: str | None) -> None:
+    with other_run(tmp_path) as other:
+        said(other)
+        (tmp_path / "lock.holder").unlink()
+        if note is not None:
+            (tmp_path / "lock.holder").write_text(note, encoding="utf-8")
+        assert mutex.holder(tmp_path) is None
+        assert mutex.running(tmp_path) == Holder(pid=0, command="?", since="?")
+        with pytest.raises(LockedError, match="another run holds the lock of this project"):
+            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+
+
+def test_a_note_that_a_killed_run_left_means_nothing(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        said(other)
+        other.kill()
+    assert mutex.holder(tmp_path) is not None
+    assert mutex.running(tmp_path) is None
+    with mutex.hold(tmp_path, command="init", now=NOW):
+        note = json.loads((tmp_path / "lock.holder").read_text(encoding="utf-8"))
+        assert note["pid"] == os.getpid()
+
+
+def test_one_may_wait_for_the_other_run_to_end(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        said(other)
+        assert not taken(tmp_path, wait=0.1)
+        other.terminate()  # it may take a moment
+        assert taken(tmp_path, wait=SECONDS)
+
+
+def test_a_lock_that_cannot_be_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        taken(tmp_path / "file" / "state")
+    assert mutex.running(tmp_path / "file" / "state") is None
+
+
+# Children
+
+
+class Fifo:
+    """A named pipe that is open in both directions here, so that neither end ever waits for the other to come."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDWR)
+
+    def say(self, word: str) -> None:
+        """Write a line."""
+        os.write(self._descriptor, word.encode() + b"\n")
+
+    def hear(self) -> str:
+        """Wait for a line."""
+        assert select.select([self._descriptor], [], [], SECONDS)[0], "nothing was said"
+        return os.read(self._descriptor, 100).decode().strip()
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[Fifo]:
+    with contextlib.closing(Fifo(tmp_path / "go")) as fifo:
+        yield fifo
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Iterator[Fifo]:
+    with contextlib.closing(Fifo(tmp_path / "done")) as fifo:
+        yield fifo
+
+
+# Out of the reach of the signal that a child gets when its parent dies.
+GRANDCHILD = "(echo here >done; read word <go; echo $word >done) & wait"
+SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
+
+
+def test_a_child_keeps_the_lock_after_its_releaser_was_killed(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    """So that no second run starts while the first one's uv still builds."""
+    with other_run(tmp_path, GRANDCHILD) as other:
+        assert done.hear() == "here"
+        other.kill()
+        other.wait()
+        assert not taken(tmp_path)
+        assert mutex.running(tmp_path) is not None
+        go.say("over")
+        assert done.hear() == "over"
+    assert taken(tmp_path, wait=SECONDS)
+
+
+def test_a_service_that_stays_does_not_keep_the_lock(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    with other_run(tmp_path, SERVICE, stays=True) as other:
+        assert said(other) == "held\n"
+        assert done.hear() == "here"
+        assert not taken(tmp_path)
+        other.kill()
+        other.wait()
+        assert taken(tmp_path, wait=SECONDS)
+    go.say("still there")
+    assert done.hear() == "still there"
