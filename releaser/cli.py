@@ -185,7 +185,7 @@ def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force:
     if dry_run:
         from releaser.rehearsal import rehearse_rollback
 
-        _say_plan(call, rehearse_rollback(call.site(), release))
+        _say_plan(call, rehearse_rollback(call.site(), release, force=force))
         return
     from releaser.rollback import rollback as run_rollback
 

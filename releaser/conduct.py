@@ -196,6 +196,8 @@ def _interrupted(run: Run, error: BaseException) -> RunReport:
         run.draft.problems.append(problem_of(failure))
     except OSError as failure:
         run.draft.problems.append(Problem(message=str(failure), advice="The next run tries again to clear up."))
+    if run.draft.release is not None and run.store.get(run.draft.release) is None:
+        run.draft.release = run.store.live_id()  # the candidate is gone
     run.draft.problems.insert(0, Problem(message=headline, advice="Run it again when you like."))
     return run.report(result="failed", exit_code=128 + number, headline=headline)
 

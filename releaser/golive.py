@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.errors import BuildError
+from releaser.errors import BuildError, PreflightError
 from releaser.recovery import conclude, taken_back_on_failure, undo_unfinished
 from releaser.steps.activate import activate
+from releaser.steps.litter import note_litter
 from releaser.steps.pruning import prune_after
 from releaser.steps.publish import publish_lock
+from releaser.steps.settle import look_before
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
@@ -18,15 +20,18 @@ if TYPE_CHECKING:
 def go_live(run: Run, release: Release) -> None:
     """Flip, settle, record, publish, prune.
 
-    Raises BuildError when live is untouched, and ActivationError when the release was live and has been taken back.
+    Raises BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has
+    been taken back.
     """
     run.about(release, run.store.live())
     try:
+        look_before(run, release.venv)
         with taken_back_on_failure(run):
             entry = activate(run, release)
-    except BuildError:
+    except (BuildError, PreflightError):
         undo_unfinished(run)
         raise
+    note_litter(run)
     conclude(run, entry)
     publish_lock(run, release, command=run.command)
     prune_after(run)

@@ -39,7 +39,7 @@ def finish(run: Run, report: RunReport) -> RunReport:
     state_dir, settings = run.site.project.state_dir, run.site.settings
     # A mail about mails that cannot be sent would only join them, one more every night.
     kept: Path | None = None
-    if report.noteworthy or _heartbeat_is_due(state_dir, settings):
+    if (report.noteworthy and not _asked_in_vain(report)) or _heartbeat_is_due(state_dir, settings):
         report, kept = _keep_mail(run, report)
         _note_mail(state_dir)
     try:
@@ -47,6 +47,11 @@ def finish(run: Run, report: RunReport) -> RunReport:
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted while mails were being sent", _mail_advice(run.site.project.outbox))
     return remember(run, report)
+
+
+def _asked_in_vain(report: RunReport) -> bool:
+    """Whether somebody asked for a rollback that was refused: whoever asks sees the answer."""
+    return report.command == "rollback" and report.result == "refused" and not report.recovered
 
 
 def _keep_mail(run: Run, report: RunReport) -> tuple[RunReport, Path | None]:

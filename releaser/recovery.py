@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
 from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError
+from releaser.locking.diff import LockDiff
 from releaser.locking.scratch import remove_scratch
 from releaser.releases import flip
 from releaser.releases.store import remove_tree
@@ -19,6 +20,7 @@ from releaser.report.outcome import Problem
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
 from releaser.steps.publish import publish_lock
+from releaser.steps.resolve import lock_of
 from releaser.steps.verdict import mark_bad, mark_good
 
 if TYPE_CHECKING:
@@ -57,14 +59,23 @@ def _continue(run: Run, entry: Entry) -> None:
         said = f"had been taken back half-way ({entry.reason}); that is finished now"
     elif entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
         _roll_forward(run, entry)
-        said = f"had made release {entry.target} live; the rest is done now"
+        said = f"had made release {entry.target} live; the rest is done now{_changes_since(run, entry)}"
     elif entry.phase == "adopting":
         complete_adoption(run, entry)
         said = "was adopting the project; that is finished or undone now"
     else:
         undo(run, entry)
         said = "was interrupted before it changed anything for the site; what it left is removed"
-    run.draft.recovered.append(f"An earlier `releaser {entry.command}` ({entry.run_id}) {said}.")
+    who = "This run" if entry.run_id == run.run_id else f"An earlier `releaser {entry.command}` ({entry.run_id})"
+    run.draft.recovered.append(f"{who} {said}.")
+
+
+def _changes_since(run: Run, entry: Entry) -> str:
+    """Say what a finished change brought, as the run that made it can no longer tell."""
+    changes = LockDiff.between(lock_of(run.store.get(entry.origin)), lock_of(run.store.get(entry.target)))
+    if entry.origin is None or not changes:
+        return ""
+    return ": " + ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
 
 
 def _roll_forward(run: Run, entry: Entry) -> None:

@@ -11,7 +11,8 @@ from releaser.locking.diff import Change, bump_size
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.releases.quarantine import Quarantine, read_quarantine
-from releaser.rollback import choose
+from releaser.rollback import choose, refuse_unwise
+from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
 from releaser.steps.resolve import lock_of
@@ -40,7 +41,8 @@ def rehearse_check(site: Site) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
     live = store_of(site).live()
     needed = live.manifest.size_bytes if live else 0
-    return check(site, needed_bytes=needed, pending=files_due(site, live), ask_remote=True)
+    litter = known_litter(site.project.state_dir)
+    return check(site, needed_bytes=needed, pending=files_due(site, live), litter=litter, ask_remote=True)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:
@@ -115,14 +117,15 @@ def rehearse_init(site: Site) -> Plan:
     return Plan(lines=("a first release would be built from uv.lock and tested",))
 
 
-def rehearse_rollback(site: Site, to: str | None) -> Plan:
-    """Say where a rollback would go. Raises NoSuchReleaseError."""
+def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
+    """Say where a rollback would go. Raises NoSuchReleaseError and PreflightError."""
     from releaser.locking.diff import LockDiff
 
     store = store_of(site)
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id:
         return Plan(lines=(f"{target.id} is live already",))
+    refuse_unwise(site, target, force=force)
     changes = LockDiff.between(lock_of(live), lock_of(target)).changes
     return Plan(lines=(f"would go from {live.id if live else 'nothing'} to {target.id}",), changes=changes)
 

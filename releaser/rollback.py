@@ -16,6 +16,7 @@ from releaser.steps.gate import smoke_test
 from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
+    from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
     from releaser.report.outcome import RunReport
@@ -34,7 +35,8 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
     if live is not None and target.id == live.id:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
-        check(run, target, force=force)
+        others = refuse_unwise(run.site, target, force=force)
+        run.draft.problems += map(problem_of, others)
     _keep_edited_lock(run, live)
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
     go_live(run, target)
@@ -60,35 +62,34 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
     return target
 
 
-def check(run: Run, target: Release, *, force: bool) -> None:
-    """See that a flip to `target` is possible and wise; an unclean checkout does not matter. Raises PreflightError."""
-    decisive, others = _sorted_findings(run)
-    run.draft.problems += [problem_of(finding) for finding in others]
-    problems = [
-        *decisive,
-        *disk.state_findings(run.site.project),
-        *disk.venv_findings(run.site.project.venv),
-    ]
+def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Unfit]:
+    """See that a flip to `target` is possible and wise; an unclean checkout does not matter. Raises PreflightError.
+
+    Returns what is wrong with the settings and can wait.
+    """
+    decisive, others = _sorted_findings(site)
+    problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
     try:
-        smoke_test(run, target)
+        smoke_test(site, target)
     except ToolError as error:
         problems.append(Unfit(f"{target.id} does not start: {error.message}", advice="Choose another release."))
-    if not force and target.manifest.dependencies_key != run.site.pyproject.dependencies_key():
+    if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
         problems.append(
             Unfit(
-                f"{target.id} was built for other dependencies than {run.site.pyproject.path} has now",
+                f"{target.id} was built for other dependencies than {site.pyproject.path} has now",
                 advice="Go to it all the same with --force, or check out the code that belongs to it first.",
             )
         )
     if problems:
         raise PreflightError(tuple(problems))
+    return others
 
 
-def _sorted_findings(run: Run) -> tuple[list[Unfit], list[Unfit]]:
+def _sorted_findings(site: Site) -> tuple[list[Unfit], list[Unfit]]:
     """Tell what may not be wrong even in an emergency, where releases lie, from what can wait and is reported."""
-    readable = bool(run.site.pyproject.content)
-    decisive = [one for one in run.site.findings if not readable or "state_dir" in one.message or "venv" in one.message]
-    return decisive, [one for one in run.site.findings if one not in decisive]
+    readable = bool(site.pyproject.content)
+    decisive = [one for one in site.findings if not readable or "state_dir" in one.message or "venv" in one.message]
+    return decisive, [one for one in site.findings if one not in decisive]
 
 
 def _keep_edited_lock(run: Run, live: Release | None) -> None:

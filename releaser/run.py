@@ -31,7 +31,11 @@ LONGEST = 2000  # characters of one line of a report; it may quote names of file
 
 @dataclass(kw_only=True)
 class Draft:
-    """The report in the making; steps add to it what they find out."""
+    """The report in the making; steps add to it what they find out.
+
+    `sick_before` says that a step that failed behind the flip fails on the earlier release too, so that what was
+    backed out is not to blame.
+    """
 
     release: str | None = None
     previous: str | None = None
@@ -44,11 +48,15 @@ class Draft:
     output: str = ""
     recovered: list[str] = field(default_factory=list)
     follow_up_failed: bool = False
+    sick_before: bool = False
 
 
 @dataclass(kw_only=True)
 class Run:
-    """A run in progress. `site` is replaced when a pull brings other settings."""
+    """A run in progress. `site` is replaced when a pull brings other settings.
+
+    `untracked_before` are the untracked files that there were when it began, None if it has not looked.
+    """
 
     site: Site
     command: str
@@ -57,6 +65,7 @@ class Run:
     recorder: Recorder
     log_file: str = ""
     draft: Draft = field(default_factory=Draft)
+    untracked_before: frozenset[str] | None = None
 
     @property
     def store(self) -> ReleaseStore:

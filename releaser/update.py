@@ -12,6 +12,7 @@ from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.gate import gate, is_well_again
+from releaser.steps.litter import known_litter
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
@@ -37,15 +38,15 @@ def _update(run: Run, *, force: bool) -> Ending:
         before = fitness
         fitness = pull_and_reread(run, fitness, theirs)
         live = run.store.live()
-        run.about(live, None)
         with resolved(run, fitness, live, force=force) as resolution:
             run.draft.held_back = resolution.held_back
             if not is_due(run, fitness, resolution, live):
-                return _nothing_to_do(adopted=adopted)
+                return _nothing_to_do(run, live, adopted=adopted)
             key = candidate_key(run, fitness, resolution)
             failed = run.quarantine().candidate(key)
             if failed is not None and not force and not gets_another_chance(run, failed, fitness):
                 undo_unfinished(run)
+                run.about(live, None)
                 return Ending(result="unchanged", headline=f"nothing newer than {failed.release}, which failed before")
             run.draft.changes = resolution.diff.changes
             candidate = build(run, fitness, resolution, key)
@@ -56,7 +57,8 @@ def _update(run: Run, *, force: bool) -> Ending:
     return Ending(result="activated", headline=_headline(run, release))
 
 
-def _nothing_to_do(*, adopted: bool) -> Ending:
+def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
+    run.about(live, None)
     if adopted:  # nobody asked for it in so many words, so it must be said
         return Ending(result="activated", headline="the project is adopted; everything is up to date")
     return Ending(result="unchanged", headline="everything is up to date")
@@ -74,11 +76,15 @@ def preflight(run: Run) -> Fitness:
     """Check everything, with the room that another release of the live one's size takes."""
     with run.recorder.step("preflight"):
         live = run.store.live()
-        return check(
+        fitness = check(
             run.site,
             needed_bytes=live.manifest.size_bytes if live else 0,
             pending=files_due(run.site, live),
+            litter=known_litter(run.site.project.state_dir),
         )
+    if run.untracked_before is None:
+        run.untracked_before = frozenset(fitness.state.untracked)
+    return fitness
 
 
 def retry_follow_ups(run: Run, fitness: Fitness) -> Fitness:

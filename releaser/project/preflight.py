@@ -52,13 +52,19 @@ class Fitness:
 
 
 def check(
-    site: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozenset(), ask_remote: bool = False
+    site: Site,
+    *,
+    needed_bytes: int = 0,
+    pending: frozenset[str] = frozenset(),
+    litter: frozenset[str] = frozenset(),
+    ask_remote: bool = False,
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
     `needed_bytes` is the room that a release is expected to take; `pending` are files whose commit is still due, so
-    that they do not count as somebody's uncommitted work. A run that goes on to fetch need not `ask_remote`; when it
-    will not come to that, the remote is asked all the same, so that the report is whole.
+    that they do not count as somebody's uncommitted work; `litter` are untracked files that earlier runs left. A run
+    that goes on to fetch need not `ask_remote`; when it will not come to that, the remote is asked all the same, so
+    that the report is whole.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -68,7 +74,7 @@ def check(
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
     restart_file = findings.collect(_restart_file, site)
-    checkout = _check_checkout(site, findings, pending)
+    checkout = _check_checkout(site, findings, pending, litter)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(disk.room_findings(site.project, needed_bytes=needed_bytes))
@@ -224,7 +230,9 @@ class _Checkout:
     remote: str | None
 
 
-def _check_checkout(site: Site, findings: Findings, pending: frozenset[str]) -> _Checkout | None:
+def _check_checkout(
+    site: Site, findings: Findings, pending: frozenset[str], litter: frozenset[str]
+) -> _Checkout | None:
     try:
         layout = site.git.layout
         state = site.git.state()
@@ -233,7 +241,7 @@ def _check_checkout(site: Site, findings: Findings, pending: frozenset[str]) -> 
         findings.problems.append(_not_a_repository(site, error))
         return None
     findings.extend(_branch_findings(site, state, layout))
-    findings.extend(_dirt_findings(site, state, layout, pending))
+    findings.extend(_dirt_findings(site, state, layout, pending, litter))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
         findings.problems.append(
             Unfit(
@@ -270,10 +278,12 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
         yield Unfit(f"{site.project.root}: there is no commit yet", advice="Commit the project first.")
 
 
-def _dirt_findings(site: Site, state: CheckoutState, layout: Layout, pending: frozenset[str]) -> Iterator[Unfit]:
+def _dirt_findings(
+    site: Site, state: CheckoutState, layout: Layout, pending: frozenset[str], litter: frozenset[str]
+) -> Iterator[Unfit]:
     ours = own_paths(site, layout.top)
     dirty = [path for path in state.dirty if path not in pending]
-    untracked = [path for path in state.untracked if path not in pending and not _is_below(path, ours)]
+    untracked = [path for path in state.untracked if path not in pending | litter and not is_below(path, ours)]
     found = dirty + untracked
     if found:
         shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
@@ -291,7 +301,8 @@ def own_paths(site: Site, top: Path) -> tuple[str, ...]:
     return tuple(str(place.relative_to(top)) for place in places if place.is_relative_to(top) and place != top)
 
 
-def _is_below(path: str, places: tuple[str, ...]) -> bool:
+def is_below(path: str, places: tuple[str, ...]) -> bool:
+    """Tell whether a path is one of these places, or lies in one."""
     name = path.rstrip("/")
     return any(name == place or name.startswith(place + "/") for place in places)
 

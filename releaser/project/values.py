@@ -109,7 +109,7 @@ def port(value: Any) -> int:
 def command(value: Any) -> tuple[str, ...]:
     """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
     if isinstance(value, str):
-        words = _split(value)
+        words = _listed(value) if value.lstrip().startswith("[") else _split(value)
     elif isinstance(value, list) and all(isinstance(word, str) for word in value):
         words = value
     else:
@@ -119,6 +119,21 @@ def command(value: Any) -> tuple[str, ...]:
         message = "must not be empty"
         raise ValueError(message)
     return tuple(words)
+
+
+def _listed(text: str) -> list[str]:
+    """Read the words of a command that is written as a JSON list, as the environment has no lists."""
+    import json
+
+    try:
+        words = json.loads(text)
+    except ValueError as error:
+        message = f"must be a command: it begins like a JSON list, but is none ({error})"
+        raise ValueError(message) from error
+    if not all(isinstance(word, str) for word in words):
+        message = "must be a command: a list of strings"
+        raise ValueError(message)
+    return list(words)
 
 
 def _split(line: str) -> list[str]:
@@ -135,7 +150,9 @@ def url_or_command(value: Any) -> str:
     message = "must be a URL or a command"
     try:
         if not line.startswith(("http://", "https://")):
-            return line if command(line) else ""
+            if "://" in command(line)[0]:
+                raise ValueError(message)
+            return line
         host, _ = urlsplit(line).hostname, urlsplit(line).port
     except ValueError as error:
         message = f"{message}: {error}"

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from releaser.report.text import sentences
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -23,10 +25,7 @@ def report_as_json(report: RunReport) -> dict[str, Any]:
     """Return a report as `--json` prints it."""
     content = asdict(report)
     content["started_at"] = report.started_at.astimezone(UTC).isoformat()
-    content["problems"] = [
-        f"{problem.message} {problem.advice}".strip() if problem.advice else problem.message
-        for problem in report.problems
-    ]
+    content["problems"] = [sentences(problem.message, problem.advice) for problem in report.problems]
     return content
 
 

@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from releaser.address import Address, parse_address
 from releaser.report.capping import cap, one_line, strip_control
+from releaser.report.text import essence, held_back_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,14 +28,18 @@ if TYPE_CHECKING:
 
 _POLICY = SMTP.clone(refold_source="none")
 _SUBJECT_LIMIT = 200
+_REASON_LIMIT = 80
 _TESTS_FAILED = 5
+_TAKEN_BACK = 6
+_SIGNALLED = 128  # and above: the exit code of what a signal ended
 _BLAME: dict[Blame, str] = {
     "": "",
-    "update": "The tests fail, and this update broke it: the live release passes them.",
-    "before": "The tests fail, but it was failing before this update: the live release fails them too.",
-    "unknown": "The tests fail; whether the update is to blame could not be told.",
+    "update": " (this update broke it)",
+    "before": " (it was failing before)",
+    "unknown": "",
 }
 _FALLBACK_REASONS = {
+    1: "a bug in releaser",
     3: "preflight",
     4: "build",
     6: "activation",
@@ -124,45 +129,58 @@ def render_bodies(report: RunReport) -> tuple[str, str]:
 
 
 def _context(report: RunReport) -> dict[str, Any]:
+    told = essence(report)
     return {
         "subject": subject(report),
-        "headline": one_line(report.headline, limit=1000),
+        "headline": one_line(told.headline, limit=1000),
         "live": _live(report),
-        "rollback": f"releaser rollback --project {shlex.quote(report.path)}" if report.live_changed else "",
         "recovered": _passage(report.recovered),
-        "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in report.problems],
-        "blame": _BLAME[report.blame],
-        "advice": _passage(report.advice),
-        "pulled": _pulled(report),
-        "tables": [table for table in (_changes(report), _held_back(report), _steps(report)) if table],
+        "advice": _passage(told.advice),
+        "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
         "output": cap(report.output),
+        "way_back": _way_back(report),
+        "pulled": _pulled(report),
+        "changes": _changes(report),
+        "held_back": [one_line(line, limit=1000) for line in held_back_lines(report.held_back)],
+        "steps": _steps(report),
         "facts": _facts(report),
     }
 
 
 def _verdict(report: RunReport) -> str:
+    if report.exit_code > _SIGNALLED:
+        return f"{report.command} interrupted"
     match report.result:
         case "unchanged":
             return _idle(report)
         case "activated":
             return _activated(report)
         case "rolled_back":
-            return _rolled_back(report)
+            return _taken_back(report)
         case "failed":
             return f"{report.command} failed" + _because(report)
         case "refused":
-            return _problem_count(report)
+            return f"{report.command} refused: {_refusal(report)}"
+
+
+def _refusal(report: RunReport) -> str:
+    """The one reason, if the headline tells it, or how many there are."""
+    if len(report.problems) > 1 and not essence(report).is_about_a_problem:
+        return _problem_count(report)
+    return _short(report, report.headline)
 
 
 def _idle(report: RunReport) -> str:
     if report.exit_code or report.problems:
-        return _problem_count(report)
+        return _only_problem(report)
     return "recovered from an interrupted run" if report.recovered else "all clear"
 
 
 def _activated(report: RunReport) -> str:
     if report.command == "rollback":
-        return _rolled_back(report)
+        return _went(report)
+    if report.command == "update" and not report.live_changed:
+        return _only_problem(report) if report.exit_code else "adopted"
     parts = ["updated" if report.command == "update" else f"{report.command} done"]
     if report.changes:
         parts.append(_counted(len(report.changes), "package"))
@@ -171,16 +189,25 @@ def _activated(report: RunReport) -> str:
     return ", ".join(parts)
 
 
-def _rolled_back(report: RunReport) -> str:
-    if report.command == "rollback":
-        return f"rolled back to {report.release}" if report.release else "rolled back"
-    return f"{report.command} rolled back" + _because(report)
+def _went(report: RunReport) -> str:
+    """How a rollback ended that worked; to a named release it may have gone forward."""
+    forward = report.release and report.previous and report.release > report.previous
+    where = f" to {report.release}" if report.release else ""
+    problems = f", {_problem_count(report)}" if report.problems or report.exit_code else ""
+    return ("went" if forward else "rolled back") + where + problems
+
+
+def _taken_back(report: RunReport) -> str:
+    if report.live_changed:
+        return f"{report.command} failed{_because(report)}, STILL LIVE"
+    return f"{report.command} {'failed' if report.command == 'rollback' else 'rolled back'}" + _because(report)
 
 
 def _because(report: RunReport) -> str:
     if report.exit_code == _TESTS_FAILED:
-        return ": tests"
-    failed = [outcome.step for outcome in report.steps if outcome.status == "failed"]
+        return f": tests{_BLAME[report.blame]}"
+    # Going back is what a failure led to, and never its reason.
+    failed = [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
     reason = failed[-1] if failed else _FALLBACK_REASONS.get(report.exit_code, "")
     return f": {reason}" if reason else ""
 
@@ -189,17 +216,54 @@ def _problem_count(report: RunReport) -> str:
     return _counted(len(report.problems), "problem") if len(report.problems) > 1 else "problem"
 
 
+def _only_problem(report: RunReport) -> str:
+    if len(report.problems) == 1:
+        return f"problem: {_short(report, report.problems[0].message)}"
+    return _problem_count(report)
+
+
+def _short(report: RunReport, reason: str) -> str:
+    """Cut a reason for the subject, which names the project already."""
+    for known in (f"{report.path}: ", f"{report.path}/"):
+        reason = reason.replace(known, "") if report.path else reason
+    return one_line(reason, limit=_REASON_LIMIT).removesuffix(".")
+
+
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _live(report: RunReport) -> str:
+    if report.exit_code == _TAKEN_BACK:
+        return one_line(_live_after_failure(report))
     if not report.live_changed:
-        return "The live release is the same as before."
+        name = f": {report.previous}" if report.previous else ""
+        return one_line(f"The live release is the same as before{name}.")
     if not report.release:
         return "The live release changed."
     change = f" from {report.previous}" if report.previous else ""
     return one_line(f"The live release changed{change} to {report.release}.")
+
+
+def _live_after_failure(report: RunReport) -> str:
+    release = f"Release {report.release}" if report.release else "A release"
+    if report.live_changed:
+        return f"STILL LIVE: {release} went live, failed and could not be taken back; the site runs on it now."
+    if report.command == "rollback" and report.release and report.previous:
+        return f"The site was flipped to {report.release} and taken back to {report.previous}, which is live again."
+    live = f"{report.previous} is live again" if report.previous else "what was live before is live again"
+    return f"{release} went live and was taken back; {live}."
+
+
+def _way_back(report: RunReport) -> str:
+    """The command that undoes what the run did to the live release.
+
+    After a rollback, another one without a name would go back further.
+    """
+    if not report.live_changed or not report.previous or report.exit_code == _TAKEN_BACK:
+        return ""
+    name = f" {shlex.quote(report.previous)}" if report.command == "rollback" else ""
+    return f"releaser rollback{name} --project {shlex.quote(report.path)}"
 
 
 def _pulled(report: RunReport) -> str:
@@ -218,19 +282,15 @@ def _changes(report: RunReport) -> Table:
     )
 
 
-def _held_back(report: RunReport) -> Table:
-    return Table(
-        title="Held back",
-        header=("Package", "Version", "Reason"),
-        rows=_cells((held.name, held.version, held.reason) for held in report.held_back),
-    )
-
-
 def _steps(report: RunReport) -> Table:
+    told = {report.headline, *(problem.message for problem in report.problems)}
     return Table(
         title="Steps",
         header=("Step", "Status", "Time", "Detail"),
-        rows=_cells((step.step, step.status, _duration(step.seconds), step.detail) for step in report.steps),
+        rows=_cells(
+            (step.step, step.status, _duration(step.seconds), "see above" if step.detail in told else step.detail)
+            for step in report.steps
+        ),
     )
 
 
@@ -243,12 +303,17 @@ def _facts(report: RunReport) -> Table:
         ("Run", report.run_id),
         ("Started", report.started_at.isoformat(sep=" ", timespec="seconds")),
         ("Took", _duration(report.seconds)),
-        ("Release", report.release or ""),
+        ("Release (not live)" if _stays_behind(report) else "Release", report.release or ""),
         ("Release before", report.previous or ""),
         ("Exit code", str(report.exit_code)),
         ("Log file", report.log_file),
     )
     return Table(title="About this run", header=("", ""), rows=_cells(fact for fact in facts if fact[1]))
+
+
+def _stays_behind(report: RunReport) -> bool:
+    """Whether the run was about another release than the one that is live after it."""
+    return bool(report.previous) and report.release != report.previous and not report.live_changed
 
 
 def _cells(rows: Iterable[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from releaser.report.capping import cap, one_line
@@ -10,7 +11,66 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from releaser.locking.diff import Change
-    from releaser.report.outcome import Outcome, RunReport
+    from releaser.report.outcome import HeldBack, Outcome, Problem, RunReport
+
+_TAKEN_BACK = 6
+_WITHOUT_ADVICE = {
+    4: "Live is untouched; see the end of the output and the log. The next update tries again.",
+    6: (
+        "Find out why from the output and the log. `releaser status` tells which versions are left out of updates from"
+        " now on; `releaser update --force` lifts that."
+    ),
+    7: "The release is live and good; the next run tries again what is left to do.",
+}
+_ROLLBACK_TAKEN_BACK = "Find out why from the output and the log; `releaser list` shows the releases to go to."
+_SEE_STATUS = "See the output and the log; `releaser status` tells how the site stands."
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Essence:
+    """What a report has to say, each thing once: what happened, what to do about it, and the problems beside that.
+
+    `is_about_a_problem` tells whether the headline names one of the problems, instead of summing them up.
+    """
+
+    headline: str
+    advice: str
+    others: tuple[Problem, ...]
+    is_about_a_problem: bool
+
+
+def essence(report: RunReport) -> Essence:
+    """Sort what a report says. The problem that the headline is about may tell more than it, and then stands for it."""
+    main = next((one for one in report.problems if _is_about(one, report.headline)), None)
+    advice = report.advice or (main.advice if main else "")
+    others = dict.fromkeys(one for one in report.problems if one != main)
+    if report.exit_code and not advice and (report.exit_code == _TAKEN_BACK or not any(one.advice for one in others)):
+        advice = _fallback(report)
+    return Essence(
+        headline=main.message if main else report.headline,
+        advice=advice,
+        others=tuple(replace(one, advice="") if one.advice == advice else one for one in others),
+        is_about_a_problem=main is not None,
+    )
+
+
+def _is_about(problem: Problem, headline: str) -> bool:
+    return problem.message == headline or problem.message.startswith(f"{headline}: ")
+
+
+def _fallback(report: RunReport) -> str:
+    if report.exit_code == _TAKEN_BACK and report.command == "rollback":
+        return _ROLLBACK_TAKEN_BACK
+    return _WITHOUT_ADVICE.get(report.exit_code, _SEE_STATUS)
+
+
+def sentences(message: str, advice: str) -> str:
+    """Put what is wrong and what to do about it into one string."""
+    message, advice = message.strip(), advice.strip()
+    if not message or not advice:
+        return message or advice
+    return f"{message} {advice}" if message.endswith((".", "!", "?", "…", ":", ";")) else f"{message}. {advice}"
 
 
 def aligned(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
@@ -38,10 +98,12 @@ def step_line(outcome: Outcome) -> str:
 
 def last_words(report: RunReport) -> list[str]:
     """Return what must be said at the end of a run: what happened, why, whether live changed, what to do."""
-    lines = [f"releaser {report.command}: {one_line(report.project)}: {report.headline}"]
-    for problem in report.problems:
-        if problem.message != report.headline:
-            lines.append(f"problem: {problem.message}")
+    told = essence(report)
+    lines = [f"releaser {report.command}: {one_line(report.project)}: {told.headline}"]
+    if told.advice:
+        lines.append(f"  what to do: {told.advice}")
+    for problem in told.others:
+        lines.append(f"problem: {problem.message}")
         if problem.advice:
             lines.append(f"  what to do: {problem.advice}")
     if report.recovered:
@@ -53,6 +115,25 @@ def last_words(report: RunReport) -> list[str]:
     if report.exit_code and report.log_file:
         lines.append(f"log: {report.log_file}")
     return lines
+
+
+def held_back_lines(held_back: Iterable[HeldBack]) -> list[str]:
+    """Return the versions that were left out, a line for each reason."""
+    return versions_by_reason((f"{held.name} {held.version}", held.reason) for held in held_back)
+
+
+def versions_by_reason(versions: Iterable[tuple[str, str]]) -> list[str]:
+    """Return a line for each reason; a backed-out release brings many versions, of which the first ones are named."""
+    groups: dict[str, list[str]] = {}
+    for version, reason in versions:
+        groups.setdefault(reason, []).append(one_line(version, limit=100))
+    return [f"{_named(names)}: {one_line(reason)}" for reason, names in groups.items()]
+
+
+def _named(names: Sequence[str]) -> str:
+    if len(names) <= _MOST_NAMED:
+        return ", ".join(names)
+    return f"{len(names)} versions ({', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more)"
 
 
 def live_line(report: RunReport) -> str:
@@ -148,8 +229,11 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         lines.append(f"running now: releaser {holder['command']}, pid {holder['pid']}, since {holder['since']}")
     lines += _pending(status)
     lines += [
-        f"held back: {entry['name']} {entry['version']}: {entry['reason']} (since {entry['at'][:10]})"
-        for entry in status["held_back"]
+        f"held back: {line}"
+        for line in versions_by_reason(
+            (f"{entry['name']} {entry['version']}", f"{entry['reason']} (since {entry['at'][:10]})")
+            for entry in status["held_back"]
+        )
     ]
     lines += [
         f"quarantined: candidate {entry['release']}: {entry['reason']} (since {entry['at'][:10]})"

@@ -15,7 +15,7 @@ from releaser.durable import replace_file, replace_symlink, sync_directory
 from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError
 from releaser.releases import flip
 from releaser.releases.journal import Entry
-from releaser.steps.settle import collectstatic, restart, settle
+from releaser.steps.settle import collectstatic, health_check, restart, settle
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
@@ -143,7 +143,7 @@ def take_back(run: Run, entry: Entry) -> None:
 
 
 def _settle_again(run: Run, origin: Release) -> None:
-    for name, act in (("collectstatic", collectstatic), ("restart", restart)):
+    for name, act in (("collectstatic", collectstatic), ("restart", restart), ("health check", health_check)):
         with run.recorder.step(f"{name} again") as step:
             try:
                 act(run, origin.venv, step)
@@ -151,6 +151,7 @@ def _settle_again(run: Run, origin: Release) -> None:
                 reason = error.message if isinstance(error, ToolError) else str(error)
                 step.warns(reason)
                 run.note_problem(ActivationError(f"{name} on the earlier release failed: {reason}"))
+                run.draft.sick_before = True
 
 
 def restore_link(run: Run, entry: Entry) -> None:

@@ -10,12 +10,14 @@ from releaser.releases.quarantine import FailedCandidate
 from releaser.releases.release import OUTPUT
 from releaser.report.capping import cap
 from releaser.steps.build import seal
+from releaser.steps.litter import note_litter
 from releaser.tools.environment import inside
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.project.preflight import Fitness
+    from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.report.outcome import Blame
     from releaser.run import Run
@@ -52,11 +54,20 @@ def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
             merge=True,
         )
     except ToolError as error:
+        if error.returncode is None and not error.timed_out:
+            raise _not_run(error) from error
         reason = (
             f"the tests did not end within {run.site.settings.test_timeout:g} s" if error.timed_out else error.message
         )
         return TestRun(reason=reason, output=cap(error.output), timed_out=error.timed_out)
     return TestRun(reason="", output=cap(finished.output))
+
+
+def _not_run(error: ToolError) -> TestsFailedError:
+    message = f"the tests could not be run: {error.message}"
+    return TestsFailedError(
+        message, blame="unknown", advice="Correct `test_command`; then this candidate is tried again."
+    )
 
 
 def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -> None:
@@ -68,6 +79,7 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -
     with run.recorder.step("test") as step:
         tested = run_tests(run, fitness, candidate.venv)
         (candidate.directory / OUTPUT).write_text(tested.output + "\n", encoding="utf-8")
+        note_litter(run)
         if tested.passed:
             return
         step.status, step.detail = "failed", tested.reason
@@ -132,11 +144,11 @@ def _advice(blame: Blame, tested: TestRun) -> str:
     return f"{longer}See the end of the test output; {again}"
 
 
-def smoke_test(run: Run, release: Release) -> None:
+def smoke_test(site: Site, release: Release) -> None:
     """See that the interpreter of a release starts; ToolError when it does not."""
-    run.site.runner.run(
+    site.runner.run(
         [release.venv / "bin" / "python", "-c", "pass"],
-        cwd=run.site.project.root,
-        env=inside(release.venv, run.site.runner.environ),
+        cwd=site.project.root,
+        env=inside(release.venv, site.runner.environ),
         timeout=60,
     )

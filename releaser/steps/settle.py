@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ActivationError, ToolError, gist
+from releaser.errors import ActivationError, PreflightError, ToolError, Unfit, gist
 from releaser.tools import webserver
 from releaser.tools.django import Manage, is_django
 from releaser.tools.environment import inside
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
     from releaser.releases.journal import Entry
     from releaser.report.recorder import Step
     from releaser.run import Run
+
+
+_OWN_WORDS = frozenset({"auto", "none", "passenger"})
+_AFTERWARDS = (
+    "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
+)
 
 
 def settle(run: Run, entry: Entry, venv: Path) -> Entry:
@@ -38,7 +46,24 @@ def settle(run: Run, entry: Entry, venv: Path) -> Entry:
 def _failed(name: str, error: ToolError) -> ActivationError:
     reason = gist(error.output)
     because = f" ({reason[:200]})" if reason and reason not in error.message else ""
-    return ActivationError(f"{name} failed: {error.message}{because}", advice=error.advice, output=error.output)
+    advice = f"{error.advice} {_AFTERWARDS}".strip()
+    return ActivationError(f"{name} failed: {error.message}{because}", advice=advice, output=error.output)
+
+
+def look_before(run: Run, venv: Path) -> None:
+    """See that the commands of the steps behind the flip exist, before anything is flipped. Raises PreflightError."""
+    settings, root = run.site.settings, run.site.project.root
+    path = inside(venv, run.site.runner.environ)["PATH"]
+    commands = {"restart": settings.restart[0] if settings.restart[0] not in _OWN_WORDS else None}
+    if settings.health_check and not webserver.is_url(settings.health_check):
+        commands["health_check"] = shlex.split(settings.health_check)[0]
+    problems = [
+        Unfit(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
+        for key, word in commands.items()
+        if word is not None and shutil.which(root / word if "/" in word else word, path=path) is None
+    ]
+    if problems:
+        raise PreflightError(tuple(problems))
 
 
 def collectstatic(run: Run, venv: Path, step: Step) -> None:
@@ -105,8 +130,6 @@ def health_check(run: Run, venv: Path, step: Step) -> None:
 
 
 def _question(run: Run, check: str, venv: Path) -> Callable[[], str]:
-    import shlex
-
     timeout = run.site.settings.health_timeout
     if webserver.is_url(check):
         return lambda: webserver.ask_url(check, timeout=timeout)

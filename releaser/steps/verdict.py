@@ -32,7 +32,8 @@ def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None =
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
     at = run.now_iso()
     failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
-    brought = _brought(release, since)
+    # What fails with the earlier versions too says nothing against the new ones.
+    brought = {} if run.draft.sick_before else _brought(release, since)
     run.change_quarantine(
         lambda quarantine: quarantine.with_versions(brought, release=release.id, reason=reason, at=at).with_candidate(
             failed
