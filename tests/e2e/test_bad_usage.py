@@ -101,7 +101,7 @@ def test_a_project_named_by_the_environment_that_is_not_there(site: SampleSite, 
     assert finished.returncode == 3, str(finished)
     report = json.loads(finished.stdout)
     assert (report["result"], report["exit_code"], report["live_changed"]) == ("refused", 3, False)
-    assert report["problems"] == [f"project {tmp_path / 'gone'} does not exist Correct --project or RELEASER_PROJECT."]
+    assert report["problems"] == [f"project {tmp_path / 'gone'} does not exist. Correct --project or RELEASER_PROJECT."]
 
 
 def mail_settings(server: MailServer, **more: str) -> dict[str, str]:

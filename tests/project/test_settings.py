@@ -212,6 +212,7 @@ def test_a_long_wrong_value_is_cut(tmp_path: Path) -> None:
         ({"state-dir": 1}, {}, f"{PYPROJECT}: tool.releaser.state-dir is not", "Did you mean state_dir?"),
         ({"colour": 1}, {}, f"{PYPROJECT}: tool.releaser.colour is not", "Remove it"),
         ({}, {"RELEASER_KEP": "1"}, "environment: RELEASER_KEP is not", "Did you mean RELEASER_KEEP?"),
+        ({}, {"RELEASER_FOO": "1"}, "environment: RELEASER_FOO is not", "see the list of settings"),
         ({}, {"RELEASER_SMTP_PASWORD": "x"}, "environment: RELEASER_SMTP_PASWORD is", "RELEASER_SMTP_PASSWORD?"),
         ({}, {"RELEASER_ADMINS_JSON": "[]"}, "environment: RELEASER_ADMINS_JSON is", "RELEASER_"),
     ],

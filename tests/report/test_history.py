@@ -56,7 +56,7 @@ def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
     assert content["changes"] == [{"name": "alpha", "old": "1.0", "new": "1.1", "bump": "minor"}]
     assert content["held_back"] == [{"name": "beta", "version": "2.0", "reason": "ill"}]
     assert content["steps"] == [{"step": "build", "status": "ok", "seconds": 6.0, "detail": "B"}]
-    assert content["problems"] == ["no push Push.", "no mail"]
+    assert content["problems"] == ["no push. Push.", "no mail"]
 
 
 def test_times_are_in_utc() -> None:

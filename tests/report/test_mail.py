@@ -57,6 +57,32 @@ UPDATED = replace(
     changes=CHANGES,
 )
 BROKEN = replace(QUIET, result="failed", exit_code=5, headline="The tests failed.", changes=CHANGES, blame="update")
+WENT_BACK = replace(UPDATED, command="rollback", release="r1", previous="r2", changes=())
+TAKEN_BACK = replace(
+    QUIET,
+    result="rolled_back",
+    exit_code=6,
+    headline="health check failed: it answered 500",
+    release="r2",
+    previous="r1",
+    steps=(
+        Outcome(step="flip", status="ok"),
+        Outcome(step="health check", status="failed", detail="health check failed: it answered 500"),
+        Outcome(step="restart again", status="ok"),
+    ),
+    problems=(Problem(message="health check failed: it answered 500"),),
+)
+STILL_LIVE = replace(
+    TAKEN_BACK, live_changed=True, steps=(*TAKEN_BACK.steps[:2], Outcome(step="flip back", status="failed"))
+)
+REFUSED = replace(
+    QUIET,
+    result="refused",
+    exit_code=3,
+    headline="/srv/mysite: the tree is not clean: x",
+    problems=(Problem(message="/srv/mysite: the tree is not clean: x", advice="Commit it."),),
+    advice="Commit it.",
+)
 
 
 def arrived(
@@ -122,7 +148,8 @@ def both(report: RunReport) -> tuple[str, str]:
         (QUIET, "all clear"),
         (replace(QUIET, command="heartbeat"), "all clear"),
         (replace(QUIET, recovered="an interrupted flip was undone"), "recovered from an interrupted run"),
-        (replace(QUIET, problems=(Problem(message="git push failed"),)), "problem"),
+        (replace(QUIET, problems=(Problem(message="git push failed."),)), "problem: git push failed"),
+        (replace(QUIET, problems=(Problem(message="a"), Problem(message="b"))), "2 problems"),
         (replace(QUIET, exit_code=7), "problem"),
         (UPDATED, "updated, 3 packages"),
         (replace(UPDATED, changes=CHANGES[:1]), "updated, 1 package"),
@@ -131,29 +158,47 @@ def both(report: RunReport) -> tuple[str, str]:
             replace(UPDATED, exit_code=7, problems=(Problem(message="git push failed"),)),
             "updated, 3 packages, problem",
         ),
+        (replace(UPDATED, exit_code=7, live_changed=False, problems=(Problem(message="no push"),)), "problem: no push"),
+        (replace(UPDATED, live_changed=False, changes=()), "adopted"),
         (replace(UPDATED, command="adopt", changes=()), "adopt done"),
-        (BROKEN, "update failed: tests"),
+        (BROKEN, "update failed: tests (this update broke it)"),
+        (replace(BROKEN, blame="before"), "update failed: tests (it was failing before)"),
+        (replace(BROKEN, blame="unknown"), "update failed: tests"),
+        (replace(BROKEN, blame=""), "update failed: tests"),
         (
             replace(BROKEN, exit_code=4, steps=(Outcome(step="resolve", status="failed"),)),
             "update failed: resolve",
         ),
         (replace(BROKEN, exit_code=4), "update failed: build"),
-        (replace(BROKEN, exit_code=1), "update failed"),
+        (replace(BROKEN, exit_code=1), "update failed: a bug in releaser"),
+        (replace(BROKEN, exit_code=-1), "update failed"),
+        (replace(BROKEN, exit_code=130, steps=(Outcome(step="test", status="failed"),)), "update interrupted"),
+        (replace(BROKEN, exit_code=143), "update interrupted"),
+        (replace(BROKEN, exit_code=129, command="rollback"), "rollback interrupted"),
+        (TAKEN_BACK, "update rolled back: health check"),
+        (replace(TAKEN_BACK, command="rollback"), "rollback failed: health check"),
+        (replace(TAKEN_BACK, steps=()), "update rolled back: activation"),
+        (STILL_LIVE, "update failed: health check, STILL LIVE"),
+        (replace(STILL_LIVE, command="rollback"), "rollback failed: health check, STILL LIVE"),
+        (WENT_BACK, "rolled back to r1"),
+        (replace(WENT_BACK, release=None), "rolled back"),
+        (replace(WENT_BACK, release="r3"), "went to r3"),
+        (replace(WENT_BACK, exit_code=7, problems=(Problem(message="no push"),)), "rolled back to r1, problem"),
+        (replace(WENT_BACK, result="failed", exit_code=4), "rollback failed: build"),
+        (replace(REFUSED, headline="b is checked out", problems=()), "update refused: b is checked out"),
+        (REFUSED, "update refused: the tree is not clean: x"),
         (
-            replace(
-                QUIET,
-                result="rolled_back",
-                exit_code=6,
-                steps=(Outcome(step="flip", status="ok"), Outcome(step="health check", status="failed")),
-            ),
-            "update rolled back: health check",
+            replace(REFUSED, command="rollback", exit_code=9, headline="no such release.", problems=()),
+            "rollback refused: no such release",
         ),
-        (replace(UPDATED, command="rollback", release="r1", changes=()), "rolled back to r1"),
-        (replace(UPDATED, command="rollback", result="rolled_back", release=None), "rolled back"),
-        (replace(QUIET, result="refused", exit_code=3), "problem"),
+        (replace(REFUSED, headline="/srv/mysite/uv.lock is empty", problems=()), "update refused: uv.lock is empty"),
         (
-            replace(QUIET, result="refused", exit_code=3, problems=(Problem(message="a"), Problem(message="b"))),
-            "2 problems",
+            replace(REFUSED, problems=(*REFUSED.problems, Problem(message="a"))),
+            "update refused: the tree is not clean: x",
+        ),
+        (
+            replace(REFUSED, headline="2 problems found", problems=(Problem(message="a"), Problem(message="b"))),
+            "update refused: 2 problems",
         ),
     ],
 )
@@ -162,11 +207,11 @@ def test_the_subject_tells_how_it_ended(report: RunReport, subject: str) -> None
 
 
 def test_a_project_without_a_name_goes_by_its_path() -> None:
-    assert subject_of(replace(QUIET, project="", result="refused")) == "[web1] /srv/mysite: problem"
+    assert subject_of(replace(QUIET, project="")) == "[web1] /srv/mysite: all clear"
 
 
 def test_the_end_of_the_subject_survives_long_names() -> None:
-    subject = subject_of(replace(BROKEN, host="h" * 500, project="p" * 500))
+    subject = subject_of(replace(BROKEN, host="h" * 500, project="p" * 500, blame=""))
     assert len(subject) <= 200
     assert subject.endswith("…: update failed: tests")
 
@@ -174,6 +219,8 @@ def test_the_end_of_the_subject_survives_long_names() -> None:
 def test_a_long_reason_is_cut() -> None:
     steps = (Outcome(step="s" * 500, status="failed"),)
     assert len(subject_of(replace(BROKEN, exit_code=4, steps=steps))) == 200
+    refused = replace(REFUSED, headline="r" * 500, problems=())
+    assert len(subject_of(refused)) < 120
 
 
 # --- headers ---
@@ -366,6 +413,49 @@ def test_without_a_change_of_the_live_release_there_is_no_way_back() -> None:
     for body in both(BROKEN):
         assert "The live release is the same as before." in body
         assert "releaser rollback" not in body
+    assert "The live release is the same as before: r1." in text_of(replace(BROKEN, release="r2", previous="r1"))
+
+
+def test_the_way_back_from_a_rollback_names_the_release_that_was_left() -> None:
+    for body in both(WENT_BACK):
+        assert "releaser rollback r2 --project /srv/mysite" in body
+
+
+def test_without_an_earlier_release_there_is_no_way_back() -> None:
+    assert "releaser rollback" not in text_of(replace(UPDATED, previous=None))
+
+
+def test_an_update_that_was_taken_back_went_live_first() -> None:
+    for body in both(TAKEN_BACK):
+        assert "Release r2 went live and was taken back; r1 is live again." in body
+        assert "same as before" not in body
+        assert re.search(r"What to do:\s+Find out why", body)
+        assert "releaser update --force" in body
+        assert "releaser rollback" not in body
+    assert "what was live before is live again." in text_of(replace(TAKEN_BACK, release=None, previous=None))
+
+
+def test_a_rollback_that_was_taken_back_did_not_go_anywhere() -> None:
+    for body in both(replace(TAKEN_BACK, command="rollback", release="r1", previous="r2")):
+        assert "The site was flipped to r1 and taken back to r2, which is live again." in body
+        assert "rolled back" not in body
+        assert "releaser list" in body
+
+
+@pytest.mark.parametrize("command", ["update", "rollback"])
+def test_what_could_not_be_taken_back_is_still_live(command: str) -> None:
+    report = replace(STILL_LIVE, command=command, advice="Mend the disk.")
+    for body in both(report):
+        assert "STILL LIVE: Release r2 went live, failed and could not be taken back" in body
+        assert "Mend the disk." in body
+        assert "live again" not in body
+        assert "releaser rollback" not in body
+
+
+def test_the_release_that_is_not_live_is_called_so() -> None:
+    assert "Release (not live)" in text_of(TAKEN_BACK)
+    assert "Release (not live)" not in text_of(UPDATED)
+    assert "Release (not live)" not in text_of(STILL_LIVE)
 
 
 def test_package_changes_are_aligned_in_text() -> None:
@@ -406,6 +496,47 @@ def test_problems_come_with_their_advice() -> None:
         assert body.count("What to do") == 1
 
 
+@pytest.mark.parametrize("report", [REFUSED, replace(TAKEN_BACK, advice="Commit it.")])
+def test_the_only_problem_and_its_advice_are_told_once(report: RunReport) -> None:
+    for body in both(report):
+        shown = body.replace(subject_of(report), "", 1)  # the title of the HTML
+        assert shown.count(report.headline) == 1
+        assert shown.count("Commit it.") == 1
+        assert "Problems" not in shown
+
+
+def test_the_problem_that_tells_more_than_the_headline_takes_its_place() -> None:
+    problems = (
+        Problem(message="git push failed: denied by the hook", advice="Ask the admin."),
+        Problem(message="the disk is nearly full"),
+        Problem(message="the disk is nearly full"),
+    )
+    report = replace(BROKEN, exit_code=4, headline="git push failed", problems=problems, advice="Ask the admin.")
+    text = text_of(report)
+    assert text.startswith("git push failed: denied by the hook\n")
+    assert [text.count(words) for words in ("git push failed", "Ask the admin.", "disk is nearly full")] == [1, 1, 1]
+
+
+def test_what_matters_most_comes_first() -> None:
+    report = replace(
+        BROKEN,
+        problems=(Problem(message="a problem"),),
+        held_back=(HeldBack(name="celery", version="5.9", reason="ill"),),
+        pulled=Pulled(old="a", new="b", count=1),
+        steps=(Outcome(step="test", status="failed", detail="red"),),
+        advice="Mend them.",
+        output="the failing output",
+    )
+    order = (
+        "The tests failed.", "The live release", "What to do", "a problem", "the failing output", "Pulled",
+        "Package changes", "Held back", "Steps", "About this run",
+    )  # fmt: skip
+    for body in both(report):
+        start = body.index("The tests failed.")
+        places = [body.index(words, start) for words in order]
+        assert places == sorted(places)
+
+
 def test_held_back_versions_and_pulled_commits() -> None:
     report = replace(
         UPDATED,
@@ -413,26 +544,25 @@ def test_held_back_versions_and_pulled_commits() -> None:
         pulled=Pulled(old="a" * 40, new="b" * 40, count=3),
     )
     text, shown = both(report)
-    assert re.search(r"^celery +5\.9 +was backed out on Monday$", text, re.MULTILINE)
-    assert "was backed out on Monday" in shown
+    assert "\n* celery 5.9: was backed out on Monday\n" in text
+    assert "celery 5.9: was backed out on Monday" in shown
     for body in (text, shown):
         assert f"Pulled 3 commits: {'a' * 12}..{'b' * 12}" in body
     assert "Pulled 1 commit:" in text_of(replace(report, pulled=Pulled(old="a", new="b", count=1)))
 
 
-@pytest.mark.parametrize(
-    ("blame", "words"),
-    [
-        ("update", "this update broke it"),
-        ("before", "it was failing before this update"),
-        ("unknown", "could not be told"),
-    ],
-)
-def test_the_blame_is_put_in_words(blame: Blame, words: str) -> None:
-    all_words = ["this update broke it", "it was failing before this update", "could not be told"]
-    for body in both(replace(BROKEN, blame=blame)):
-        assert [one for one in all_words if one in body] == [words]
-    assert not [one for one in all_words if one in text_of(replace(BROKEN, blame=""))]
+def test_many_held_back_versions_are_a_line_for_each_reason() -> None:
+    brought = [HeldBack(name=f"package-{number}", version="2.0", reason="rolled back to r1") for number in range(23)]
+    report = replace(UPDATED, held_back=(*brought, HeldBack(name="celery", version="5.9", reason="ill")))
+    text = text_of(report)
+    assert "* 23 versions (package-0 2.0, package-1 2.0" in text
+    assert "package-4 2.0 and 18 more): rolled back to r1\n* celery 5.9: ill\n" in text
+    assert text.count("rolled back to r1") == 1
+
+
+@pytest.mark.parametrize("blame", ["", "update", "before", "unknown"])
+def test_the_blame_is_left_to_the_headline_and_the_subject(blame: Blame) -> None:
+    assert text_of(replace(BROKEN, blame=blame)) == text_of(BROKEN)
 
 
 def test_the_steps_with_their_times() -> None:

@@ -18,6 +18,7 @@ from releaser.report.text import (
     live_line,
     output_end,
     release_text,
+    sentences,
     status_text,
     step_line,
     summary,
@@ -102,6 +103,49 @@ def test_a_problem_that_is_the_headline_is_said_once_and_its_advice_is_kept() ->
     words = last_words(report(exit_code=5, headline="the tests fail", problems=problems))
     assert words[:2] == ["releaser update: shop: the tests fail", "  what to do: Mend them."]
     assert not any(word.startswith("problem") for word in words)
+
+
+def test_a_problem_that_tells_more_than_the_headline_takes_its_place() -> None:
+    problems = (Problem(message="no lock: disk full", advice="Make room."), Problem(message="b", advice="Make room."))
+    words = last_words(report(exit_code=4, headline="no lock", problems=problems))
+    assert words[:3] == ["releaser update: shop: no lock: disk full", "  what to do: Make room.", "problem: b"]
+    assert "".join(words).count("Make room.") == 1
+
+
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 7, 8, 9, 130])
+@pytest.mark.parametrize("problems", [(), (Problem(message="it failed"),), (Problem(message="another one"),)])
+def test_whatever_failed_it_is_said_what_to_do(code: int, problems: tuple[Problem, ...]) -> None:
+    words = last_words(report(exit_code=code, headline="it failed", problems=problems))
+    assert words[1].startswith("  what to do: ")
+    assert sum("what to do" in word for word in words) == 1
+
+
+def test_the_advice_of_the_run_is_preferred_and_success_needs_none() -> None:
+    assert "  what to do: Mend it." in last_words(report(exit_code=6, headline="it failed", advice="Mend it."))
+    assert not any("what to do" in word for word in last_words(QUIET))
+
+
+def test_of_what_was_taken_back_it_is_said_how_to_try_it_again() -> None:
+    problems = (Problem(message="restart failed", advice="Mend it."),)
+    failed = report(exit_code=6, headline="health check failed", problems=problems)
+    assert "releaser status" in last_words(failed)[1]
+    assert "releaser update --force" in last_words(failed)[1]
+    assert "releaser list" in last_words(dataclasses.replace(failed, command="rollback"))[1]
+
+
+@pytest.mark.parametrize(
+    ("message", "advice", "said"),
+    [
+        ("no push", "Push.", "no push. Push."),
+        ("no push.", "Push.", "no push. Push."),
+        ("really?", "Push.", "really? Push."),
+        ("git said:", "Push.", "git said: Push."),
+        ("no push ", "", "no push"),
+        ("", "Push.", "Push."),
+    ],
+)
+def test_a_problem_and_its_advice_are_sentences(message: str, advice: str, said: str) -> None:
+    assert sentences(message, advice) == said
 
 
 def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
@@ -231,6 +275,15 @@ STATUS: dict[str, Any] = {
 
 def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
     assert status_text(STATUS, age="0 s") == ["project: shop (/srv/shop)", "live: no release"]
+
+
+def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
+    held = [
+        {"name": f"p{number}", "version": "2", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}
+        for number in range(23)
+    ]
+    found = status_text({**STATUS, "held_back": held}, age="0 s")
+    assert found[2:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
 
 
 def test_the_status_names_everything_that_is_of_interest() -> None:
