@@ -38,7 +38,7 @@ class FakeRunner(Runner):
                 raise answer
             if answer is not None:
                 text, code = ("", 1) if isinstance(answer, ToolError) else (answer, 0)
-                return Finished(argv=tuple(words), returncode=code, stdout=text, stderr="", seconds=0.0)
+                return Finished(argv=tuple(words), returncode=code, stdout=text, stderr="", output=text, seconds=0.0)
         message = f"the test has no answer to {words}"
         raise AssertionError(message)
 

@@ -1,0 +1,428 @@
+"""Driving git: what its status says, and real repositories."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.tools.git import CheckoutState, Git, Layout, asks_for_credentials, parse_status
+from releaser.tools.process import Runner
+from tests.support.commands import clean_environment, git_executable, run
+from tests.support.templates import write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SECONDS = 60.0
+OID = "1" * 40
+HEADERS = f"# branch.oid {OID}\0# branch.head main\0# branch.upstream origin/main\0# branch.ab +0 -0\0"
+ONE = f"N... 100644 100644 100644 {OID} {OID}"
+
+# What git prints, and branch, head, what is dirty, what is untracked.
+STATUSES: list[tuple[str, str | None, str | None, list[str], list[str]]] = [
+    ("", None, None, [], []),
+    (HEADERS, "main", OID, [], []),
+    (HEADERS.replace("head main", "head feature/main"), "feature/main", OID, [], []),
+    (HEADERS.replace("head main", "head (detached)"), None, OID, [], []),
+    (HEADERS.replace(f"oid {OID}", "oid (initial)"), "main", None, [], []),
+    (HEADERS + f"1 .M {ONE} a.py\0", "main", OID, ["a.py"], []),
+    (HEADERS + f"1 A. {ONE} two words.py\0", "main", OID, ["two words.py"], []),
+    (HEADERS + f"1 .M {ONE} a\nb\0? c\nd\0", "main", OID, ["a\nb"], ["c\nd"]),
+    (HEADERS + f"1 .M {ONE} größe\0", "main", OID, ["größe"], []),
+    (HEADERS + f"1 .M {ONE} ? a\0? 1 b\0", "main", OID, ["? a"], ["1 b"]),
+    (HEADERS + f"2 R. {ONE} R100 new name\0old name\0? x\0", "main", OID, ["new name"], ["x"]),
+    (HEADERS + f"2 R. {ONE} R100 new\0? old\0? x\0", "main", OID, ["new"], ["x"]),
+    (HEADERS + f"2 C. {ONE} C75 copy\0original\0", "main", OID, ["copy"], []),
+    (HEADERS + f"u UU N... 100644 100644 100644 100644 {OID} {OID} {OID} a b\0", "main", OID, ["a b"], []),
+    (HEADERS + f"1 .M S.M. 160000 160000 160000 {OID} {OID} sub module\0", "main", OID, ["sub module"], []),
+    (HEADERS + "? dir/file\0! ignored\0", "main", OID, [], ["dir/file"]),
+    (HEADERS + "# stash 3\0", "main", OID, [], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "branch", "head", "dirty", "untracked"), STATUSES)
+def test_a_status_is_understood(
+    text: str, branch: str | None, head: str | None, dirty: list[str], untracked: list[str]
+) -> None:
+    expected = CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
+    assert parse_status(text) == expected
+
+
+class Repository:
+    """A checkout `site` with a bare remote, and ways to change both from outside of the code that is tested."""
+
+    def __init__(self, base: Path, name: str = "site") -> None:
+        self.path = base / name
+        self.env = clean_environment(base / "home", base / "cache")
+        self.git = Git(runner=Runner(environ=self.env), root=self.path, timeout=SECONDS)
+
+    def call(self, *words: str | Path) -> str:
+        return run([git_executable(), *words], cwd=self.path, env=self.env, check=0).stdout.strip()
+
+    def commit(self, files: Mapping[str, str], message: str = "Work") -> str:
+        write_files(self.path, files)
+        self.call("add", "--all")
+        self.call("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "-m", message)
+        return self.call("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Make a checkout with one commit, which is pushed."""
+    found = Repository(tmp_path.resolve())
+    found.path.mkdir()
+    found.call("init", "--quiet", "--bare", "--template=", "../remote.git")
+    found.call("init", "--quiet", "--template=")
+    found.commit({"uv.lock": "one", "code.py": "one", ".gitignore": "*.log\n"}, "Begin")
+    found.call("remote", "add", "origin", "../remote.git")
+    found.call("push", "--quiet", "--set-upstream", "origin", "main")
+    return found
+
+
+@pytest.fixture
+def elsewhere(repository: Repository) -> Repository:
+    """Make another clone."""
+    found = Repository(repository.path.parent, "elsewhere")
+    repository.call("clone", "--quiet", "../remote.git", "../elsewhere")
+    return found
+
+
+def test_the_state_of_a_real_checkout(repository: Repository) -> None:
+    head = repository.call("rev-parse", "HEAD")
+    assert repository.git.state() == CheckoutState(branch="main", head=head, dirty=(), untracked=())
+    repository.call("mv", "code.py", "new name.py")
+    write_files(repository.path, {"uv.lock": "two", "dir/new\nline": "", "ignored.log": "", "größe": ""})
+    state = repository.git.state()
+    assert (state.dirty, state.untracked) == (("new name.py", "uv.lock"), ("dir/new\nline", "größe"))
+    repository.call("checkout", "--quiet", "--detach")
+    assert repository.git.state().branch is None
+
+
+def test_a_branch_without_commits_has_no_head(tmp_path: Path) -> None:
+    found = Repository(tmp_path)
+    found.path.mkdir()
+    found.call("init", "--quiet", "--template=")
+    assert found.git.state() == CheckoutState(branch="main", head=None, dirty=(), untracked=())
+
+
+def test_looking_does_not_touch_the_index(repository: Repository) -> None:
+    index = repository.path / ".git" / "index"
+    os.utime(repository.path / "code.py", (1, 1))  # git would note that only the time differs
+    before = index.read_bytes()
+    repository.git.state()
+    assert index.read_bytes() == before
+
+
+def test_the_layout_of_a_checkout(repository: Repository) -> None:
+    top = repository.path
+    assert repository.git.layout == Layout(top=top, git_directory=top / ".git", common_directory=top / ".git")
+
+
+def test_the_layout_of_a_project_below_the_top_and_of_a_linked_work_tree(repository: Repository) -> None:
+    repository.commit({"web/code.py": ""})
+    below = Git(runner=repository.git.runner, root=repository.path / "web", timeout=SECONDS)
+    assert below.layout.top == repository.path
+    repository.call("worktree", "add", "--quiet", "-b", "other", "../linked")
+    linked = Git(runner=repository.git.runner, root=repository.path.parent / "linked", timeout=SECONDS).layout
+    assert linked.top == repository.path.parent / "linked"
+    assert linked.git_directory == repository.path / ".git" / "worktrees" / "linked"
+    assert linked.common_directory == repository.path / ".git"
+
+
+def test_outside_of_a_checkout_git_fails(tmp_path: Path) -> None:
+    git = Git(runner=Runner(environ=clean_environment(tmp_path / "home", tmp_path)), root=tmp_path, timeout=SECONDS)
+    with pytest.raises(ToolError) as caught:
+        _ = git.layout
+    assert "not a git repository" in caught.value.output
+
+
+@pytest.mark.parametrize("name", ["MERGE_HEAD", "rebase-merge", "BISECT_LOG"])
+def test_an_operation_in_progress_is_named(repository: Repository, name: str) -> None:
+    assert repository.git.layout.in_progress() is None
+    (repository.path / ".git" / name).touch()
+    assert repository.git.layout.in_progress() is not None
+
+
+def test_a_real_merge_in_conflict_is_one(repository: Repository) -> None:
+    repository.call("checkout", "--quiet", "-b", "other")
+    repository.commit({"code.py": "theirs"})
+    repository.call("checkout", "--quiet", "main")
+    repository.commit({"code.py": "ours"})
+    merge = [git_executable(), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "merge", "other"]
+    assert run(merge, cwd=repository.path, env=repository.env).returncode == 1
+    assert repository.git.layout.in_progress() == "a merge"
+    assert repository.git.state().dirty == ("code.py",)
+
+
+# Remotes
+
+
+@pytest.mark.parametrize(
+    ("remotes", "configured", "expected"),
+    [
+        ([], None, None),
+        (["origin"], None, "origin"),
+        (["upstream"], None, "upstream"),
+        (["one", "two"], None, None),
+        (["one", "origin"], None, "origin"),
+        (["one", "origin"], "one", "one"),
+        (["one", "origin"], "gone", "origin"),
+        (["one"], ".", "one"),
+        (["with.dots"], "with.dots", "with.dots"),
+    ],
+)
+def test_the_remote_of_a_branch(
+    tmp_path: Path, remotes: list[str], configured: str | None, expected: str | None
+) -> None:
+    found = Repository(tmp_path)
+    found.path.mkdir()
+    found.call("init", "--quiet", "--template=")
+    for name in remotes:
+        found.call("remote", "add", name, f"../{name}")
+    if configured:
+        found.call("config", "branch.main.remote", configured)
+    assert found.git.remote("main") == expected
+
+
+def test_a_fetch_moves_nothing(repository: Repository, elsewhere: Repository) -> None:
+    before = repository.call("rev-parse", "HEAD")
+    theirs = elsewhere.commit({"code.py": "two"})
+    elsewhere.call("push", "--quiet")
+    assert repository.git.remote_commit("origin", "main") == theirs
+    assert repository.git.fetch("origin", "main") == theirs
+    assert repository.git.state().head == before
+    assert (repository.path / "code.py").read_text(encoding="utf-8") == "one"
+    assert repository.git.apart("HEAD", theirs) == (0, 1)
+    assert repository.git.apart(theirs, "HEAD") == (1, 0)
+
+
+def test_a_branch_that_the_remote_lacks(repository: Repository) -> None:
+    assert repository.git.remote_commit("origin", "live") is None
+    with pytest.raises(ToolError) as caught:
+        repository.git.fetch("origin", "live")
+    assert "couldn't find remote ref" in caught.value.output
+
+
+def test_a_remote_that_is_gone_does_not_ask_for_anything(repository: Repository) -> None:
+    (repository.path.parent / "remote.git").rename(repository.path.parent / "gone.git")
+    with pytest.raises(ToolError) as caught:
+        repository.git.fetch("origin", "main")
+    assert asks_for_credentials(caught.value) == ""
+    with pytest.raises(ToolError):
+        repository.git.remote_commit("origin", "main")
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (
+            "fatal: could not read Username for 'https://x': terminal prompts disabled",
+            "fatal: could not read Username for 'https://x': terminal prompts disabled",
+        ),
+        ("remote: no\nfatal: Authentication failed for 'https://x'", "fatal: Authentication failed for 'https://x'"),
+        ("git@x: Permission denied (publickey).\nfatal: end", "git@x: Permission denied (publickey)."),
+        ("Host key verification failed.\nfatal: end", "Host key verification failed."),
+        ("fatal: unable to access 'https://x': Could not resolve host: x", ""),
+        ("", ""),
+    ],
+)
+def test_what_asks_for_credentials_is_told_apart(output: str, expected: str) -> None:
+    assert asks_for_credentials(ToolError("git failed", output=output)) == expected
+
+
+# Moving forward and back
+
+
+def test_a_fast_forward_moves_branch_and_files(repository: Repository, elsewhere: Repository) -> None:
+    before = repository.call("rev-parse", "HEAD")
+    theirs = elsewhere.commit({"code.py": "two", "new.py": ""})
+    elsewhere.call("push", "--quiet")
+    repository.git.fast_forward(repository.git.fetch("origin", "main"))
+    assert repository.git.state() == CheckoutState(branch="main", head=theirs, dirty=(), untracked=())
+    assert (repository.path / "new.py").exists()
+    assert repository.git.changed_since_parting(theirs, before) == {"code.py", "new.py"}
+    repository.git.reset_keep(before)
+    assert repository.git.state() == CheckoutState(branch="main", head=before, dirty=(), untracked=())
+    assert not (repository.path / "new.py").exists()
+
+
+def test_there_is_never_a_merge(repository: Repository, elsewhere: Repository) -> None:
+    ours = repository.commit({"code.py": "ours"})
+    elsewhere.commit({"other.py": ""})
+    elsewhere.call("push", "--quiet")
+    theirs = repository.git.fetch("origin", "main")
+    assert repository.git.apart("HEAD", theirs) == (1, 1)
+    with pytest.raises(ToolError):
+        repository.git.fast_forward(theirs)
+    assert repository.git.state() == CheckoutState(branch="main", head=ours, dirty=(), untracked=())
+
+
+@pytest.mark.parametrize("name", ["untracked.py", "site.log"])
+def test_a_fast_forward_loses_no_file_that_is_not_tracked(
+    repository: Repository, elsewhere: Repository, name: str
+) -> None:
+    (elsewhere.path / ".gitignore").unlink()
+    elsewhere.commit({name: "theirs"})
+    elsewhere.call("push", "--quiet")
+    write_files(repository.path, {name: "ours"})
+    before = repository.git.state()
+    with pytest.raises(ToolError):
+        repository.git.fast_forward(repository.git.fetch("origin", "main"))
+    assert (repository.path / name).read_text(encoding="utf-8") == "ours"
+    assert repository.git.state() == before
+
+
+def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) -> None:
+    before = repository.call("rev-parse", "HEAD")
+    after = repository.commit({"code.py": "two"})
+    write_files(repository.path, {"uv.lock": "mine", "note": "mine"})
+    repository.git.reset_keep(before)
+    assert (repository.path / "uv.lock").read_text(encoding="utf-8") == "mine"
+    assert (repository.path / "note").exists()
+    repository.call("checkout", "--quiet", "uv.lock")
+    repository.git.reset_keep(after)
+    write_files(repository.path, {"code.py": "mine"})
+    with pytest.raises(ToolError):
+        repository.git.reset_keep(before)
+    assert (repository.path / "code.py").read_text(encoding="utf-8") == "mine"
+    assert repository.git.state().head == after
+
+
+def test_half_a_fast_forward_is_undone_and_nothing_else_touched(repository: Repository) -> None:
+    before = repository.call("rev-parse", "HEAD")
+    after = repository.commit(
+        {"code.py": "two", "uv.lock": "two", "new.py": "new", "newer.py": "newer", "mine.py": "x"}
+    )
+    repository.call("reset", "--quiet", "--hard", before)
+    # The merge was cut off in the middle; somebody else has worked, too.
+    write_files(repository.path, {"code.py": "two", "new.py": "new", "newer.py": "ne", "mine.py": "mine", "note": ""})
+    repository.git.undo_half_merge(before, after)
+    state = repository.git.state()
+    assert (state.head, state.dirty, state.untracked) == (before, (), ("mine.py", "note"))
+    repository.git.undo_half_merge(before, after)
+    assert repository.git.state() == state
+
+
+def test_hooks_do_not_run_when_the_checkout_moves(repository: Repository, elsewhere: Repository) -> None:
+    for name in ("post-checkout", "post-merge", "reference-transaction"):
+        hook = repository.path / ".git" / "hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\ntouch hooked\n", encoding="utf-8")
+        hook.chmod(0o755)
+    before = repository.call("rev-parse", "HEAD")
+    elsewhere.commit({"code.py": "two"})
+    elsewhere.call("push", "--quiet")
+    theirs = repository.git.fetch("origin", "main")
+    (repository.path / "hooked").unlink(missing_ok=True)
+    repository.git.fast_forward(theirs)
+    repository.git.reset_keep(before)
+    assert not (repository.path / "hooked").exists()
+
+
+# Committing and pushing
+
+
+def test_only_the_named_files_are_committed(repository: Repository) -> None:
+    write_files(repository.path, {"uv.lock": "two", "requirements.txt": "new", "code.py": "two", "other": ""})
+    repository.call("add", "code.py")
+    assert repository.git.commit_only(["uv.lock", "requirements.txt"], "Update 1 package\n\nalpha: 1 -> 2") is True
+    assert repository.call("show", "--name-only", "--format=%B").split("\n") == [
+        "Update 1 package", "", "alpha: 1 -> 2", "", "", "requirements.txt", "uv.lock",
+    ]  # fmt: skip
+    assert repository.call("diff", "--cached", "--name-only") == "code.py"  # what somebody had staged stays so
+    assert repository.git.state().untracked == ("other",)
+
+
+def test_nothing_is_committed_where_nothing_differs(repository: Repository) -> None:
+    head = repository.call("rev-parse", "HEAD")
+    write_files(repository.path, {"code.py": "two"})
+    assert repository.git.commit_only(["uv.lock"], "Nothing") is False
+    os.utime(repository.path / "uv.lock", (1, 1))
+    assert repository.git.commit_only(["uv.lock"], "Nothing") is False
+    assert repository.call("rev-parse", "HEAD") == head
+
+
+def test_a_commit_has_an_author_even_if_nobody_is_configured(repository: Repository) -> None:
+    write_files(repository.path, {"uv.lock": "two"})
+    repository.git.commit_only(["uv.lock"], "Update")
+    assert repository.call("log", "-1", "--format=%an <%ae>").startswith("releaser <releaser@")
+    repository.call("config", "user.name", "Grace")
+    repository.call("config", "user.email", "grace@example.org")
+    write_files(repository.path, {"uv.lock": "three"})
+    repository.git.commit_only(["uv.lock"], "Update")
+    assert repository.call("log", "-1", "--format=%an <%ae>") == "Grace <grace@example.org>"
+
+
+def test_a_commit_that_a_hook_refuses_is_a_failure_with_its_words(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho not today >&2\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+    write_files(repository.path, {"uv.lock": "two"})
+    with pytest.raises(ToolError) as caught:
+        repository.git.commit_only(["uv.lock"], "Update")
+    assert "not today" in caught.value.output
+
+
+def test_a_push_moves_the_remote_and_never_by_force(repository: Repository, elsewhere: Repository) -> None:
+    head = repository.commit({"code.py": "two"})
+    repository.git.push("origin", "main")
+    assert repository.git.remote_commit("origin", "main") == head
+    elsewhere.commit({"code.py": "three"})
+    with pytest.raises(ToolError) as caught:
+        elsewhere.git.push("origin", "main")
+    assert "[rejected]" in caught.value.output
+    assert repository.git.remote_commit("origin", "main") == head
+
+
+# What is committed
+
+
+def test_the_key_of_the_code_leaves_out_our_own_commits(repository: Repository) -> None:
+    key = repository.git.code_key(["uv.lock", "requirements.txt"])
+    repository.commit({"uv.lock": "two", "requirements.txt": "new"})
+    assert repository.git.code_key(["uv.lock", "requirements.txt"]) == key
+    assert repository.git.code_key(["requirements.txt"]) != key
+    write_files(repository.path, {"code.py": "not committed"})
+    assert repository.git.code_key(["uv.lock", "requirements.txt"]) == key
+
+
+@pytest.mark.parametrize("change", ["content", "mode", "name", "new", "gone"])
+def test_the_key_of_the_code_tells_of_every_change(repository: Repository, change: str) -> None:
+    key = repository.git.code_key(["uv.lock"])
+    code = repository.path / "code.py"
+    if change == "content":
+        code.write_text("two", encoding="utf-8")
+    elif change == "mode":
+        code.chmod(0o755)
+    elif change == "name":
+        code.rename(code.with_name("other.py"))
+    elif change == "new":
+        (repository.path / "uv.lock2").touch()
+    else:
+        code.unlink()
+    repository.commit({})
+    assert repository.git.code_key(["uv.lock"]) != key
+
+
+def test_files_are_known_tracked_or_ignored(repository: Repository) -> None:
+    write_files(repository.path, {"dir/größe": ""})
+    repository.commit({})
+    assert repository.git.tracked_files() == [".gitignore", "code.py", "dir/größe", "uv.lock"]
+    assert repository.git.ignores("site.log")
+    assert not repository.git.ignores("code.py")
+    assert repository.git.content("HEAD", "code.py") == "one"
+    assert repository.git.content("HEAD", "gone.py") is None
+    with pytest.raises(ToolError):
+        repository.git.commit("no-such-commit")
+
+
+def test_the_environment_of_a_caller_leads_git_nowhere_else(repository: Repository, tmp_path: Path) -> None:
+    misleading = {"GIT_DIR": "/nowhere", "GIT_WORK_TREE": "/nowhere", "GIT_INDEX_FILE": "/nowhere", "LC_ALL": "de_DE"}
+    git = Git(runner=Runner(environ={**repository.env, **misleading}), root=repository.path, timeout=SECONDS)
+    assert git.state().branch == "main"
+    assert git.layout.top == repository.path
