@@ -131,8 +131,8 @@ def _take_back_pull(run: Run) -> None:
 def _verdict(blame: Blame, tested: TestRun) -> str:
     what = tested.reason if tested.timed_out else "the tests fail"
     return {
-        "update": f"{what} with the new packages or commits and pass without: this update broke them",
-        "before": f"{what}, and they fail on the live release too: they were failing before this update",
+        "update": f"{what} with the new packages or commits and pass without: this update broke it",
+        "before": f"{what}, and they fail on the live release too: it was failing before this update",
     }.get(blame, f"{what}, and there is no earlier release to compare with")
 
 
