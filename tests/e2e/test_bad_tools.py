@@ -202,7 +202,7 @@ def variables(tmp_path: Path) -> Mapping[str, str]:
     return {"PIDS": str(tmp_path / "pids")}
 
 
-@pytest.mark.parametrize(("condition", "blame"), [(IF_NEW, "this update broke them"), ("", "failing before")])
+@pytest.mark.parametrize(("condition", "blame"), [(IF_NEW, "this update broke it"), ("", "failing before")])
 def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path, condition: str, blame: str) -> None:
     site = with_tests(make_site, condition + HANGS, test_timeout="2s")
     begun = time.monotonic()
@@ -255,7 +255,7 @@ def test_tests_that_print_megabytes(make_site: SiteFactory, kind: str, passes: b
         report_text = finished.stdout
     else:
         refusal = refused(site, code=5)
-        refusal.says_only("this update broke them")
+        refusal.says_only("this update broke it")
         finished, report_text = refusal.finished, refusal.report["output"]
         assert report_text.startswith("the beginning\n")
         assert report_text.endswith("the end")
@@ -335,7 +335,7 @@ def test_no_tests_at_all(make_site: SiteFactory) -> None:
 
 def test_tests_that_are_red_change_nothing_twice(due: SampleSite) -> None:
     due.publish("beta", "2.0.0", broken=True)
-    refused(due, code=5).says_only("this update broke them")
+    refused(due, code=5).says_only("this update broke it")
     before = everything(due)
     due.releaser("update", check=0)
     assert everything(due) == before

@@ -31,7 +31,7 @@ def test_an_update_that_breaks_the_tests_is_refused(make_site: SiteFactory) -> N
     assert site.snapshot() == before
     assert site.remote_head() == site.head()
     assert finished.stdout == ""
-    assert "this update broke them" in finished.stderr
+    assert "this update broke it" in finished.stderr
     assert "alpha 2.0.0 breaks the site" in finished.stderr
     assert "live: unchanged" in finished.stderr
     assert versions_tested(site) == ["2.0.0", "1.0.0"]
@@ -53,7 +53,7 @@ def test_json_and_mail_blame_the_update(make_site: SiteFactory) -> None:
     (mail,) = site.outbox_mails()
     assert mail["subject"].endswith("site: update failed: tests (this update broke it)")
     text = body(site)
-    assert text.count("this update broke them") == 1
+    assert text.count("this update broke it") == 1
     assert "Package changes that are not live" in text
     assert "alpha    1.0.0  2.0.0  major" in text
     assert "alpha 2.0.0 breaks the site" in text

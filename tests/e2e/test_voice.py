@@ -65,7 +65,7 @@ def test_a_terminal_shows_what_failed(make_site: SiteFactory) -> None:
     assert re.search(r"✗ test ", plain)
     assert "alpha 2.0.0 breaks the site" in plain
     assert "live: unchanged" in plain
-    assert "this update broke them" in last_line(text)
+    assert "this update broke it" in last_line(text)
 
 
 def test_no_color_is_respected(make_site: SiteFactory) -> None:
@@ -113,7 +113,7 @@ def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: Site
     assert site.live_version("alpha") == "1.1.0"
     site.publish("alpha", "2.0.0", broken=True)
     finished = site.releaser("update", "--quiet", check=5)
-    assert "this update broke them" in finished.stderr
+    assert "this update broke it" in finished.stderr
     assert finished.stdout == ""
 
 
@@ -123,7 +123,7 @@ def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
     finished = site.releaser("update", "--json", check=5)
     assert finished.stdout.startswith("{")
     assert finished.stdout.endswith("}\n")
-    assert "this update broke them" in finished.stderr
+    assert "this update broke it" in finished.stderr
 
 
 # Heartbeat
