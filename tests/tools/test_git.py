@@ -152,7 +152,15 @@ def test_a_real_merge_in_conflict_is_one(repository: Repository) -> None:
     repository.commit({"code.py": "theirs"})
     repository.call("checkout", "--quiet", "main")
     repository.commit({"code.py": "ours"})
-    merge = [git_executable(), "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "merge", "other"]
+    merge: list[str | Path] = [
+        git_executable(),
+        "-c",
+        "user.name=Ada",
+        "-c",
+        "user.email=ada@example.org",
+        "merge",
+        "other",
+    ]
     assert run(merge, cwd=repository.path, env=repository.env).returncode == 1
     assert repository.git.layout.in_progress() == "a merge"
     assert repository.git.state().dirty == ("code.py",)

@@ -1,0 +1,250 @@
+"""Driving uv: its arguments as data, where it is found, what is made of its answers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.tools.process import Runner
+from releaser.tools.uv import (
+    Uv,
+    find_uv,
+    local_export_arguments,
+    local_install_arguments,
+    lock_arguments,
+    requirements_arguments,
+    sync_arguments,
+)
+from tests.project.fakes import FakeRunner
+from tests.support.commands import clean_environment, uv_executable
+
+UV = Path("/opt/uv/bin/uv")
+TREE = Path("/srv/.site.releaser-scratch")
+VENV = Path("/srv/.releaser/site/releases/A/venv")
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("bounds", "packages", "dry_run", "expected"),
+    [
+        ({}, [], False, ["lock", "--upgrade"]),
+        ({}, ["alpha", "beta"], False, ["lock", "--upgrade"]),
+        ({}, [], True, ["lock", "--upgrade", "--dry-run"]),
+        (
+            {"beta": ">=1.0,!=2.0"},
+            ["gamma", "beta", "alpha"],
+            False,
+            [
+                "lock",
+                "--upgrade-package",
+                "alpha",
+                "--upgrade-package",
+                "beta>=1.0,!=2.0",
+                "--upgrade-package",
+                "gamma",
+            ],
+        ),
+        ({"beta": "!=2.0"}, [], True, ["lock", "--upgrade-package", "beta!=2.0", "--dry-run"]),
+    ],
+)
+def test_a_lock_is_upgraded_whole_or_within_bounds(
+    bounds: dict[str, str], packages: list[str], dry_run: bool, expected: list[str]
+) -> None:
+    assert lock_arguments(bounds=bounds, packages=packages, dry_run=dry_run) == expected
+
+
+def test_a_release_is_synced_exactly_as_locked_without_local_packages() -> None:
+    base = ["sync", "--frozen", "--no-install-local", "--compile-bytecode", "--link-mode", "copy"]
+    assert sync_arguments(group=None, link_mode="copy") == base
+    assert sync_arguments(group="prod", link_mode="copy") == [*base, "--group", "prod"]
+
+
+def test_local_packages_alone_are_installed_anew_without_anything_else() -> None:
+    words = local_install_arguments(python=Path("/v/bin/python"), requirements=Path("/r.txt"), link_mode="clone")
+    assert words == [
+        "pip", "install", "--python", "/v/bin/python", "--no-deps", "--reinstall", "--compile-bytecode", "--link-mode",
+        "clone", "--requirements", "/r.txt",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("group", [None, "prod"])
+def test_exports_are_of_the_lock_as_it_is(group: str | None) -> None:
+    local, requirements = local_export_arguments(group=group), requirements_arguments(group=group)
+    assert {"--frozen", "--only-emit-local", "--no-hashes", "--no-header"} <= set(local)
+    assert {"--frozen", "--no-emit-local", "--no-header"} <= set(requirements)
+    assert "--no-hashes" not in requirements
+    for words in (local, requirements):
+        assert words[0] == "export"
+        assert (words[-2:] == ["--group", "prod"]) is (group is not None)
+
+
+# Where uv is
+
+
+def program(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a uv beside releaser."""
+    found = program(tmp_path / "beside" / "uv")
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(found))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        (None, "path/uv"),
+        ("set/uv", "project/set/uv"),
+        ("./set/uv", "project/set/uv"),
+        ("/set/uv", None),
+        ("~/uv", "home/uv"),
+        ("uv-0.11", "path/uv-0.11"),
+        ("uv-9", None),
+        ("gone/uv", None),
+        ("set/", None),
+    ],
+)
+def test_the_setting_comes_first_then_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path, setting: str | None, expected: str | None
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("path/uv", "path/uv-0.11", "project/set/uv", "home/uv"):
+        program(tmp_path / name)
+    found = find_uv(setting, path=str(tmp_path / "path"), project=tmp_path / "project")
+    assert found == (tmp_path / expected if expected else None)
+
+
+@pytest.mark.parametrize("path", ["", "/nowhere", None])
+def test_then_the_uv_beside_releaser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path, path: str | None
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert find_uv(None, path=path, project=tmp_path) == beside
+    assert find_uv("uv-9", path=path, project=tmp_path) is None
+
+
+def test_there_may_be_none_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("uv.find_uv_bin", missing)
+    assert find_uv(None, path="/nowhere", project=tmp_path) is None
+    monkeypatch.setitem(sys.modules, "uv", None)
+    assert find_uv(None, path="/nowhere", project=tmp_path) is None
+
+
+def test_a_path_that_is_relative_is_taken_from_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path
+) -> None:
+    program(tmp_path / "bin" / "uv")
+    monkeypatch.chdir(tmp_path)
+    assert find_uv(None, path="bin", project=Path("/srv/site")) == tmp_path / "bin" / "uv"
+
+
+# What is asked, and the answers
+
+
+def asking(answers: dict[str, str | ToolError], environ: dict[str, str] | None = None) -> tuple[Uv, FakeRunner]:
+    runner = FakeRunner(environ=environ or {"PATH": "/bin"}, answers=answers)
+    return Uv(runner=runner, executable=UV, timeout=60), runner
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("uv 0.11.3\n", "0.11.3"),
+        ("uv 0.10.0 (abc 2026-01-01)\n", "0.10.0"),
+        ("uv 1.0\n", "1.0"),
+        ("uv 0.12.0rc1\n", "0.12.0rc1"),
+    ],
+)
+def test_the_version_is_understood(answer: str, expected: str) -> None:
+    assert asking({"uv --version": answer})[0].version() == expected
+
+
+@pytest.mark.parametrize("answer", ["", "pip 26.0\n", "uv\n", "uv next\n", "\0\0", "x" * 5000])
+def test_what_is_not_uvs_answer_is_refused(answer: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        asking({"uv --version": answer})[0].version()
+    assert caught.value.message.startswith("/opt/uv/bin/uv --version printed ")
+    assert len(caught.value.message) < 300
+    assert caught.value.advice
+
+
+def test_locking_happens_in_the_scratch_tree_with_the_python_that_was_found() -> None:
+    driver, runner = asking({"uv lock": ""})
+    driver.lock(TREE, python=Path("/usr/bin/python3"), bounds={"alpha": "!=2.0"}, packages=["beta"])
+    driver.lock(TREE, python=Path("/usr/bin/python3"), bounds={}, packages=["beta"])
+    assert runner.asked == [
+        ["uv", "lock", "--upgrade-package", "alpha!=2.0", "--upgrade-package", "beta", "--python", "/usr/bin/python3"],
+        ["uv", "lock", "--upgrade", "--python", "/usr/bin/python3"],
+    ]
+    assert all("UV_PROJECT_ENVIRONMENT" not in env for env in runner.environments)
+
+
+def test_syncing_goes_to_the_release_whatever_the_environment_says(tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "python")
+    environ = {"UV_PROJECT_ENVIRONMENT": "/live", "UV_INDEX_URL": "x", "UV_CACHE_DIR": "/cache", "VIRTUAL_ENV": "/live"}
+    driver, runner = asking({"uv sync": ""}, environ)
+    driver.sync(TREE, tmp_path, python=Path("/usr/bin/python3"), group="prod", link_mode="copy")
+    (env,) = runner.environments
+    assert env["UV_PROJECT_ENVIRONMENT"] == str(tmp_path)
+    assert env["UV_CACHE_DIR"] == "/cache"
+    assert env["GIT_OPTIONAL_LOCKS"] == "0"
+    assert env.keys().isdisjoint({"UV_INDEX_URL", "VIRTUAL_ENV"})
+
+
+def test_a_sync_that_leaves_no_environment_is_a_failure(tmp_path: Path) -> None:
+    driver, _ = asking({"uv sync": "done\n"})
+    with pytest.raises(ToolError, match="sync left no environment at"):
+        driver.sync(TREE, tmp_path, python=Path("/usr/bin/python3"), group=None, link_mode="copy")
+
+
+def test_the_live_venv_is_offered_as_the_python_to_stay_on(tmp_path: Path) -> None:
+    driver, runner = asking({"uv python find": sys.executable + "\n"})
+    assert driver.find_python(tmp_path, tmp_path / "venv", request=None) == Path(sys.executable)
+    program(tmp_path / "venv" / "bin" / "python")
+    assert driver.find_python(tmp_path, tmp_path / "venv", request="3.12") == Path(sys.executable)
+    without, within = runner.asked
+    assert without == ["uv", "python", "find", "--no-python-downloads", "--system"]
+    assert within == ["uv", "python", "find", "--no-python-downloads", "3.12"]
+    assert [env.get("VIRTUAL_ENV") for env in runner.environments] == [None, str(tmp_path / "venv")]
+
+
+@pytest.mark.parametrize("answer", ["", "python3\n", "/no/such/python\n", "3.12\n", "\n\n"])
+def test_a_python_that_is_not_there_is_nonsense(tmp_path: Path, answer: str) -> None:
+    with pytest.raises(ToolError, match="python find"):
+        asking({"uv python find": answer})[0].find_python(tmp_path, tmp_path / "venv", request=None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "good"), [("3.11.7\n", True), ("", False), ("python 3.11\n", False), ("x\n", False)]
+)
+def test_the_version_of_a_python_is_a_version(answer: str, good: bool) -> None:
+    driver, _ = asking({"uv python find": answer})
+    if good:
+        assert driver.python_version(Path(sys.executable)) == answer.strip()
+        return
+    with pytest.raises(ToolError, match="is not uv's answer"):
+        driver.python_version(Path(sys.executable))
+
+
+def test_real_uv_knows_its_own_answers(tmp_path: Path) -> None:
+    """With the uv of the tests: what is parsed above is what it prints."""
+    env = clean_environment(tmp_path / "home", tmp_path / "cache")
+    driver = Uv(runner=Runner(environ=env), executable=uv_executable(), timeout=60)
+    assert driver.version()[:1].isdigit()
+    python = driver.find_python(tmp_path, tmp_path / "venv", request=None)
+    assert driver.python_version(python) == ".".join(map(str, sys.version_info[:3]))
+    assert driver.cache_directory() == tmp_path / "cache"
