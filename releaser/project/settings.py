@@ -188,7 +188,9 @@ def _unknown(source: str, key: str, name: str, known: Mapping[str, Any]) -> Unfi
     # Without the prefix, in which all variables are alike.
     prefix, names = PREFIX if name.startswith(PREFIX) else "", [one.removeprefix(PREFIX) for one in known]
     close = difflib.get_close_matches(name.removeprefix(prefix), names, n=1, cutoff=0.7)
-    advice = f"Did you mean {prefix}{close[0]}?" if close else "Remove it, or see the list of settings in the documentation."
+    advice = (
+        f"Did you mean {prefix}{close[0]}?" if close else "Remove it, or see the list of settings in the documentation."
+    )
     return Unfit(f"{source}: {key} is not a setting of releaser", advice=advice)
 
 
