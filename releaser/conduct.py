@@ -132,9 +132,10 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
             return _stateless(request, run, _unusable(run.site, error))
         run.site.runner.inherited[:] = [descriptor]
         report = _play(run, pipeline)
+        # What recovery found or took back must be told, whatever command happened to come first.
+        tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
         with _signals_raise():
-            # What recovery found must be told, whatever command happened to come first.
-            return notify.finish(run, report) if request.mails or run.draft.recovered else notify.remember(run, report)
+            return notify.finish(run, report) if tells else notify.remember(run, report)
 
 
 def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:

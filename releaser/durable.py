@@ -113,9 +113,14 @@ def exchange(first: Path, second: Path) -> bool:
 
 def write_json(path: Path, content: Mapping[str, Any], *, version: int = 1) -> None:
     """Replace a state file; `version` says which form of the file this is."""
+    replace_file(path, encoded(content, version=version))
+
+
+def encoded(content: Mapping[str, Any], *, version: int = 1) -> bytes:
+    """Return the bytes of a state file."""
     text = json.dumps({"version": version, **content}, indent=1, ensure_ascii=False)
     # Bytes of a path that are not UTF-8 become escapes that JSON knows.
-    replace_file(path, text.encode(errors="backslashreplace") + b"\n")
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def read_json(path: Path, *, version: int = 1) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
     from releaser.report.outcome import RunReport
     from releaser.run import Run
+
+# Settings that say where releases lie, as findings name them.
+_PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
 def rollback(request: Request, *, to: str | None = None, force: bool = False) -> RunReport:
@@ -88,7 +92,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Unfit]:
 def _sorted_findings(site: Site) -> tuple[list[Unfit], list[Unfit]]:
     """Tell what may not be wrong even in an emergency, where releases lie, from what can wait and is reported."""
     readable = bool(site.pyproject.content)
-    decisive = [one for one in site.findings if not readable or "state_dir" in one.message or "venv" in one.message]
+    decisive = [one for one in site.findings if not readable or _PLACES.search(one.message)]
     return decisive, [one for one in site.findings if one not in decisive]
 
 

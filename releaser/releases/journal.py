@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from releaser.durable import UnreadableStateError, read_json, sync_directory, write_json
+from releaser.durable import UnreadableStateError, encoded, read_json, sync_directory, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,19 @@ class Journal:
     def write(self, entry: Entry) -> Entry:
         """Record the change, durably, and return it."""
         write_json(self.path, asdict(entry))
+        return entry
+
+    def overwrite(self, entry: Entry) -> Entry:
+        """Record the change over what is there, which takes no room on most file systems; raises OSError.
+
+        For a full disk alone: a crash in the middle of it leaves a journal that cannot be read.
+        """
+        data = encoded(asdict(entry))
+        with self.path.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
         return entry
 
     def drop(self) -> None:

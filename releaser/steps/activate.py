@@ -56,12 +56,17 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
 def _note_return(run: Run, entry: Entry) -> Entry:
     """Note in the journal that the change is being taken back; a full disk must not keep that from happening.
 
-    A crash then finds the earlier entry: with the link still at the new release, all is tried once more.
+    If it cannot be noted at all, a crash finds the earlier entry: with the link still at the new release, all is tried
+    once more.
     """
     try:
         return run.journal.write(entry)
     except OSError as error:
-        log.warning("the journal cannot be written: %s", error)
+        log.warning("the journal cannot be replaced: %s", error)
+    try:
+        return run.journal.overwrite(entry)
+    except OSError as error:
+        log.warning("nor can it be overwritten: %s", error)
         return entry
 
 

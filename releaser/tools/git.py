@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import os
 import signal
 import socket
 from dataclasses import dataclass
@@ -164,13 +166,33 @@ class Git:
         are deleted if they are what it would have put there, or a beginning of it.
         """
         for path in self._differing(before, after, "A"):
-            place, whole = self.layout.top / path, self.content(after, path)
-            if place.is_file() and whole is not None and whole.startswith(place.read_text(errors="replace")):
+            place = self.layout.top / path
+            if (place.is_symlink() or place.is_file()) and self._is_from(after, path):
                 place.unlink()
+                self._remove_empty(place.parent)
         known = self._differing(before, after, "a")
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
             self._run(*_WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
+
+    def _is_from(self, commit: str, path: str) -> bool:
+        """Tell whether the file at `path` is the one of a commit, as filters write it, or a beginning of that."""
+        place = self.layout.top / path
+        if place.is_symlink():
+            return str(place.readlink()) == self.content(commit, path)
+        name = os.path.relpath(place, self.root)
+        found = self._run("hash-object", f"--path={name}", "--", name, check=False).stdout.strip()
+        if found and found == self._run("rev-parse", f"{commit}:{path}", check=False).stdout.strip():
+            return True
+        whole = self.content(commit, path)
+        return whole is not None and whole.startswith(place.read_text(errors="replace").rstrip("\ufffd"))
+
+    def _remove_empty(self, directory: Path) -> None:
+        """Remove directories that git made for a file that is gone again."""
+        with contextlib.suppress(OSError):
+            while directory != self.layout.top:
+                directory.rmdir()
+                directory = directory.parent
 
     def _differing(self, before: str, after: str, kinds: str) -> list[str]:
         """List the paths that differ, relative to the top; `kinds` as git-diff(1) takes them for --diff-filter."""

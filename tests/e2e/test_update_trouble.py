@@ -116,21 +116,6 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
     assert site.json("status")["push_pending"] is False
 
 
-def test_a_remote_that_moves_during_the_run_is_never_overwritten_or_merged(make_site: SiteFactory) -> None:
-    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
-    site.publish("alpha", "1.1.0")
-    with meeting() as met, in_background(site, "update", env=met.env) as update:
-        with met.kept_waiting():
-            theirs = site.push_from_elsewhere({"notes.txt": "news"})
-        assert update.wait(timeout=60) == 7
-    ours = site.head()
-    assert site.remote_head() == theirs
-    finished = site.releaser("update", check=3)
-    assert "have diverged" in finished.stderr
-    assert (site.head(), site.remote_head()) == (ours, theirs)
-    assert site.live_version("alpha") == "1.1.0"
-
-
 def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     hook = site.path / ".git" / "hooks" / "pre-commit"

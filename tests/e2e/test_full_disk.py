@@ -1,0 +1,82 @@
+"""A disk that fills up behind the flip: the site goes back all the same, and the next run with room finishes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import small_file_system
+from tests.e2e.scenes import states
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+# A health check of a site whose new release fills the disk with its log.
+FILL = """\
+import os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644)
+for size in (1 << 20, 4096, 1):
+    try:
+        while True:
+            os.write(file, bytes(size))
+    except OSError:
+        pass
+sys.exit("the log has filled the disk")
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
+    """Make an adopted site on a small file system, which its health check fills while `sick` is there."""
+    filler = tmp_path / "fill.py"
+    filler.write_text(FILL, encoding="utf-8")
+    with small_file_system(tmp_path / "small", size="120m") as place:
+        check = f"sh -c 'test ! -e {place}/sick || {sys.executable} {filler} {place}/log'"
+        settings = {"health_check": check, "health_retries": 0}
+        site = make_site(outer=f"{place.name}/outer", venv=True, settings=settings)
+        site.env["TMPDIR"] = str(tmp_path)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        (place / "sick").touch()
+        yield site
+
+
+def make_room(site: SampleSite) -> None:
+    (site.outer.parent / "log").unlink()
+    (site.outer.parent / "sick").unlink()
+
+
+def test_a_disk_that_the_new_release_fills_does_not_keep_it_live(small: SampleSite) -> None:
+    before, live = small.snapshot(), small.live_id()
+    finished = small.releaser("update", check=6)
+    assert "health check failed" in finished.stderr
+    assert small.live_id() == live
+    assert small.live_version("alpha") == "1.0.0"
+    make_room(small)
+    small.releaser("prune", check=0)
+    after = small.snapshot()
+    for one in (before, after):
+        del one["(restarted at)"]
+        one.pop("config/tmp/restart.txt", None)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert not {name for name in changed if not name.startswith("static_out")}
+    assert not (small.state_dir / "journal.json").exists()
+
+
+def test_after_a_full_disk_the_next_update_goes_on(small: SampleSite) -> None:
+    live = small.live_id()
+    small.releaser("update", check=6)
+    make_room(small)
+    small.publish("beta", "1.1.0")
+    report = small.json("update")
+    assert "had been taken back half-way" in report["recovered"]
+    assert [(one["name"], one["version"]) for one in report["held_back"]] == [("alpha", "1.1.0")]
+    assert (small.live_version("alpha"), small.live_version("beta")) == ("1.0.0", "1.1.0")
+    assert small.git("status", "--porcelain") == ""
+    assert sorted(states(small).values()) == ["bad", "good", "live"]
+    assert states(small)[live] == "good"

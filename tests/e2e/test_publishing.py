@@ -1,0 +1,199 @@
+"""What is committed and pushed: the lock (and the export), on the right branch, and never somebody's work."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted
+from tests.e2e.scenes import changed_files, silent, step, steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+BEHIND_THE_FLIP = Point(place="releaser.steps.activate:place_lock")
+REFUSES = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
+WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def half_published(make_site: SiteFactory) -> SampleSite:
+    """Make a site whose last update was killed behind the flip: the lock is there, and not committed."""
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=BEHIND_THE_FLIP)
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.git("status", "--porcelain") == "M uv.lock"
+    return site
+
+
+def published_in_the_end(site: SampleSite) -> None:
+    """See that the next update commits and pushes the lock, and that nothing is due any more."""
+    assert site.releaser("update").returncode == 0
+    assert site.live_version("alpha") == "1.1.0"
+    assert changed_files(site) == {"uv.lock"}
+    assert site.remote_head() == site.head()
+    assert site.git("status", "--porcelain") == ""
+    silent(site.releaser("update"))
+
+
+# Where
+
+
+def test_recovery_commits_nothing_on_another_branch(make_site: SiteFactory) -> None:
+    site = half_published(make_site)
+    main = site.head()
+    site.git("switch", "--quiet", "--create", "feature")
+    feature = site.commit("Half a feature", {"half.txt": "half"})
+    report = site.json("update", check=3)
+    assert any("branch feature is checked out" in problem for problem in report["problems"])
+    assert site.live_version("alpha") == "1.1.0"
+    assert (site.head(), site.git("rev-parse", "main"), site.remote_head()) == (feature, main, main)
+    site.git("switch", "--quiet", "main")
+    published_in_the_end(site)
+    assert not (site.path / "half.txt").exists()
+    assert site.git("log", "--format=%s", "main").splitlines()[1:] == site.git("log", "--format=%s", main).splitlines()
+
+
+def test_recovery_commits_nothing_into_a_rebase(make_site: SiteFactory) -> None:
+    site = half_published(make_site)
+    main = site.head()
+    site.git("-c", "sequence.editor=sed -i s/^pick/edit/", "rebase", "--interactive", "--autostash", "--root")
+    stopped_at = site.head()
+    finished = site.releaser("prune")
+    assert "a rebase is in progress" in finished.stderr
+    assert site.head() == stopped_at
+    assert site.remote_head() == main
+    site.git("checkout", "--quiet", "--", "uv.lock")
+    site.git("rebase", "--abort")
+    assert site.head() == main
+    published_in_the_end(site)
+
+
+def test_a_commit_that_is_due_is_not_pushed_from_another_branch(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    hook = refusing_push(site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=7)
+    ours = site.head()
+    hook.unlink()
+    site.git("switch", "--quiet", "--create", "feature")
+    feature = site.commit("Half a feature", {"half.txt": "half"})
+    before = site.remote_head()
+    site.releaser("rollback", check=7)
+    assert (site.head(), site.remote_head()) == (feature, before)
+    site.git("checkout", "--quiet", "--", "uv.lock")
+    site.git("switch", "--quiet", "main")
+    site.releaser("update", check=0)
+    assert site.git("merge-base", ours, site.remote_head()) == ours
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def refusing_push(site: SampleSite) -> Path:
+    hook = site.remote / "hooks" / "pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(REFUSES, encoding="utf-8")
+    hook.chmod(0o755)
+    return hook
+
+
+def test_what_is_due_is_not_pushed_while_pushing_is_off(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    hook, before = refusing_push(site), site.remote_head()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=7)
+    hook.unlink()
+    silent(site.releaser("update", env={"RELEASER_GIT_PUSH": "false"}))
+    assert site.remote_head() == before
+    silent(site.releaser("update"))
+    assert site.remote_head() == site.head() != before
+
+
+def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    first = site.live_id()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    interrupted(site, "rollback", at=BEHIND_THE_FLIP)
+    assert site.releaser("update").returncode == 0
+    assert site.live_id() == first
+    assert site.git("log", "-1", "--format=%s") == f"Roll back to release {first}"
+    assert site.remote_head() == site.head()
+
+
+# What
+
+
+def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory) -> None:
+    settings = {"requirements_export": "requirements.txt"}
+    site = adopted(make_site, settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert step(report, "commit")["status"] == "ok"
+    assert "alpha==1.1.0" in (site.path / "requirements.txt").read_text(encoding="utf-8")
+    assert changed_files(site) == {"uv.lock"}
+    assert site.remote_head() == site.head()
+    silent(site.releaser("update"))
+
+
+def test_an_export_that_somebody_edits_is_their_work(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"requirements_export": "requirements.txt"})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    export = site.path / "requirements.txt"
+    export.write_text(export.read_text(encoding="utf-8") + "# my work\n", encoding="utf-8")
+    before = site.snapshot()
+    finished = site.releaser("update", check=3)
+    assert "requirements.txt" in finished.stderr
+    assert site.snapshot() == before
+
+
+def test_an_export_that_could_not_be_committed_is_committed_by_the_next_run(make_site: SiteFactory) -> None:
+    site = adopted(make_site, settings={"requirements_export": "requirements.txt"})
+    site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=Point(place="releaser.tools.git:Git.commit_only", when="before"))
+    assert (site.path / "requirements.txt").exists()
+    assert site.releaser("update").returncode == 0
+    assert changed_files(site) == {"uv.lock", "requirements.txt"}
+    assert site.git("status", "--porcelain") == ""
+
+
+# What git says is not for the eyes of people, and its hooks are not for the live site
+
+
+@pytest.mark.parametrize("password", ["main", "site", "uv.lock", "origin"])
+def test_a_password_that_is_a_common_word_does_no_harm(make_site: SiteFactory, password: str) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "news"})
+    report = site.json("update", env={"RELEASER_SMTP_PASSWORD": password})
+    assert (report["result"], report["problems"]) == ("activated", [])
+    assert changed_files(site) == {"uv.lock"}
+    assert site.remote_head() == site.head()
+    silent(site.releaser("update", env={"RELEASER_SMTP_PASSWORD": password}))
+
+
+@pytest.mark.parametrize("name", ["post-merge", "post-checkout", "post-index-change"])
+def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory, name: str) -> None:
+    site = adopted(make_site)
+    hook = site.path / ".git" / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexec uv sync --quiet --frozen --group local\n", encoding="utf-8")
+    hook.chmod(0o755)
+    site.publish("alpha", "1.1.0", broken=True)
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    site.push_from_elsewhere({"pyproject.toml": text.replace('"alpha"', '"alpha>=1.1"')}, lock=True)
+    live = site.live_id()
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert "pull" in steps(report)
+    assert site.live_id() == live
+    assert site.live_version("alpha") == "1.0.0"

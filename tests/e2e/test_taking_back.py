@@ -1,0 +1,234 @@
+"""What is taken back, and how far: half a merge, several releases, an activation that cannot be undone."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted
+from tests.e2e.scenes import (
+    MEETING_TESTS,
+    body,
+    edit_pyproject,
+    eventually,
+    in_background,
+    meeting,
+    silent,
+    states,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+FLIPPED = Point(place="releaser.releases.flip:replace_symlink")
+OLD = {"aaa.py": "x = 1\n", "mmm.bin": "old\n", "zzz.py": "x = 1\n", "gone.py": "y = 1\n"}
+NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.py": "z = 1\n", "added.bin": "added\n"}
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+# A merge that is cut off
+
+
+def filtered(make_site: SiteFactory, files: dict[str, str] | None = None) -> SampleSite:
+    """Make a site whose remote changes, among others, files that go through a filter when they are checked out."""
+    site = adopted(make_site, files={".gitattributes": "*.bin filter=shout\n", **OLD, **(files or {})})
+    site.git("config", "filter.shout.required", "true")
+    site.git("config", "filter.shout.clean", "tr A-Z a-z")
+    shout(site, "tr a-z A-Z")
+    site.git("rm", "-q", "--cached", "mmm.bin")
+    (site.path / "mmm.bin").unlink()
+    site.git("reset", "--quiet", "--hard")
+    assert (site.path / "mmm.bin").read_text(encoding="utf-8") == "OLD\n"
+    site.push_from_elsewhere(NEW)
+    return site
+
+
+def shout(site: SampleSite, smudge: str) -> None:
+    site.git("config", "filter.shout.smudge", smudge)
+
+
+def merged(site: SampleSite) -> None:
+    """See that everything that the remote brought is there, and that nothing is left to do."""
+    assert site.head() == site.remote_head()
+    assert site.git("status", "--porcelain", "--untracked-files=all") == ""
+    wanted = {**NEW, "mmm.bin": "NEW\n", "added.bin": "ADDED\n"}
+    assert {name: (site.path / name).read_text(encoding="utf-8") for name in wanted} == wanted
+    silent(site.releaser("update"))
+
+
+def test_a_merge_that_fails_half_way_is_taken_back(make_site: SiteFactory) -> None:
+    site = filtered(make_site)
+    before = site.snapshot()
+    shout(site, "false")
+    finished = site.releaser("update", check=3)
+    assert "could not be moved forward" in finished.stderr
+    shout(site, "tr a-z A-Z")
+    assert site.snapshot() == before
+    assert site.releaser("update").returncode == 0
+    merged(site)
+
+
+def test_a_merge_that_fails_behind_an_added_file_is_taken_back(make_site: SiteFactory) -> None:
+    """A file that was added through the filter is not the one that git has."""
+    site = filtered(make_site)
+    before = site.snapshot()
+    shout(site, "read line; test $line != new && echo $line | tr a-z A-Z")
+    site.releaser("update", check=3)
+    shout(site, "tr a-z A-Z")
+    assert site.snapshot() == before
+    assert site.releaser("update").returncode == 0
+    merged(site)
+
+
+def test_a_merge_that_is_killed_is_taken_back(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = filtered(make_site)
+    before, program = site.head(), tmp_path / "meet.py"
+    program.write_text(MEETING_TESTS, encoding="utf-8")
+    shout(site, f"{sys.executable} {program} && tr a-z A-Z")
+    with meeting() as met, in_background(site, "update", env=met.env) as update, met.kept_waiting():
+        update.kill()
+        update.wait()
+        eventually(lambda: not (site.path / ".git" / "index.lock").exists(), "the end of git")
+    shout(site, "tr a-z A-Z")
+    assert site.head() == before
+    assert site.releaser("update").returncode == 0
+    merged(site)
+
+
+def test_an_ignored_file_in_the_way_of_a_merge_stays(make_site: SiteFactory) -> None:
+    site = adopted(make_site, files={".gitignore": "*.cfg\n__pycache__/\nstatic_out/\n"})
+    site.push_from_elsewhere({"aaa.py": "x = 1\n"})
+    clone_only = {".gitignore": "__pycache__/\nstatic_out/\n", "local.cfg": "theirs\n"}
+    site.push_from_elsewhere(clone_only)
+    site.edit("local.cfg", "what the site works with\n")
+    before = site.snapshot()
+    site.releaser("update", check=3)
+    assert site.snapshot() == before
+
+
+# Going back over several releases
+
+
+def test_nothing_of_the_releases_that_were_left_out_comes_back(make_site: SiteFactory) -> None:
+    packages = dict.fromkeys(("alpha", "beta", "gamma"), "1.0.0")
+    site = adopted(make_site, packages=packages)
+    first = site.live_id()
+    for name in ("alpha", "beta"):
+        site.publish(name, "1.1.0")
+        site.releaser("update", check=0)
+    site.releaser("rollback", first, check=0)
+    silent(site.releaser("update"))
+    site.publish("gamma", "1.1.0")
+    report = site.json("update")
+    assert {(one["name"], one["version"]) for one in report["held_back"]} == {("alpha", "1.1.0"), ("beta", "1.1.0")}
+    assert [site.live_version(name) for name in packages] == ["1.0.0", "1.0.0", "1.1.0"]
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    assert [site.live_version(name) for name in packages] == ["1.2.0", "1.0.0", "1.1.0"]
+
+
+# An activation that cannot be undone
+
+
+def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
+    """The health check puts a directory in the place of the link, so that no rename can replace it."""
+    barrier = "sh -c 'test ! -e ../sick || { rm .venv; mkdir .venv; touch .venv/in-the-way; exit 1; }'"
+    site = adopted(make_site, settings={"health_check": barrier, "health_retries": 0})
+    live = site.live_id()
+    site.publish("alpha", "1.1.0")
+    (site.outer / "sick").touch()
+    finished = site.releaser("update", check=6)
+    (site.outer / "sick").unlink()
+    report = site.json("history")[0]
+    assert report["live_changed"] is True
+    assert f"live: it is {report['release']} still" in finished.stderr
+    assert "going back is not complete" in finished.stderr
+    (site.link / "in-the-way").unlink()
+    site.link.rmdir()
+    site.link.symlink_to(f"../.releaser/site/releases/{report['release']}/venv")
+    site.releaser("prune", check=0)
+    assert site.live_id() == live
+    assert states(site)[report["release"]] == "bad"
+    assert site.git("status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("command", ["prune", "pin", "init"])
+def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: SiteFactory, command: str) -> None:
+    site = adopted(make_site, settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
+    site.publish("alpha", "1.1.0")
+    live = site.live_id()
+    interrupted(site, "update", at=FLIPPED)
+    assert site.outbox_mails() == []
+    site.edit("static_out/sick.txt", "")
+    site.releaser(command, *([live] if command == "pin" else []), check=6)
+    assert site.live_id() == live
+    assert len(site.outbox_mails()) == 1
+    assert "health check failed" in body(site)
+
+
+@pytest.mark.parametrize("command", ["prune", "pin", "init"])
+def test_a_recovery_that_went_well_is_mailed_too(make_site: SiteFactory, command: str) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    interrupted(site, "update", at=FLIPPED)
+    site.releaser(command, *([site.live_id()] if command == "pin" else []), check=0)
+    assert len(site.outbox_mails()) == 1
+    assert "the rest is done now" in body(site)
+
+
+# What a rollback finds
+
+
+def test_a_rollback_does_not_mind_a_setting_that_is_wrong_elsewhere(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    first = site.live_id()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    finished = site.releaser("rollback", env={"RELEASER_NOSUCH": "1"}, check=0)
+    assert "RELEASER_NOSUCH is not a setting" in finished.stderr
+    assert site.live_id() == first
+    assert site.remote_head() == site.head()
+
+
+@pytest.mark.parametrize("key", ["state_dir", "venv"])
+def test_a_rollback_minds_a_setting_that_says_where_releases_are(make_site: SiteFactory, key: str) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    before = site.snapshot()
+    finished = site.releaser("rollback", env={f"RELEASER_{key.upper()}": "\n"}, check=3)
+    assert f"RELEASER_{key.upper()} must be one line" in finished.stderr
+    assert site.snapshot() == before
+
+
+def test_a_lock_that_somebody_edited_is_kept(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    mine = site.lock_text() + "# my work\n"
+    site.edit("uv.lock", mine)
+    report = site.json("rollback")
+    (kept,) = site.state_dir.glob("uv.lock-*")
+    assert kept.read_text(encoding="utf-8") == mine
+    assert any(str(kept) in problem for problem in report["problems"])
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_a_lock_that_nobody_edited_is_not_kept(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.commit("Allow", {"pyproject.toml": edit_pyproject(site, "0.1.0", "0.1.1")})
+    report = site.json("rollback")
+    assert report["problems"] == []
+    assert list(site.state_dir.glob("uv.lock-*")) == []
