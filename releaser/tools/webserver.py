@@ -129,6 +129,8 @@ class _Question:
                 return
             connection.request("GET", _target(self._url), headers=_HEADERS)
             response = connection.getresponse()
+            if self._given_up:  # the headers may have ended only because nobody listens any more
+                return
             self.status, self.reason, self.failure = response.status, response.reason, None
             if response.status >= 400:
                 self.body = _beginning(response)

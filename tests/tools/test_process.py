@@ -228,7 +228,7 @@ def test_memory_stays_bounded_whatever_a_program_prints() -> None:
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     finished = subprocess.run(python(code), check=True, capture_output=True, text=True, timeout=SECONDS)
-    assert int(finished.stdout) < 100_000  # KiB; six hundred thousand went through
+    assert int(finished.stdout) < 200_000  # KiB; six hundred thousand went through
 
 
 # How long it takes, and who survives
