@@ -148,7 +148,9 @@ def check(call: Call) -> None:
         fitness = rehearse_check(open_site(call.project, os.environ))
     except PreflightError as error:
         if call.manner.json:
-            problems = [f"{problem.message} {problem.advice}".strip() for problem in error.problems]
+            from releaser.report.text import sentences
+
+            problems = [sentences(problem.message, problem.advice) for problem in error.problems]
             call.manner.data({"fit": False, "problems": problems})
         raise
     if call.manner.json:
