@@ -54,6 +54,7 @@ def recover(run: Run) -> None:
 def _continue(run: Run, entry: Entry) -> None:
     """Carry one change through to its end or its beginning."""
     live = run.store.live_id()
+    run.draft.release, run.draft.previous = entry.target, entry.origin  # until the run has something of its own to tell
     if entry.phase == "reverting":
         revert(run, entry)
         said = f"had been taken back half-way ({entry.reason}); that is finished now"

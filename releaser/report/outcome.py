@@ -56,7 +56,7 @@ class RunReport:
     """The whole story of one run.
 
     `headline` is one sentence on what happened; `live_changed` tells whether `.venv` leads to another release than
-    before; `blame` says whose fault failing tests are (`update`: this update broke them, `before`: they were failing
+    before; `blame` says whose fault failing tests are (`update`: this update broke it, `before`: it was failing
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
     `recovered` tells what an earlier run had left, `mail` what became of the mail about this one.
     """

@@ -38,15 +38,15 @@ def settle(run: Run, entry: Entry, venv: Path) -> Entry:
             try:
                 act(run, venv, step)
             except ToolError as error:
-                raise _failed(name, error) from error
+                raise _failed(name, error, command=entry.command) from error
         entry = run.journal.write(entry.moved(entry.phase, done=(*entry.done, name)))
     return entry
 
 
-def _failed(name: str, error: ToolError) -> ActivationError:
+def _failed(name: str, error: ToolError, *, command: str) -> ActivationError:
     reason = gist(error.output)
     because = f" ({reason[:200]})" if reason and reason not in error.message else ""
-    advice = f"{error.advice} {_AFTERWARDS}".strip()
+    advice = error.advice if command == "rollback" else f"{error.advice} {_AFTERWARDS}".strip()
     return ActivationError(f"{name} failed: {error.message}{because}", advice=advice, output=error.output)
 
 

@@ -129,11 +129,14 @@ class _Question:
                 return
             connection.request("GET", _target(self._url), headers=_HEADERS)
             response = connection.getresponse()
-            if self._given_up:  # the headers may have ended only because nobody listens any more
+            if self._is_too_late():  # the headers may have ended only because nobody listens any more
                 return
             self.status, self.reason, self.failure = response.status, response.reason, None
             if response.status >= 400:
                 self.body = _beginning(response)
+
+    def _is_too_late(self) -> bool:
+        return self._given_up
 
     def _connection(self) -> HTTPConnection:
         from http.client import HTTPConnection, HTTPSConnection
