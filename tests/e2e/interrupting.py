@@ -5,19 +5,21 @@ A crash at a boundary of the protocol is made by really ending the process there
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import itertools
 import json
 import os
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
@@ -49,6 +51,27 @@ def interrupted(
     env = {_VARIABLE: json.dumps([at.place, at.when, at.number, by]), _PATCHES: "" if exchange else "1"}
     words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
     return run(words, cwd=site.outer.parent, env=site.environment(env))
+
+
+@contextlib.contextmanager
+def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[subprocess.Popen[str]]:
+    """Start releaser, which stands still at a point until it gets SIGCONT; it is ended at the end of the block."""
+    env = {_VARIABLE: json.dumps([at.place, at.when, at.number, "SIGSTOP"]), _PATCHES: ""}
+    with subprocess.Popen(
+        [sys.executable, __file__, command, "--project", site.path, *args],
+        cwd=site.outer.parent,
+        env=site.environment(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            yield process
+        finally:
+            process.kill()
 
 
 def _main() -> None:
