@@ -232,9 +232,17 @@ def remove_tree(directory: Path) -> None:
     except FileNotFoundError:
         return
     except PermissionError:
-        for place, _, _ in os.walk(directory):
-            os.chmod(place, stat.S_IMODE(os.lstat(place).st_mode) | stat.S_IRWXU)
+        _open_up(directory)
         shutil.rmtree(directory)
+
+
+def _open_up(directory: Path) -> None:
+    """Let the owner into every directory of a tree; each before it is read."""
+    for place, names, _ in os.walk(directory):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            mode = os.lstat(path).st_mode
+            if stat.S_ISDIR(mode):
+                os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
 
 
 def tree_size(directory: Path) -> int:

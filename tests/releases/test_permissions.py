@@ -79,6 +79,22 @@ def test_a_file_that_has_another_name_elsewhere_is_separated_first(tmp_path: Pat
     assert os.listdir(tree) == ["module.py"]
 
 
+def test_a_file_that_cannot_be_separated_stays_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    cached = a_file(tmp_path / "cache" / "module.py", 0o600)
+    (tmp_path / "release").mkdir()
+    os.link(cached, tmp_path / "release" / "module.py")
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        share(tmp_path / "release", group=os.getegid(), others=True)
+    assert os.listdir(tmp_path / "release") == ["module.py"]
+    assert mode(cached) == "0600"
+
+
 def test_what_links_lead_to_is_left_alone(tmp_path: Path) -> None:
     tree = tmp_path / "release"
     tree.mkdir()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,11 @@ from releaser.releases.store import ReleaseStore, remove_tree, tree_size
 from tests.releases.makers import NOW, a_manifest, built, go_to, live
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyfakefs.fake_filesystem import FakeFilesystem
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -460,6 +466,34 @@ def test_a_tree_is_removed_with_what_its_links_lead_to_left_alone(tmp_path: Path
     remove_tree(tree)  # there is nothing to do
     assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
     assert (tmp_path / "kept" / "file").exists()
+
+
+@contextlib.contextmanager
+def as_anybody(directory: Path) -> Iterator[None]:
+    """Be a user to whom permissions apply, as they do not to root; `directory` is given to it."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(directory, NOBODY, -1)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_tree_is_removed_by_its_owner_even_if_parts_of_it_are_not_writable() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, as_anybody(Path(place)):
+        tree = Path(place) / "tree"
+        for name in ("a/b", "c", "d/e/f"):
+            (tree / name).mkdir(parents=True)
+            (tree / name / "file").touch()
+        (tree / "c" / "link").symlink_to("/etc")
+        (tree / "d/e/f").chmod(0o000)
+        for name in ("a/b", "a", "c", "d/e", "d"):
+            (tree / name).chmod(0o500)
+        remove_tree(tree)
+        assert os.listdir(place) == []
 
 
 def test_a_file_with_two_names_counts_once_and_links_count_as_links(tmp_path: Path) -> None:
