@@ -167,16 +167,16 @@ AFTER_THE_FLIP = (
 def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_anew(
     site: SampleSite, at: Point, said: str
 ) -> None:
-    before = site.live_id()
+    before, releases = site.snapshot(), site.json("list")
     assert interrupted(site, "update", at=at).returncode == KILLED
-    assert site.live_id() == before
-    assert site.live_version("alpha") == "1.0.0"
-    report = site.json("update")
-    assert report["result"] == "activated"
+    assert site.snapshot()["(link)"] == before["(link)"]
+    report = site.json("init")  # changes nothing by itself
     assert said in report["recovered"]
     assert bool(report["recovered"]) == bool(said)
+    assert (site.snapshot(), site.json("list"), left_over(site)) == (before, releases, [])
+    report = site.json("update")
+    assert (report["result"], report["recovered"]) == ("activated", "")
     up_to_date(site)
-    nothing_is_left_to_do(site)
 
 
 @points(*AFTER_THE_FLIP)
