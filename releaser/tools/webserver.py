@@ -27,10 +27,13 @@ _AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters a
 
 
 def touch(path: Path) -> None:
-    """Set the time of a restart file, making it if need be (Passenger restarts when it changes)."""
+    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes)."""
     try:
+        is_new = not path.exists()
         path.touch()
         os.utime(path)
+        if is_new:
+            path.chmod(0o664)  # whatever the umask is: another one of the group may be the next to touch it
     except OSError as error:
         message = f"{path} cannot be touched: {error.strerror}"
         raise ToolError(message, advice=f"Let this user write {path}, or set `restart_file`.") from error

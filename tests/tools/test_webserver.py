@@ -269,6 +269,19 @@ def test_a_touch_makes_the_file_and_its_time_new(tmp_path: Path) -> None:
     assert path.read_bytes() == b""
 
 
+def test_a_restart_file_that_is_made_is_for_the_group_too(tmp_path: Path) -> None:
+    made, theirs = tmp_path / "restart.txt", tmp_path / "theirs.txt"
+    theirs.touch()
+    theirs.chmod(0o600)
+    before = os.umask(0o077)
+    try:
+        touch(made)
+        touch(theirs)
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (made, theirs)] == [0o664, 0o600]
+
+
 def test_a_file_that_cannot_be_touched_is_named(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "restart.txt"
     with pytest.raises(ToolError) as caught:

@@ -1,0 +1,157 @@
+"""Two administrators of one group, whose umask is the usual one: each goes on where the other stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import releaser
+from tests.e2e.scenes import changed_files, states
+from tests.support.commands import console_script, run
+from tests.support.guards import require
+from tests.support.sites import SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+    from tests.support.smtp import MailServer
+    from tests.support.templates import Templates
+
+GROUP, ADA, GRACE = 65534, 65533, 65532  # ids that need no names
+
+
+def by(user: int, site: SampleSite, command: str, *args: str, check: int = 0) -> Finished:
+    """Run releaser as one of the two users, who have a home and a cache of their own."""
+    return run(words_of(user, site, command, *args), cwd=Path("/"), env=environment_of(user, site), check=check)
+
+
+def words_of(user: int, site: SampleSite, command: str, *args: str) -> list[str]:
+    become = ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups", "sh", "-c"]
+    script = 'umask 022; exec "$0" "$@"'
+    return [*become, script, base_python(), str(console_script()), command, "--project", str(site.path), *args]
+
+
+def environment_of(user: int, site: SampleSite) -> dict[str, str]:
+    home = site.outer.parent / str(user)
+    packages = os.pathsep.join([str(Path(releaser.__file__).parent.parent), sysconfig.get_path("purelib")])
+    paths = {"HOME": str(home), "UV_CACHE_DIR": str(home / "cache"), "PYTHONPATH": packages}
+    return site.environment({**paths, "SAMPLE_SITE_RUNS": str(home / "runs")})
+
+
+def base_python() -> str:
+    """Return an interpreter that both users can reach: that of the tests, if possible."""
+    mine = Path(sys.executable).resolve()
+    reachable = all(place.stat().st_mode & stat.S_IXOTH for place in (mine, *mine.parents))
+    return str(mine) if reachable else f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture
+def site(templates: Templates) -> Iterator[SampleSite]:
+    """Make a site of a group, which the first user has updated once."""
+    require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can become somebody else")
+    require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
+    base = Path(tempfile.mkdtemp(prefix="group-"))  # pytest's own directories are for one user alone
+    try:
+        base.chmod(0o755)
+        # Under this umask, Django's static files and git's FETCH_HEAD belong to who was first.
+        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False}
+        site = SiteFactory(base, templates)(settings=settings)
+        give_to_group(site)
+        by(ADA, site, "init")
+        site.publish("alpha", "1.1.0")
+        by(ADA, site, "update")
+        yield site
+    finally:
+        shutil.rmtree(base)
+
+
+def give_to_group(site: SampleSite) -> None:
+    """Let all of it be Ada's, and open to the group."""
+    for user in (ADA, GRACE):
+        home = site.outer.parent / str(user)
+        home.mkdir()
+        os.chown(home, user, GROUP)
+    for place, directories, files in os.walk(site.outer):
+        for name in (".", *directories, *files):
+            path = Path(place, name)
+            os.chown(path, ADA, GROUP, follow_symlinks=False)
+            if not path.is_symlink():
+                path.chmod(path.stat().st_mode | (0o2070 if path.is_dir() else 0o060))
+    with Path(site.env["GIT_CONFIG_GLOBAL"]).open("a", encoding="utf-8") as config:
+        config.write("[safe]\n\tdirectory = *\n")
+    for repository in (site.path, site.remote):
+        run(
+            ["git", "-C", repository, "config", "core.sharedRepository", "group"], cwd=repository, env=site.env, check=0
+        )
+
+
+def test_a_colleague_can_ask(site: SampleSite) -> None:
+    assert site.live_id() in by(GRACE, site, "status").stdout
+    assert site.live_id() in by(GRACE, site, "list").stdout
+    assert "updated to" in by(GRACE, site, "history").stdout
+    assert "1.1.0" in by(GRACE, site, "run", "--", "python", "-c", "import alpha; print(alpha.__version__)").stdout
+
+
+def test_each_goes_on_where_the_other_stopped(site: SampleSite) -> None:
+    second = site.live_id()
+    by(GRACE, site, "rollback")
+    assert states(site)[second] == "bad"
+    assert changed_files(site) == {"uv.lock"}
+    assert site.remote_head() == site.head()
+    site.publish("alpha", "1.2.0")
+    assert "problem" not in by(ADA, site, "update").stderr
+    assert site.live_version("alpha") == "1.2.0"
+    by(GRACE, site, "pin", second)
+    by(GRACE, site, "rollback")
+    site.publish("alpha", "1.3.0")
+    assert "problem" not in by(GRACE, site, "update").stderr
+    by(ADA, site, "rollback")
+    by(ADA, site, "prune")
+    commands = [one["command"] for one in site.json("history")]
+    assert commands[::-1] == ["init", "update", "rollback", "update", "pin", "rollback", "update", "rollback", "prune"]
+    assert site.remote_head() == site.head()
+
+
+def test_what_one_uses_the_other_does_not_prune(site: SampleSite) -> None:
+    """The lease is a lock on a file that both can open."""
+    used = site.live_id()
+    words = words_of(GRACE, site, "run", "--", "sh", "-c", "echo in; read end")
+    with subprocess.Popen(
+        words, env=environment_of(GRACE, site), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as user:
+        assert user.stdout is not None
+        assert user.stdout.readline() == "in\n"
+        for version in ("1.2.0", "1.3.0"):
+            site.publish("alpha", version)
+            by(ADA, site, "update")
+        site.write_dotenv({"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0d"})
+        by(ADA, site, "prune")
+        assert used in states(site)
+        user.communicate("\n")
+    by(ADA, site, "prune")
+    assert used not in states(site)
+
+
+@pytest.mark.parametrize(("first", "second"), [(ADA, GRACE), (GRACE, ADA)])
+def test_a_mail_that_one_left_the_other_sends(
+    site: SampleSite, dead_port: int, smtp_server: MailServer, first: int, second: int
+) -> None:
+    settings = {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_TIMEOUT": "5s"}
+    site.write_dotenv({**settings, "RELEASER_SMTP_PORT": str(dead_port)})
+    by(first, site, "rollback", check=7)
+    (kept,) = [mail for mail in site.outbox_mails() if "X-Releaser-Queue" in mail]
+    site.write_dotenv({**settings, "RELEASER_SMTP_PORT": str(smtp_server.port)})
+    by(second, site, "update")
+    assert [one.message["Message-ID"] for one in smtp_server.messages] == [kept["Message-ID"]]
+    assert not [mail for mail in site.outbox_mails() if "X-Releaser-Queue" in mail]

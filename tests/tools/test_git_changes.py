@@ -1,0 +1,176 @@
+"""What git is told when something is changed, as data; and half a merge that is undone, on a real repository."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.redaction import Redactor
+from releaser.tools.git import Git
+from releaser.tools.process import Finished, Runner
+from tests.support.commands import clean_environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(kw_only=True)
+class Noting(Runner):
+    """Runs nothing, and notes the words and environments of what it was asked to run."""
+
+    asked: list[list[str]] = field(default_factory=list)
+    environments: list[dict[str, str]] = field(default_factory=list)
+
+    def run(self, argv: Sequence[str | Path], *, env: Any = None, **_: Any) -> Finished:
+        """Note, and answer that one file has changed."""
+        self.asked.append([str(word) for word in argv])
+        self.environments.append(dict(env))
+        words = tuple(self.asked[-1])
+        return Finished(argv=words, returncode=0, stdout="M  uv.lock\n", stderr="", output="", seconds=0.0)
+
+    def told(self, subcommand: str) -> list[str]:
+        """Return the words of the one call of a subcommand, from the repository's on."""
+        (words,) = (words[3:] for words in self.asked if subcommand in words)
+        return words
+
+
+@pytest.fixture
+def noting() -> Noting:
+    """Make a runner that notes."""
+    return Noting(environ={"UV_PROJECT_ENVIRONMENT": "/elsewhere"}, redactor=Redactor([]))
+
+
+@pytest.fixture
+def told(noting: Noting) -> Git:
+    """Make a git that runs nothing."""
+    return Git(runner=noting, root=Path("/srv/shop"), timeout=1)
+
+
+def options(words: list[str]) -> set[str]:
+    """Return what `-c` sets."""
+    return {after for before, after in itertools.pairwise(words) if before == "-c"}
+
+
+def test_a_commit_survives_a_power_cut_and_takes_these_files_alone(told: Git, noting: Noting) -> None:
+    told.commit_only(["uv.lock", "requirements.txt"], "Update 1 package")
+    words = noting.told("commit")
+    assert "core.fsync=all" in options(words)
+    assert words[words.index("commit") :] == [
+        *["commit", "--quiet", "-m", "Update 1 package", "--only", "--", "uv.lock", "requirements.txt"]
+    ]
+
+
+def test_a_push_names_the_branch_on_both_sides_and_is_not_forced(told: Git, noting: Noting) -> None:
+    told.push("origin", "main")
+    words = noting.told("push")
+    assert words[words.index("push") :] == ["push", "--quiet", "origin", "refs/heads/main:refs/heads/main"]
+
+
+def test_moving_the_checkout_starts_no_hooks(told: Git, noting: Noting) -> None:
+    told.fast_forward("c0ffee")
+    told.reset_keep("c0ffee")
+    assert "core.hooksPath=/dev/null" in options(noting.told("merge"))
+    assert "core.hooksPath=/dev/null" in options(noting.told("reset"))
+    assert {"--ff-only", "--no-overwrite-ignore"} <= set(noting.told("merge"))
+    assert "--keep" in noting.told("reset")
+
+
+def test_hooks_are_told_not_to_sync(told: Git, noting: Noting) -> None:
+    told.push("origin", "main")
+    assert [env.get("UV_NO_SYNC") for env in noting.environments] == ["1"]
+
+
+# A real repository
+
+
+class Repository:
+    """A work tree with two commits; HEAD is at the first one."""
+
+    def __init__(self, base: Path) -> None:
+        self.path = base / "work"
+        self.path.mkdir()
+        self._env = clean_environment(base / "home", base / "cache")
+        self.git("init", "--quiet")
+        self.git("config", "user.name", "Ada")
+        self.git("config", "user.email", "ada@example.org")
+        (self.path / "kept").write_text("old\n", encoding="utf-8")
+        (self.path / "gone").write_text("old\n", encoding="utf-8")
+        self.before = self.commit()
+        (self.path / "kept").write_text("new\n", encoding="utf-8")
+        (self.path / "gone").unlink()
+        (self.path / "deep" / "er").mkdir(parents=True)
+        (self.path / "deep" / "er" / "added").write_bytes("Grüße\n".encode())
+        (self.path / "link").symlink_to("kept")
+        self.after = self.commit()
+        self.git("reset", "--quiet", "--hard", self.before)
+        self.driven = Git(runner=Runner(environ=self._env, redactor=Redactor([])), root=self.path, timeout=60)
+
+    def git(self, *words: str) -> str:
+        return run(["git", *words], cwd=self.path, env=self._env, check=0).stdout.strip()
+
+    def commit(self) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "Work")
+        return self.git("rev-parse", "HEAD")
+
+    def half_merged(self) -> None:
+        """Write what a merge writes, but for the index and HEAD."""
+        self.git("--work-tree", str(self.path), "checkout", "--quiet", self.after, "--", ".")
+        (self.path / "gone").unlink()
+        self.git("reset", "--quiet")
+
+    def untouched(self) -> bool:
+        return self.git("status", "--porcelain", "--untracked-files=all") == "" and not (self.path / "deep").exists()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """Make a repository."""
+    return Repository(tmp_path)
+
+
+def test_half_a_merge_is_undone_whole(repository: Repository) -> None:
+    repository.half_merged()
+    assert not repository.untouched()
+    repository.driven.undo_half_merge(repository.before, repository.after)
+    assert repository.untouched()
+    assert (repository.path / "kept").read_text(encoding="utf-8") == "old\n"
+
+
+def test_undoing_a_merge_that_never_began_changes_nothing(repository: Repository) -> None:
+    repository.driven.undo_half_merge(repository.before, repository.after)
+    assert repository.untouched()
+
+
+@pytest.mark.parametrize("length", [0, 3, 6])
+def test_the_beginning_of_an_added_file_is_deleted_even_within_a_letter(repository: Repository, length: int) -> None:
+    repository.half_merged()
+    added = repository.path / "deep" / "er" / "added"
+    added.write_bytes(added.read_bytes()[:length])
+    repository.driven.undo_half_merge(repository.before, repository.after)
+    assert repository.untouched()
+
+
+def test_what_is_not_from_the_merge_stays(repository: Repository) -> None:
+    (repository.path / "deep" / "er").mkdir(parents=True)
+    mine = repository.path / "deep" / "er" / "added"
+    mine.write_text("mine\n", encoding="utf-8")
+    (repository.path / "link").symlink_to("gone")
+    repository.driven.undo_half_merge(repository.before, repository.after)
+    assert mine.read_text(encoding="utf-8") == "mine\n"
+    assert (repository.path / "link").readlink() == Path("gone")
+
+
+def test_a_push_from_another_branch_pushes_the_branch_alone(repository: Repository, tmp_path: Path) -> None:
+    remote = tmp_path / "remote.git"
+    repository.git("init", "--quiet", "--bare", str(remote))
+    repository.git("remote", "add", "origin", str(remote))
+    repository.git("switch", "--quiet", "--create", "feature")
+    (repository.path / "kept").write_text("half\n", encoding="utf-8")
+    repository.commit()
+    repository.driven.push("origin", "main")
+    assert repository.git("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
