@@ -152,7 +152,7 @@ environments = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(pyproject=pyprojects, dotenv=dotenvs, environ=environments)
 def test_the_quick_way_agrees_or_declines_whatever_is_written(
     pyproject: list[str], dotenv: list[str], environ: dict[str, str]
