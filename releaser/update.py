@@ -14,7 +14,7 @@ from releaser.steps.build import build, seal
 from releaser.steps.gate import gate, is_well_again
 from releaser.steps.litter import known_litter
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
-from releaser.steps.pull import fetch, pull
+from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def _update(run: Run, *, force: bool) -> Ending:
     fitness = preflight(run)
     theirs = fetch(run, fitness)
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
-    fitness = retry_follow_ups(run, fitness)
+    fitness = retry_follow_ups(run, fitness, theirs)
     with undone_on_failure(run):
         before = fitness
         fitness = pull_and_reread(run, fitness, theirs)
@@ -44,7 +44,7 @@ def _update(run: Run, *, force: bool) -> Ending:
                 return _nothing_to_do(run, live, adopted=adopted)
             key = candidate_key(run, fitness, resolution)
             failed = run.quarantine().candidate(key)
-            if failed is not None and not force and not gets_another_chance(run, failed, fitness):
+            if failed is not None and not force and not gets_another_chance(run, failed, before):
                 undo_unfinished(run)
                 run.about(live, None)
                 return Ending(result="unchanged", headline=f"nothing newer than {failed.release}, which failed before")
@@ -87,14 +87,18 @@ def preflight(run: Run) -> Fitness:
     return fitness
 
 
-def retry_follow_ups(run: Run, fitness: Fitness) -> Fitness:
-    """Commit and push what an earlier run could not, before anything is built on top of it."""
+def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
+    """Commit and push what an earlier run could not, before anything is built on top of it.
+
+    Nothing is pushed while the remote (at `theirs`) has commits that are not here: it would refuse.
+    """
     live = run.store.live()
     due = files_due(run.site, live)
+    may_push = theirs is None or not lacks(run, theirs)
     if live is not None and due & {*fitness.state.dirty, *fitness.state.untracked}:
-        publish_lock(run, live, command="update")
+        publish_lock(run, live, command="update", pushes=may_push)
         return replace(fitness, state=run.site.git.state())
-    if push_is_due(run):
+    if may_push and push_is_due(run):
         push_what_is_due(run)
     return fitness
 
@@ -108,12 +112,16 @@ def pull_and_reread(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
     return preflight(run)
 
 
-def gets_another_chance(run: Run, failed: FailedCandidate, fitness: Fitness) -> bool:
+def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> bool:
     """Whether a candidate failed only because the site was sick, and the site is well now.
 
-    With pulled commits, which would have to be taken back to tell, it has to wait for a change.
+    To tell, the live release is tested with the code from `before` the pull; after that the checkout moves on again.
     """
-    return failed.sick and run.draft.pulled is None and is_well_again(run, fitness)
+    if not failed.sick or not is_well_again(run, before):
+        return False
+    if run.draft.pulled is not None:
+        run.site.git.reset_keep(run.draft.pulled.new)
+    return True
 
 
 def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 PENDING = "pending.json"
 
 
-def publish_lock(run: Run, release: Release, *, command: str) -> None:
+def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = True) -> None:
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
 
-    `command` is the one that made the release live. Failures are reported.
+    `command` is the one that made the release live; without `pushes` the push stays due. Failures are reported.
     """
     _note(run, commit=True)
     if not _may_commit(run):
         return
     if run.site.settings.requirements_export:
         attempt(run, "export", lambda step: _export(run, release, step))
-    if attempt(run, "commit", lambda step: _commit(run, step, commit_message(command, release))):
+    if attempt(run, "commit", lambda step: _commit(run, step, commit_message(command, release))) and pushes:
         push_what_is_due(run)
 
 

@@ -33,6 +33,11 @@ def fetch(run: Run, fitness: Fitness) -> str | None:
     return theirs
 
 
+def lacks(run: Run, theirs: str) -> bool:
+    """Whether commit `theirs` has something that HEAD has not."""
+    return run.site.git.apart("HEAD", theirs)[1] > 0
+
+
 def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
     """Move to what was fetched; return what it brought, None when there was nothing.
 

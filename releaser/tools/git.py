@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 # A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
 _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
+_FETCHED = "refs/releaser/fetched"  # ours alone: where the remote was when it was last asked
 _PATHS_AT_ONCE = 200  # a command line has a limit
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
 _IN_PROGRESS = {
@@ -126,8 +127,10 @@ class Git:
 
     def fetch(self, remote: str, branch: str) -> str:
         """Fetch `branch` and return the commit it is at; nothing in the checkout moves."""
-        self._run("fetch", "--quiet", "--no-tags", "--no-auto-maintenance", remote, f"refs/heads/{branch}")
-        return self.commit("FETCH_HEAD")
+        # FETCH_HEAD is made under the umask, so that another user of the group could not fetch any more.
+        words = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"]
+        self._run(*words, remote, f"+refs/heads/{branch}:{_FETCHED}")
+        return self.commit(_FETCHED)
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
