@@ -247,7 +247,7 @@ def test_a_program_that_ignores_the_polite_signal_is_killed(
 ) -> None:
     monkeypatch.setattr(process, "GRACE", 0.2)
     runner.inherited.append(lifeline.write)
-    error = failure(runner, ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"], timeout=1)
+    error = failure(runner, ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"], timeout=2)
     assert (error.timed_out, error.output) == (True, "deaf")
     lifeline.text_until_all_are_gone()
 
@@ -255,7 +255,7 @@ def test_a_program_that_ignores_the_polite_signal_is_killed(
 def test_a_program_may_clear_up_when_its_time_is_over(runner: Runner, lifeline: Lifeline) -> None:
     runner.inherited.append(lifeline.write)
     script = f"trap 'echo cleared >/dev/fd/{lifeline.write}; exit' TERM; echo ready; while :; do sleep 0.1; done"
-    assert failure(runner, ["sh", "-c", script], timeout=1).output.startswith("ready")
+    assert failure(runner, ["sh", "-c", script], timeout=2).output.startswith("ready")
     assert lifeline.text_until_all_are_gone() == "cleared\n"
 
 
@@ -338,7 +338,7 @@ def test_a_service_does_not_inherit_the_project_lock(lifeline: Lifeline) -> None
 
 def test_a_restart_that_hangs_is_ended_all_the_same(runner: Runner) -> None:
     with pytest.raises(ToolError) as caught:
-        sh(runner, "echo restarting; sleep 1000", timeout=0.5, stays=True)
+        sh(runner, "echo restarting; sleep 1000", timeout=2, stays=True)
     assert (caught.value.timed_out, caught.value.output) == (True, "restarting")
 
 
