@@ -19,11 +19,12 @@ from releaser.errors import ToolError
 from releaser.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 DRAIN = 0.5  # seconds to wait for the last output of a program that ended
@@ -88,6 +89,9 @@ class Runner:
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
+            # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
+            let_in = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, let_in)
             process = self._start(
                 words,
                 cwd=cwd,
@@ -95,9 +99,10 @@ class Runner:
                 stdout=file or subprocess.PIPE,
                 stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
                 pass_fds=() if stays else tuple(self.inherited),
-                preexec_fn=None if stays else _die_with_parent(death_signal),
+                preexec_fn=_prepared(let_in, None if stays else death_signal),
             )
             try:
+                signal.pthread_sigmask(signal.SIG_SETMASK, let_in)
                 timed_out = not _follow(process, kept, deadline=started + timeout)
             finally:
                 _end(process, kept, spare_group=stays)
@@ -185,11 +190,15 @@ class _Kept:
         self.stderr = _HeadAndTail()
 
 
-def _die_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+def _prepared(let_in: Iterable[int], death_signal: signal.Signals | None) -> Callable[[], None]:
+    """Return what the child does before exec: hear of interrupts again, and die with its parent if it is to."""
     parent = os.getpid()
-    prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible before exec
+    prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
 
     def prepare() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, let_in)
+        if death_signal is None:
+            return
         prctl(PR_SET_PDEATHSIG, int(death_signal))
         if os.getppid() != parent:  # the parent died in between, so the signal will never come
             os._exit(1)

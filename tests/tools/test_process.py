@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -280,18 +280,51 @@ def test_a_daemon_that_keeps_the_pipe_does_not_keep_releaser(runner: Runner, lif
     lifeline.text_until_all_are_gone()
 
 
-def test_an_interrupt_ends_the_group_too(runner: Runner, lifeline: Lifeline) -> None:
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM raise, as it does in a run."""
+
     def interrupt(number: int, _: FrameType | None) -> None:
         raise Interrupted(number)
 
-    runner.inherited.append(lifeline.write)
-    earlier = signal.signal(signal.SIGUSR1, interrupt)
-    try:
-        with pytest.raises(Interrupted):
-            sh(runner, "sleep 1000 & kill -USR1 $PPID; wait")
-    finally:
-        signal.signal(signal.SIGUSR1, earlier)
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, earlier)
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("stays", [False, True])
+def test_an_interrupt_ends_the_group_too(runner: Runner, lifeline: Lifeline, stays: bool) -> None:
+    pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
+    with pytest.raises(Interrupted):
+        sh(runner, f"exec 3>{pipe}; sleep 1000 & kill -TERM $PPID; wait", stays=stays)
     lifeline.text_until_all_are_gone()
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_while_a_program_is_started_ends_it_as_well(
+    runner: Runner, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: it runs already, and nobody knows it yet."""
+    start = subprocess.Popen.__init__
+
+    def interrupted_start(self: subprocess.Popen[bytes], *args: Any, **options: Any) -> None:
+        start(self, *args, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted_start)
+    runner.inherited.append(lifeline.write)
+    with pytest.raises(Interrupted):
+        sh(runner, "sleep 1000")
+    lifeline.text_until_all_are_gone()
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & process.INTERRUPTS
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_program_hears_of_interrupts_itself(runner: Runner, stays: bool) -> None:
+    finished = sh(runner, "grep SigBlk /proc/self/status; kill -TERM $$; echo deaf", check=False, stays=stays)
+    assert finished.stdout == "SigBlk:\t0000000000000000\n"
+    assert finished.returncode == -signal.SIGTERM
 
 
 def test_no_descriptor_is_leaked(runner: Runner) -> None:
