@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: help demo test check lint types imports bench requirements clean
+.PHONY: help demo test coverage check lint types imports bench requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -14,6 +14,9 @@ demo: ## Show releaser at work on a small, real Django site (KEEP=1 keeps the si
 	@PYTHON="$(PYTHON)" bash scripts/demo
 
 test: $(READY) ## Install what the tests need, and run them
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+coverage: $(READY) ## Run the tests, and print which lines and branches they reach
 	$(BIN)/coverage erase
 	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered --format=text | tail -n 40
