@@ -68,7 +68,7 @@ def test_local_packages_under_an_odd_name(make_site: SiteFactory, kind: Kind) ->
     module, version = {
         "packaged": ("sample_site", "0.1.0"),
         "workspace": ("two", "1.0.0"),
-        "path": ("shared_lib", "1.0.0"),
+        "path": ("common_lib", "1.0.0"),
     }[kind]
     assert site.python(f"import {module}; print({module}.__version__)") == version
     assert str(site.outer) in site.python(f"import {module}; print({module}.__file__)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import changed_files, states
-from tests.support.layouts import SHARED_LIBRARY, shared_library
+from tests.support.layouts import SHARED_LIBRARY, common_library
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -25,8 +25,8 @@ LOCAL_MODULES = {
     "plain": (),
     "packaged": ("sample_site",),
     "workspace": ("one", "two"),
-    "editable path": ("shared_lib",),
-    "copied path": ("shared_lib",),
+    "editable path": ("common_lib",),
+    "copied path": ("common_lib",),
 }
 # The site's packages come from an index of flat files instead of a find-links directory.
 FLAT_INDEX = """\
@@ -111,7 +111,7 @@ def test_every_kind_of_project_is_built_from_nothing(make_site: SiteFactory, kin
     [
         ("packaged", {"sample_site": "site/src/sample_site"}),
         ("workspace", {"one": "site/packages/one/src/one", "two": "site/packages/two/src/two"}),
-        ("editable path", {"shared_lib": f"{SHARED_LIBRARY}/src/shared_lib"}),
+        ("editable path", {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"}),
     ],
 )
 def test_an_editable_package_is_the_code_in_the_live_checkout(
@@ -140,24 +140,24 @@ def test_changed_code_of_a_copied_path_dependency_is_in_the_next_release(make_si
     site = make_site(**KINDS["copied path"])
     site.releaser("update", check=0)
     first = site.live_id()
-    module = site.shared_library / "src" / "shared_lib" / "__init__.py"
+    module = site.common_library / "src" / "common_lib" / "__init__.py"
     module.write_text("MARK = 'changed, under the same version'\n", encoding="utf-8")
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
-    assert site.python("import shared_lib; print(shared_lib.MARK)") == "changed, under the same version"
+    assert site.python("import common_lib; print(common_lib.MARK)") == "changed, under the same version"
     site.releaser("rollback", check=0)
     assert site.live_id() == first
-    assert site.python("import shared_lib; print(hasattr(shared_lib, 'MARK'))") == "False"
+    assert site.python("import common_lib; print(hasattr(common_lib, 'MARK'))") == "False"
 
 
 def test_a_new_version_of_a_path_dependency_is_an_update(make_site: SiteFactory) -> None:
     site = make_site(venv=True, **KINDS["copied path"])
     site.releaser("init", check=0)
-    for name, text in shared_library("1.2.0").items():
-        (site.shared_library / name).write_text(text, encoding="utf-8")
+    for name, text in common_library("1.2.0").items():
+        (site.common_library / name).write_text(text, encoding="utf-8")
     report = site.json("update")
-    assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("shared-lib", "1.0.0", "1.2.0")]
-    assert site.live_version("shared-lib") == "1.2.0"
+    assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("common-lib", "1.0.0", "1.2.0")]
+    assert site.live_version("common-lib") == "1.2.0"
 
 
 def test_a_workspace_member_takes_its_dependencies_from_the_index(make_site: SiteFactory) -> None:

@@ -208,7 +208,7 @@ def test_every_module_is_compiled(make_site: SiteFactory) -> None:
     site.releaser("update", check=0)
     (packages,) = (release_of(site) / "venv" / "lib").glob("python*/site-packages")
     sources = [path for path in below(packages) if path.suffix == ".py"]
-    assert {"alpha", "rarely", "shared_lib"} <= {path.parent.name for path in sources}
+    assert {"alpha", "rarely", "common_lib"} <= {path.parent.name for path in sources}
     tag = site.python("import sys; print(sys.implementation.cache_tag)")
     missing = [path for path in sources if not (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists()]
     assert missing == []

@@ -15,7 +15,7 @@ from tests.support import snapshots
 def root(tmp_path: Path) -> Path:
     """Make a checkout with neighbours."""
     root = tmp_path / "outer" / "site"
-    for name in ("site/src/app", "site/.git", "site/.venv/bin", "index", "shared-lib"):
+    for name in ("site/src/app", "site/.git", "site/.venv/bin", "index", "common-lib"):
         (root.parent / name).mkdir(parents=True)
     for name in (
         "pyproject.toml",
@@ -58,7 +58,7 @@ def test_the_checkout_does_not_see_what_happens_in_it(root: Path) -> None:
 def test_paths_upwards_lead_to_the_same_places(root: Path) -> None:
     with scratch_tree(root, place(root), without=root / ".venv") as tree:
         assert (tree / ".." / "index" / "x.whl").read_text(encoding="utf-8") == "../index/x.whl"
-        assert Path(os.path.normpath(tree / "../shared-lib")).samefile(root / "../shared-lib")
+        assert Path(os.path.normpath(tree / "../common-lib")).samefile(root / "../common-lib")
 
 
 def test_only_this_user_may_look_into_it(root: Path) -> None:

@@ -16,7 +16,7 @@ Kind = Literal["plain", "packaged", "workspace", "path"]
 IndexPlace = Literal["beside", "inside"]
 
 PROJECT_NAME = "sample-site"
-SHARED_LIBRARY = "shared-lib"
+SHARED_LIBRARY = "common-lib"
 INDEX_INSIDE = "wheels"
 _SAMPLE = Path(__file__).with_name("sample")
 _BACKEND_SECTION = ["", "[build-system]", f'requires = ["{BACKEND}"]', f'build-backend = "{BACKEND}"']
@@ -36,7 +36,7 @@ class SiteOptions:
     as 1.0.0.
 
     `kind`: `plain` has no build system; `packaged` installs itself, editable, from `src/`; `workspace` has
-    the members `one` and `two`, of which two needs one; `path` depends on `../shared-lib`, which `editable`
+    the members `one` and `two`, of which two needs one; `path` depends on `../common-lib`, which `editable`
     says how to install. `index`: the directory of wheels lies `beside` the checkout or, ignored by git,
     `inside`; pyproject.toml names it by a relative path. `settings` goes into `[tool.releaser]`, `extra_toml`
     to the end of pyproject.toml, `files` (path to text) into the checkout.
@@ -72,7 +72,7 @@ def checkout_files(options: SiteOptions) -> dict[str, str]:
     return files | _code(options.kind) | dict(options.files)
 
 
-def shared_library(version: str = "1.0.0") -> dict[str, str]:
+def common_library(version: str = "1.0.0") -> dict[str, str]:
     """Return the files of the path dependency, relative to its directory."""
     return _package(SHARED_LIBRARY, version=version)
 

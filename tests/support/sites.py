@@ -62,7 +62,7 @@ class SampleSite:
         self.index = LocalIndex(self.outer / options.index_in_outer.format(project=name))
         self.remote = self.outer / REMOTE
         self.state_dir = self.outer / ".releaser" / name
-        self.shared_library = self.outer / SHARED_LIBRARY
+        self.common_library = self.outer / SHARED_LIBRARY
         self._base = base
         self._original_tests = (self.path / TESTS).read_text(encoding="utf-8")
         self._runs = base / f"{outer}-manage-runs.jsonl"
@@ -275,8 +275,8 @@ class SampleSite:
         for key, value in (("user.name", "Edsger"), ("user.email", "edsger@example.org")):
             self._git(clone, "config", key, value)
         (outer / self.index.path.relative_to(self.outer)).symlink_to(self.index.path)
-        if self.shared_library.exists():
-            (outer / SHARED_LIBRARY).symlink_to(self.shared_library)
+        if self.common_library.exists():
+            (outer / SHARED_LIBRARY).symlink_to(self.common_library)
         return clone
 
 

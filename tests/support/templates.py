@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from tests.support.commands import clean_environment, git_executable, run, uv_executable
-from tests.support.layouts import SHARED_LIBRARY, checkout_files, shared_library
+from tests.support.layouts import SHARED_LIBRARY, checkout_files, common_library
 from tests.support.wheels import LocalIndex
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Templates:
         env = clean_environment(self._directory / "home", self.uv_cache)
         _publish_all(options, LocalIndex(outer / options.index_in_outer.format(project=CHECKOUT)))
         if options.kind == "path":
-            write_files(outer / SHARED_LIBRARY, shared_library())
+            write_files(outer / SHARED_LIBRARY, common_library())
         checkout = outer / CHECKOUT
         write_files(checkout, checkout_files(options))
         run([uv_executable(), "lock"], cwd=checkout, env=env, check=0)

@@ -55,8 +55,8 @@ def test_the_packaged_site_is_installed_editable(make_site: SiteFactory) -> None
 @pytest.mark.parametrize("editable", [True, False])
 def test_a_path_dependency_is_installed_as_asked(make_site: SiteFactory, editable: bool) -> None:
     site = make_site(kind="path", editable=editable, venv=True)
-    place = site.python("import shared_lib; print(shared_lib.__file__)")
-    assert place.startswith(str(site.shared_library if editable else site.link))
+    place = site.python("import common_lib; print(common_lib.__file__)")
+    assert place.startswith(str(site.common_library if editable else site.link))
 
 
 def test_the_members_of_a_workspace_are_installed(make_site: SiteFactory) -> None:
