@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: help demo test coverage check lint types imports bench requirements clean
+.PHONY: help demo test faults faults-spread coverage check lint types imports bench requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -14,11 +14,17 @@ demo: ## Show releaser at work on a small, real Django site (KEEP=1 keeps the si
 	@PYTHON="$(PYTHON)" bash scripts/demo
 
 test: $(READY) ## Install what the tests need, and run them
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults $(ARGS)
+
+faults: $(READY) ## Make every fault at every point, and print how many held (about an hour, needs root)
+	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults $(ARGS)
+
+faults-spread: $(READY) ## Make every fault at a spread of points
+	$(BIN)/python -m pytest -n $(JOBS) tests/faults $(ARGS)
 
 coverage: $(READY) ## Run the tests, and print which lines and branches they reach
 	$(BIN)/coverage erase
-	$(BIN)/python -m pytest -n $(JOBS) --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report= $(ARGS)
 	@$(BIN)/coverage report --skip-covered --format=text | tail -n 40
 
 check: $(READY) lint types imports test ## Everything that must be green before a commit

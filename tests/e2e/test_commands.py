@@ -191,7 +191,12 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     (failed,) = [release for release, state in states(site).items() if state == "failed"]
     assert failed in [one["release"] for one in status["quarantined"]]
     text = site.releaser("status", check=0).stdout
-    for words in ("a commit is not pushed yet", "2 mails are not sent yet", "held back: alpha 1.1.0, beta 2.0.0: ", failed):
+    for words in (
+        "a commit is not pushed yet",
+        "2 mails are not sent yet",
+        "held back: alpha 1.1.0, beta 2.0.0: ",
+        failed,
+    ):
         assert words in text
 
 

@@ -50,34 +50,21 @@ def adopted(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> S
 @pytest.fixture(scope="module")
 def updated(tmp_path_factory: pytest.TempPathFactory, adopted: SampleSite) -> SampleSite:
     """Make a site that has been updated once; tests get copies of it."""
-    site = copy_of(adopted, tmp_path_factory.mktemp("updated"))
+    site = adopted.copy(tmp_path_factory.mktemp("updated"))
     site.releaser("update", check=0)
     return site
-
-
-def copy_of(site: SampleSite, base: Path) -> SampleSite:
-    """Copy a site; links in it are relative, and a venv knows its place from where it is started."""
-    shutil.copytree(site.outer, base / site.outer.name, symlinks=True)
-    return SampleSite(
-        base,
-        outer=site.outer.name,
-        name=site.path.name,
-        link=site.link.name,
-        options=site.options,
-        uv_cache=Path(site.env["UV_CACHE_DIR"]),
-    )
 
 
 @pytest.fixture
 def site(adopted: SampleSite, tmp_path: Path) -> SampleSite:
     """Copy the adopted site."""
-    return copy_of(adopted, tmp_path)
+    return adopted.copy(tmp_path)
 
 
 @pytest.fixture
 def site_to_roll_back(updated: SampleSite, tmp_path: Path) -> SampleSite:
     """Copy the updated site."""
-    return copy_of(updated, tmp_path)
+    return updated.copy(tmp_path)
 
 
 def whole(site: SampleSite) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 # Directories of tests that drive real programs and servers.
-SPAWNING = frozenset({"e2e", "report", "steps", "tools"})
+SPAWNING = frozenset({"e2e", "faults", "report", "steps", "tools"})
 
 
 def pytest_configure(config: pytest.Config) -> None:

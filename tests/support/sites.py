@@ -6,6 +6,7 @@ import email
 import email.policy
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -222,6 +223,29 @@ class SampleSite:
         lines = self._runs.read_text(encoding="utf-8").splitlines()
         runs = [_manage_run(json.loads(line)) for line in lines]
         return [run for run in runs if command is None or run.argv[:1] == (command,)]
+
+    def passed_tests(self) -> list[dict[str, Any]]:
+        """Return with what all tests of the site have passed so far: `release`, `versions`."""
+        record = Path(f"{self._runs}.passed")
+        if not record.exists():
+            return []
+        return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+
+    def copy(self, base: Path) -> SampleSite:
+        """Copy the site below another directory; links in it are relative, and a venv finds itself anew there."""
+        shutil.copytree(self.outer, base / self.outer.name, symlinks=True)
+        copied = SampleSite(
+            base,
+            outer=self.outer.name,
+            name=self.path.name,
+            link=os.path.relpath(self.link, self.path),
+            options=self.options,
+            uv_cache=Path(self.env["UV_CACHE_DIR"]),
+        )
+        record = Path(f"{self._runs}.passed")
+        if record.exists():
+            shutil.copyfile(record, f"{copied._runs}.passed")
+        return copied
 
     def outbox_mails(self) -> list[EmailMessage]:
         """Return the mails that lie in the outbox, oldest first."""

@@ -1,7 +1,8 @@
 """Stands in for Django's manage.py: the same commands, imports of everything installed, none of Django.
 
 `test`, `check` and `collectstatic` fail when an installed package does not import, or has set `BROKEN` to the
-name of the command. Every run is noted in the file that the variable SAMPLE_SITE_RUNS names.
+name of the command. Every run is noted in the file that the variable SAMPLE_SITE_RUNS names, and every run of the tests
+in which all passed in another beside it, `.passed`.
 """
 
 from __future__ import annotations
@@ -85,8 +86,12 @@ def test(_: Sequence[str]) -> int:
     tests = {name: function for name, function in vars(module).items() if name.startswith("test_")}
     say(f"Found {len(tests)} test(s).")
     failures = sum(not passes(name, partial(function, packages)) for name, function in tests.items())
-    say(f"FAILED (failures={failures})" if failures else "OK")
-    return 1 if failures else 0
+    if failures:
+        say(f"FAILED (failures={failures})")
+        return 1
+    note_passed()
+    say("OK")
+    return 0
 
 
 def passes(name: str, run: Callable[[], None]) -> bool:
@@ -148,6 +153,16 @@ def note_run(argv: Sequence[str]) -> None:
     }
     with Path(record).open("a", encoding="utf-8") as file:
         file.write(json.dumps(run) + "\n")
+
+
+def note_passed() -> None:
+    """Append to the record of what the tests have passed with: a venv, by the directory that it lies in."""
+    record = os.environ.get("SAMPLE_SITE_RUNS")
+    if record is None:
+        return
+    passed = {"release": Path(sys.prefix).resolve().parent.name, "versions": versions()}
+    with Path(f"{record}.passed").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(passed) + "\n")
 
 
 def say(text: str) -> None:

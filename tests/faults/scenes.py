@@ -1,0 +1,123 @@
+"""Sites in the states in which faults are made, each made once a session and then copied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.sites import SampleSite, SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.support.templates import Templates
+
+SETTINGS = {"health_check": "python manage.py check"}
+ORIGINAL = {"alpha": "1.0.0", "beta": "1.0.0"}
+UPDATED = {"alpha": "1.1.0", "beta": "1.0.0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A command on a site in some state, and what is to come of it, faults or not.
+
+    `told` matches the one mail that tells of it, after the next update at the latest; None when nobody is to be told
+    but the one who gave the command. `versions` are what is live after the next update.
+    """
+
+    make: Callable[[SiteFactory], SampleSite]
+    command: str
+    args: tuple[str, ...] = ()
+    code: int = 0
+    told: str | None = None
+    versions: Mapping[str, str] = field(default_factory=lambda: UPDATED)
+    prunes: bool = False
+
+
+def _fresh(make_site: SiteFactory, *, venv: bool = True) -> SampleSite:
+    site = make_site(settings=SETTINGS, venv=venv)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+def _bare(make_site: SiteFactory) -> SampleSite:
+    return _fresh(make_site, venv=False)
+
+
+def _adopted(make_site: SiteFactory) -> SampleSite:
+    site = _fresh(make_site)
+    site.releaser("init", check=0)
+    site.push_from_elsewhere({"notes.txt": "pulled"})
+    return site
+
+
+def _updated(make_site: SiteFactory) -> SampleSite:
+    site = _adopted(make_site)
+    site.releaser("update", check=0)
+    return site
+
+
+def _prunable(make_site: SiteFactory) -> SampleSite:
+    site = _updated(make_site)
+    for version in ("1.1.1", "1.1.2", "1.1.3"):
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+    site.write_dotenv({"RELEASER_KEEP": "1", "RELEASER_KEEP_WITHIN": "0d"})
+    return site
+
+
+def _red(make_site: SiteFactory) -> SampleSite:
+    site = _adopted(make_site)
+    site.publish("alpha", "1.2.0", broken=True)
+    return site
+
+
+def _ill(make_site: SiteFactory) -> SampleSite:
+    site = _adopted(make_site)
+    site.publish("alpha", "1.2.0", broken="collectstatic")
+    return site
+
+
+SCENES: Mapping[str, Scene] = {
+    "init": Scene(make=_fresh, command="init"),
+    "init without a venv": Scene(make=_bare, command="init"),
+    "update": Scene(make=_adopted, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
+    "update, tests fail": Scene(
+        make=_red, command="update", code=5, told=r"failed its tests|tests fail", versions=ORIGINAL
+    ),
+    "update, taken back": Scene(
+        make=_ill,
+        command="update",
+        code=6,
+        told=r"site: update rolled back|had been taken back",
+        versions=ORIGINAL,
+    ),
+    "rollback": Scene(make=_updated, command="rollback", told=r"\brolled back|went to", versions=ORIGINAL),
+    "prune": Scene(make=_prunable, command="prune", versions={"alpha": "1.1.3"}, prunes=True),
+}
+
+
+class Scenes:
+    """Makes each scene once, and copies it as often as is needed."""
+
+    def __init__(self, directory: Path, templates: Templates) -> None:
+        self._directory = directory
+        self._templates = templates
+        self._made: dict[str, SampleSite] = {}
+
+    def copy(self, name: str, base: Path) -> SampleSite:
+        """Copy the site of a scene below `base`."""
+        if name not in self._made:
+            place = self._directory / str(len(self._made))
+            place.mkdir()
+            self._made[name] = SCENES[name].make(SiteFactory(place, self._templates))
+        return self._made[name].copy(base)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> Scenes:
+    """Give the scenes of this session."""
+    return Scenes(tmp_path_factory.mktemp("scenes"), templates)

@@ -1,0 +1,196 @@
+"""The harness itself: without a fault everything holds, and whatever does not hold is seen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.invariants import Witness
+from tests.faults.scenes import SCENES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.sites import SampleSite
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_without_a_fault_everything_holds(
+    name: str, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally]
+) -> None:
+    scene, site = SCENES[name], scenes.copy(name, tmp_path)
+    may_go = (
+        [one["release"] for one in site.json("prune", "--dry-run") if one["action"] != "keep"] if scene.prunes else []
+    )
+    witness = Witness.of(site, may_go=may_go)
+    assert witness.at_once() == []
+    site.releaser(scene.command, *scene.args, check=scene.code)
+    assert witness.at_once() == []
+    assert witness.after_command() == []
+    finished = site.releaser("update")
+    points = tally("none")
+    points.add(
+        command=scene.command,
+        point="-",
+        broken=witness.after_update(finished, told=scene.told, versions=scene.versions),
+    )
+    points.check()
+
+
+@pytest.fixture
+def site(scenes: Scenes, tmp_path: Path) -> SampleSite:
+    """Copy a site that has been updated."""
+    return scenes.copy("rollback", tmp_path)
+
+
+def broken_by(site: SampleSite, harm: Callable[[], object]) -> set[str]:
+    """Do harm to a site; return the names of the invariants that are seen not to hold."""
+    witness = Witness.of(site)
+    assert witness.after_command() == []
+    harm()
+    return {sentence.partition(":")[0] for sentence in witness.after_command()}
+
+
+def live_file(site: SampleSite, pattern: str) -> Path:
+    return next(site.link.resolve().glob(pattern))
+
+
+def test_a_changed_module_is_seen(site: SampleSite) -> None:
+    module = live_file(site, "lib/*/site-packages/alpha/__init__.py")
+    assert broken_by(site, lambda: module.write_text("changed")) == {"I1", "I4"}
+
+
+def test_an_empty_interpreter_is_seen(site: SampleSite) -> None:
+    def harm() -> None:
+        python = live_file(site, "bin/python")
+        python.unlink()
+        python.touch(0o755)
+
+    assert "I1" in broken_by(site, harm)
+
+
+def test_an_untested_release_is_seen(site: SampleSite) -> None:
+    def harm() -> None:
+        copy = site.state_dir / "releases" / "20200101T000000Z"
+        shutil.copytree(site.link.resolve().parent, copy, symlinks=True)
+        live_file(site, "lib/*/site-packages/alpha/__init__.py").touch()
+        (copy / "venv" / "extra").touch()
+        site.link.unlink()
+        site.link.symlink_to(os.path.relpath(copy / "venv", site.path))
+
+    assert "I1" in broken_by(site, harm)
+
+
+def test_a_dangling_link_is_seen(site: SampleSite) -> None:
+    def harm() -> None:
+        site.link.unlink()
+        site.link.symlink_to("nowhere")
+
+    assert "I1" in broken_by(site, harm)
+
+
+def test_another_lock_is_seen(site: SampleSite) -> None:
+    text = site.lock_text().replace('version = "1.1.0"', 'version = "1.0.0"')
+    assert broken_by(site, lambda: site.edit("uv.lock", text)) == {"I2"}
+
+
+def test_an_unclean_tree_is_seen(site: SampleSite) -> None:
+    assert broken_by(site, lambda: site.edit("manage.py", "edited")) == {"I3"}
+
+
+def test_a_broken_repository_is_seen(site: SampleSite) -> None:
+    def harm() -> None:
+        head = site.head()
+        path = site.path / ".git" / "objects" / head[:2] / head[2:]
+        path.chmod(0o644)
+        path.write_bytes(b"")
+
+    assert "I3" in {sentence.partition(":")[0] for sentence in _after(site, harm)}
+
+
+def _after(site: SampleSite, harm: Callable[[], object]) -> list[str]:
+    witness = Witness.of(site)
+    harm()
+    return witness.at_once()
+
+
+@pytest.mark.parametrize("where", ["outer", "path", "state_dir", "releases"])
+def test_what_is_left_is_seen(site: SampleSite, where: str) -> None:
+    place = site.state_dir / "releases" if where == "releases" else getattr(site, where)
+    assert "I4" in broken_by(site, lambda: (place / ".uv.lock.new").mkdir())
+
+
+def test_a_lost_release_is_seen(site: SampleSite) -> None:
+    (good,) = (row["id"] for row in site.json("list") if row["state"] == "good")
+    assert broken_by(site, lambda: shutil.rmtree(site.state_dir / "releases" / good)) == {"I4"}
+
+
+def test_a_process_that_is_left_is_seen(site: SampleSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.faults.invariants._DYING", 0.1)
+    with left_process(site):
+        assert any("is left" in sentence for sentence in Witness.of(site).at_once())
+    assert Witness.of(site).at_once() == []
+
+
+@contextlib.contextmanager
+def left_process(site: SampleSite) -> Iterator[None]:
+    """Run something in the checkout."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], cwd=site.path, stdin=subprocess.PIPE) as process:
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGKILL)
+
+
+def test_telling_twice_is_seen(site: SampleSite) -> None:
+    witness = Witness.of(site)
+    site.publish("alpha", "1.1.1")
+    finished = site.releaser("update", check=0)
+    assert witness.after_update(finished, told=r"1\.1\.1") == []
+    (mail,) = [path for path in (site.state_dir / "outbox" / "new").iterdir() if "1.1.1" in path.read_text()]
+    mail.with_name("twice").write_text(mail.read_text().replace("Message-ID: <", "Message-ID: <another-"))
+    assert len([one for one in witness.after_update(finished, told=r"1\.1\.1") if one.startswith("I5")]) == 2
+
+
+def test_telling_nothing_is_seen(site: SampleSite) -> None:
+    witness = Witness.of(site)
+    site.publish("alpha", "1.1.1")
+    finished = site.releaser("update", check=0)
+    shutil.rmtree(site.state_dir / "outbox")
+    assert any(one.startswith("I5") for one in witness.after_update(finished, told=r"1\.1\.1"))
+
+
+def test_a_failed_update_is_seen(site: SampleSite) -> None:
+    witness = Witness.of(site)
+    site.edit("manage.py", "edited")
+    finished = site.releaser("update", check=3)
+    site.git("checkout", "--", ".")
+    assert any(one.startswith("I6") for one in witness.after_update(finished))
+
+
+def test_a_version_that_did_not_come_is_seen(site: SampleSite) -> None:
+    finished = site.releaser("update", check=0)
+    assert any(one.startswith("I6") for one in Witness.of(site).after_update(finished, versions={"alpha": "9"}))
+
+
+def test_points_that_do_not_hold_fail_the_test(tally: Callable[[str], Tally]) -> None:
+    points = tally("a fault that is not in the table")
+    points.add(command="update", point="first", broken=["I1: bad"])
+    with pytest.raises(pytest.fail.Exception, match="1 of 1 points did not hold"):
+        points.check()
+    points.tried.clear()  # it is no row of the table
+
+
+def test_a_fault_without_points_fails_the_test(tally: Callable[[str], Tally]) -> None:
+    with pytest.raises(pytest.fail.Exception, match="no point was tried"):
+        tally("nothing").check()
