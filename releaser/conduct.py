@@ -30,6 +30,7 @@ from releaser.report.outcome import Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, problem_of
 from releaser.runlog import run_log
+from releaser.tools.orphans import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -131,6 +132,7 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
         except OSError as error:
             return _stateless(request, run, _unusable(run.site, error))
         run.site.runner.inherited[:] = [descriptor]
+        run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
         report = _play(run, pipeline)
         # What recovery found or took back must be told, whatever command happened to come first.
         tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"

@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import LockedError
+from releaser.tools.orphans import end_orphans, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
+    from filelock import FileLock
+
 LOCK = "lock"
 HOLDER = "lock.holder"
+INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,33 +32,40 @@ class Holder:
     command: str
     since: str
 
+    @property
+    def mark(self) -> str:
+        """What tells the programs that this run starts from those of any other run."""
+        return f"{self.pid}@{self.since}"
+
+
+def this_run(command: str, now: datetime) -> Holder:
+    """Describe this process as a holder."""
+    return Holder(pid=os.getpid(), command=command, since=now.isoformat(timespec="seconds"))
+
 
 @contextlib.contextmanager
 def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[int]:
     """Hold the project lock and yield its descriptor, which children may inherit; wait at most `wait` seconds for it.
 
-    The file is never deleted: two runs could otherwise hold locks on two files of the same name. Raises LockedError, or
-    OSError when there can be no such file.
+    The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
+    left running is ended first. Raises LockedError, or OSError when there can be no such file.
     """
-    from filelock import FileLock, Timeout
+    from filelock import FileLock
 
     descriptors: list[int] = []
     lock = FileLock(
         state_dir / LOCK,
-        timeout=wait,
         mode=0o664,
         fallback_to_soft=False,
         preserve_lock_file=True,
         on_acquired=descriptors.append,
     )
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise LockedError(_held_by(state_dir), advice="Wait for it to end, or see `releaser status`.") from error
+    _acquire(lock, state_dir, wait)
     # filelock closes its own descriptor in every child that Python code prepares; a duplicate holds the same lock.
     lent = os.dup(descriptors[-1])
     try:
-        _note(state_dir, command, now)
+        _end_what_was_left(state_dir)
+        _note(state_dir, this_run(command, now))
         yield lent
     finally:
         with contextlib.suppress(OSError):
@@ -62,12 +74,46 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
         os.close(lent)
 
 
-def _note(state_dir: Path, command: str, now: datetime) -> None:
-    note = {"pid": os.getpid(), "command": command, "since": now.isoformat(timespec="seconds")}
+def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
+    if _acquired(lock, 0):
+        return
+    last = holder(state_dir)
+    if last is not None and not is_alive(last.pid):
+        end_orphans(last.mark)
+    if _acquired(lock, wait):
+        return
+    ends_at = time.monotonic() + INTRODUCTION
+    # One that has just begun has not noted yet who it is, and one that is about to end has taken its note away.
+    while (last := holder(state_dir)) is None or not is_alive(last.pid):
+        if _acquired(lock, 0.01):
+            return
+        if time.monotonic() > ends_at:
+            break
+    raise LockedError(_held_by(last, state_dir), advice="Wait for it to end, or see `releaser status`.")
+
+
+def _acquired(lock: FileLock, wait: float) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        return False
+    return True
+
+
+def _end_what_was_left(state_dir: Path) -> None:
+    """End what the last holder has started, if it was killed: a run that comes to its end takes its note away."""
+    last = holder(state_dir)
+    if last is not None:
+        end_orphans(last.mark)
+
+
+def _note(state_dir: Path, run: Holder) -> None:
     with contextlib.suppress(OSError):  # on a full disk there is a lock without a note
         # A killed run of another user leaves a note that this user could not write over.
         (state_dir / HOLDER).unlink(missing_ok=True)
-        (state_dir / HOLDER).write_text(json.dumps(note), encoding="utf-8")
+        (state_dir / HOLDER).write_text(json.dumps(asdict(run)), encoding="utf-8")
 
 
 def holder(state_dir: Path) -> Holder | None:
@@ -79,11 +125,11 @@ def holder(state_dir: Path) -> Holder | None:
         return None
 
 
-def _held_by(state_dir: Path) -> str:
-    found = holder(state_dir)
+def _held_by(found: Holder | None, state_dir: Path) -> str:
     if found is None:
         return f"another run holds the lock of this project ({state_dir / LOCK})"
-    return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
+    held = f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
+    return held if is_alive(found.pid) else f"{held}: it was killed, but a program that it started is still running"
 
 
 def running(state_dir: Path) -> Holder | None:

@@ -56,7 +56,8 @@ class Site:
     def reread(self) -> Site:
         """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
         fresh = open_site(self.project.root, self.runner.environ)
-        return replace(fresh, project=self.project, runner=replace(fresh.runner, inherited=self.runner.inherited))
+        runner = replace(fresh.runner, inherited=self.runner.inherited, marks=self.runner.marks)
+        return replace(fresh, project=self.project, runner=runner)
 
 
 def open_site(path: Path, environ: Mapping[str, str]) -> Site:

@@ -52,14 +52,16 @@ class Finished:
 
 @dataclass(kw_only=True)
 class Runner:
-    """Starts programs with `environ`, cleans what they print, and lends them the descriptors in `inherited`.
+    """Starts programs with `environ` and `marks`, cleans what they print, and lends them the descriptors `inherited`.
 
     `inherited` holds the project lock: a child that outlives releaser keeps other runs out until it is gone too.
+    `marks` are variables by which the next run finds what a killed one has left.
     """
 
     environ: Mapping[str, str]
     redactor: Redactor = field(default_factory=Redactor)
     inherited: list[int] = field(default_factory=list)
+    marks: dict[str, str] = field(default_factory=dict)
 
     def run(
         self,
@@ -76,8 +78,9 @@ class Runner:
         """Run a program to its end, within `timeout` seconds.
 
         `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
-        program may leave a service behind, which then is not ended and does not hold the project lock. Whatever else
-        it leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`.
+        program may leave a service behind, which then is not ended, neither now nor by another run, and does not hold
+        the project lock. Whatever else it leaves in its process group is ended. If releaser itself dies, the program
+        gets `death_signal`.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -95,7 +98,7 @@ class Runner:
             process = self._start(
                 words,
                 cwd=cwd,
-                env=dict(self.environ if env is None else env),
+                env=self._marked(self.environ if env is None else env, stays=stays),
                 stdout=file or subprocess.PIPE,
                 stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
                 pass_fds=() if stays else tuple(self.inherited),
@@ -121,6 +124,10 @@ class Runner:
         log.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
+
+    def _marked(self, env: Mapping[str, str], *, stays: bool) -> dict[str, str]:
+        """Return the variables for a program: with the marks, or, if it `stays`, even without inherited ones."""
+        return {name: value for name, value in env.items() if name not in self.marks} | ({} if stays else self.marks)
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:

@@ -9,6 +9,8 @@ import select
 import stat
 import subprocess
 import sys
+import threading
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,7 @@ import pytest
 from releaser.errors import LockedError
 from releaser.project import mutex
 from releaser.project.mutex import Holder
+from releaser.tools import orphans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,18 +31,22 @@ NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 SECONDS = 60.0
 HOLD = """\
 import sys
+import threading
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from releaser.project import mutex
+from releaser.tools.orphans import MARK
 from releaser.tools.process import Runner
 
-state, script, stays = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3])
+state, script, stays, marked = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3]), bool(sys.argv[4])
 with mutex.hold(state, command="update", now=datetime.now(UTC)) as descriptor:
     if not script:
         print("held", flush=True)
         input()
     else:
-        runner = Runner(environ={"PATH": "/usr/bin:/bin"}, inherited=[descriptor])
+        marks = {MARK: mutex.holder(state).mark} if marked else {}
+        runner = Runner(environ={"PATH": "/usr/bin:/bin"}, inherited=[descriptor], marks=marks)
         runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, stays=bool(stays))
         print("held", flush=True)
         input()
@@ -47,9 +54,11 @@ with mutex.hold(state, command="update", now=datetime.now(UTC)) as descriptor:
 
 
 @contextlib.contextmanager
-def other_run(state: Path, script: str = "", *, stays: bool = False) -> Iterator[subprocess.Popen[str]]:
+def other_run(
+    state: Path, script: str = "", *, stays: bool = False, marked: bool = False
+) -> Iterator[subprocess.Popen[str]]:
     """Run another process that holds the lock, and runs `script` first if there is one, until the end of the block."""
-    words = [sys.executable, "-c", HOLD, str(state), script, "1" if stays else ""]
+    words = [sys.executable, "-c", HOLD, str(state), script, "1" if stays else "", "1" if marked else ""]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -193,21 +202,91 @@ def done(tmp_path: Path) -> Iterator[Fifo]:
 
 
 # Out of the reach of the signal that a child gets when its parent dies.
-GRANDCHILD = "(echo here >done; read word <go; echo $word >done) & wait"
+GRANDCHILD = "sh -c 'echo $$ >done; read word <go; echo $word >done' & wait"
+CLOSED = 'for one in 3 4 5 6 7 8 9; do eval "exec $one>&-"; done; ' + GRANDCHILD
 SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
 
 
 def test_a_child_keeps_the_lock_after_its_releaser_was_killed(tmp_path: Path, go: Fifo, done: Fifo) -> None:
     """So that no second run starts while the first one's uv still builds."""
     with other_run(tmp_path, GRANDCHILD) as other:
-        assert done.hear() == "here"
+        assert done.hear().isdigit()
         other.kill()
         other.wait()
         assert not taken(tmp_path)
         assert mutex.running(tmp_path) is not None
+        with pytest.raises(LockedError, match="it was killed, but a program that it started is still running"):
+            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
         go.say("over")
         assert done.hear() == "over"
     assert taken(tmp_path, wait=SECONDS)
+
+
+@pytest.mark.parametrize("script", [GRANDCHILD, CLOSED, f"trap '' TERM; {GRANDCHILD}"])
+def test_what_a_killed_run_has_left_is_ended(
+    tmp_path: Path, go: Fifo, done: Fifo, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """Whether it still has the lock or has closed it, as Python's own children do; and if need be without its leave."""
+    monkeypatch.setattr(orphans, "GRACE", 0.5)
+    with other_run(tmp_path, script, marked=True) as other:
+        left = int(done.hear())
+        other.kill()
+        other.wait()
+        with mutex.hold(tmp_path, command="init", now=NOW):
+            assert not orphans.is_alive(left)
+
+
+def test_a_service_that_stays_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    with other_run(tmp_path, SERVICE, stays=True, marked=True) as other:
+        assert said(other) == "held\n"
+        assert done.hear() == "here"
+        other.kill()
+        other.wait()
+        assert taken(tmp_path, wait=SECONDS)
+    go.say("still there")
+    assert done.hear() == "still there"
+
+
+def test_what_a_run_that_went_well_has_left_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'", marked=True) as other:
+        assert said(other) == "held\n"
+        assert done.hear() == "here"
+        other.communicate("go on\n")
+    assert taken(tmp_path)
+    go.say("still there")
+    assert done.hear() == "still there"
+
+
+def test_a_run_that_has_just_begun_is_named(tmp_path: Path) -> None:
+    """It holds the lock a moment before it has noted who it is; what a killed one has noted means nothing."""
+    killed = Holder(pid=gone(), command="prune", since=NOW.isoformat())
+    with other_run(tmp_path) as other:
+        said(other)
+        note = (tmp_path / "lock.holder").read_text(encoding="utf-8")
+        (tmp_path / "lock.holder").write_text(json.dumps(asdict(killed)), encoding="utf-8")
+        writer = threading.Timer(0.1, (tmp_path / "lock.holder").write_text, [note])
+        writer.start()
+        with pytest.raises(LockedError, match=rf"`releaser update` \(pid {other.pid}\) has held"):
+            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+        writer.join()
+
+
+def test_a_run_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    """It has taken its note away, so that nobody could be named."""
+    with other_run(tmp_path) as other:
+        said(other)
+        (tmp_path / "lock.holder").unlink()
+        ender = threading.Timer(0.1, other.kill)
+        ender.start()
+        assert taken(tmp_path)
+        ender.join()
+
+
+def gone() -> int:
+    """Return a process id that nobody has."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
 
 
 def test_a_service_that_stays_does_not_keep_the_lock(tmp_path: Path, go: Fifo, done: Fifo) -> None:
