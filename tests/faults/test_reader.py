@@ -1,0 +1,135 @@
+"""Readers of `.venv` while it is moved: web workers, cron jobs, people at a prompt always find one release, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.releases.flip import flip
+from tests.e2e.scenes import SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.sites import SampleSite
+
+FLIPS, SPREAD = 10_000, 1_000
+
+# Resolves the link, and imports a package of the lock through it, as often as it can.
+RESOLVER = """\
+import importlib, json, os, sys, threading
+link, failures, seen, count = sys.argv[1], [], {}, 0
+stopped = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()
+places = os.path.join(link, "lib", f"python{sys.version_info[0]}.{sys.version_info[1]}", "site-packages")
+sys.path.insert(0, places)
+sys.dont_write_bytecode = True
+print("ready", flush=True)
+while not stopped.is_set():
+    count += 1
+    try:
+        os.stat(os.path.join(os.path.realpath(link, strict=True), "pyvenv.cfg"))
+        importlib.invalidate_caches()
+        sys.path_importer_cache.clear()
+        sys.modules.pop("alpha", None)
+        seen[importlib.import_module("alpha").__version__] = True
+    except Exception as error:
+        failures.append(repr(error))
+print(json.dumps({"reads": count, "failures": failures, "seen": sorted(seen)}))
+"""
+
+# Starts the live Python, which imports a package, as often as it can.
+STARTER = """\
+import json, subprocess, sys, threading
+failures, seen, count = [], {}, 0
+stopped = threading.Event()
+threading.Thread(target=lambda: (sys.stdin.read(), stopped.set()), daemon=True).start()
+print("ready", flush=True)
+while not stopped.is_set():
+    count += 1
+    try:
+        words = [sys.argv[1] + "/bin/python", "-c", "import alpha; print(alpha.__version__)"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        if done.returncode:
+            failures.append(done.stderr)
+        else:
+            seen[done.stdout.strip()] = True
+    except OSError as error:
+        failures.append(repr(error))
+print(json.dumps({"reads": count, "failures": failures, "seen": sorted(seen)}))
+"""
+
+
+class Reader:
+    """A process that reads a site until it is told to stop."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def result(self) -> dict[str, Any]:
+        """Let it stop, and return how often it has read, what failed, and which versions it has seen."""
+        stdout, _ = self._process.communicate("", timeout=SECONDS)
+        found: dict[str, Any] = json.loads(stdout)
+        return found
+
+
+@contextlib.contextmanager
+def reading(site: SampleSite, program: str) -> Iterator[Reader]:
+    """Start a reader of the live environment; wait until it reads."""
+    words = [sys.executable, "-c", program, str(site.link)]
+    with subprocess.Popen(
+        words, cwd=site.outer, env=site.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield Reader(process)
+        finally:
+            process.kill()
+
+
+def two_releases(site: SampleSite) -> list[Path]:
+    """Give a site two releases with different packages."""
+    for version in ("1.2.0", "1.3.0"):
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+    return [site.state_dir / "releases" / row["id"] / "venv" for row in site.json("list")[:2]]
+
+
+# The pauses between flips, in seconds, are such that many flips come in the middle of a reading, at all its stages.
+@pytest.mark.parametrize(
+    ("kind", "program", "pause"),
+    [("resolves and imports", RESOLVER, 0.0003), ("starts Python", STARTER, 0.003)],
+    ids=["import", "start"],
+)
+def test_a_reader_through_thousands_of_flips(
+    kind: str,
+    program: str,
+    pause: float,
+    scenes: Scenes,
+    tmp_path: Path,
+    tally: Callable[[str], Tally],
+    all_points: bool,
+) -> None:
+    points = tally(f"flips under a reader that {kind}")
+    site = scenes.copy("update", tmp_path / "site")
+    releases, flips = two_releases(site), FLIPS if all_points else SPREAD
+    with reading(site, program) as reader:
+        for number in range(flips):
+            flip(site.link, releases[number % 2], staging=site.state_dir)
+            time.sleep(pause)
+        result = reader.result()
+    assert result["reads"] > flips / 200
+    assert result["seen"] == ["1.2.0", "1.3.0"]  # else it was not looking while the link moved
+    for number in range(flips):  # each flip is a point; a failure of the reader is charged to one of them
+        points.add(command="flip", point=f"read {number}", broken=result["failures"][number : number + 1])
+    points.check()
