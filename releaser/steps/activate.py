@@ -202,7 +202,10 @@ def _restore_code(run: Run, before: str, after: str) -> None:
     git = run.site.git
     head = git.commit("HEAD")
     if head == after:
-        git.reset_keep(before)
+        try:
+            git.reset_keep(before)
+        except ToolError:
+            git.reset_torn(before, after)
     elif head == before:
         git.undo_half_merge(before, after)
     else:

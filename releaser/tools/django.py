@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.tools.environment import inside
+from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +41,13 @@ class Manage:
         return f"{_MARK} True" in finished.stdout
 
     def collectstatic(self) -> Finished:
-        """Collect the static files; nothing is cleared, as pages of older processes still name the old files."""
-        return self._run("collectstatic", "--noinput")
+        """Collect the static files; nothing is cleared, as pages of older processes still name the old files.
+
+        A power cut must not leave them empty: collectstatic takes whatever is newer than its source for finished.
+        """
+        finished = self._run("collectstatic", "--noinput")
+        write_out(self.project)
+        return finished
 
     def _run(self, *words: str, check: bool = True) -> Finished:
         return self.runner.run(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.tools.environment import neutral
+from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 # A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
 _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
+# By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
+_DURABLY = ("-c", "core.fsync=all")
 _FETCHED = "refs/releaser/fetched"  # ours alone: where the remote was when it was last asked
 _PATHS_AT_ONCE = 200  # a command line has a limit
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
@@ -156,14 +159,31 @@ class Git:
 
         By default git overwrites files that it ignores, with which the site may be working.
         """
-        self._run(*_WITHOUT_HOOKS, "merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
+        self._move("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
 
     def reset_keep(self, commit: str) -> None:
         """Move branch and checkout to `commit`, refusing to lose uncommitted work."""
-        self._run(*_WITHOUT_HOOKS, "reset", "--keep", "--quiet", commit)
+        self._move("reset", "--keep", "--quiet", commit)
+
+    def reset_torn(self, before: str, after: str) -> None:
+        """Move from `after` back to `before` where a move between the two was cut off by a power cut.
+
+        Files that it was writing then may be empty, and `reset_keep` takes that for uncommitted work. ToolError if
+        there really is some.
+        """
+        for path in self._differing(before, after, "ACDMRT"):
+            if not self._is_from(before, path) and not self._is_from(after, path):
+                message = f"{path} has uncommitted changes"
+                raise ToolError(message, advice=f"Commit them, or take them away: `git reset --keep {before[:12]}`.")
+        self.undo_half_merge(before, after)
+
+    def _move(self, *words: str) -> None:
+        """Run what moves the checkout; git syncs its own files alone, so those of the checkout are synced here."""
+        self._run(*_WITHOUT_HOOKS, *words)
+        write_out(self.root)
 
     def undo_half_merge(self, before: str, after: str) -> None:
-        """Undo what a fast-forward from `before` (where HEAD still is) to `after` did before it was cut off.
+        """Undo what a fast-forward from `before` (where HEAD mostly still is) to `after` did before it was cut off.
 
         Only files that differ between the two are touched: those of `before` are put back, and those that `after` adds
         are deleted if they are what it would have put there, or a beginning of it.
@@ -177,10 +197,13 @@ class Git:
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
             self._run(*_WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
+        self._move("reset", "--quiet", before)
 
     def _is_from(self, commit: str, path: str) -> bool:
-        """Tell whether the file at `path` is the one of a commit, as filters write it, or a beginning of that."""
+        """Tell whether the file at `path` is the one of a commit, as filters write it, a beginning of that, or gone."""
         place = self.layout.top / path
+        if not os.path.lexists(place):
+            return True
         if place.is_symlink():
             return str(place.readlink()) == self.content(commit, path)
         name = os.path.relpath(place, self.root)
@@ -188,7 +211,7 @@ class Git:
         if found and found == self._run("rev-parse", f"{commit}:{path}", check=False).stdout.strip():
             return True
         whole = self.content(commit, path)
-        return whole is not None and whole.startswith(place.read_text(errors="replace").rstrip("\ufffd"))
+        return whole is not None and whole.startswith(place.read_text(errors="replace").rstrip("\0\ufffd"))
 
     def _remove_empty(self, directory: Path) -> None:
         """Remove directories that git made for a file that is gone again."""
@@ -203,25 +226,11 @@ class Git:
         return [path for path in self._run(*words).stdout.split("\0") if path]
 
     def commit_only(self, paths: Sequence[str], message: str) -> bool:
-        """Commit these paths as they are in the checkout, and nothing else; False when they are as committed.
-
-        Everything is synced (`core.fsync=all`): by default, a power cut can leave a corrupt repository behind.
-        """
+        """Commit these paths as they are in the checkout, and nothing else; False when they are as committed."""
         self._run("add", "--", *paths)
         if not self._lines("status", "--porcelain", "--untracked-files=no", "--", *paths):
             return False
-        self._run(
-            "-c",
-            "core.fsync=all",
-            *self._identity(),
-            "commit",
-            "--quiet",
-            "-m",
-            message,
-            "--only",
-            "--",
-            *paths,
-        )
+        self._run(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 
     def push(self, remote: str, branch: str) -> None:
@@ -270,7 +279,7 @@ class Git:
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
         env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
-        argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *words]
+        argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words]
         # SIGTERM lets git take its lock files away.
         return self.runner.run(
             argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=signal.SIGTERM

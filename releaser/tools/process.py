@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from releaser.durable import sync_file_system
 from releaser.errors import ToolError
 from releaser.redaction import Redactor
 
@@ -135,6 +136,15 @@ class Runner:
         except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error
+
+
+def write_out(directory: Path) -> None:
+    """Let what programs have written on the file system of `directory` survive a power cut. Raises ToolError."""
+    try:
+        sync_file_system(directory)
+    except OSError as error:
+        message = f"what was written in {directory} does not get to the disk: {error}"
+        raise ToolError(message, advice="Check free space and the disk.") from error
 
 
 def _text(stream: _HeadAndTail) -> str:

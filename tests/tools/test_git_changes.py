@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.errors import ToolError
 from releaser.redaction import Redactor
 from releaser.tools.git import Git
 from releaser.tools.process import Finished, Runner
@@ -45,9 +46,9 @@ def noting() -> Noting:
 
 
 @pytest.fixture
-def told(noting: Noting) -> Git:
+def told(noting: Noting, tmp_path: Path) -> Git:
     """Make a git that runs nothing."""
-    return Git(runner=noting, root=Path("/srv/shop"), timeout=1)
+    return Git(runner=noting, root=tmp_path, timeout=1)
 
 
 def options(words: list[str]) -> set[str]:
@@ -55,10 +56,17 @@ def options(words: list[str]) -> set[str]:
     return {after for before, after in itertools.pairwise(words) if before == "-c"}
 
 
-def test_a_commit_survives_a_power_cut_and_takes_these_files_alone(told: Git, noting: Noting) -> None:
+def test_whatever_git_writes_survives_a_power_cut(told: Git, noting: Noting) -> None:
+    """`git add` writes the object that the commit then finds and does not sync any more."""
+    told.commit_only(["uv.lock"], "Update 1 package")
+    told.fast_forward("c0ffee")
+    told.push("origin", "main")
+    assert all("core.fsync=all" in options(words) for words in noting.asked)
+
+
+def test_a_commit_takes_these_files_alone(told: Git, noting: Noting) -> None:
     told.commit_only(["uv.lock", "requirements.txt"], "Update 1 package")
     words = noting.told("commit")
-    assert "core.fsync=all" in options(words)
     assert words[words.index("commit") :] == [
         *["commit", "--quiet", "-m", "Update 1 package", "--only", "--", "uv.lock", "requirements.txt"]
     ]
@@ -163,6 +171,33 @@ def test_what_is_not_from_the_merge_stays(repository: Repository) -> None:
     repository.driven.undo_half_merge(repository.before, repository.after)
     assert mine.read_text(encoding="utf-8") == "mine\n"
     assert (repository.path / "link").readlink() == Path("gone")
+
+
+def torn(repository: Repository) -> None:
+    """Leave what a power cut leaves of a fast-forward: HEAD and index have moved, the files are names alone."""
+    repository.git("reset", "--quiet", "--hard", repository.after)
+    for path in (repository.path / "kept", repository.path / "deep" / "er" / "added"):
+        path.write_bytes(b"")
+
+
+def test_a_fast_forward_that_a_power_cut_tore_is_taken_back(repository: Repository) -> None:
+    torn(repository)
+    with pytest.raises(ToolError):
+        repository.driven.reset_keep(repository.before)
+    repository.driven.reset_torn(repository.before, repository.after)
+    assert repository.untouched()
+    assert repository.git("rev-parse", "HEAD") == repository.before
+    assert (repository.path / "kept").read_text(encoding="utf-8") == "old\n"
+    assert (repository.path / "gone").exists()
+
+
+def test_what_somebody_wrote_meanwhile_is_not_taken_for_torn(repository: Repository) -> None:
+    torn(repository)
+    (repository.path / "kept").write_text("mine\n", encoding="utf-8")
+    with pytest.raises(ToolError, match="kept has uncommitted changes"):
+        repository.driven.reset_torn(repository.before, repository.after)
+    assert (repository.path / "kept").read_text(encoding="utf-8") == "mine\n"
+    assert repository.git("rev-parse", "HEAD") == repository.after
 
 
 def test_a_push_from_another_branch_pushes_the_branch_alone(repository: Repository, tmp_path: Path) -> None:
