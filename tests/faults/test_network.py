@@ -1,0 +1,239 @@
+"""The network fails: package index, git remote and mail server; live stays what it is, and every run keeps its limits."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from tests.faults.invariants import Witness
+from tests.faults.network import STAGES, Mood, PackageIndex, StagedMailServer, mute_server
+from tests.support.sites import SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.network import Stage
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+LIMITS = {
+    "RELEASER_UV_TIMEOUT": "5s",
+    "RELEASER_GIT_TIMEOUT": "2s",
+    "RELEASER_SMTP_TIMEOUT": "1s",
+    "UV_HTTP_RETRIES": "1",
+}
+LONGEST = 20.0  # seconds that a run takes at the most with these limits, on a busy machine
+UPDATED = r"^\[[^]]*\] site: updated"
+NEWER = {"alpha": "1.1.0"}
+
+
+def timed_update(site: SampleSite, *, code: int) -> tuple[Finished, list[str]]:
+    """Run an update; name what it should not have done: end with another code, or not in time."""
+    began = time.monotonic()
+    finished = site.releaser("update")
+    seconds = time.monotonic() - began
+    broken = [] if finished.returncode == code else [f"it should have ended with {code}: {finished}"]
+    return finished, broken + ([] if seconds < LONGEST else [f"it took {seconds:.0f} s"])
+
+
+def mails_like(site: SampleSite, words: str) -> int:
+    return sum(words in str(mail["Subject"]) for mail in site.outbox_mails())
+
+
+# The package index
+
+
+@pytest.fixture(scope="module")
+def index() -> PackageIndex:
+    """Give an index that is not serving yet."""
+    return PackageIndex()
+
+
+@pytest.fixture(scope="module")
+def shop(index: PackageIndex, tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
+    """Make an adopted site that gets its packages by HTTP, and for which there is a newer one; tests get copies."""
+    site = SiteFactory(tmp_path_factory.mktemp("shop"), templates)()
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    old = 'no-index = true\nfind-links = ["../index"]\n'
+    assert old in text
+    new = text.replace(old, f'\n[[tool.uv.index]]\nurl = "{index.url}"\ndefault = true\n')
+    site.edit("pyproject.toml", new)
+    index.directory = site.index.path
+    with index.serving():
+        site.uv("lock", "--quiet")
+        site.commit("Get packages from a server")
+        site.push()
+        site.make_venv()
+        site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+MOODS = [mood for mood in get_args(Mood) if mood not in ("is well", "is slow")]
+MOODS_SPREAD: list[Mood] = ["is gone", "hangs at a wheel", "cuts a wheel"]
+
+
+def test_an_index_that_fails_in_any_way(
+    shop: SampleSite, index: PackageIndex, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    points = tally("network: package index fails")
+    for number, mood in enumerate(MOODS if all_points else MOODS_SPREAD):
+        base = tmp_path / str(number)
+        site = without_cache(shop.copy(base), base)
+        witness, live = Witness.of(site), site.live_id()
+        with index.serving(mood):
+            _, broken = timed_update(site, code=4)
+        broken += [] if site.live_id() == live else ["live has changed"]
+        broken += witness.after_command()
+        broken += [] if mails_like(site, "failed") == 1 else ["the failure should have been told once"]
+        with index.serving():
+            finished = site.releaser("update")
+        broken += witness.after_update(finished, told=UPDATED, versions=NEWER)
+        points.add(command="update", point=f"it {mood}", broken=broken)
+    points.check()
+
+
+def test_an_index_that_is_slow(
+    shop: SampleSite, index: PackageIndex, tmp_path: Path, tally: Callable[[str], Tally]
+) -> None:
+    points, site = tally("network: package index is slow"), without_cache(shop.copy(tmp_path), tmp_path)
+    witness = Witness.of(site)
+    with index.serving("is slow"):
+        finished, broken = timed_update(site, code=0)
+    broken += witness.after_update(finished, told=UPDATED, versions=NEWER)
+    points.add(command="update", point="in time", broken=broken)
+    points.check()
+
+
+def without_cache(site: SampleSite, base: Path) -> SampleSite:
+    """Let uv find nothing that an earlier test has fetched."""
+    site.env |= {**LIMITS, "UV_CACHE_DIR": str(base / "cache")}
+    return site
+
+
+# The git remote
+
+
+@pytest.fixture
+def site(scenes: Scenes, tmp_path: Path) -> SampleSite:
+    """Copy a site with a newer package and a commit to pull."""
+    site = scenes.copy("update", tmp_path)
+    site.env |= LIMITS
+    return site
+
+
+def test_a_remote_that_is_gone_at_the_pull(site: SampleSite, tally: Callable[[str], Tally]) -> None:
+    away = site.remote.with_name("elsewhere.git")
+
+    def mend() -> None:
+        away.rename(site.remote)
+
+    site.remote.rename(away)
+    fails_at_the_pull(site, "gone", mend, tally)
+
+
+@pytest.mark.parametrize("drops", [False, True], ids=["hangs", "drops"])
+def test_a_remote_that_does_not_answer_the_pull(site: SampleSite, tally: Callable[[str], Tally], drops: bool) -> None:
+    url = site.git("remote", "get-url", "origin")
+
+    def mend() -> None:
+        site.git("remote", "set-url", "origin", url)
+
+    with mute_server(drops=drops) as port:
+        site.git("remote", "set-url", "origin", f"git://127.0.0.1:{port}/site.git")
+        fails_at_the_pull(site, "drops" if drops else "hangs", mend, tally)
+
+
+def fails_at_the_pull(site: SampleSite, point: str, mend: Callable[[], None], tally: Callable[[str], Tally]) -> None:
+    points, live, head = tally("network: git remote at pull"), site.live_id(), site.head()
+    _, broken = timed_update(site, code=4)
+    mend()
+    witness = Witness.of(site)
+    broken += witness.after_command()
+    broken += [] if (site.live_id(), site.head()) == (live, head) else ["something has changed"]
+    broken += [] if mails_like(site, "failed") == 1 else ["the failure should have been told once"]
+    broken += witness.after_update(site.releaser("update"), told=UPDATED, versions=NEWER)
+    points.add(command="update", point=point, broken=broken)
+    points.check()
+
+
+def test_a_remote_that_is_gone_at_the_push(site: SampleSite, tally: Callable[[str], Tally]) -> None:
+    """It was there at the pull: the health check of the new release takes it away."""
+    away = site.remote.with_name("elsewhere.git")
+    site.env["RELEASER_HEALTH_CHECK"] = f"sh -c 'test ! -e {site.remote} || mv {site.remote} {away}'"
+
+    def mend() -> None:
+        away.rename(site.remote)
+        del site.env["RELEASER_HEALTH_CHECK"]
+
+    fails_at_the_push(site, "gone", mend, tally)
+
+
+@pytest.mark.parametrize("drops", [False, True], ids=["hangs", "drops"])
+def test_a_remote_that_does_not_answer_the_push(site: SampleSite, tally: Callable[[str], Tally], drops: bool) -> None:
+    def mend() -> None:
+        site.git("config", "--unset", "remote.origin.pushurl")
+
+    with mute_server(drops=drops) as port:
+        site.git("config", "remote.origin.pushurl", f"git://127.0.0.1:{port}/site.git")
+        fails_at_the_push(site, "drops" if drops else "hangs", mend, tally)
+
+
+def fails_at_the_push(site: SampleSite, point: str, mend: Callable[[], None], tally: Callable[[str], Tally]) -> None:
+    """The release is live and good, and stays so; only the push is late."""
+    points, live, witness = tally("network: git remote at push"), site.live_id(), Witness.of(site)
+    finished, broken = timed_update(site, code=7)
+    mend()
+    now = site.live_id()
+    broken += [] if now != live and "push failed" in finished.stderr else [f"it should be live and say so: {finished}"]
+    broken += witness.after_command()
+    broken += witness.after_update(
+        site.releaser("update"), told=r"^\[[^]]*\] site: .*(updated|follow-up)", versions=NEWER
+    )
+    broken += [] if site.live_id() == now else ["live has changed again"]
+    broken += [] if site.remote_head() == site.head() else ["the commit is not pushed"]
+    points.add(command="update", point=point, broken=broken)
+    points.check()
+
+
+# The mail server
+
+MAIL_POINTS = [(stage, hangs) for hangs in (False, True) for stage in STAGES]
+MAIL_SPREAD: list[tuple[Stage, bool]] = [("greeting", False), ("RCPT", False), ("text", False), ("text", True)]
+
+
+def test_a_mail_server_that_fails_at_any_stage(
+    scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    """The release is live and good, and the one mail about it comes when the server is well again."""
+    points = tally("network: mail server fails")
+    for number, (stage, hangs) in enumerate(MAIL_POINTS if all_points else MAIL_SPREAD):
+        site = scenes.copy("update", tmp_path / str(number))
+        site.env |= LIMITS
+        witness = Witness.of(site)
+        with StagedMailServer().serving() as server:
+            site.write_dotenv({"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(server.port)})
+            server.fails_at, server.hangs = stage, hangs
+            _, broken = timed_update(site, code=7)
+            live = site.live_id()
+            broken += [] if len(site.outbox_mails()) == 1 else ["the mail should be in the outbox"]
+            server.fails_at = None
+            finished = site.releaser("update")
+            broken += witness.after_update(finished, versions=NEWER)
+            broken += [] if site.live_id() == live else ["live has changed again"]
+            broken += came_once(server, site)
+        points.add(command="update", point=f"{'hangs' if hangs else 'drops'} at {stage}", broken=broken)
+    points.check()
+
+
+def came_once(server: StagedMailServer, site: SampleSite) -> list[str]:
+    """See that one mail was accepted once, that no other was sent, and that none waits any more."""
+    if len(server.accepted) == 1 and set(server.seen) == set(server.accepted) and not site.outbox_mails():
+        return []
+    return [f"I5: sent {server.seen}, of which {server.accepted} were accepted; {len(site.outbox_mails())} wait"]
