@@ -1,4 +1,4 @@
-"""The network fails: package index, git remote and mail server; live stays what it is, and every run keeps its limits."""
+"""The network fails: package index, git remote, mail server. Live stays what it is, and every run keeps its limits."""
 
 from __future__ import annotations
 
