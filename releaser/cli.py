@@ -61,6 +61,15 @@ class Call:
             mails=mails,
         )
 
+    def say_damage(self, site: Site) -> list[str]:
+        """Warn of what others have damaged; return it in sentences."""
+        from releaser.queries import damaged
+
+        found = damaged(site)
+        for sentence in found:
+            self.manner.note(f"warning: {sentence}")
+        return found
+
     def end(self, report: RunReport) -> None:
         """Say how a run ended, and exit."""
         self.manner.say_report(report)
@@ -153,8 +162,17 @@ def check(call: Call) -> None:
             problems = [sentences(problem.message, problem.advice) for problem in error.problems]
             call.manner.data({"fit": False, "problems": problems})
         raise
+    damaged = call.say_damage(open_site(call.project, os.environ))
     if call.manner.json:
-        call.manner.data({"fit": True, "problems": [], "group": fitness.group, "tests": list(fitness.test_command)})
+        call.manner.data(
+            {
+                "fit": True,
+                "problems": [],
+                "damage": damaged,
+                "group": fitness.group,
+                "tests": list(fitness.test_command),
+            }
+        )
     else:
         call.manner.note("everything is fit for an update")
 
@@ -204,6 +222,7 @@ def list_releases(call: Call) -> None:
 
     site = call.site()
     rows = listing.rows(str(site.project.state_dir), str(site.project.venv))
+    call.say_damage(site)
     if call.manner.json:
         call.manner.lines([listing.as_json(rows)])
     elif rows:

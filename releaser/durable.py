@@ -7,11 +7,12 @@ import ctypes
 import errno
 import json
 import os
+import shutil
 import stat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 AT_FDCWD = -100
@@ -55,8 +56,7 @@ def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> N
     is thus never seen with a stray file in it.
     """
     temporary = (staging or target.parent) / f".{target.name}.new"
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
+    clear_name(temporary)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -86,8 +86,7 @@ def _take_over_attributes(descriptor: int, target: Path) -> None:
 def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
     """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
     temporary = staging / f".{link.name}.new"
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
+    clear_name(temporary)
     temporary.symlink_to(target)
     try:
         temporary.replace(link)
@@ -132,6 +131,8 @@ def read_json(path: Path, *, version: int = 1) -> dict[str, Any] | None:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except IsADirectoryError as error:
+        raise UnreadableStateError(path, "a directory") from error
     except (ValueError, RecursionError) as error:
         raise UnreadableStateError(path, f"not JSON ({error})") from error
     if not isinstance(content, dict):
@@ -139,6 +140,44 @@ def read_json(path: Path, *, version: int = 1) -> dict[str, Any] | None:
     if content.get("version") != version:
         raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
     return content
+
+
+def check_types(content: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]]) -> None:
+    """See that each of these is there and of its kind; KeyError or TypeError otherwise."""
+    for name, kind in kinds.items():
+        if not isinstance(content[name], kind):
+            message = f"{name} is {content[name]!r:.60}"
+            raise TypeError(message)
+
+
+def check_texts(values: Iterable[Any]) -> None:
+    """See that these are strings; TypeError otherwise."""
+    for value in values:
+        if not isinstance(value, str):
+            message = f"{value!r:.60} is no text"
+            raise TypeError(message)
+
+
+def put_aside(path: Path) -> Path:
+    """Keep a state file that cannot be read under another name, for a person to look at."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable-{number}")):
+        number += 1
+    path.rename(aside)
+    sync_directory(path.parent)
+    return aside
+
+
+def clear_name(path: Path) -> None:
+    """Free the name of a temporary file, whatever stands there."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):
+        if path.is_symlink() or not path.is_dir():
+            raise
+        shutil.rmtree(path)
 
 
 def _libc() -> ctypes.CDLL:

@@ -14,8 +14,11 @@ from releaser.project import mutex
 from releaser.releases import leases
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine
+from releaser.releases.soundness import damage
 from releaser.releases.store import ReleaseStore
 from releaser.report import history
+from releaser.report.text import sentences
+from releaser.steps.diagnosis import diagnose
 from releaser.steps.publish import push_is_due_in
 from releaser.steps.resolve import left_out, lock_of
 
@@ -47,6 +50,7 @@ class ReleaseDetails:
             "in_use_by": list(self.in_use_by),
             "path": str(release.venv),
             "works": release.works(),
+            "damage": str(found) if (found := damage(release)) else None,
             "steps": list(self.run["steps"]) if self.run else [],
             "test_output": release.test_output,
         }
@@ -87,6 +91,11 @@ def store_of(site: Site) -> ReleaseStore:
     return ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv)
 
 
+def damaged(site: Site) -> list[str]:
+    """Say what others have damaged, each with what to do."""
+    return [sentences(one.message, one.advice) for one in diagnose(store_of(site))]
+
+
 def show(site: Site, release: str) -> ReleaseDetails:
     """Return one release whole; NoSuchReleaseError when it is not there."""
     found = store_of(site).find(release)
@@ -115,8 +124,7 @@ def status(site: Site) -> Status:
     store, project = store_of(site), site.project
     live, runs = store.live(), history.read(project.state_dir)
     problems = [finding.message for finding in site.findings]
-    if live is not None and not live.works():
-        problems.append(f"the interpreter of the live release is gone ({live.venv / 'bin' / 'python'})")
+    problems += damaged(site)
     return Status(
         project=project.name,
         path=str(project.root),
@@ -130,7 +138,7 @@ def status(site: Site) -> Status:
         interrupted=_interrupted(project.state_dir),
         push_pending=push_is_due_in(project.state_dir),
         mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
-        quarantine=_quarantine(site, live, problems),
+        quarantine=_quarantine(site, live),
         problems=tuple(problems),
     )
 
@@ -161,12 +169,11 @@ def _mails(outbox: Path) -> int:
     return len(Outbox(outbox).queued())
 
 
-def _quarantine(site: Site, live: Release | None, problems: list[str]) -> Quarantine:
+def _quarantine(site: Site, live: Release | None) -> Quarantine:
     """Return what is still kept out; what a newer version or a newer release has replaced is of interest no more."""
     try:
         found = read_quarantine(site.project.state_dir)
-    except UnreadableStateError as error:
-        problems.append(str(error))
+    except UnreadableStateError:  # which is among the problems
         return Quarantine()
     waiting = {(one.name, one.version) for one in left_out(found, lock_of(live))}
     since = live.manifest.created_at.isoformat(timespec="seconds") if live else ""

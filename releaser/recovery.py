@@ -10,15 +10,14 @@ import contextlib
 import logging
 from typing import TYPE_CHECKING
 
-from releaser.durable import UnreadableStateError
+from releaser.durable import UnreadableStateError, clear_name
 from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError
 from releaser.locking.diff import LockDiff
 from releaser.locking.scratch import remove_scratch
-from releaser.releases import flip
-from releaser.releases.store import remove_tree
 from releaser.report.outcome import Problem
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
+from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
 from releaser.steps.publish import publish_lock
 from releaser.steps.resolve import lock_of
 from releaser.steps.verdict import mark_bad, mark_good
@@ -38,6 +37,7 @@ def recover(run: Run) -> None:
 
     Raises ActivationError when a release that an earlier run had flipped to had to be taken back.
     """
+    mend_records(run)
     try:
         entry = run.journal.read()
     except UnreadableStateError as error:
@@ -47,7 +47,10 @@ def recover(run: Run) -> None:
     if entry is not None:
         log.info("recovering %s", entry)
         _continue(run, entry)
-    _mend_link(run)
+    else:
+        mend_quarantine(run)
+    mend_link(run)
+    mend_store(run)
     sweep(run)
 
 
@@ -185,30 +188,11 @@ def sweep(run: Run) -> None:
         _remove(run, place)
     for temporary in run.site.project.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         with contextlib.suppress(OSError):
-            temporary.unlink()
+            clear_name(temporary)
 
 
 def _remove(run: Run, place: Path) -> None:
     try:
-        remove_tree(place)
+        remove_unsealed(run, place)
     except OSError as error:
         run.draft.problems.append(Problem(message=f"{place} cannot be deleted: {error}", advice="Delete it by hand."))
-
-
-def _mend_link(run: Run) -> None:
-    """Point a link that leads into the store, but nowhere there, to the newest good release, and say so."""
-    live = run.store.live_id()
-    if live is None and flip.target_of(run.site.project.venv) is not None:
-        return  # made by hand; adoption deals with it
-    adopted_before = bool(run.store.ledger().activations)
-    if run.store.live() is not None or not adopted_before or run.site.project.venv.is_dir():
-        return
-    release = run.store.newest_good()
-    if release is None:
-        return
-    flip.flip(run.site.project.venv, release.venv, staging=run.site.project.state_dir)
-    activate.place_lock(run, release)
-    run.draft.live_changed = True
-    message = f"{run.site.project.venv} led nowhere; it leads to {release.id} again, the newest good release"
-    run.draft.recovered.append(message + ".")
-    run.draft.problems.append(Problem(message=message, advice="Find out who removed it; restart the site."))

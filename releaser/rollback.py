@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk
+from releaser.releases.soundness import damage
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
 from releaser.steps.gate import smoke_test
@@ -19,6 +21,7 @@ from releaser.steps.resolve import lock_of
 if TYPE_CHECKING:
     from releaser.project.site import Site
     from releaser.releases.release import Release
+    from releaser.releases.soundness import Damage
     from releaser.releases.store import ReleaseStore
     from releaser.report.outcome import RunReport
     from releaser.run import Run
@@ -36,6 +39,7 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
     live = run.store.live()
     target = choose(run.store, to)
     run.about(target, live)
+    run.draft.problems += [] if to else passed_over(run.store, target)
     if live is not None and target.id == live.id:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
@@ -52,7 +56,8 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
     if to is None:
         target = store.rollback_target()
         if target is None:
-            message = "there is no earlier good release to roll back to"
+            damaged = [_damaged(one, found) for one in store.rollback_order() if (found := damage(one))]
+            message = "; ".join(["there is no earlier good release to roll back to", *damaged])
             raise NoSuchReleaseError(message, advice="See `releaser list`; name a release to go to it.")
         return target
     target = store.find(to)
@@ -60,10 +65,27 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
         what = "failed its tests" if target.state == "failed" else "has never been live"
         message = f"{target.id} {what}"
         raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
-    if not target.works():
-        message = f"the interpreter of {target.id} is gone ({target.venv / 'bin' / 'python'})"
-        raise NoSuchReleaseError(message, advice="Choose another one: `releaser list`.")
+    found = damage(target) if not target.live else None
+    if found is not None:
+        other = store.rollback_target()
+        instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
+        raise NoSuchReleaseError(_damaged(target, found), advice=instead)
     return target
+
+
+def passed_over(store: ReleaseStore, target: Release) -> list[Problem]:
+    """Say of each release that would have come before `target` what keeps a rollback from going to it."""
+    problems = []
+    for release in itertools.takewhile(lambda one: one.id != target.id, store.rollback_order()):
+        found = damage(release)
+        if found is not None:
+            advice = f"The rollback goes to {target.id} instead."
+            problems.append(Problem(message=_damaged(release, found), advice=advice))
+    return problems
+
+
+def _damaged(release: Release, found: Damage) -> str:
+    return f"release {release.id} is not what was sealed: {found}"
 
 
 def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Unfit]:

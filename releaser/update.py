@@ -9,10 +9,12 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.project.preflight import Fitness, check
 from releaser.recovery import undo_unfinished, undone_on_failure
+from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.gate import gate, is_well_again
 from releaser.steps.litter import known_litter
+from releaser.steps.mend import flaw
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
@@ -38,9 +40,10 @@ def _update(run: Run, *, force: bool) -> Ending:
         before = fitness
         fitness = pull_and_reread(run, fitness, theirs)
         live = run.store.live()
+        unsound = flaw(run.store, live) if live else ""
         with resolved(run, fitness, live, force=force) as resolution:
             run.draft.held_back = resolution.held_back
-            if not is_due(run, fitness, resolution, live):
+            if not unsound and not is_due(run, fitness, resolution, live):
                 return _nothing_to_do(run, live, adopted=adopted)
             key = candidate_key(run, fitness, resolution)
             failed = run.quarantine().candidate(key)
@@ -48,13 +51,15 @@ def _update(run: Run, *, force: bool) -> Ending:
                 undo_unfinished(run)
                 run.about(live, None)
                 return Ending(result="unchanged", headline=f"nothing newer than {failed.release}, which failed before")
+            if live is not None and unsound:
+                note_flaw(run, live, unsound)
             run.draft.changes = resolution.diff.changes
             candidate = build(run, fitness, resolution, key)
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
             gate(run, fitness, candidate, before=before)
             release = seal(run, candidate, tests="passed")
     go_live(run, release)
-    return Ending(result="activated", headline=_headline(run, release))
+    return Ending(result="activated", headline=_headline(run, release, instead_of=live if unsound else None))
 
 
 def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
@@ -64,11 +69,20 @@ def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
     return Ending(result="unchanged", headline="everything is up to date")
 
 
-def _headline(run: Run, release: Release) -> str:
+def note_flaw(run: Run, live: Release, what: str) -> None:
+    """Report that the live release is built anew because somebody has changed it."""
+    message = f"the live release {live.id} is not what was sealed: {what}"
+    advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
+    run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+def _headline(run: Run, release: Release, *, instead_of: Release | None) -> str:
     count = len(run.draft.changes)
     what = f"{count} {'package' if count == 1 else 'packages'} changed" if count else "no package changed"
     pulled = run.draft.pulled
     with_commits = f", {pulled.count} new {'commit' if pulled.count == 1 else 'commits'}" if pulled else ""
+    if instead_of is not None:
+        return f"built {release.id} in place of {instead_of.id}, which was damaged: {what}{with_commits}"
     return f"updated to {release.id}: {what}{with_commits}"
 
 
@@ -125,12 +139,11 @@ def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> b
 
 
 def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:
-    """Tell whether a release has to be built: something differs from what is live, or live does not work."""
+    """Tell whether a release has to be built: something differs from what is live."""
     return (
         live is None
         or run.draft.pulled is not None
         or bool(resolution.diff)
         or live.manifest.group != fitness.group
-        or not live.works()
         or not resolution.same_as(live)
     )

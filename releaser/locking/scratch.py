@@ -35,7 +35,10 @@ def scratch_tree(root: Path, place: Path, *, without: Path) -> Iterator[Path]:
 def remove_scratch(place: Path) -> None:
     """Take the scratch tree away, also one that a crash left; what its symlinks lead to is not touched."""
     with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(place)
+        if place.is_symlink() or not place.is_dir():
+            place.unlink()
+        else:
+            shutil.rmtree(place)
 
 
 def _fill(place: Path, root: Path, without: Path) -> None:

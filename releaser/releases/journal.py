@@ -7,13 +7,27 @@ import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from releaser.durable import UnreadableStateError, encoded, read_json, sync_directory, write_json
+from releaser.durable import (
+    UnreadableStateError,
+    check_texts,
+    check_types,
+    encoded,
+    put_aside,
+    read_json,
+    sync_directory,
+    write_json,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting"]
 JOURNAL = "journal.json"
+_TEXT = (str, type(None))
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "command": str, "run_id": str, "phase": str, "origin": _TEXT, "origin_link": _TEXT, "target": _TEXT,
+    "head_before": _TEXT, "head_after": _TEXT, "done": list, "reason": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +73,8 @@ class Journal:
         if content is None:
             return None
         try:
+            check_types(content, {name: kind for name, kind in _KINDS.items() if name in content})
+            check_texts(content["done"])
             known = {name: content[name] for name in Entry.__dataclass_fields__ if name in content}
             known["done"] = tuple(content["done"])
             entry = Entry(**known)
@@ -94,9 +110,4 @@ class Journal:
 
     def put_aside(self) -> Path:
         """Keep an unreadable journal under another name, for a person to look at."""
-        number = 1
-        while (aside := self.state_dir / f"{JOURNAL}.unreadable-{number}").exists():
-            number += 1
-        self.path.rename(aside)
-        sync_directory(self.state_dir)
-        return aside
+        return put_aside(self.path)

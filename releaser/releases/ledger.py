@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,11 @@ class Ledger:
     activations: tuple[str, ...] = ()
     pins: frozenset[str] = frozenset()
     last_sequence: int = 0
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The releases of which it knows anything."""
+        return frozenset(self.marks) | frozenset(self.activations) | self.pins
 
     def marked(self, release: str, mark: Mark) -> Ledger:
         """Record what became of a release."""
@@ -64,6 +69,8 @@ def read_ledger(state_dir: Path) -> Ledger:
     if content is None:
         return EMPTY_LEDGER
     try:
+        check_types(content, {"marks": dict, "activations": list, "pins": list, "last_sequence": int})
+        check_texts((*content["marks"].values(), *content["activations"], *content["pins"]))
         return Ledger(
             marks=dict(content["marks"]),
             activations=tuple(content["activations"]),

@@ -19,7 +19,7 @@ _TEXT = (str, type(None))
 _MANIFEST: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int,
+    "size_bytes": int, "fingerprint": str,
 }  # fmt: skip
 _LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
 
@@ -53,7 +53,7 @@ def _row(directory: str, name: str, ledger: dict[str, object], live: str | None)
     manifest = _json(os.path.join(place, "manifest.json"))
     if manifest is None:
         return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) else None
-    if manifest.get("id") != name or not _is_whole(manifest, _MANIFEST):
+    if manifest.get("id") != name or not _is_whole({"fingerprint": "", **manifest}, _MANIFEST):
         return None
     return {
         "id": name,

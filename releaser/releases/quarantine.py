@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,6 +100,9 @@ def read_quarantine(state_dir: Path) -> Quarantine:
     if content is None:
         return Quarantine()
     try:
+        check_types(content, {"candidates": list, "versions": list})
+        for entry in (*content["candidates"], *content["versions"]):
+            check_texts(entry[name] for name in ("release", "reason", "at"))
         return Quarantine(
             candidates=tuple(_candidate(entry) for entry in content["candidates"]),
             versions=tuple(BadVersion(**entry) for entry in content["versions"]),

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.durable import UnreadableStateError, check_types, read_json, write_json
 from releaser.locking.diff import Change, LockDiff
 
 if TYPE_CHECKING:
@@ -17,6 +17,12 @@ State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted"]
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
+_TEXT = (str, type(None))
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
+    "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
+    "size_bytes": int, "fingerprint": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,8 @@ class Manifest:
 
     `sequence` orders releases, whatever the clock did. `tests` is `passed`, `failed` or `not run` (an adopted venv).
     `dependencies_key` identifies the dependencies in pyproject.toml, `code_key` the committed code without the lock.
-    `brought` lists the package versions that came in with this release, by name.
+    An adopted one has a `previous` only if somebody put it in the place of that one.
+    `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
     """
 
     id: str
@@ -42,6 +49,7 @@ class Manifest:
     tests: Literal["passed", "failed", "not run"]
     changes: tuple[Change, ...]
     size_bytes: int
+    fingerprint: str = ""
 
     @property
     def brought(self) -> dict[str, str]:
@@ -55,6 +63,7 @@ class Manifest:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:
         """Read what `as_json` wrote; KeyError, TypeError or ValueError when it is something else."""
+        check_types({"fingerprint": "", **content}, _KINDS)
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["created_at"] = datetime.fromisoformat(content["created_at"])
         known["changes"] = tuple(Change(**change) for change in content["changes"])
@@ -99,7 +108,7 @@ class Release:
             return ""
 
     def works(self) -> bool:
-        """Whether its interpreter is still there; anything deeper is a matter of verification."""
+        """Whether its interpreter is still there; `soundness` tells more."""
         return os.path.exists(self.venv / "bin" / "python")  # False, where Path.exists would raise PermissionError
 
 

@@ -15,10 +15,12 @@ from releaser.durable import UnreadableStateError, sync_directory
 from releaser.errors import NoSuchReleaseError
 from releaser.releases import flip
 from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
+from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import Manifest, Release, State, new_id, read_manifest, write_manifest
+from releaser.releases.soundness import is_sound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
 
 log = logging.getLogger(__name__)
@@ -78,7 +80,11 @@ class ReleaseStore:
         return target.parent.name
 
     def rollback_target(self) -> Release | None:
-        """Return the last good release that went live before the live one did, and is still there and working.
+        """Return the first of `rollback_order` that still is what was sealed."""
+        return next(filter(is_sound, self.rollback_order()), None)
+
+    def rollback_order(self) -> Iterator[Release]:
+        """Yield the good releases that went live before the live one did, and are still there, the last one first.
 
         It is never a newer one: whoever went back two releases at once goes back further from there, not forward.
         """
@@ -87,22 +93,19 @@ class ReleaseStore:
         order = list(ledger.activations)
         if live is not None and live.id in order:
             order = order[: len(order) - 1 - order[::-1].index(live.id)]
-        for name in reversed(order):
+        for name in dict.fromkeys(reversed(order)):
             release = releases.get(name)
-            if release is None or release.state != "good" or not release.works():
+            if release is None or release.state != "good":
                 continue
             if live is None or release.manifest.sequence < live.manifest.sequence:
-                return release
-        return None
+                yield release
 
     def newest_good(self) -> Release | None:
-        """Return the good release that went live last, of those that still work."""
-        releases = {one.id: one for one in self.all()}
-        for name in reversed(self.ledger().activations):
-            release = releases.get(name)
-            if release is not None and release.state in ("good", "live") and release.works():
-                return release
-        return None
+        """Return the good release that went live last, of those that still are what was sealed."""
+        ledger = self.ledger()
+        releases = {one.id: one for one in self.all() if ledger.marks.get(one.id) == "good"}
+        found = (releases[name] for name in dict.fromkeys(reversed(ledger.activations)) if name in releases)
+        return next(filter(is_sound, found), None)
 
     def incomplete(self) -> tuple[Path, ...]:
         """Return the directories without a manifest, and those that a deletion left half-way; never the live one."""
@@ -152,14 +155,24 @@ class ReleaseStore:
 
     def _rebuilt_ledger(self) -> Ledger:
         manifests = sorted(self._manifests(), key=lambda manifest: manifest.sequence)
+        backed_out = self._backed_out()
         ledger = EMPTY_LEDGER
         for manifest in manifests:
             if manifest.tests == "failed":
                 ledger = ledger.marked(manifest.id, "failed")
+            elif manifest.id in backed_out:
+                ledger = ledger.marked(manifest.id, "bad").activated(manifest.id)
             else:
                 ledger = ledger.marked(manifest.id, "good").activated(manifest.id)
         last = manifests[-1].sequence if manifests else 0
         return Ledger(marks=ledger.marks, activations=ledger.activations, last_sequence=last)
+
+    def _backed_out(self) -> frozenset[str]:
+        """Return the releases that the quarantine knows of."""
+        try:
+            return frozenset(entry.release for entry in read_quarantine(self.state_dir).candidates)
+        except (UnreadableStateError, OSError):
+            return frozenset()
 
     def record(self, change: Callable[[Ledger], Ledger]) -> None:
         """Apply a change to the ledger, durably."""
@@ -201,10 +214,14 @@ class ReleaseStore:
         doomed = self.directory / f"{DOOMED}{release}"
         with contextlib.suppress(FileNotFoundError):
             self.path(release).rename(doomed)
-        try:
-            remove_tree(doomed)  # first, as on a full disk this makes the room to record it
-        finally:
+        # At once, so that a crash leaves none in the ledger that is gone; a full disk has room only after the deletion.
+        with contextlib.suppress(OSError):
             self.record(lambda ledger: ledger.forgotten(release))
+        try:
+            remove_tree(doomed)
+        finally:
+            if release in self.ledger().named:
+                self.record(lambda ledger: ledger.forgotten(release))
 
 
 def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:

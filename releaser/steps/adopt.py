@@ -13,6 +13,7 @@ from releaser.locking.lockfile import LockFile
 from releaser.releases import flip
 from releaser.releases.journal import Entry
 from releaser.releases.release import Manifest, Release
+from releaser.releases.soundness import seal_files
 from releaser.releases.store import tree_size
 from releaser.steps.verdict import mark_good
 
@@ -50,7 +51,7 @@ def adopt(run: Run, fitness: Fitness) -> Release | None:
         return run.store.live()
     with run.recorder.step("adopt") as step:
         try:
-            release = _adopt(run, fitness, what)
+            release = _adopt(run, fitness.group, what)
         except OSError as error:
             message = f"{run.site.project.venv} could not be adopted: {error}"
             raise BuildError(message, advice="Check permissions and file systems; it is what it was.") from error
@@ -58,11 +59,16 @@ def adopt(run: Run, fitness: Fitness) -> Release | None:
     return release
 
 
-def _adopt(run: Run, fitness: Fitness, what: Found) -> Release:
+def take_in(run: Run) -> Release:
+    """Make a real venv that somebody has put in the place of the symlink a release. Raises OSError."""
+    return _adopt(run, None, "directory")
+
+
+def _adopt(run: Run, group: str | None, what: Found) -> Release:
     link = run.site.project.venv
     live = run.store.live_id()
     if what == "unsealed" and live is not None:
-        return _complete(run, live, run.store.next_sequence(), group=fitness.group)
+        return _complete(run, live, run.store.next_sequence(), group=group, trusted=True)
     name, sequence = run.store.begin(datetime.now(UTC))
     venv = run.store.path(name) / "venv"
     run.journal.write(Entry(command=run.command, run_id=run.run_id, phase="adopting", target=name))
@@ -71,12 +77,13 @@ def _adopt(run: Run, fitness: Fitness, what: Found) -> Release:
     else:
         venv.symlink_to(os.path.realpath(link))
         replace_symlink(link, os.path.relpath(venv, link.parent), staging=run.site.project.state_dir)
-    release = _complete(run, name, sequence, group=fitness.group)
+    release = _complete(run, name, sequence, group=group)
     run.journal.drop()
     return release
 
 
-def _complete(run: Run, name: str, sequence: int, *, group: str | None) -> Release:
+def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted: bool = False) -> Release:
+    """Write the manifest of an adopted release, and record it; a `trusted` one has been live before."""
     directory = run.store.path(name)
     lock = directory / "uv.lock"
     if not lock.exists():
@@ -92,15 +99,28 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None) -> Relea
         dependencies_key=run.site.pyproject.dependencies_key(),
         code_key="",
         commit=None,
-        previous=None,
+        previous=next(reversed(run.store.ledger().activations), None),
         tests="not run",
         changes=(),
         size_bytes=tree_size(directory / "venv"),
+        fingerprint=seal_files(directory),
     )
     sync_file_system(directory)
     release = run.store.complete(manifest)
-    mark_good(run, release)
+    if trusted:
+        mark_good(run, release)
+    else:
+        _mark(run, release)
     return release
+
+
+def _mark(run: Run, release: Release) -> None:
+    """What a project is adopted with counts as good; what somebody puts in its place later, untested, does not."""
+    others = frozenset(run.store.ledger().activations) - {release.id}
+    if others:
+        run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
+    else:
+        mark_good(run, release)
 
 
 def complete_adoption(run: Run, entry: Entry) -> None:
@@ -115,7 +135,7 @@ def complete_adoption(run: Run, entry: Entry) -> None:
         if release is None:
             _complete(run, name, run.store.next_sequence(), group=None)
         else:
-            mark_good(run, release)  # the crash hit between the manifest and the record
+            _mark(run, release)  # the crash hit between the manifest and the record
     run.journal.drop()
 
 

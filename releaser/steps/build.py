@@ -13,6 +13,7 @@ from releaser.project import disk
 from releaser.releases.journal import Entry
 from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
+from releaser.releases.soundness import seal_files
 from releaser.releases.store import tree_size
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Literal["passed", "failed"]) 
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
     with run.recorder.step("seal"):
         live = run.store.live()
+        fingerprint = _fingerprint(candidate)
         manifest = Manifest(
             id=candidate.id,
             sequence=candidate.sequence,
@@ -127,10 +129,22 @@ def seal(run: Run, candidate: Candidate, *, tests: Literal["passed", "failed"]) 
             tests=tests,
             changes=candidate.resolution.diff.changes,
             size_bytes=tree_size(candidate.directory),
+            fingerprint=fingerprint,
         )
         try:
             sync_file_system(candidate.directory)
             return run.store.complete(manifest)
         except OSError as error:
-            message = f"the candidate could not be sealed: {error}"
-            raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
+            raise _not_sealed(error) from error
+
+
+def _fingerprint(candidate: Candidate) -> str:
+    try:
+        return seal_files(candidate.directory)
+    except OSError as error:
+        raise _not_sealed(error) from error
+
+
+def _not_sealed(error: OSError) -> BuildError:
+    message = f"the candidate could not be sealed: {error}"
+    return BuildError(message, advice="Check free space and permissions below state_dir.")

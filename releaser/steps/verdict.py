@@ -33,7 +33,7 @@ def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None =
     at = run.now_iso()
     failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
     # What fails with the earlier versions too says nothing against the new ones.
-    brought = {} if run.draft.sick_before else _brought(release, since)
+    brought = {} if run.draft.sick_before else brought_by(release, since)
     run.change_quarantine(
         lambda quarantine: quarantine.with_versions(brought, release=release.id, reason=reason, at=at).with_candidate(
             failed
@@ -41,7 +41,8 @@ def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None =
     )
 
 
-def _brought(release: Release, since: Release | None) -> dict[str, str]:
+def brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
+    """Return the versions that came in with a release, or after the release `since`; local packages do not count."""
     lock = lock_of(release)
     found = release.manifest.brought if since is None else LockDiff.between(lock_of(since), lock).brought
     return {name: versions for name, versions in found.items() if name not in lock.local}

@@ -449,12 +449,14 @@ def test_a_link_that_leads_nowhere_is_led_to_the_newest_good_release_loudly(
     nothing_is_left_to_do(site)
 
 
-def test_a_live_release_that_lost_its_manifest_is_adopted_again(site_to_roll_back: SampleSite) -> None:
+def test_a_live_release_that_lost_its_manifest_is_built_anew(site_to_roll_back: SampleSite) -> None:
     site = site_to_roll_back
     new = site.live_id()
     (site.state_dir / "releases" / new / "manifest.json").unlink()
-    site.json("update")
-    assert site.live_id() == new
+    report = site.json("update")
+    assert f"in place of {new}, which was damaged: no package changed" in report["headline"]
+    assert any("had lost its manifest" in problem for problem in report["problems"])
+    assert (report["release"], report["previous"]) == (site.live_id(), new)
     whole(site)
     nothing_is_left_to_do(site)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.store import ReleaseStore
 
+LOCK = b"version = 1\n"
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 
 
@@ -26,7 +28,7 @@ def a_manifest(number: int = 1, **changes: Any) -> Manifest:
         "origin": "built",
         "python": "3.11.7",
         "group": "local",
-        "lock_sha256": "0" * 64,
+        "lock_sha256": hashlib.sha256(LOCK).hexdigest(),
         "dependencies_key": "d",
         "code_key": "c",
         "commit": None,
@@ -51,7 +53,7 @@ def built(store: ReleaseStore, number: int, *, works: bool = True, **changes: An
     (venv / "pyvenv.cfg").touch()
     if works:
         (venv / "bin" / "python").touch()
-    (store.path(manifest.id) / "uv.lock").write_text("version = 1\n", encoding="utf-8")
+    (store.path(manifest.id) / "uv.lock").write_bytes(LOCK)
     return store.complete(manifest)
 
 

@@ -213,7 +213,7 @@ def test_sizes_are_told_in_one_unit(size: object, words: str) -> None:
     assert listing.size(size) == words
 
 
-@pytest.mark.parametrize("key", list(Manifest.__dataclass_fields__))
+@pytest.mark.parametrize("key", [key for key in Manifest.__dataclass_fields__ if key != "fingerprint"])
 def test_a_manifest_that_lacks_anything_is_left_out(store: ReleaseStore, key: str) -> None:
     live(store, 1)
     path = store.path(live(store, 2).id) / "manifest.json"

@@ -1,0 +1,118 @@
+"""What others have damaged, told without changing anything; `mend` puts it right when the next run begins."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError, read_json
+from releaser.releases.journal import Journal
+from releaser.releases.ledger import read_ledger
+from releaser.releases.quarantine import read_quarantine
+from releaser.releases.release import read_manifest
+from releaser.releases.soundness import damage
+from releaser.releases.store import DOOMED
+from releaser.report.outcome import Problem
+from releaser.steps.litter import LITTER
+from releaser.steps.publish import PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from releaser.releases.store import ReleaseStore
+
+LAST_MAIL = "mail.json"
+MENDS = "The next `releaser update` mends it."
+
+
+def diagnose(store: ReleaseStore) -> Iterator[Problem]:
+    """Yield what is not as releaser left it, each with what to do."""
+    yield from _link_problems(store)
+    yield from _release_problems(store)
+    for error in unreadable(store.state_dir):
+        yield Problem(message=f"{error.path} cannot be read: {error.reason}", advice=MENDS)
+
+
+def unreadable(state_dir: Path) -> Iterator[UnreadableStateError]:
+    """Yield the state files that cannot be read, but for the manifests."""
+    readers: list[Callable[[], object]] = [
+        lambda: read_ledger(state_dir),
+        lambda: read_quarantine(state_dir),
+        lambda: Journal(state_dir=state_dir).read(),
+        *(lambda name=name: read_json(state_dir / name) for name in (PENDING, LITTER, LAST_MAIL)),
+    ]
+    for read in readers:
+        try:
+            read()
+        except UnreadableStateError as error:
+            yield error
+        except OSError:
+            continue  # of whoever may not read it; a run says so
+
+
+def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
+    ledger, live = store.ledger(), store.live()
+    if not ledger.activations:
+        return
+    if live is None:
+        wrong = astray(store)
+        if wrong:
+            yield Problem(message=f"{store.link} {wrong}", advice=MENDS)
+        else:
+            message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
+            yield Problem(message=message, advice="The next `releaser update` builds it anew.")
+        return
+    mark = ledger.marks.get(live.id)
+    if mark in ("bad", "failed"):
+        yield Problem(message=f"{store.link} leads to {live.id}, which is {mark}", advice=MENDS)
+    found = damage(live)
+    if found is not None:
+        message = f"the live release {live.id} is not what was sealed: {found}"
+        yield Problem(message=message, advice="The next `releaser update` builds it anew, unless it was so before.")
+
+
+def astray(store: ReleaseStore) -> str:
+    """Say where a link leads that leads to no release; empty for a release that has only lost its manifest."""
+    link = store.link
+    if store.live_id() is not None and (link / "pyvenv.cfg").is_file():
+        return ""
+    if not os.path.lexists(link):
+        return "led nowhere: it was gone"
+    if not link.is_symlink():
+        return "was no symlink any more"
+    target = os.readlink(link)
+    return f"led to {target}" if os.path.exists(link) else f"led nowhere ({target})"
+
+
+def _release_problems(store: ReleaseStore) -> Iterator[Problem]:
+    gone = lost(store)
+    if gone:
+        yield Problem(message=f"{named(gone)} gone from {store.directory}", advice=MENDS)
+    for name in sorted(store.ledger().named - set(gone) - {store.live_id() or ""}):
+        if not _has_manifest(store.path(name)):
+            yield Problem(message=f"the manifest of release {name} is gone, or cannot be read", advice=MENDS)
+    for release in store.rollback_order():
+        found = damage(release)
+        if found is None:
+            return  # a rollback goes there
+        message = f"release {release.id} is not what was sealed: {found}"
+        yield Problem(message=message, advice="No rollback goes there; the next good one is taken.")
+
+
+def _has_manifest(directory: Path) -> bool:
+    try:
+        return read_manifest(directory) is not None
+    except (UnreadableStateError, OSError):
+        return False
+
+
+def lost(store: ReleaseStore) -> list[str]:
+    """Return the releases that are in the ledger, but on the disk no more."""
+    there = set(os.listdir(store.directory)) if store.directory.is_dir() else set()
+    return sorted(name for name in store.ledger().named if name not in there and DOOMED + name not in there)
+
+
+def named(names: list[str]) -> str:
+    """Name releases, with the verb that goes with their number."""
+    return f"release {names[0]} is" if len(names) == 1 else f"releases {', '.join(names)} are"

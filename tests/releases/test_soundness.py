@@ -1,0 +1,204 @@
+"""A release that is not what was sealed is told from one that is, and what differs is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.releases.release import Release, write_manifest
+from releaser.releases.soundness import FILES, Damage, Difference, damage, is_own_doing, observe, seal_files
+from tests.releases.makers import LOCK, a_manifest, on_paper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SITE = "lib/python3.11/site-packages"
+RECORD = """\
+alpha/__init__.py,sha256=x,0
+"alpha/a, b.txt",sha256=x,0
+alpha/data.json,sha256=x,0
+alpha/__pycache__/__init__.cpython-311.pyc,,
+../../../bin/alpha,sha256=x,0
+../../../../../outside,,
+/etc/hostname,,
+alpha-1.0.dist-info/RECORD,,
+"""
+
+
+def put(path: Path, text: str = "") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Release:
+    """A release with one package, sealed."""
+    made = on_paper(tmp_path, a_manifest())
+    venv = made.venv
+    for name in ("pyvenv.cfg", "bin/python3", "bin/alpha", f"{SITE}/site.pth"):
+        put(venv / name)
+    (venv / "bin" / "python").symlink_to("python3")
+    for name in ("__init__.py", "a, b.txt", "data.json"):
+        put(venv / SITE / "alpha" / name, "text")
+    put(venv / SITE / "alpha-1.0.dist-info" / "RECORD", RECORD)
+    made.lock.write_bytes(LOCK)
+    manifest = a_manifest(fingerprint=seal_files(made.directory))
+    write_manifest(made.directory, manifest)
+    return on_paper(tmp_path, manifest)
+
+
+def found(release: Release) -> str:
+    return str(damage(release) or "")
+
+
+def test_a_release_is_sound_once_it_is_sealed(release: Release) -> None:
+    assert damage(release) is None
+
+
+def test_what_counts_is_what_was_installed(release: Release) -> None:
+    counted = {name.removeprefix(f"{SITE}/") for name in observe(release.venv)}
+    assert counted == {
+        "pyvenv.cfg", "bin/python", "bin/python3", "bin/alpha", "site.pth", "alpha/__init__.py", "alpha/a, b.txt",
+        "alpha/data.json", "alpha-1.0.dist-info/RECORD",
+    }  # fmt: skip
+
+
+def rewrite(path: Path) -> None:
+    """Change a file, but not its size."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.swapcase(), encoding="utf-8")
+    os.utime(path, ns=(1, 1))
+
+
+def relink(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("alpha")
+
+
+def make_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a module is rewritten": (lambda venv: rewrite(venv / SITE / "alpha/__init__.py"), "alpha/__init__.py is changed"),
+    "a module grows": (lambda venv: put(venv / SITE / "alpha/__init__.py", "more"), "alpha/__init__.py is changed"),
+    "a module is gone": (lambda venv: (venv / SITE / "alpha/__init__.py").unlink(), "alpha/__init__.py is missing"),
+    "a quoted name": (lambda venv: (venv / SITE / "alpha/a, b.txt").unlink(), "alpha/a, b.txt is missing"),
+    "a .pth file is added": (lambda venv: put(venv / SITE / "evil.pth"), "evil.pth is added"),
+    "a package is added": (
+        lambda venv: put(venv / SITE / "beta-1.0.dist-info/RECORD", ""),
+        "beta-1.0.dist-info/RECORD is added",
+    ),
+    "a program is added": (lambda venv: put(venv / "bin/beta"), "bin/beta is added"),
+    "a program cannot be run": (lambda venv: (venv / "bin/alpha").chmod(0o400), "bin/alpha is changed"),
+    "a link leads elsewhere": (
+        lambda venv: relink(venv / "bin/python"),
+        "bin/python is changed",
+    ),
+    "a RECORD is gone": (
+        lambda venv: (venv / SITE / "alpha-1.0.dist-info/RECORD").unlink(),
+        "alpha-1.0.dist-info/RECORD is missing",
+    ),
+    "a directory in the place of a file": (
+        lambda venv: make_directory(venv / "pyvenv.cfg"),
+        "pyvenv.cfg is changed",
+    ),
+    "the interpreter is gone": (lambda venv: (venv / "bin/python3").unlink(), "its interpreter is gone"),
+    "the venv is gone": (shutil.rmtree, "its venv is gone"),
+    "the lock is gone": (lambda venv: (venv / "../uv.lock").unlink(), "its uv.lock cannot be read"),
+    "the lock is another one": (lambda venv: (venv / "../uv.lock").write_text("x"), "its uv.lock has been changed"),
+}
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_harm_is_named(release: Release, name: str) -> None:
+    harm, words = HARMS[name]
+    harm(release.venv)
+    assert words in found(release)
+    assert "more" not in found(release)
+
+
+def test_only_the_first_files_are_named(release: Release) -> None:
+    shutil.rmtree(release.venv / SITE / "alpha")
+    (release.venv / "bin/alpha").unlink()
+    assert found(release).endswith("and 1 more")
+
+
+HARMLESS: dict[str, Callable[[Path], object]] = {
+    "byte code": lambda venv: put(venv / SITE / "alpha/__pycache__/__init__.cpython-311.pyc", "x"),
+    "a file that a site writes": lambda venv: put(venv / SITE / "alpha/cache.json", "x"),
+    "a file in the venv": lambda venv: put(venv / ".lock", "x"),
+    "the group may write": lambda venv: (venv / "pyvenv.cfg").chmod(0o664),
+    "outside": lambda venv: put(venv / "../../outside", "x"),
+}
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_what_a_site_does_at_run_time_is_no_harm(release: Release, name: str) -> None:
+    HARMLESS[name](release.venv)
+    assert found(release) == ""
+
+
+def test_a_copy_is_as_sound(release: Release, tmp_path: Path) -> None:
+    shutil.copytree(release.directory, tmp_path / "elsewhere" / release.id, symlinks=True)
+    copy = on_paper(tmp_path / "elsewhere", release.manifest)
+    assert damage(copy) is None
+    rewrite(copy.venv / SITE / "alpha/__init__.py")
+    assert damage(copy) is not None
+
+
+@pytest.mark.parametrize("text", [None, "garbage", "{}", '{"version": 1, "files": 3}', '{"version": 1, "files": {}}'])
+def test_without_the_list_of_files_damage_is_seen_but_not_named(release: Release, text: str | None) -> None:
+    if text is None:
+        (release.directory / FILES).unlink()
+    else:
+        (release.directory / FILES).write_text(text, encoding="utf-8")
+    assert damage(release) is None
+    rewrite(release.venv / SITE / "alpha/__init__.py")
+    assert found(release) == "its files have been changed"
+
+
+def test_a_release_of_an_earlier_releaser_counts_as_sound(release: Release, tmp_path: Path) -> None:
+    content = json.loads((release.directory / "manifest.json").read_text(encoding="utf-8"))
+    del content["fingerprint"]
+    old = on_paper(tmp_path, type(release.manifest).from_json(content))
+    rewrite(old.venv / SITE / "alpha/__init__.py")
+    assert damage(old) is None
+
+
+def _changed(*paths: str) -> Damage:
+    return Damage(reason="r", differences=tuple(Difference(path=path, kind="changed") for path in paths))
+
+
+def test_data_that_changes_in_every_release_is_the_sites_own_doing() -> None:
+    assert is_own_doing(_changed("a.json"), _changed("a.json", "b.json"))
+    assert not is_own_doing(_changed("a.json", "c.json"), _changed("a.json", "b.json"))
+    assert not is_own_doing(_changed("a.json"), None)
+
+
+@pytest.mark.parametrize("found", [_changed("a.py"), _changed("bin/a.so"), Damage(reason="r", fatal=True), _changed()])
+def test_code_is_never_a_sites_own_doing(found: Damage) -> None:
+    assert not is_own_doing(found, found)
+
+
+def test_a_missing_file_is_never_a_sites_own_doing() -> None:
+    found = Damage(reason="r", differences=(Difference(path="a.json", kind="missing"),))
+    assert not is_own_doing(found, found)
+
+
+def test_ten_thousand_files_take_no_time(tmp_path: Path) -> None:
+    site = tmp_path / "venv" / SITE
+    names = [f"package{number // 200}/module{number}.py" for number in range(10_000)]
+    for name in names:
+        put(site / name)
+    put(site / "all-1.dist-info/RECORD", "".join(f"{name},sha256=x,0\n" for name in names))
+    began = time.process_time()
+    assert len(observe(tmp_path / "venv")) == 10_002
+    assert time.process_time() - began < 0.3
