@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser import notify
+from releaser import interrupts, notify
 from releaser.errors import (
     BuildError,
     FollowUpError,
@@ -33,9 +33,8 @@ from releaser.runlog import run_log
 from releaser.tools.orphans import MARK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
-    from types import FrameType
 
 log = logging.getLogger(__name__)
 
@@ -136,12 +135,12 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
         report = _play(run, pipeline)
         # What recovery found or took back must be told, whatever command happened to come first.
         tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
-        with _signals_raise():
-            return notify.finish(run, report) if tells else notify.remember(run, report)
+        with interrupts.raised():
+            return notify.finish(run, report, mails=tells)
 
 
 def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
-    with _signals_raise():
+    with interrupts.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
             recover(run)
@@ -211,23 +210,3 @@ def _crashed(run: Run, error: Exception) -> RunReport:
     advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."
     run.draft.problems.append(Problem(message=headline, advice=advice))
     return run.report(result="failed", exit_code=BUG, headline=headline, advice=advice)
-
-
-@contextlib.contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the run as Ctrl-C does: through every `finally`."""
-
-    def raise_interrupted(number: int, _: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    try:
-        earlier = {number: signal.signal(number, raise_interrupted) for number in numbers}
-    except ValueError:  # not in the main thread, where signals do not arrive anyway
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

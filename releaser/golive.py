@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.errors import BuildError, PreflightError
-from releaser.recovery import conclude, taken_back_on_failure, undo_unfinished
+from releaser.recovery import changes_since, conclude, taken_back_on_failure, undo_unfinished
 from releaser.steps.activate import activate
 from releaser.steps.litter import note_litter
 from releaser.steps.pruning import prune_after
@@ -28,11 +28,11 @@ def go_live(run: Run, release: Release) -> None:
         look_before(run, release.venv)
         with taken_back_on_failure(run):
             entry = activate(run, release)
-    except (BuildError, PreflightError):
-        undo_unfinished(run)
+    except (BuildError, PreflightError) as error:
+        undo_unfinished(run, error)
         raise
     note_litter(run)
     conclude(run, entry)
     publish_lock(run, release, command=run.command)
     prune_after(run)
-    run.journal.drop()
+    run.close(f"had made release {release.id} live{changes_since(run, entry)}")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser import interrupts
 from releaser.durable import UnreadableStateError, read_json, write_json
 from releaser.errors import Interrupted
 from releaser.project.project import Project
@@ -29,24 +30,42 @@ if TYPE_CHECKING:
 FOLLOW_UP_FAILED = 7
 BUG = 1
 LAST_MAIL = "mail.json"
+_LOST = "lost"
 
 
-def finish(run: Run, report: RunReport) -> RunReport:
+def finish(run: Run, report: RunReport, *, mails: bool) -> RunReport:
     """Mail the report if it is worth a mail, send what is due, write the history; return the report as it is now.
 
-    The mail is put into the outbox before any server is asked, so that neither a kill nor a dead server loses it.
+    The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
+    a dead server loses it. Without `mails` nobody is told but the one who gave the command.
     """
-    state_dir, settings = run.site.project.state_dir, run.site.settings
-    # A mail about mails that cannot be sent would only join them, one more every night.
     kept: Path | None = None
-    if (report.noteworthy and not _asked_in_vain(report)) or _heartbeat_is_due(state_dir, settings):
-        report, kept = _keep_mail(run, report)
-        _note_mail(state_dir)
     try:
-        report = _send_what_is_due(run, report, kept)
+        with interrupts.deferred():
+            if mails and _is_worth_a_mail(run, report):
+                report, kept = _keep_mail(run, report)
+                _note_mail(run.site.project.state_dir)
+            if report.mail != _LOST:
+                _drop_told(run)
+        if mails:
+            report = _send_what_is_due(run, report, kept)
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted while mails were being sent", _mail_advice(run.site.project.outbox))
     return remember(run, report)
+
+
+def _is_worth_a_mail(run: Run, report: RunReport) -> bool:
+    # A mail about mails that cannot be sent would only join them, one more every night.
+    due = _heartbeat_is_due(run.site.project.state_dir, run.site.settings)
+    return (report.noteworthy and not _asked_in_vain(report)) or due
+
+
+def _drop_told(run: Run) -> None:
+    """Drop the journal, if telling was all that was left to be done."""
+    with contextlib.suppress(UnreadableStateError, OSError):
+        entry = run.journal.read()
+        if entry is not None and entry.phase == "telling" and entry.run_id == run.run_id:
+            run.journal.drop()
 
 
 def _asked_in_vain(report: RunReport) -> bool:
@@ -65,7 +84,7 @@ def _keep_mail(run: Run, report: RunReport) -> tuple[RunReport, Path | None]:
         path = Outbox(outbox).put(message, queued=bool(settings.smtp_host and recipients))
     except OSError as error:
         problem = f"the mail cannot be kept in {outbox}: {error}"
-        return _with_problem(replace(report, mail="lost"), problem, "Check free space and permissions."), None
+        return _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions."), None
     why = "nobody is set to be told" if not recipients else "not sent" if settings.smtp_host else "no smtp_host is set"
     return replace(report, mail=f"kept in {path} ({why})"), path
 
@@ -159,7 +178,7 @@ def _mail(
         why = "no smtp_host is set" if server is None else "not sent" if recipients else "nobody is set to be told"
         said = f"kept in {delivery.path} ({why})"
     else:
-        said = "lost"
+        said = _LOST
     report = replace(report, mail=said)
     if delivery.problem:
         return _with_problem(report, redactor.clean(f"mail: {delivery.problem}"), _mail_advice(outbox))

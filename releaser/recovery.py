@@ -14,7 +14,9 @@ from releaser.durable import UnreadableStateError, clear_name
 from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError
 from releaser.locking.diff import LockDiff
 from releaser.locking.scratch import remove_scratch
+from releaser.report.outbox import Outbox
 from releaser.report.outcome import Problem
+from releaser.run import named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
 from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
@@ -46,35 +48,53 @@ def recover(run: Run) -> None:
         entry = None
     if entry is not None:
         log.info("recovering %s", entry)
-        _continue(run, entry)
+        _hear(run, entry)
+        if entry.phase != "telling":
+            _note(run, entry, _continue(run, entry))
     else:
         mend_quarantine(run)
     mend_link(run)
     mend_store(run)
     sweep(run)
+    if entry is not None or run.draft.untold:
+        run.close()
 
 
-def _continue(run: Run, entry: Entry) -> None:
-    """Carry one change through to its end or its beginning."""
+def _hear(run: Run, entry: Entry) -> None:
+    """Take over what an earlier run has not told; if its mail is in the outbox, it has."""
+    if entry.run_id != run.run_id and entry.untold and not Outbox(run.site.project.outbox).tells_of(entry.run_id):
+        run.draft.recovered += entry.untold
+        run.draft.untold += entry.untold
+
+
+def _note(run: Run, entry: Entry, said: str) -> None:
+    """Note what became of a change, for this run to tell, or for the next one."""
+    who = named(entry.command, entry.run_id)
+    run.draft.untold.append(f"{who} {said}.")
+    run.draft.recovered.append(f"{'This run' if entry.run_id == run.run_id else who} {said}.")
+
+
+def _continue(run: Run, entry: Entry) -> str:
+    """Carry one change through to its end or its beginning; return what there is to say of it."""
     live = run.store.live_id()
     run.draft.release, run.draft.previous = entry.target, entry.origin  # until the run has something of its own to tell
     if entry.phase == "reverting":
         revert(run, entry)
-        said = f"had been taken back half-way ({entry.reason}); that is finished now"
-    elif entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
+        return f"had been taken back half-way ({entry.reason}); that is finished now"
+    if entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
         _roll_forward(run, entry)
-        said = f"had made release {entry.target} live; the rest is done now{_changes_since(run, entry)}"
-    elif entry.phase == "adopting":
+        return f"had made release {entry.target} live; the rest is done now{changes_since(run, entry)}"
+    if entry.phase == "adopting":
         complete_adoption(run, entry)
-        said = "was adopting the project; that is finished or undone now"
-    else:
-        undo(run, entry)
-        said = "was interrupted before it changed anything for the site; what it left is removed"
-    who = "This run" if entry.run_id == run.run_id else f"An earlier `releaser {entry.command}` ({entry.run_id})"
-    run.draft.recovered.append(f"{who} {said}.")
+        return "was adopting the project; that is finished or undone now"
+    failed = next((one for one in run.quarantine().candidates if one.release == entry.target), None)
+    undo(run, entry)
+    if failed is not None and entry.phase == "building":
+        return f"had built {failed.release}, whose tests failed ({failed.reason}); live is what it was"
+    return "was interrupted before it changed anything for the site; what it left is removed"
 
 
-def _changes_since(run: Run, entry: Entry) -> str:
+def changes_since(run: Run, entry: Entry) -> str:
     """Say what a finished change brought, as the run that made it can no longer tell."""
     changes = LockDiff.between(lock_of(run.store.get(entry.origin)), lock_of(run.store.get(entry.target)))
     if entry.origin is None or not changes:
@@ -91,7 +111,6 @@ def _roll_forward(run: Run, entry: Entry) -> None:
     run.draft.live_changed = live_before
     conclude(run, entry)
     publish_lock(run, release, command=entry.command)
-    run.journal.drop()
 
 
 def conclude(run: Run, entry: Entry) -> None:
@@ -121,7 +140,7 @@ def taken_back_on_failure(run: Run) -> Iterator[None]:
         if entry is not None:
             with _full_disk_reported(run):
                 _record_backed_out(run, entry, error.message)
-                run.journal.drop()
+                run.close(f"had been taken back: {error.message}")
         raise
 
 
@@ -139,7 +158,6 @@ def revert(run: Run, entry: Entry) -> None:
     """Go back to the release before a flip, also when part of that is done already, and quarantine the other."""
     activate.take_back(run, entry)
     _record_backed_out(run, entry, entry.reason)
-    run.journal.drop()
 
 
 def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
@@ -150,7 +168,7 @@ def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
 
 
 def undo(run: Run, entry: Entry) -> None:
-    """Take back what a run did before its flip: the candidate, the pulled commits; then drop the journal."""
+    """Take back what a run did before its flip: the candidate, the pulled commits."""
     remove_scratch(run.site.project.scratch)
     if entry.phase == "committing":  # going back may have been cut short before it came to the lock
         activate.restore_lock(run)
@@ -159,7 +177,6 @@ def undo(run: Run, entry: Entry) -> None:
     if entry.command != "rollback" and target is not None and target.state == "candidate":
         run.store.remove(target.id)
     sweep(run)
-    run.journal.drop()
 
 
 @contextlib.contextmanager
@@ -167,18 +184,19 @@ def undone_on_failure(run: Run) -> Iterator[None]:
     """Undo what the run began, when it fails before the flip."""
     try:
         yield
-    except (ReleaserError, OSError):
-        undo_unfinished(run)
+    except (ReleaserError, OSError) as error:
+        undo_unfinished(run, error)
         raise
 
 
-def undo_unfinished(run: Run) -> None:
-    """Undo what this very run has in its journal, if anything."""
+def undo_unfinished(run: Run, error: Exception | None = None) -> None:
+    """Undo what this very run has in its journal, if anything; `error` is why, and is to be told."""
     entry = run.journal.read()
     if entry is None or entry.phase not in ("pulling", "building", "committing"):
         return
     if entry.phase != "committing" or run.store.live_id() != entry.target:
         undo(run, entry)
+        run.close(f"had ended without a change: {error}" if error else "")
 
 
 def sweep(run: Run) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.durable import UnreadableStateError
 from releaser.errors import gist
 from releaser.project.settings import this_host
-from releaser.releases.journal import Journal
+from releaser.releases.journal import Entry, Journal, Phase
 from releaser.releases.quarantine import Quarantine, read_quarantine, write_quarantine
 from releaser.releases.store import ReleaseStore
 from releaser.report.capping import one_line
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report.recorder import Recorder
 
+log = logging.getLogger(__name__)
+
 LONGEST_REASON = 600  # characters
 LONGEST = 2000  # characters of one line of a report; it may quote names of files, and programs
 
@@ -34,7 +37,8 @@ class Draft:
     """The report in the making; steps add to it what they find out.
 
     `sick_before` says that a step that failed behind the flip fails on the earlier release too, so that what was
-    backed out is not to blame.
+    backed out is not to blame. `recovered` tells what was left half-way and is in order now; `untold` is what the next
+    run is to tell, should this one not come to it.
     """
 
     release: str | None = None
@@ -47,6 +51,7 @@ class Draft:
     blame: Blame = ""
     output: str = ""
     recovered: list[str] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
     follow_up_failed: bool = False
     sick_before: bool = False
 
@@ -76,6 +81,26 @@ class Run:
     def journal(self) -> Journal:
         """The journal of the site."""
         return Journal(state_dir=self.site.project.state_dir)
+
+    def entry(self, phase: Phase, **fields: Any) -> Entry:
+        """Make the journal's entry of a change that this run begins; it carries what nobody has been told yet."""
+        untold = tuple(self.draft.untold)
+        return Entry(command=self.command, run_id=self.run_id, phase=phase, untold=untold, **fields)
+
+    def close(self, done: str = "") -> None:
+        """Note in the journal that nothing is in progress any more; `done` (a verb and what follows) is to be told.
+
+        The journal goes when the mail is in the outbox: if the run is killed before that, the next one tells.
+        """
+        if done:
+            self.draft.untold.append(cleaned(self.site.redactor, f"{named(self.command, self.run_id)} {done}."))
+        try:
+            if self.draft.untold:
+                self.journal.write(self.entry("telling"))
+                return
+        except OSError as error:  # a full disk; this run tells, if nobody kills it
+            log.warning("what is to be told cannot be noted: %s", error)
+        self.journal.drop()
 
     def quarantine(self) -> Quarantine:
         """Return what is quarantined; a damaged file reads as empty, which is said in the report."""
@@ -139,6 +164,11 @@ class Run:
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
         )
+
+
+def named(command: str, run_id: str) -> str:
+    """Name a run as a later one does."""
+    return f"An earlier `releaser {command}` ({run_id})"
 
 
 def problem_of(error: ReleaserError) -> Problem:

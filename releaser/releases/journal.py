@@ -21,7 +21,7 @@ from releaser.durable import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-Phase = Literal["pulling", "building", "adopting", "committing", "reverting"]
+Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "telling"]
 JOURNAL = "journal.json"
 _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -37,7 +37,8 @@ class Entry:
     `origin` and `target` are the releases it goes from and to (None: no release was live), `origin_link` is the text of
     the symlink before (None: there was none). `head_before` and `head_after` are the commits before and after a pull,
     None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being
-    taken back.
+    taken back. `untold` are sentences of this run that nobody has been told yet; in the phase `telling` nothing else is
+    left to be done.
     """
 
     command: str
@@ -50,6 +51,7 @@ class Entry:
     head_after: str | None = None
     done: tuple[str, ...] = ()
     reason: str = ""
+    untold: tuple[str, ...] = ()
 
     def moved(self, phase: Phase, **changes: Any) -> Entry:
         """Return the entry of a later phase of the same change."""
@@ -77,6 +79,7 @@ class Journal:
             check_texts(content["done"])
             known = {name: content[name] for name in Entry.__dataclass_fields__ if name in content}
             known["done"] = tuple(content["done"])
+            known["untold"] = tuple(content.get("untold", ()))
             entry = Entry(**known)
         except (KeyError, TypeError) as error:
             raise UnreadableStateError(self.path, f"not a journal entry ({error!r})") from error

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-import mailbox
+import os
+import re
+import socket
 import time
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -12,7 +14,7 @@ from email.policy import SMTP
 from typing import TYPE_CHECKING
 
 from releaser.address import parse_address
-from releaser.durable import sync_directory
+from releaser.durable import replace_file, sync_directory
 from releaser.tools.smtp import MailError
 
 if TYPE_CHECKING:
@@ -85,7 +87,7 @@ class Outbox:
     path: Path
 
     def put(self, message: EmailMessage, *, queued: bool) -> Path:
-        """Keep a mail so that it survives a power cut; give the file.
+        """Keep a mail so that it survives a power cut; give the file, whose name comes from the Message-ID.
 
         Raises OSError, and ValueError for a mail to be queued that lacks a sender or recipients.
         """
@@ -94,12 +96,14 @@ class Outbox:
             _mark(kept, Envelope.of(message))
         data = kept.as_bytes(policy=kept.policy.clone(linesep="\n"))
         self._make()
-        try:
-            key = mailbox.Maildir(self.path, create=False).add(data)  # syncs the file, but not its directory
-        except mailbox.Error as error:
-            raise OSError(str(error)) from error
-        sync_directory(self.path / "new")
-        return self.path / "new" / key
+        file = self.path / "new" / _file_name(message)
+        replace_file(file, data, staging=self.path / "tmp")
+        return file
+
+    def tells_of(self, run_id: str) -> bool:
+        """Whether the mail about a run is here, sent or not."""
+        start = _plain(run_id) + "."
+        return any(file.name.startswith(start) for file in self._files())
 
     def queued(self) -> tuple[QueuedMail, ...]:
         """Give the mails that wait for a server, oldest first; what is not such a mail is passed over.
@@ -226,6 +230,17 @@ def _unmarked(message: EmailMessage) -> EmailMessage:
     for name in _OURS:
         del plain[name]
     return plain
+
+
+def _file_name(message: EmailMessage) -> str:
+    """Name a mail's file by its Message-ID, so that the same mail is never kept twice; else by the time."""
+    name = _plain(str(message["Message-ID"] or "")).strip(".")
+    return name or f"{time.time_ns()}.{os.getpid()}.{socket.gethostname()}"
+
+
+def _plain(text: str) -> str:
+    """Leave nothing in a text that means something in the name of a file of a Maildir."""
+    return re.sub(r"[^A-Za-z0-9-]+", ".", text)
 
 
 def _key(file: Path) -> str:

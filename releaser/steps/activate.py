@@ -85,10 +85,8 @@ def _commit(run: Run, release: Release) -> Entry:
     _keep_lock(run)
     with run.recorder.step("flip") as step:
         entry = run.journal.write(
-            Entry(
-                command=run.command,
-                run_id=run.run_id,
-                phase="committing",
+            run.entry(
+                "committing",
                 origin=live.id if live else None,
                 origin_link=_link_text(run.site.project.venv),
                 target=release.id,

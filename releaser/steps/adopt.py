@@ -71,14 +71,14 @@ def _adopt(run: Run, group: str | None, what: Found) -> Release:
         return _complete(run, live, run.store.next_sequence(), group=group, trusted=True)
     name, sequence = run.store.begin(datetime.now(UTC))
     venv = run.store.path(name) / "venv"
-    run.journal.write(Entry(command=run.command, run_id=run.run_id, phase="adopting", target=name))
+    run.journal.write(run.entry("adopting", target=name))
     if what == "directory":
         flip.adopt_directory(link, venv)
     else:
         venv.symlink_to(os.path.realpath(link))
         replace_symlink(link, os.path.relpath(venv, link.parent), staging=run.site.project.state_dir)
     release = _complete(run, name, sequence, group=group)
-    run.journal.drop()
+    run.close(f"had adopted the project: {link.name} leads to release {name}")
     return release
 
 
@@ -136,7 +136,6 @@ def complete_adoption(run: Run, entry: Entry) -> None:
             _complete(run, name, run.store.next_sequence(), group=None)
         else:
             _mark(run, release)  # the crash hit between the manifest and the record
-    run.journal.drop()
 
 
 def python_of(venv: Path) -> str:

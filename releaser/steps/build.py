@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from releaser.durable import sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.project import disk
-from releaser.releases.journal import Entry
 from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
@@ -82,10 +81,8 @@ def build(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey)
 def _journal_building(run: Run, name: str) -> None:
     pulled = run.draft.pulled
     run.journal.write(
-        Entry(
-            command=run.command,
-            run_id=run.run_id,
-            phase="building",
+        run.entry(
+            "building",
             target=name,
             head_before=pulled.old if pulled else None,
             head_after=pulled.new if pulled else None,

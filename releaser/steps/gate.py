@@ -84,7 +84,7 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -
             return
         step.status, step.detail = "failed", tested.reason
     blame = _blame(run, before)
-    seal(run, candidate, tests="failed")
+    # First, as without it the next run would build and test this very candidate again.
     run.change_quarantine(
         lambda quarantine: quarantine.with_candidate(
             FailedCandidate(
@@ -96,6 +96,7 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -
             )
         )
     )
+    seal(run, candidate, tests="failed")
     run.draft.blame = blame
     raise TestsFailedError(_verdict(blame, tested), blame=blame, advice=_advice(blame, tested), output=tested.output)
 

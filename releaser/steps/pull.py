@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from releaser.errors import PreflightError, ResolutionError, ToolError, Unfit
 from releaser.project.preflight import diverged, no_such_branch, unreachable
 from releaser.project.project import Pyproject
-from releaser.releases.journal import Entry
 from releaser.report.outcome import Pulled
 from releaser.steps.publish import push_is_due
 from releaser.steps.resolve import released_paths
@@ -54,9 +53,7 @@ def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
             step.skipped("nothing new" if not ahead else f"nothing new; {ahead} not pushed yet")
             return None
         _refuse_other_places(run, theirs)
-        run.journal.write(
-            Entry(command=run.command, run_id=run.run_id, phase="pulling", head_before=ours, head_after=theirs)
-        )
+        run.journal.write(run.entry("pulling", head_before=ours, head_after=theirs))
         _move(run, theirs, forward=not ahead)
         step.says(f"{behind} {'commit' if behind == 1 else 'commits'}")
         return Pulled(old=ours, new=theirs, count=behind)

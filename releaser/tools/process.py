@@ -15,17 +15,17 @@ import time
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from releaser import interrupts
 from releaser.durable import sync_file_system
 from releaser.errors import ToolError
 from releaser.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-INTERRUPTS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 PR_SET_PDEATHSIG = 1  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL
 DRAIN = 0.5  # seconds to wait for the last output of a program that ended
@@ -93,23 +93,23 @@ class Runner:
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
-            # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
-            let_in = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
-            stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, let_in)
-            process = self._start(
-                words,
-                cwd=cwd,
-                env=self._marked(self.environ if env is None else env, stays=stays),
-                stdout=file or subprocess.PIPE,
-                stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
-                pass_fds=() if stays else tuple(self.inherited),
-                preexec_fn=_prepared(let_in, None if stays else death_signal),
-            )
+            process: subprocess.Popen[bytes] | None = None
             try:
-                signal.pthread_sigmask(signal.SIG_SETMASK, let_in)
+                # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
+                with interrupts.deferred():
+                    process = self._start(
+                        words,
+                        cwd=cwd,
+                        env=self._marked(self.environ if env is None else env, stays=stays),
+                        stdout=file or subprocess.PIPE,
+                        stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
+                        pass_fds=() if stays else tuple(self.inherited),
+                        preexec_fn=None if stays else _dying_with_parent(death_signal),
+                    )
                 timed_out = not _follow(process, kept, deadline=started + timeout)
             finally:
-                _end(process, kept, spare_group=stays)
+                if process is not None:
+                    _end(process, kept, spare_group=stays)
             if file is not None:
                 file.seek(0)
                 kept.stdout.add(file.read(KEPT_TAIL))
@@ -207,15 +207,12 @@ class _Kept:
         self.stderr = _HeadAndTail()
 
 
-def _prepared(let_in: Iterable[int], death_signal: signal.Signals | None) -> Callable[[], None]:
-    """Return what the child does before exec: hear of interrupts again, and die with its parent if it is to."""
+def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """Return what the child does before exec, so that it gets `death_signal` when its parent dies."""
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
 
     def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, let_in)
-        if death_signal is None:
-            return
         prctl(PR_SET_PDEATHSIG, int(death_signal))
         if os.getppid() != parent:  # the parent died in between, so the signal will never come
             os._exit(1)

@@ -25,6 +25,7 @@ SETTINGS = {"health_check": "python manage.py check", "requirements_export": "re
 
 JOURNAL = "releaser.releases.journal:Journal.write"
 DROP = "releaser.releases.journal:Journal.drop"
+KEEP_MAIL = "releaser.notify:_keep_mail"
 COMPLETE = "releaser.releases.store:ReleaseStore.complete"
 MANIFEST = "releaser.releases.store:write_manifest"
 LINK = "releaser.releases.flip:replace_symlink"
@@ -33,6 +34,7 @@ COMMIT = "releaser.tools.git:Git.commit_only"
 PUSH = "releaser.tools.git:Git.push"
 
 UNTOUCHED = "was interrupted before it changed anything for the site"
+TOLD_LATER = "had made release"
 FINISHED = "the rest is done now"
 TAKEN_BACK = "had been taken back half-way"
 
@@ -144,7 +146,8 @@ AFTER_THE_FLIP = (
     (Point(place=COMMIT), FINISHED),
     (Point(place=PUSH), FINISHED),
     (Point(place="releaser.steps.pruning:prune"), FINISHED),
-    (Point(place=DROP, when="before"), FINISHED),
+    (Point(place=KEEP_MAIL, when="before"), TOLD_LATER),
+    (Point(place=KEEP_MAIL), ""),
     (Point(place=DROP), ""),
     (Point(place="releaser.report.history:append", when="before"), ""),
 )
@@ -185,7 +188,7 @@ def test_an_update_that_is_cut_off_after_the_flip_is_finished(site: SampleSite, 
     (Point(place="releaser.tools.git:Git.reset_keep"), UNTOUCHED),
     (Point(place="releaser.releases.store:remove_tree", when="before"), UNTOUCHED),
     (Point(place="releaser.releases.store:remove_tree"), UNTOUCHED),
-    (Point(place=DROP, when="before"), UNTOUCHED),
+    (Point(place=JOURNAL), UNTOUCHED),
 )
 def test_undoing_can_be_cut_off_as_well(site: SampleSite, at: Point, said: str) -> None:
     interrupted(site, "update", at=Point(place=JOURNAL, number=3))

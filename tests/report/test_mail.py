@@ -297,8 +297,8 @@ def test_a_mail_goes_through_a_real_server_and_the_outbox(smtp_server: MailServe
     people = [Address(name=f"Jürgen, der {number}.", address=f"j{number}@example.org") for number in range(20)]
     server, outbox = SmtpServer(host=smtp_server.host, port=smtp_server.port), Outbox(tmp_path)
     message = compose(replace(UPDATED, headline="Größe"), sender="Releaser <r@example.org>", recipients=people)
-    outbox.put(message, queued=True)
     assert deliver(message, server=server, outbox=outbox).sent
+    outbox.put(message, queued=True)
     assert flush(outbox, server).sent == 1
     for received in smtp_server.messages:
         assert received.recipients == tuple(one.address for one in people)

@@ -232,6 +232,27 @@ def test_a_half_made_maildir_is_completed(outbox: Outbox) -> None:
     assert len(outbox.queued()) == 1
 
 
+def test_the_same_mail_is_kept_once(outbox: Outbox) -> None:
+    assert outbox.put(a_mail("same"), queued=True) == outbox.put(a_mail("same"), queued=True)
+    assert len(files_in(outbox)) == 1
+
+
+def test_whether_a_run_has_told_can_be_seen(outbox: Outbox) -> None:
+    message = a_mail()
+    del message["Message-ID"]
+    message["Message-ID"] = "<20261120T031201Z-17.0a1b@web1.example.org>"
+    path = outbox.put(message, queued=False)
+    path.rename(outbox.path / "cur" / f"{path.name}:2,S")  # somebody has read it
+    assert outbox.tells_of("20261120T031201Z-17")
+    assert not outbox.tells_of("20261120T031201Z-1")
+
+
+def test_a_mail_without_an_id_gets_a_name_of_its_own(outbox: Outbox) -> None:
+    message = a_mail()
+    del message["Message-ID"]
+    assert outbox.put(message, queued=False) != outbox.put(message, queued=False)
+
+
 def test_a_mail_survives_a_power_cut(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fsync
@@ -242,7 +263,7 @@ def test_a_mail_survives_a_power_cut(outbox: Outbox, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "fsync", recording)
     path = outbox.put(a_mail(), queued=True)
-    assert str(outbox.path / "tmp" / path.name) in synced
+    assert str(outbox.path / "tmp" / f".{path.name}.new") in synced
     assert synced[-1] == str(outbox.path / "new")
     assert {str(outbox.path), str(outbox.path.parent)} <= set(synced)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser import interrupts
 from releaser.errors import Interrupted, ToolError
 from releaser.redaction import Redactor
 from releaser.tools import process
@@ -21,7 +22,6 @@ from releaser.tools.process import Finished, Runner, describe_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from types import FrameType
 
 SECONDS = 60.0  # how long a test waits for what should happen at once
 ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
@@ -284,13 +284,8 @@ def test_a_daemon_that_keeps_the_pipe_does_not_keep_releaser(runner: Runner, lif
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """Let SIGTERM raise, as it does in a run."""
-
-    def interrupt(number: int, _: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    earlier = signal.signal(signal.SIGTERM, interrupt)
-    yield
-    signal.signal(signal.SIGTERM, earlier)
+    with interrupts.raised():
+        yield
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -318,7 +313,6 @@ def test_an_interrupt_while_a_program_is_started_ends_it_as_well(
     with pytest.raises(Interrupted):
         sh(runner, "sleep 1000")
     lifeline.text_until_all_are_gone()
-    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & process.INTERRUPTS
 
 
 @pytest.mark.parametrize("stays", [False, True])
