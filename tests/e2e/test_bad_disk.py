@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.refusals import everything, refused, script, seem_no_bug, small_file_system, without_override
 from tests.support import snapshots
-from tests.support.guards import require
+from tests.support.guards import other_file_system, require
 from tests.support.wheels import LocalIndex
 
 if TYPE_CHECKING:
@@ -107,20 +107,11 @@ def test_a_state_directory_that_is_a_file(site: SampleSite) -> None:
     assert (site.outer / ".releaser").read_text(encoding="utf-8") == "mine\n"
 
 
-def other_file_system(site: SampleSite) -> Path:
-    """Return a directory on another file system than the site's."""
-    here = site.outer.stat().st_dev
-    places = [Path(name) for name in ("/dev/shm", "/run", "/var/tmp", "/tmp")]
-    found = [place for place in places if os.access(place, os.W_OK) and place.stat().st_dev != here]
-    require(found, "a second file system is needed")
-    return found[0]
-
-
 @pytest.mark.parametrize("adopted", [False, True])
 def test_a_state_directory_on_another_file_system(site: SampleSite, adopted: bool) -> None:
     if adopted:
         site.releaser("init", check=0)
-    place = other_file_system(site) / f"releaser-test-{os.getpid()}" / "state"
+    place = other_file_system(site.outer) / f"releaser-test-{os.getpid()}" / "state"
     for command in ("update", "check"):
         refusal = refused(site, command=command, env={"RELEASER_STATE_DIR": str(place)})
         refusal.says_only("state_dir", place, "another file system", "Set `state_dir`")

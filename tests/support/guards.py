@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import smtplib
 import subprocess
+import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,13 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 # Directories of tests that drive real programs and servers.
+SAMPLED = 5  # coverage is measured in the programs of one end-to-end test in so many
 SPAWNING = frozenset({"e2e", "faults", "report", "steps", "tools"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option to measure coverage also in all the programs that end-to-end tests start."""
+    parser.addoption("--measure-all", action="store_true", help="measure coverage in the programs of every test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -25,6 +32,17 @@ def no_accidents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Let a unit test fail when it starts a program or opens a mail connection."""
     if not may_spawn(request.node):
         forbid(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def measured_in_a_sample(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave coverage out of the programs that most end-to-end tests start: it makes each start half as slow again."""
+    place = request.node.path
+    if request.config.getoption("--measure-all") or not place.is_relative_to(TESTS / "e2e"):
+        return
+    if zlib.crc32(request.node.nodeid.encode()) % SAMPLED:
+        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+            monkeypatch.delenv(name)
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,6 +65,14 @@ def require(condition: object, reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"CI must be able to run this test: {reason}")
     pytest.skip(reason)
+
+
+def other_file_system(here: Path) -> Path:
+    """Return a directory on another file system than `here`, or skip the test."""
+    places = [Path(name) for name in ("/dev/shm", "/run", "/var/tmp", "/tmp")]
+    found = [place for place in places if os.access(place, os.W_OK) and place.stat().st_dev != here.stat().st_dev]
+    require(found, "a second file system is needed")
+    return found[0]
 
 
 def _refuse_program(_: subprocess.Popen[bytes], args: object, *rest: object, **options: object) -> NoReturn:
