@@ -1,0 +1,142 @@
+"""A disk that is full, for real: of bytes or of inodes, with so much left that it is full at one step or another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from tests.e2e.refusals import BUG_SIGN, small_file_system
+from tests.faults.invariants import Witness
+from tests.faults.roomless import without_looking
+from tests.faults.scenes import SCENES, UPDATED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.faults.scenes import Scene, Scenes
+    from tests.faults.tally import Tally
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+
+Kind = Literal["bytes", "inodes"]
+PAGE = 4096  # tmpfs gives its room in pages
+KINDS: tuple[Kind, ...] = ("bytes", "inodes")
+SIZES, SPREAD = 24, (0.05, 0.4, 0.8)  # how many; which parts of what is needed
+ENOUGH = 1.1
+CODES = {0, 3, 4, 5, 6, 7}  # all but a bug, and what has nothing to do with a disk
+
+
+@contextlib.contextmanager
+def on_small_disk(scenes: Scenes, name: str, tmp_path: Path) -> Iterator[SampleSite]:
+    """Copy the site of a scene to a file system of its own."""
+    with small_file_system(tmp_path / "small", size="300m", nr_inodes=12_000) as place:
+        for record in ("manage-runs.jsonl", "manage-runs.jsonl.passed"):  # the site's tests do not fail for these
+            (place / f"outer-{record}").symlink_to(tmp_path / record)
+        site = scenes.copy(name, place)
+        site.env["TMPDIR"] = str(tmp_path)
+        yield site
+
+
+def free(site: SampleSite, kind: Kind) -> int:
+    """Return how many pages or inodes are free."""
+    found = os.statvfs(site.outer)
+    return found.f_bavail * found.f_frsize // PAGE if kind == "bytes" else found.f_favail
+
+
+@contextlib.contextmanager
+def filled(site: SampleSite, kind: Kind, *, leave: int) -> Iterator[None]:
+    """Take all of the file system but so many pages or inodes, and give them back at the end of the block."""
+    ballast = site.outer.parent / "ballast"
+    take = free(site, kind) - leave
+    if kind == "bytes":
+        with ballast.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, take * PAGE)
+    else:
+        ballast.mkdir()
+        for number in range(take - 1):
+            (ballast / str(number)).touch()
+    try:
+        yield
+    finally:
+        ballast.unlink() if kind == "bytes" else shutil.rmtree(ballast)
+
+
+class LowWater(threading.Thread):
+    """Watches how much is free at the least."""
+
+    def __init__(self, site: SampleSite) -> None:
+        super().__init__()
+        self._site = site
+        self._stopped = threading.Event()
+        self.least = {kind: free(site, kind) for kind in KINDS}
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.001):
+            self.least = {kind: min(least, free(self._site, kind)) for kind, least in self.least.items()}
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._stopped.set()
+        self.join()
+
+
+def needed(scenes: Scenes, name: str, base: Path) -> dict[Kind, int]:
+    """Measure how many pages and inodes a command takes at its widest."""
+    base.mkdir()
+    with on_small_disk(scenes, name, base) as site:
+        before, watch = {kind: free(site, kind) for kind in KINDS}, LowWater(site)
+        watch.start()
+        site.releaser(SCENES[name].command, check=0)
+        watch.stop()
+        return {kind: before[kind] - watch.least[kind] for kind in KINDS}
+
+
+def sizes(most: int, *, everything: bool) -> list[int]:
+    """Step from nothing to enough, in smaller steps at both ends, where a run writes the least."""
+    parts = [step / (SIZES - 1) for step in range(SIZES)]
+    eased = [ENOUGH * part * part * (3 - 2 * part) for part in parts]
+    return sorted({round(most * part) for part in (eased if everything else SPREAD)})
+
+
+@pytest.mark.parametrize("name", ["update", "rollback", "init", "init without a venv"])
+def test_a_disk_that_is_full_at_any_step(
+    name: str, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    scene, most, codes = SCENES[name], needed(scenes, name, tmp_path / "measured"), []
+    for kind in KINDS:
+        points = tally(f"no {kind} left on a small disk")
+        for leave in sizes(most[kind], everything=all_points):
+            base = tmp_path / f"{kind}-{leave}"
+            base.mkdir()
+            with on_small_disk(scenes, name, base) as site:
+                finished, broken = on_full_disk(site, scene, kind, leave=leave)
+            codes.append(finished.returncode)
+            points.add(command=scene.command, point=f"{leave} {kind} of {most[kind]} left", broken=broken)
+        points.check()
+    assert any(codes), "it should have been too little at least once"
+
+
+def on_full_disk(site: SampleSite, scene: Scene, kind: Kind, *, leave: int) -> tuple[Finished, list[str]]:
+    """Run the command of a scene with so much left; make room, and let an update follow. Name what is broken."""
+    witness = Witness.of(site)
+    with filled(site, kind, leave=leave):
+        finished = without_looking(site, scene.command)
+        broken = witness.at_once() + unfit(finished)
+    # A rollback that failed may be undone by the next run only, as a link needs an inode.
+    gone_back = scene.command == "rollback" and finished.returncode in (0, 7)
+    versions = {"alpha": "1.0.0"} if gone_back else UPDATED
+    told = r"^\[[^]]*\] site: (updated|activated)" if scene.command == "update" else None
+    return finished, broken + witness.after_update(site.releaser("update"), told=told, versions=versions)
+
+
+def unfit(finished: Finished) -> list[str]:
+    """See that a run has ended in a way that people can understand."""
+    if finished.returncode in CODES and not BUG_SIGN.search(finished.stdout + finished.stderr):
+        return []
+    return [f"it should have said what is wrong: {finished}"]
