@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.refusals import script
 from tests.e2e.scenes import SECONDS, eventually, in_background
 from tests.faults.invariants import Witness
+from tests.faults.scenes import SCENES
 from tests.support.commands import Finished, uv_executable
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ PAIRS = {  # the command beside `update`: the scene, how many rounds of it, what
     "rollback": ("rollback", 50, r"alpha +1\.\d\.0 +1\.1\.9"),
     "prune": ("prune", 50, r"alpha +1\.1\.3 +1\.1\.9"),
 }
+UPDATE = SCENES["update"]
 KILLS = 60
 STAGGER = 0.6  # seconds: so much later than the first one the second one starts at the most
 HELD_BY = re.compile(r"`releaser (\w+)` \(pid (\d+)\) has held the lock of this project since \d{4}-")
@@ -189,7 +191,7 @@ def test_a_run_that_is_killed_at_any_time(
             time.sleep(took * (number + 1) / (KILLS + 1))  # what the points differ in
             orphans = kill_alone(update)
         finished, broken = next_runs(site, orphans)
-        broken += witness.after_update(finished, told=r"1\.0\.0 +1\.1\.0", versions={"alpha": "1.1.0"})
+        broken += witness.after_update(finished, told=UPDATE.told, versions=UPDATE.versions)
         points.add(command="update", point=f"after {number + 1}/{KILLS + 1}", broken=broken)
     points.check()
 
@@ -223,7 +225,7 @@ def test_what_a_killed_run_started_is_ended_by_the_next(
             orphans = kill_alone(update)
         assert processes_in(pids) <= orphans
         finished, broken = next_run(site, orphans)
-        broken += witness.after_update(finished, told=r"1\.0\.0 +1\.1\.0", versions={"alpha": "1.1.0"})
+        broken += witness.after_update(finished, told=UPDATE.told, versions=UPDATE.versions)
     points.add(command="update", point=f"while {where} hangs", broken=broken)
     points.check()
 
