@@ -164,7 +164,7 @@ def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
     """A rollback that did not work out says nothing about the release it was to go to: that one was good before."""
     target = run.store.get(entry.target)
     if target is not None and entry.command != "rollback":
-        mark_bad(run, target, reason)
+        mark_bad(run, target, reason, blameless=entry.blameless)
 
 
 def undo(run: Run, entry: Entry) -> None:

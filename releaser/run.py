@@ -96,7 +96,7 @@ class Run:
             self.draft.untold.append(cleaned(self.site.redactor, f"{named(self.command, self.run_id)} {done}."))
         try:
             if self.draft.untold:
-                self.journal.write(self.entry("telling"))
+                self.journal.insist(self.entry("telling"))
                 return
         except OSError as error:  # a full disk; this run tells, if nobody kills it
             log.warning("what is to be told cannot be noted: %s", error)

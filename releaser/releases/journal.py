@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -21,12 +22,15 @@ from releaser.durable import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "telling"]
 JOURNAL = "journal.json"
 _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "command": str, "run_id": str, "phase": str, "origin": _TEXT, "origin_link": _TEXT, "target": _TEXT,
     "head_before": _TEXT, "head_after": _TEXT, "done": list, "reason": str,
+    "blameless": bool,
 }  # fmt: skip
 
 
@@ -37,8 +41,8 @@ class Entry:
     `origin` and `target` are the releases it goes from and to (None: no release was live), `origin_link` is the text of
     the symlink before (None: there was none). `head_before` and `head_after` are the commits before and after a pull,
     None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being
-    taken back. `untold` are sentences of this run that nobody has been told yet; in the phase `telling` nothing else is
-    left to be done.
+    taken back, and `blameless` that it was not for anything in the release. `untold` are sentences of this run that
+    nobody has been told yet; in the phase `telling` nothing else is left to be done.
     """
 
     command: str
@@ -51,6 +55,7 @@ class Entry:
     head_after: str | None = None
     done: tuple[str, ...] = ()
     reason: str = ""
+    blameless: bool = False
     untold: tuple[str, ...] = ()
 
     def moved(self, phase: Phase, **changes: Any) -> Entry:
@@ -104,6 +109,17 @@ class Journal:
             file.flush()
             os.fsync(file.fileno())
         return entry
+
+    def insist(self, entry: Entry) -> Entry:
+        """Record the change even on a full disk, if there is any way to; a crash finds the earlier entry if not.
+
+        Raises OSError when there is none.
+        """
+        try:
+            return self.write(entry)
+        except OSError as error:
+            log.warning("the journal cannot be replaced: %s", error)
+            return self.overwrite(entry)
 
     def drop(self) -> None:
         """Record, durably, that nothing is in progress any more."""

@@ -48,7 +48,8 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
         return settle(run, entry, release.venv)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
-        entry = _note_return(run, entry.moved("reverting", done=(), reason=failure.message))
+        blameless = isinstance(error, OSError)  # a full disk, say
+        entry = _note_return(run, entry.moved("reverting", done=(), reason=failure.message, blameless=blameless))
         _take_back_or_say(run, entry, failure)
         raise failure from error
 
@@ -60,11 +61,7 @@ def _note_return(run: Run, entry: Entry) -> Entry:
     once more.
     """
     try:
-        return run.journal.write(entry)
-    except OSError as error:
-        log.warning("the journal cannot be replaced: %s", error)
-    try:
-        return run.journal.overwrite(entry)
+        return run.journal.insist(entry)
     except OSError as error:
         log.warning("nor can it be overwritten: %s", error)
         return entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import shutil
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from releaser.report.recorder import Step
     from releaser.run import Run
 
+log = logging.getLogger(__name__)
 
 _OWN_WORDS = frozenset({"auto", "none", "passenger"})
 _AFTERWARDS = (
@@ -39,7 +41,11 @@ def settle(run: Run, entry: Entry, venv: Path) -> Entry:
                 act(run, venv, step)
             except ToolError as error:
                 raise _failed(name, error, command=entry.command) from error
-        entry = run.journal.write(entry.moved(entry.phase, done=(*entry.done, name)))
+        entry = entry.moved(entry.phase, done=(*entry.done, name))
+        try:
+            run.journal.insist(entry)
+        except OSError as error:  # after a crash the step would be done once more
+            log.warning("%s is done, which cannot be noted: %s", name, error)
     return entry
 
 

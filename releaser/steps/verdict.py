@@ -22,14 +22,18 @@ def mark_good(run: Run, release: Release) -> None:
         run.change_quarantine(lambda _: lifted)
 
 
-def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None = None) -> None:
+def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None = None, blameless: bool = False) -> None:
     """Record that a release was backed out, and keep out what it brought: these versions, and the very candidate.
 
-    With `since`, all that came after that release counts as brought: a rollback may go back several releases.
+    With `since`, all that came after that release counts as brought: a rollback may go back several releases. What is
+    `blameless` is kept out of nothing.
 
     The version of a local package is a matter of the code, so that it may come again with other code.
     """
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
+    if blameless:
+        run.change_quarantine(lambda quarantine: quarantine)  # were there none, it would be made from all that is bad
+        return
     at = run.now_iso()
     failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
     # What fails with the earlier versions too says nothing against the new ones.

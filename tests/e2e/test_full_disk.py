@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import small_file_system
-from tests.e2e.scenes import states
+from tests.e2e.scenes import body, states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ for size in (1 << 20, 4096, 1):
             os.write(file, bytes(size))
     except OSError:
         pass
-sys.exit("the log has filled the disk")
+sys.exit(os.environ.get("SAID", "the log has filled the disk") or 0)
 """
 
 
@@ -80,3 +80,17 @@ def test_after_a_full_disk_the_next_update_goes_on(small: SampleSite) -> None:
     assert small.git("status", "--porcelain") == ""
     assert sorted(states(small).values()) == ["bad", "good", "live"]
     assert states(small)[live] == "good"
+
+
+def test_a_good_release_stays_live_on_a_disk_that_has_no_room_for_the_records(small: SampleSite) -> None:
+    """Nothing is wrong with it; what could not be committed, pushed and mailed is, by the next run."""
+    small.releaser("update", env={"SAID": ""}, check=7)
+    new = small.live_id()
+    assert (small.live_version("alpha"), small.outbox_mails()) == ("1.1.0", [])
+    make_room(small)
+    report = small.json("update")
+    assert (report["result"], small.live_id()) == ("unchanged", new)
+    assert len(small.outbox_mails()) == 1
+    assert "alpha 1.0.0 → 1.1.0" in body(small)
+    assert small.remote_head() == small.head()
+    assert states(small)[new] == "live"
