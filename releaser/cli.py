@@ -153,26 +153,20 @@ def check(call: Call) -> None:
     from releaser.project.site import open_site
     from releaser.rehearsal import rehearse_check
 
+    site = open_site(call.project, os.environ)
+    damaged = call.say_damage(site)
     try:
-        fitness = rehearse_check(open_site(call.project, os.environ))
+        fitness = rehearse_check(site)
     except PreflightError as error:
         if call.manner.json:
             from releaser.report.text import sentences
 
             problems = [sentences(problem.message, problem.advice) for problem in error.problems]
-            call.manner.data({"fit": False, "problems": problems})
+            call.manner.data({"fit": False, "problems": problems, "damage": damaged})
         raise
-    damaged = call.say_damage(open_site(call.project, os.environ))
     if call.manner.json:
-        call.manner.data(
-            {
-                "fit": True,
-                "problems": [],
-                "damage": damaged,
-                "group": fitness.group,
-                "tests": list(fitness.test_command),
-            }
-        )
+        known = {"group": fitness.group, "tests": list(fitness.test_command)}
+        call.manner.data({"fit": True, "problems": [], "damage": damaged, **known})
     else:
         call.manner.note("everything is fit for an update")
 

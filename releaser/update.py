@@ -12,9 +12,9 @@ from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
+from releaser.steps.diagnosis import flaw
 from releaser.steps.gate import gate, is_well_again
 from releaser.steps.litter import known_litter
-from releaser.steps.mend import flaw
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved

@@ -10,7 +10,7 @@ from releaser.releases.journal import Journal
 from releaser.releases.ledger import read_ledger
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import read_manifest
-from releaser.releases.soundness import damage
+from releaser.releases.soundness import damage, is_own_doing
 from releaser.releases.store import DOOMED
 from releaser.report.outcome import Problem
 from releaser.steps.litter import LITTER
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
 
 LAST_MAIL = "mail.json"
@@ -66,10 +67,12 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
     mark = ledger.marks.get(live.id)
     if mark in ("bad", "failed"):
         yield Problem(message=f"{store.link} leads to {live.id}, which is {mark}", advice=MENDS)
-    found = damage(live)
-    if found is not None:
-        message = f"the live release {live.id} is not what was sealed: {found}"
-        yield Problem(message=message, advice="The next `releaser update` builds it anew, unless it was so before.")
+    renewed, found = flaw(store, live), damage(live)
+    if renewed or found:
+        advice = "The next `releaser update` builds it anew."
+        if not renewed:
+            advice = "The release before was changed in the same way, so this seems to be the site's own doing."
+        yield Problem(message=f"the live release {live.id} is not what was sealed: {renewed or found}", advice=advice)
 
 
 def astray(store: ReleaseStore) -> str:
@@ -83,6 +86,21 @@ def astray(store: ReleaseStore) -> str:
         return "was no symlink any more"
     target = os.readlink(link)
     return f"led to {target}" if os.path.exists(link) else f"led nowhere ({target})"
+
+
+def flaw(store: ReleaseStore, live: Release) -> str:
+    """Say why a live release has to be built anew, even if no package is newer; empty when it has not."""
+    manifest = live.manifest
+    if manifest.origin == "adopted" and manifest.previous is not None:
+        what = (
+            "had lost its manifest" if manifest.previous == live.id else f"was put in the place of {manifest.previous}"
+        )
+        return f"it {what}, and no tests have passed on it"
+    found = damage(live)
+    before = store.get(manifest.previous) if found is not None else None
+    if found is None or is_own_doing(found, damage(before) if before is not None else None):
+        return ""
+    return str(found)
 
 
 def _release_problems(store: ReleaseStore) -> Iterator[Problem]:

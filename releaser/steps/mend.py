@@ -12,7 +12,7 @@ from releaser.durable import UnreadableStateError, put_aside, read_json, write_j
 from releaser.releases import flip, leases
 from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
 from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, read_quarantine, write_quarantine
-from releaser.releases.soundness import damage, is_own_doing
+from releaser.releases.soundness import damage
 from releaser.releases.store import DOOMED, remove_tree
 from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.releases.release import Release
-    from releaser.releases.store import ReleaseStore
     from releaser.run import Run
 
 
@@ -176,21 +175,6 @@ def remove_unsealed(run: Run, place: Path) -> None:
     if known:
         message = f"release {name} had lost its manifest, so nothing vouches for it any more; it is removed"
         _say(run, message, "Find out who deleted that; the site goes on as it is.")
-
-
-def flaw(store: ReleaseStore, live: Release) -> str:
-    """Say why a live release has to be built anew, even if no package is newer; empty when it has not."""
-    manifest = live.manifest
-    if manifest.origin == "adopted" and manifest.previous is not None:
-        what = (
-            "had lost its manifest" if manifest.previous == live.id else f"was put in the place of {manifest.previous}"
-        )
-        return f"it {what}, and no tests have passed on it"
-    found = damage(live)
-    before = store.get(manifest.previous) if found is not None else None
-    if found is None or is_own_doing(found, damage(before) if before is not None else None):
-        return ""
-    return str(found)
 
 
 def _forget(run: Run, names: Iterable[str]) -> None:

@@ -1,0 +1,414 @@
+"""Damage by others: each gets a plain diagnosis and the safe outcome, and an update heals it."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import silent
+from tests.faults.clock import at_another_time
+from tests.faults.invariants import Witness
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.sites import SampleSite
+
+NEWEST = {"alpha": "1.1.1", "beta": "1.0.0"}
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class There:
+    """A site with three releases."""
+
+    site: SampleSite
+    live: Path
+    kept: Path
+    adopted: Path
+
+
+Act = Callable[[There], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harm:
+    """Something that somebody does to a site, and what releaser has to say to it.
+
+    `seen` matches a problem that `status` names, `told` the one mail about it (None: there is nothing to tell);
+    `hurts` names the releases that are not what they were.
+    """
+
+    do: Act
+    seen: str | None
+    told: str | None
+    hurts: Sequence[str] = field(default=())
+
+
+@pytest.fixture(scope="module")
+def grown(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
+    """Make a site with three good releases: one adopted, one kept, one live."""
+    site = scenes.copy("rollback", tmp_path_factory.mktemp("grown"))
+    site.publish("alpha", "1.1.1")
+    site.releaser("update", check=0)
+    return site
+
+
+def releases(site: SampleSite) -> list[Path]:
+    """Return the directories of the releases, newest first."""
+    return [Path(row["path"]).parent for row in site.json("list")]
+
+
+def of(site: SampleSite) -> There:
+    live, kept, adopted = releases(site)
+    return There(site=site, live=live, kept=kept, adopted=adopted)
+
+
+def module(release: Path, name: str = "alpha/__init__.py") -> Path:
+    return next(release.glob("venv/lib/*/site-packages")) / name
+
+
+def edit(path: Path) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+
+
+def empty(directory: Path) -> None:
+    shutil.rmtree(directory)
+    directory.mkdir()
+
+
+def relink(site: SampleSite, target: Path | str) -> None:
+    site.link.unlink()
+    site.link.symlink_to(target)
+
+
+def instead(site: SampleSite) -> Path:
+    """Take the link away; return its place."""
+    site.link.unlink()
+    return site.link
+
+
+def sync_with(site: SampleSite, lock: Path) -> None:
+    site.edit("uv.lock", lock.read_text(encoding="utf-8"))
+    site.uv("sync", "--quiet", "--frozen", "--group", "local")
+    site.git("checkout", "--quiet", "uv.lock")
+
+
+def outside(site: SampleSite) -> Path:
+    place = site.outer.parent / "outside"
+    site.uv("venv", "--quiet", place)
+    return place
+
+
+def real_venv(site: SampleSite) -> None:
+    site.link.unlink()
+    site.make_venv()
+
+
+def change_twice(path: Path) -> None:
+    """Rewrite a file to the same size."""
+    path.write_text(path.read_text(encoding="utf-8").replace("1", "2"), encoding="utf-8")
+
+
+LINK: Mapping[str, Harm] = {
+    "deleted": Harm(do=lambda it: it.site.link.unlink(), seen="led nowhere", told="led nowhere"),
+    "dangling": Harm(do=lambda it: relink(it.site, "nowhere"), seen="led nowhere", told="led nowhere"),
+    "to a release that is gone": Harm(
+        do=lambda it: relink(it.site, it.site.state_dir / "releases" / "20200101T000000Z" / "venv"),
+        seen="led nowhere",
+        told="led nowhere",
+    ),
+    "to another release": Harm(do=lambda it: relink(it.site, it.kept / "venv"), seen=None, told="by hand"),
+    "to a venv outside": Harm(do=lambda it: relink(it.site, outside(it.site)), seen="led to", told="led to"),
+    "a directory by uv sync": Harm(do=lambda it: real_venv(it.site), seen="no symlink", told="no symlink"),
+    "an empty directory": Harm(do=lambda it: instead(it.site).mkdir(), seen="no symlink", told="no symlink"),
+    "a file": Harm(do=lambda it: instead(it.site).touch(), seen="no symlink", told="no symlink"),
+    "uv venv --clear": Harm(
+        do=lambda it: it.site.uv("venv", "--clear", "--quiet", it.site.link),
+        seen="not what was sealed|no symlink",
+        told="not what was sealed|no symlink",
+        hurts=["live"],
+    ),
+}
+
+
+def live_harm(do: Act, words: str, told: str | None = None) -> Harm:
+    """Harm the live release."""
+    return Harm(do=do, seen=words, told=told or words, hurts=["live"])
+
+
+LIVE: Mapping[str, Harm] = {
+    "a module edited": live_harm(lambda it: edit(module(it.live)), r"alpha/__init__\.py is changed"),
+    "a module of the same size": live_harm(lambda it: change_twice(module(it.live)), r"alpha/__init__\.py is changed"),
+    "a module deleted": live_harm(lambda it: module(it.live).unlink(), r"alpha/__init__\.py is missing"),
+    "a .pth file added": live_harm(lambda it: module(it.live, "x.pth").touch(), r"x\.pth is added"),
+    "a package removed": live_harm(
+        lambda it: it.site.uv("pip", "uninstall", "--quiet", "--python", it.site.link, "beta"),
+        r"beta-1\.0\.0\.dist-info/RECORD is missing",
+    ),
+    "uv sync with another lock": live_harm(
+        lambda it: sync_with(it.site, it.kept / "uv.lock"),
+        "not what was sealed",
+    ),
+    "its venv emptied": live_harm(lambda it: empty(it.live / "venv"), "interpreter is gone|led nowhere"),
+    "its interpreter gone": live_harm(
+        lambda it: (it.live / "venv" / "bin" / "python").unlink(), "interpreter is gone|led nowhere"
+    ),
+    "its directory gone": live_harm(lambda it: shutil.rmtree(it.live), "led nowhere"),
+    "its directory emptied": live_harm(lambda it: empty(it.live), "led nowhere"),
+    "its manifest gone": live_harm(lambda it: (it.live / MANIFEST).unlink(), "manifest"),
+    "its manifest is garbage": live_harm(lambda it: (it.live / MANIFEST).write_bytes(b"\0" * 99), "manifest"),
+    "its manifest is a list": live_harm(lambda it: (it.live / MANIFEST).write_text("[]"), "manifest"),
+    "its lock gone": live_harm(lambda it: (it.live / "uv.lock").unlink(), r"uv\.lock cannot be read"),
+    "its lock is garbage": live_harm(
+        lambda it: (it.live / "uv.lock").write_bytes(b"\0" * 99), r"uv\.lock has been changed"
+    ),
+}
+
+
+def kept_harm(do: Act, seen: str, told: str | None = None) -> Harm:
+    """Harm the release before the live one."""
+    return Harm(do=do, seen=seen, told=told, hurts=["kept"])
+
+
+KEPT: Mapping[str, Harm] = {
+    "a module edited": kept_harm(lambda it: edit(module(it.kept)), r"alpha/__init__\.py is changed"),
+    "its venv emptied": kept_harm(lambda it: empty(it.kept / "venv"), "interpreter is gone"),
+    "its lock gone": kept_harm(lambda it: (it.kept / "uv.lock").unlink(), r"uv\.lock cannot be read"),
+    "its directory gone": kept_harm(lambda it: shutil.rmtree(it.kept), "gone from", "gone from"),
+    "its manifest gone": kept_harm(
+        lambda it: (it.kept / MANIFEST).unlink(), "manifest of release", "lost its manifest"
+    ),
+}
+
+
+def garbage(name: str, content: str) -> Act:
+    """Return what puts garbage in the place of a state file."""
+
+    def do(it: There) -> None:
+        path = it.site.state_dir / name
+        before = path.read_bytes() if path.exists() else b'{"version": 1, "paths": []}\n'
+        if content == "a directory":
+            path.unlink(missing_ok=True)
+            path.mkdir()
+        else:
+            path.write_bytes(CONTENTS.get(content, before[: len(before) // 2]))
+
+    return do
+
+
+CONTENTS = {
+    "empty": b"",
+    "zeros": b"\0" * 512,
+    "random": bytes(range(255, 0, -1)) * 3,
+    "a list": b"[]\n",
+    "a number": b"3\n",
+    "an object": b'{"version": 1}\n',
+    "wrong types": b'{"version": 1, "marks": 3, "candidates": {}, "phase": [], "paths": 5, "last": 7, "push": "x"}\n',
+}
+STATE_FILES = ("ledger.json", "quarantine.json", "journal.json", "pending.json", "litter.json", "mail.json")
+# What a file may be without being damaged, as everything in it is optional.
+FORGIVING = ("pending.json", "litter.json", "mail.json")
+
+
+def _state_harm(name: str, content: str) -> Harm:
+    if name in FORGIVING and content in ("an object", "wrong types"):
+        return Harm(do=garbage(name, content), seen=None, told=None)
+    words = "journal could not be read" if name == "journal.json" else rf"{re.escape(name)} could not be read"
+    return Harm(do=garbage(name, content), seen=rf"{re.escape(name)} cannot be read", told=words)
+
+
+STATE: Mapping[str, Harm] = {
+    **{
+        f"{name}: {content}": _state_harm(name, content)
+        for name, content in itertools.product(STATE_FILES, ("truncated", "a directory", *CONTENTS))
+    },
+    "history.jsonl: truncated": Harm(do=garbage("history.jsonl", "truncated"), seen=None, told=None),
+    "history.jsonl: random": Harm(do=garbage("history.jsonl", "random"), seen=None, told=None),
+    "history.jsonl: a directory": Harm(do=garbage("history.jsonl", "a directory"), seen=None, told="history"),
+    "ledger.json: gone": Harm(do=lambda it: (it.site.state_dir / "ledger.json").unlink(), seen=None, told="was lost"),
+    "the outbox gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "outbox"), seen=None, told=None),
+    "the logs gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "logs"), seen=None, told=None),
+    "all releases gone": Harm(
+        do=lambda it: shutil.rmtree(it.site.state_dir / "releases"),
+        seen="led nowhere",
+        told="gone from",
+        hurts=["live", "kept", "adopted"],
+    ),
+    "the state directory gone": Harm(
+        do=lambda it: shutil.rmtree(it.site.state_dir),
+        seen=None,
+        told="updated to",
+        hurts=["live", "kept", "adopted"],
+    ),
+}
+
+
+def occupied(place: str, name: str, *, by: str) -> Harm:
+    """Occupy a temporary name; the next update has something to do."""
+
+    def do(it: There) -> None:
+        path = getattr(it.site, place) / name
+        if by == "a directory":
+            (path / "deep").mkdir(parents=True)
+        elif by == "a file":
+            path.touch()
+        else:
+            path.symlink_to(it.kept)
+        edit(module(it.live))
+
+    return Harm(do=do, seen="not what was sealed", told="not what was sealed", hurts=["live"])
+
+
+NAMES = (("state_dir", ".venv.new"), ("state_dir", ".uv.lock.new"), ("state_dir", ".ledger.json.new"))
+OCCUPIED: Mapping[str, Harm] = {
+    f"{name} is {by}": occupied(place, name, by=by)
+    for (place, name), by in itertools.product(
+        (*NAMES, ("outer", ".site.releaser-scratch")), ("a directory", "a file", "a link")
+    )
+}
+
+
+def chosen(harms: Mapping[str, Harm], *, everything: bool, every: int) -> Iterable[tuple[str, Harm]]:
+    """Return all of these, or a spread of them."""
+    return itertools.islice(harms.items(), 0, None, 1 if everything else every)
+
+
+def tried(harm: Harm, site: SampleSite) -> list[str]:
+    """Do harm to a site; return what does not hold then, and after the next update."""
+    before = Witness.of(site)
+    there = of(site)
+    harm.do(there)
+    hurt = {getattr(there, name).name for name in harm.hurts}
+    good = {name: seen for name, seen in before.good.items() if name not in hurt}
+    witness = replace(before, good=good, live=None, beside=frozenset(os.listdir(site.outer)))
+    broken = said(site, harm.seen)
+    finished = site.releaser("update")
+    for aside in site.state_dir.glob("journal.json.unreadable-*"):
+        aside.rmdir() if aside.is_dir() else aside.unlink()
+    broken += witness.after_update(finished, told=harm.told, versions=NEWEST)
+    if broken:
+        return broken
+    again = Witness.of(site)
+    finished = site.releaser("update")
+    broken = again.after_update(finished, versions=NEWEST)
+    if finished.stdout or finished.stderr or len(again.mails) != len(Witness.of(site).mails):
+        broken.append(f"I5: the update after healing is not silent: {finished}")
+    return broken
+
+
+def said(site: SampleSite, seen: str | None) -> list[str]:
+    """See that status, check and list say what is wrong; return what they do not."""
+    answers = {
+        "status": "\n".join(site.json("status")["problems"]),
+        "check": site.releaser("check").stderr,
+        "list": site.releaser("list", "-v").stderr,
+    }
+    if seen is None:
+        return []
+    return [f"{name} does not say {seen!r}: {text}" for name, text in answers.items() if not re.search(seen, text)]
+
+
+GROUPS: Mapping[str, tuple[Mapping[str, Harm], int]] = {
+    ".venv": (LINK, 3),
+    "the live release": (LIVE, 4),
+    "a kept release": (KEPT, 3),
+    "state": (STATE, 11),
+    "temporary names": (OCCUPIED, 7),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_damage_is_named_and_healed(
+    group: str, grown: SampleSite, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    points = tally("damage by others")
+    harms, every = GROUPS[group]
+    for number, (name, harm) in enumerate(chosen(harms, everything=all_points, every=every)):
+        site = grown.copy(tmp_path / str(number))
+        points.add(command="update", point=f"{group}, {name}", broken=tried(harm, site))
+        shutil.rmtree(tmp_path / str(number))
+    points.check()
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_no_rollback_goes_to_a_damaged_release(name: str, grown: SampleSite, tmp_path: Path) -> None:
+    site = grown.copy(tmp_path)
+    there = of(site)
+    kept, adopted = there.kept, there.adopted
+    KEPT[name].do(there)
+    if kept.exists() and (kept / MANIFEST).exists():
+        finished = site.releaser("rollback", kept.name, check=9)
+        assert "is not what was sealed" in finished.stderr
+        assert f"releaser rollback {adopted.name}" in finished.stderr
+    report = site.json("rollback")
+    assert (report["result"], report["release"]) == ("activated", adopted.name)
+    assert any(kept.name in problem for problem in report["problems"])
+    assert site.live_id() == adopted.name
+
+
+def test_without_a_sound_release_a_rollback_says_why(grown: SampleSite, tmp_path: Path) -> None:
+    site = grown.copy(tmp_path)
+    there = of(site)
+    edit(module(there.kept))
+    edit(module(there.adopted))
+    finished = site.releaser("rollback", check=9)
+    assert "no earlier good release" in finished.stderr
+    assert finished.stderr.count("is not what was sealed") == 2
+    assert site.live_id() == there.live.name
+
+
+def test_data_that_the_site_itself_changes_is_replaced_once(scenes: Scenes, tmp_path: Path) -> None:
+    site = scenes.copy("rollback", tmp_path)
+    site.publish("alpha", "1.1.1", modules={"alpha/__init__.py": "", "alpha/data.json": "{}"})
+    site.releaser("update", check=0)
+    ids = {site.live_id()}
+    for _ in range(3):
+        data = module(site.state_dir / "releases" / site.live_id(), "alpha/data.json")
+        data.write_text('{"seen": 1}', encoding="utf-8")
+        finished = site.releaser("update", check=0)
+        ids.add(site.live_id())
+    assert len(ids) == 2
+    silent(finished)
+    assert any("data.json is changed" in problem for problem in site.json("status")["problems"])
+
+
+CLOCKS = {
+    "a day back": datetime.timedelta(days=-1),
+    "ten years ahead": datetime.timedelta(days=3650),
+    "1970": datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC) - datetime.datetime.now(datetime.UTC),
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_the_clock_decides_nothing(name: str, grown: SampleSite, tmp_path: Path, tally: Callable[[str], Tally]) -> None:
+    site = grown.copy(tmp_path)
+    before = site.live_id()
+    site.publish("alpha", "1.2.0")
+    points, witness = tally("the clock set otherwise"), Witness.of(site)
+    finished = at_another_time(site, CLOCKS[name], "update")
+    broken = witness.after_update(finished, told=r"1\.2\.0", versions={"alpha": "1.2.0"})
+    other = site.live_id()
+    points.add(command="update", point=name, broken=broken)
+    site.publish("alpha", "1.2.1")
+    broken = Witness.of(site).after_update(site.releaser("update"), told=r"1\.2\.1", versions={"alpha": "1.2.1"})
+    broken += [] if releases(site)[1].name == other else [f"the order is {releases(site)}"]
+    points.add(command="update", point=f"{name}, and back", broken=broken)
+    broken = []
+    for expected in (other, before):
+        finished = at_another_time(site, CLOCKS[name], "rollback")
+        broken += [] if site.live_id() == expected else [f"a rollback went to {site.live_id()}: {finished}"]
+    points.add(command="rollback", point=name, broken=broken)
+    silent(site.releaser("update"))
+    points.check()
