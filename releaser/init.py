@@ -41,7 +41,7 @@ def _init(run: Run) -> Ending:
 
 def _first_release(run: Run, fitness: Fitness) -> Release:
     with undone_on_failure(run), resolved(run, fitness, None, upgrade=False) as resolution:
-        candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution))
+        candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
         run.draft.release = candidate.id
         gate(run, fitness, candidate, before=fitness)
         release = seal(run, candidate, tests="passed")

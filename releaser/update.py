@@ -41,11 +41,12 @@ def _update(run: Run, *, force: bool) -> Ending:
         fitness = pull_and_reread(run, fitness, theirs)
         live = run.store.live()
         unsound = flaw(run.store, live) if live else ""
-        with resolved(run, fitness, live, force=force) as resolution:
+        renews = live is not None and bool(unsound) and can_be_renewed(run, fitness, live)
+        with resolved(run, fitness, live, upgrade=not renews, force=force) as resolution:
             run.draft.held_back = resolution.held_back
             if not unsound and not is_due(run, fitness, resolution, live):
                 return _nothing_to_do(run, live, adopted=adopted)
-            key = candidate_key(run, fitness, resolution)
+            key = candidate_key(run, fitness, resolution.lock)
             failed = run.quarantine().candidate(key)
             if failed is not None and not force and not gets_another_chance(run, failed, before):
                 undo_unfinished(run)
@@ -67,6 +68,21 @@ def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
     if adopted:  # nobody asked for it in so many words, so it must be said
         return Ending(result="activated", headline="the project is adopted; everything is up to date")
     return Ending(result="unchanged", headline="everything is up to date")
+
+
+def can_be_renewed(run: Run, fitness: Fitness, live: Release) -> bool:
+    """Whether a damaged release is built anew as it was, and newer packages wait for the next run.
+
+    They could fail, and what is live would stay damaged. It is the other way round where the lock as it is has failed
+    before, holds what was backed out, or is not for the code that is there now.
+    """
+    same = live.manifest.dependencies_key == run.site.pyproject.dependencies_key()
+    quarantine = run.quarantine()
+    if run.draft.pulled is not None or not same:
+        return False
+    if any(entry.is_in(fitness.lock.versions) for entry in quarantine.versions):
+        return False
+    return quarantine.candidate(candidate_key(run, fitness, fitness.lock)) is None
 
 
 def note_flaw(run: Run, live: Release, what: str) -> None:

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 
+_KEPT_OUT = ("bad", "failed")
+
+
 def mend_records(run: Run) -> None:
     """Replace state files that cannot be read by what the releases and the other files tell. Raises OSError."""
     state_dir, store = run.site.project.state_dir, run.store
@@ -69,7 +72,7 @@ def mend_quarantine(run: Run) -> None:
     if (state_dir / QUARANTINE).exists():
         return
     ledger = store.ledger()
-    found = [release for release in store.all() if ledger.marks.get(release.id) in ("bad", "failed")]
+    found = [one for one in store.all() if one.manifest.origin == "built" and ledger.marks.get(one.id) in _KEPT_OUT]
     quarantine = Quarantine()
     for release in reversed(found):
         reason, at = "as the records tell", run.now_iso()

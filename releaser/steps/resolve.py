@@ -63,7 +63,7 @@ def resolved(
             lock = _read(tree / "uv.lock")
             if not force and upgrade:
                 _refuse_bad_versions(lock, quarantine)
-            diff = LockDiff.between(before, lock) if live else LockDiff(changes=())
+            diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
             step.says(_extent(diff))
         yield Resolution(
             tree=tree,
@@ -144,14 +144,14 @@ def left_out(quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
     )
 
 
-def candidate_key(run: Run, fitness: Fitness, resolution: Resolution) -> CandidateKey:
-    """Return what tells this candidate from others. Raises ResolutionError."""
+def candidate_key(run: Run, fitness: Fitness, lock: LockFile) -> CandidateKey:
+    """Return what tells a candidate with this lock from others. Raises ResolutionError."""
     try:
         python = fitness.uv.python_version(fitness.python)
         code = run.site.git.code_key(released_paths(run, fitness))
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-    return CandidateKey(lock_sha256=resolution.lock.sha256, code_key=code, python=python, group=fitness.group)
+    return CandidateKey(lock_sha256=lock.sha256, code_key=code, python=python, group=fitness.group)
 
 
 def released_paths(run: Run, fitness: Fitness) -> tuple[str, ...]:

@@ -412,3 +412,18 @@ def test_the_clock_decides_nothing(name: str, grown: SampleSite, tmp_path: Path,
     points.add(command="rollback", point=name, broken=broken)
     silent(site.releaser("update"))
     points.check()
+
+
+def test_what_is_damaged_is_healed_even_if_what_is_newer_fails(scenes: Scenes, tmp_path: Path) -> None:
+    site = scenes.copy("update, tests fail", tmp_path)
+    site.withdraw("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    site.publish("alpha", "1.2.0", broken=True)
+    edit(module(site.state_dir / "releases" / site.live_id()))
+    witness = Witness.of(site)
+    witness = replace(witness, good={}, live=None)
+    told = r"alpha/__init__\.py is changed"
+    assert witness.after_update(site.releaser("update"), told=told, versions={"alpha": "1.1.0"}) == []
+    site.releaser("update", check=5)
+    silent(site.releaser("update"))
+    assert site.live_version("alpha") == "1.1.0"
