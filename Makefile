@@ -8,10 +8,10 @@ JOBS ?= 2
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 
-.PHONY: help demo test faults faults-spread check lint types imports bench requirements clean
+.PHONY: help demo test faults faults-spread faults-mutations check lint types imports bench durability requirements clean
 
 help: ## Show this help
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
 
 demo: ## Show releaser at work on a small, real Django site (KEEP=1 keeps the site)
 	@PYTHON="$(PYTHON)" bash scripts/demo
@@ -24,6 +24,9 @@ faults: $(READY) ## Make every fault at every point, and print how many held (ab
 
 faults-spread: $(READY) ## Make every fault at a spread of points
 	$(BIN)/python -m pytest -n $(JOBS) tests/faults $(ARGS)
+
+faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
+	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults/test_mutations.py $(ARGS)
 
 check: $(READY) lint types imports test ## Everything that must be green before a commit
 
@@ -39,6 +42,9 @@ imports: $(READY) ## The direction of imports
 
 bench: $(READY) ## Measure speed and memory against other programs in the same run
 	$(BIN)/python scripts/bench.py
+
+durability: $(READY) ## Measure what it costs that a power cut does no harm
+	$(BIN)/python scripts/durability.py
 
 requirements: $(READY) ## Pin what development needs anew, with hashes and without any URL
 	$(BIN)/uv lock --upgrade

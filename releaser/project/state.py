@@ -7,6 +7,8 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from releaser.durable import sync_directory
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,3 +47,4 @@ def _make(directory: Path, mode: int, group: int | None) -> None:
         with contextlib.suppress(PermissionError):
             os.chown(directory, -1, group)
     directory.chmod(mode)
+    sync_directory(directory.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from releaser.durable import exchange, replace_symlink, sync_directory
+from releaser.durable import exchange, replace_symlink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +39,7 @@ def adopt_directory(link: Path, venv: Path) -> bool:
     """Move the real directory at `link` to `venv` and leave a symlink to it; True when that was one atomic exchange.
 
     The fallback, for file systems without RENAME_EXCHANGE, is a rename and then a symlink: between the two, for some
-    microseconds, there is nothing at `link`.
+    microseconds, there is nothing at `link`. Nothing is synced: the release is not complete before its file system is.
     """
     text = os.path.relpath(venv, link.parent)
     venv.symlink_to(text)
@@ -50,6 +50,4 @@ def adopt_directory(link: Path, venv: Path) -> bool:
         venv.unlink()
         link.rename(venv)
         link.symlink_to(text)
-    sync_directory(venv.parent)
-    sync_directory(link.parent)
     return atomic

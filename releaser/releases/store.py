@@ -196,11 +196,11 @@ class ReleaseStore:
     def complete(self, manifest: Manifest) -> Release:
         """Record the number of a release, and write its manifest, which completes it.
 
-        In this order: without a ledger every complete release counts as one that was live.
+        In this order: without a ledger every complete release counts as one that was live. The caller has synced the
+        file system.
         """
         self.record(lambda ledger: _numbered(ledger, manifest))
         write_manifest(self.path(manifest.id), manifest)
-        sync_directory(self.directory)
         return self._release(manifest, self.ledger(), self.live_id())
 
     def remove(self, release: str) -> None:
@@ -214,6 +214,7 @@ class ReleaseStore:
         doomed = self.directory / f"{DOOMED}{release}"
         with contextlib.suppress(FileNotFoundError):
             self.path(release).rename(doomed)
+            sync_directory(self.directory)  # else a power cut could leave half of it under its own name
         # At once, so that a crash leaves none in the ledger that is gone; a full disk has room only after the deletion.
         with contextlib.suppress(OSError):
             self.record(lambda ledger: ledger.forgotten(release))

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
+from releaser.durable import sync_directory
 from releaser.report.text import sentences
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def report_as_json(report: RunReport) -> dict[str, Any]:
 def append(state_dir: Path, report: RunReport) -> None:
     """Add a run, durably. A line that a crash cut off is closed first. Raises OSError."""
     line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
+    is_new = not (state_dir / HISTORY).exists()
     descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o664)
     try:
         with contextlib.suppress(PermissionError):  # it is another user's, who has opened it to the group
@@ -42,6 +44,8 @@ def append(state_dir: Path, report: RunReport) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    if is_new:
+        sync_directory(state_dir)
 
 
 def _encoded(line: Mapping[str, Any]) -> bytes:

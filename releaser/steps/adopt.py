@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from releaser.durable import replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.durable import replace_file, replace_symlink, sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.locking.lockfile import LockFile
 from releaser.releases import flip
@@ -129,7 +129,6 @@ def complete_adoption(run: Run, entry: Entry) -> None:
     link, venv = run.site.project.venv, run.store.path(name) / "venv"
     if not os.path.lexists(link) and venv.is_dir() and not venv.is_symlink():
         link.symlink_to(os.path.relpath(venv, link.parent))  # the crash hit the fallback between its two steps
-        sync_directory(link.parent)
     if run.store.live_id() == name:
         release = run.store.get(name)
         if release is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.errors import NoSuchReleaseError
+from releaser.releases.release import Manifest, write_manifest
 from releaser.releases.store import ReleaseStore, remove_tree, tree_size
 from tests.releases.makers import NOW, a_manifest, built, go_to, live
 
@@ -336,10 +337,11 @@ def test_the_very_first_release_is_a_candidate_until_it_went_live(
 ) -> None:
     """Also when a crash hits right after its manifest: a lost ledger would make it a good one."""
 
-    def crash(_: Path) -> None:
+    def crash(directory: Path, manifest: Manifest) -> None:
+        write_manifest(directory, manifest)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("releaser.releases.store.sync_directory", crash)
+    monkeypatch.setattr("releaser.releases.store.write_manifest", crash)
     with pytest.raises(KeyboardInterrupt):
         built(store, 1)
     assert [release.state for release in store.all()] == ["candidate"]

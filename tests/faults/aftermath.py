@@ -1,0 +1,75 @@
+"""What comes after a fault: what must hold at once, and the next update, after which all must be well."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.invariants import Witness
+from tests.faults.scenes import SCENES, UPDATED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.faults.scenes import Scene
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eyewitness:
+    """Somebody who has seen the site of a scene before the fault."""
+
+    site: SampleSite
+    scene: Scene
+    witness: Witness
+    link: str
+
+    @classmethod
+    def of(cls, site: SampleSite, name: str) -> Eyewitness:
+        """Look at the site before the fault."""
+        scene = SCENES[name]
+        rows = site.json("prune", "--dry-run") if scene.prunes else []
+        may_go = [row["release"] for row in rows if row["action"] != "keep"]
+        return cls(site=site, scene=scene, witness=Witness.of(site, may_go=may_go), link=_link(site))
+
+    def broken(self, update: Callable[[], Finished] | None = None) -> list[str]:
+        """Name what does not hold right after the fault, and then after the next update; empty when all is well.
+
+        `update` runs that update in another way.
+        """
+        try:
+            return self._broken(update or (lambda: self.site.releaser("update")))
+        except pytest.fail.Exception as error:  # a program by which one looks at the site does not work any more
+            return [str(error)]
+
+    def _broken(self, update: Callable[[], Finished]) -> list[str]:
+        found = self.witness.at_once()
+        told, versions = self.scene.told, self.scene.versions
+        if self.scene.command == "rollback" and _link(self.site) == self.link:
+            told, versions = None, UPDATED  # it did not come to that, and nobody asks for it again
+        finished = update()
+        if (
+            self.scene.code and finished.returncode == self.scene.code
+        ):  # the fault came before the verdict on what does not work
+            finished = self.site.releaser("update")
+        return found + self.witness.after_update(finished, told=told, versions=versions) + _static(self.site)
+
+
+def _static(site: SampleSite) -> list[str]:
+    """Compare the static files with what is live."""
+    try:
+        static = site.static_versions()
+    except ValueError as error:
+        return [f"static files: {error}"]
+    if static is None or not site.link.exists() or "COLLECTSTATIC='off'" in (site.outer / ".env").read_text("utf-8"):
+        return []
+    live = {name: site.live_version(name) for name in static}
+    return [] if static == live else [f"static files: of {static}, but {live} is live"]
+
+
+def _link(site: SampleSite) -> str:
+    return os.readlink(site.link) if site.link.is_symlink() else ""

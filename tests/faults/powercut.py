@@ -1,0 +1,147 @@
+"""Power cuts for real: a site on a file system of its own, which is shut down without writing out anything."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import struct
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.faults.observed import Fault, started
+from tests.support.sites import SampleSite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.faults.observed import Point
+    from tests.faults.scenes import Scenes
+
+_SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN
+_WITHOUT_LOG_FLUSH = 2  # EXT4_GOING_FLAGS_NOLOGFLUSH
+_SIZE = 96 * 1024 * 1024  # bytes
+_PATIENCE = 20.0  # seconds until a file system is no longer in use
+
+
+def can_cut() -> bool:
+    """Whether this machine lets us mount an ext4 image."""
+    return os.geteuid() == 0 and Path("/dev/loop-control").exists() and shutil.which("mkfs.ext4") is not None
+
+
+class Disk:
+    """An ext4 file system in a file, mounted at `place`."""
+
+    def __init__(self, image: Path, place: Path) -> None:
+        self.image, self.place = image, place
+
+    def mount(self) -> None:
+        """Mount it; after a cut, this is where the journal is replayed."""
+        _do("mount", "-o", "loop", self.image, self.place)
+
+    def cut(self, *, entries_written: bool) -> None:
+        """Cut the power: nothing that is only in memory gets to the disk any more.
+
+        With `entries_written`, what has changed in directories is on the disk by then, the data of unsynced files not:
+        anybody's fsync, or five seconds, do that.
+        """
+        if entries_written:
+            with (self.place / "somebody-syncs").open("wb") as file:
+                os.fsync(file.fileno())
+        descriptor = os.open(self.place, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, _SHUTDOWN, struct.pack("I", _WITHOUT_LOG_FLUSH))
+        finally:
+            os.close(descriptor)
+
+    def unmount(self) -> None:
+        """Unmount it, once nobody has anything open there any more."""
+        ends_at = time.monotonic() + _PATIENCE
+        while subprocess.run(["umount", self.place], check=False, capture_output=True).returncode != 0:
+            if time.monotonic() > ends_at:
+                _do("umount", "--lazy", self.place)
+                message = f"{self.place} is still in use"
+                raise AssertionError(message)
+            time.sleep(0.02)
+
+    def boot(self) -> None:
+        """Come back after a cut."""
+        self.unmount()
+        self.mount()
+        (self.place / "somebody-syncs").unlink(missing_ok=True)
+
+
+class Disks:
+    """Sites on disks of their own; the image of each scene is made once, and copied."""
+
+    def __init__(self, directory: Path, scenes: Scenes) -> None:
+        self._directory, self._scenes = directory, scenes
+        self._made: dict[str, tuple[SampleSite, Path]] = {}
+
+    @contextlib.contextmanager
+    def site(self, scene: str, base: Path) -> Iterator[tuple[SampleSite, Disk]]:
+        """Give the site of a scene on its own disk, which is gone after the block. The remote is on another one."""
+        like, image = self._image(scene)
+        place = base / like.outer.name
+        place.mkdir(parents=True)
+        disk = Disk(base / "disk.img", place)
+        _do("cp", "--sparse=always", "--reflink=auto", image, disk.image)
+        disk.mount()
+        try:
+            yield _settled(like, base), disk
+        finally:
+            disk.unmount()
+            shutil.rmtree(base)
+
+    def _image(self, scene: str) -> tuple[SampleSite, Path]:
+        if scene not in self._made:
+            place = self._directory / str(len(self._made))
+            place.mkdir()
+            site = self._scenes.copy(scene, place)
+            site.remote.rename(place / "remote.git")
+            site.remote.symlink_to(f"../{site.remote.name}")
+            image = place / "disk.img"
+            with image.open("wb") as file:
+                file.truncate(_SIZE)
+            _do("mkfs.ext4", "-q", "-F", "-d", site.outer, image)
+            self._made[scene] = site, image
+        return self._made[scene]
+
+
+def _settled(like: SampleSite, base: Path) -> SampleSite:
+    """Return the site on the mounted disk, with all that lies elsewhere."""
+    place = like.outer.parent
+    for path in place.iterdir():
+        if path.is_dir() and path not in (like.outer, place / "home"):
+            shutil.copytree(path, base / path.name, symlinks=True)
+        elif path.suffix == ".passed":
+            shutil.copyfile(path, base / path.name)
+    (base / like.outer.name / "lost+found").rmdir()
+    _do("sync", "--file-system", base / like.outer.name)
+    return SampleSite(
+        base,
+        outer=like.outer.name,
+        name=like.path.name,
+        link=os.path.relpath(like.link, like.path),
+        options=like.options,
+        uv_cache=Path(like.env["UV_CACHE_DIR"]),
+    )
+
+
+def _do(*words: str | Path) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def cut_at(
+    site: SampleSite, disk: Disk, command: str, *args: str, at: Point, entries_written: bool, without: str = ""
+) -> None:
+    """Run releaser, cut the power while it stands still at a point, and come back."""
+    with started(site, command, *args, fault=Fault(at=at, how="SIGSTOP", without=without)) as process:
+        found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        assert found.si_code == os.CLD_STOPPED, f"{at} did not come"
+        disk.cut(entries_written=entries_written)
+    disk.boot()

@@ -1,0 +1,144 @@
+"""The power goes: on a real file system, and on a disk that keeps nothing but what was synced."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.aftermath import Eyewitness
+from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
+from tests.faults.powercut import Disks, can_cut, cut_at
+from tests.faults.scenes import SCENES
+from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from tests.faults.powercut import Disk
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.sites import SampleSite
+
+FEW = 3  # points of a scene in the spread
+MOMENTS = 24  # at random, of a scene
+SECONDS = 60.0
+
+
+def spread(found: Sequence[Point], *, all_of_them: bool, few: int = FEW) -> Sequence[Point]:
+    """Choose some points, evenly."""
+    if all_of_them:
+        return found
+    return [found[len(found) * (2 * number + 1) // (2 * few)] for number in range(few)]
+
+
+# What is not synced is lost
+
+
+@pytest.mark.parametrize("how", ["forget", "reorder"])
+@pytest.mark.parametrize("name", SCENES)
+def test_nothing_depends_on_what_was_not_synced(
+    name: str, how: How, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    scene = SCENES[name]
+    tried = tally("power cut, unsynced data lost" if how == "forget" else "power cut, oldest unsynced change lost")
+    for number, at in enumerate(spread(points_of(scenes, name, tmp_path), all_of_them=all_points)):
+        site = scenes.copy(name, fresh(tmp_path / str(number)))
+        seen = Eyewitness.of(site, name)
+        ended = run_observed(site, scene.command, *scene.args, fault=Fault(at=at, how=how))
+        assert ended.returncode == -signal.SIGKILL, f"{at} did not come: {ended}"
+        tried.add(command=scene.command, point=str(at), broken=seen.broken())
+    tried.check()
+
+
+def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
+    """Run the command of a scene once, and return the points that it comes by."""
+    return points(scenes.copy(name, fresh(base / "recording")), SCENES[name].command, *SCENES[name].args)
+
+
+def fresh(directory: Path) -> Path:
+    """Make a directory."""
+    directory.mkdir(parents=True)
+    return directory
+
+
+# A real file system
+
+
+@pytest.fixture(scope="module")
+def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
+    """Give sites on disks of their own."""
+    require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
+    return Disks(tmp_path_factory.mktemp("disks"), scenes)
+
+
+@pytest.mark.parametrize("entries_written", [False, True], ids=["all-lost", "entries-written"])
+@pytest.mark.parametrize("name", SCENES)
+def test_a_power_cut_at_a_step_harms_nothing(
+    name: str,
+    entries_written: bool,
+    disks: Disks,
+    scenes: Scenes,
+    tmp_path: Path,
+    tally: Callable[[str], Tally],
+    all_points: bool,
+) -> None:
+    tried = tally("power cut, ext4" + (", entries written" if entries_written else ""))
+    for number, at in enumerate(spread(points_of(scenes, name, tmp_path), all_of_them=all_points)):
+        with disks.site(name, tmp_path / str(number)) as (site, disk):
+            broken = broken_by_cut(site, disk, name, at, entries_written=entries_written)
+        tried.add(command=SCENES[name].command, point=str(at), broken=broken)
+    tried.check()
+
+
+def broken_by_cut(site: SampleSite, disk: Disk, name: str, at: Point, *, entries_written: bool) -> list[str]:
+    """Cut the power while releaser stands still at a point; name what does not hold afterwards."""
+    scene, seen = SCENES[name], Eyewitness.of(site, name)
+    cut_at(site, disk, scene.command, *scene.args, at=at, entries_written=entries_written)
+    return seen.broken()
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_power_cut_at_any_moment_harms_nothing(
+    name: str, disks: Disks, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    scene, tried = SCENES[name], tally("power cut, ext4, random moments")
+    chance = random.Random(name)  # noqa: S311 - the same moments every time
+    for number in range(MOMENTS if all_points else 1):
+        seconds, entries_written = chance.uniform(0.1, 1.5), chance.random() < 0.5
+        with disks.site(name, tmp_path / str(number)) as (site, disk):
+            seen = Eyewitness.of(site, name)
+            with started(site, scene.command, *scene.args, fault=Fault()) as process:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=seconds)
+                disk.cut(entries_written=entries_written)
+            disk.boot()
+            broken = seen.broken()
+        tried.add(command=scene.command, point=f"after {seconds:.3f} s", broken=broken)
+    tried.check()
+
+
+def test_a_cut_loses_what_was_not_synced_and_keeps_the_rest(disks: Disks, tmp_path: Path) -> None:
+    """The fault is a fault: what was synced is there, what was not is gone, or empty."""
+    for entries_written in (False, True):
+        with disks.site("update", tmp_path / str(entries_written)) as (site, disk):
+            with (site.outer / "synced").open("wb") as file:
+                file.write(b"data")
+                file.flush()
+                os.fsync(file.fileno())
+            (site.outer / "written").write_bytes(b"data")
+            disk.cut(entries_written=entries_written)
+            disk.boot()
+            assert (site.outer / "synced").read_bytes() == b"data"
+            assert (site.outer / "written").exists() == entries_written
+            assert not entries_written or (site.outer / "written").read_bytes() == b""
+
+
+def test_the_end_is_a_point(scenes: Scenes, tmp_path: Path) -> None:
+    assert points_of(scenes, "update", tmp_path)[-1] == Point(event=END)
