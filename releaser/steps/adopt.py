@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from releaser.durable import replace_file, replace_symlink, sync_file_system
+from releaser.durable import replace_file, replace_symlink, sync_directory, sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.locking.lockfile import LockFile
 from releaser.releases import flip
@@ -163,6 +163,9 @@ def exclude(run: Run, fitness: Fitness) -> None:
             separator = "" if not present or present.endswith("\n") else "\n"
             with path.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(separator + "\n".join(missing) + "\n")
+                file.flush()
+                os.fsync(file.fileno())  # an adoption that is finished after a power cut does not look here again
+            sync_directory(path.parent)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}"
         raise BuildError(message, advice="Let this user write the repository.") from error

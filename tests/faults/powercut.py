@@ -104,23 +104,34 @@ class Disks:
             site.remote.rename(place / "remote.git")
             site.remote.symlink_to(f"../{site.remote.name}")
             image = place / "disk.img"
+            fresh = place / "mounted"
+            fresh.mkdir()
             with image.open("wb") as file:
                 file.truncate(_SIZE)
-            _do("mkfs.ext4", "-q", "-F", "-d", site.outer, image)
+            _do("mkfs.ext4", "-q", "-F", "-I", "256", image)
+            _fill(Disk(image, fresh), site.outer)
             self._made[scene] = site, image
         return self._made[scene]
+
+
+def _fill(disk: Disk, source: Path) -> None:
+    """Copy a directory to the disk, times of change included (`mkfs.ext4 -d` cuts them to whole seconds)."""
+    disk.mount()
+    try:
+        _do("cp", "--archive", f"{source}/.", disk.place)
+        (disk.place / "lost+found").rmdir()
+    finally:
+        disk.unmount()
 
 
 def _settled(like: SampleSite, base: Path) -> SampleSite:
     """Return the site on the mounted disk, with all that lies elsewhere."""
     place = like.outer.parent
     for path in place.iterdir():
-        if path.is_dir() and path not in (like.outer, place / "home"):
+        if path.is_dir() and path.name not in (like.outer.name, "home", "mounted"):
             shutil.copytree(path, base / path.name, symlinks=True)
         elif path.suffix == ".passed":
             shutil.copyfile(path, base / path.name)
-    (base / like.outer.name / "lost+found").rmdir()
-    _do("sync", "--file-system", base / like.outer.name)
     return SampleSite(
         base,
         outer=like.outer.name,

@@ -278,6 +278,7 @@ TRIALS: dict[str, Trial] = {
     "fsync of the directory with a release on its way out": Trial(
         scene="prune", how="reorder", at=Point(event=f"remove {STATE}/releases/.doomed-<release>/venv/<file>", number=3)
     ),
+    "fsync of git's list of what to ignore": Trial(scene="init", how="reorder", at=Point(event=f"syncfs {RELEASE}")),
     "core.fsync=all for git": Trial(scene="update", how="cut", at=Point(event="after git commit")),
     "syncfs after git moved the checkout": Trial(
         scene="update", how="cut", command=("prune",), prepare=killed_in_build, check=clean_tree
