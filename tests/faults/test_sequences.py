@@ -1,0 +1,248 @@
+"""Sequences that nobody thought of: random orders of what happens to a site, against a model of what must hold."""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, Verbosity, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from tests.e2e.interrupting import Point, interrupted
+from tests.faults.clock import at_another_time
+from tests.faults.invariants import Witness
+from tests.support.sites import RED_TESTS, TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+
+KINDS = ("good", "test", "collectstatic")
+JOURNAL = "releaser.releases.journal:Journal.write"
+PLACES = (
+    (JOURNAL, "before"),
+    (JOURNAL, "after"),
+    ("releaser.releases.journal:Journal.drop", "before"),
+    ("releaser.releases.store:ReleaseStore.begin", "after"),
+    ("releaser.releases.store:ReleaseStore.complete", "before"),
+    ("releaser.releases.store:ReleaseStore.complete", "after"),
+    ("releaser.releases.store:ReleaseStore.record", "before"),
+    ("releaser.releases.store:ReleaseStore.remove", "before"),
+    ("releaser.releases.store:remove_tree", "before"),
+    ("releaser.releases.flip:replace_symlink", "before"),
+    ("releaser.releases.flip:replace_symlink", "after"),
+    ("releaser.durable:sync_directory", "before"),
+    ("releaser.steps.activate:place_lock", "before"),
+    ("releaser.steps.activate:take_back", "after"),
+    ("releaser.steps.gate:run_tests", "after"),
+    ("releaser.tools.git:Git.commit_only", "after"),
+    ("releaser.report.outbox:Outbox.put", "before"),
+    ("releaser.report.outbox:Outbox.put", "after"),
+)
+
+
+class Sequence(RuleBasedStateMachine):
+    """A site, and what must be true of it.
+
+    `kinds` are the versions of alpha that are published, `bad` those that were backed out, `hurt` the releases that
+    somebody has damaged, `red` tells that the site's own tests fail, `crashed` that a run was cut off.
+    """
+
+    make: Callable[[], SampleSite]
+    points: Tally
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.site = type(self).make()
+        self.kinds: dict[int, str] = {0: "good", 1: "good"}
+        self.bad: set[int] = set()
+        self.hurt: set[str] = set()
+        self.tests = (self.site.path / TESTS).read_text(encoding="utf-8")
+        self.red = False
+        self.crashed = False
+        self.seen = Witness.of(self.site)
+        self.version_before = 0
+
+    def teardown(self) -> None:
+        """Make room."""
+        shutil.rmtree(self.site.outer.parent)
+
+    # What the world does
+
+    @rule(kind=st.sampled_from(KINDS))
+    def publish(self, kind: str) -> None:
+        version = max(self.kinds) + 1
+        self.site.publish("alpha", f"1.{version}.0", broken=False if kind == "good" else kind)  # type: ignore[arg-type]
+        self.kinds[version] = kind
+
+    @rule()
+    def break_or_mend_tests(self) -> None:
+        self.red = not self.red
+        self.site.push_from_elsewhere({TESTS: RED_TESTS if self.red else self.tests})
+
+    @precondition(lambda self: not self.crashed)
+    @rule(how=st.sampled_from(["edited", "file gone", "emptied", "link gone"]))
+    def damage(self, how: str) -> None:
+        live = self.site.link.resolve()
+        module = next(live.glob("lib/*/site-packages/beta/__init__.py"), None)
+        if how == "link gone":
+            self.site.link.unlink(missing_ok=True)
+            return
+        if module is None:
+            return
+        self.hurt.add(live.parent.name)
+        if how == "edited":
+            module.write_text(module.read_text(encoding="utf-8") + "#\n", encoding="utf-8")
+        elif how == "file gone":
+            module.unlink()
+        else:
+            shutil.rmtree(live / "bin", ignore_errors=True)
+        self.look()
+
+    # What administrators and cron do
+
+    @rule(days=st.sampled_from([0, 0, 0, -400, 4000]))
+    def update(self, days: int) -> None:
+        mails = len(self.site.outbox_mails())
+        finished = at_another_time(self.site, datetime.timedelta(days=days), "update", "--json")
+        self.after("update", finished)
+        assert finished.returncode in (0, 5, 6), finished
+        fresh = len(self.site.outbox_mails()) - mails
+        assert fresh <= 2, [str(mail["Subject"]) for mail in self.site.outbox_mails()]
+
+    @precondition(lambda self: not self.crashed)
+    @rule()
+    def settle(self) -> None:
+        """Update until nothing is left to do: that must end, in silence, on the newest version that is any good."""
+        for _ in range(4):
+            finished = self.site.releaser("update")
+            self.after("update", finished)
+            if not finished.stdout and not finished.stderr:
+                break
+        else:
+            pytest.fail(f"update does not come to rest: {finished}")
+        newest = max(self.kinds)
+        if self.kinds[newest] == "good" and newest not in self.bad and not self.red:
+            assert self.live() == newest
+        assert self.site.link.resolve().parent.name not in self.hurt or self.red
+
+    @rule()
+    def rollback(self) -> None:
+        finished = self.site.releaser("rollback", "--json")  # 7: the remote has commits that are not here
+        assert finished.returncode in (0, 7, 9), finished
+        self.after("rollback", finished)
+
+    @rule(on=st.booleans(), number=st.integers(0, 3))
+    def pin(self, on: bool, number: int) -> None:
+        rows = self.site.json("list")
+        name = rows[number % len(rows)]["id"]
+        finished = self.site.releaser("pin" if on else "unpin", name)
+        assert finished.returncode in (0, 9), finished
+        self.after("pin", finished)
+        if finished.returncode == 0:
+            (row,) = (row for row in self.site.json("list") if row["id"] == name)
+            assert row["pinned"] == on
+
+    @rule()
+    def prune(self) -> None:
+        self.after("prune", self.site.releaser("prune", env={"RELEASER_KEEP": "1", "RELEASER_KEEP_WITHIN": "0d"}))
+
+    @rule(
+        place=st.sampled_from(PLACES),
+        number=st.integers(1, 4),
+        command=st.sampled_from(["update", "update", "rollback", "prune"]),
+    )
+    def kill(self, place: tuple[str, Any], number: int, command: str) -> None:
+        self.look()
+        interrupted(self.site, command, at=Point(place=place[0], when=place[1], number=number))
+        self.crashed = True
+        broken = [one for one in self.seen.at_once() if not self.excused(one)]
+        self.points.add(command=command, point=str(place), broken=broken)
+        assert broken == []
+
+    # What must hold
+
+    def live(self) -> int:
+        return int(self.site.live_version("alpha").split(".")[1])
+
+    def excused(self, sentence: str) -> bool:
+        """Whether something does not hold because of damage that was made here, and that is not healed yet."""
+        return any(name in sentence for name in self.hurt) or (
+            self.site.link.resolve().parent.name in self.hurt and sentence.startswith("I1")
+        )
+
+    def look(self) -> None:
+        """Look at the site before something happens."""
+        seen = Witness.of(self.site) if self.site.link.exists() and not self.unlisted() else self.seen
+        good = {name: digest for name, digest in seen.good.items() if name not in self.hurt}
+        may_go = {row["id"] for row in self.site.json("list") if not row["pinned"] and not row["live"]}
+        self.seen = replace(seen, good=good, may_go=may_go, beside=frozenset(os.listdir(self.site.outer)))
+
+    def unlisted(self) -> bool:
+        return any(not Path(row["path"]).exists() for row in self.site.json("list"))
+
+    def after(self, command: str, finished: Finished) -> None:
+        """See that all holds after a command, and learn from it."""
+        broken = [one for one in self.seen.after_command() if not self.excused(one)]
+        self.points.add(command=command, point="-", broken=broken)
+        assert broken == [], f"{broken}\n{finished}"
+        assert finished.returncode != 1, finished
+        self.crashed = False
+        now = self.live()
+        self.learn(now)
+        self.look()
+
+    def learn(self, now: int) -> None:
+        """Compare with the model, and bring it up to date."""
+        assert self.kinds[now] != "test", f"1.{now} is live, and the tests fail with it"
+        assert self.kinds[now] != "collectstatic", f"1.{now} is live, and collectstatic fails with it"
+        if now < self.version_before and not self.hurt:
+            self.bad.add(self.version_before)
+        if now > self.version_before:
+            assert now not in self.bad, f"1.{now} was backed out, and came back"
+        self.bad.discard(now)
+        self.version_before = now
+
+
+@pytest.fixture
+def copies(scenes: Scenes, tmp_path: Path) -> Iterator[Callable[[], SampleSite]]:
+    """Make copies of an adopted site, each in a directory of its own."""
+    numbers = itertools.count()
+
+    def make() -> SampleSite:
+        return scenes.copy("update", tmp_path / str(next(numbers)))
+
+    return make  # type: ignore[return-value]
+
+
+def test_any_order_of_events_leaves_a_site_that_works(
+    copies: Callable[[], SampleSite], tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    points = tally("sequences")
+    machine = type("Machine", (Sequence,), {"make": staticmethod(copies), "points": points})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=60 if all_points else 4,
+            stateful_step_count=25 if all_points else 12,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            verbosity=Verbosity.normal,
+            phases=(Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    points.check()
