@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -22,7 +23,6 @@ from tests.support.guards import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from tests.faults.powercut import Disk
     from tests.faults.scenes import Scenes
@@ -71,7 +71,10 @@ class Trial:
     next_one: str = ""
 
     def __str__(self) -> str:
-        return f"{_NAMES[self.how]}, {self.scene if not self.command else self.command[0]}, {self.at}"
+        when = "at the end" if self.at.event == END else f"before `{self.at.event}`"
+        number = f" no. {self.at.number}" if self.at.number > 1 else ""
+        then = f"; then `{self.next_one}`" if self.next_one else ""
+        return f"{_NAMES[self.how]}: {self.command[0] if self.command else self.scene}, {when}{number}{then}"
 
 
 _NAMES = {
@@ -79,7 +82,7 @@ _NAMES = {
     "forget": "power cut, unsynced data lost",
     "reorder": "power cut, oldest unsynced change lost",
     "SIGKILL": "kill -9",
-    "": "no fault",
+    "": "none",
 }
 
 
@@ -326,6 +329,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_every_mutation_has_its_fault() -> None:
     assert sorted(TRIALS) == sorted(one.name for one in MUTATIONS)
+
+
+def test_the_table_of_mutations_is_true() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [f"| {name} | {trial} |" for name, trial in TRIALS.items()]
+    assert [row for row in text.splitlines() if row in rows] == rows, "\n".join(rows)
 
 
 @pytest.fixture(scope="module")
