@@ -64,7 +64,8 @@ def _drop_told(run: Run) -> None:
     """Drop the journal, if telling was all that was left to be done."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = run.journal.read()
-        if entry is not None and entry.phase == "telling" and entry.run_id == run.run_id:
+        ours = entry is not None and entry.phase == "telling" and entry.run_id == run.run_id
+        if ours or run.draft.closed:
             run.journal.drop()
 
 

@@ -38,7 +38,8 @@ class Draft:
 
     `sick_before` says that a step that failed behind the flip fails on the earlier release too, so that what was
     backed out is not to blame. `recovered` tells what was left half-way and is in order now; `untold` is what the next
-    run is to tell, should this one not come to it.
+    run is to tell, should this one not come to it. `closed` says that telling is all that is left, whatever the journal
+    says.
     """
 
     release: str | None = None
@@ -52,6 +53,7 @@ class Draft:
     output: str = ""
     recovered: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
+    closed: bool = False
     follow_up_failed: bool = False
     sick_before: bool = False
 
@@ -85,6 +87,7 @@ class Run:
     def entry(self, phase: Phase, **fields: Any) -> Entry:
         """Make the journal's entry of a change that this run begins; it carries what nobody has been told yet."""
         untold = tuple(self.draft.untold)
+        self.draft.closed = False
         return Entry(command=self.command, run_id=self.run_id, phase=phase, untold=untold, **fields)
 
     def close(self, done: str = "") -> None:
@@ -94,13 +97,14 @@ class Run:
         """
         if done:
             self.draft.untold.append(cleaned(self.site.redactor, f"{named(self.command, self.run_id)} {done}."))
+        if not self.draft.untold:
+            self.journal.drop()
+            return
         try:
-            if self.draft.untold:
-                self.journal.insist(self.entry("telling"))
-                return
-        except OSError as error:  # a full disk; this run tells, if nobody kills it
+            self.journal.insist(self.entry("telling"))
+        except OSError as error:  # a full disk; if this run cannot tell either, the next one goes over it again
             log.warning("what is to be told cannot be noted: %s", error)
-        self.journal.drop()
+        self.draft.closed = True
 
     def quarantine(self) -> Quarantine:
         """Return what is quarantined; a damaged file reads as empty, which is said in the report."""

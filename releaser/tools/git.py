@@ -8,6 +8,7 @@ import hashlib
 import os
 import signal
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
 _FETCHED = "refs/releaser/fetched"  # ours alone: where the remote was when it was last asked
+_CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kernel
 _PATHS_AT_ONCE = 200  # a command line has a limit
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
 _IN_PROGRESS = {
@@ -280,10 +282,29 @@ class Git:
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
         env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
         argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words]
-        # SIGTERM lets git take its lock files away.
-        return self.runner.run(
-            argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=signal.SIGTERM
-        )
+        began = time.time()
+        try:
+            # SIGTERM lets git take its lock files away.
+            return self.runner.run(
+                argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=signal.SIGTERM
+            )
+        except ToolError as error:
+            if words[0] != "rev-parse" and (error.timed_out or (error.returncode or 0) < 0):
+                self._remove_locks(began, time.time())
+            raise
+
+    def _remove_locks(self, began: float, ended: float) -> None:
+        """Take away the lock files that a killed git has left: those made while it ran, as others could make none then.
+
+        Every later git command would refuse to work until somebody deletes them.
+        """
+        with contextlib.suppress(ToolError):
+            layout = self.layout
+            found = [*layout.git_directory.glob("*.lock"), *layout.common_directory.glob("*.lock")]
+            for lock in [*found, *(layout.common_directory / "refs").rglob("*.lock")]:
+                with contextlib.suppress(OSError):
+                    if began - _CLOCK_TICK <= lock.stat().st_mtime <= ended:
+                        lock.unlink()
 
 
 def asks_for_credentials(error: ToolError) -> str:

@@ -95,7 +95,12 @@ SCENES: Mapping[str, Scene] = {
         told=r"site: update rolled back|had been taken back",
         versions=ORIGINAL,
     ),
-    "rollback": Scene(make=_updated, command="rollback", told=r"\brolled back|went to", versions=ORIGINAL),
+    "rollback": Scene(
+        make=_updated,
+        command="rollback",
+        told=r"\brolled back|went to|(?s:releaser rollback.{1,80}had\s+made)",
+        versions=ORIGINAL,
+    ),
     "prune": Scene(make=_prunable, command="prune", versions={"alpha": "1.1.3"}, prunes=True),
 }
 

@@ -284,6 +284,29 @@ def test_a_fast_forward_loses_no_file_that_is_not_tracked(
     assert repository.git.state() == before
 
 
+def test_a_killed_git_leaves_no_lock_behind(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-commit"
+    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
+    hook.chmod(0o755)
+    with pytest.raises(ToolError, match="SIGKILL"):
+        repository.git.commit_only(["uv.lock"], "Update")
+    hook.unlink()
+    assert not list((repository.path / ".git").rglob("*.lock"))
+    assert repository.git.commit_only(["uv.lock"], "Update")
+
+
+def test_the_lock_of_another_git_stays(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-commit"
+    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
+    hook.chmod(0o755)
+    other = repository.path / ".git" / "refs" / "heads" / "other.lock"
+    other.touch()
+    os.utime(other, (other.stat().st_mtime - 60,) * 2)
+    with pytest.raises(ToolError, match="SIGKILL"):
+        repository.git.commit_only(["uv.lock"], "Update")
+    assert [path.name for path in (repository.path / ".git").rglob("*.lock")] == ["other.lock"]
+
+
 def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) -> None:
     before = repository.call("rev-parse", "HEAD")
     after = repository.commit({"code.py": "two"})

@@ -1,0 +1,186 @@
+"""Where faults are made: one place to which a site is brought back before each point, and what comes after a fault."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.invariants import Witness
+from tests.faults.scenes import SCENES, UPDATED, Scene, Scenes
+from tests.faults.tracing import Call, Hit, followed, hit, recorded, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import TypeVar
+
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+
+    T = TypeVar("T")
+
+MEMORY = Path("/dev/shm")
+TRIES = 3
+FAILED = frozenset({4, 6})
+FOLLOW_UP_FAILED = 7
+LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails that tell of a new release
+DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What one mail is to tell, and what is to be live, after the next update; None: whatever comes."""
+
+    told: str | None
+    versions: Mapping[str, str] | None
+
+
+class Stage:
+    """A scene at one place, at which the site is the same before every point."""
+
+    def __init__(self, scenes: Scenes, name: str, place: Path) -> None:
+        self.name = name
+        self.scene: Scene = SCENES[name]
+        self.command = self.scene.command
+        self.args = self.scene.args
+        self._place, self._kept = place / "stage", place / "kept"
+        self._place.mkdir()
+        self.site = self._equipped(scenes.copy(name, self._place))
+        self.witness = Witness.of(self.site, may_go=self._may_go())
+        self.live = self._live()
+        self._keep()
+
+    def freeze(self, command: str) -> None:
+        """Let the site as it is now be what every point begins with, and `command` what meets the fault."""
+        self.command, self.args = command, ()
+        shutil.rmtree(self._kept)
+        self._keep()
+
+    def _keep(self) -> None:
+        shutil.copytree(self._place, self._kept, symlinks=True)
+
+    def _equipped(self, site: SampleSite) -> SampleSite:
+        temporary = self._place / "tmp"
+        temporary.mkdir()
+        site.env["TMPDIR"] = str(temporary)
+        return site
+
+    def _may_go(self) -> list[str]:
+        if not self.scene.prunes:
+            return []
+        return [one["release"] for one in self.site.json("prune", "--dry-run") if one["action"] != "keep"]
+
+    def _live(self) -> str | None:
+        return os.path.realpath(self.site.link) if self.site.link.is_symlink() else None
+
+    def again(self) -> SampleSite:
+        """Bring the site back to what it was."""
+        shutil.rmtree(self._place)
+        shutil.copytree(self._kept, self._place, symlinks=True)
+        return self.site
+
+    def strike(self, at: Call, fault: str, *, lasting: bool = False) -> Hit:
+        """Let a fault hit the stage's command at one call.
+
+        How many files it opens depends on how many processes there are, so that the call may have to be found anew.
+        """
+        met = hit(self.again(), self.command, *self.args, at=at, fault=fault, lasting=lasting)
+        for _ in range(TRIES):
+            if met.made:
+                break
+            again = own_points(self)[at.position]
+            met = hit(self.again(), self.command, *self.args, at=again, fault=fault, lasting=lasting)
+        return met
+
+    def aftermath(self, number: int, *, cleaned: bool = False, expected: Expected | None = None) -> list[str]:
+        """Name what does not hold when releaser is used again after a fault.
+
+        After every second point, by its number, the first command is not the update itself, but another one. `cleaned`
+        says that releaser has had the chance to clean up by itself.
+        """
+        broken = self.witness.after_command() if cleaned else self.witness.at_once()
+        if number % 2 == 0:
+            finished = self.site.releaser("prune")
+            if finished.returncode not in DONE:
+                broken.append(f"I6: prune failed: {finished}")
+            broken += self.witness.after_command()
+        wanted = expected or self._expected()
+        return broken + self.witness.after_update(self._updated(), told=wanted.told, versions=wanted.versions)
+
+    def expected_after(self, finished: Finished) -> Expected | None:
+        """Return what is to come after a command that has told of trouble; the next update tells how that ended."""
+        told = rf"\A.*site: {LIVE.get(self.name)}"  # the subject, as the text names the changes at each attempt
+        if self.name == "update" and finished.returncode in FAILED:
+            return Expected(told=told, versions=self.scene.versions)
+        if self.name in LIVE and finished.returncode == FOLLOW_UP_FAILED and "mail: kept" in finished.stderr:
+            return Expected(told=told, versions=self.scene.versions)
+        return None
+
+    def count_children(self) -> int:
+        """Count what the command's children change, once uv's cache holds all that they need."""
+        followed(self.again(), self.command, *self.args)
+        return followed(self.again(), self.command, *self.args).counted
+
+    def _updated(self) -> Finished:
+        """Update; a newest version that the site does not stand is told of once, so that the next update is quiet."""
+        finished = self.site.releaser("update")
+        if finished.returncode and finished.returncode == self.scene.code:
+            finished = self.site.releaser("update")
+        return finished
+
+    def _expected(self) -> Expected:
+        """Return what is to come; a rollback that was cut off before it began has nothing to tell."""
+        if self.name == "rollback" and self._live() == self.live:
+            return Expected(told=None, versions=UPDATED)
+        return Expected(told=self.scene.told, versions=self.scene.versions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """One of several tests that divide the points of a fault among them."""
+
+    number: int
+    of: int
+
+    def take(self, points: Sequence[T]) -> list[tuple[int, T]]:
+        """Take every so manyth point, with its number among all."""
+        return list(enumerate(points))[self.number :: self.of]
+
+    def __str__(self) -> str:
+        return f"{self.number + 1}of{self.of}"
+
+
+def shares(count: int) -> list[Share]:
+    """Divide into so many shares."""
+    return [Share(number=number, of=count) for number in range(count)]
+
+
+def own_points(stage: Stage) -> list[Call]:
+    """Record the calls of the stage's command that change something."""
+    return recorded(stage.again(), stage.command, *stage.args, codes={*DONE, stage.scene.code})
+
+
+def chosen(calls: list[Call], count: int, *, all_points: bool) -> list[Call]:
+    """Choose the points: all, or a spread of those that are not about the log."""
+    return calls if all_points else spread([call for call in calls if not call.concerns_a_log], count)
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """Choose `count` numbers from 1 to nearly `total`, which may be a little less at the next run."""
+    last = max(1, int(total * 0.97))
+    return sorted({1 + number * last // count for number in range(min(count, last))})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Give a directory in memory, if there is such a thing, as thousands of sites are made and thrown away."""
+    if not os.access(MEMORY, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="faults-", ignore_cleanup_errors=True) as directory:
+        yield Path(directory)

@@ -1,0 +1,135 @@
+"""A disk that is full, broken, over quota or read-only at any one call of releaser, or from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.stage import Share, Stage, own_points, place, shares
+from tests.faults.tracing import Call, require_strace, spread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+    from tests.support.commands import Finished
+
+__all__ = ["place"]
+
+ERRORS = ("ENOSPC", "EIO", "EDQUOT", "EROFS")
+# The calls that such an error can hit: those that need room, or that a broken or read-only disk refuses.
+NAMES = frozenset(
+    ["open", "openat", "creat", "write", "pwrite64", "writev", "sendfile", "copy_file_range", "ftruncate", "fallocate",
+     "rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat", "fsync",
+     "fdatasync", "syncfs"]
+)  # fmt: skip
+# Opening and writing for as long as the command lasts would hit more than the disk: its own modules, its output.
+ONCE_ONLY = frozenset({"open", "openat", "write"})
+DOCUMENTED = frozenset({0, 3, 4, 5, 6, 7, 8, 9})
+# Points of the spread, and tests that share them, by scene.
+OWN = {
+    "init": (12, 2),
+    "init without a venv": (8, 4),
+    "update": (28, 6),
+    "update, taken back": (10, 4),
+    "rollback": (16, 4),
+    "prune": (8, 1),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ill:
+    """An error at one call, or, `lasting`, at all calls of that name from then on."""
+
+    call: Call
+    error: str
+    lasting: bool
+
+    @property
+    def fault(self) -> str:
+        """The row of the table."""
+        return f"{self.error} {'from then on' if self.lasting else 'once'}"
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    """Skip where there is no strace."""
+    require_strace()
+
+
+def ills(calls: list[Call], count: int, *, all_points: bool) -> list[Ill]:
+    """Choose what happens where: every error at every call and one that lasts, or one after the other in turn."""
+    calls = [call for call in calls if call.name in NAMES]
+    if not all_points:
+        calls = spread([call for call in calls if not call.concerns_a_log], count)
+        return [Ill(call=call, error=ERRORS[n % 4], lasting=lasts(call, n // 4)) for n, call in enumerate(calls)]
+    chosen = []
+    for number, call in enumerate(calls):
+        turn = ERRORS[number % 4]
+        chosen += [Ill(call=call, error=one, lasting=False) for one in ((turn,) if call.concerns_a_log else ERRORS)]
+        if lasts(call):
+            chosen.append(Ill(call=call, error=turn, lasting=True))
+    return chosen
+
+
+def lasts(call: Call, turn: int = 1) -> bool:
+    """Whether an error is to last, when every second one is that can."""
+    return call.name not in ONCE_ONLY and turn % 2 == 1
+
+
+def suffer(stage: Stage, number: int, ill: Ill) -> list[str]:
+    """Let releaser meet the error, go on, and name what does not hold."""
+    met = stage.strike(ill.call, f"error={ill.error}", lasting=ill.lasting)
+    broken = [] if met.made else [f"no error was made: {met.finished}"]
+    return broken + ended_well(met.finished) + stage.aftermath(number, expected=stage.expected_after(met.finished))
+
+
+def ended_well(finished: Finished) -> list[str]:
+    """Name what is wrong with how releaser ended."""
+    if finished.returncode not in DOCUMENTED or "Traceback" in finished.stderr:
+        return [f"it did not end as documented: {finished}"]
+    if finished.returncode and not finished.stderr.strip():
+        return [f"it did not say what happened: {finished}"]
+    return []
+
+
+@pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
+def test_disk_errors(
+    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    stage = Stage(scenes, name, place)
+    made: dict[str, Tally] = {}
+    for number, ill in share.take(ills(own_points(stage), OWN[name][0], all_points=all_points)):
+        points = made.setdefault(ill.fault, tally(ill.fault))
+        points.add(command=stage.command, point=f"{name}: {ill.call}", broken=suffer(stage, number, ill))
+    assert made
+    for points in made.values():
+        points.check()
+
+
+def behind_the_flip(calls: list[Call], name: str, path: str) -> Call:
+    """Find the first call of that name behind the flip that concerns a path."""
+    flip = next(number for number, call in enumerate(calls) if call.name == "rename" and call.concerns("/site/.venv"))
+    return next(call for call in calls[flip + 1 :] if call.name == name and call.concerns(path))
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EROFS"])
+def test_a_disk_error_behind_the_flip_keeps_no_version_out(error: str, scenes: Scenes, place: Path) -> None:
+    stage = Stage(scenes, "update", place)
+    met = stage.strike(behind_the_flip(own_points(stage), "rename", "/site/uv.lock"), f"error={error}")
+    assert met.finished.returncode == 6, str(met.finished)
+    assert stage.site.live_version("alpha") == "1.0.0"
+    assert stage.aftermath(1, expected=stage.expected_after(met.finished)) == []
+    assert stage.site.live_version("alpha") == "1.1.0"
+
+
+def test_what_cannot_be_told_is_told_when_the_disk_is_well_again(scenes: Scenes, place: Path) -> None:
+    stage = Stage(scenes, "rollback", place)
+    at = behind_the_flip(own_points(stage), "fsync", "/.pending.json.new")
+    met = stage.strike(at, "error=EIO", lasting=True)
+    assert "cannot be kept" in met.finished.stderr
+    assert stage.aftermath(1) == []

@@ -1,0 +1,122 @@
+"""SIGTERM and Ctrl-C at every call of releaser that changes something, and children that are killed under it."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.stage import Expected, Share, Stage, chosen, evenly, own_points, place, shares
+from tests.faults.tracing import Call, Struck, followed, require_strace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+
+__all__ = ["place"]
+
+# Before releaser has begun with anything, and after it has ended with everything, a signal ends it as any program.
+CODES = {
+    signal.SIGTERM: frozenset({128 + signal.SIGTERM, -signal.SIGTERM}),
+    signal.SIGINT: frozenset({128 + signal.SIGINT, -signal.SIGINT}),
+}
+LATE = "interrupted while mails were being sent"
+MAILING = ("update", "rollback")  # the commands that tell the administrators how they ended
+# Points of the spread, and tests that share them, by scene.
+OWN = {
+    "init": (6, 1),
+    "init without a venv": (6, 2),
+    "update": (18, 4),
+    "update, taken back": (8, 1),
+    "rollback": (10, 2),
+    "prune": (6, 2),
+}
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    """Skip where there is no strace."""
+    require_strace()
+
+
+def interrupt(stage: Stage, number: int, at: Call, by: signal.Signals, *, begun: bool) -> list[str]:
+    """Let a signal hit releaser at a call, and name what does not hold: also before anything else has run."""
+    met = stage.strike(at, f"signal={by.name.removeprefix('SIG')}")
+    finished, broken = met.finished, [] if met.made else ["no signal was sent there"]
+    if LATE in finished.stderr:  # all is done, and said
+        return broken + stage.aftermath(number, cleaned=True)
+    if finished.returncode not in CODES[by]:
+        broken.append(f"it did not end as an interrupted command: {finished}")
+    if finished.returncode > 0 and begun and f"was interrupted by {by.name}" not in finished.stderr:
+        broken.append(f"it did not say that it was interrupted: {finished}")
+    wanted = Expected(told=rf"{stage.command} interrupted", versions=None)
+    tells = finished.returncode > 0 and begun and stage.command in MAILING
+    return broken + stage.aftermath(number, cleaned=True, expected=wanted if tells else None)
+
+
+def under_way(calls: list[Call]) -> range:
+    """Return the positions between which a command is under way: before and after, Ctrl-C ends it without a word."""
+    notes = [call.position for call in calls if call.concerns("/lock.holder") and call.name in ("write", "unlink")]
+    return range(notes[0] + 1, notes[-1])
+
+
+@pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
+def test_interrupt_at_every_change(
+    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    stage = Stage(scenes, name, place)
+    made = {by: tally(f"{by.name}") for by in CODES}
+    calls = own_points(stage)
+    begun = under_way(calls)
+    for number, call in share.take(chosen(calls, OWN[name][0], all_points=all_points)):
+        turn = list(CODES)[number // share.of % 2]
+        # Calls about the log are so many and so much alike that one signal each will do.
+        for by in CODES if all_points and not call.concerns_a_log else (turn,):
+            made[by].add(
+                command=stage.command,
+                point=f"{name}: {call}",
+                broken=interrupt(stage, number, call, by, begun=call.position in begun),
+            )
+    for points in made.values():
+        if points.tried or all_points:
+            points.check()
+
+
+# Points at calls of the children: all, and those of the spread.
+CHILDREN = {"init without a venv": (40, 4), "update": (80, 12), "update, tests fail": (30, 4), "rollback": (30, 5)}
+# How releaser may end when something that it started was killed, and what is to be told and live then.
+REPORTED = {0, 3, 4, 5, 6, 7}
+FAILED = {5: r"this update broke it|could not be run", 6: r"update rolled back|rollback (rolled back|failed)"}
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_a_killed_child_is_reported_and_cleared_up_after(
+    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    stage, points = Stage(scenes, name, place), tally("a child killed with -9")
+    counted = stage.count_children()
+    for number, at in enumerate(evenly(counted, CHILDREN[name][not all_points])):
+        struck = followed(stage.again(), stage.command, *stage.args, at=at, victim=lambda _, call: call.process)
+        broken = [] if struck.victim else [f"nothing was killed: {struck}"]
+        broken += told_of(struck)
+        broken += stage.aftermath(number, cleaned=True, expected=expected(stage, struck))
+        points.add(command=stage.command, point=f"{name}: call {at} of {counted}, {struck.victim}", broken=broken)
+    points.check()
+
+
+def told_of(struck: Struck) -> list[str]:
+    """Name what is wrong with how releaser ended."""
+    code, words = struck.finished.returncode, struck.finished.stderr
+    if code not in REPORTED or (code and "releaser" not in words):
+        return [f"it did not report a child that was killed: {struck.finished}"]
+    return []
+
+
+def expected(stage: Stage, struck: Struck) -> Expected | None:
+    """Return what is to come: what tests or a health check were killed on is not tried again."""
+    code = struck.finished.returncode
+    return Expected(told=FAILED[code], versions=None) if code in FAILED else stage.expected_after(struck.finished)

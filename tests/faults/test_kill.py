@@ -1,0 +1,133 @@
+"""kill -9 at every call of releaser that changes something, of recovery too, and at calls of what releaser starts."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.stage import Share, Stage, chosen, evenly, own_points, place, shares
+from tests.faults.tracing import Call, followed, require_strace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.faults.scenes import Scenes
+    from tests.faults.tally import Tally
+
+__all__ = ["place"]
+
+KILL = "signal=KILL"
+KILLED = -signal.SIGKILL
+# Points of the spread, and tests that share them, by scene.
+OWN = {
+    "init": (14, 1),
+    "init without a venv": (14, 2),
+    "update": (40, 4),
+    "update, tests fail": (10, 1),
+    "update, taken back": (18, 2),
+    "rollback": (24, 2),
+    "prune": (12, 2),
+}
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    """Skip where there is no strace."""
+    require_strace()
+
+
+def kill(stage: Stage, number: int, at: Call) -> list[str]:
+    """Kill releaser at a call, go on, and name what does not hold; every second time update itself recovers."""
+    met = stage.strike(at, KILL)
+    broken = [] if met.finished.returncode == KILLED else [f"nothing was killed: {met.finished}"]
+    return broken + stage.aftermath(number)
+
+
+@pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
+def test_kill_at_every_change(
+    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    stage, points = Stage(scenes, name, place), tally("kill -9")
+    for number, call in share.take(chosen(own_points(stage), OWN[name][0], all_points=all_points)):
+        points.add(command=stage.command, point=f"{name}: {call}", broken=kill(stage, number, call))
+    points.check()
+
+
+def at_call(name: str, path: str, *, nth: int = 1, after: bool = False) -> Callable[[list[Call]], Call]:
+    """Find the `nth` call of that name that concerns a path, or the call after it."""
+
+    def find(calls: list[Call]) -> Call:
+        positions = [number for number, call in enumerate(calls) if call.name == name and call.concerns(path)]
+        return calls[positions[nth - 1] + after]
+
+    return find
+
+
+# How a first kill leaves a site: the scene, and the call at which it hits.
+STATES = {
+    "building": ("update", at_call("rename", "/manifest.json")),
+    "before the flip": ("update", at_call("rename", "/site/.venv")),
+    "after the flip": ("update", at_call("rename", "/site/.venv", after=True)),
+    "publishing": ("update", at_call("rename", "/ledger.json", nth=3)),
+    "taking back": ("update, taken back", at_call("rename", "/site/.venv", nth=2)),
+    "taken back": ("update, taken back", at_call("rename", "/site/.venv", nth=2, after=True)),
+    "going back": ("rollback", at_call("rename", "/site/.venv", after=True)),
+    "adopting": ("init", at_call("renameat2", "/site/.venv", after=True)),
+    "adopted": ("init", at_call("rename", "/manifest.json", after=True)),
+    "first release": ("init without a venv", at_call("rename", "/site/.venv", after=True)),
+}
+
+
+SECOND = 8  # points of the spread, for each state
+
+
+def killed_once(stage: Stage, find: Callable[[list[Call]], Call]) -> None:
+    """Let the stage begin with what a first kill leaves; what meets the second is a command that recovers."""
+    first = find(own_points(stage))
+    met = stage.strike(first, KILL)
+    assert met.finished.returncode == KILLED, f"{first}: {met.finished}"
+    stage.freeze("prune")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_kill_recovery_at_every_change(
+    state: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    name, find = STATES[state]
+    stage, points = Stage(scenes, name, place), tally("kill -9, and again while recovering")
+    killed_once(stage, find)
+    calls = own_points(stage)
+    assert len(calls) > SECOND, "there is nothing to recover"
+    for number, call in enumerate(chosen(calls, SECOND, all_points=all_points)):
+        points.add(command="recovery", point=f"{state}: {call}", broken=kill(stage, number, call))
+    points.check()
+
+
+# Points at calls of the children: all, those of the spread, and tests that share them, by scene.
+CHILDREN = {
+    "init without a venv": (60, 4, 2),
+    "update": (160, 10, 4),
+    "update, tests fail": (40, 3, 1),
+    "update, taken back": (40, 3, 1),
+    "rollback": (30, 3, 1),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "share"), [(name, share) for name in CHILDREN for share in shares(CHILDREN[name][2])], ids=str
+)
+def test_kill_while_children_change_something(
+    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    stage, points = Stage(scenes, name, place), tally("kill -9 while a child changes something")
+    wanted = CHILDREN[name][0] if all_points else CHILDREN[name][1]
+    counted = stage.count_children()
+    for number, at in share.take(evenly(counted, wanted)):
+        struck = followed(stage.again(), stage.command, *stage.args, at=at, victim=lambda main, _: main)
+        broken = [] if struck.finished.returncode == KILLED else [f"nothing was killed: {struck}"]
+        broken += stage.aftermath(number)
+        points.add(command=stage.command, point=f"{name}: call {at} of {counted}, {struck.victim}", broken=broken)
+    points.check()
