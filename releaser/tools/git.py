@@ -28,6 +28,8 @@ _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
 _DURABLY = ("-c", "core.fsync=all")
 _FETCHED = "refs/releaser/fetched"  # ours alone: where the remote was when it was last asked
 _CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kernel
+_MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
+_LOCKING = _MOVES_INDEX | {"fetch", "push"}
 _PATHS_AT_ONCE = 200  # a command line has a limit
 # Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
 _IN_PROGRESS = {
@@ -289,18 +291,23 @@ class Git:
                 argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=signal.SIGTERM
             )
         except ToolError as error:
-            if words[0] != "rev-parse" and (error.timed_out or (error.returncode or 0) < 0):
-                self._remove_locks(began, time.time())
+            if error.timed_out or (error.returncode or 0) < 0:
+                self._remove_locks(_LOCKING.intersection(words), began, time.time())
             raise
 
-    def _remove_locks(self, began: float, ended: float) -> None:
+    def _remove_locks(self, moves: frozenset[str], began: float, ended: float) -> None:
         """Take away the lock files that a killed git has left: those made while it ran, as others could make none then.
 
-        Every later git command would refuse to work until somebody deletes them.
+        Every later git command would refuse to work until somebody deletes them. The index was locked only if the
+        command was one that `moves` it; another lock of it is somebody else's.
         """
+        if not moves:
+            return
         with contextlib.suppress(ToolError):
             layout = self.layout
-            found = [*layout.git_directory.glob("*.lock"), *layout.common_directory.glob("*.lock")]
+            found = {*layout.git_directory.glob("*.lock"), *layout.common_directory.glob("*.lock")}
+            if not moves & _MOVES_INDEX:
+                found -= {layout.git_directory / "index.lock"}
             for lock in [*found, *(layout.common_directory / "refs").rglob("*.lock")]:
                 with contextlib.suppress(OSError):
                     if began - _CLOCK_TICK <= lock.stat().st_mtime <= ended:

@@ -307,6 +307,17 @@ def test_the_lock_of_another_git_stays(repository: Repository) -> None:
     assert [path.name for path in (repository.path / ".git").rglob("*.lock")] == ["other.lock"]
 
 
+def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-push"
+    script = "#!/bin/sh\ntouch .git/index.lock\nkill -9 $PPID\n"
+    repository.commit({"code.py": "two"})
+    write_files(repository.path, {".git/hooks/pre-push": script})
+    hook.chmod(0o755)
+    with pytest.raises(ToolError, match="SIGKILL"):
+        repository.git.push("origin", "main")
+    assert (repository.path / ".git" / "index.lock").exists()
+
+
 def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) -> None:
     before = repository.call("rev-parse", "HEAD")
     after = repository.commit({"code.py": "two"})
