@@ -311,7 +311,7 @@ TRIALS: dict[str, Trial] = {
         scene="update, taken back", how="SIGKILL", at=Point(event="rename site/.venv", number=2), next_one="update"
     ),
     "unlink of a stale temporary file": Trial(
-        scene="update", how="SIGKILL", at=Point(event=f"rename {STATE}/journal.json", number=4), next_one="update"
+        scene="update", how="SIGKILL", at=Point(event=f"rename {STATE}/ledger.json", number=2), next_one="update"
     ),
     "sweep of what is half-made": Trial(
         scene="update", how="SIGKILL", at=Point(event="rename site/.venv"), next_one="prune"
