@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import traceback
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ from releaser.project.site import Site, open_site
 from releaser.recovery import recover
 from releaser.report.outcome import Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
-from releaser.run import Run, problem_of
+from releaser.run import Run, new_run_id, problem_of
 from releaser.runlog import run_log
 from releaser.tools.orphans import MARK
 
@@ -72,7 +71,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
     """
     started = datetime.now(UTC)
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    run_id = new_run_id(started)
     try:
         site = open_site(request.path, request.environ)
     except PreflightError as error:

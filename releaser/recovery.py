@@ -16,7 +16,7 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.scratch import remove_scratch
 from releaser.report.outbox import Outbox
 from releaser.report.outcome import Problem
-from releaser.run import named
+from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
 from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
@@ -50,7 +50,9 @@ def recover(run: Run) -> None:
         log.info("recovering %s", entry)
         _hear(run, entry)
         if entry.phase != "telling":
+            run.draft.cut_off_since = begun_at(entry.run_id) if entry.run_id != run.run_id else None
             _note(run, entry, _continue(run, entry))
+            run.draft.cut_off_since = None
     else:
         mend_quarantine(run)
     mend_link(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_RUN_TIME = "%Y%m%dT%H%M%SZ"
 LONGEST_REASON = 600  # characters
 LONGEST = 2000  # characters of one line of a report; it may quote names of files, and programs
 
@@ -38,7 +40,8 @@ class Draft:
 
     `sick_before` says that a step that failed behind the flip fails on the earlier release too, so that what was
     backed out is not to blame. `recovered` tells what was left half-way and is in order now; `untold` is what the next
-    run is to tell, should this one not come to it. `closed` says that telling is all that is left, whatever the journal
+    run is to tell, should this one not come to it. `cut_off_since` is when the run began that this one is finishing or
+    undoing, None if there is none. `closed` says that telling is all that is left, whatever the journal
     says.
     """
 
@@ -56,6 +59,7 @@ class Draft:
     closed: bool = False
     follow_up_failed: bool = False
     sick_before: bool = False
+    cut_off_since: datetime | None = None
 
 
 @dataclass(kw_only=True)
@@ -168,6 +172,19 @@ class Run:
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
         )
+
+
+def begun_at(run_id: str) -> datetime | None:
+    """Return when a run began, by its id; None if that is no id of a run."""
+    try:
+        return datetime.strptime(run_id.partition("-")[0], _RUN_TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def new_run_id(now: datetime) -> str:
+    """Name a run by the UTC time it begins at, and its process."""
+    return f"{now.astimezone(UTC):{_RUN_TIME}}-{os.getpid()}"
 
 
 def named(command: str, run_id: str) -> str:

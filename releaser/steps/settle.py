@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ActivationError, PreflightError, ToolError, Unfit, gist
 from releaser.tools import webserver
-from releaser.tools.django import Manage, is_django
+from releaser.tools.django import Manage, doubt, is_django
 from releaser.tools.environment import inside
 
 if TYPE_CHECKING:
@@ -79,10 +79,13 @@ def collectstatic(run: Run, venv: Path, step: Step) -> None:
         step.skipped("switched off" if settings.collectstatic == "off" else "no manage.py")
         return
     manage = Manage(runner=run.site.runner, project=root, venv=venv, timeout=settings.collectstatic_timeout)
-    if settings.collectstatic == "auto" and not manage.collects_static():
+    static_root = manage.static_root()
+    if settings.collectstatic == "auto" and static_root is None:
         step.skipped("staticfiles is not installed, or STATIC_ROOT is not set")
         return
-    lines = manage.collectstatic().stdout.strip().splitlines()
+    if static_root is not None and run.draft.cut_off_since is not None:
+        doubt(static_root, since=run.draft.cut_off_since.timestamp())
+    lines = manage.collectstatic(static_root).stdout.strip().splitlines()
     step.says(lines[-1] if lines else "")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,13 +19,30 @@ _MARK = "releaser-static:"
 # `collectstatic` exists only with the staticfiles app, and fails without STATIC_ROOT, which `startproject` leaves out.
 _PROBE = (
     "from django.apps import apps; from django.conf import settings; "
-    f"print('{_MARK}', apps.is_installed('django.contrib.staticfiles') and bool(settings.STATIC_ROOT))"
+    f"print('{_MARK}' + str(apps.is_installed('django.contrib.staticfiles') and settings.STATIC_ROOT or ''))"
 )
 
 
 def is_django(project: Path) -> bool:
     """Tell whether this project has a manage.py."""
     return (project / "manage.py").is_file()
+
+
+def doubt(static_root: Path, *, since: float) -> None:
+    """Let collectstatic copy anew what was written after `since`, in seconds since 1970.
+
+    A power cut may have emptied it, or worse, and collectstatic passes over whatever is newer than its source.
+    """
+    for place, _, names in os.walk(static_root):
+        for path in (os.path.join(place, name) for name in names):
+            with contextlib.suppress(OSError):  # somebody else's file, which is somebody else's to write
+                status = os.lstat(path)
+                if status.st_mtime < since:
+                    continue
+                if status.st_size:
+                    os.utime(path, (0, 0), follow_symlinks=False)
+                else:
+                    os.unlink(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +54,21 @@ class Manage:
     venv: Path
     timeout: float
 
-    def collects_static(self) -> bool:
-        """Tell whether collectstatic can work here: the app is installed and STATIC_ROOT is set."""
+    def static_root(self) -> Path | None:
+        """Return STATIC_ROOT; None where collectstatic cannot work, as the app is not installed or that is not set."""
         finished = self._run("shell", "-c", _PROBE, check=False)
-        return f"{_MARK} True" in finished.stdout
+        lines = [line.removeprefix(_MARK) for line in finished.stdout.splitlines() if line.startswith(_MARK)]
+        return self.project / lines[-1] if any(lines) else None
 
-    def collectstatic(self) -> Finished:
+    def collectstatic(self, static_root: Path | None) -> Finished:
         """Collect the static files; nothing is cleared, as pages of older processes still name the old files.
 
         A power cut must not leave them empty: collectstatic takes whatever is newer than its source for finished.
         """
         finished = self._run("collectstatic", "--noinput")
         write_out(self.project)
+        if static_root is not None and static_root.is_dir():  # it may lie on another file system
+            write_out(static_root)
         return finished
 
     def _run(self, *words: str, check: bool = True) -> Finished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import sys
@@ -226,6 +227,17 @@ def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     assert site.restarted_at() == restarted
     assert len(site.manage_runs("collectstatic")) == runs
     assert next(step["step"] for step in report["steps"]) == "health check"
+
+
+def test_static_files_that_a_crash_may_have_emptied_are_collected_anew(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place="releaser.tools.django:Manage.collectstatic"))
+    torn, old = site.path / "static_out" / "torn.css", site.path / "static_out" / "old.css"
+    torn.touch()
+    old.touch()
+    os.utime(old, (1000, 1000))
+    site.releaser("prune", check=0)
+    assert (torn.exists(), old.exists()) == (False, True)
+    assert len(site.manage_runs("collectstatic")) == 2
 
 
 @pytest.mark.parametrize("command", ["init", "check", "rollback", "prune", "status"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from releaser.errors import ToolError
-from releaser.tools.django import Manage, is_django
+from releaser.tools.django import Manage, doubt, is_django
 from releaser.tools.process import Runner
 
 ENV = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/other"}
@@ -67,11 +68,12 @@ STATIC = "django.contrib.staticfiles"
     ],
 )
 def test_it_is_asked_whether_there_is_anything_to_collect(venv: Path, settings: str, expected: bool) -> None:
-    assert manage(venv, settings).collects_static() is expected
+    found = manage(venv, settings)
+    assert found.static_root() == (found.project / "static" if expected else None)
 
 
 def test_static_files_are_collected_by_the_release_in_the_project(venv: Path) -> None:
-    finished = manage(venv, "").collectstatic()
+    finished = manage(venv, "").collectstatic(None)
     project = venv.parent / "site"
     assert finished.stdout == f"['collectstatic', '--noinput'] {project} {venv} 1\n"
     assert finished.argv[:2] == (str(venv / "bin" / "python"), "manage.py")
@@ -79,18 +81,37 @@ def test_static_files_are_collected_by_the_release_in_the_project(venv: Path) ->
 
 def test_a_failure_is_one_with_its_words(venv: Path) -> None:
     with pytest.raises(ToolError) as caught:
-        manage(venv, "raise SystemExit('settings are broken')").collectstatic()
+        manage(venv, "raise SystemExit('settings are broken')").collectstatic(None)
     assert caught.value.output == "settings are broken"
 
 
 def test_an_interpreter_that_is_gone_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "venv").mkdir()
     with pytest.raises(ToolError, match="cannot be started"):
-        manage(tmp_path / "venv", "").collects_static()
+        manage(tmp_path / "venv", "").static_root()
 
 
 def test_a_project_that_hangs_is_ended(venv: Path) -> None:
     hanging = manage(venv, "import time; print('waiting', flush=True); time.sleep(1000)", timeout=1)
     with pytest.raises(ToolError) as caught:
-        hanging.collects_static()
+        hanging.static_root()
     assert caught.value.timed_out
+
+
+def test_static_files_of_a_run_that_was_cut_off_are_collected_anew(tmp_path: Path) -> None:
+    """Django copies a file only if its source is newer than what is there."""
+    (tmp_path / "img").mkdir()
+    old, fresh, empty, link = (tmp_path / name for name in ("old.css", "img/fresh.css", "empty.js", "link"))
+    for file in (old, fresh):
+        file.write_text("words", encoding="utf-8")
+    empty.touch()
+    link.symlink_to("old.css")
+    os.utime(old, (1000, 1000))
+    doubt(tmp_path, since=2000)
+    assert not empty.exists()
+    assert (old.stat().st_mtime, fresh.stat().st_mtime, link.lstat().st_mtime) == (1000, 0, 0)
+
+
+def test_without_static_files_there_is_nothing_to_doubt(tmp_path: Path) -> None:
+    doubt(tmp_path / "static", since=0)
+    assert not (tmp_path / "static").exists()
