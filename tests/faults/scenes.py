@@ -92,7 +92,7 @@ SCENES: Mapping[str, Scene] = {
         make=_ill,
         command="update",
         code=6,
-        told=r"site: update rolled back|had been taken back",
+        told=r"site: \w+ rolled back|had been taken back",
         versions=ORIGINAL,
     ),
     "rollback": Scene(

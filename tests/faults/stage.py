@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 MEMORY = Path("/dev/shm")
 TRIES = 3
 FAILED = frozenset({4, 6})
+# Scenes that have most of their calls in common with others: half of them will do for faults of which there are many.
+AKIN = frozenset({"init without a venv", "update, taken back"})
 FOLLOW_UP_FAILED = 7
 LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails that tell of a new release
 DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
@@ -165,9 +167,9 @@ def own_points(stage: Stage) -> list[Call]:
     return recorded(stage.again(), stage.command, *stage.args, codes={*DONE, stage.scene.code})
 
 
-def chosen(calls: list[Call], count: int, *, all_points: bool) -> list[Call]:
+def chosen(calls: list[Call], count: int, *, all_points: bool, names: bool = False) -> list[Call]:
     """Choose the points: all, or a spread of those that are not about the log."""
-    return calls if all_points else spread([call for call in calls if not call.concerns_a_log], count)
+    return calls if all_points else spread([call for call in calls if not call.concerns_a_log], count, names=names)
 
 
 def evenly(total: int, count: int) -> list[int]:

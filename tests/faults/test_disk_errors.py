@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import Share, Stage, own_points, place, shares
+from tests.faults.stage import AKIN, Share, Stage, own_points, place, shares
 from tests.faults.tracing import Call, require_strace, spread
 
 if TYPE_CHECKING:
@@ -61,22 +61,25 @@ def strace() -> None:
     require_strace()
 
 
-def ills(calls: list[Call], count: int, *, all_points: bool) -> list[Ill]:
-    """Choose what happens where: every error at every call and one that lasts, or one after the other in turn."""
+def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[Ill]:
+    """Choose what happens where: every error at every call, and lasting ones, or one after the other in turn."""
     calls = [call for call in calls if call.name in NAMES]
+    if name in AKIN:
+        calls = calls[::2]
     if not all_points:
-        calls = spread([call for call in calls if not call.concerns_a_log], count)
+        calls = spread([call for call in calls if not call.concerns_a_log], count, names=name == "update")
         return [Ill(call=call, error=ERRORS[n % 4], lasting=lasts(call, n // 4)) for n, call in enumerate(calls)]
     chosen = []
     for number, call in enumerate(calls):
-        turn = ERRORS[number % 4]
-        chosen += [Ill(call=call, error=one, lasting=False) for one in ((turn,) if call.concerns_a_log else ERRORS)]
-        if lasts(call):
+        turn = ERRORS[number // 2 % 4]
+        errors = (turn,) if name in AKIN or call.concerns_a_log else ERRORS
+        chosen += [Ill(call=call, error=one, lasting=False) for one in errors]
+        if lasts(call, number):
             chosen.append(Ill(call=call, error=turn, lasting=True))
     return chosen
 
 
-def lasts(call: Call, turn: int = 1) -> bool:
+def lasts(call: Call, turn: int) -> bool:
     """Whether an error is to last, when every second one is that can."""
     return call.name not in ONCE_ONLY and turn % 2 == 1
 
@@ -103,7 +106,8 @@ def test_disk_errors(
 ) -> None:
     stage = Stage(scenes, name, place)
     made: dict[str, Tally] = {}
-    for number, ill in share.take(ills(own_points(stage), OWN[name][0], all_points=all_points)):
+    calls = own_points(stage)
+    for number, ill in share.take(ills(calls, OWN[name][0], all_points=all_points, name=name)):
         points = made.setdefault(ill.fault, tally(ill.fault))
         points.add(command=stage.command, point=f"{name}: {ill.call}", broken=suffer(stage, number, ill))
     assert made

@@ -64,6 +64,11 @@ class Call:
         """Whether the call is about the log file of a run: there are many of these, and all are alike."""
         return "/logs/" in self.text
 
+    @property
+    def is_one_of_many(self) -> bool:
+        """Whether it is about the log, or one of the many by which a whole tree is deleted or shared."""
+        return self.concerns_a_log or self.name in ("unlinkat", "chmod")
+
     def concerns(self, path: str) -> bool:
         """Whether an argument of the call ends with this path."""
         return re.search(re.escape(path) + r'["<>]', self.text) is not None
@@ -234,15 +239,12 @@ def _note() -> Iterator[Path]:
         yield Path(directory) / "calls"
 
 
-def spread(calls: list[Call], count: int) -> list[Call]:
-    """Choose about `count` calls: evenly over the run, and of each name at least the first."""
+def spread(calls: list[Call], count: int, *, names: bool = False) -> list[Call]:
+    """Choose `count` calls evenly over the run, and, with `names`, of each name the first as well."""
     if count >= len(calls):
         return calls
     step = len(calls) / count
     chosen = {int(number * step) for number in range(count)}
-    names: set[str] = set()
-    for number, call in enumerate(calls):
-        if call.name not in names:
-            names.add(call.name)
-            chosen.add(number)
+    if names:
+        chosen |= set({call.name: number for number, call in reversed(list(enumerate(calls)))}.values())
     return [calls[number] for number in sorted(chosen)]
