@@ -51,7 +51,12 @@ def finish(run: Run, report: RunReport, *, mails: bool) -> RunReport:
             report = _send_what_is_due(run, report, kept)
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted while mails were being sent", _mail_advice(run.site.project.outbox))
-    return remember(run, report)
+    try:
+        with interrupts.deferred():
+            report = remember(run, report)
+    except (KeyboardInterrupt, Interrupted):
+        report = _with_problem(report, "interrupted when all was done", "")
+    return report
 
 
 def _is_worth_a_mail(run: Run, report: RunReport) -> bool:
