@@ -51,6 +51,8 @@ def recover(run: Run) -> None:
         _hear(run, entry)
         if entry.phase != "telling":
             run.draft.cut_off_since = begun_at(entry.run_id) if entry.run_id != run.run_id else None
+            if run.draft.cut_off_since is not None:
+                run.site.git.remove_dead_locks(run.draft.cut_off_since.timestamp())
             _note(run, entry, _continue(run, entry))
             run.draft.cut_off_since = None
     else:

@@ -18,8 +18,9 @@ pytest_plugins = ["tests.support.smtp", "tests.support.guards", "tests.faults.ta
 
 
 def pytest_configure() -> None:
-    """Let programs that tests start be interruptible, also where the shell that started pytest ignores Ctrl-C."""
+    """Let programs that tests start be interruptible, also where who started pytest ignores Ctrl-C, or a hang-up."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.tools.environment import neutral
+from releaser.tools.orphans import may_be_running
 from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
@@ -303,15 +304,35 @@ class Git:
         """
         if not moves:
             return
-        with contextlib.suppress(ToolError):
+        for lock in self._locks():
+            if lock.name != "index.lock" or moves & _MOVES_INDEX:
+                _remove_if_made(lock, began, ended)
+
+    def remove_dead_locks(self, since: float) -> None:
+        """Take away the lock files that a git has left which died with all around it: in a power cut, for one.
+
+        They were made after `since` (seconds since 1970), when the run began that was cut off, and nobody's git is at
+        work here any more.
+        """
+        locks = self._locks()
+        if locks and not may_be_running("git", self.layout.top):
+            for lock in locks:
+                _remove_if_made(lock, since, time.time())
+
+    def _locks(self) -> list[Path]:
+        try:
             layout = self.layout
-            found = {*layout.git_directory.glob("*.lock"), *layout.common_directory.glob("*.lock")}
-            if not moves & _MOVES_INDEX:
-                found -= {layout.git_directory / "index.lock"}
-            for lock in [*found, *(layout.common_directory / "refs").rglob("*.lock")]:
-                with contextlib.suppress(OSError):
-                    if began - _CLOCK_TICK <= lock.stat().st_mtime <= ended:
-                        lock.unlink()
+        except ToolError:
+            return []
+        found = {*layout.git_directory.glob("*.lock"), *layout.common_directory.glob("*.lock")}
+        return [*found, *(layout.common_directory / "refs").rglob("*.lock")]
+
+
+def _remove_if_made(lock: Path, began: float, ended: float) -> None:
+    """Delete a lock file that was made between these times, in seconds since 1970."""
+    with contextlib.suppress(OSError):
+        if began - _CLOCK_TICK <= lock.stat().st_mtime <= ended:
+            lock.unlink()
 
 
 def asks_for_credentials(error: ToolError) -> str:

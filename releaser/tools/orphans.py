@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,23 @@ def is_alive(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except OSError:
         return False
+
+
+def may_be_running(program: str, directory: Path) -> bool:
+    """Tell whether a program of that name may be at work in or below a directory; another user's may be anywhere."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                if file.read().strip() != program:
+                    continue
+            place = os.readlink(f"/proc/{pid}/cwd")
+        except PermissionError:
+            return True
+        except OSError:  # it has just ended
+            continue
+        if f"{place}/".startswith(f"{directory}/"):
+            return True
+    return False
 
 
 def _marked(mark: str) -> Iterator[int]:

@@ -229,6 +229,14 @@ def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     assert next(step["step"] for step in report["steps"]) == "health check"
 
 
+def test_a_lock_of_a_git_that_died_with_the_run_is_taken_away(site: SampleSite) -> None:
+    """As a power cut leaves it, in which nobody is left to clean up."""
+    interrupted(site, "update", at=Point(place="releaser.tools.git:Git.fast_forward", when="before"))
+    (site.path / ".git" / "index.lock").touch()
+    site.releaser("update", check=0)
+    up_to_date(site)
+
+
 def test_static_files_that_a_crash_may_have_emptied_are_collected_anew(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place="releaser.tools.django:Manage.collectstatic"))
     torn, old = site.path / "static_out" / "torn.css", site.path / "static_out" / "old.css"

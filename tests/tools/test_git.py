@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -316,6 +318,28 @@ def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Rep
     with pytest.raises(ToolError, match="SIGKILL"):
         repository.git.push("origin", "main")
     assert (repository.path / ".git" / "index.lock").exists()
+
+
+def test_locks_that_outlive_every_git_are_taken_away(repository: Repository) -> None:
+    git_directory = repository.path / ".git"
+    dead = [git_directory / name for name in ("index.lock", "HEAD.lock", "refs/heads/main.lock")]
+    older = git_directory / "config.lock"
+    for lock in (*dead, older):
+        lock.touch()
+    os.utime(older, (1000, 1000))
+    repository.git.remove_dead_locks(time.time() - 60)
+    assert [lock.exists() for lock in (*dead, older)] == [False, False, False, True]
+
+
+def test_locks_stay_while_a_git_is_at_work_there(repository: Repository) -> None:
+    lock = repository.path / ".git" / "index.lock"
+    lock.touch()
+    words = [str(git_executable()), "cat-file", "--batch"]
+    with subprocess.Popen(words, cwd=repository.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
+        repository.git.remove_dead_locks(0)
+        assert somebody.poll() is None
+        somebody.kill()
+    assert lock.exists()
 
 
 def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) -> None:
