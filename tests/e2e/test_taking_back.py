@@ -168,7 +168,7 @@ def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: S
     live = site.live_id()
     interrupted(site, "update", at=FLIPPED)
     assert site.outbox_mails() == []
-    site.edit("static_out/sick.txt", "")
+    site.edit("static_out/sick.txt", "sick\n")
     site.releaser(command, *([live] if command == "pin" else []), check=6)
     assert site.live_id() == live
     assert len(site.outbox_mails()) == 1
