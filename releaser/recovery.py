@@ -84,6 +84,8 @@ def _continue(run: Run, entry: Entry) -> str:
     run.draft.release, run.draft.previous = entry.target, entry.origin  # until the run has something of its own to tell
     if entry.phase == "reverting":
         revert(run, entry)
+        if Outbox(run.site.project.outbox).tells_of(entry.run_id):  # it could not finish, or not record it
+            return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
         return f"had been taken back half-way ({entry.reason}); that is finished now"
     if entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
         _roll_forward(run, entry)
