@@ -6,11 +6,12 @@ What a run of releaser leaves when it is cut off is a matter of recovery. No run
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, put_aside, read_json, write_json
 from releaser.releases import flip, leases
-from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
+from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, Ledger, read_ledger, write_ledger
 from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, read_quarantine, write_quarantine
 from releaser.releases.soundness import damage
 from releaser.releases.store import DOOMED, remove_tree
@@ -183,4 +184,4 @@ def remove_unsealed(run: Run, place: Path) -> None:
 def _forget(run: Run, names: Iterable[str]) -> None:
     for name in names:
         if name in run.store.ledger().named:
-            run.store.record(lambda ledger, name=name: ledger.forgotten(name))  # type: ignore[misc]
+            run.store.record(partial(Ledger.forgotten, release=name))

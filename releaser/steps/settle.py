@@ -83,8 +83,9 @@ def collectstatic(run: Run, venv: Path, step: Step) -> None:
     if settings.collectstatic == "auto" and static_root is None:
         step.skipped("staticfiles is not installed, or STATIC_ROOT is not set")
         return
-    if static_root is not None and run.draft.cut_off_since is not None:
-        doubt(static_root, since=run.draft.cut_off_since.timestamp())
+    since = run.draft.cut_off_since
+    if since is not None and static_root is not None and not root.is_relative_to(static_root):
+        doubt(static_root, since=since.timestamp())
     lines = manage.collectstatic(static_root).stdout.strip().splitlines()
     step.says(lines[-1] if lines else "")
 

@@ -31,18 +31,14 @@ def is_django(project: Path) -> bool:
 def doubt(static_root: Path, *, since: float) -> None:
     """Let collectstatic copy anew what was written after `since`, in seconds since 1970.
 
-    A power cut may have emptied it, or worse, and collectstatic passes over whatever is newer than its source.
+    A power cut may have emptied it, or worse, and collectstatic passes over whatever is newer than its source. Nothing
+    is deleted: some sites keep files of their own there.
     """
     for place, _, names in os.walk(static_root):
         for path in (os.path.join(place, name) for name in names):
             with contextlib.suppress(OSError):  # somebody else's file, which is somebody else's to write
-                status = os.lstat(path)
-                if status.st_mtime < since:
-                    continue
-                if status.st_size:
+                if os.lstat(path).st_mtime >= since:
                     os.utime(path, (0, 0), follow_symlinks=False)
-                else:
-                    os.unlink(path)
 
 
 @dataclass(frozen=True, kw_only=True)
