@@ -202,7 +202,7 @@ def _restore_code(run: Run, before: str, after: str) -> None:
         except ToolError:
             git.reset_torn(before, after)
     elif head == before:
-        git.undo_half_merge(before, after)
+        git.reset_torn(before, after)
     else:
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits are to stay.")

@@ -114,6 +114,8 @@ def _move(run: Run, commit: str, *, forward: bool) -> None:
         else:
             run.site.git.reset_keep(commit)
     except ToolError as error:
+        if (error.returncode or 0) > 0:  # git has refused, so nothing has moved, and nothing is to be put back
+            run.close()
         finding = Unfit(
             "the checkout could not be moved forward to what was fetched",
             advice="See what git says, and mend it by hand: `git pull --ff-only`.",

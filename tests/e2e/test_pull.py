@@ -308,3 +308,13 @@ def test_a_remote_that_is_not_there_stops_the_run(make_site: SiteFactory) -> Non
     assert "git remote origin cannot be read" in finished.stderr
     hidden.rename(site.remote)
     assert site.snapshot() == before
+
+
+def test_a_refused_pull_leaves_an_ignored_file_that_is_what_the_commit_brings(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.edit("static_out/local.txt", "mine")
+    site.push_from_elsewhere({".gitignore": "__pycache__/\n"})
+    site.push_from_elsewhere({"static_out/local.txt": "mine"})
+    site.releaser("update", check=3)
+    assert (site.path / "static_out" / "local.txt").read_text(encoding="utf-8") == "mine"

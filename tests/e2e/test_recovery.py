@@ -229,6 +229,14 @@ def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     assert next(step["step"] for step in report["steps"]) == "health check"
 
 
+def test_work_that_is_not_committed_survives_the_undoing_of_a_pull(site: SampleSite) -> None:
+    site.push_from_elsewhere({"site_settings.py": (site.path / "site_settings.py").read_text() + "# pulled\n"})
+    interrupted(site, "update", at=Point(place="releaser.tools.git:Git.fast_forward", when="before"))
+    site.edit("site_settings.py", "# a hot fix\n")
+    site.releaser("prune")
+    assert (site.path / "site_settings.py").read_text() == "# a hot fix\n"
+
+
 def test_a_lock_of_a_git_that_died_with_the_run_is_taken_away(site: SampleSite) -> None:
     """As a power cut leaves it, in which nobody is left to clean up."""
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.fast_forward", when="before"))
