@@ -53,6 +53,8 @@ def recover(run: Run) -> None:
             run.draft.cut_off_since = begun_at(entry.run_id) if entry.run_id != run.run_id else None
             if run.draft.cut_off_since is not None:
                 run.site.git.remove_dead_locks(run.draft.cut_off_since.timestamp())
+            if entry.phase in ("committing", "reverting"):
+                activate.keep_edited_lock(run, entry)
             _note(run, entry, _continue(run, entry))
             run.draft.cut_off_since = None
     else:

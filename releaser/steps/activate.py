@@ -15,6 +15,7 @@ from releaser.durable import replace_file, replace_symlink, sync_directory
 from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError
 from releaser.releases import flip
 from releaser.releases.journal import Entry
+from releaser.report.outcome import Problem
 from releaser.steps.settle import collectstatic, health_check, restart, settle
 
 if TYPE_CHECKING:
@@ -165,6 +166,19 @@ def restore_link(run: Run, entry: Entry) -> None:
     elif run.store.live_id() == entry.target:
         link.unlink(missing_ok=True)
         sync_directory(link.parent)
+
+
+def keep_edited_lock(run: Run, entry: Entry) -> None:
+    """Keep a uv.lock that somebody has changed since a run was cut off, before it is replaced, and say where."""
+    project = run.site.project
+    locks = [one.lock for name in (entry.origin, entry.target) if (one := run.store.get(name)) is not None]
+    ours = [path.read_bytes() for path in (project.state_dir / LOCK_BEFORE, *locks) if path.is_file()]
+    if not project.lock.is_file() or (data := project.lock.read_bytes()) in ours:
+        return
+    kept = project.state_dir / f"uv.lock-{run.run_id}"
+    replace_file(kept, data)
+    message = f"uv.lock in the checkout was changed after a run was cut off; what it held is kept as {kept}"
+    run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
 
 
 def restore_lock(run: Run) -> None:

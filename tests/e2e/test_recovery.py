@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import in_background, meeting
+from tests.e2e.scenes import body, in_background, meeting
 from tests.support.commands import uv_executable
 from tests.support.sites import SampleSite, SiteFactory
 
@@ -235,6 +235,16 @@ def test_work_that_is_not_committed_survives_the_undoing_of_a_pull(site: SampleS
     site.edit("site_settings.py", "# a hot fix\n")
     site.releaser("prune")
     assert (site.path / "site_settings.py").read_text() == "# a hot fix\n"
+
+
+def test_a_lock_that_somebody_changed_after_a_crash_is_kept(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place=PLACE_LOCK))
+    edited = f"{site.lock_text()}# by hand\n"
+    site.edit("uv.lock", edited)
+    site.releaser("prune", check=0)
+    (kept,) = site.state_dir.glob("uv.lock-*")
+    assert kept.read_text(encoding="utf-8") == edited
+    assert str(kept) in body(site)
 
 
 def test_a_lock_of_a_git_that_died_with_the_run_is_taken_away(site: SampleSite) -> None:
