@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
     from releaser.run import Run
 
+_PATHS_SHOWN = 5
+
 
 def fetch(run: Run, fitness: Fitness) -> str | None:
     """Fetch, and return the commit that the remote is at; None when nothing is pulled. The checkout does not move.
@@ -53,6 +55,7 @@ def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
             step.skipped("nothing new" if not ahead else f"nothing new; {ahead} not pushed yet")
             return None
         _refuse_other_places(run, theirs)
+        _refuse_files_in_the_way(run, ours, theirs)
         run.journal.write(run.entry("pulling", head_before=ours, head_after=theirs))
         _move(run, theirs, forward=not ahead)
         step.says(f"{behind} {'commit' if behind == 1 else 'commits'}")
@@ -94,6 +97,19 @@ def _refuse_other_places(run: Run, commit: str) -> None:
             raise PreflightError((Unfit(message, advice=advice),))
 
 
+def _refuse_files_in_the_way(run: Run, ours: str, theirs: str) -> None:
+    """Refuse to put a pulled file where one lies that git does not know.
+
+    git would refuse it too, in most cases. But once it has begun, a file that is the same as the pulled one could not
+    be told from git's own, and would be taken away with it when the pull is undone.
+    """
+    if paths := run.site.git.in_the_way(ours, theirs):
+        shown = ", ".join(paths[:_PATHS_SHOWN]) + (", ..." if len(paths) > _PATHS_SHOWN else "")
+        message = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own: {shown}"
+        advice = f"Move them out of {run.site.git.layout.top}, or take them out of what is committed."
+        raise PreflightError((Unfit(message, advice=advice),))
+
+
 def _fetch(run: Run, remote: str) -> str:
     branch = run.site.settings.branch
     try:
@@ -114,8 +130,6 @@ def _move(run: Run, commit: str, *, forward: bool) -> None:
         else:
             run.site.git.reset_keep(commit)
     except ToolError as error:
-        if (error.returncode or 0) > 0:  # git has refused, so nothing has moved, and nothing is to be put back
-            run.close()
         finding = Unfit(
             "the checkout could not be moved forward to what was fetched",
             advice="See what git says, and mend it by hand: `git pull --ff-only`.",

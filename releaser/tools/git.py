@@ -193,9 +193,9 @@ class Git:
         Only files that differ between the two are touched: those of `before` are put back, and those that `after` adds
         are deleted if they are what it would have put there, or a beginning of it.
         """
-        for path in self._differing(before, after, "A"):
+        for path in self.in_the_way(before, after):
             place = self.layout.top / path
-            if (place.is_symlink() or place.is_file()) and self._is_from(after, path):
+            if self._is_from(after, path):
                 place.unlink()
                 self._remove_empty(place.parent)
         known = self._differing(before, after, "a")
@@ -203,6 +203,15 @@ class Git:
             paths = known[start : start + _PATHS_AT_ONCE]
             self._run(*_WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
         self._move("reset", "--quiet", before)
+
+    def in_the_way(self, before: str, after: str) -> list[str]:
+        """List the files and symlinks that lie where `after` adds one to what `before` has, relative to the top.
+
+        What is seen through a symlink lies elsewhere, and does not count.
+        """
+        added = ((path, self.layout.top / path) for path in self._differing(before, after, "A"))
+        there = ((path, place) for path, place in added if place.is_symlink() or place.is_file())
+        return [path for path, place in there if place.parent.resolve() == place.parent]
 
     def _is_from(self, commit: str, path: str) -> bool:
         """Tell whether the file at `path` is the one of a commit, as filters write it, a beginning of that, or gone."""

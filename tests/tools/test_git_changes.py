@@ -209,3 +209,24 @@ def test_a_push_from_another_branch_pushes_the_branch_alone(repository: Reposito
     repository.commit()
     repository.driven.push("origin", "main")
     assert repository.git("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
+
+
+def test_what_lies_where_a_commit_adds_something_is_in_the_way(repository: Repository) -> None:
+    assert repository.driven.in_the_way(repository.before, repository.after) == []
+    (repository.path / "deep" / "er").mkdir(parents=True)
+    (repository.path / "deep" / "er" / "added").write_text("mine\n", encoding="utf-8")
+    (repository.path / "link").symlink_to("gone")
+    assert repository.driven.in_the_way(repository.before, repository.after) == ["deep/er/added", "link"]
+
+
+def test_what_lies_behind_a_symlink_is_neither_in_the_way_nor_deleted(repository: Repository, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "er" / "added"
+    elsewhere.parent.mkdir(parents=True)
+    repository.half_merged()
+    data = (repository.path / "deep" / "er" / "added").read_bytes()
+    repository.driven.undo_half_merge(repository.before, repository.after)
+    elsewhere.write_bytes(data)
+    (repository.path / "deep").symlink_to(tmp_path / "elsewhere")
+    assert repository.driven.in_the_way(repository.before, repository.after) == []
+    repository.driven.undo_half_merge(repository.before, repository.after)
+    assert elsewhere.read_bytes() == data
