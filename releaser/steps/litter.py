@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, read_json, write_json
 from releaser.errors import ToolError
-from releaser.project.preflight import is_below, own_paths
+from releaser.project.checkout import is_below, own_paths
 from releaser.report.outcome import Problem
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ResolutionError, ToolError, Unfit
-from releaser.project.preflight import diverged, no_such_branch, unreachable
+from releaser.project.checkout import diverged, no_such_branch, unreachable
 from releaser.project.project import Pyproject
 from releaser.report.outcome import Pulled
 from releaser.steps.publish import push_is_due

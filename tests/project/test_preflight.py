@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import PreflightError, ToolError, Unfit
-from releaser.project.preflight import Findings, Fitness, check, own_paths
+from releaser.project.checkout import own_paths
+from releaser.project.findings import Findings
+from releaser.project.preflight import Fitness, check
 from releaser.project.site import Site, open_site
 from tests.project.fakes import FakeRunner
 from tests.support.guards import require

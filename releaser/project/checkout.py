@@ -1,0 +1,151 @@
+"""What must be right about the checkout before a run: the branch, a clean tree, the remote."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError, Unfit, gist
+from releaser.project.project import local_sources
+from releaser.tools.git import CheckoutState, Layout, asks_for_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.project.findings import Findings
+    from releaser.project.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkout:
+    """What git says of the checkout; `remote` is what to pull from and push to, None if neither is to be done."""
+
+    layout: Layout
+    state: CheckoutState
+    remote: str | None
+
+
+def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litter: frozenset[str]) -> Checkout | None:
+    try:
+        layout = site.git.layout
+        state = site.git.state()
+        remote = site.git.remote(site.settings.branch) if site.settings.git_pull or site.settings.git_push else None
+    except ToolError as error:
+        findings.problems.append(_not_a_repository(site, error))
+        return None
+    findings.extend(_branch_findings(site, state, layout))
+    findings.extend(_dirt_findings(site, state, layout, pending, litter))
+    if remote is None and (site.settings.git_pull or site.settings.git_push):
+        findings.problems.append(
+            Unfit(
+                f"{site.project.root}: git has no remote to pull from and push to",
+                advice="Add one (`git remote add origin URL`), or set git_pull and git_push to false.",
+            )
+        )
+    return Checkout(layout=layout, state=state, remote=remote)
+
+
+def _not_a_repository(site: Site, error: ToolError) -> Unfit:
+    return Unfit(
+        f"{site.project.root}: {': '.join(filter(None, (error.message, gist(error.output))))}",
+        advice="releaser needs a checkout in which git works, as this user.",
+    )
+
+
+def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterator[Unfit]:
+    wanted = site.settings.branch
+    waiting = layout.in_progress()
+    if waiting is not None:
+        yield Unfit(
+            f"{site.project.root}: {waiting} is in progress",
+            advice="Finish or abort it; `git status` tells how.",
+        )
+    elif state.branch is None:
+        yield Unfit(f"{site.project.root}: HEAD is detached", advice=f"Check out the branch: `git switch {wanted}`.")
+    elif state.branch != wanted:
+        yield Unfit(
+            f"{site.project.root}: branch {state.branch} is checked out, not {wanted}",
+            advice=f"`git switch {wanted}`, or set `branch`.",
+        )
+    if state.head is None:
+        yield Unfit(f"{site.project.root}: there is no commit yet", advice="Commit the project first.")
+
+
+def _dirt_findings(
+    site: Site, state: CheckoutState, layout: Layout, pending: frozenset[str], litter: frozenset[str]
+) -> Iterator[Unfit]:
+    ours = own_paths(site, layout.top)
+    dirty = [path for path in state.dirty if path not in pending]
+    untracked = [path for path in state.untracked if path not in pending | litter and not is_below(path, ours)]
+    found = dirty + untracked
+    if found:
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        yield Unfit(
+            f"{site.project.root}: the working tree is not clean: {shown}",
+            advice="Commit, ignore or remove these; releaser runs only what is committed.",
+        )
+
+
+def own_paths(site: Site, top: Path) -> tuple[str, ...]:
+    """List what may lie untracked in the work tree: releaser's own things, and where uv takes local packages from."""
+    project = site.project
+    sources = [project.root / source for source in local_sources(site.pyproject)]
+    places = [project.venv, project.state_dir, project.scratch, *sources]
+    return tuple(str(place.relative_to(top)) for place in places if place.is_relative_to(top) and place != top)
+
+
+def is_below(path: str, places: tuple[str, ...]) -> bool:
+    """Tell whether a path is one of these places, or lies in one."""
+    name = path.rstrip("/")
+    return any(name == place or name.startswith(place + "/") for place in places)
+
+
+def remote_findings(site: Site, remote: str | None) -> Iterator[Unfit]:
+    """Ask the remote whether it can be pulled from, without fetching anything."""
+    if remote is None or not site.settings.git_pull:
+        return
+    branch = site.settings.branch
+    try:
+        theirs = site.git.remote_commit(remote, branch)
+    except ToolError as error:
+        yield unreachable(remote, error)
+        return
+    if theirs is None:
+        yield no_such_branch(remote, branch)
+        return
+    with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
+        if min(site.git.apart(f"refs/heads/{branch}", theirs)) > 0:
+            yield diverged(remote, branch)
+
+
+def unreachable(remote: str, error: ToolError) -> Unfit:
+    """Say why a remote does not answer: it wants credentials, or it is not there."""
+    if asked := asks_for_credentials(error):
+        return Unfit(
+            f"git remote {remote} asks for a password, a key or a trusted host key: {asked}",
+            advice="Give this user a key or a credential helper that works without a person, or set git_pull to false.",
+            output=error.output,
+        )
+    return Unfit(
+        f"git remote {remote} cannot be read: {gist(error.output) or error.message}",
+        advice="Check the URL and the network; releaser tries again at the next run.",
+        output=error.output,
+    )
+
+
+def no_such_branch(remote: str, branch: str) -> Unfit:
+    """Say that the remote lacks the branch."""
+    return Unfit(
+        f"git remote {remote} has no branch {branch}",
+        advice=f"`git push {remote} {branch}`, or set `branch`.",
+    )
+
+
+def diverged(remote: str, branch: str) -> Unfit:
+    """Say that a pull would need a merge."""
+    return Unfit(
+        f"{branch} here and on {remote} have diverged, so a pull would not be a fast-forward",
+        advice=f"Bring them together by hand, such as by `git pull --rebase {remote} {branch}`, then `git push`.",
+    )
