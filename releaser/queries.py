@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from releaser.project.mutex import Holder
     from releaser.project.site import Site
+    from releaser.releases.processes import Process
     from releaser.releases.release import Release
 
 
@@ -36,7 +37,7 @@ class ReleaseDetails:
     """One release whole; `run` is the history's entry of the run that made it, None if that is gone."""
 
     release: Release
-    in_use_by: tuple[int, ...]
+    users: tuple[Process, ...]
     run: Mapping[str, Any] | None
 
     def as_json(self) -> dict[str, Any]:
@@ -47,7 +48,8 @@ class ReleaseDetails:
             "state": release.state,
             "live": release.live,
             "pinned": release.pinned,
-            "in_use_by": list(self.in_use_by),
+            "in_use_by": [process.pid for process in self.users],
+            "processes": [process.as_json() for process in self.users],
             "path": str(release.venv),
             "works": release.works(),
             "damage": str(found) if (found := damage(release)) else None,
@@ -105,7 +107,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         if entry.get("release") == found.id and entry.get("command") in ("update", "init") and entry.get("steps")
     ]
     return ReleaseDetails(
-        release=found, in_use_by=tuple(leases.holders(str(found.directory))), run=runs[-1] if runs else None
+        release=found, users=tuple(leases.users(str(found.directory))), run=runs[-1] if runs else None
     )
 
 

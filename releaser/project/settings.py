@@ -65,6 +65,7 @@ class Settings:
     keep_within: float = _setting(30 * 86400.0, values.duration)
     keep_failed: int = _setting(2, values.count)
     unix_group: str | None = _setting(None, values.non_empty)
+    pin: bool = _setting(True, values.flag)
     link_mode: str | None = _setting(None, values.choice("clone", "copy"))
     mail_from: str | None = _setting(None, values.sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
     smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))

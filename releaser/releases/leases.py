@@ -1,7 +1,8 @@
 """Who is using a release: processes that hold a shared lock on its lease file.
 
-/proc cannot tell which venv a process runs from: the executable is the base Python, and pure Python maps no files.
-Imports little, as `releaser list` needs it.
+/proc cannot tell which venv a process runs from: the executable is the base Python, and pure Python maps no files. So
+the start-up module of a release holds a lease for each process; see `startup`. Imports little, as `releaser list` needs
+it.
 """
 
 from __future__ import annotations
@@ -9,23 +10,37 @@ from __future__ import annotations
 import fcntl
 import os
 
-LEASE = "lease"
+from releaser.releases import processes
+
+LEASE = os.path.join("venv", "releaser.lease")  # in the venv, as processes find it from there
+
+Locks = dict[tuple[int, int, int], list[int]]  # by device and inode of the file: the processes that took a flock
 
 
 def take(directory: str) -> int:
     """Hold a shared lease on the release in `directory`; return the descriptor, which a program may inherit."""
-    descriptor = _open(directory, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    descriptor = _open(directory)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
-def _open(directory: str, mode: int) -> int:
-    """Open the lease file, making one for the whole group to use if there is none."""
+def _open(directory: str) -> int:
+    """Open the lease file, making one for the whole group to use if there is none.
+
+    A release that has lost its venv is locked as a directory: nobody runs on it, but another releaser may be about to
+    delete it.
+    """
     path = os.path.join(directory, LEASE)
     try:
-        return os.open(path, mode | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
-        descriptor = os.open(path, mode | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        if not os.path.isdir(os.path.dirname(path)):
+            return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664)
         os.chmod(path, 0o664)
         return descriptor
 
@@ -33,7 +48,7 @@ def _open(directory: str, mode: int) -> int:
 def claim(directory: str) -> int | None:
     """Take the exclusive lock that a deletion needs; return the descriptor, or None while anybody uses the release."""
     try:
-        descriptor = _open(directory, os.O_RDONLY)
+        descriptor = _open(directory)
     except OSError:
         return None
     try:
@@ -44,27 +59,66 @@ def claim(directory: str) -> int | None:
     return descriptor
 
 
-def holders(directory: str) -> list[int]:
-    """Return the ids of the processes that hold a lease, from /proc/locks by the file's inode (proc(5))."""
-    try:
-        status = os.stat(os.path.join(directory, LEASE))
-        with open("/proc/locks", encoding="ascii") as file:
-            lines = file.readlines()
-    except OSError:
-        return []
-    wanted = (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
-    return sorted({pid for pid, place in map(_entry, lines) if place == wanted and pid > 0})
-
-
-def _entry(line: str) -> tuple[int, tuple[int, int, int] | None]:
-    """Parse `1: FLOCK  ADVISORY  WRITE 123 fe:00:456 0 EOF`; the numbers of the device are hexadecimal."""
-    words = line.split()
-    if len(words) < 6 or words[1] != "FLOCK":
-        return 0, None
-    major, minor, inode = words[5].split(":")
-    return int(words[4]), (int(major, 16), int(minor, 16), int(inode))
-
-
 def release(descriptor: int) -> None:
     """Give a lease or a claim back."""
     os.close(descriptor)
+
+
+def is_used(directory: str) -> bool:
+    """Whether anybody uses the release, whether it can be seen from here or not; writes nothing.
+
+    For that, the lock is taken for a moment: a process that starts just then tries again.
+    """
+    try:
+        descriptor = os.open(os.path.join(directory, LEASE), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def held() -> Locks:
+    """Return who has which file locked, from /proc/locks (proc_locks(5))."""
+    found: Locks = {}
+    try:
+        with open("/proc/locks", encoding="ascii") as file:
+            lines = file.readlines()
+    except OSError:
+        return found
+    for line in lines:
+        words = line.split()  # 1: FLOCK  ADVISORY  WRITE 123 fe:00:456 0 EOF; the device is hexadecimal
+        if len(words) >= 6 and words[1] == "FLOCK":
+            major, minor, inode = words[5].split(":")
+            found.setdefault((int(major, 16), int(minor, 16), int(inode)), []).append(int(words[4]))
+    return found
+
+
+def holders(directory: str, locks: Locks | None = None) -> list[int]:
+    """Return the ids of the processes that use the release, of those that can be seen from here.
+
+    The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended: then
+    the mappings of all processes are searched.
+    """
+    try:
+        status = os.stat(os.path.join(directory, LEASE))
+    except OSError:
+        return []
+    place = (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    named = {pid for pid in (held() if locks is None else locks).get(place, []) if pid > 0}
+    alive = {pid for pid in named if processes.look(pid) is not None}
+    if named - alive:
+        alive.update(processes.with_mapping(status.st_ino, os.path.basename(LEASE)))
+    return sorted(alive)
+
+
+def users(directory: str, locks: Locks | None = None) -> list[processes.Process]:
+    """Return the processes that use the release, of those that can be seen from here."""
+    found = (processes.look(pid) for pid in holders(directory, locks))
+    return [process for process in found if process is not None]

@@ -29,7 +29,8 @@ def rows(state_dir: str, link: str) -> list[Row]:
     directory = os.path.join(state_dir, "releases")
     ledger = _ledger(os.path.join(state_dir, "ledger.json"))
     live = _live(link, directory)
-    found = [row for name in _names(directory) if (row := _row(directory, name, ledger, live))]
+    locks = leases.held()
+    found = [row for name in _names(directory) if (row := _row(directory, name, ledger, live, locks))]
     found.sort(key=_sequence, reverse=True)
     for row in found:
         del row["sequence"]
@@ -48,13 +49,14 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def _row(directory: str, name: str, ledger: dict[str, object], live: str | None) -> Row | None:
+def _row(directory: str, name: str, ledger: dict[str, object], live: str | None, locks: leases.Locks) -> Row | None:
     place = os.path.join(directory, name)
     manifest = _json(os.path.join(place, "manifest.json"))
     if manifest is None:
         return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) else None
     if manifest.get("id") != name or not _is_whole({"fingerprint": "", **manifest}, _MANIFEST):
         return None
+    users = leases.users(place, locks)
     return {
         "id": name,
         "state": _state(name, manifest, ledger, live),
@@ -65,7 +67,8 @@ def _row(directory: str, name: str, ledger: dict[str, object], live: str | None)
         "lock_sha256": manifest.get("lock_sha256"),
         "changes": manifest.get("changes"),
         "size_bytes": manifest.get("size_bytes"),
-        "in_use_by": leases.holders(place),
+        "in_use_by": [process.pid for process in users],
+        "processes": [process.as_json() for process in users],
         "path": os.path.join(place, "venv"),
         "sequence": manifest.get("sequence"),
     }
@@ -75,7 +78,7 @@ def _unfinished(place: str, name: str) -> Row:
     """A candidate that is being built at this moment, or that a crash left."""
     return {
         "id": name, "state": "candidate", "live": False, "pinned": False, "created_at": _time_in(name),
-        "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "in_use_by": [],
+        "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "in_use_by": [], "processes": [],
         "path": os.path.join(place, "venv"), "sequence": 1 << 60,
     }  # fmt: skip
 
@@ -149,14 +152,24 @@ def cells(row: Row, now: float) -> list[str]:
     ]
 
 
+def users(found: list[Row]) -> list[str]:
+    """Say of each process that uses one of the releases what it is, a line each."""
+    lines = []
+    for row in found:
+        for process in _collection(row["processes"]):
+            if isinstance(process, dict):
+                who = f"{process['pid']} of {process['user']}"
+                lines.append(f"{row['id']} is used by {who} since {process['since']}: {process['command']}")
+    return lines
+
+
 def as_text(found: list[Row], now: float | None = None) -> str:
     """Return the table for people, without any drawing: aligned columns."""
     moment = time.time() if now is None else now
     lines = [list(COLUMNS), *(cells(row, moment) for row in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+    return "\n".join([*table, *users(found)])
 
 
 def age(created_at: str, now: float) -> str:

@@ -1,9 +1,9 @@
 """Whether a release still is what was sealed: a quick look at its files, which reads none of their contents.
 
-What counts is what was installed: the files that a RECORD names, the programs, the `.pth` files and pyvenv.cfg. A file
-that a site writes beside them while it runs does not, and neither does byte code. Of each file, size, time of change,
-and the bits of its mode for reading and executing are noted, and of a link its text: a copy that keeps these is as
-sound as the original, wherever it lies.
+What counts is what was installed: the files that a RECORD names, the programs, the `.pth` files, the start-up module
+and pyvenv.cfg. A file that a site writes beside them while it runs does not, and neither does byte code. Of each file,
+size, time of change, and the bits of its mode for reading and executing are noted, and of a link its text: a copy that
+keeps these is as sound as the original, wherever it lies.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import UnreadableStateError, encoded, read_json
+from releaser.releases import startup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -183,7 +184,7 @@ def _installed(venv: str) -> set[str]:
     names = {"pyvenv.cfg", *(f"bin/{name}" for name in _listed(os.path.join(venv, "bin")) if name != "__pycache__")}
     for place in _site_packages(venv):
         for name in _listed(os.path.join(venv, place)):
-            if name.endswith(".pth"):
+            if name.endswith(".pth") or name == startup.MODULE:
                 names.add(f"{place}/{name}")
             elif name.endswith(".dist-info"):
                 record = f"{place}/{name}/RECORD"

@@ -171,6 +171,9 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
         "lock_sha256", "size_bytes", "path", "in_use_by",
     )  # fmt: skip
     lines = aligned([[f"{fact}:", _word(details[fact])] for fact in facts])
+    if details["processes"]:
+        rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
+        lines += ["", *aligned([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]
     if details["changes"]:
         rows = [
             [change["name"], change["old"] or "-", change["new"] or "-", change["bump"]]

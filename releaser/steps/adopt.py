@@ -15,6 +15,8 @@ from releaser.releases.journal import Entry
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
 from releaser.releases.store import tree_size
+from releaser.report.outcome import Problem
+from releaser.steps import startup
 from releaser.steps.verdict import mark_good
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
     from releaser.run import Run
 
+_UNPINNED = "Releases that releaser builds are; see that nothing is pruned that old processes still use."
 Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 
 
@@ -43,7 +46,7 @@ def found_at(run: Run) -> Found:
 def adopt(run: Run, fitness: Fitness) -> Release | None:
     """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
 
-    The venv itself is not changed in any way. Raises BuildError.
+    The venv itself is not changed, but for the start-up module that it gets. Raises BuildError.
     """
     exclude(run, fitness)
     what = found_at(run)
@@ -85,6 +88,8 @@ def _adopt(run: Run, group: str | None, what: Found) -> Release:
 def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted: bool = False) -> Release:
     """Write the manifest of an adopted release, and record it; a `trusted` one has been live before."""
     directory = run.store.path(name)
+    if doubt := startup.fit_if_possible(run, directory / "venv"):
+        run.draft.problems.append(Problem(message=f"release {name} was adopted, but {doubt}", advice=_UNPINNED))
     lock = directory / "uv.lock"
     if not lock.exists():
         replace_file(lock, run.site.project.lock.read_bytes())

@@ -14,6 +14,7 @@ from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
 from releaser.releases.store import tree_size
+from releaser.steps import startup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,7 @@ def build(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey)
         _journal_building(run, name)
         try:
             _install(run, fitness, candidate)
+            startup.fit(run, candidate.venv)
             share(
                 candidate.directory,
                 group=fitness.unix_group,

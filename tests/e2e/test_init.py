@@ -23,6 +23,12 @@ def release_of(site: SampleSite, release: str) -> Path:
     return site.state_dir / "releases" / release
 
 
+def startup_files(venv: Path) -> list[str]:
+    """The files that releaser adds to a venv that it adopts."""
+    (place,) = (path.relative_to(venv) for path in venv.glob("lib/python*/site-packages"))
+    return ["releaser.lease", f"{place}/_releaser_pin.py", f"{place}/00_releaser_pin.pth"]
+
+
 def only_release(site: SampleSite) -> dict[str, object]:
     (row,) = site.json("list")
     return dict(row)
@@ -55,7 +61,9 @@ class TestRealDirectory:
         venv = release_of(site, site.live_id()) / "venv"
         assert not venv.is_symlink()
         assert venv.stat().st_ino == number
-        assert snapshots.tree(venv) == before
+        after = snapshots.tree(venv)
+        assert {name for name in after if after[name] != before.get(name)} == set(startup_files(venv))
+        assert {name: after[name] for name in before} == before
 
     def test_directory_and_symlink_are_exchanged_at_one_stroke(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
@@ -92,7 +100,7 @@ class TestRealDirectory:
         before = site.snapshot()
         remote = site.remote_head()
         report = site.json("init")
-        assert {name for name, value in site.snapshot().items() if before[name] != value} == {"(link)"}
+        assert {name for name, value in site.snapshot().items() if before[name] != value} == {"(link)", "(venv)"}
         assert is_clean(site)
         assert site.remote_head() == remote
         assert site.manage_runs() == []
@@ -189,11 +197,14 @@ class TestSymlink:
         assert (row["id"], row["state"]) == (report["release"], "live")
         assert str(site.link.readlink()) == f"../.releaser/site/releases/{report['release']}/venv"
         assert site.link.resolve() == place
-        assert snapshots.tree(place) == before
+        after = snapshots.tree(place)
+        assert {name for name in after if after[name] != before.get(name)} == set(startup_files(place))
+        assert {name: after[name] for name in before} == before
         assert site.live_version("alpha") == "1.0.0"
 
     def test_updates_and_rollbacks_leave_the_old_place_alone(self, site: SampleSite) -> None:
         place = site.link.resolve()
+        site.releaser("init", check=0)
         before = snapshots.tree(place)
         site.publish("alpha", "1.1.0")
         report = site.json("update")

@@ -170,8 +170,10 @@ def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFa
             site.publish("alpha", version)
             site.releaser("update", check=0, env=FEW)
         assert users(site)[r1] == [sleeper.pid]
-        (row,) = [line for line in site.releaser("list", check=0).stdout.splitlines() if r1 in line.split()]
+        row, user = [line for line in site.releaser("list", check=0).stdout.splitlines() if r1 in line.split()]
         assert row.endswith(f" {sleeper.pid}")
+        assert f"is used by {sleeper.pid} of " in user
+        assert user.endswith(": sleep 600")
         assert (r1, "keep", "in use") in list(verdicts(site))
         assert r1 in on_disk(site)
         sleeper.kill()

@@ -130,6 +130,7 @@ WRONG_TEXT: dict[str, str] = {
     "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
     "health_retries": "-1", "health_pause": "x", "git_pull": "x", "git_push": "x", "git_timeout": "x",
     "requirements_export": "..", "keep": "x", "keep_within": "x", "keep_failed": "x", "unix_group": "",
+    "pin": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "smtp_host": "a\nb", "smtp_user": "a\nb",
     "smtp_password": "a\nb",

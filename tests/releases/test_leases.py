@@ -21,6 +21,13 @@ pytestmark = pytest.mark.spawns
 HOLD = "import sys; from releaser.releases import leases; leases.take(sys.argv[1]); print('held', flush=True); input()"
 
 
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """A release, of which only the directories matter."""
+    (tmp_path / "release" / "venv").mkdir(parents=True)
+    return tmp_path / "release"
+
+
 @contextlib.contextmanager
 def user(directory: Path) -> Iterator[subprocess.Popen[str]]:
     """Run a process that holds a lease until the end of the block."""
@@ -34,47 +41,65 @@ def user(directory: Path) -> Iterator[subprocess.Popen[str]]:
             process.communicate("\n", timeout=60)
 
 
-def test_nobody_uses_a_release_at_first(tmp_path: Path) -> None:
-    assert leases.holders(str(tmp_path)) == []
-    claimed = leases.claim(str(tmp_path))
+def test_nobody_uses_a_release_at_first(release: Path) -> None:
+    assert leases.holders(str(release)) == []
+    claimed = leases.claim(str(release))
     assert claimed is not None
     leases.release(claimed)
-    assert leases.holders(str(tmp_path)) == []
+    assert leases.holders(str(release)) == []
 
 
-def test_every_process_with_a_lease_is_a_holder_until_it_ends(tmp_path: Path) -> None:
-    with user(tmp_path) as one, user(tmp_path) as two:
-        assert leases.holders(str(tmp_path)) == sorted([one.pid, two.pid])
-        assert leases.holders(str(tmp_path.parent)) == []
-    assert leases.holders(str(tmp_path)) == []
+def test_every_process_with_a_lease_is_a_holder_until_it_ends(release: Path) -> None:
+    with user(release) as one, user(release) as two:
+        assert leases.holders(str(release)) == sorted([one.pid, two.pid])
+        assert leases.holders(str(release.parent)) == []
+    assert leases.holders(str(release)) == []
 
 
-def test_a_release_in_use_cannot_be_claimed(tmp_path: Path) -> None:
+def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
-    with user(tmp_path):
-        assert leases.claim(str(tmp_path)) is None
-    claimed = leases.claim(str(tmp_path))
+    with user(release):
+        assert leases.claim(str(release)) is None
+    claimed = leases.claim(str(release))
     assert claimed is not None
     leases.release(claimed)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
-def test_a_claimed_release_gives_no_lease(tmp_path: Path) -> None:
-    claimed = leases.claim(str(tmp_path))
+def test_a_claimed_release_gives_no_lease(release: Path) -> None:
+    claimed = leases.claim(str(release))
     assert claimed is not None
+    before = sorted(os.listdir("/proc/self/fd"))
     with contextlib.closing(os.fdopen(claimed)), pytest.raises(BlockingIOError):
-        leases.take(str(tmp_path))
+        leases.take(str(release))
+    assert len(os.listdir("/proc/self/fd")) < len(before)
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
-    words = [sys.executable, "-c", HOLD, str(tmp_path)]
+def test_a_killed_process_holds_nothing(release: Path) -> None:
+    words = [sys.executable, "-c", HOLD, str(release)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
         process.kill()
-    assert leases.holders(str(tmp_path)) == []
+    assert leases.holders(str(release)) == []
 
 
-def test_a_release_that_is_gone_has_no_holders(tmp_path: Path) -> None:
-    assert leases.holders(str(tmp_path / "gone")) == []
-    assert leases.claim(str(tmp_path / "gone")) is None
+def test_a_release_without_its_venv_can_be_claimed_once(release: Path) -> None:
+    (release / "venv").rmdir()
+    claimed = leases.claim(str(release))
+    assert claimed is not None
+    assert leases.claim(str(release)) is None
+    leases.release(claimed)
+
+
+def test_whether_it_is_used_can_be_asked_without_a_trace(release: Path) -> None:
+    assert not leases.is_used(str(release))
+    assert os.listdir(release / "venv") == []
+    with user(release):
+        assert leases.is_used(str(release))
+    assert not leases.is_used(str(release))
+
+
+def test_a_release_that_is_gone_has_no_holders(release: Path) -> None:
+    assert leases.holders(str(release / "gone")) == []
+    assert leases.claim(str(release / "gone")) is None

@@ -45,6 +45,7 @@ def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
             "changes": [dataclasses.asdict(change) for change in release.manifest.changes],
             "size_bytes": release.manifest.size_bytes,
             "in_use_by": [],
+            "processes": [],
             "path": str(release.venv),
         }
         for release in store.all()

@@ -14,7 +14,7 @@ import pytest
 TESTS = Path(__file__).parent.parent
 # Directories of tests that drive real programs and servers.
 SAMPLED = 5  # coverage is measured in the programs of one end-to-end test in so many
-SPAWNING = frozenset({"e2e", "faults", "report", "steps", "tools"})
+SPAWNING = frozenset({"e2e", "faults", "live", "report", "steps", "tools"})
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,0 +1,62 @@
+"""The start-up module that a release carries: it pins each process to its release, and holds a lease on it.
+
+`_releaser_pin.py` is that module. It is copied, not imported: it runs under the Pythons of sites.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MODULE = "_releaser_pin.py"
+# The first in the order in which `site` reads them: what it imports before would not be pinned.
+HOOK = "00_releaser_pin.pth"
+LEASE = "releaser.lease"  # as the module names it, and `leases`
+_LINE = 'import sys; exec("try:\\n    import _releaser_pin\\nexcept Exception:\\n    pass")\n'
+_LEASE_TEXT = (
+    "Each Python process of this release holds a shared lock on this file, so that releaser does not delete it.\n"
+)
+
+
+def put_into(venv: Path) -> tuple[Path, ...]:
+    """Put the start-up module into a venv; return where it is, for each site-packages. Done twice, it is the same.
+
+    Raises OSError. Nothing is synced.
+    """
+    source = Path(__file__).with_name(MODULE).read_text(encoding="utf-8")
+    _write(venv / LEASE, _LEASE_TEXT)  # first: the module does nothing without
+    placed = []
+    for place in _site_packages(venv):
+        _write(place / MODULE, source)
+        _write(place / HOOK, _LINE)
+        placed.append(place / MODULE)
+    return tuple(placed)
+
+
+def is_in(venv: Path) -> bool:
+    """Whether processes of this venv are pinned and counted."""
+    return (venv / LEASE).is_file() and any((place / HOOK).is_file() for place in _site_packages(venv))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file unless it is so already: whoever may read the directory may read it, whatever the umask is."""
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except (OSError, ValueError):
+        pass
+    path.write_text(text, encoding="utf-8")
+    directory = path.parent.stat()
+    path.chmod(0o600 | stat.S_IMODE(directory.st_mode) & 0o066)
+    with contextlib.suppress(OSError):  # not in that group
+        os.chown(path, -1, directory.st_gid)
+
+
+def _site_packages(venv: Path) -> Iterator[Path]:
+    yield from sorted((venv / "lib").glob("*/site-packages"))

@@ -1,0 +1,178 @@
+"""Keeps a process on the release that it was started on, and tells releaser that it is there.
+
+releaser puts this module and a `.pth` file that imports it into each release; nothing else imports it. It runs at the
+start of every interpreter of the venv, before any other package, on Python 3.10 and later, and needs nothing but the
+standard library. Whatever fails in it leaves the interpreter as it would be without.
+
+The venv of a site is a symlink, and may lead elsewhere at any moment. A process whose paths name the symlink would
+import later what is newer then. So they are all replaced by what the symlink leads to now.
+
+In addition, the process holds a shared flock(2) on the lease file of the release. It is a memory mapping that keeps the
+lock: unlike a descriptor, it survives in daemons that close all descriptors, and in the children of a fork, and goes
+with exec and with the process.
+"""
+
+import os
+import site
+import sys
+
+LEASE = "releaser.lease"
+_REEXECUTED = "_RELEASER_PINNED"  # the process that has had its executable replaced, and by which path it came
+_TRIES = 5  # to get the lock while releaser looks, for a moment, whether anybody has it
+
+TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+
+class _Pin:
+    """Where this process runs; `links` are the names of the venv that lead there, and may lead elsewhere later."""
+
+    def __init__(self) -> None:
+        seen = os.path.abspath(__file__)
+        for _ in range(4):  # lib/pythonX.Y/site-packages/_releaser_pin.py
+            seen = os.path.dirname(seen)
+        self.real = os.path.realpath(seen)
+        script = sys.argv[0] if getattr(sys, "argv", None) else ""
+        self.script_directory = os.path.dirname(os.path.abspath(script)) if os.path.dirname(script) else ""
+        by_script = os.path.dirname(self.script_directory)
+        named = [seen, sys.prefix, by_script if os.path.basename(self.script_directory) == "bin" else seen]
+        self.links = [name for name in dict.fromkeys(named) if name != self.real and self._leads_here(name)]
+        self.leases: list[object] = []
+
+    def _leads_here(self, name: str) -> bool:
+        return os.path.realpath(name) == self.real
+
+    def resolved(self, path: str) -> str:
+        """Return what a path is called behind the symlink."""
+        for link in self.links:
+            if path == link or path.startswith(link + "/"):
+                return self.real + path[len(link) :]
+        return path
+
+    def apply(self) -> None:
+        """Replace the symlink in all that Python goes by."""
+        for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
+            setattr(sys, name, self.resolved(getattr(sys, name)))
+        self._replace_executable()
+        site.PREFIXES[:] = [self.resolved(prefix) for prefix in site.PREFIXES]
+        self.tidy()
+
+    def _replace_executable(self) -> None:
+        """Replace the executable too, unless this very process has come here a second time by the same path.
+
+        Some sites' start scripts execute their venv's python again and again until `sys.executable` names it.
+        """
+        came_by = sys.executable or ""
+        executable = self.resolved(came_by)
+        mark = f"{os.getpid()} {came_by}"
+        if executable != came_by and os.environ.get(_REEXECUTED) != mark:
+            os.environ[_REEXECUTED] = mark
+            sys.executable = executable
+
+    def tidy(self) -> None:
+        """Replace the symlink in `sys.path`, each entry once; the importer of a name that is gone goes as well."""
+        entries = [self.resolved(entry) if isinstance(entry, str) else entry for entry in sys.path]
+        if entries != sys.path:
+            for entry in set(sys.path) - set(entries):
+                sys.path_importer_cache.pop(entry, None)
+            sys.path[:] = dict.fromkeys(entries)
+
+    def hold(self) -> None:
+        """Take the lease once more for this process, and then give back what it had."""
+        held = _lease(os.path.join(self.real, LEASE))
+        if held is not None:
+            self.leases = [held]
+
+    def knows_the_script(self) -> bool:
+        """Whether the directory of the script, which Python puts into `sys.path` later on, has been dealt with."""
+        if self.resolved(self.script_directory) == self.script_directory:
+            return True
+        return hasattr(sys.modules.get("__main__"), "__file__")
+
+
+class _Afterwards:
+    """Finds no module. Python asks it while it goes on starting; it replaces what has come into `sys.path` since.
+
+    These are what later `.pth` files add, and the directory of the script. Then it goes.
+    """
+
+    def __init__(self, pin: "_Pin") -> None:
+        self._pin = pin
+        self._site_is_done = False
+
+    def find_spec(self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None) -> None:
+        """Replace what has come since, and find nothing."""
+        self._pin.tidy()
+        self._site_is_done |= name == "sitecustomize"  # which site looks for when it has read all `.pth` files
+        if self._site_is_done and self._pin.knows_the_script():
+            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+
+
+def _lease(path: str) -> "object | None":
+    """Hold a shared lock on a file as long as the mapping lives that is returned; None if it cannot be had."""
+    import fcntl
+    import mmap
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        for _ in range(_TRIES):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+            except BlockingIOError:
+                import time
+
+                time.sleep(0.002)
+        return None
+    except (OSError, ValueError):  # an empty file, or a file system without locks or mappings
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def follow() -> bool:
+    """Let a process that forks workers take the release that is live now, for all that it has not imported yet.
+
+    For the reload hook of a server whose master has loaded nothing but itself, such as gunicorn's `on_reload`; what it
+    has loaded stays what it was. False if it runs on the live release already, or if it cannot: it was not started by
+    way of the symlink, or its Python is another one.
+    """
+    if _pin is None or not _pin.links:
+        return False
+    before, now = _pin.real, os.path.realpath(_pin.links[0])
+    own = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
+    if now == before or not os.path.isdir(os.path.join(now, own)):
+        return False
+    import importlib
+
+    old = _lease(os.path.join(before, LEASE))  # what is loaded already comes from there
+    _pin.links.append(before)
+    _pin.real = now
+    sys.executable = _pin.resolved(sys.executable or "")
+    _pin.apply()
+    _pin.links.remove(before)
+    _pin.hold()
+    _pin.leases.append(old)
+    importlib.invalidate_caches()
+    return True
+
+
+def _start() -> "_Pin | None":
+    pin = _Pin()
+    if not os.path.exists(os.path.join(pin.real, LEASE)):
+        return None  # a copy of a release, or what somebody has made of one
+    pin.apply()
+    if pin.links:
+        sys.meta_path.insert(0, _Afterwards(pin))
+    pin.hold()
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=pin.hold)
+    return pin
+
+
+_pin = _start()

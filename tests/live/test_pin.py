@@ -1,0 +1,237 @@
+"""A process stays whole on the release that it was started on, whatever way it was started."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.pair import PYTHONS, SCRIPT, Pair, names_of, whole
+from tests.support.commands import uv_executable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+THIS = "{}.{}".format(*sys.version_info)
+
+WAYS: dict[str, list[str]] = {
+    "script": [".venv/bin/python", "x.py"],
+    "absolute": ["{link}/bin/python", "x.py"],
+    "module": [".venv/bin/python", "-m", "probe"],
+    "command": [".venv/bin/python", "-c", SCRIPT],
+    "console script": [".venv/bin/probe"],
+    "absolute console script": ["{link}/bin/probe"],
+    "adopted console script": [".venv/bin/adopted"],
+    "isolated": [".venv/bin/python", "-I", "-m", "probe"],
+    "no environment": [".venv/bin/python", "-E", "x.py"],
+    "no byte code": [".venv/bin/python", "-B", "x.py"],
+    "its own release": ["{venv}/bin/python", "x.py"],
+}
+
+
+@pytest.fixture(scope="module", params=PYTHONS)
+def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Two releases with each Python in turn."""
+    return Pair(tmp_path_factory.mktemp("pair"), request.param)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Two releases with the Python of the tests."""
+    return Pair(tmp_path_factory.mktemp("pair"), THIS)
+
+
+@pytest.fixture
+def pair(shared: Pair) -> Pair:
+    """The same two, with `a` live."""
+    shared.flip("a")
+    return shared
+
+
+def in_words(pair: Pair, way: str) -> list[str]:
+    return [word.format(link=pair.link, venv=pair.venv("a")) if "{" in word else word for word in WAYS[way]]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_process_is_whole_after_a_flip(each: Pair, way: str) -> None:
+    each.flip("a")
+    whole(each.facts_after_flip(*in_words(each, way)), each, "a")
+
+
+def test_without_the_module_a_process_is_torn(tmp_path: Path) -> None:
+    """What the module is there for; the other tests mean something only as long as this is so."""
+    pair = Pair(tmp_path, THIS, pinned=False)
+    facts = pair.facts_after_flip(*WAYS["script"])
+    assert (facts["early"], facts["late"]) == ("a", "b")
+
+
+def test_uv_run_is_whole(pair: Pair) -> None:
+    whole(pair.facts_after_flip(uv_executable(), "run", "--no-sync", "--offline", "python", "x.py"), pair, "a")
+
+
+def test_a_process_that_is_started_later_is_on_the_new_release(pair: Pair) -> None:
+    pair.flip("b")
+    whole(pair.facts_after_flip(*WAYS["script"]), pair, "b")
+
+
+def test_programs_started_by_sys_executable_are_on_the_same_release(pair: Pair) -> None:
+    program = (
+        "import subprocess, sys; print('ready', flush=True); input();"
+        "sys.exit(subprocess.call([sys.executable, '-c', 'import probe; probe.answer()']))"
+    )
+    whole(pair.facts_after_flip(".venv/bin/python", "-c", program), pair, "a")
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_children_of_multiprocessing_are_on_the_same_release(pair: Pair, method: str) -> None:
+    program = pair.site / f"{method}.py"
+    program.write_text(
+        "import multiprocessing, probe\n"
+        "if __name__ == '__main__':\n"
+        f"    context = multiprocessing.get_context({method!r})\n"
+        "    print('ready', flush=True)\n"
+        "    input()\n"
+        "    child = context.Process(target=probe.answer)\n"
+        "    child.start()\n"
+        "    child.join()\n",
+        encoding="utf-8",
+    )
+    whole(pair.facts_after_flip(".venv/bin/python", program), pair, "a")
+
+
+def test_without_site_there_is_no_pin(pair: Pair) -> None:
+    program = "import sys; print('_releaser_pin' in sys.modules, sys.prefix)"
+    assert pair.said(".venv/bin/python", "-S", "-c", program).split()[0] == "False"
+
+
+def test_nothing_of_it_is_left_in_the_way_of_imports(pair: Pair) -> None:
+    program = "import late, sys; print([type(finder).__name__ for finder in sys.meta_path])"
+    assert "_Afterwards" not in pair.said(".venv/bin/python", "-c", program)
+    (pair.site / "finders.py").write_text(program, encoding="utf-8")
+    assert "_Afterwards" not in pair.said(".venv/bin/python", "finders.py")
+
+
+def test_the_directory_of_a_script_in_the_venv_is_pinned_too(pair: Pair) -> None:
+    for place in (pair.link, pair.venv("a")):
+        script = place / "bin" / "where.py"
+        script.write_text("import json, sys, late; print(json.dumps(sys.path))", encoding="utf-8")
+        path = pair.said(".venv/bin/python", ".venv/bin/where.py")
+        assert names_of(path.strip("[]").replace('"', "").split(", "), pair.link) == []
+
+
+def test_what_is_given_by_the_environment_is_pinned_too(pair: Pair) -> None:
+    env = {"PYTHONPATH": str(pair.link / "lib")}
+    path = pair.said(".venv/bin/python", "-c", "import sys; print(sys.path)", env=env)
+    assert f"'{pair.venv('a')}/lib'" in path
+    assert f"'{pair.link}" not in path
+
+
+# What must never stop an interpreter
+
+
+def empty_module(venv: Path, module: Path) -> None:
+    module.write_text("")
+
+
+def syntax_error(venv: Path, module: Path) -> None:
+    module.write_text("def")
+
+
+def raises(venv: Path, module: Path) -> None:
+    module.write_text("raise RuntimeError('broken')")
+
+
+def gone(venv: Path, module: Path) -> None:
+    module.unlink()
+
+
+def no_lease(venv: Path, module: Path) -> None:
+    (venv / "releaser.lease").unlink()
+
+
+def lease_is_a_directory(venv: Path, module: Path) -> None:
+    (venv / "releaser.lease").unlink()
+    (venv / "releaser.lease").mkdir()
+
+
+def lease_is_empty(venv: Path, module: Path) -> None:
+    (venv / "releaser.lease").write_text("")
+
+
+@pytest.mark.parametrize(
+    "spoil", [empty_module, syntax_error, raises, gone, no_lease, lease_is_a_directory, lease_is_empty]
+)
+def test_a_broken_pin_stops_nothing(tmp_path: Path, spoil: Callable[[Path, Path], None]) -> None:
+    pair = Pair(tmp_path, THIS)
+    spoil(pair.venv("a"), pair.packages("a") / "_releaser_pin.py")
+    assert pair.said(".venv/bin/python", "-c", "import late, extra; print(late.RELEASE + extra.RELEASE)") == "aa\n"
+
+
+def test_a_claimed_lease_stops_nothing(pair: Pair) -> None:
+    from releaser.releases import leases
+
+    claimed = leases.claim(str(pair.release("a")))
+    assert claimed is not None
+    try:
+        whole(pair.facts_after_flip(*WAYS["script"]), pair, "a")
+    finally:
+        leases.release(claimed)
+
+
+def test_a_start_script_that_executes_its_python_by_name_comes_to_an_end(pair: Pair) -> None:
+    program = pair.site / "wsgi.py"
+    program.write_text(
+        "import os, sys\n"
+        f"INTERP = {str(pair.link / 'bin' / 'python')!r}\n"
+        "if sys.executable != INTERP:\n"
+        "    os.execl(INTERP, INTERP, *sys.argv)\n"
+        "from probe import main\n"
+        "main()\n",
+        encoding="utf-8",
+    )
+    for python in (sys.executable, pair.link / "bin" / "python"):
+        pair.flip("a")
+        facts = pair.facts_after_flip(python, program)
+        assert facts.pop("executable") == str(pair.link / "bin" / "python")
+        whole({**facts, "executable": f"{facts['prefix']}/bin/python"}, pair, "a")
+
+
+def test_a_copy_of_a_venv_is_nobodys_release(pair: Pair, tmp_path: Path) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(pair.venv("a"), copied, symlinks=True)
+    (copied / "releaser.lease").unlink()
+    linked = tmp_path / "linked"
+    linked.symlink_to(copied)
+    assert pair.said(linked / "bin" / "python", "-c", "import sys; print(sys.prefix)") == f"{linked}\n"
+
+
+# Following
+
+
+FOLLOW = """
+import json, probe, _releaser_pin
+print("ready", flush=True)
+input()
+followed = _releaser_pin.follow(), _releaser_pin.follow()
+print(json.dumps({**probe.facts(), "followed": followed}))
+"""
+
+
+@pytest.mark.parametrize("words", [[".venv/bin/python", "-c", FOLLOW], ["{link}/bin/follower"]], ids=["c", "script"])
+def test_a_master_that_has_loaded_nothing_follows_when_it_is_told_to(pair: Pair, words: list[str]) -> None:
+    script = pair.venv("a") / "bin" / "follower"
+    script.write_text(f"#!{pair.venv('a')}/bin/python\n{FOLLOW}", encoding="utf-8")
+    script.chmod(0o755)
+    facts = pair.facts_after_flip(*(word.format(link=pair.link) if word[0] == "{" else word for word in words))
+    assert facts["followed"] == [True, False]
+    assert facts["early"] == "a"  # it had loaded that
+    whole({**facts, "early": "b", "submodule": "b"}, pair, "b")
+
+
+def test_a_process_that_does_not_know_the_symlink_cannot_follow(pair: Pair) -> None:
+    facts = pair.facts_after_flip(pair.venv("a") / "bin" / "python", "-c", FOLLOW)
+    assert facts["followed"] == [False, False]
+    whole(facts, pair, "a")
