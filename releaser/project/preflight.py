@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +11,11 @@ from packaging.version import Version
 
 from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.project import disk, group
+from releaser.project import disk, group, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.tools.git import CheckoutState, Layout
 from releaser.tools.uv import Uv
-from releaser.tools.webserver import restart_file_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +67,7 @@ def check(
     chosen_group = findings.collect(_group, site)
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
-    restart_file = findings.collect(_restart_file, site)
+    findings.extend(serving.findings(site))
     checkout = check_checkout(site, findings, pending, litter)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
@@ -89,7 +87,7 @@ def check(
         layout=checkout.layout,
         state=checkout.state,
         remote=checkout.remote,
-        restart_file=restart_file,
+        restart_file=serving.restart_file(site),
     )
 
 
@@ -166,23 +164,6 @@ def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
     if lock is None and not site.settings.test_command:
         return None
     return group.test_command(site.settings, site.project.root, locked=lock.names if lock else frozenset())
-
-
-def _restart_file(site: Site) -> Path | None:
-    """Find what to touch for `restart = "auto"`; None when there is nothing, or another way to restart is set."""
-    first = site.settings.restart[0]
-    if first == "passenger" and shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
-        message = "restart is `passenger`, but passenger-config is not on PATH"
-        raise Unfit(message, advice="Install it, or set `restart` to auto, to a command or to none.")
-    if first != "auto":
-        return None
-    if site.settings.restart_file is None:
-        return restart_file_in(site.project.root)
-    path = site.project.root / site.settings.restart_file
-    if not path.parent.is_dir():
-        message = f"restart_file {path}: there is no directory {path.parent}"
-        raise Unfit(message, advice="Make the directory, or correct `restart_file`.")
-    return path
 
 
 def _admin_findings(site: Site) -> Iterator[Unfit]:

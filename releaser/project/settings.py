@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from releaser.address import Address
 from releaser.errors import Unfit
 from releaser.project import values
+from releaser.tools.health import USUAL_STATUSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +53,13 @@ class Settings:
     collectstatic_timeout: float = _setting(600.0, values.limit)
     restart: tuple[str, ...] = _setting(("auto",), values.command)
     restart_file: str | None = _setting(None, values.non_empty)
+    passenger_app_root: str | None = _setting(None, values.path)
     restart_timeout: float = _setting(120.0, values.limit)
     health_check: str | None = _setting(None, values.url_or_command)
+    health_status: tuple[range, ...] = _setting(USUAL_STATUSES, values.statuses)
+    health_text: str | None = _setting(None, values.words_of_a_page)
+    health_socket: str | None = _setting(None, values.socket_path)
+    health_host: str | None = _setting(None, values.host)
     health_timeout: float = _setting(10.0, values.limit)
     health_retries: int = _setting(5, values.count)
     health_pause: float = _setting(2.0, values.duration)

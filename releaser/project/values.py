@@ -150,6 +150,8 @@ def url_or_command(value: Any) -> str:
     message = "must be a URL or a command"
     try:
         if not line.startswith(("http://", "https://")):
+            if "+unix://" in line:
+                message = "must be a URL that begins with http://; the path of the socket goes into health_socket"
             if "://" in command(line)[0]:
                 raise ValueError(message)
             return line
@@ -160,6 +162,66 @@ def url_or_command(value: Any) -> str:
     if not host:
         raise ValueError(message)
     return line
+
+
+def statuses(value: Any) -> tuple[range, ...]:
+    """HTTP statuses, one or more: `200`, a class such as `2xx`, or a range such as `200-299`."""
+    items = value if isinstance(value, list) else [value]
+    words = [word for item in items for word in re.split(r"[\s,]+", str(item).strip())]
+    if not words or any(isinstance(item, bool) or not isinstance(item, str | int) for item in items):
+        raise ValueError(_NO_STATUSES)
+    return tuple(map(_statuses, words))
+
+
+_NO_STATUSES = "must be one or more HTTP statuses, such as 200, 2xx or 200-299"
+
+
+def _statuses(word: str) -> range:
+    found = re.fullmatch(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", word, re.IGNORECASE | re.ASCII)
+    if found is None:
+        raise ValueError(_NO_STATUSES)
+    if found.group(1):
+        first = 100 * int(found.group(1))
+        return range(first, first + 100)
+    first, last = int(found.group(2)), int(found.group(3) or found.group(2))
+    if first > last:
+        raise ValueError(_NO_STATUSES)
+    return range(first, last + 1)
+
+
+def words_of_a_page(value: Any) -> str:
+    """A text to look for in a page."""
+    result = text(value)
+    if not result.strip():
+        message = "must not be empty"
+        raise ValueError(message)
+    return result
+
+
+def host(value: Any) -> str:
+    """The name of a host, as in a URL, with a port if it is not the usual one."""
+    name = non_empty(value)
+    message = "must be the name of a host, such as www.example.org or www.example.org:8000"
+    try:
+        parts = urlsplit(f"//{name}")
+        is_host = bool(parts.hostname) and parts.netloc == name and parts.username is None and parts.port != 0
+    except ValueError as error:
+        raise ValueError(message) from error
+    if not is_host or not name.isascii() or any(character.isspace() for character in name):
+        raise ValueError(message)
+    return name
+
+
+def socket_path(value: Any) -> str:
+    """The absolute path of a unix socket, of which the kernel takes no more than 107 bytes (unix(7))."""
+    name = non_empty(value)
+    if not name.startswith("/"):
+        message = "must be the absolute path of a unix socket"
+        raise ValueError(message)
+    if len(os.fsencode(name)) > 107:
+        message = "must be the path of a unix socket, of at most 107 bytes"
+        raise ValueError(message)
+    return name
 
 
 def path(value: Any) -> str:

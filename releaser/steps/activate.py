@@ -16,7 +16,8 @@ from releaser.errors import ActivationError, BuildError, IncompleteReturnError, 
 from releaser.releases import flip
 from releaser.releases.journal import Entry
 from releaser.report.outcome import Problem
-from releaser.steps.settle import collectstatic, health_check, restart, settle
+from releaser.steps.health import health_check
+from releaser.steps.settle import collectstatic, restart, settle
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release

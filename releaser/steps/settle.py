@@ -1,4 +1,4 @@
-"""What follows a flip so that the site runs on the new release: static files, restart, health check."""
+"""What follows a flip so that the site runs on the new release: static files, restart, and the health check."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ActivationError, PreflightError, ToolError, Unfit, gist
+from releaser.project import serving
+from releaser.steps.health import health_check
 from releaser.tools import webserver
 from releaser.tools.django import Manage, doubt, is_django
 from releaser.tools.environment import inside
+from releaser.tools.health import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from releaser.releases.journal import Entry
     from releaser.report.recorder import Step
     from releaser.run import Run
+    from releaser.tools.process import Finished
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +63,14 @@ def look_before(run: Run, venv: Path) -> None:
     settings, root = run.site.settings, run.site.project.root
     path = inside(venv, run.site.runner.environ)["PATH"]
     commands = {"restart": settings.restart[0] if settings.restart[0] not in _OWN_WORDS else None}
-    if settings.health_check and not webserver.is_url(settings.health_check):
+    if settings.health_check and not is_url(settings.health_check):
         commands["health_check"] = shlex.split(settings.health_check)[0]
     problems = [
         Unfit(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
         for key, word in commands.items()
         if word is not None and shutil.which(root / word if "/" in word else word, path=path) is None
     ]
+    problems += serving.restart_findings(run.site)
     if problems:
         raise PreflightError(tuple(problems))
 
@@ -92,23 +95,29 @@ def collectstatic(run: Run, venv: Path, step: Step) -> None:
 
 def restart(run: Run, venv: Path, step: Step) -> None:
     """Tell the web server to load the site anew, in the way that is set. Raises ToolError."""
-    settings, root = run.site.settings, run.site.project.root
-    match settings.restart:
+    match run.site.settings.restart:
         case ("none",):
             step.skipped("switched off")
         case ("auto",):
             _touch(run, step)
         case ("passenger",):
-            _start(run, webserver.passenger_arguments(root), venv)
-            step.says("passenger-config")
+            step.says(": ".join(filter(None, ("passenger-config", _restart_passenger(run, venv)))))
         case words:
-            _start(run, list(words), venv)
-            step.says(words[0])
+            finished = _start(run, list(words), venv)
+            step.says(": ".join(filter(None, (words[0], gist(finished.output)))))
+
+
+def _restart_passenger(run: Run, venv: Path) -> str:
+    try:
+        finished = _start(run, webserver.passenger_arguments(serving.app_root(run.site)), venv)
+    except ToolError as error:
+        webserver.passenger_result(error.output)  # the reason does not stand where other programs have it
+        raise
+    return webserver.passenger_result(finished.output)
 
 
 def _touch(run: Run, step: Step) -> None:
-    root, setting = run.site.project.root, run.site.settings.restart_file
-    file = root / setting if setting else webserver.restart_file_in(root)
+    root, file = run.site.project.root, serving.restart_file(run.site)
     if file is None:
         step.skipped("no config/tmp/ or tmp/ with a restart.txt")
         return
@@ -116,38 +125,11 @@ def _touch(run: Run, step: Step) -> None:
     step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
 
 
-def _start(run: Run, words: list[str], venv: Path) -> None:
-    run.site.runner.run(
+def _start(run: Run, words: list[str], venv: Path) -> Finished:
+    return run.site.runner.run(
         words,
         cwd=run.site.project.root,
         env=inside(venv, run.site.runner.environ),
         timeout=run.site.settings.restart_timeout,
         stays=True,
     )
-
-
-def health_check(run: Run, venv: Path, step: Step) -> None:
-    """Ask the site until it is well, or until the patience that is set has run out. Raises ToolError."""
-    settings = run.site.settings
-    check = settings.health_check
-    if check is None:
-        step.skipped("none is set")
-        return
-    patience = webserver.Patience(
-        timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause
-    )
-    step.says(webserver.until_good(_question(run, check, venv), patience))
-
-
-def _question(run: Run, check: str, venv: Path) -> Callable[[], str]:
-    timeout = run.site.settings.health_timeout
-    if webserver.is_url(check):
-        return lambda: webserver.ask_url(check, timeout=timeout)
-    words = shlex.split(check)
-
-    def ask() -> str:
-        env = inside(venv, run.site.runner.environ)
-        run.site.runner.run(words, cwd=run.site.project.root, env=env, timeout=timeout)
-        return f"{words[0]} says yes"
-
-    return ask

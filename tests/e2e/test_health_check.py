@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytest
 
 from tests.e2e.scenes import (
+    SECONDS,
     answers,
     body,
     endless_server,
@@ -34,6 +36,14 @@ import os, pathlib, subprocess, sys
 service = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path(os.environ["PID_FILE"]).write_text(str(service.pid))
 print("the service runs")
+"""
+
+# Ends with a status of its own when it is told to hang up.
+HANGS_UP = """\
+import os, signal
+signal.signal(signal.SIGHUP, lambda *_: os._exit(7))
+print("ready", flush=True)
+signal.pause()
 """
 
 
@@ -211,17 +221,57 @@ def test_a_restart_command_that_fails(make_site: SiteFactory) -> None:
     see_that_it_stays_out(site)
 
 
-def test_a_restart_file_that_cannot_be_touched(make_site: SiteFactory) -> None:
+def test_a_restart_file_that_cannot_be_touched_is_found_before_anything_is_flipped(make_site: SiteFactory) -> None:
     site = adopted(make_site, {})
     file = site.path / "config" / "tmp" / "restart.txt"
     file.unlink()
     file.symlink_to("/proc/self/nothing/restart.txt")
     site.publish("alpha", "1.1.0")
+    live, before = site.live_id(), states(site)
+    report = site.json("update", check=3)
+    assert f"restart_file {file}: there is no directory" in report["headline"]
+    assert (site.live_id(), states(site)) == (live, before)
+    assert "restart_file" in site.json("check", check=3)["problems"][0]
+    assert "restart_file" in site.json("rollback", check=3)["headline"]
+
+
+def test_a_restart_file_that_gets_lost_during_the_tests_is_no_fault_of_the_release(make_site: SiteFactory) -> None:
+    loses = "import pathlib, shutil; shutil.rmtree('wsgi', ignore_errors=True)"
+    site = adopted(make_site, {"restart_file": "wsgi/restart.txt"}, files={"wsgi/.gitignore": "*\n"})
+    site.publish("alpha", "1.1.0")
     live = site.live_id()
-    report = site.json("update", check=6)
-    assert "cannot be touched" in report["headline"]
-    assert any("restart on the earlier release failed" in problem for problem in report["problems"])
+    report = site.json("update", check=3, env={"RELEASER_TEST_COMMAND": f'python -c "{loses}"'})
+    assert "restart_file" in report["headline"]
+    assert "flip" not in steps(report)
     assert site.live_id() == live
+    assert site.json("status")["held_back"] == []
+
+
+def test_a_restart_command_may_be_a_shell_with_a_signal(make_site: SiteFactory, tmp_path: Path) -> None:
+    pid_file = tmp_path / "server.pid"
+    command = ["sh", "-c", 'kill -HUP "$(cat $PID_FILE)" && echo told "$(cat $PID_FILE)"']
+    with subprocess.Popen([sys.executable, "-c", HANGS_UP], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == "ready\n"
+        pid_file.write_text(f"{server.pid}\n", encoding="utf-8")
+        site = make_site(venv=True, settings={"restart": command})
+        site.publish("alpha", "1.1.0")
+        report = site.json("update", env={"PID_FILE": str(pid_file)})
+        assert server.wait(timeout=SECONDS) == 7
+    assert step(report, "restart")["detail"] == f"sh: told {server.pid}"
+    site.publish("alpha", "1.2.0")
+    report = site.json("update", check=6, env={"PID_FILE": str(pid_file)})  # nobody is there any more
+    assert "sh failed (exit status 1)" in report["headline"]
+    assert "No such process" in report["output"]
+
+
+def test_a_restart_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
+    site = adopted(make_site, {})
+    site.publish("alpha", "1.1.0")
+    hangs = {"RELEASER_RESTART": "sh -c 'echo waiting for godot; sleep 600'", "RELEASER_RESTART_TIMEOUT": "1s"}
+    report = site.json("update", check=6, env=hangs)
+    assert report["headline"].startswith("restart failed: sh was still running after 1 s and was ended")
+    assert "waiting for godot" in report["headline"]
     assert site.live_version("alpha") == "1.0.0"
 
 
@@ -253,17 +303,53 @@ def test_a_restart_command_may_leave_a_service_behind(make_site: SiteFactory, tm
         os.kill(service, signal.SIGKILL)
 
 
-def test_passenger_is_told_to_restart_this_application(make_site: SiteFactory, tmp_path: Path) -> None:
+def passenger(tmp_path: Path, site: SampleSite, script: str) -> dict[str, str]:
+    """Make a passenger-config of one line of shell; return the environment in which it is found."""
     program = tmp_path / "bin" / "passenger-config"
-    program.parent.mkdir()
-    program.write_text('#!/bin/sh\necho "$@" > "$NOTE"\n', encoding="utf-8")
+    program.parent.mkdir(exist_ok=True)
+    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
     program.chmod(0o755)
-    site = make_site(venv=True, settings={"restart": "passenger"})
+    return {"PATH": f"{program.parent}:{site.env['PATH']}", "NOTE": str(tmp_path / "note")}
+
+
+@pytest.mark.parametrize("root", [None, "../www"])
+def test_passenger_is_told_to_restart_this_application(
+    make_site: SiteFactory, tmp_path: Path, root: str | None
+) -> None:
+    site = make_site(venv=True, settings={"restart": "passenger"} | ({"passenger_app_root": root} if root else {}))
+    (site.outer / "www").symlink_to(site.path)
     site.publish("alpha", "1.1.0")
-    path = f"{program.parent}:{site.env['PATH']}"
-    site.releaser("update", check=0, env={"PATH": path, "NOTE": str(tmp_path / "note")})
-    said = (tmp_path / "note").read_text(encoding="utf-8").strip()
-    assert said == f"restart-app --ignore-app-not-running {site.path}"
+    script = 'echo "$PASSENGER_INSTANCE_REGISTRY_DIR $@" >> "$NOTE"; echo "Restarting $3 (production)"'
+    env = passenger(tmp_path, site, script) | {"PASSENGER_INSTANCE_REGISTRY_DIR": "/run/instances"}
+    report = site.json("update", env=env)
+    expected = site.path / root if root else site.path
+    *_, said = (tmp_path / "note").read_text(encoding="utf-8").splitlines()
+    assert said == f"/run/instances restart-app --ignore-app-not-running {expected}"
+    assert step(report, "restart")["detail"] == f"passenger-config: Restarting {expected} (production)"
+
+
+REFUSES = "echo '*** ERROR: You are not authorized to query the status. Please try again with sudo.' >&2; exit"
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_passenger_that_does_not_answer_to_this_user_is_found_before_the_flip(
+    make_site: SiteFactory, tmp_path: Path, status: int
+) -> None:
+    site = make_site(venv=True, settings={"restart": "passenger"})
+    report = site.json("update", check=3, env=passenger(tmp_path, site, f"{REFUSES} {status}"))
+    assert report["headline"].endswith("passenger-config does not work: You are not authorized to query the status")
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_passenger_that_refuses_in_the_end_has_not_restarted(
+    make_site: SiteFactory, tmp_path: Path, status: int
+) -> None:
+    site = make_site(venv=True, settings={"restart": "passenger"})
+    site.releaser("init", check=0, env=passenger(tmp_path, site, "echo fine"))
+    site.publish("alpha", "1.1.0")
+    script = f'test "$3" = /dev/null/releaser && exit 0; {REFUSES} {status}'
+    report = site.json("update", check=6, env=passenger(tmp_path, site, script))
+    assert "passenger-config restarted nothing: You are not authorized to query the status" in report["headline"]
 
 
 def test_packages_are_not_to_blame_for_a_site_that_is_ill_without_them_too(make_site: SiteFactory) -> None:

@@ -133,7 +133,8 @@ WRONG_TEXT: dict[str, str] = {
     "pin": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "smtp_host": "a\nb", "smtp_user": "a\nb",
-    "smtp_password": "a\nb",
+    "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
+    "health_host": "http://shop", "passenger_app_root": "",
 }  # fmt: skip
 
 
