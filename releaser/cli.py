@@ -314,11 +314,10 @@ def prune(call: Call, dry_run: bool, wait: float) -> None:
         report, verdicts = None, rehearse_prune(call.site())
     else:
         report, verdicts = prune_releases(call.request("prune", wait=wait))
-    rows = [["keep" if one.kept else "remove", one.release.id, one.reason] for one in verdicts]
     if call.manner.json:
-        call.manner.data([{"release": row[1], "action": row[0], "reason": row[2]} for row in rows])
-    elif rows and not call.manner.quiet:
-        call.manner.table(("", "RELEASE", "WHY"), rows)
+        call.manner.data([one.as_json() for one in verdicts])
+    elif verdicts and not call.manner.quiet:
+        call.manner.table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in verdicts])
     if report is not None and (report.exit_code or report.recovered):
         Manner(quiet=call.manner.quiet).say_report(report)
     sys.exit(report.exit_code if report else 0)

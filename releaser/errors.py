@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import ClassVar
 
@@ -21,6 +22,14 @@ def gist(output: str) -> str:
             causes = [cause.group(1) for below in lines[number + 1 :] if (cause := _CAUSE.match(below))]
             return ": ".join(dict.fromkeys([found.group(1), *causes[:1], *causes[-1:]]))
     return lines[-1] if lines else ""
+
+
+def os_reason(error: OSError) -> str:
+    """Return what the system refused, and for which file, in words."""
+    reason = error.strerror or str(error)
+    return (
+        f"{reason} ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes | os.PathLike) else reason
+    )
 
 
 class ReleaserError(Exception):

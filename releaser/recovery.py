@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, clear_name
-from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError
+from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locking.diff import LockDiff
 from releaser.locking.scratch import remove_scratch
 from releaser.report.outbox import Outbox
@@ -25,8 +25,7 @@ from releaser.steps.resolve import lock_of
 from releaser.steps.verdict import mark_bad, mark_good
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from releaser.releases.journal import Entry
     from releaser.run import Run
@@ -183,7 +182,7 @@ def undo(run: Run, entry: Entry) -> None:
     activate.restore_code(run, entry)
     target = run.store.get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
-        run.store.remove(target.id)
+        _note_undeleted(run, run.store.remove(target.id))
     sweep(run)
 
 
@@ -208,17 +207,24 @@ def undo_unfinished(run: Run, error: Exception | None = None) -> None:
 
 
 def sweep(run: Run) -> None:
-    """Delete what no run will ever finish: releases without a manifest, half-deleted ones, the scratch tree."""
+    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, the scratch tree."""
     remove_scratch(run.site.project.scratch)
-    for place in run.store.incomplete():
-        _remove(run, place)
+    store = run.store
+    try:
+        _note_undeleted(run, store.finish_removal(*store.half_removed()))
+    except OSError as error:
+        message = f"that releases are deleted cannot be recorded: {error}"
+        run.draft.problems.append(Problem(message=message, advice="Check free space; the next run looks again."))
+    for place in store.incomplete():
+        try:
+            remove_unsealed(run, place)
+        except OSError as error:
+            _note_undeleted(run, {place.name: error})
     for temporary in run.site.project.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         with contextlib.suppress(OSError):
             clear_name(temporary)
 
 
-def _remove(run: Run, place: Path) -> None:
-    try:
-        remove_unsealed(run, place)
-    except OSError as error:
-        run.draft.problems.append(Problem(message=f"{place} cannot be deleted: {error}", advice="Delete it by hand."))
+def _note_undeleted(run: Run, failures: Mapping[str, OSError]) -> None:
+    for name, error in failures.items():
+        run.note_undeleted(name, os_reason(error))

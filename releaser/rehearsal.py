@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, ToolError
@@ -132,7 +133,7 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
 
 def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
     """Return the verdict on every release."""
-    return verdicts(keep_policy(site.settings), store_of(site))
+    return verdicts(keep_policy(site.settings), store_of(site), now=datetime.now(UTC))
 
 
 def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
+_DELETE = "Give its files to the user who runs releaser, or delete it by hand. Every run tries again."
 LONGEST_REASON = 600  # characters
 LONGEST = 2000  # characters of one line of a report; it may quote names of files, and programs
 
@@ -41,8 +42,9 @@ class Draft:
     `sick_before` says that a step that failed behind the flip fails on the earlier release too, so that what was
     backed out is not to blame. `recovered` tells what was left half-way and is in order now; `untold` is what the next
     run is to tell, should this one not come to it. `cut_off_since` is when the run began that this one is finishing or
-    undoing, None if there is none. `closed` says that telling is all that is left, whatever the journal
-    says.
+    undoing, None if there is none. `undeleted` tells of releases that cannot be deleted, by their ids: no reason to
+    bother anybody, but told along with whatever is. `closed` says that telling is all that is left, whatever the
+    journal says.
     """
 
     release: str | None = None
@@ -54,6 +56,7 @@ class Draft:
     problems: list[Problem] = field(default_factory=list)
     blame: Blame = ""
     output: str = ""
+    undeleted: dict[str, Problem] = field(default_factory=dict)
     recovered: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
     closed: bool = False
@@ -131,6 +134,11 @@ class Run:
         if error.output and not self.draft.output:
             self.draft.output = error.output
 
+    def note_undeleted(self, release: str, reason: str) -> None:
+        """Note what could not be deleted, for the report to tell if there is one; every run tries it again."""
+        message = f"release {release} could not be deleted: {reason}"
+        self.draft.undeleted[release] = Problem(message=message, advice=_DELETE)
+
     def about(self, release: Release | None, previous: Release | None) -> None:
         """Note which release this run is about, and which one was live before."""
         self.draft.release = release.id if release else None
@@ -143,6 +151,9 @@ class Run:
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
         """Make the report of this run as it stands."""
         draft, project = self.draft, self.site.project
+        problems = draft.problems
+        if result != "unchanged" or exit_code or problems or draft.recovered:
+            problems = [*problems, *draft.undeleted.values()]
 
         def clean(text: str) -> str:
             return cleaned(self.site.redactor, text)
@@ -165,7 +176,7 @@ class Run:
             held_back=draft.held_back,
             pulled=draft.pulled,
             steps=tuple(replace(one, detail=clean(one.detail)) for one in self.recorder.outcomes),
-            problems=cleaned_problems(self.site.redactor, draft.problems),
+            problems=cleaned_problems(self.site.redactor, problems),
             blame=draft.blame,
             output=self.site.redactor.clean(draft.output),
             advice=clean(advice),

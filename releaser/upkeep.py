@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import BuildError
-from releaser.steps.pruning import keep_policy, prune, verdicts
+from releaser.errors import FollowUpError
+from releaser.steps.pruning import failures, pruned, removals
 
 if TYPE_CHECKING:
     from releaser.releases.policy import Verdict
@@ -15,24 +15,30 @@ if TYPE_CHECKING:
 
 
 def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
-    """Delete what the policy no longer keeps; return every verdict as well."""
+    """Delete what the policy no longer keeps; return how every release fared as well."""
     decided: list[Verdict] = []
 
     def pipeline(run: Run) -> Ending:
-        decided.extend(verdicts(keep_policy(run.site.settings), run.store))
         with run.recorder.step("prune") as step:
             try:
-                removed = prune(run.store, tuple(decided))
+                decided.extend(pruned(run))
             except OSError as error:
-                message = f"a release could not be deleted: {error}"
-                raise BuildError(message, advice="Check its permissions, or delete it by hand.") from error
+                message = f"what was deleted could not be recorded: {error}"
+                raise FollowUpError(message, advice="Check free space and permissions.") from error
+            removed, failed = removals(decided), failures(decided)
+            if failed:
+                message = f"{_releases(len(failed))} could not be deleted, {len(removed)} removed"
+                raise FollowUpError(message, advice="See why; the next run tries again.")
             step.says(f"{len(removed)} removed")
         if not removed:
             return Ending(result="unchanged", headline="there is nothing to prune")
-        what = "1 release" if len(removed) == 1 else f"{len(removed)} releases"
-        return Ending(result="activated", headline=f"{what} removed")
+        return Ending(result="activated", headline=f"{_releases(len(removed))} removed")
 
     return conduct(request, pipeline), tuple(decided)
+
+
+def _releases(number: int) -> str:
+    return "1 release" if number == 1 else f"{number} releases"
 
 
 def set_pin(request: Request, release: str, *, on: bool) -> RunReport:

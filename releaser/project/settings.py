@@ -70,6 +70,7 @@ class Settings:
     keep: int = _setting(5, values.count)
     keep_within: float = _setting(30 * 86400.0, values.duration)
     keep_failed: int = _setting(2, values.count)
+    keep_at_least: float = _setting(3600.0, values.duration)
     unix_group: str | None = _setting(None, values.non_empty)
     pin: bool = _setting(True, values.flag)
     link_mode: str | None = _setting(None, values.choice("clone", "copy"))

@@ -45,13 +45,14 @@ class Ledger:
         """Record a pin, or that it was taken away."""
         return replace(self, pins=self.pins | {release} if on else self.pins - {release})
 
-    def forgotten(self, release: str) -> Ledger:
-        """Drop everything about a release that is gone."""
+    def forgotten(self, *releases: str) -> Ledger:
+        """Drop everything about releases that are gone."""
+        gone = frozenset(releases)
         return replace(
             self,
-            marks={name: mark for name, mark in self.marks.items() if name != release},
-            activations=tuple(name for name in self.activations if name != release),
-            pins=self.pins - {release},
+            marks={name: mark for name, mark in self.marks.items() if name not in gone},
+            activations=tuple(name for name in self.activations if name not in gone),
+            pins=self.pins - gone,
         )
 
     def as_json(self) -> dict[str, Any]:

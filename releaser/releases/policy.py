@@ -1,95 +1,165 @@
-"""Which releases are kept and which go, each with its reason."""
+"""Which releases are kept and which go, each with its reasons."""
 
 from __future__ import annotations
 
 import collections
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from releaser.releases.census import Census
     from releaser.releases.release import Release
+
+_UNITS = (
+    ("day", timedelta(days=1)),
+    ("hour", timedelta(hours=1)),
+    ("minute", timedelta(minutes=1)),
+    ("second", timedelta(seconds=1)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeepPolicy:
-    """How many good releases beside the live one and for how long; how many that failed, and of those backed out."""
+    """How many good releases beside the live one and for how long; how many that failed, and of those backed out.
+
+    Nothing younger than `keep_at_least` goes, whatever it is: a process may have begun to use it that has no lease yet.
+    """
 
     keep: int
     keep_within: timedelta
     keep_failed: int
+    keep_at_least: timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What happens to one release, and why."""
+    """What is to happen to one release, and why: every reason to keep it, or why none applies.
 
-    release: Release
+    `error` says what kept one from being deleted that was to go.
+    """
+
+    id: str
     kept: bool
-    reason: str
+    reasons: tuple[str, ...]
+    error: str = ""
+
+    @property
+    def action(self) -> str:
+        """What is to be done with it."""
+        return "keep" if self.kept else "remove"
+
+    @property
+    def reason(self) -> str:
+        """All that there is to say, in one line."""
+        return "; ".join([*self.reasons, *([f"could not be deleted: {self.error}"] if self.error else [])])
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `prune --json` prints."""
+        return {
+            "release": self.id,
+            "action": self.action,
+            "reason": self.reason,
+            "reasons": list(self.reasons),
+            "error": self.error or None,
+        }
 
 
 def judge(
-    releases: Sequence[Release],
+    census: Census,
     policy: KeepPolicy,
     *,
     now: datetime,
     rollback_target: str | None,
-    in_use: frozenset[str] = frozenset(),
-    just_left: str | None = None,
+    in_use: Mapping[str, str],
 ) -> tuple[Verdict, ...]:
-    """Decide on every release, given newest first by the record.
+    """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
-    `just_left` was live until the last flip: what is not restarted yet still runs on it. A release that failed or was
-    backed out takes none of the places of the good ones.
+    `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
+    ones, and one that is kept for another reason does not give up its own.
     """
-    protected: dict[str | None, str] = dict.fromkeys(in_use, "in use")
-    protected[just_left] = "was live until the last flip"
-    protected[rollback_target] = "the release that a rollback goes to"
-    return tuple(_verdicts(releases, policy, now, protected))
+    places: collections.Counter[str] = collections.Counter()
+    decided = []
+    for release in census.releases:
+        places[release.state] += 1
+        reasons = (
+            *_ties(release, census, rollback_target, in_use),
+            *_place(release, policy, places[release.state]),
+            *_youth(release, policy, now),
+        )
+        decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (_why_it_goes(release, policy),)))
+    return (*decided, *(_left_alone(name, wrong, census) for name, wrong in census.damaged.items()))
 
 
-def _verdicts(
-    releases: Sequence[Release], policy: KeepPolicy, now: datetime, protected: Mapping[str | None, str]
-) -> Iterator[Verdict]:
-    seen: collections.Counter[str] = collections.Counter()
-    for release in releases:
-        reason = _protection(release, protected)
-        seen[release.state] += 1
-        if not reason and release.state == "good":
-            reason = _good_reason(release, policy, now, seen["good"])
-        elif not reason and release.state in ("failed", "bad") and seen[release.state] <= policy.keep_failed:
-            reason = f"one of the {policy.keep_failed} newest {release.state} ones"
-        yield Verdict(release=release, kept=bool(reason), reason=reason or _removal(release, policy))
-
-
-def _protection(release: Release, protected: Mapping[str | None, str]) -> str:
+def _ties(release: Release, census: Census, target: str | None, in_use: Mapping[str, str]) -> Iterator[str]:
+    """Yield what ties a release to the present, whatever its place and its age."""
     if release.live:
-        return "live"
+        yield "live"
     if release.pinned:
-        return "pinned"
-    return protected.get(release.id, "")
+        yield "pinned"
+    if release.id == target:
+        yield "the release that a rollback goes to"
+    if release.id == census.just_left:
+        yield "was live until the last flip"
+    if release.id in in_use:
+        yield in_use[release.id]
 
 
-def _good_reason(release: Release, policy: KeepPolicy, now: datetime, place: int) -> str:
-    if place <= policy.keep:
-        return f"one of the {policy.keep} newest good ones"
-    if now - release.manifest.created_at <= policy.keep_within:
-        return f"younger than {_days(policy.keep_within)}"
-    return ""
+def _place(release: Release, policy: KeepPolicy, place: int) -> Iterator[str]:
+    """Yield the place that a release has among its like."""
+    if place <= _places(release, policy):
+        yield _among(_places(release, policy), release.state)
 
 
-def _removal(release: Release, policy: KeepPolicy) -> str:
-    if release.state == "good":
-        return f"good, but not one of the {policy.keep} newest, and older than {_days(policy.keep_within)}"
-    if release.state == "candidate":
+def _places(release: Release, policy: KeepPolicy) -> int:
+    return {"good": policy.keep, "failed": policy.keep_failed, "bad": policy.keep_failed}.get(release.state, 0)
+
+
+def _youth(release: Release, policy: KeepPolicy, now: datetime) -> Iterator[str]:
+    """Yield why a release is too young to go; that of one from the future nobody can tell."""
+    age = now - release.manifest.created_at
+    if age < timedelta(0):
+        yield f"dated {in_words(-age)} ahead of the clock"
+        return
+    if release.state == "good" and age < policy.keep_within:
+        yield f"younger than {in_words(policy.keep_within)}"
+    if age < policy.keep_at_least:
+        yield f"not yet {in_words(policy.keep_at_least)} old"
+
+
+def _why_it_goes(release: Release, policy: KeepPolicy) -> str:
+    state, places = release.state, _places(release, policy)
+    if state == "candidate":
         return "sealed, but it never went live"
-    return f"{release.state}, and not one of the {policy.keep_failed} newest {release.state} ones"
+    lacks = [f"not {_among(places, state)}"] if places else []
+    if state == "good" and policy.keep_within:
+        lacks.append(f"older than {in_words(policy.keep_within)}")
+    return f"{state}, but {', and '.join(lacks)}" if lacks else f"{state}, and no {state} ones are kept for being that"
 
 
-def _days(length: timedelta) -> str:
-    days = length / timedelta(days=1)
-    return f"{days:g} {'day' if days == 1 else 'days'}"
+def _among(number: int, state: str) -> str:
+    return f"the newest {state} one" if number == 1 else f"one of the {number} newest {state} ones"
+
+
+def _left_alone(name: str, wrong: str, census: Census) -> Verdict:
+    """Keep what nothing is known of; a person may want to look at it."""
+    ties = [
+        *(["live"] if name == census.live_id else []),
+        *(["pinned"] if name in census.ledger.pins else []),
+    ]
+    return Verdict(id=name, kept=True, reasons=(*ties, f"left alone, as its manifest {wrong}"))
+
+
+def in_words(length: timedelta) -> str:
+    """Write a length of time for people: in the largest unit of which it is a whole number, else rounded."""
+    for name, unit in _UNITS:
+        if length >= unit and length % unit == timedelta(0):
+            number = length // unit
+            return f"{number} {name}{'' if number == 1 else 's'}"
+    for name, unit in _UNITS:
+        if length >= unit:
+            return f"{length / unit:.1f} {name}s"
+    return "less than a second" if length else "0 seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, sync_directory
-from releaser.errors import NoSuchReleaseError
+from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases import flip
+from releaser.releases.census import Census
 from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import Manifest, Release, State, new_id, read_manifest, write_manifest
@@ -46,11 +48,17 @@ class ReleaseStore:
 
     # What there is
 
+    def census(self) -> Census:
+        """Read everything that there is, once. Damaged releases are logged."""
+        damaged: dict[str, str] = {}
+        manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
+        ledger, live = self._ledger(lambda: manifests), self.live_id()
+        releases = tuple(self._release(manifest, ledger, live) for manifest in manifests)
+        return Census(releases=releases, ledger=ledger, live_id=live, damaged=damaged)
+
     def all(self) -> tuple[Release, ...]:
         """Return every complete release, newest first by the record. Damaged ones are left out, and logged."""
-        ledger, live = self.ledger(), self.live_id()
-        manifests = sorted(self._manifests(), key=lambda manifest: manifest.sequence, reverse=True)
-        return tuple(self._release(manifest, ledger, live) for manifest in manifests)
+        return self.census().releases
 
     def find(self, release: str) -> Release:
         """Return one release by its id, or by an unmistakable beginning of it; NoSuchReleaseError otherwise."""
@@ -66,11 +74,11 @@ class ReleaseStore:
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""
-        return next((one for one in self.all() if one.id == release), None)
+        return self.census().get(release)
 
     def live(self) -> Release | None:
         """Return the release that the symlink leads to; None when it leads to none, or is not there."""
-        return self.get(self.live_id())
+        return self.census().live
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -84,36 +92,20 @@ class ReleaseStore:
         return next(filter(is_sound, self.rollback_order()), None)
 
     def rollback_order(self) -> Iterator[Release]:
-        """Yield the good releases that went live before the live one did, and are still there, the last one first.
-
-        It is never a newer one: whoever went back two releases at once goes back further from there, not forward.
-        """
-        live, ledger = self.live(), self.ledger()
-        releases = {one.id: one for one in self.all()}
-        order = list(ledger.activations)
-        if live is not None and live.id in order:
-            order = order[: len(order) - 1 - order[::-1].index(live.id)]
-        for name in dict.fromkeys(reversed(order)):
-            release = releases.get(name)
-            if release is None or release.state != "good":
-                continue
-            if live is None or release.manifest.sequence < live.manifest.sequence:
-                yield release
+        """Yield the releases that a rollback may go to, the first choice first; see `Census`."""
+        return self.census().rollback_order()
 
     def newest_good(self) -> Release | None:
         """Return the good release that went live last, of those that still are what was sealed."""
-        ledger = self.ledger()
-        releases = {one.id: one for one in self.all() if ledger.marks.get(one.id) == "good"}
-        found = (releases[name] for name in dict.fromkeys(reversed(ledger.activations)) if name in releases)
-        return next(filter(is_sound, found), None)
+        return next(filter(is_sound, self.census().good_order()), None)
 
     def incomplete(self) -> tuple[Path, ...]:
-        """Return the directories without a manifest, and those that a deletion left half-way; never the live one."""
+        """Return the directories without a manifest; never the live one, nor what a deletion left half-way."""
         live = self.live_id()
         return tuple(
             entry
             for entry in self._entries()
-            if entry.name != live and (entry.name.startswith(DOOMED) or not (entry / "manifest.json").exists())
+            if entry.name != live and not entry.name.startswith(DOOMED) and not (entry / "manifest.json").exists()
         )
 
     def _entries(self) -> list[Path]:
@@ -122,17 +114,25 @@ class ReleaseStore:
         except FileNotFoundError:
             return []
 
-    def _manifests(self) -> Iterable[Manifest]:
+    def _manifests(self, damaged: dict[str, str] | None = None) -> Iterator[Manifest]:
+        """Yield the manifests that tell of the release they lie in; what is wrong with others goes to `damaged`."""
         for entry in self._entries():
             if entry.name.startswith(DOOMED):
                 continue
+            reason = ""
             try:
                 manifest = read_manifest(entry)
             except (UnreadableStateError, OSError) as error:
+                what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
+                reason = f"cannot be read: {what}"
                 log.warning("release %s is left out: %s", entry.name, error)
-                continue
-            if manifest is not None and manifest.id == entry.name:
-                yield manifest
+            else:
+                if manifest is not None and manifest.id == entry.name:
+                    yield manifest
+                elif manifest is not None:
+                    reason = f"is that of {manifest.id}"
+            if reason and damaged is not None:
+                damaged[entry.name] = reason
 
     def _release(self, manifest: Manifest, ledger: Ledger, live: str | None) -> Release:
         return Release(
@@ -146,15 +146,18 @@ class ReleaseStore:
 
     def ledger(self) -> Ledger:
         """Return the ledger; one made from the manifests when there is none, or it cannot be read."""
+        return self._ledger(self._manifests)
+
+    def _ledger(self, manifests: Callable[[], Iterable[Manifest]]) -> Ledger:
         try:
             ledger = read_ledger(self.state_dir)
         except UnreadableStateError as error:
             log.warning("%s; the order of the releases is taken from their manifests", error)
-            return self._rebuilt_ledger()
-        return self._rebuilt_ledger() if ledger == EMPTY_LEDGER else ledger
+            ledger = EMPTY_LEDGER
+        return self._rebuilt_ledger(manifests()) if ledger == EMPTY_LEDGER else ledger
 
-    def _rebuilt_ledger(self) -> Ledger:
-        manifests = sorted(self._manifests(), key=lambda manifest: manifest.sequence)
+    def _rebuilt_ledger(self, found: Iterable[Manifest]) -> Ledger:
+        manifests = sorted(found, key=lambda manifest: manifest.sequence)
         backed_out = self._backed_out()
         ledger = EMPTY_LEDGER
         for manifest in manifests:
@@ -203,26 +206,67 @@ class ReleaseStore:
         write_manifest(self.path(manifest.id), manifest)
         return self._release(manifest, self.ledger(), self.live_id())
 
-    def remove(self, release: str) -> None:
-        """Delete a release and forget it: by a rename first, so that it is never half there. OSError if that fails.
+    def remove(self, *names: str) -> dict[str, OSError]:
+        """Delete releases and forget them; return what kept any of them from being deleted.
 
-        A release whose venv is a symlink (adopted from elsewhere) loses the symlink, not what it leads to.
+        They are renamed first, so that none is ever half there under its name: what cannot be deleted to its end waits
+        under the other name. A release whose venv is a symlink (adopted from elsewhere) loses the symlink, not what it
+        leads to. Raises OSError when the ledger cannot be written.
         """
-        if release == self.live_id():
-            message = f"{release} is live"
-            raise OSError(message)
-        doomed = self.directory / f"{DOOMED}{release}"
-        with contextlib.suppress(FileNotFoundError):
-            self.path(release).rename(doomed)
-            sync_directory(self.directory)  # else a power cut could leave half of it under its own name
+        failures, renamed = self._rename_away(names)
+        return failures | self.finish_removal(*renamed)
+
+    def _rename_away(self, names: Iterable[str]) -> tuple[dict[str, OSError], list[str]]:
+        """Return what went wrong, and what is renamed now, or gone. Raises OSError."""
+        failures: dict[str, OSError] = {}
+        renamed = []
+        for name in names:
+            try:
+                if name == self.live_id():
+                    raise OSError(errno.EBUSY, "it is live", name)
+                self.path(name).rename(self._doomed(name))
+            except FileNotFoundError:  # renamed by an earlier run, which got no further
+                renamed.append(name)
+            except OSError as error:
+                failures[name] = error
+            else:
+                renamed.append(name)
+        if renamed:
+            sync_directory(self.directory)  # else a power cut could leave half of one under its own name
+        return failures, renamed
+
+    def half_removed(self) -> tuple[str, ...]:
+        """Return the releases of which a deletion has left something."""
+        return tuple(entry.name.removeprefix(DOOMED) for entry in self._entries() if entry.name.startswith(DOOMED))
+
+    def finish_removal(self, *names: str) -> dict[str, OSError]:
+        """Forget releases that are renamed already, and delete what is left of them; return what kept any from that.
+
+        Raises OSError when the ledger cannot be written.
+        """
         # At once, so that a crash leaves none in the ledger that is gone; a full disk has room only after the deletion.
         with contextlib.suppress(OSError):
-            self.record(lambda ledger: ledger.forgotten(release))
+            self.forget(names)
+        failures: dict[str, OSError] = {}
         try:
-            remove_tree(doomed)
+            for name in names:
+                try:
+                    remove_tree(self._doomed(name))
+                except OSError as error:
+                    failures[name] = error
         finally:
-            if release in self.ledger().named:
-                self.record(lambda ledger: ledger.forgotten(release))
+            self.forget(names)
+        return failures
+
+    def _doomed(self, release: str) -> Path:
+        return self.directory / f"{DOOMED}{release}"
+
+    def forget(self, names: Iterable[str]) -> frozenset[str]:
+        """Drop releases from the ledger; return those that it knew, for which it is written once. Raises OSError."""
+        known = frozenset(names) & self.ledger().named
+        if known:
+            self.record(lambda ledger: ledger.forgotten(*known))
+        return known
 
 
 def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:

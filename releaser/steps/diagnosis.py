@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, read_json
+from releaser.project import mutex
 from releaser.releases.journal import Journal
 from releaser.releases.ledger import read_ledger
 from releaser.releases.quarantine import read_quarantine
@@ -107,6 +108,10 @@ def _release_problems(store: ReleaseStore) -> Iterator[Problem]:
     gone = lost(store)
     if gone:
         yield Problem(message=f"{named(gone)} gone from {store.directory}", advice=MENDS)
+    half = store.half_removed() if mutex.running(store.state_dir) is None else ()
+    for name in half:
+        message = f"release {name} is deleted by half only"
+        yield Problem(message=message, advice="The next run tries again; `releaser prune` says why it could not.")
     for name in sorted(store.ledger().named - set(gone) - {store.live_id() or ""}):
         if not _has_manifest(store.path(name)):
             yield Problem(message=f"the manifest of release {name} is gone, or cannot be read", advice=MENDS)

@@ -6,15 +6,14 @@ What a run of releaser leaves when it is cut off is a matter of recovery. No run
 from __future__ import annotations
 
 import os
-from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, put_aside, read_json, write_json
 from releaser.releases import flip, leases
-from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, Ledger, read_ledger, write_ledger
+from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
 from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, read_quarantine, write_quarantine
 from releaser.releases.soundness import damage
-from releaser.releases.store import DOOMED, remove_tree
+from releaser.releases.store import remove_tree
 from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
 from releaser.steps.activate import LOCK_BEFORE, place_lock
@@ -25,7 +24,6 @@ from releaser.steps.publish import PENDING
 from releaser.steps.verdict import brought_by, key_of, mark_good
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from releaser.releases.release import Release
@@ -153,9 +151,9 @@ def _take_away(run: Run, link: Path) -> None:
 
 
 def mend_store(run: Run) -> None:
-    """Forget the releases that are gone, and remove those that have lost their manifest. Raises OSError."""
+    """Forget the releases that are gone. Raises OSError."""
     gone = lost(run.store)
-    _forget(run, gone)
+    run.store.forget(gone)
     if gone:
         _say(run, f"{named(gone)} gone from {run.store.directory}", "Find out who deleted that; the site goes on.")
 
@@ -165,23 +163,16 @@ def remove_unsealed(run: Run, place: Path) -> None:
 
     In use, such a release stays until it is not.
     """
-    store, name = run.store, place.name.removeprefix(DOOMED)
-    known = name in store.ledger().named and not place.name.startswith(DOOMED)
+    known = place.name in run.store.ledger().named
     claimed = leases.claim(str(place)) if known else None
     if known and claimed is None:
         return
     try:
-        _forget(run, [name])
+        run.store.forget([place.name])
         remove_tree(place)
     finally:
         if claimed is not None:
             leases.release(claimed)
     if known:
-        message = f"release {name} had lost its manifest, so nothing vouches for it any more; it is removed"
+        message = f"release {place.name} had lost its manifest, so nothing vouches for it any more; it is removed"
         _say(run, message, "Find out who deleted that; the site goes on as it is.")
-
-
-def _forget(run: Run, names: Iterable[str]) -> None:
-    for name in names:
-        if name in run.store.ledger().named:
-            run.store.record(partial(Ledger.forgotten, release=name))

@@ -26,6 +26,7 @@ WRONG_IN_TOML = {
     "keep": ("many", "a whole number"),
     "keep_failed": (True, "a whole number"),
     "keep_within": ("a while", "a length of time"),
+    "keep_at_least": (True, "a length of time"),
     "test_timeout": (0, "longer than nothing"),
     "uv_timeout": ("99999999999999d", "at most"),
     "git_pull": ("perhaps", "true or false"),

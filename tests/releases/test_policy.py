@@ -1,145 +1,208 @@
-"""Which releases are kept, and why the others go."""
+"""Which releases are kept, and why the others go: each case of policy_cases.txt, from the disk to the verdict."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.policy import KeepPolicy, Verdict, judge
-from tests.releases.makers import NOW, a_manifest, on_paper
+from releaser.project.settings import Settings
+from releaser.project.values import count, duration
+from releaser.releases.policy import KeepPolicy, Verdict, in_words, judge
+from releaser.releases.release import write_manifest
+from releaser.releases.soundness import is_sound
+from releaser.releases.store import ReleaseStore
+from releaser.steps.pruning import keep_policy
+from tests.releases.makers import NOW, a_manifest, built
 
 if TYPE_CHECKING:
-    from releaser.releases.release import Release, State
+    from collections.abc import Callable
 
-STATES: dict[str, State] = {"L": "live", "g": "good", "b": "bad", "f": "failed", "c": "candidate"}
+    from releaser.releases.ledger import Mark
+
+CASES = Path(__file__).with_name("policy_cases.txt")
+READERS: dict[str, Callable[[str], object]] = {
+    "keep": count,
+    "keep_within": duration,
+    "keep_failed": count,
+    "keep_at_least": duration,
+}
 
 
-def releases(text: str) -> list[Release]:
-    """Make releases, newest first, from words such as `g40p`: state, age in days, `p`inned."""
-    found = []
-    words = text.split()
-    for place, word in enumerate(words):
-        number = len(words) - place
-        age = float(word[1:].rstrip("ptuj") or 0)
-        manifest = a_manifest(number, created_at=NOW - timedelta(days=age))
-        found.append(on_paper(Path("/releases"), manifest, state=STATES[word[0]], pinned="p" in word))
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One release of a case, and what is to become of it."""
+
+    name: str
+    words: tuple[str, ...]
+    action: str
+    reasons: tuple[str, ...]
+
+    @property
+    def age(self) -> timedelta:
+        text = next(word for word in self.words if re.fullmatch(r"-?(\d+[dhms])+", word))
+        seconds = sum(duration(part) for part in re.findall(r"\d+[dhms]", text))
+        return timedelta(seconds=-seconds if text.startswith("-") else seconds)
+
+    @property
+    def verdict(self) -> Verdict:
+        return Verdict(id=self.name, kept=self.action == "keep", reasons=self.reasons)
+
+
+@dataclass(kw_only=True)
+class Case:
+    """One case of the file."""
+
+    name: str
+    settings: dict[str, object] = field(default_factory=dict)
+    live: str | None = None
+    went_live: list[str] | None = None
+    lines: list[Line] = field(default_factory=list)
+
+    @property
+    def policy(self) -> KeepPolicy:
+        return keep_policy(Settings(**self.settings))  # type: ignore[arg-type]
+
+    @property
+    def is_live(self) -> str | None:
+        return self.live or next((line.name for line in self.lines if "live" in line.words), None)
+
+    @property
+    def activations(self) -> list[str]:
+        if self.went_live is not None:
+            return self.went_live
+        once = [line.name for line in reversed(self.lines) if {"good", "bad"} & set(line.words)]
+        return [*once, *([self.is_live] if self.is_live else [])]
+
+
+def cases() -> list[Case]:
+    """Read the file."""
+    found: list[Case] = []
+    for text in CASES.read_text(encoding="utf-8").splitlines():
+        if text.startswith("== "):
+            found.append(Case(name=text.removeprefix("== ")))
+        elif found and text and not text.startswith("#"):
+            _take(found[-1], text)
     return found
 
 
-def verdicts(text: str, *, keep: int, within: float, failed: int) -> tuple[Verdict, ...]:
-    """Judge releases; a `t` marks the one that a rollback goes to, `j` the one just left, `u` those in use."""
-    there = releases(text)
-    marks = dict(zip(text.split(), there, strict=True)) if len(set(text.split())) == len(there) else {}
-    return judge(
-        there,
-        KeepPolicy(keep=keep, keep_within=timedelta(days=within), keep_failed=failed),
-        now=NOW,
-        rollback_target=next((one.id for word, one in marks.items() if "t" in word), None),
-        just_left=next((one.id for word, one in marks.items() if "j" in word), None),
-        in_use=frozenset(one.id for word, one in marks.items() if "u" in word),
+def _take(case: Case, text: str) -> None:
+    if "|" in text:
+        name, words, action, reasons = (part.strip() for part in text.split("|"))
+        line = Line(name=name, words=tuple(words.split()), action=action, reasons=tuple(reasons.split("; ")))
+        case.lines.append(line)
+    elif text.startswith("live "):
+        case.live = text.split()[1]
+    elif text.startswith("went live "):
+        case.went_live = text.split()[2:]
+    else:
+        for setting in text.split(", "):
+            name, value = setting.split()
+            case.settings[name] = READERS[name](value)
+
+
+def made(case: Case, directory: Path) -> ReleaseStore:
+    """Make the releases of a case on disk."""
+    store = ReleaseStore(state_dir=directory / "state", link=directory / ".venv")
+    store.directory.mkdir(parents=True)
+    marks: dict[str, Mark] = {}
+    for number, line in enumerate(reversed(case.lines), start=1):
+        if "damaged" in line.words:
+            built(store, number, id=line.name)
+            (store.path(line.name) / "manifest.json").write_text("[]", encoding="utf-8")
+        elif "copy" in line.words:
+            store.path(line.name).mkdir()
+            write_manifest(store.path(line.name), a_manifest(number, id=line.words[-1]))
+        else:
+            _build(store, number, line)
+            if {"good", "live", "bad"} & set(line.words):
+                marks[line.name] = "bad" if "bad" in line.words else "good"
+    for name, mark in marks.items():
+        store.record(lambda ledger, name=name, mark=mark: ledger.marked(name, mark))  # type: ignore[misc]
+    for name in case.activations:
+        store.record(lambda ledger, name=name: ledger.activated(name))  # type: ignore[misc]
+    for line in case.lines:
+        if "pinned" in line.words:
+            store.record(lambda ledger, name=line.name: ledger.pinned(name, on=True))  # type: ignore[misc]
+    if case.is_live not in (None, "none"):
+        store.link.symlink_to(store.path(str(case.is_live)) / "venv")
+    return store
+
+
+def _build(store: ReleaseStore, number: int, line: Line) -> None:
+    built(
+        store,
+        number,
+        works="unsound" not in line.words,
+        id=line.name,
+        created_at=NOW - line.age,
+        origin="adopted" if "adopted" in line.words else "built",
+        tests="failed" if "failed" in line.words else "passed",
     )
 
 
-# What there is (newest first), keep, keep_within in days, keep_failed, and what is kept (+) or goes (-).
-TABLE = [
-    ("", 5, 30, 2, ""),
-    ("L0", 5, 30, 2, "+"),
-    ("L0", 0, 0, 0, "+"),
-    ("L900", 0, 0, 0, "+"),
-    # as many good ones as `keep` says, beside the live one
-    ("L0 g40 g41 g42", 2, 30, 2, "+++-"),
-    ("L0 g40 g41 g42", 3, 30, 2, "++++"),
-    ("L0 g40 g41 g42", 1, 30, 2, "++--"),
-    ("L0 g40 g41 g42", 0, 30, 2, "+---"),
-    ("L0 g40 g41 g42 g43 g44 g45 g46", 5, 30, 2, "++++++--"),
-    ("g40 g41 g42", 1, 0, 0, "+--"),
-    # and whatever is young enough
-    ("L0 g1 g2 g3", 0, 30, 2, "++++"),
-    ("L0 g1 g29 g30 g31", 0, 30, 2, "++++-"),
-    ("L0 g30.001", 0, 30, 2, "+-"),
-    ("L0 g1 g2 g3", 1, 0, 2, "++--"),
-    ("L0 g0", 0, 0, 2, "++"),
-    ("L0 g0.5", 0, 0.5, 2, "++"),
-    ("L0 g-3", 0, 30, 2, "++"),  # made before the clock was set back
-    ("L0 g40 g1", 1, 30, 2, "+++"),  # the order is the record's, whatever the clock says
-    ("L0 g40 g1 g41", 2, 30, 2, "+++-"),
-    # failed and backed-out ones take no place of the good ones, and have their own
-    ("L0 f1 g40", 1, 30, 2, "+++"),
-    ("L0 f1 f2 f3 g40 g41", 1, 30, 2, "+++-+-"),
-    ("L0 b1 b2 b3 g40 g41", 1, 30, 2, "+++-+-"),
-    ("L0 f1 f2 f3", 5, 30, 2, "+++-"),
-    ("L0 f1 f2 f3", 5, 30, 0, "+---"),
-    ("L0 f1 f2 f3", 5, 30, 1, "++--"),
-    ("L0 b1 b2 b3", 5, 30, 2, "+++-"),
-    ("L0 b1 f2 b3 f4 b5 f6", 5, 30, 2, "+++++--"),
-    ("L0 f900 b901", 5, 30, 1, "+++"),  # age makes no difference to them
-    ("L0 f1", 5, 30, 0, "+-"),
-    ("f1 L2 g40", 1, 0, 1, "+++"),
-    ("b1 L2 g40", 1, 0, 0, "-++"),  # after a rollback
-    ("b1 b2 L3 g40 g41", 1, 0, 1, "+-++-"),
-    ("g1 L40 g41", 1, 0, 0, "++-"),  # after going back by name, with nothing bad
-    # sealed, but it never went live
-    ("L0 c1", 5, 30, 2, "+-"),
-    ("c0 L1 c2 g3", 5, 30, 2, "-+-+"),
-    ("L0 c1p", 5, 30, 2, "++"),
-    ("L0 c1u", 5, 30, 2, "++"),
-    ("L0 c1 g40", 1, 30, 2, "+-+"),
-    # what is never taken away
-    ("L0 g40 g41p", 1, 0, 2, "+++"),
-    ("L0 g40 g41p g42 g43p", 1, 0, 2, "+++-+"),
-    ("L0 g40p g41 g42", 1, 0, 2, "++--"),  # a pinned one counts as one of the newest
-    ("L0 f1p f2 f3", 0, 0, 1, "++--"),
-    ("L0 b1p b2", 0, 0, 0, "++-"),
-    ("L0p g1", 0, 0, 0, "+-"),
-    ("L0 g40 g41t", 0, 0, 2, "+-+"),
-    ("L0 g40t g41", 0, 0, 2, "++-"),
-    ("L0 g40 g41t g42", 1, 0, 2, "+++-"),
-    ("L0 g40 g41u g42", 1, 0, 2, "+++-"),
-    ("L0 f1u f2", 0, 0, 0, "++-"),
-    ("L0 b1u", 0, 0, 0, "++"),
-    ("L0 g40t g41p g42u g43", 0, 0, 0, "++++-"),
-    ("b1j L2 g40t", 0, 0, 0, "+++"),
-    ("b1j b2 L3", 0, 0, 1, "+-+"),
-    ("L0 g40j g41", 0, 0, 0, "++-"),
-    ("L0 c1j", 0, 0, 0, "++"),
-]
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
+def test_the_policy_decides_as_the_case_says(case: Case, tmp_path: Path) -> None:
+    census = made(case, tmp_path).census()
+    target = next(filter(is_sound, census.rollback_order()), None)
+    decided = judge(
+        census,
+        case.policy,
+        now=NOW,
+        rollback_target=target.id if target else None,
+        in_use={line.name: "in use by process 12" for line in case.lines if "used" in line.words},
+    )
+    assert list(decided) == [line.verdict for line in case.lines]
 
 
-@pytest.mark.parametrize(("there", "keep", "within", "failed", "expected"), TABLE)
-def test_the_policy_keeps_what_it_says(there: str, keep: int, within: float, failed: int, expected: str) -> None:
-    decided = verdicts(there, keep=keep, within=within, failed=failed)
-    assert "".join("+" if verdict.kept else "-" for verdict in decided) == expected
-    assert [verdict.release for verdict in decided] == releases(there)
+def test_there_are_as_many_cases_as_the_policy_deserves() -> None:
+    found = cases()
+    assert len(found) >= 40
+    assert len({case.name for case in found}) == len(found)
+    assert all(line.action in ("keep", "remove") for case in found for line in case.lines)
+
+
+def test_the_cases_begin_with_the_defaults_that_releaser_has() -> None:
+    (text,) = re.findall(r"^Defaults: (.*)\.$", CASES.read_text(encoding="utf-8"), re.MULTILINE)
+    case = Case(name="defaults")
+    _take(case, text)
+    assert case.policy == keep_policy(Settings())
 
 
 @pytest.mark.parametrize(
-    ("there", "expected"),
+    ("seconds", "words"),
     [
-        ("L0", "live"),
-        ("L0 g90p", "pinned"),
-        ("L0 g90t", "the release that a rollback goes to"),
-        ("L0 g90u", "in use"),
-        ("L0 b90j", "was live until the last flip"),
-        ("L0 g90jt", "the release that a rollback goes to"),
-        ("L0 g90", "one of the 1 newest good ones"),
-        ("L0 g90 g1", "younger than 30 days"),
-        ("L0 f90", "one of the 2 newest failed ones"),
-        ("L0 b90", "one of the 2 newest bad ones"),
-        ("L0 g90 g91", "good, but not one of the 1 newest, and older than 30 days"),
-        ("L0 f1 f2 f3", "failed, and not one of the 2 newest failed ones"),
-        ("L0 b1 b2 b3", "bad, and not one of the 2 newest bad ones"),
-        ("L0 c1", "sealed, but it never went live"),
-        ("L0 g90 g91pt", "pinned"),
-        ("L0p", "live"),
+        (0, "0 seconds"),
+        (0.5, "less than a second"),
+        (1, "1 second"),
+        (90, "90 seconds"),
+        (60, "1 minute"),
+        (5400, "90 minutes"),
+        (43200, "12 hours"),
+        (86400, "1 day"),
+        (30 * 86400, "30 days"),
+        (86400 * 2.5, "60 hours"),
+        (1.25, "1.2 seconds"),
     ],
 )
-def test_there_is_a_reason_for_each(there: str, expected: str) -> None:
-    assert verdicts(there, keep=1, within=30, failed=2)[-1].reason == expected
+def test_lengths_of_time_are_written_for_people(seconds: float, words: str) -> None:
+    assert in_words(timedelta(seconds=seconds)) == words
 
 
-@pytest.mark.parametrize(("days", "words"), [(1, "1 day"), (30, "30 days"), (0.5, "0.5 days"), (0, "0 days")])
-def test_lengths_of_time_are_written_in_days(days: float, words: str) -> None:
-    assert verdicts("L0 g90", keep=0, within=days, failed=0)[-1].reason.endswith(f"older than {words}")
+def test_a_verdict_says_all_in_one_line_and_each_thing_by_itself() -> None:
+    kept = Verdict(id="A", kept=True, reasons=("live", "pinned"))
+    assert kept.as_json() == {
+        "release": "A", "action": "keep", "reason": "live; pinned", "reasons": ["live", "pinned"], "error": None,
+    }  # fmt: skip
+    stuck = Verdict(id="A", kept=False, reasons=("sealed, but it never went live",), error="Permission denied")
+    assert stuck.as_json() == {
+        "release": "A",
+        "action": "remove",
+        "reason": "sealed, but it never went live; could not be deleted: Permission denied",
+        "reasons": ["sealed, but it never went live"],
+        "error": "Permission denied",
+    }
