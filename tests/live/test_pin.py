@@ -72,6 +72,14 @@ def test_uv_run_is_whole(pair: Pair) -> None:
     whole(pair.facts_after_flip(uv_executable(), "run", "--no-sync", "--offline", "python", "x.py"), pair, "a")
 
 
+def test_uv_run_is_on_the_new_release_after_a_flip(pair: Pair) -> None:
+    """Also when uv knows an answer about `.venv` from before, which it keeps by that path."""
+    words = ["run", "--no-sync", "--offline", "python", "-c", "import sys; print(sys.prefix)"]
+    assert pair.said(uv_executable(), *words).strip() == str(pair.venv("a"))
+    pair.flip("b")
+    assert pair.said(uv_executable(), *words).strip() == str(pair.venv("b"))
+
+
 def test_a_process_that_is_started_later_is_on_the_new_release(pair: Pair) -> None:
     pair.flip("b")
     whole(pair.facts_after_flip(*WAYS["script"]), pair, "b")

@@ -175,4 +175,13 @@ def _start() -> "_Pin | None":
     return pin
 
 
-_pin = _start()
+def _is_questioned_by_uv() -> bool:
+    """Whether uv asks what interpreter this is. It keeps the answer by the path that it has asked about.
+
+    That path is mostly the symlink, and what it leads to now would be taken for it after the next flip: uv's key is
+    the path and the time of the base interpreter, which is the same in every release (seen with uv 0.13).
+    """
+    return any("get_interpreter_info" in word for word in getattr(sys, "orig_argv", ()))
+
+
+_pin = None if _is_questioned_by_uv() else _start()
