@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -52,7 +53,13 @@ def test_prune_keeps_what_the_policy_says_and_tells_why(make_site: SiteFactory) 
         ("remove", r2),
         ("remove", r1),
     ]
-    assert [reason for *_, reason in lines][1:3] == ["live", "the release that a rollback goes to"]
+    assert [reason for *_, reason in lines] == [
+        "failed, and no failed ones are kept for being that",
+        "live",
+        "the release that a rollback goes to; was live until the last flip; the newest good one",
+        "good, but not the newest good one",
+        "good, but not the newest good one",
+    ]
     assert set(states(site)) == on_disk(site) == {r3, r4}
     site.releaser("rollback", check=0)
     assert site.live_id() == r3
@@ -174,7 +181,9 @@ def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFa
         assert row.endswith(f" {sleeper.pid}")
         assert f"is used by {sleeper.pid} of " in user
         assert user.endswith(": sleep 600")
-        assert (r1, "keep", "in use") in list(verdicts(site))
+        ((action, reason),) = [verdict[1:] for verdict in verdicts(site) if verdict[0] == r1]
+        assert action == "keep"
+        assert re.fullmatch(rf"in use by process {sleeper.pid} \(\S+, sleep 600, since .* UTC\)", reason), reason
         assert r1 in on_disk(site)
         sleeper.kill()
         sleeper.wait(timeout=60)
