@@ -6,7 +6,7 @@ import contextlib
 import logging
 import signal
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,11 @@ from releaser.project import disk, mutex, state
 from releaser.project.preflight import check
 from releaser.project.site import Site, open_site
 from releaser.recovery import recover
-from releaser.report.outcome import Problem, Result, RunReport
+from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, new_run_id, problem_of
 from releaser.runlog import run_log
+from releaser.steps.left_behind import left_behind
 from releaser.tools.orphans import MARK
 
 if TYPE_CHECKING:
@@ -131,11 +132,23 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
             return _stateless(request, run, _unusable(run.site, error))
         run.site.runner.inherited[:] = [descriptor]
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
-        report = _play(run, pipeline)
+        report = _with_left_behind(run, _play(run, pipeline))
         # What recovery found or took back must be told, whatever command happened to come first.
         tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
         with interrupts.raised():
             return notify.finish(run, report, mails=tells)
+
+
+def _with_left_behind(run: Run, report: RunReport) -> RunReport:
+    """Add the processes that this run, or an earlier one, has not got to restart, if there is anything to report."""
+    if not report.noteworthy:
+        return report
+    found: tuple[LeftBehind, ...] = ()
+    with contextlib.suppress(OSError):
+        found = left_behind(run.store)
+    return replace(
+        report, left_behind=tuple(replace(one, command=run.site.redactor.clean(one.command)) for one in found)
+    )
 
 
 def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:

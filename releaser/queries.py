@@ -19,6 +19,7 @@ from releaser.releases.store import ReleaseStore
 from releaser.report import history
 from releaser.report.text import sentences
 from releaser.steps.diagnosis import diagnose
+from releaser.steps.left_behind import left_behind
 from releaser.steps.publish import push_is_due_in
 from releaser.steps.resolve import left_out, lock_of
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from releaser.project.site import Site
     from releaser.releases.processes import Process
     from releaser.releases.release import Release
+    from releaser.report.outcome import LeftBehind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ class Status:
     interrupted: bool
     push_pending: bool
     mails_pending: int
+    left_behind: tuple[LeftBehind, ...]
     quarantine: Quarantine
     problems: tuple[str, ...]
 
@@ -140,6 +143,7 @@ def status(site: Site) -> Status:
         interrupted=_interrupted(project.state_dir),
         push_pending=push_is_due_in(project.state_dir),
         mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
+        left_behind=left_behind(store),
         quarantine=_quarantine(site, live),
         problems=tuple(problems),
     )

@@ -14,6 +14,7 @@ from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.diagnosis import flaw
 from releaser.steps.gate import gate, is_well_again
+from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
@@ -65,6 +66,7 @@ def _update(run: Run, *, force: bool) -> Ending:
 
 def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
     run.about(live, None)
+    note_left_behind(run)
     if adopted:  # nobody asked for it in so many words, so it must be said
         return Ending(result="activated", headline="the project is adopted; everything is up to date")
     return Ending(result="unchanged", headline="everything is up to date")

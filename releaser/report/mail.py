@@ -142,6 +142,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "pulled": _pulled(report),
         "changes": _changes(report),
         "held_back": [one_line(line, limit=1000) for line in held_back_lines(report.held_back)],
+        "left_behind": _left_behind(report),
         "steps": _steps(report),
         "facts": _facts(report),
     }
@@ -291,6 +292,14 @@ def _steps(report: RunReport) -> Table:
             (step.step, step.status, _duration(step.seconds), "see above" if step.detail in told else step.detail)
             for step in report.steps
         ),
+    )
+
+
+def _left_behind(report: RunReport) -> Table:
+    return Table(
+        title="Processes that still run on another release",
+        header=("Release", "Process", "User", "Since", "Command"),
+        rows=_cells((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
     )
 
 

@@ -43,6 +43,17 @@ class HeldBack:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LeftBehind:
+    """A process that still runs on a release which is not live any more; `since` is when it began, as ISO 8601."""
+
+    release: str
+    pid: int
+    user: str
+    command: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pulled:
     """Commits that the pull brought: `count` of them, from commit `old` to commit `new`."""
 
@@ -58,6 +69,7 @@ class RunReport:
     `headline` is one sentence on what happened; `live_changed` tells whether `.venv` leads to another release than
     before; `blame` says whose fault failing tests are (`update`: this update broke it, `before`: it was failing
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
+    `left_behind` are the processes on other releases than the live one when it ended;
     `recovered` tells what an earlier run had left, `mail` what became of the mail about this one.
     """
 
@@ -76,6 +88,7 @@ class RunReport:
     previous: str | None = None
     changes: tuple[Change, ...] = ()
     held_back: tuple[HeldBack, ...] = ()
+    left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
     steps: tuple[Outcome, ...] = ()
     problems: tuple[Problem, ...] = field(default=())

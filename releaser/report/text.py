@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from releaser.locking.diff import Change
-    from releaser.report.outcome import HeldBack, Outcome, Problem, RunReport
+    from releaser.report.outcome import HeldBack, LeftBehind, Outcome, Problem, RunReport
 
 _TAKEN_BACK = 6
 _WITHOUT_ADVICE = {
@@ -130,6 +130,20 @@ def versions_by_reason(versions: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{_named(names)}: {one_line(reason)}" for reason, names in groups.items()]
 
 
+def processes_by_release(processes: Iterable[LeftBehind]) -> list[str]:
+    """Return a sentence for each release that processes were left behind on."""
+    groups: dict[str, list[str]] = {}
+    for one in processes:
+        groups.setdefault(one.release, []).append(f"{one.pid} ({one.user}, {one_line(one.command, limit=80)})")
+    return [f"on {release}: {_some(names)}" for release, names in groups.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    if len(names) <= _MOST_NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MOST_NAMED])} and {len(names) - _MOST_NAMED} more"
+
+
 def _named(names: Sequence[str]) -> str:
     if len(names) <= _MOST_NAMED:
         return ", ".join(names)
@@ -230,6 +244,10 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
     if status["running"]:
         holder = status["running"]
         lines.append(f"running now: releaser {holder['command']}, pid {holder['pid']}, since {holder['since']}")
+    lines += [
+        f"not restarted: {one['pid']} of {one['user']} runs on {one['release']} since {one['since']}: {one['command']}"
+        for one in status["left_behind"]
+    ]
     lines += _pending(status)
     lines += [
         f"held back: {line}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import MEETING_TESTS, eventually, in_background, meeting, silent, states
+from tests.e2e.scenes import MEETING_TESTS, body, eventually, in_background, meeting, silent, states
 from tests.support.commands import console_script, run
 
 if TYPE_CHECKING:
@@ -189,6 +191,46 @@ def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFa
         sleeper.wait(timeout=60)
     assert (r1, "remove") in [verdict[:2] for verdict in verdicts(site)]
     assert r1 not in on_disk(site)
+
+
+def test_who_still_runs_on_an_earlier_release_is_told(make_site: SiteFactory) -> None:
+    site, (r1,) = with_releases(make_site)
+    with in_background(site, "run", "--", "sleep", "600") as sleeper:
+        wait_until_used(site, r1, sleeper.pid)
+        assert site.json("status")["left_behind"] == []
+        site.publish("alpha", "1.1.0")
+        report = site.json("update")
+        (one,) = report["left_behind"]
+        assert set(one) == {"release", "pid", "user", "command", "since"}
+        assert (one["release"], one["pid"], one["command"]) == (r1, sleeper.pid, "sleep 600")
+        assert "Processes that still run on another release" in body(site)
+        assert f"{r1}  {sleeper.pid}" in body(site)
+        assert site.json("status")["left_behind"] == [one]
+        assert f"not restarted: {sleeper.pid} of " in site.releaser("status", check=0).stdout
+        silent(site.releaser("update"))
+        sleeper.kill()
+        sleeper.wait(timeout=60)
+    assert site.json("status")["left_behind"] == []
+
+
+def test_who_still_runs_on_an_earlier_release_long_after_is_told_once(make_site: SiteFactory) -> None:
+    site, (r1,) = with_releases(make_site)
+    with in_background(site, "run", "--", "sleep", "600") as sleeper:
+        wait_until_used(site, r1, sleeper.pid)
+        site.publish("alpha", "1.1.0")
+        site.releaser("update", check=0)
+        manifest = site.state_dir / "releases" / site.live_id() / "manifest.json"
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        content["created_at"] = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+        manifest.write_text(json.dumps(content), encoding="utf-8")
+        finished = site.releaser("update", check=0)
+        assert f"not restarted since the last flip: on {r1}: {sleeper.pid} (" in finished.stderr
+        assert len(site.outbox_mails()) == 2
+        silent(site.releaser("update"))
+        assert len(site.outbox_mails()) == 2
+        with in_background(site, "run", "--", "sleep", "600"):
+            silent(site.releaser("update"))
+        sleeper.kill()
 
 
 def users(site: SampleSite) -> dict[str, list[int]]:

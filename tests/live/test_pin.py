@@ -216,30 +216,16 @@ def test_a_copy_of_a_venv_is_nobodys_release(pair: Pair, tmp_path: Path) -> None
     assert pair.said(linked / "bin" / "python", "-c", "import sys; print(sys.prefix)") == f"{linked}\n"
 
 
-# Following
-
-
-FOLLOW = """
-import json, probe, _releaser_pin
-print("ready", flush=True)
-input()
-followed = _releaser_pin.follow(), _releaser_pin.follow()
-print(json.dumps({**probe.facts(), "followed": followed}))
-"""
-
-
-@pytest.mark.parametrize("words", [[".venv/bin/python", "-c", FOLLOW], ["{link}/bin/follower"]], ids=["c", "script"])
-def test_a_master_that_has_loaded_nothing_follows_when_it_is_told_to(pair: Pair, words: list[str]) -> None:
-    script = pair.venv("a") / "bin" / "follower"
-    script.write_text(f"#!{pair.venv('a')}/bin/python\n{FOLLOW}", encoding="utf-8")
-    script.chmod(0o755)
-    facts = pair.facts_after_flip(*(word.format(link=pair.link) if word[0] == "{" else word for word in words))
-    assert facts["followed"] == [True, False]
-    assert facts["early"] == "a"  # it had loaded that
-    whole({**facts, "early": "b", "submodule": "b"}, pair, "b")
-
-
-def test_a_process_that_does_not_know_the_symlink_cannot_follow(pair: Pair) -> None:
-    facts = pair.facts_after_flip(pair.venv("a") / "bin" / "python", "-c", FOLLOW)
-    assert facts["followed"] == [False, False]
-    whole(facts, pair, "a")
+def test_a_server_that_executes_itself_after_a_flip_is_pinned_to_the_new_release(pair: Pair) -> None:
+    program = pair.site / "again.py"
+    program.write_text(
+        "import os, sys\n"
+        "if len(sys.argv) < 2:\n"
+        "    print('ready', flush=True)\n"
+        "    input()\n"
+        f"    os.execl(*[{str(pair.link / 'bin' / 'python')!r}] * 2, *sys.argv, 'again')\n"
+        "import probe\n"
+        "probe.answer()\n",
+        encoding="utf-8",
+    )
+    whole(pair.facts_after_flip(pair.link / "bin" / "python", program), pair, "b")

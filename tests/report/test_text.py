@@ -197,6 +197,7 @@ DETAILS: dict[str, Any] = {
     "size_bytes": 1000,
     "path": "/srv/x",
     "in_use_by": [7, 42],
+    "processes": [],
     "changes": [],
     "steps": [],
     "test_output": "\n",
@@ -209,6 +210,8 @@ def test_a_release_is_shown_as_facts() -> None:
     assert {"pinned:       yes", "group:        -", "in_use_by:    7 42", "size_bytes:   1000"} <= set(lines)
     assert len(lines) == 14
     assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
+    used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
+    assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
     assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
 
 
@@ -267,6 +270,7 @@ STATUS: dict[str, Any] = {
     "interrupted": False,
     "push_pending": False,
     "mails_pending": 0,
+    "left_behind": [],
     "held_back": [],
     "quarantined": [],
     "problems": [],
@@ -305,6 +309,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
             "interrupted": True,
             "push_pending": True,
             "mails_pending": 3,
+            "left_behind": [{"release": "A", "pid": 7, "user": "www", "command": "worker", "since": "yesterday"}],
             "held_back": [{"name": "alpha", "version": "2.0", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}],
             "quarantined": [{"release": "C", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
             "problems": ["the interpreter is gone"],
@@ -317,6 +322,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "last run: 2026-11-20 06:12:00 UTC, update: failed (code 5): the tests fail",
         "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
+        "not restarted: 7 of www runs on A since yesterday: worker",
         "pending: an earlier run was cut off; the next one repairs what it left",
         "pending: a commit is not pushed yet",
         "pending: 3 mails are not sent yet",

@@ -17,7 +17,7 @@ import site
 import sys
 
 LEASE = "releaser.lease"
-_REEXECUTED = "_RELEASER_PINNED"  # the process that has had its executable replaced, and by which path it came
+_REEXECUTED = "_RELEASER_PINNED"  # which process has had its executable replaced, by which, on which release
 _TRIES = 5  # to get the lock while releaser looks, for a moment, whether anybody has it
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
@@ -39,7 +39,7 @@ class _Pin:
         by_script = os.path.dirname(self.script_directory)
         named = [seen, sys.prefix, by_script if os.path.basename(self.script_directory) == "bin" else seen]
         self.links = [name for name in dict.fromkeys(named) if name != self.real and self._leads_here(name)]
-        self.leases: list[object] = []
+        self.lease: object = None
 
     def _leads_here(self, name: str) -> bool:
         return os.path.realpath(name) == self.real
@@ -60,13 +60,13 @@ class _Pin:
         self.tidy()
 
     def _replace_executable(self) -> None:
-        """Replace the executable too, unless this very process has come here a second time by the same path.
+        """Replace the executable too, unless this very process has come by the same path to the same release before.
 
         Some sites' start scripts execute their venv's python again and again until `sys.executable` names it.
         """
         came_by = sys.executable or ""
         executable = self.resolved(came_by)
-        mark = f"{os.getpid()} {came_by}"
+        mark = f"{os.getpid()} {came_by} {self.real}"
         if executable != came_by and os.environ.get(_REEXECUTED) != mark:
             os.environ[_REEXECUTED] = mark
             sys.executable = executable
@@ -81,9 +81,7 @@ class _Pin:
 
     def hold(self) -> None:
         """Take the lease once more for this process, and then give back what it had."""
-        held = _lease(os.path.join(self.real, LEASE))
-        if held is not None:
-            self.leases = [held]
+        self.lease = _lease(os.path.join(self.real, LEASE)) or self.lease
 
     def knows_the_script(self) -> bool:
         """Whether the directory of the script, which Python puts into `sys.path` later on, has been dealt with."""
@@ -133,33 +131,6 @@ def _lease(path: str) -> "object | None":
         return None
     finally:
         os.close(descriptor)
-
-
-def follow() -> bool:
-    """Let a process that forks workers take the release that is live now, for all that it has not imported yet.
-
-    For the reload hook of a server whose master has loaded nothing but itself, such as gunicorn's `on_reload`; what it
-    has loaded stays what it was. False if it runs on the live release already, or if it cannot: it was not started by
-    way of the symlink, or its Python is another one.
-    """
-    if _pin is None or not _pin.links:
-        return False
-    before, now = _pin.real, os.path.realpath(_pin.links[0])
-    own = f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
-    if now == before or not os.path.isdir(os.path.join(now, own)):
-        return False
-    import importlib
-
-    old = _lease(os.path.join(before, LEASE))  # what is loaded already comes from there
-    _pin.links.append(before)
-    _pin.real = now
-    sys.executable = _pin.resolved(sys.executable or "")
-    _pin.apply()
-    _pin.links.remove(before)
-    _pin.hold()
-    _pin.leases.append(old)
-    importlib.invalidate_caches()
-    return True
 
 
 def _start() -> "_Pin | None":

@@ -1,0 +1,69 @@
+"""Processes that a restart has not reached: they still run on a release that is not live any more."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from releaser.durable import UnreadableStateError, read_json, write_json
+from releaser.releases import leases
+from releaser.report.outcome import LeftBehind, Problem
+from releaser.report.text import processes_by_release
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.releases.store import ReleaseStore
+    from releaser.run import Run
+
+TOLD = "left-behind.json"
+_IN_TIME = timedelta(hours=1)  # after the flip, requests and tasks that have begun before may still go on
+
+
+def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
+    """Return the processes that use another release than the live one, of those that can be seen; oldest release first.
+
+    None while nothing is live.
+    """
+    live = store.live_id()
+    if live is None:
+        return ()
+    locks = leases.held()
+    return tuple(
+        LeftBehind(release=release.id, pid=user.pid, user=user.user, command=user.command, since=user.since)
+        for release in reversed(store.all())
+        if release.id != live
+        for user in leases.users(str(release.directory), locks)
+    )
+
+
+def note_left_behind(run: Run) -> None:
+    """Report processes that go on with old packages long after the flip, each once.
+
+    A run that changes something tells of them anyway; this is for the nights in which nothing is newer.
+    """
+    live = run.store.live()
+    if live is None or datetime.now(UTC) - live.manifest.created_at < _IN_TIME:
+        return
+    found = left_behind(run.store)
+    path = run.site.project.state_dir / TOLD
+    told, names = _told(path), sorted(_name(one) for one in found)
+    if set(names) - told:
+        message = "; ".join(processes_by_release(found))
+        advice = "Restart them: they use old packages. `releaser list` shows who uses which release."
+        run.draft.problems.append(Problem(message=f"not restarted since the last flip: {message}", advice=advice))
+    if told != set(names):
+        write_json(path, {"told": names})
+
+
+def _name(process: LeftBehind) -> str:
+    return f"{process.pid} {process.release}"  # a number is not given twice while its release is in use
+
+
+def _told(path: Path) -> set[str]:
+    try:
+        content = read_json(path)
+    except UnreadableStateError:
+        return set()
+    names = content.get("told") if content else None
+    return {str(name) for name in names} if isinstance(names, list) else set()
