@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import stat
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -288,23 +289,43 @@ def _state(manifest: Manifest, ledger: Ledger, live: str | None) -> State:
 
 
 def remove_tree(directory: Path) -> None:
-    """Delete a directory, also where a directory in it is not writable; OSError when that is not possible."""
-    try:
-        shutil.rmtree(directory)
-    except FileNotFoundError:
-        return
-    except PermissionError:
+    """Delete a directory, also where a directory in it is not writable; OSError for the first file that resists.
+
+    Whatever does not resist is gone then all the same.
+    """
+    failed = _delete_what_can_be(directory)
+    if any(isinstance(error, PermissionError) for error in failed):
         _open_up(directory)
-        shutil.rmtree(directory)
+        failed = _delete_what_can_be(directory)
+    if failed:
+        raise failed[0]
+
+
+def _delete_what_can_be(directory: Path) -> list[OSError]:
+    failed: list[OSError] = []
+
+    def note(_: object, path: str, error: BaseException) -> None:
+        if not isinstance(error, OSError):
+            raise error
+        if not isinstance(error, FileNotFoundError):
+            error.filename = path  # which by itself may be no more than the last part of it
+            failed.append(error)
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(directory, onexc=note)
+    else:
+        shutil.rmtree(directory, onerror=lambda call, path, info: note(call, path, info[1]))
+    return failed
 
 
 def _open_up(directory: Path) -> None:
-    """Let the owner into every directory of a tree; each before it is read."""
+    """Let the owner into every directory of a tree, as far as it is theirs; each before it is read."""
     for place, names, _ in os.walk(directory):
         for path in (place, *(os.path.join(place, name) for name in names)):
-            mode = os.lstat(path).st_mode
-            if stat.S_ISDIR(mode):
-                os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
+            with contextlib.suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if stat.S_ISDIR(mode):
+                    os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
 
 
 def tree_size(directory: Path) -> int:
