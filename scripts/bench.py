@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from releaser.releases import startup
 from tests.support.commands import console_script, uv_executable
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
@@ -140,6 +142,27 @@ def compare_updates(site: SampleSite, times: int) -> None:
     print(f"{'at most, as aimed at':<34}{'':>22}{'':>9}{0.3:>8.3f} s\n")
 
 
+def compare_starts(site: SampleSite, times: int) -> None:
+    """Compare the start of a live interpreter with that of the same venv without the start-up module."""
+    live = site.link.resolve()
+    without = site.outer / "without"
+    shutil.copytree(live, without, symlinks=True)
+    for hook in without.glob(f"lib/*/site-packages/{startup.HOOK}"):
+        hook.unlink()
+    link = site.outer / "without-link"
+    link.symlink_to(without)
+    programs = [
+        Program(name=name, words=[venv / "bin" / "python", "-c", "pass"], cwd=site.path, env=site.env)
+        for name, venv in (("a venv's Python", link), ("the same, pinned and counted", site.link))
+    ]
+    costs = measure(programs, times)
+    say_header("more than the first")
+    for program, cost in zip(programs, costs, strict=True):
+        more = (f"{(cost.wall - costs[0].wall) * 1000:6.2f} ms", f"{(cost.cpu - costs[0].cpu) * 1000:6.2f} ms")
+        say_row(program.name, cost, *more)
+    print(f"{'at most, as aimed at':<34}{'':>22}{1:>6.2f} ms\n")
+
+
 def measure_memory(site: SampleSite, place: Path) -> None:
     """Measure the most memory that releaser itself takes; the programs that it starts do not count."""
     print(f"{'peak memory of releaser itself':<34}{'MB':>9}")
@@ -174,12 +197,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=30, help="how often each short answer is measured")
     parser.add_argument("--updates", type=int, default=9, help="how often each update is measured")
+    parser.add_argument("--starts", type=int, default=200, help="how often each start of Python is measured")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
         site = make_site(Path(name))
         compare_short_answers(site, options.times)
         compare_updates(site, options.updates)
+        compare_starts(site, options.starts)
         measure_memory(site, Path(name))
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 FLIPS, SPREAD = 10_000, 1_000
+VERSIONS = "1.2.0", "1.3.0"
 
 # Resolves the link, and imports a package of the lock through it, as often as it can.
 RESOLVER = """\
@@ -47,7 +48,7 @@ while not stopped.is_set():
 print(json.dumps({"reads": count, "failures": failures, "seen": sorted(seen)}))
 """
 
-# Starts the live Python, which imports a package, as often as it can.
+# Starts the live Python, which imports one package and, a moment later, another, as often as it can.
 STARTER = """\
 import json, subprocess, sys, threading
 failures, seen, count = [], {}, 0
@@ -57,8 +58,8 @@ print("ready", flush=True)
 while not stopped.is_set():
     count += 1
     try:
-        words = [sys.argv[1] + "/bin/python", "-c", "import alpha; print(alpha.__version__)"]
-        done = subprocess.run(words, capture_output=True, text=True)
+        program = "import alpha, time; time.sleep(0.005); import beta; print(alpha.__version__, beta.__version__)"
+        done = subprocess.run([sys.argv[1] + "/bin/python", "-c", program], capture_output=True, text=True)
         if done.returncode:
             failures.append(done.stderr)
         else:
@@ -99,22 +100,24 @@ def reading(site: SampleSite, program: str) -> Iterator[Reader]:
 
 def two_releases(site: SampleSite) -> list[Path]:
     """Give a site two releases with different packages."""
-    for version in ("1.2.0", "1.3.0"):
-        site.publish("alpha", version)
+    for version in VERSIONS:
+        for name in ("alpha", "beta"):
+            site.publish(name, version)
         site.releaser("update", check=0)
     return [site.state_dir / "releases" / row["id"] / "venv" for row in site.json("list")[:2]]
 
 
 # The pauses between flips, in seconds, are such that many flips come in the middle of a reading, at all its stages.
 @pytest.mark.parametrize(
-    ("kind", "program", "pause"),
-    [("resolves and imports", RESOLVER, 0.0003), ("starts Python", STARTER, 0.003)],
+    ("kind", "program", "pause", "imports"),
+    [("resolves and imports", RESOLVER, 0.0003, 1), ("starts Python", STARTER, 0.003, 2)],
     ids=["import", "start"],
 )
 def test_a_reader_through_thousands_of_flips(
     kind: str,
     program: str,
     pause: float,
+    imports: int,
     scenes: Scenes,
     tmp_path: Path,
     tally: Callable[[str], Tally],
@@ -129,7 +132,8 @@ def test_a_reader_through_thousands_of_flips(
             time.sleep(pause)
         result = reader.result()
     assert result["reads"] > flips / 200
-    assert result["seen"] == ["1.2.0", "1.3.0"]  # else it was not looking while the link moved
+    # Both, else it was not looking while the link moved; and no other, of which each would be a mixture of two.
+    assert result["seen"] == [" ".join([version] * imports) for version in VERSIONS]
     for number in range(flips):  # each flip is a point; a failure of the reader is charged to one of them
         points.add(command="flip", point=f"read {number}", broken=result["failures"][number : number + 1])
     points.check()

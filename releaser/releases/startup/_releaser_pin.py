@@ -36,13 +36,16 @@ class _Pin:
         self.real = os.path.realpath(seen)
         script = sys.argv[0] if getattr(sys, "argv", None) else ""
         self.script_directory = os.path.dirname(os.path.abspath(script)) if os.path.dirname(script) else ""
-        by_script = os.path.dirname(self.script_directory)
-        named = [seen, sys.prefix, by_script if os.path.basename(self.script_directory) == "bin" else seen]
-        self.links = [name for name in dict.fromkeys(named) if name != self.real and self._leads_here(name)]
+        self.links = [] if seen == self.real else [seen]  # whatever it leads to by now, this process was led here
+        self._add_link(sys.prefix)
+        if os.path.basename(self.script_directory) == "bin":
+            self._add_link(os.path.dirname(self.script_directory))
         self.lease: object = None
 
-    def _leads_here(self, name: str) -> bool:
-        return os.path.realpath(name) == self.real
+    def _add_link(self, name: str) -> None:
+        """Add another name of the venv, if it is one."""
+        if name != self.real and name not in self.links and os.path.realpath(name) == self.real:
+            self.links.append(name)
 
     def resolved(self, path: str) -> str:
         """Return what a path is called behind the symlink."""
