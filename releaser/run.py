@@ -15,7 +15,7 @@ from releaser.releases.journal import Entry, Journal, Phase
 from releaser.releases.quarantine import Quarantine, read_quarantine, write_quarantine
 from releaser.releases.store import ReleaseStore
 from releaser.report.capping import one_line
-from releaser.report.outcome import Blame, HeldBack, Problem, Pulled, Result, RunReport
+from releaser.report.outcome import Answer, Blame, HeldBack, Problem, Pulled, Result, RunReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -54,6 +54,7 @@ class Draft:
     held_back: tuple[HeldBack, ...] = ()
     pulled: Pulled | None = None
     problems: list[Problem] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     blame: Blame = ""
     output: str = ""
     undeleted: dict[str, Problem] = field(default_factory=dict)
@@ -177,12 +178,17 @@ class Run:
             pulled=draft.pulled,
             steps=tuple(replace(one, detail=clean(one.detail)) for one in self.recorder.outcomes),
             problems=cleaned_problems(self.site.redactor, problems),
+            answers=tuple(_cleaned_answer(self.site.redactor, one) for one in draft.answers),
             blame=draft.blame,
             output=self.site.redactor.clean(draft.output),
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
         )
+
+
+def _cleaned_answer(redactor: Redactor, answer: Answer) -> Answer:
+    return replace(answer, text=cleaned(redactor, answer.text), body=redactor.clean(answer.body))
 
 
 def begun_at(run_id: str) -> datetime | None:

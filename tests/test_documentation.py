@@ -18,6 +18,7 @@ import releaser
 from releaser import conduct, errors
 from releaser.cli import cli
 from releaser.project.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
+from releaser.report.outcome import Answer
 from tests.support.markdown import Page, code_words
 
 if TYPE_CHECKING:
@@ -364,6 +365,7 @@ def _see_rehearsals_and_runs(site: SampleSite) -> None:
     assert set(updated["changes"][0]) == change
     assert set(updated["steps"][0]) == _fields("update, init, rollback, pin, unpin", 2)
     assert set(updated["pulled"]) == _fields("update, init, rollback, pin, unpin", 3)
+    assert {field.name for field in fields(Answer)} == _fields("update, init, rollback, pin, unpin", 4)
     done = [step["step"] for step in updated["steps"]]  # preflight twice, as the pull brought something
     assert list(dict.fromkeys(done)) == _pictured_steps()
     assert set(site.json("rollback", "--dry-run")) == set(rehearsed)

@@ -50,6 +50,15 @@ def now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def boot_id() -> str:
+    """Name the time since the system started: another one gives another name (random(4)); empty where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 def look(pid: int) -> Process | None:
     """Return what there is to know about a process; None when it has ended (a zombie counts as ended)."""
     try:

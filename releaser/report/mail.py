@@ -137,7 +137,8 @@ def _context(report: RunReport) -> dict[str, Any]:
         "recovered": _passage(report.recovered),
         "advice": _passage(told.advice),
         "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
-        "output": cap(report.output),
+        "answers": _answers(report),
+        "output": "" if any(one.body == report.output for one in report.bad_answers) else cap(report.output),
         "way_back": _way_back(report),
         "pulled": _pulled(report),
         "changes": _changes(report),
@@ -201,7 +202,8 @@ def _went(report: RunReport) -> str:
 def _taken_back(report: RunReport) -> str:
     if report.live_changed:
         return f"{report.command} failed{_because(report)}, STILL LIVE"
-    return f"{report.command} {'failed' if report.command == 'rollback' else 'rolled back'}" + _because(report)
+    ill = ", THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
+    return f"{report.command} {'failed' if report.command == 'rollback' else 'rolled back'}" + _because(report) + ill
 
 
 def _because(report: RunReport) -> str:
@@ -247,6 +249,11 @@ def _live(report: RunReport) -> str:
 
 
 def _live_after_failure(report: RunReport) -> str:
+    ill = " IT FAILS ITS HEALTH CHECK AS WELL: see to the site." if report.is_ill_as_before else ""
+    return _where_it_ended(report) + ill
+
+
+def _where_it_ended(report: RunReport) -> str:
     release = f"Release {report.release}" if report.release else "A release"
     if report.live_changed:
         return f"STILL LIVE: {release} went live, failed and could not be taken back; the site runs on it now."
@@ -265,6 +272,16 @@ def _way_back(report: RunReport) -> str:
         return ""
     name = f" {shlex.quote(report.previous)}" if report.command == "rollback" else ""
     return f"releaser rollback{name} --project {shlex.quote(report.path)}"
+
+
+def _answers(report: RunReport) -> list[tuple[str, str, str]]:
+    """What the site answered with which release, when one answer was bad: a heading, the answer, the page."""
+    found = []
+    for answer in report.bad_answers:
+        role = "which is live again" if answer.release == report.previous else "which was to be live"
+        heading = f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}"
+        found.append((heading, one_line(answer.text, limit=1000), cap(answer.body)))
+    return found
 
 
 def _pulled(report: RunReport) -> str:

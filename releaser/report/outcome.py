@@ -63,14 +63,28 @@ class Pulled:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a health check ended: what the site said with one release, in a line, and the beginning of a bad page.
+
+    Of a command, `body` is what it printed.
+    """
+
+    release: str
+    good: bool
+    text: str
+    body: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunReport:
     """The whole story of one run.
 
     `headline` is one sentence on what happened; `live_changed` tells whether `.venv` leads to another release than
     before; `blame` says whose fault failing tests are (`update`: this update broke it, `before`: it was failing
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
-    `left_behind` are the processes on other releases than the live one when it ended;
-    `recovered` tells what an earlier run had left, `mail` what became of the mail about this one.
+    `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
+    to health checks, in order; `recovered` tells what an earlier run had left, `mail` what became of the mail about
+    this one.
     """
 
     command: str
@@ -92,12 +106,24 @@ class RunReport:
     pulled: Pulled | None = None
     steps: tuple[Outcome, ...] = ()
     problems: tuple[Problem, ...] = field(default=())
+    answers: tuple[Answer, ...] = ()
     blame: Blame = ""
     output: str = ""
     advice: str = ""
     log_file: str = ""
     recovered: str = ""
     mail: str = ""
+
+    @property
+    def bad_answers(self) -> tuple[Answer, ...]:
+        """All answers if one of them was bad, none otherwise."""
+        return self.answers if any(not answer.good for answer in self.answers) else ()
+
+    @property
+    def is_ill_as_before(self) -> bool:
+        """Whether a release was taken back, and the one before fails its health check as well."""
+        last = self.answers[-1] if self.answers else None
+        return last is not None and not last.good and last.release == self.previous and not self.live_changed
 
     @property
     def noteworthy(self) -> bool:

@@ -106,6 +106,7 @@ def last_words(report: RunReport) -> list[str]:
         lines.append(f"problem: {problem.message}")
         if problem.advice:
             lines.append(f"  what to do: {problem.advice}")
+    lines += answer_lines(report)
     if report.recovered:
         lines.append(report.recovered)
     if report.exit_code:
@@ -114,6 +115,16 @@ def last_words(report: RunReport) -> list[str]:
         lines.append(f"mail: {report.mail}")
     if report.exit_code and report.log_file:
         lines.append(f"log: {report.log_file}")
+    return lines
+
+
+def answer_lines(report: RunReport) -> list[str]:
+    """Return what the site answered with each release, if one answer was bad; a page shown elsewhere is left out."""
+    lines = []
+    for answer in report.bad_answers:
+        lines.append(f"answer with {answer.release}: {'good' if answer.good else 'BAD'}: {answer.text}")
+        if answer.body and answer.body != report.output:
+            lines += [f"  {line}" for line in cap(answer.body, head_lines=5, tail_lines=5).splitlines()]
     return lines
 
 
@@ -153,11 +164,9 @@ def _named(names: Sequence[str]) -> str:
 def live_line(report: RunReport) -> str:
     """Say whether what is live has changed."""
     if report.exit_code == 6:
-        return (
-            f"live: it is {report.release} still"
-            if report.live_changed
-            else "live: as before; it was changed, and back"
-        )
+        if report.live_changed:
+            return f"live: it is {report.release} still"
+        return "live: as before; it was changed, and back" + ("; IT FAILS AS WELL" if report.is_ill_as_before else "")
     return f"live: it is {report.release} now" if report.live_changed else "live: unchanged"
 
 

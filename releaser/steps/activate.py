@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file, replace_symlink, sync_directory
 from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError
-from releaser.releases import flip
+from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.report.outcome import Problem
-from releaser.steps.health import health_check
-from releaser.steps.settle import collectstatic, restart, settle
+from releaser.steps.settle import STEPS, settle
+from releaser.steps.turnover import Turnover, in_use
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
@@ -47,7 +47,7 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
     run.draft.live_changed = True
     try:
         place_lock(run, release)
-        return settle(run, entry, release.venv)
+        return settle(run, entry, release)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
         blameless = isinstance(error, OSError)  # a full disk, say
@@ -91,6 +91,9 @@ def _commit(run: Run, release: Release) -> Entry:
                 target=release.id,
                 head_before=pulled.old if pulled else None,
                 head_after=pulled.new if pulled else None,
+                flipped_at=processes.now(),
+                boot=processes.boot_id(),
+                was_used=in_use(live),
             )
         )
         flip.flip(run.site.project.venv, release.venv, staging=run.site.project.state_dir)
@@ -127,6 +130,8 @@ def take_back(run: Run, entry: Entry) -> None:
     The link, which matters most, comes first; whatever fails, the rest is done. Raises OSError if the link or the lock
     could not be restored.
     """
+    origin, left = run.store.get(entry.origin), run.store.get(entry.target)
+    flipped_at, was_used = processes.now(), entry.was_used or in_use(left)
     with run.recorder.step("flip back") as step:
         restore_link(run, entry)
         run.draft.live_changed = False
@@ -137,18 +142,17 @@ def take_back(run: Run, entry: Entry) -> None:
     except OSError as error:
         unfinished = error
     restore_code(run, entry)
-    origin = run.store.get(entry.origin)
     if origin is not None:
-        _settle_again(run, origin)
+        _settle_again(run, Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used))
     if unfinished is not None:
         raise unfinished
 
 
-def _settle_again(run: Run, origin: Release) -> None:
-    for name, act in (("collectstatic", collectstatic), ("restart", restart), ("health check", health_check)):
+def _settle_again(run: Run, turnover: Turnover) -> None:
+    for name, act in STEPS.items():
         with run.recorder.step(f"{name} again") as step:
             try:
-                act(run, origin.venv, step)
+                act(run, turnover, step)
             except (ToolError, OSError) as error:
                 reason = error.message if isinstance(error, ToolError) else str(error)
                 step.warns(reason)

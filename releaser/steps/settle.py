@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 from releaser.errors import ActivationError, PreflightError, ToolError, Unfit, gist
 from releaser.project import serving
 from releaser.steps.health import health_check
+from releaser.steps.turnover import Turnover, moment
 from releaser.tools import webserver
 from releaser.tools.django import Manage, doubt, is_django
 from releaser.tools.environment import inside
 from releaser.tools.health import is_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from releaser.releases.journal import Entry
+    from releaser.releases.release import Release
     from releaser.report.recorder import Step
     from releaser.run import Run
     from releaser.tools.process import Finished
@@ -30,17 +34,23 @@ _AFTERWARDS = (
 )
 
 
-def settle(run: Run, entry: Entry, venv: Path) -> Entry:
+def settle(run: Run, entry: Entry, release: Release) -> Entry:
     """Do each step that the journal does not have as done, and note it there; return the journal's last entry.
 
     Raises ActivationError, which names the step.
     """
-    for name, act in (("collectstatic", collectstatic), ("restart", restart), ("health check", health_check)):
+    turnover = Turnover(
+        target=release,
+        origin=run.store.get(entry.origin),
+        flipped_at=moment(entry.flipped_at, entry.boot),
+        was_used=entry.was_used,
+    )
+    for name, act in STEPS.items():
         if name in entry.done:
             continue
         with run.recorder.step(name) as step:
             try:
-                act(run, venv, step)
+                act(run, turnover, step)
             except ToolError as error:
                 raise _failed(name, error, command=entry.command) from error
         entry = entry.moved(entry.phase, done=(*entry.done, name))
@@ -133,3 +143,11 @@ def _start(run: Run, words: list[str], venv: Path) -> Finished:
         timeout=run.site.settings.restart_timeout,
         stays=True,
     )
+
+
+# In this order, behind every flip; each may be done twice.
+STEPS: Mapping[str, Callable[[Run, Turnover, Step], None]] = {
+    "collectstatic": lambda run, turnover, step: collectstatic(run, turnover.target.venv, step),
+    "restart": lambda run, turnover, step: restart(run, turnover.target.venv, step),
+    "health check": health_check,
+}

@@ -1,0 +1,182 @@
+"""A health check that fails, with a real web site behind it: what it answered with either release is told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import body, silent, states, step, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "5s"}
+PAGE = "<h1>Oh no</h1>\nImportError: alpha {version} has no attribute 'cart'\n"
+
+
+class Web:
+    """A web site that answers by the version of alpha that is live when it is asked; `asked` are the versions."""
+
+    def __init__(self, site: SampleSite, answer: Callable[[str], tuple[int, str]]) -> None:
+        web = self
+        self.asked: list[str] = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                (found,) = site.link.glob("lib/python*/site-packages/alpha-*.dist-info")
+                version = found.name.removeprefix("alpha-").removesuffix(".dist-info")
+                web.asked.append(version)
+                status, text = answer(version)
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+                """Say nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/health"
+
+
+@contextlib.contextmanager
+def served(site: SampleSite, answer: Callable[[str], tuple[int, str]]) -> Iterator[Web]:
+    """Serve a site."""
+    web = Web(site, answer)
+    thread = threading.Thread(target=web.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield web
+    finally:
+        web.server.shutdown()
+        web.server.server_close()
+        thread.join()
+
+
+def sick_with(*versions: str) -> Callable[[str], tuple[int, str]]:
+    """Answer 500, with a page that names the version, when one of these is live."""
+    return lambda version: (500, PAGE.format(version=version)) if version in versions else (200, f"well: {version}")
+
+
+def update(site: SampleSite, web: Web, *, check: int, settings: Mapping[str, Any] | None = None) -> Any:
+    """Update with a health check that asks `web`."""
+    chosen = IMPATIENT | {"health_check": web.url} | dict(settings or {})
+    return site.json("update", check=check, env={f"RELEASER_{key.upper()}": str(chosen[key]) for key in chosen})
+
+
+def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    earlier = site.live_id()
+    site.publish("alpha", "1.1.0")
+    with served(site, sick_with("1.1.0")) as web:
+        report = update(site, web, check=6)
+        assert web.asked == ["1.1.0", "1.0.0"]
+    bad, good = report["answers"]
+    assert bad == {
+        "release": report["release"],
+        "good": False,
+        "text": f"{web.url} answered 500 Internal Server Error",
+        "body": PAGE.format(version="1.1.0"),
+    }
+    assert good == {"release": earlier, "good": True, "text": f"{web.url} answered 200", "body": ""}
+    assert bad["text"] in step(report, "health check")["detail"]
+    again = step(report, "health check again")
+    assert (again["status"], again["detail"]) == ("ok", good["text"])
+    assert site.outbox_mails()[-1]["subject"].endswith(": update rolled back: health check")
+    for kind in ("plain", "html"):
+        text = " ".join(body(site, kind=kind).split())
+        assert "Output" not in text  # it is the page
+        answers = text.partition("What the site answered")[2]
+        first, _, second = answers.partition(f"Release {earlier}, which is live again: good")
+        assert f"Release {report['release']}, which was to be live: bad" in first
+        assert "answered 500 Internal Server Error" in first
+        assert "ImportError: alpha 1.1.0" in first
+        assert f"{web.url} answered 200" in second[:200]
+
+
+def test_a_release_before_that_fails_too_is_flipped_to_once_and_loudly(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+    earlier, before = site.live_id(), states(site)
+    site.publish("alpha", "1.1.0")
+    with served(site, sick_with("1.0.0", "1.1.0")) as web:
+        report = update(site, web, check=6)
+        assert web.asked == ["1.1.0", "1.0.0"]
+    assert [name for name in steps(report) if name.startswith("flip")] == ["flip", "flip back"]
+    assert site.live_id() == earlier
+    assert {name: state for name, state in states(site).items() if name in before} == before
+    assert [(one["release"], one["good"], one["body"]) for one in report["answers"]] == [
+        (report["release"], False, PAGE.format(version="1.1.0")),
+        (earlier, False, PAGE.format(version="1.0.0")),
+    ]
+    assert any("health check on the earlier release failed" in problem for problem in report["problems"])
+    assert site.outbox_mails()[-1]["subject"].endswith("rolled back: health check, THE RELEASE BEFORE FAILS TOO")
+    text = body(site)
+    assert "IT FAILS ITS HEALTH CHECK AS WELL" in text
+    assert "ImportError: alpha 1.0.0" in text.partition(f"Release {earlier}, which is live again: bad")[2]
+    with served(site, sick_with("1.0.0", "1.1.0")) as web:
+        silent(site.releaser("update", env={"RELEASER_HEALTH_CHECK": web.url}))
+        assert web.asked == []
+
+
+def test_both_answers_are_printed_for_people(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    earlier = site.live_id()
+    site.publish("alpha", "1.1.0")
+    with served(site, sick_with("1.0.0", "1.1.0")) as web:
+        env = {f"RELEASER_{key.upper()}": str(value) for key, value in IMPATIENT.items()}
+        finished = site.releaser("update", check=6, env=env | {"RELEASER_HEALTH_CHECK": web.url})
+    assert f"answer with {earlier}: BAD: {web.url} answered 500 Internal Server Error" in finished.stderr
+    assert finished.stderr.count(": BAD: ") == 2
+    assert "  ImportError: alpha 1.0.0" in finished.stderr
+    assert "IT FAILS AS WELL" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"health_text": "well: 1.0"}, "answered 200, but 'well: 1.0' is not in the page"),
+        ({"health_status": "3xx"}, "answered 200 OK, where 300-399 was expected"),
+    ],
+)
+def test_an_answer_that_is_not_the_expected_one_takes_the_release_back(
+    make_site: SiteFactory, settings: dict[str, str], said: str
+) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    with served(site, sick_with()) as web:
+        report = update(site, web, check=6, settings=settings)
+    assert report["answers"][0]["text"] == f"{web.url} {said}"
+    assert report["answers"][0]["body"] == "well: 1.1.0"
+    assert report["answers"][1]["good"] is ("health_text" in settings)
+
+
+def test_what_a_command_printed_is_told_with_either_release(make_site: SiteFactory) -> None:
+    code = "import alpha, sys; sys.exit('ill with ' + alpha.__version__)"
+    site = make_site(venv=True, settings={**IMPATIENT, "health_check": f'python -c "{code}"'})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", check=6)
+    assert [one["body"] for one in report["answers"]] == ["ill with 1.1.0", "ill with 1.0.0"]
+
+
+def test_answers_that_are_good_are_not_worth_a_word_in_the_mail(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    with served(site, sick_with()) as web:
+        report = update(site, web, check=0)
+    assert [one["good"] for one in report["answers"]] == [True]
+    assert "What the site answered" not in body(site)
+    (entry, *_) = site.json("history")
+    assert json.dumps(entry["answers"]) == json.dumps(report["answers"])

@@ -1,0 +1,240 @@
+"""Whether the restart has had an effect, told by the processes of a real server that runs from the live release."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import SECONDS, body, eventually, step
+from tests.support.sites import SampleSite
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SiteFactory
+
+# Takes over the port from whoever has it, once it is asked to; an argument says how.
+SERVER = """\
+import http.server, os, socket, sys
+import alpha
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{alpha.__version__} {os.getpid()}".encode())
+    def log_message(self, *args):
+        pass
+
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+server = Server(("127.0.0.1", int(os.environ["PORT"])), Handler)
+with open(os.environ["PIDS"], "a") as file:
+    print(os.getpid(), file=file)
+server.serve_forever()
+"""
+# Starts a new server and ends the old ones, in this order: at once, after a while, or only one of both, or nothing.
+RESTART = """\
+import os, pathlib, signal, subprocess, sys, time
+how = sys.argv[1]
+notes = pathlib.Path(os.environ["PIDS"])
+old = [int(line) for line in notes.read_text().split()]
+if how == "later":
+    if os.fork():
+        sys.exit(0)
+    os.setsid()
+    time.sleep(1.0)
+if how in ("now", "later", "beside"):
+    subprocess.Popen([sys.executable, "server.py"], start_new_session=True)
+    while len(notes.read_text().split()) == len(old):
+        time.sleep(0.01)
+if how in ("now", "later", "stop"):
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+"""
+FILES = {"server.py": SERVER, "restart.py": RESTART}
+
+
+class Servers:
+    """The servers of a site: all that were ever started note their ids."""
+
+    def __init__(self, site: SampleSite, port: int, notes: Path) -> None:
+        self.site = site
+        self.notes = notes
+        self.port = port
+        self.env = {"PORT": str(port), "PIDS": str(notes), "RELEASER_HEALTH_CHECK": f"http://127.0.0.1:{port}/"}
+
+    @property
+    def pids(self) -> list[int]:
+        """The ids of all servers, the oldest first."""
+        return [int(line) for line in self.notes.read_text(encoding="ascii").split()]
+
+    def update(self, how: str, version: str = "1.1.0", *, check: int = 0, **settings: str) -> Any:
+        """Update to a new alpha, with a restart of this kind."""
+        self.site.publish("alpha", version)
+        chosen = {"restart": f"python restart.py {how}", "health_retries": "3", "health_pause": "0.5s", **settings}
+        return self.site.json(
+            "update", check=check, env=self.env | {f"RELEASER_{key.upper()}": chosen[key] for key in chosen}
+        )
+
+    def end(self) -> None:
+        """End all of them."""
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def served(make_site: SiteFactory, tmp_path: Path, **options: Any) -> Iterator[Servers]:
+    """Make a site on its first release, and let a server run from `.venv`, as people start them."""
+    site = make_site(venv=True, files=FILES, **options)
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+    notes = tmp_path / "pids"
+    notes.touch()
+    with socket.socket() as keeper:  # holds the port without listening
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        keeper.bind(("127.0.0.1", 0))
+        servers = Servers(site, keeper.getsockname()[1], notes)
+        first = subprocess.Popen(
+            [site.link / "bin" / "python", "server.py"], cwd=site.path, env=site.environment(servers.env)
+        )
+        try:
+            eventually(lambda: servers.pids, "the start of the first server")
+            yield servers
+        finally:
+            servers.end()
+            first.wait(SECONDS)
+
+
+def test_a_restart_with_an_effect_is_told_and_not_waited_for(make_site: SiteFactory, tmp_path: Path) -> None:
+    with served(make_site, tmp_path) as servers:
+        report = servers.update("now", health_pause="60s")
+        found = step(report, "health check")
+    url = servers.env["RELEASER_HEALTH_CHECK"]
+    assert found["detail"] == f"{url} answered 200; 1 process has begun since the flip"
+    assert (found["status"], report["problems"]) == ("ok", [])
+    assert found["seconds"] < 30
+
+
+def test_a_restart_that_takes_a_while_is_waited_for(make_site: SiteFactory, tmp_path: Path) -> None:
+    with served(make_site, tmp_path) as servers:
+        report = servers.update("later", health_pause="60s")
+        found = step(report, "health check")
+    assert found["detail"].endswith("answered 200; 1 process has begun since the flip")
+    assert report["problems"] == []
+    assert 0.3 < found["seconds"] < 30  # as long as it takes, not a whole pause
+
+
+def test_a_restart_without_effect_is_a_problem_but_no_failure(make_site: SiteFactory, tmp_path: Path) -> None:
+    with served(make_site, tmp_path) as servers:
+        earlier = servers.site.live_id()
+        report = servers.update("not")
+        (pid,) = servers.pids
+        (problem,) = report["problems"]
+        assert (report["result"], report["exit_code"]) == ("activated", 0)
+        assert servers.site.live_version("alpha") == "1.1.0"
+    assert problem.startswith(f"1 process still runs on release {earlier}, which was live before: {pid} (")
+    assert "server.py" in problem
+    found = step(report, "health check")
+    assert found["status"] == "warning"
+    assert f"answered 200, but 1 process still runs on release {earlier}" in found["detail"]
+    assert 1.0 < found["seconds"] < 30  # four tries, three pauses
+    assert f"1 process still runs on release {earlier}" in " ".join(body(servers.site).split())
+
+
+def test_old_processes_beside_the_new_ones_are_named(make_site: SiteFactory, tmp_path: Path) -> None:
+    with served(make_site, tmp_path) as servers:
+        report = servers.update("beside", health_retries="1", health_pause="0.1s")
+        first, _ = servers.pids
+    (problem,) = report["problems"]
+    assert f": {first} (" in problem
+
+
+def test_a_site_that_answers_without_any_process_of_the_release_is_told(make_site: SiteFactory, tmp_path: Path) -> None:
+    """As when a web server in front has the page in its cache."""
+    with served(make_site, tmp_path) as servers:
+        report = servers.update("stop", health_check="true", health_retries="0")
+    (problem,) = report["problems"]
+    assert problem.startswith(f"no process that began after the flip uses release {report['release']}")
+    assert report["exit_code"] == 0
+
+
+@pytest.mark.parametrize(
+    "settings", [{"restart": "none"}, {"health_check": "true", "restart": "none"}], ids=["url", "command"]
+)
+def test_where_nothing_is_restarted_nothing_is_awaited(
+    make_site: SiteFactory, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    with served(make_site, tmp_path) as servers:
+        report = servers.update("not", **settings)
+    assert report["problems"] == []
+    assert "since the flip" not in step(report, "health check")["detail"]
+
+
+def test_releases_without_the_start_up_module_are_not_watched(make_site: SiteFactory, tmp_path: Path) -> None:
+    with served(make_site, tmp_path, settings={"pin": False}) as servers:
+        report = servers.update("not")
+    assert report["problems"] == []
+    assert step(report, "health check")["detail"].endswith("answered 200")
+
+
+def test_a_site_of_which_no_process_could_be_seen_before_is_not_watched(make_site: SiteFactory, tmp_path: Path) -> None:
+    with served(make_site, tmp_path) as servers:
+        os.kill(servers.pids[0], signal.SIGKILL)
+        report = servers.update("not", health_check="true")
+    assert report["problems"] == []
+    assert step(report, "health check")["status"] == "ok"
+    assert step(report, "health check")["detail"] == "true says yes"
+
+
+def test_a_new_process_that_does_not_come_up_fails_though_the_old_one_had_answered(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    """The old server is asked first, and then there is none."""
+    with served(make_site, tmp_path) as servers:
+        restart = "sh -c '(sleep 1; kill -9 $(cat $PIDS)) > /dev/null 2>&1 &'"
+        report = servers.update("not", check=6, restart=restart, health_retries="4", health_pause="1s")
+    assert "cannot be reached" in report["headline"]
+
+
+def test_processes_on_a_release_that_was_taken_back_are_named(make_site: SiteFactory, tmp_path: Path) -> None:
+    """The first restart works and the second one does not, so that the bad release goes on serving."""
+    with served(make_site, tmp_path) as servers:
+        restart = "sh -c 'test -e restarted || { touch restarted && exec python restart.py now; }'"
+        (servers.site.path / ".git" / "info" / "exclude").write_text("/restarted\n/.venv\n", encoding="utf-8")
+        report = servers.update("not", check=6, restart=restart, health_text="1.0.0", health_retries="1")
+        *_, second = servers.pids
+    assert any(
+        problem.startswith(f"1 process still runs on release {report['release']}, which was live before: {second} (")
+        for problem in report["problems"]
+    ), report["problems"]
+
+
+def test_the_moment_of_the_flip_outlives_the_run(make_site: SiteFactory, tmp_path: Path) -> None:
+    """A run that is killed in the middle of its restart: the next one knows who began after the flip."""
+    with served(make_site, tmp_path) as servers:
+        site = servers.site
+        kills = "sh -c 'test -e killed || { touch killed; kill -9 $PPID; }; exec python restart.py now'"
+        (site.path / ".git" / "info" / "exclude").write_text("/killed\n/.venv\n", encoding="utf-8")
+        site.publish("alpha", "1.1.0")
+        env = servers.env | {"RELEASER_RESTART": kills, "RELEASER_HEALTH_PAUSE": "60s"}
+        started = time.monotonic()
+        assert site.releaser("update", env=env).returncode == -signal.SIGKILL
+        eventually(lambda: len(servers.pids) > 1, "the restart")
+        report = site.json("update", env=env)
+        assert time.monotonic() - started < 60
+        found = step(report, "health check")
+    assert found["detail"].endswith("since the flip")
+    assert report["problems"] == []
