@@ -65,6 +65,26 @@ class TestRealDirectory:
         assert {name for name in after if after[name] != before.get(name)} == set(startup_files(venv))
         assert {name: after[name] for name in before} == before
 
+    def test_one_that_cannot_be_written_is_adopted_as_it_is(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        (site.link / "releaser.lease").mkdir()  # in the way, also for root
+        report = site.json("init")
+        assert (report["result"], report["exit_code"]) == ("activated", 0)
+        (problem,) = report["problems"]
+        assert f"release {site.live_id()} was adopted, but its processes are neither pinned nor counted" in problem
+        assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
+        assert site.live_version("alpha") == "1.0.0"
+
+    def test_without_pins_nothing_is_added(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True, settings={"pin": False})
+        before = snapshots.tree(site.link)
+        site.releaser("init", check=0)
+        assert snapshots.tree(site.link.resolve()) == before
+        site.publish("alpha", "1.1.0")
+        site.releaser("update", check=0)
+        assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
+        assert not (site.link / "releaser.lease").exists()
+
     def test_directory_and_symlink_are_exchanged_at_one_stroke(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
         place = site.outer / "venvs" / "first"
