@@ -8,13 +8,19 @@ JOBS ?= 2
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 
-.PHONY: help demo test faults faults-spread faults-mutations check lint types imports bench durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn test faults faults-spread faults-mutations check lint types imports bench durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
 
 demo: ## Show releaser at work on a small, real Django site (KEEP=1 keeps the site)
 	@PYTHON="$(PYTHON)" bash scripts/demo
+
+demo-passenger: ## Show that no visitor notices, on Apache with Passenger (installs them with apt, KEEP=1 keeps the site)
+	@PYTHON="$(PYTHON)" bash scripts/demo-passenger
+
+demo-gunicorn: ## Show the same on gunicorn
+	@PYTHON="$(PYTHON)" bash scripts/demo gunicorn
 
 test: $(READY) ## Install what the tests need, run them, and print which lines and branches they reach
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from teashop.views import front
+from teashop.views import front, health, versions
 
-urlpatterns = [path("", front)]
+urlpatterns = [path("", front), path("health/", health), path("versions/", versions)]

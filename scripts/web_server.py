@@ -1,0 +1,232 @@
+"""Real web servers for a demonstration, with files, processes and a port of their own; nothing of the system's runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from stage import DemoError
+from visitors import NICE, Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from stage import Stage
+
+SECONDS = 60.0
+# What is shown to administrators there is what runs here.
+OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
+DOCUMENTED_PROJECT = "/srv/shop_stuff/shop"
+APACHE = Path("/usr/sbin/apache2")
+MODULES = Path("/usr/lib/apache2/modules")
+PASSENGER = Path("/etc/apache2/mods-available")  # where Debian puts how to load it
+APACHE_CONF = """\
+ServerRoot "{place}"
+ServerName localhost
+Listen 127.0.0.1:{port}
+PidFile "{place}/apache.pid"
+DefaultRuntimeDir "{place}"
+ErrorLog "{place}/apache.log"
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule alias_module {modules}/mod_alias.so
+LoadModule mime_module {modules}/mod_mime.so
+TypesConfig /dev/null
+AddType text/css .css
+{user}
+Include {passenger}/passenger.load
+Include {passenger}/passenger.conf
+PassengerInstanceRegistryDir "{place}"
+PassengerLogFile "{place}/passenger.log"
+PassengerUserSwitching off
+PassengerDefaultUser {owner}
+PassengerDisableSecurityUpdateCheck on
+PassengerDisableAnonymousTelemetry on
+"""
+
+
+class WebServer(Protocol):
+    """A web server that runs a site."""
+
+    @property
+    def address(self) -> Address:
+        """Where it listens."""
+
+    @property
+    def pages(self) -> Sequence[str]:
+        """What visitors ask for now and then, beside the versions."""
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What the site's `[tool.releaser]` needs for this server."""
+
+    def prepare(self) -> None:
+        """Add to the checkout what the server needs of it."""
+
+    def running(self) -> contextlib.AbstractContextManager[None]:
+        """Run the site during the block."""
+
+    def restart(self) -> None:
+        """Restart the site, the way releaser is told to."""
+
+
+@dataclass(frozen=True)
+class Passenger:
+    """Apache with mod_passenger, both as Debian has them; the processes run as the user who starts it."""
+
+    stage: Stage
+    address: Address
+
+    @classmethod
+    def of(cls, stage: Stage) -> Passenger:
+        """Return one on a free port."""
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            return cls(stage, Address(port=probe.getsockname()[1]))
+
+    @property
+    def pages(self) -> Sequence[str]:
+        """The front page, and what Apache serves by itself."""
+        return ("/", "/static/teashop/style.css")
+
+    @staticmethod
+    def missing() -> list[str]:
+        """Return what is not installed."""
+        return [str(path) for path in (APACHE, PASSENGER / "passenger.load") if not path.exists()]
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """The restart file is found without any."""
+        return {"health_check": f"http://127.0.0.1:{self.address.port}/health/"}
+
+    def prepare(self) -> None:
+        """Nothing: the site has its passenger_wsgi.py."""
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the site during the block."""
+        place = self.stage.server / "apache"
+        place.mkdir()
+        root = os.geteuid() == 0  # under which Apache does not serve
+        general = APACHE_CONF.format(
+            place=place,
+            port=self.address.port,
+            modules=MODULES,
+            passenger=PASSENGER,
+            owner=pwd.getpwuid(os.geteuid()).pw_name,
+            user="User www-data\nGroup www-data" if root else "",
+        )
+        site = documented("apache").replace("*:80", f"127.0.0.1:{self.address.port}")
+        conf = place / "apache.conf"
+        conf.write_text(general + site.replace(DOCUMENTED_PROJECT, str(self.stage.site)))
+        with started([APACHE, "-f", conf, "-D", "FOREGROUND"], self.stage, place / "output.log"):
+            wait_for(self.address)
+            yield
+
+    def restart(self) -> None:
+        """Touch the file that Passenger looks at."""
+        (self.stage.site / "tmp" / "restart.txt").touch()
+
+
+@dataclass(frozen=True)
+class Gunicorn:
+    """gunicorn from the site's own lock, on a unix socket."""
+
+    stage: Stage
+    address: Address
+
+    @classmethod
+    def of(cls, stage: Stage) -> Gunicorn:
+        """Return one with the socket that the documentation names."""
+        return cls(stage, Address(path=str(stage.site / "tmp" / "gunicorn.sock")))
+
+    @property
+    def pages(self) -> Sequence[str]:
+        """The front page."""
+        return ("/",)
+
+    @staticmethod
+    def missing() -> list[str]:
+        """Nothing is: it comes with the site."""
+        return []
+
+    @property
+    def settings(self) -> Mapping[str, object]:
+        """What the documentation says."""
+        return {
+            "restart": ["sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)"],
+            "health_check": "http://tea.example.org/health/",
+            "health_socket": self.address.path,
+        }
+
+    def prepare(self) -> None:
+        """Put gunicorn's configuration into the checkout, as it is documented."""
+        (self.stage.site / "gunicorn.conf.py").write_text(documented("python"))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the site during the block."""
+        words = [self.stage.link / "bin/python", "-m", "gunicorn", "--config", "gunicorn.conf.py", "teashop.wsgi"]
+        with started(words, self.stage, self.stage.server / "gunicorn.log"):
+            wait_for(self.address)
+            yield
+
+    def restart(self) -> None:
+        """Send the signal."""
+        self.stage.ask("sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)")
+
+
+def documented(language: str) -> str:
+    """Return the one block in this language of what administrators are told about restarting."""
+    text = OPERATIONS.read_text(encoding="utf-8")
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    if len(blocks) != 1:
+        message = f"{OPERATIONS} has {len(blocks)} blocks of {language}, not one"
+        raise DemoError(message)
+    return str(blocks[0])
+
+
+@contextlib.contextmanager
+def started(words: Sequence[str | Path], stage: Stage, log: Path) -> Iterator[None]:
+    """Run a server in a session of its own, and end it in good order."""
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["nice", "-n", str(NICE), *words], cwd=stage.site, env=stage.env, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        yield
+    except BaseException:
+        for file in (log, *log.parent.glob("*.log")):
+            print(f"--- {file.name}\n{file.read_text(errors='replace')[-4000:]}", flush=True)
+        raise
+    finally:
+        process.terminate()
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(address: Address) -> None:
+    """Wait until the site answers; DemoError if it never does."""
+    ends_at = time.monotonic() + SECONDS
+    while True:
+        connection = address.connection()
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("GET", "/")
+            if connection.getresponse().status == 200:
+                return
+        if time.monotonic() > ends_at:
+            message = f"the site did not answer within {SECONDS:g} s"
+            raise DemoError(message)
+        time.sleep(0.05)
