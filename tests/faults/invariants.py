@@ -37,6 +37,7 @@ _GOOD = frozenset({"live", "good"})
 _DYING = 5.0  # seconds in which what was orphaned by a kill may still be dying
 _LEFT_OVERS = re.compile(r"^\..*\.new$|scratch|doomed|^journal")
 _MAY_BE_CHANGED = frozenset({"uv.lock"})
+_ADDED = frozenset({"releaser.lease", "_releaser_pin.py", "00_releaser_pin.pth"})  # the start-up module
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class Witness:
         good = {row["id"]: snapshots.digest(Path(row["path"])) for row in rows if row["state"] in _GOOD}
         return cls(
             site=site,
-            live=snapshots.digest(site.link.resolve()) if site.link.exists() else None,
+            live=_as_adopted(site.link.resolve()) if site.link.exists() else None,
             good=good,
             mails=frozenset(_mails(site)),
             beside=frozenset(os.listdir(site.outer)),
@@ -98,7 +99,7 @@ class Witness:
             return [f"I1: {link.name} leads nowhere"] if self.live is not None or link.is_symlink() else []
         venv = link.resolve()
         digest = snapshots.digest(venv)
-        untouched = digest == self.live or digest in self.good.values()
+        untouched = _as_adopted(venv) == self.live or digest in self.good.values()
         broken = [] if untouched or _passed(self.site, venv) else [f"I1: {venv} is live, but no tests passed on it"]
         if _name(venv) in self.good and self.good[_name(venv)] != digest:
             broken.append(f"I1: {venv} is not what it was")
@@ -140,6 +141,12 @@ class Witness:
                 heads = "; ".join(text.partition("\n")[0] for text in fresh.values())
                 broken.append(f"I5: {count} mails, not one, match {told!r}, of: {heads}")
         return broken
+
+
+def _as_adopted(venv: Path) -> str:
+    """Describe the whole of a venv, but for what an adoption adds to it."""
+    found = snapshots.tree(venv).items()
+    return repr(sorted((name, entry) for name, entry in found if name.rpartition("/")[2] not in _ADDED))
 
 
 def _starts(site: SampleSite, venv: Path) -> bool:
