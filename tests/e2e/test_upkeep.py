@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ import pytest
 
 from tests.e2e.scenes import MEETING_TESTS, body, eventually, in_background, meeting, silent, states
 from tests.support.commands import console_script, run
+from tests.support.guards import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,6 +103,72 @@ def test_an_update_prunes_by_itself(make_site: SiteFactory) -> None:
 def test_there_may_be_nothing_to_prune(make_site: SiteFactory) -> None:
     site, releases = with_releases(make_site, "1.1.0")
     site.releaser("prune", check=0, env=FEW)
+    assert on_disk(site) == set(releases)
+
+
+# What cannot be deleted
+
+
+@contextlib.contextmanager
+def undeletable(place: Path) -> Iterator[None]:
+    """Put a file into a directory that not even root may delete, and that moves with it."""
+    file = place / "venv" / "obstinate"
+    file.touch()
+    require(shutil.which("chattr"), "there is no chattr")
+    done = subprocess.run(["chattr", "+i", file], capture_output=True, text=True, check=False)
+    require(done.returncode == 0, f"no file can be made immutable here: {done.stderr}")
+    try:
+        yield
+    finally:
+        for found in place.parent.glob("*/venv/obstinate"):
+            subprocess.run(["chattr", "-i", found], check=True)
+
+
+def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: SiteFactory) -> None:
+    site, (r1, _) = with_releases(make_site, "1.1.0", settings={"keep": 0, "keep_within": 0})
+    with undeletable(site.state_dir / "releases" / r1):
+        site.publish("alpha", "1.2.0")
+        report = site.json("update")
+        assert report["result"] == "activated"
+        (problem,) = report["problems"]
+        assert problem.startswith(f"release {r1} could not be deleted: Operation not permitted (")
+        assert {step["step"]: step["status"] for step in report["steps"]}["prune"] == "warning"
+        assert r1 not in states(site)
+        silent(site.releaser("update"))  # it was tried again, and there is nothing else to tell
+        assert site.json("update")["problems"] == []
+        assert any(f"release {r1} is deleted by half only" in problem for problem in site.json("status")["problems"])
+        site.publish("alpha", "1.3.0")
+        told = site.releaser("update", check=0).stderr
+        assert told.count(f"release {r1} could not be deleted") == 1, told
+        rows = {row["release"]: row for row in site.json("prune", check=7)}
+        assert rows[r1]["reasons"] == ["half deleted by an earlier run"]
+        assert rows[r1]["error"].startswith("Operation not permitted (")
+    site.releaser("update", check=0)
+    assert site.json("status")["problems"] == []
+    assert not list((site.state_dir / "releases").glob(".*"))
+
+
+def test_prune_deletes_what_it_can_and_names_the_rest(make_site: SiteFactory) -> None:
+    site, (r1, r2, r3, r4) = with_releases(make_site, "1.1.0", "1.2.0", "1.3.0")
+    with undeletable(site.state_dir / "releases" / r2):
+        finished = site.releaser("prune", env=FEW, check=7)
+        assert on_disk(site) == {f".doomed-{r2}", r3, r4}
+        lines = {words[1]: words for line in finished.stdout.splitlines() if len(words := line.split(maxsplit=2)) == 3}
+        assert (lines[r1][0], lines[r2][0]) == ("remove", "remove")
+        assert "; could not be deleted: Operation not permitted (" in lines[r2][2]
+        assert f"release {r2} could not be deleted: Operation not permitted" in finished.stderr
+        assert "1 release could not be deleted, 1 removed" in finished.stderr
+    site.releaser("prune", env=FEW, check=0)
+    assert on_disk(site) == {r3, r4}
+
+
+# The minimum age
+
+
+def test_nothing_is_deleted_that_is_younger_than_an_hour_whatever_else_is_set(make_site: SiteFactory) -> None:
+    site, releases = with_releases(make_site, "1.1.0", "1.2.0", dotenv={"RELEASER_KEEP_AT_LEAST": None, **FEW})
+    assert on_disk(site) == set(releases)
+    assert all("not yet 1 hour old" in row["reasons"] for row in site.json("prune"))
     assert on_disk(site) == set(releases)
 
 
