@@ -7,6 +7,7 @@ Each figure is the median of many runs; the programs that are compared take turn
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 RELEASES = 5
+MANY = 1000  # releases to prune
 # Runs releaser, and then writes the most memory that the process itself had, without that of the programs it started
 # (which the rusage of a child includes).
 OWN_MEMORY = """\
@@ -163,6 +166,58 @@ def compare_starts(site: SampleSite, times: int) -> None:
     print(f"{'at most, as aimed at':<34}{'':>22}{1:>6.2f} ms\n")
 
 
+def compare_pruning(site: SampleSite, place: Path, times: int) -> None:
+    """Compare the deletion of many releases, of which there is little but their records, with that of directories."""
+    records = place / "records"
+    ledger = make_records(site, records)
+    plain, releases, kept = place / "plain", site.state_dir / "releases", site.state_dir / "ledger.json"
+    before = kept.read_bytes()
+    prune, few = [console_script(), "prune"], {**site.env, "RELEASER_KEEP": str(RELEASES - 1)}
+    programs = [
+        Program(name=f"rm -r, {MANY:,} directories", words=["rm", "-r", plain], cwd=site.path, env=site.env),
+        Program(name="releaser prune, nothing to remove", words=prune, cwd=site.path, env=few),
+        Program(name=f"releaser prune, {MANY:,} releases", words=prune, cwd=site.path, env=few),
+        Program(name="the same with --dry-run", words=[*prune, "--dry-run"], cwd=site.path, env=few),
+    ]
+    rounds = []
+    for _ in range(times):
+        shutil.copytree(records, plain)
+        costs = [programs[0].run(), programs[1].run()]
+        shutil.copytree(records, releases, dirs_exist_ok=True)
+        kept.write_bytes(ledger)
+        rehearsed = programs[3].run()
+        rounds.append([*costs, programs[2].run(), rehearsed])
+        if len(os.listdir(releases)) != RELEASES:
+            sys.exit("prune has left what it should have removed, or removed what it should have left")
+    kept.write_bytes(before)
+    costs = [median(found) for found in zip(*rounds, strict=True)]
+    say_header("times the first")
+    for program, cost in zip(programs, costs, strict=True):
+        say_row(program.name, cost, f"{cost.wall / costs[0].wall:5.2f}", f"{cost.cpu / costs[0].cpu:5.2f}")
+    print()
+
+
+def make_records(site: SampleSite, place: Path) -> bytes:
+    """Make many old releases that are like the oldest one but for its packages; return the ledger that knows them."""
+    oldest = sorted((site.state_dir / "releases").iterdir())[0]
+    manifest = json.loads((oldest / "manifest.json").read_bytes())
+    ledger = json.loads((site.state_dir / "ledger.json").read_bytes())
+    names = []
+    for number in range(MANY):
+        created = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(days=number)
+        name = f"{created:%Y%m%dT%H%M%SZ}"
+        own = {**manifest, "id": name, "sequence": number - MANY, "created_at": created.isoformat()}
+        (place / name / "venv" / "bin").mkdir(parents=True)
+        (place / name / "venv" / "bin" / "python").touch()
+        (place / name / "venv" / "releaser.lease").write_text("held by whoever uses it\n", encoding="utf-8")
+        shutil.copy(oldest / "uv.lock", place / name)
+        (place / name / "manifest.json").write_text(json.dumps(own, indent=1), encoding="utf-8")
+        names.append(name)
+    ledger["marks"] |= dict.fromkeys(names, "good")
+    ledger["activations"] = [*names, *ledger["activations"]]
+    return json.dumps(ledger).encode()
+
+
 def measure_memory(site: SampleSite, place: Path) -> None:
     """Measure the most memory that releaser itself takes; the programs that it starts do not count."""
     print(f"{'peak memory of releaser itself':<34}{'MB':>9}")
@@ -198,6 +253,8 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=30, help="how often each short answer is measured")
     parser.add_argument("--updates", type=int, default=9, help="how often each update is measured")
     parser.add_argument("--starts", type=int, default=200, help="how often each start of Python is measured")
+
+    parser.add_argument("--prunes", type=int, default=7, help="how often many releases are pruned")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
@@ -205,6 +262,8 @@ def main() -> None:
         compare_short_answers(site, options.times)
         compare_updates(site, options.updates)
         compare_starts(site, options.starts)
+
+        compare_pruning(site, Path(name), options.prunes)
         measure_memory(site, Path(name))
 
 
