@@ -45,10 +45,11 @@ def until_good(
 ) -> str:
     """Ask until there is a good answer and return it; ToolError of the last try when that was no good one.
 
-    An answer that comes before all `is_settled` may not be from those who are to answer: then the site is asked again,
-    as long as there are tries, and the last answer counts.
+    An answer to a question that was asked before all `is_settled` may not be from those who are to answer: then the
+    site is asked again, as long as there are tries, and the last answer counts.
     """
     for left in range(patience.tries - 1, -1, -1):
+        settled = is_settled()
         try:
             answer = ask()
         except ToolError as error:
@@ -57,7 +58,7 @@ def until_good(
                 raise
             sleep(patience.pause)
         else:
-            if is_settled() or not left:
+            if settled or not left:
                 return answer
             _wait(patience.pause, is_settled, sleep)
     message = "no health check was made"
@@ -67,10 +68,8 @@ def until_good(
 def _wait(pause: float, is_settled: Callable[[], bool], sleep: Callable[[float], None]) -> None:
     """Pause, but no longer than needed."""
     ends_at = time.monotonic() + pause
-    while (left := ends_at - time.monotonic()) > 0:
+    while not is_settled() and (left := ends_at - time.monotonic()) > 0:
         sleep(min(_POLL, left))
-        if is_settled():
-            return
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -459,7 +459,14 @@ def test_the_site_is_asked_once_more_as_soon_as_all_is_settled() -> None:
     answers = Answers("from the old process", "from the new one")
     assert unsettled(answers, 3, tries=3) == "from the new one"
     assert answers.asked == 2
-    assert answers.pauses == [0.1, 0.1, 0.1]
+    assert answers.pauses == [0.1, 0.1]
+
+
+def test_an_answer_that_has_itself_brought_the_new_process_is_followed_by_another_at_once() -> None:
+    """Passenger restarts a site when it is asked for it."""
+    answers = Answers("perhaps from the old process", "from the new one")
+    assert unsettled(answers, 1, tries=3) == "from the new one"
+    assert (answers.asked, answers.pauses) == (2, [])
 
 
 def test_what_is_good_but_never_settles_is_good_when_patience_is_over() -> None:
