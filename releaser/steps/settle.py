@@ -149,5 +149,5 @@ def _start(run: Run, words: list[str], venv: Path) -> Finished:
 STEPS: Mapping[str, Callable[[Run, Turnover, Step], None]] = {
     "collectstatic": lambda run, turnover, step: collectstatic(run, turnover.target.venv, step),
     "restart": lambda run, turnover, step: restart(run, turnover.target.venv, step),
-    "health check": health_check,
+    "health check": lambda run, turnover, step: health_check(run, turnover, step),
 }
