@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from web_server import WebServer
 
 SERVERS: Mapping[str, type[Passenger | Gunicorn]] = {"passenger": Passenger, "gunicorn": Gunicorn}
-PYTHON = "3.11"  # the newest that Debian's Passenger starts a site on
 OLD_GUNICORN = "gunicorn==23.0.0"
 
 
@@ -132,7 +131,7 @@ def tell(place: Path, programs: Path, kind: str, *, pin: bool, acts: Sequence[Ac
         add=toml({**server.settings, "health_retries": 2, "health_pause": "1s", "pin": pin}),
         requires=("gunicorn",) if kind == "gunicorn" else (),
         locked=(*OLD_VERSIONS, OLD_GUNICORN) if kind == "gunicorn" else OLD_VERSIONS,
-        python=PYTHON,
+        python=server.python,
     )
     stage.ask(stage.link / "bin" / "python", "manage.py", "collectstatic", "--noinput")
     stage.show("releaser init -v")
@@ -153,21 +152,23 @@ def play(act: Act, stage: Stage, server: WebServer) -> Row:
     before = locked(stage.link)
     crowd = Crowd(server.address, stage.link, pages=server.pages)
     with crowd.asking():
-        renew(server, crowd)
+        old = renew(server, crowd)
         tally = crowd.begin()
         stage.show(act.command, status=act.status)
         after = locked(stage.link)
         crowd.wait_until_all_answers(lambda answer: answer.is_of(after), what="the site on the live release")
-    expect((after == before) == bool(act.status), f"the {act.name} left the wrong release live")
+    expect((after["django"] == before["django"]) == bool(act.status), f"the {act.name} left the wrong release live")
+    expect(tally.imported_late(old), f"no process of the earlier release imported anything late during the {act.name}")
     return figures(act, stage, tally, before)
 
 
-def renew(server: WebServer, crowd: Crowd) -> None:
-    """Let all processes be new ones, in which nothing has been imported late."""
+def renew(server: WebServer, crowd: Crowd) -> frozenset[int]:
+    """Let all processes be new ones, in which nothing has been imported late; return them."""
     crowd.wait_until_all_answers(lambda _: True, what="answers of two processes")
-    old = {answer.process for answer in crowd.tally.answers}
+    old = crowd.tally.processes
     server.restart()
     crowd.wait_until_all_answers(lambda answer: answer.process not in old, what="new processes")
+    return crowd.tally.processes - old
 
 
 def figures(act: Act, stage: Stage, tally: Tally, before: Mapping[str, str]) -> Row:

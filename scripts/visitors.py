@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from stage import DemoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
 VISITORS = 4
 SECONDS = 60.0  # how long something may take that should happen soon
 TIMEOUT = 30.0
+LATE = "markdown"  # what the site imports only when it is asked for it
 NICE = 10  # visitors and server leave the processors to releaser, as they take all that there is
 
 
@@ -55,6 +56,12 @@ class Answer:
     prefix: str
     packages: frozenset[tuple[str, str]]
 
+    @classmethod
+    def of(cls, page: bytes) -> Answer:
+        """Read a page of the site; ValueError or LookupError if it is another one."""
+        found = json.loads(page)
+        return cls(process=found["process"], prefix=found["prefix"], packages=frozenset(found["packages"].items()))
+
     def is_of(self, versions: Mapping[str, str]) -> bool:
         """Whether all of it comes from one set of versions."""
         return self.packages <= versions.items()
@@ -67,6 +74,19 @@ class Tally:
     requests: int = 0
     failures: list[str] = field(default_factory=list)
     answers: Counter[Answer] = field(default_factory=Counter)
+
+    @property
+    def processes(self) -> frozenset[int]:
+        """The processes that have answered."""
+        return frozenset(answer.process for answer in self.answers)
+
+    def imported_late(self, processes: Collection[int]) -> int:
+        """Count the answers of these processes that show the package that is imported late."""
+        return sum(
+            count
+            for answer, count in self.answers.items()
+            if answer.process in processes and LATE in dict(answer.packages)
+        )
 
     def mixed(self, *releases: Mapping[str, str]) -> int:
         """Count the answers that are of none of these releases."""
@@ -128,21 +148,24 @@ class Crowd:
             time.sleep(0.02)
 
     def _visit(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICE)
         connection = self._address.connection()
         rounds = 0
         while not self._closed.is_set():
             rounds += 1
             path = self._page(rounds)
+            answer = None
             try:
                 connection.request("GET", path)
                 response = connection.getresponse()
                 body = response.read()
                 failure = "" if response.status == 200 else f"{path}: {response.status} {body[:300]!r}"
-            except (OSError, http.client.HTTPException) as error:
+                if not failure and path not in self._pages:
+                    answer = Answer.of(body)
+            except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
                 connection.close()
                 failure = f"{path}: {error!r}"
-            self._note(failure, body=b"" if failure or path in self._pages else body)
+            self._note(failure, answer)
         connection.close()
 
     def _page(self, rounds: int) -> str:
@@ -152,15 +175,11 @@ class Crowd:
             self._flipped.set()
         return "/versions/?late" if self._flipped.is_set() else "/versions/"
 
-    def _note(self, failure: str, *, body: bytes) -> None:
+    def _note(self, failure: str, answer: Answer | None) -> None:
         with self._lock:
             self.tally.requests += 1
             if failure:
                 self.tally.failures.append(failure)
-            if body:
-                found = json.loads(body)
-                answer = Answer(
-                    process=found["process"], prefix=found["prefix"], packages=frozenset(found["packages"].items())
-                )
+            if answer is not None:
                 self.tally.answers[answer] += 1
                 self._latest.append(answer)

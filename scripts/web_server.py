@@ -29,6 +29,7 @@ DOCUMENTED_PROJECT = "/srv/shop_stuff/shop"
 APACHE = Path("/usr/sbin/apache2")
 MODULES = Path("/usr/lib/apache2/modules")
 PASSENGER = Path("/etc/apache2/mods-available")  # where Debian puts how to load it
+LOADER = Path("/usr/share/passenger/helper-scripts/wsgi-loader.py")
 APACHE_CONF = """\
 ServerRoot "{place}"
 ServerName localhost
@@ -62,6 +63,10 @@ class WebServer(Protocol):
         """Where it listens."""
 
     @property
+    def python(self) -> str | None:
+        """The version of Python that the site must be on; None for any."""
+
+    @property
     def pages(self) -> Sequence[str]:
         """What visitors ask for now and then, beside the versions."""
 
@@ -93,6 +98,11 @@ class Passenger:
             return cls(stage, Address(port=probe.getsockname()[1]))
 
     @property
+    def python(self) -> str | None:
+        """3.11, if Passenger's loader needs the module `imp`, which Python 3.12 does not have any more."""
+        return "3.11" if re.search(r"^import .*\bimp\b", LOADER.read_text(), re.MULTILINE) else None
+
+    @property
     def pages(self) -> Sequence[str]:
         """The front page, and what Apache serves by itself."""
         return ("/", "/static/teashop/style.css")
@@ -100,7 +110,7 @@ class Passenger:
     @staticmethod
     def missing() -> list[str]:
         """Return what is not installed."""
-        return [str(path) for path in (APACHE, PASSENGER / "passenger.load") if not path.exists()]
+        return [str(path) for path in (APACHE, PASSENGER / "passenger.load", LOADER) if not path.exists()]
 
     @property
     def settings(self) -> Mapping[str, object]:
@@ -147,6 +157,10 @@ class Gunicorn:
     def of(cls, stage: Stage) -> Gunicorn:
         """Return one with the socket that the documentation names."""
         return cls(stage, Address(path=str(stage.site / "tmp" / "gunicorn.sock")))
+
+    @property
+    def python(self) -> None:
+        """Any."""
 
     @property
     def pages(self) -> Sequence[str]:

@@ -27,8 +27,8 @@ ACTS = ("update", "rollback", "refused update")
 def test_visitors_meet_neither_failures_nor_mixtures_and_would_without_the_pin(
     server: str, tmp_path: Path, uv_cache: Path
 ) -> None:
-    require(shutil.which("python3.11", path=program_path()), "Passenger starts sites on Python 3.11")
     if server == "passenger":
+        require(shutil.which("python3.11", path=program_path()), "Passenger starts sites on Python 3.11")
         has_both = shutil.which("apache2", path="/usr/sbin") and shutil.which("passenger-config")
         require(has_both, "Apache and Passenger are needed (scripts/install-debian-packages)")
     env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
