@@ -98,9 +98,13 @@ class TestsFailedError(ReleaserError):
 
 
 class ActivationError(ReleaserError):
-    """The release went live and then collectstatic, the restart or the health check failed."""
+    """The release went live and then collectstatic, the restart or the health check failed.
+
+    A `blameless` release has nothing to do with it: the system refused something, such as room on the disk.
+    """
 
     exit_code = 6
+    blameless = False
 
 
 class IncompleteReturnError(ActivationError):

@@ -50,8 +50,9 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
         return settle(run, entry, release)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
-        blameless = isinstance(error, OSError)  # a full disk, say
-        entry = _note_return(run, entry.moved("reverting", done=(), reason=failure.message, blameless=blameless))
+        failure.blameless |= isinstance(error, OSError)
+        reverting = entry.moved("reverting", done=(), reason=failure.message, blameless=failure.blameless)
+        entry = _note_return(run, reverting)
         _take_back_or_say(run, entry, failure)
         raise failure from error
 

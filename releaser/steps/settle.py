@@ -52,7 +52,9 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
             try:
                 act(run, turnover, step)
             except ToolError as error:
-                raise _failed(name, error, command=entry.command) from error
+                failure = _failed(name, error, command=entry.command)
+                failure.blameless = isinstance(error.__cause__, OSError)
+                raise failure from error
         entry = entry.moved(entry.phase, done=(*entry.done, name))
         try:
             run.journal.insist(entry)
