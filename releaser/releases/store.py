@@ -52,7 +52,7 @@ class ReleaseStore:
     def census(self) -> Census:
         """Read everything that there is, once. Damaged releases are logged."""
         damaged: dict[str, str] = {}
-        manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
+        manifests = sorted(self._manifests(damaged=damaged), key=lambda manifest: manifest.sequence, reverse=True)
         ledger, live = self._ledger(lambda: manifests), self.live_id()
         releases = tuple(self._release(manifest, ledger, live) for manifest in manifests)
         return Census(releases=releases, ledger=ledger, live_id=live, damaged=damaged)
@@ -75,11 +75,14 @@ class ReleaseStore:
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""
-        return self.census().get(release)
+        if not release or not self._is_release(self.path(release)):
+            return None
+        manifest = next(self._manifests((self.path(release),)), None)
+        return self._release(manifest, self.ledger(), self.live_id()) if manifest else None
 
     def live(self) -> Release | None:
         """Return the release that the symlink leads to; None when it leads to none, or is not there."""
-        return self.census().live
+        return self.get(self.live_id())
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -111,13 +114,18 @@ class ReleaseStore:
 
     def _entries(self) -> list[Path]:
         try:
-            return sorted(entry for entry in self.directory.iterdir() if entry.is_dir() and not entry.is_symlink())
+            return sorted(entry for entry in self.directory.iterdir() if self._is_release(entry))
         except FileNotFoundError:
             return []
 
-    def _manifests(self, damaged: dict[str, str] | None = None) -> Iterator[Manifest]:
+    def _is_release(self, entry: Path) -> bool:
+        return entry.parent == self.directory and entry.is_dir() and not entry.is_symlink()
+
+    def _manifests(
+        self, entries: Iterable[Path] | None = None, *, damaged: dict[str, str] | None = None
+    ) -> Iterator[Manifest]:
         """Yield the manifests that tell of the release they lie in; what is wrong with others goes to `damaged`."""
-        for entry in self._entries():
+        for entry in self._entries() if entries is None else entries:
             if entry.name.startswith(DOOMED):
                 continue
             reason = ""
