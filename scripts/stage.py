@@ -168,7 +168,7 @@ def set_up(
     pins = [word for pin in locked for word in ("--upgrade-package", pin)]
     stage.ask("uv", "lock", *pins)
     stage.ask("uv", "lock", "--check")
-    stage.ask("uv", "sync", "--frozen")
+    stage.ask("uv", "sync", "--frozen", "--compile-bytecode")
     stage.ask("git", "init", "--quiet", "--bare", "--initial-branch=main", stage.remote)
     stage.ask("git", "init", "--quiet", "--initial-branch=main")
     for key, value in GIT_CONFIG.items():
