@@ -164,6 +164,8 @@ def check(call: Call) -> None:
             problems = [sentences(problem.message, problem.advice) for problem in error.problems]
             call.manner.data({"fit": False, "problems": problems, "damage": damaged})
         raise
+    if fitness.unknown:
+        call.manner.note(f"where static files go is not known yet: {fitness.unknown}")
     if call.manner.json:
         known = {"group": fitness.group, "tests": list(fitness.test_command)}
         call.manner.data({"fit": True, "problems": [], "damage": damaged, **known})

@@ -97,6 +97,12 @@ class TestsFailedError(ReleaserError):
         self.blame = blame
 
 
+class MigrationsError(ReleaserError):
+    """The candidate passes its tests, but brings migrations that are not applied, and the project refuses that."""
+
+    exit_code = 5
+
+
 class ActivationError(ReleaserError):
     """The release went live and then collectstatic, the restart or the health check failed.
 

@@ -8,6 +8,7 @@ from releaser.errors import BuildError, PreflightError
 from releaser.recovery import changes_since, conclude, taken_back_on_failure, undo_unfinished
 from releaser.steps.activate import activate
 from releaser.steps.litter import note_litter
+from releaser.steps.migrations import tell_migrations
 from releaser.steps.pruning import prune_after
 from releaser.steps.publish import publish_lock
 from releaser.steps.settle import look_before
@@ -32,6 +33,7 @@ def go_live(run: Run, release: Release) -> None:
         undo_unfinished(run, error)
         raise
     note_litter(run)
+    tell_migrations(run)
     conclude(run, entry)
     publish_lock(run, release, command=run.command)
     prune_after(run)

@@ -10,6 +10,7 @@ from releaser.recovery import undone_on_failure
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.gate import gate
+from releaser.steps.migrations import look_at_migrations
 from releaser.steps.resolve import candidate_key, resolved
 from releaser.update import preflight
 
@@ -44,6 +45,7 @@ def _first_release(run: Run, fitness: Fitness) -> Release:
         candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
         run.draft.release = candidate.id
         gate(run, fitness, candidate, before=fitness)
+        look_at_migrations(run, candidate)
         release = seal(run, candidate, tests="passed")
     go_live(run, release)
     return release

@@ -88,7 +88,11 @@ class Status:
         """Return what `status --json` prints."""
         content = asdict(self)
         quarantine = content.pop("quarantine")
-        return {**content, "held_back": quarantine["versions"], "quarantined": quarantine["candidates"]}
+        waiting = [entry for entry in quarantine["candidates"] if entry["migrations"]]
+        quarantined = [entry for entry in quarantine["candidates"] if not entry["migrations"]]
+        for entry in quarantined:
+            del entry["migrations"]
+        return {**content, "held_back": quarantine["versions"], "quarantined": quarantined, "waiting": waiting}
 
 
 def store_of(site: Site) -> ReleaseStore:

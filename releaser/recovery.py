@@ -97,7 +97,8 @@ def _continue(run: Run, entry: Entry) -> str:
     failed = next((one for one in run.quarantine().candidates if one.release == entry.target), None)
     undo(run, entry)
     if failed is not None and entry.phase == "building":
-        return f"had built {failed.release}, whose tests failed ({failed.reason}); live is what it was"
+        what = "whose tests failed" if not failed.migrations else "which waits"
+        return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
     return "was interrupted before it changed anything for the site; what it left is removed"
 
 

@@ -43,8 +43,8 @@ class Draft:
     backed out is not to blame. `recovered` tells what was left half-way and is in order now; `untold` is what the next
     run is to tell, should this one not come to it. `cut_off_since` is when the run began that this one is finishing or
     undoing, None if there is none. `undeleted` tells of releases that cannot be deleted, by their ids: no reason to
-    bother anybody, but told along with whatever is. `closed` says that telling is all that is left, whatever the
-    journal says.
+    bother anybody, but told along with whatever is. `migrations` are those that the release brings and that are not
+    applied. `closed` says that telling is all that is left, whatever the journal says.
     """
 
     release: str | None = None
@@ -64,6 +64,7 @@ class Draft:
     follow_up_failed: bool = False
     sick_before: bool = False
     cut_off_since: datetime | None = None
+    migrations: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -184,6 +185,7 @@ class Run:
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
+            migrations=draft.migrations,
         )
 
 

@@ -16,6 +16,7 @@ from releaser.steps.diagnosis import flaw
 from releaser.steps.gate import gate, is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
+from releaser.steps.migrations import listed, look_at_migrations, still_wait
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
@@ -45,20 +46,24 @@ def _update(run: Run, *, force: bool) -> Ending:
         renews = live is not None and bool(unsound) and can_be_renewed(run, fitness, live)
         with resolved(run, fitness, live, upgrade=not renews, force=force) as resolution:
             run.draft.held_back = resolution.held_back
-            if not unsound and not is_due(run, fitness, resolution, live):
+            due = bool(unsound) or is_due(run, fitness, resolution, live)
+            if not due and not run.quarantine().waiting:
                 return _nothing_to_do(run, live, adopted=adopted)
             key = candidate_key(run, fitness, resolution.lock)
             failed = run.quarantine().candidate(key)
+            if not due and (failed is None or not failed.migrations):
+                return _nothing_to_do(run, live, adopted=adopted)
             if failed is not None and not force and not gets_another_chance(run, failed, before):
                 undo_unfinished(run)
                 run.about(live, None)
-                return Ending(result="unchanged", headline=f"nothing newer than {failed.release}, which failed before")
+                return Ending(result="unchanged", headline=_nothing_newer(failed))
             if live is not None and unsound:
                 note_flaw(run, live, unsound)
             run.draft.changes = resolution.diff.changes
             candidate = build(run, fitness, resolution, key)
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
             gate(run, fitness, candidate, before=before)
+            look_at_migrations(run, candidate)
             release = seal(run, candidate, tests="passed")
     go_live(run, release)
     return Ending(result="activated", headline=_headline(run, release, instead_of=live if unsound else None))
@@ -70,6 +75,12 @@ def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
     if adopted:  # nobody asked for it in so many words, so it must be said
         return Ending(result="activated", headline="the project is adopted; everything is up to date")
     return Ending(result="unchanged", headline="everything is up to date")
+
+
+def _nothing_newer(failed: FailedCandidate) -> str:
+    if failed.migrations:
+        return f"{failed.release} waits until migrations are applied: {listed(failed.migrations)}"
+    return f"nothing newer than {failed.release}, which failed before"
 
 
 def can_be_renewed(run: Run, fitness: Fitness, live: Release) -> bool:
@@ -106,7 +117,7 @@ def _headline(run: Run, release: Release, *, instead_of: Release | None) -> str:
 
 def preflight(run: Run) -> Fitness:
     """Check everything, with the room that another release of the live one's size takes."""
-    with run.recorder.step("preflight"):
+    with run.recorder.step("preflight") as step:
         live = run.store.live()
         fitness = check(
             run.site,
@@ -114,6 +125,8 @@ def preflight(run: Run) -> Fitness:
             pending=files_due(run.site, live),
             litter=known_litter(run.site.project.state_dir),
         )
+        if fitness.unknown:
+            step.warns(f"where static files go is not known yet: {fitness.unknown}")
     if run.untracked_before is None:
         run.untracked_before = frozenset(fitness.state.untracked)
     return fitness
@@ -145,10 +158,12 @@ def pull_and_reread(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
 
 
 def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> bool:
-    """Whether a candidate failed only because the site was sick, and the site is well now.
+    """Whether a candidate failed only because the site was sick, and is well now, or what it waited for has been done.
 
     To tell, the live release is tested with the code from `before` the pull; after that the checkout moves on again.
     """
+    if failed.migrations:
+        return not still_wait(run, failed)
     if not failed.sick or not is_well_again(run, before):
         return False
     if run.draft.pulled is not None:

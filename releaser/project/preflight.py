@@ -14,6 +14,7 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
+from releaser.project.static import check_static_files
 from releaser.tools.git import CheckoutState, Layout
 from releaser.tools.uv import Uv
 
@@ -30,7 +31,8 @@ class Fitness:
     """What preflight found out about a project that is fit, for the steps to come.
 
     `python` is the interpreter to build with, `group` the dependency group, `unix_group` a group id, `remote` the git
-    remote (None: neither pull nor push), `restart_file` is None when there is nothing to touch.
+    remote (None: neither pull nor push), `restart_file` is None when there is nothing to touch, `unknown` says why it
+    is not known where static files go, empty when it is.
     """
 
     uv: Uv
@@ -43,6 +45,7 @@ class Fitness:
     state: CheckoutState
     remote: str | None
     restart_file: Path | None
+    unknown: str = ""
 
 
 def check(
@@ -68,6 +71,7 @@ def check(
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
     findings.extend(serving.findings(site))
+    unknown = check_static_files(site, findings)
     checkout = check_checkout(site, findings, pending, litter)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
@@ -88,6 +92,7 @@ def check(
         state=checkout.state,
         remote=checkout.remote,
         restart_file=serving.restart_file(site),
+        unknown=unknown,
     )
 
 

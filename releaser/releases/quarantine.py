@@ -29,7 +29,7 @@ class FailedCandidate:
     """A candidate that is not to be built again; `at` is an ISO time.
 
     With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
-    chance once they pass there.
+    chance once they pass there. One with `migrations` is well, and waits until somebody has applied these.
     """
 
     key: CandidateKey
@@ -37,6 +37,7 @@ class FailedCandidate:
     reason: str
     at: str
     sick: bool = False
+    migrations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,11 @@ class Quarantine:
     def candidate(self, key: CandidateKey) -> FailedCandidate | None:
         """Return the entry for a candidate that failed before."""
         return next((entry for entry in self.candidates if entry.key == key), None)
+
+    @property
+    def waiting(self) -> tuple[FailedCandidate, ...]:
+        """The candidates that are well, and wait until somebody has applied their migrations."""
+        return tuple(entry for entry in self.candidates if entry.migrations)
 
     def with_candidate(self, entry: FailedCandidate) -> Quarantine:
         """Add a failed candidate."""
@@ -112,7 +118,9 @@ def read_quarantine(state_dir: Path) -> Quarantine:
 
 
 def _candidate(entry: dict[str, Any]) -> FailedCandidate:
-    return FailedCandidate(**{**entry, "key": CandidateKey(**entry["key"])})
+    migrations = tuple(entry.get("migrations", ()))
+    check_texts(migrations)
+    return FailedCandidate(**{**entry, "key": CandidateKey(**entry["key"]), "migrations": migrations})
 
 
 def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:

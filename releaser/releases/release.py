@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted"]
+Tests = Literal["passed", "failed", "refused", "not run"]
+NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
 _TEXT = (str, type(None))
@@ -29,7 +31,8 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 class Manifest:
     """The facts about a release, written once, when it is sealed.
 
-    `sequence` orders releases, whatever the clock did. `tests` is `passed`, `failed` or `not run` (an adopted venv).
+    `sequence` orders releases, whatever the clock did. `tests` is `passed`, `failed`, `refused`
+    (they passed, but migrations of this release were not applied) or `not run` (an adopted venv).
     `dependencies_key` identifies the dependencies in pyproject.toml, `code_key` the committed code without the lock.
     An adopted one has a `previous` only if somebody put it in the place of that one.
     `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
@@ -46,7 +49,7 @@ class Manifest:
     code_key: str
     commit: str | None
     previous: str | None
-    tests: Literal["passed", "failed", "not run"]
+    tests: Tests
     changes: tuple[Change, ...]
     size_bytes: int
     fingerprint: str = ""

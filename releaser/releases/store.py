@@ -19,7 +19,7 @@ from releaser.releases import flip
 from releaser.releases.census import Census
 from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
 from releaser.releases.quarantine import read_quarantine
-from releaser.releases.release import Manifest, Release, State, new_id, read_manifest, write_manifest
+from releaser.releases.release import NEVER_LIVE, Manifest, Release, State, new_id, read_manifest, write_manifest
 from releaser.releases.soundness import is_sound
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class ReleaseStore:
         backed_out = self._backed_out()
         ledger = EMPTY_LEDGER
         for manifest in manifests:
-            if manifest.tests == "failed":
+            if manifest.tests in NEVER_LIVE:
                 ledger = ledger.marked(manifest.id, "failed")
             elif manifest.id in backed_out:
                 ledger = ledger.marked(manifest.id, "bad").activated(manifest.id)
@@ -279,7 +279,7 @@ class ReleaseStore:
 
 
 def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:
-    marks = {**ledger.marks, manifest.id: "failed"} if manifest.tests == "failed" else ledger.marks
+    marks = {**ledger.marks, manifest.id: "failed"} if manifest.tests in NEVER_LIVE else ledger.marks
     return Ledger(
         marks=dict(marks),
         activations=ledger.activations,
@@ -291,7 +291,7 @@ def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:
 def _state(manifest: Manifest, ledger: Ledger, live: str | None) -> State:
     if manifest.id == live:
         return "live"
-    if manifest.tests == "failed":
+    if manifest.tests in NEVER_LIVE:
         return "failed"
     return ledger.marks.get(manifest.id, "candidate")
 

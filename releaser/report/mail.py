@@ -208,11 +208,17 @@ def _taken_back(report: RunReport) -> str:
 
 def _because(report: RunReport) -> str:
     if report.exit_code == _TESTS_FAILED:
-        return f": tests{_BLAME[report.blame]}"
+        return f": {_failed_trial(report)}{_BLAME[report.blame]}"
     # Going back is what a failure led to, and never its reason.
     failed = [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
     reason = failed[-1] if failed else _FALLBACK_REASONS.get(report.exit_code, "")
     return f": {reason}" if reason else ""
+
+
+def _failed_trial(report: RunReport) -> str:
+    """Name what the candidate did not pass; what was tried on the live release comes after it."""
+    failed = next((one.step for one in report.steps if one.status == "failed"), "test")
+    return {"test": "tests", "migrations": "migrations not applied"}.get(failed, failed)
 
 
 def _problem_count(report: RunReport) -> str:

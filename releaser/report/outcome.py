@@ -83,8 +83,8 @@ class RunReport:
     before; `blame` says whose fault failing tests are (`update`: this update broke it, `before`: it was failing
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
     `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
-    to health checks, in order; `recovered` tells what an earlier run had left, `mail` what became of the mail about
-    this one.
+    to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
+    brings and that are not applied, `mail` tells what became of the mail about this one.
     """
 
     command: str
@@ -112,6 +112,7 @@ class RunReport:
     advice: str = ""
     log_file: str = ""
     recovered: str = ""
+    migrations: tuple[str, ...] = ()
     mail: str = ""
 
     @property

@@ -269,6 +269,10 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         f"quarantined: candidate {entry['release']}: {entry['reason']} (since {entry['at'][:10]})"
         for entry in status["quarantined"]
     ]
+    lines += [
+        f"waiting: candidate {entry['release']}: {entry['reason']} (since {entry['at'][:10]})"
+        for entry in status["waiting"]
+    ]
     return lines + [f"problem: {problem}" for problem in status["problems"]]
 
 

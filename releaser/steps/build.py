@@ -18,10 +18,10 @@ from releaser.steps import startup
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from typing import Literal
 
     from releaser.project.preflight import Fitness
     from releaser.releases.quarantine import CandidateKey
+    from releaser.releases.release import Tests
     from releaser.run import Run
     from releaser.steps.resolve import Resolution
 
@@ -108,7 +108,7 @@ def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
         fitness.uv.install_local(run.site.project.root, candidate.venv, requirements, link_mode=mode)
 
 
-def seal(run: Run, candidate: Candidate, *, tests: Literal["passed", "failed"]) -> Release:
+def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
     with run.recorder.step("seal"):
         live = run.store.live()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from releaser.errors import TestsFailedError, ToolError
 from releaser.releases.quarantine import FailedCandidate
@@ -25,24 +25,54 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestRun:
-    """How a run of the project's tests ended: `reason` is empty when they passed."""
+class Trial:
+    """Something that a candidate has to pass: the name of the step, the command, and how to speak of it."""
 
-    __test__ = False  # pytest would collect it
+    step: str
+    command: tuple[str, ...]
+    name: str
+    plural: bool
 
+    def verb(self, word: str) -> str:
+        """Return a verb in the form that follows the name, `pass` or `passes`."""
+        return word if self.plural else f"{word}{'es' if word.endswith('s') else 's'}"
+
+    @property
+    def pronoun(self) -> str:
+        """What stands for the name."""
+        return "they" if self.plural else "it"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """How a trial ended: `reason` is empty when it was passed."""
+
+    trial: Trial
     reason: str
     output: str
     timed_out: bool = False
 
     @property
     def passed(self) -> bool:
-        """Whether every test passed."""
+        """Whether there is nothing to complain of."""
         return not self.reason
 
 
-def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
-    """Run the project's tests with the interpreter of `venv`, within `test_timeout`."""
-    words = list(fitness.test_command)
+def trials(run: Run, fitness: Fitness) -> tuple[Trial, ...]:
+    """List what has to be passed, the quickest first."""
+    tests = Trial(step="test", command=fitness.test_command, name="the tests", plural=True)
+    settings = run.site.settings
+    if settings.django_check == "off":
+        return (tests,)
+    words = ("python", "manage.py", "check", f"--{settings.django_check}")
+    level = ("--fail-level", settings.django_check_level.upper())
+    check = Trial(step="django check", command=words + level, name=f"`{' '.join(words[1:])}`", plural=False)
+    return (check, tests)
+
+
+def run_trial(run: Run, trial: Trial, venv: Path) -> Tried:
+    """Let the interpreter of `venv` try, within `test_timeout`."""
+    words = list(trial.command)
     if words[0] == "python":
         words[0] = str(venv / "bin" / "python")
     try:
@@ -55,16 +85,15 @@ def run_tests(run: Run, fitness: Fitness, venv: Path) -> TestRun:
         )
     except ToolError as error:
         if error.returncode is None and not error.timed_out:
-            raise _not_run(error) from error
-        reason = (
-            f"the tests did not end within {run.site.settings.test_timeout:g} s" if error.timed_out else error.message
-        )
-        return TestRun(reason=reason, output=cap(error.output), timed_out=error.timed_out)
-    return TestRun(reason="", output=cap(finished.output))
+            raise _not_run(trial, error) from error
+        slow = f"{trial.name} did not end within {run.site.settings.test_timeout:g} s"
+        reason = slow if error.timed_out else error.message
+        return Tried(trial=trial, reason=reason, output=cap(error.output), timed_out=error.timed_out)
+    return Tried(trial=trial, reason="", output=cap(finished.output))
 
 
-def _not_run(error: ToolError) -> TestsFailedError:
-    message = f"the tests could not be run: {error.message}"
+def _not_run(trial: Trial, error: ToolError) -> TestsFailedError:
+    message = f"{trial.name} could not be run: {error.message}"
     return TestsFailedError(
         message, blame="unknown", advice="Correct `test_command`; then this candidate is tried again."
     )
@@ -76,21 +105,28 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -
     If they fail, the live release is tested too, the candidate is sealed as failed and quarantined, and
     TestsFailedError tells whose fault it is.
     """
-    with run.recorder.step("test") as step:
-        tested = run_tests(run, fitness, candidate.venv)
-        (candidate.directory / OUTPUT).write_text(tested.output + "\n", encoding="utf-8")
-        note_litter(run)
-        if tested.passed:
-            return
-        step.status, step.detail = "failed", tested.reason
-    blame = _blame(run, before)
+    outputs: list[str] = []
+    for trial in trials(run, fitness):
+        with run.recorder.step(trial.step) as step:
+            tried = run_trial(run, trial, candidate.venv)
+            outputs.append(tried.output + "\n")
+            (candidate.directory / OUTPUT).write_text("".join(outputs), encoding="utf-8")
+            note_litter(run)
+            if tried.passed:
+                continue
+            step.status, step.detail = "failed", tried.reason
+        _fail(run, candidate, tried, before)
+
+
+def _fail(run: Run, candidate: Candidate, tried: Tried, before: Fitness) -> NoReturn:
+    blame = _blame(run, next(one for one in trials(run, before) if one.step == tried.trial.step))
     # First, as without it the next run would build and test this very candidate again.
     run.change_quarantine(
         lambda quarantine: quarantine.with_candidate(
             FailedCandidate(
                 key=candidate.key,
                 release=candidate.id,
-                reason=tested.reason,
+                reason=tried.reason,
                 at=run.now_iso(),
                 sick=blame != "update",
             )
@@ -98,29 +134,33 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -
     )
     seal(run, candidate, tests="failed")
     run.draft.blame = blame
-    raise TestsFailedError(_verdict(blame, tested), blame=blame, advice=_advice(blame, tested), output=tested.output)
+    raise TestsFailedError(_verdict(blame, tried), blame=blame, advice=_advice(blame, tried), output=tried.output)
 
 
-def _blame(run: Run, before: Fitness) -> Blame:
-    """Test what is live: its release, and the commits that were there before the pull, which is taken back here."""
+def _blame(run: Run, *attempted: Trial) -> Blame:
+    """Try what is live: its release, and the commits that were there before the pull, which is taken back here."""
     live = run.store.live()
     if live is None or not live.works():
         return "unknown"
-    with run.recorder.step("test live release") as step:
-        try:
-            _take_back_pull(run)
-        except ToolError as error:
-            step.warns(f"the commits from before the pull cannot be had: {error.message}")
-            return "unknown"
-        tested = run_tests(run, before, live.venv)
-        step.says("passed" if tested.passed else tested.reason)
-        step.status = "ok" if tested.passed else "failed"
-    return "update" if tested.passed else "before"
+    for number, trial in enumerate(attempted):
+        with run.recorder.step(f"{trial.step} live release") as step:
+            try:
+                if number == 0:
+                    _take_back_pull(run)
+            except ToolError as error:
+                step.warns(f"the commits from before the pull cannot be had: {error.message}")
+                return "unknown"
+            tried = run_trial(run, trial, live.venv)
+            step.says("passed" if tried.passed else tried.reason)
+            step.status = "ok" if tried.passed else "failed"
+        if not tried.passed:
+            return "before"
+    return "update"
 
 
 def is_well_again(run: Run, before: Fitness) -> bool:
-    """Whether the tests pass on the live release, with the code from before the pull, which is taken back here."""
-    return _blame(run, before) == "update"
+    """Whether the live release passes, with the code from before the pull, which is taken back here."""
+    return _blame(run, *trials(run, before)) == "update"
 
 
 def _take_back_pull(run: Run) -> None:
@@ -129,20 +169,24 @@ def _take_back_pull(run: Run) -> None:
         run.site.git.reset_keep(pulled.old)
 
 
-def _verdict(blame: Blame, tested: TestRun) -> str:
-    what = tested.reason if tested.timed_out else "the tests fail"
+def _verdict(blame: Blame, tried: Tried) -> str:
+    trial = tried.trial
+    fail, succeed = trial.verb("fail"), trial.verb("pass")
+    what = tried.reason if tried.timed_out else f"{trial.name} {fail}"
     return {
-        "update": f"{what} with the new packages or commits and pass without: this update broke it",
-        "before": f"{what}, and they fail on the live release too: it was failing before this update",
+        "update": f"{what} with the new packages or commits and {succeed} without: this update broke it",
+        "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing before this update",
     }.get(blame, f"{what}, and there is no earlier release to compare with")
 
 
-def _advice(blame: Blame, tested: TestRun) -> str:
-    longer = "Raise `test_timeout` if they need longer. " if tested.timed_out else ""
+def _advice(blame: Blame, tried: Tried) -> str:
+    trial = tried.trial
+    longer = f"Raise `test_timeout` if {trial.pronoun} {trial.verb('need')} longer. " if tried.timed_out else ""
     if blame == "before":
-        return f"{longer}Mend the tests or the site; updates go on by themselves once the tests pass again."
+        mend = "Mend the tests or the site" if trial.plural else "Mend the site or its settings"
+        return f"{longer}{mend}; updates go on by themselves once {trial.name} {trial.verb('pass')} again."
     again = "this candidate is not tried again until a package or the code changes."
-    return f"{longer}See the end of the test output; {again}"
+    return f"{longer}See the end of the {'test output' if trial.plural else 'output'}; {again}"
 
 
 def smoke_test(site: Site, release: Release) -> None:

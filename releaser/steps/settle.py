@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import shutil
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ActivationError, PreflightError, ToolError, Unfit, gist
 from releaser.project import serving
+from releaser.project.static import static_findings
 from releaser.steps.health import health_check
+from releaser.steps.static import collectstatic
 from releaser.steps.turnover import Turnover, moment
 from releaser.tools import webserver
-from releaser.tools.django import Manage, doubt, is_django
+from releaser.tools.django import is_django
 from releaser.tools.environment import inside
 from releaser.tools.health import is_url
 
@@ -71,7 +74,7 @@ def _failed(name: str, error: ToolError, *, command: str) -> ActivationError:
 
 
 def look_before(run: Run, venv: Path) -> None:
-    """See that the commands of the steps behind the flip exist, before anything is flipped. Raises PreflightError."""
+    """See that the steps behind the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = run.site.settings, run.site.project.root
     path = inside(venv, run.site.runner.environ)["PATH"]
     commands = {"restart": settings.restart[0] if settings.restart[0] not in _OWN_WORDS else None}
@@ -83,26 +86,11 @@ def look_before(run: Run, venv: Path) -> None:
         if word is not None and shutil.which(root / word if "/" in word else word, path=path) is None
     ]
     problems += serving.restart_findings(run.site)
+    if settings.collectstatic != "off" and is_django(root):  # a pull may have changed STATIC_ROOT, or a package
+        with contextlib.suppress(ToolError):  # which collectstatic will say
+            problems += static_findings(run.site, venv)
     if problems:
         raise PreflightError(tuple(problems))
-
-
-def collectstatic(run: Run, venv: Path, step: Step) -> None:
-    """Collect static files with the release's interpreter, if the project has any to collect. Raises ToolError."""
-    settings, root = run.site.settings, run.site.project.root
-    if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
-        step.skipped("switched off" if settings.collectstatic == "off" else "no manage.py")
-        return
-    manage = Manage(runner=run.site.runner, project=root, venv=venv, timeout=settings.collectstatic_timeout)
-    static_root = manage.static_root()
-    if settings.collectstatic == "auto" and static_root is None:
-        step.skipped("staticfiles is not installed, or STATIC_ROOT is not set")
-        return
-    since = run.draft.cut_off_since
-    if since is not None and static_root is not None and not root.is_relative_to(static_root):
-        doubt(static_root, since=since.timestamp())
-    lines = manage.collectstatic(static_root).stdout.strip().splitlines()
-    step.says(lines[-1] if lines else "")
 
 
 def restart(run: Run, venv: Path, step: Step) -> None:

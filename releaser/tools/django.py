@@ -3,24 +3,55 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from releaser.errors import ToolError, gist
+from releaser.tools.django_probe import MARK
 from releaser.tools.environment import inside
-from releaser.tools.process import write_out
+from releaser.tools.process import describe_status, write_out
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from releaser.tools.process import Finished, Runner
 
-_MARK = "releaser-static:"
-# `collectstatic` exists only with the staticfiles app, and fails without STATIC_ROOT, which `startproject` leaves out.
-_PROBE = (
-    "from django.apps import apps; from django.conf import settings; "
-    f"print('{_MARK}' + str(apps.is_installed('django.contrib.staticfiles') and settings.STATIC_ROOT or ''))"
-)
+_PROBE = Path(__file__).with_name("django_probe.py")  # it tells which questions there are
+_LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class StaticFiles:
+    """Where the static files of a site go.
+
+    `setting` is STATIC_ROOT, empty when it is not set; `place` is where the storage really puts files, None when that
+    is not on this computer (it is not `local` then) or is not known, for a `reason`. `blocked` are a few of the places
+    below it that this user cannot write.
+    """
+
+    installed: bool
+    setting: str = ""
+    local: bool = True
+    place: Path | None = None
+    reason: str = ""
+    blocked: tuple[str, ...] = ()
+
+    @property
+    def has_a_place(self) -> bool:
+        """Whether a place for the files is set, so that collecting them is meant."""
+        return self.installed and (self.place is not None or bool(self.setting))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migrations:
+    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why."""
+
+    databases: int
+    unapplied: tuple[str, ...]
+    failed: tuple[str, ...]
 
 
 def is_django(project: Path) -> bool:
@@ -50,28 +81,62 @@ class Manage:
     venv: Path
     timeout: float
 
-    def static_root(self) -> Path | None:
-        """Return STATIC_ROOT; None where collectstatic cannot work, as the app is not installed or that is not set."""
-        finished = self._run("shell", "-c", _PROBE, check=False)
-        lines = [line.removeprefix(_MARK) for line in finished.stdout.splitlines() if line.startswith(_MARK)]
-        return self.project / lines[-1] if any(lines) else None
+    def static_files(self, *, outdates: bool = False) -> StaticFiles:
+        """Ask where static files go; `outdates` lets the next collectstatic replace whatever differs from its source.
 
-    def collectstatic(self, static_root: Path | None) -> Finished:
+        Raises ToolError when Django does not answer, as when the settings cannot be imported.
+        """
+        answer = self._ask("outdate" if outdates else "static")
+        if not answer["installed"]:
+            return StaticFiles(installed=False)
+        place = answer["place"]
+        return StaticFiles(
+            installed=True,
+            setting=answer["setting"],
+            local=answer["local"],
+            place=self.project / place if place else None,
+            reason=answer["reason"],
+            blocked=tuple(answer["blocked"]),
+        )
+
+    def migrations(self) -> Migrations:
+        """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does."""
+        answer = self._ask("migrations")
+        return Migrations(
+            databases=answer["databases"], unapplied=tuple(answer["unapplied"]), failed=tuple(answer["failed"])
+        )
+
+    def _ask(self, question: str) -> dict[str, Any]:
+        # In some versions of Django `shell -c` is within a function, where definitions would not find each other.
+        code = (
+            f"import pathlib; probe = {{}}; exec(pathlib.Path({str(_PROBE)!r}).read_text('utf-8'), probe); "
+            f"probe['main']({question!r})"
+        )
+        finished = self._run("shell", "-c", code, check=False, env={"PYTHONDONTWRITEBYTECODE": "1"})
+        lines = [line.removeprefix(MARK) for line in finished.stdout.splitlines() if line.startswith(MARK)]
+        if not lines:
+            reason = gist(finished.output)[:_LONGEST_REASON] or describe_status(finished.returncode)
+            message = f"Django does not answer: {reason}"
+            raise ToolError(message, returncode=finished.returncode, output=finished.output)
+        answer: dict[str, Any] = json.loads(lines[-1])
+        return answer
+
+    def collectstatic(self, place: Path | None) -> Finished:
         """Collect the static files; nothing is cleared, as pages of older processes still name the old files.
 
         A power cut must not leave them empty: collectstatic takes whatever is newer than its source for finished.
         """
         finished = self._run("collectstatic", "--noinput")
         write_out(self.project)
-        if static_root is not None and static_root.is_dir():  # it may lie on another file system
-            write_out(static_root)
+        if place is not None and place.is_dir():  # it may lie on another file system
+            write_out(place)
         return finished
 
-    def _run(self, *words: str, check: bool = True) -> Finished:
+    def _run(self, *words: str, check: bool = True, env: Mapping[str, str] | None = None) -> Finished:
         return self.runner.run(
             [self.venv / "bin" / "python", "manage.py", *words],
             cwd=self.project,
-            env=inside(self.venv, self.runner.environ),
+            env={**inside(self.venv, self.runner.environ), **(env or {})},
             timeout=self.timeout,
             check=check,
         )

@@ -127,7 +127,7 @@ BEFORE_THE_FLIP = (
     (Point(place="releaser.releases.store:ReleaseStore.begin"), UNTOUCHED),
     (Point(place=JOURNAL, number=2), UNTOUCHED),  # building
     (Point(place="releaser.tools.uv:Uv.sync"), UNTOUCHED),
-    (Point(place="releaser.steps.gate:run_tests"), UNTOUCHED),
+    (Point(place="releaser.steps.gate:run_trial"), UNTOUCHED),
     (Point(place=MANIFEST), UNTOUCHED),
     (Point(place=COMPLETE), UNTOUCHED),
     (Point(place="releaser.steps.activate:_keep_lock"), UNTOUCHED),

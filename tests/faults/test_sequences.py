@@ -47,7 +47,7 @@ PLACES = (
     ("releaser.durable:sync_directory", "before"),
     ("releaser.steps.activate:place_lock", "before"),
     ("releaser.steps.activate:take_back", "after"),
-    ("releaser.steps.gate:run_tests", "after"),
+    ("releaser.steps.gate:run_trial", "after"),
     ("releaser.tools.git:Git.commit_only", "after"),
     ("releaser.report.outbox:Outbox.put", "before"),
     ("releaser.report.outbox:Outbox.put", "after"),

@@ -127,6 +127,7 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
 WRONG_TEXT: dict[str, str] = {
     "state_dir": " ", "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
     "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
+    "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
     "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
     "health_retries": "-1", "health_pause": "x", "git_pull": "x", "git_push": "x", "git_timeout": "x",
     "requirements_export": "..", "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",

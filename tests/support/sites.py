@@ -218,12 +218,15 @@ class SampleSite:
         return file.stat().st_mtime_ns if file.exists() else None
 
     def manage_runs(self, command: str | None = None) -> list[ManageRun]:
-        """Return the runs of manage.py so far, oldest first; only those of `command` if it is given."""
+        """Return the runs of manage.py so far, oldest first; only those of `command` if it is given.
+
+        Questions, by `shell`, which write nothing, are left out unless they are asked for.
+        """
         if not self._runs.exists():
             return []
         lines = self._runs.read_text(encoding="utf-8").splitlines()
         runs = [_manage_run(json.loads(line)) for line in lines]
-        return [run for run in runs if command is None or run.argv[:1] == (command,)]
+        return [run for run in runs if (run.argv[0] != "shell" if command is None else run.argv[:1] == (command,))]
 
     def passed_tests(self) -> list[dict[str, Any]]:
         """Return with what all tests of the site have passed so far: `release`, `versions`."""

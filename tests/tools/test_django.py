@@ -17,12 +17,29 @@ ENV = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/other"}
 MANAGE = """\
 import sys
 from types import ModuleType, SimpleNamespace
+PLACE, REASON = "", ""
 {settings}
+def path(name):
+    if REASON:
+        raise LookupError(REASON)
+    if not PLACE:
+        raise NotImplementedError
+    return str(PLACE)
 if sys.argv[1] == "shell":
-    apps, conf = ModuleType("django.apps"), ModuleType("django.conf")
-    apps.apps = SimpleNamespace(is_installed=lambda name: name in INSTALLED_APPS)
-    conf.settings = SimpleNamespace(STATIC_ROOT=STATIC_ROOT)
-    sys.modules |= {{"django": ModuleType("django"), "django.apps": apps, "django.conf": conf}}
+    fakes = {{
+        "django": {{}},
+        "django.apps": {{"apps": SimpleNamespace(
+            is_installed=lambda name: name in INSTALLED_APPS,
+            get_app_config=lambda label: SimpleNamespace(ignore_patterns=[]),
+        )}},
+        "django.conf": {{"settings": SimpleNamespace(STATIC_ROOT=STATIC_ROOT)}},
+        "django.core.exceptions": {{"ImproperlyConfigured": LookupError}},
+        "django.contrib.staticfiles.storage": {{"staticfiles_storage": SimpleNamespace(path=path)}},
+        "django.contrib.staticfiles.finders": {{"get_finders": list}},
+    }}
+    for name, content in fakes.items():
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__dict__.update(content)
     print("starting up")
     exec(sys.argv[3])
 else:
@@ -56,20 +73,38 @@ STATIC = "django.contrib.staticfiles"
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("settings", "place", "meant"),
     [
-        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'static'", True),
-        (f"import pathlib; INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], pathlib.Path('static')", True),
-        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None", False),
-        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], ''", False),
-        ("INSTALLED_APPS, STATIC_ROOT = [], 'static'", False),
-        ("raise SystemExit('settings are broken')", False),
-        ("import sys; sys.exit(0)", False),
+        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'static'; PLACE = STATIC_ROOT", "static", True),
+        (f"import pathlib; INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'x'; PLACE = pathlib.Path('y')", "y", True),
+        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; PLACE = 'of the storage'", "of the storage", True),
+        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; REASON = 'it is not set'", None, False),
+        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], ''", None, False),
+        (f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], 'static'", None, True),
+        ("INSTALLED_APPS, STATIC_ROOT = [], 'static'; PLACE = STATIC_ROOT", None, False),
     ],
 )
-def test_it_is_asked_whether_there_is_anything_to_collect(venv: Path, settings: str, expected: bool) -> None:
-    found = manage(venv, settings)
-    assert found.static_root() == (found.project / "static" if expected else None)
+def test_it_is_asked_whether_there_is_anything_to_collect(
+    venv: Path, settings: str, place: str | None, meant: bool
+) -> None:
+    asked = manage(venv, settings)
+    found = asked.static_files()
+    assert found.place == (asked.project / place if place else None)
+    assert found.has_a_place is meant
+
+
+def test_why_no_place_is_known_is_told_in_one_line(venv: Path) -> None:
+    found = manage(
+        venv, f"INSTALLED_APPS, STATIC_ROOT = ['{STATIC}'], None; REASON = 'it is\\n not set'"
+    ).static_files()
+    assert (found.local, found.reason) == (True, "it is not set")
+
+
+@pytest.mark.parametrize("settings", ["raise SystemExit('settings are broken')", "import sys; sys.exit(3)"])
+def test_a_site_that_does_not_answer_says_why(venv: Path, settings: str) -> None:
+    with pytest.raises(ToolError, match=r"Django does not answer: (settings are broken|exit status 3)") as caught:
+        manage(venv, settings).static_files()
+    assert caught.value.returncode is not None
 
 
 def test_static_files_are_collected_by_the_release_in_the_project(venv: Path) -> None:
@@ -88,13 +123,13 @@ def test_a_failure_is_one_with_its_words(venv: Path) -> None:
 def test_an_interpreter_that_is_gone_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "venv").mkdir()
     with pytest.raises(ToolError, match="cannot be started"):
-        manage(tmp_path / "venv", "").static_root()
+        manage(tmp_path / "venv", "").static_files()
 
 
 def test_a_project_that_hangs_is_ended(venv: Path) -> None:
     hanging = manage(venv, "import time; print('waiting', flush=True); time.sleep(1000)", timeout=1)
     with pytest.raises(ToolError) as caught:
-        hanging.static_root()
+        hanging.static_files()
     assert caught.value.timed_out
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,12 +71,78 @@ def show_help(argv: Sequence[str]) -> int:
 def shell(argv: Sequence[str]) -> int:
     """Execute the code behind -c (or --command) with what little of Django such code asks for."""
     option = next(position for position, word in enumerate(argv) if word in ("-c", "--command"))
-    django, apps, conf = (ModuleType(name) for name in ("django", "django.apps", "django.conf"))
-    apps.__dict__["apps"] = SimpleNamespace(is_installed=lambda name: name in settings().INSTALLED_APPS)
-    conf.__dict__["settings"] = settings()
-    sys.modules |= {"django": django, "django.apps": apps, "django.conf": conf}
+    fakes: dict[str, dict[str, object]] = {
+        "django": {},
+        "django.apps": {"apps": SimpleNamespace(is_installed=is_installed, get_app_config=app_config)},
+        "django.conf": {"settings": settings()},
+        "django.core.exceptions": {"ImproperlyConfigured": LookupError},
+        "django.contrib.staticfiles.storage": {"staticfiles_storage": SimpleNamespace(path=static_path)},
+        "django.contrib.staticfiles.finders": {"get_finders": list},
+        "django.db": {"connections": {name: Database() for name in databases()}},
+        "django.db.migrations.executor": {"MigrationExecutor": Migrations},
+    }
+    for name, content in fakes.items():
+        sys.modules[name] = ModuleType(name)
+        sys.modules[name].__dict__.update(content)
     exec(argv[option + 1], {"__name__": "__main__"})  # noqa: S102 - this is what `shell -c` is for
     return 0
+
+
+def is_installed(name: str) -> bool:
+    """Tell whether the site has an app."""
+    return name in settings().INSTALLED_APPS
+
+
+def app_config(_: str) -> SimpleNamespace:
+    """Return what little of an app's configuration is asked for."""
+    return SimpleNamespace(ignore_patterns=[])
+
+
+def static_path(name: str) -> str:
+    """Return where a static file lies, as the storage of static files does."""
+    if not settings().STATIC_ROOT:
+        message = "STATIC_ROOT is not set"
+        raise LookupError(message)
+    return str(PROJECT / settings().STATIC_ROOT / name)
+
+
+def databases() -> list[str]:
+    """Return the one database, if there is one; its file lists the migrations that are applied, one a line."""
+    return ["default"] if getattr(settings(), "DATABASE", "") else []
+
+
+class Database:
+    """A connection; without its file the server is down."""
+
+    vendor = "file"
+    settings_dict: ClassVar = {"ENGINE": "file", "NAME": ""}
+
+    def applied(self) -> list[str]:
+        """Return the names of the migrations that are applied."""
+        return Path(PROJECT / settings().DATABASE).read_text(encoding="utf-8").split()
+
+    def close(self) -> None:
+        """Do as connections do."""
+
+
+class Migrations:
+    """What is to be applied: each installed package may name MIGRATIONS, and so may the settings of the site."""
+
+    def __init__(self, connection: Database) -> None:
+        self.applied = connection.applied()
+        self.loader = SimpleNamespace(graph=SimpleNamespace(leaf_nodes=list))
+        self.recorder = SimpleNamespace(has_table=lambda: True)
+
+    def migration_plan(self, _: object) -> list[tuple[SimpleNamespace, bool]]:
+        """Return the migrations that are not applied."""
+        named = {name: getattr(module, "MIGRATIONS", ()) for name, module in installed().items()}
+        named["site"] = getattr(settings(), "MIGRATIONS", ())
+        found = [(app, name) for app, names in named.items() for name in names]
+        return [
+            (SimpleNamespace(app_label=app, name=name), False)
+            for app, name in found
+            if f"{app}.{name}" not in self.applied
+        ]
 
 
 def test(_: Sequence[str]) -> int:

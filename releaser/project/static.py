@@ -1,0 +1,102 @@
+"""Where Django would put static files, and whether it can: asked before anything is changed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError, Unfit
+from releaser.tools.django import Manage, StaticFiles, is_django
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.project.findings import Findings
+    from releaser.project.site import Site
+
+PATIENCE = 60.0  # seconds for Django to start and to answer a question
+_OTHERWISE = "or set `collectstatic` to off"
+
+
+def check_static_files(site: Site, findings: Findings) -> str:
+    """Ask the venv that is live now, if there is any; return why it does not answer, empty when it does.
+
+    That is no finding: the site may be ill, which its tests will tell, and a candidate is asked again before the flip.
+    """
+    venv = Path(os.path.realpath(site.project.venv))
+    if not is_django(site.project.root):
+        findings.extend(without_django(site))
+        return ""
+    if site.settings.collectstatic == "off" or not os.path.exists(venv / "bin" / "python"):
+        return ""
+    try:
+        findings.extend(static_findings(site, venv))
+    except ToolError as error:
+        return error.message
+    return ""
+
+
+def without_django(site: Site) -> Iterator[Unfit]:
+    """Say which settings make no sense in a project that has no manage.py."""
+    wanted = {"collectstatic": site.settings.collectstatic == "on", "django_check": site.settings.django_check != "off"}
+    for setting in (name for name, is_wanted in wanted.items() if is_wanted):
+        yield Unfit(
+            f"`{setting}` is switched on, but {site.project.root} has no manage.py",
+            advice=f"Set `{setting}` to off, or see that manage.py is there.",
+        )
+
+
+def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
+    """Return the site's manage.py, run by the interpreter of `venv`."""
+    return Manage(runner=site.runner, project=site.project.root, venv=venv, timeout=timeout)
+
+
+def static_findings(site: Site, venv: Path) -> Iterator[Unfit]:
+    """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError."""
+    found = manage(site, venv).static_files()
+    if site.settings.collectstatic == "on":
+        yield from _not_collectable(site, found)
+    elif not found.has_a_place:
+        return
+    if found.place is not None:
+        yield from _unwritable(found, found.place)
+
+
+def _not_collectable(site: Site, found: StaticFiles) -> Iterator[Unfit]:
+    if not found.installed:
+        yield Unfit(
+            "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS",
+            advice=f"Add it, {_OTHERWISE} or auto.",
+        )
+    elif found.local and found.place is None:
+        yield Unfit(
+            f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}",
+            advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
+        )
+
+
+def _unwritable(found: StaticFiles, place: Path) -> Iterator[Unfit]:
+    name = "STATIC_ROOT" if found.setting else "the storage of the static files"
+    wrong = _wrong_with(place)
+    if wrong:
+        advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
+        yield Unfit(f"{name} is {place}, where collectstatic cannot write: {wrong}", advice=advice)
+        return
+    for path in found.blocked:
+        advice = f"Let this user write there, as collectstatic does, {_OTHERWISE}."
+        yield Unfit(f"{name} is {place}, in which collectstatic cannot write {path}", advice=advice)
+
+
+def _wrong_with(place: Path) -> str:
+    """Say what is wrong with a directory to write in, which need not be there yet; empty when nothing is."""
+    if os.path.isdir(place):
+        return "" if os.access(place, os.W_OK | os.X_OK) else "this user cannot write there"
+    if os.path.islink(place):
+        return "it is a symlink that leads to no directory"
+    if os.path.lexists(place):
+        return "it is not a directory"
+    parent = next(one for one in place.parents if os.path.lexists(one))
+    if not os.path.isdir(parent):
+        return f"{parent} is not a directory"
+    return "" if os.access(parent, os.W_OK | os.X_OK) else f"it cannot be made, as this user cannot write {parent}"

@@ -1,0 +1,144 @@
+"""Migrations that a release brings and nobody has applied: told, or a reason not to go live. None is applied here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.errors import BuildError, MigrationsError, ToolError
+from releaser.project.static import manage
+from releaser.releases.quarantine import FailedCandidate
+from releaser.report.outcome import Problem
+from releaser.steps.build import seal
+from releaser.tools.django import is_django
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from releaser.report.recorder import Step
+    from releaser.run import Run
+    from releaser.steps.build import Candidate
+
+_SHOWN = 5
+
+
+def look_at_migrations(run: Run, candidate: Candidate) -> None:
+    """Find out which migrations the candidate brings that are not applied. A database that is away stops nothing.
+
+    Raises MigrationsError where `migrations` is `refuse`; the candidate is kept then, so that they can be applied with
+    it, and waits for that.
+    """
+    setting = run.site.settings.migrations
+    if setting == "off" or not is_django(run.site.project.root):
+        return
+    with run.recorder.step("migrations") as step:
+        unapplied = _unapplied(run, candidate.venv, step)
+        if not unapplied:
+            return
+        before = _unapplied_before(run)
+        brought = tuple(name for name in unapplied if name not in (before or ()))
+        step.detail = _told(brought, unapplied, known=before is not None)
+        run.draft.migrations = brought
+        if not brought:
+            return
+        step.status = "failed" if setting == "refuse" and before is not None else "warning"
+        if step.status == "warning":
+            return
+    _refuse(run, candidate, brought)
+
+
+def _unapplied(run: Run, venv: Path, step: Step) -> tuple[str, ...]:
+    try:
+        answer = manage(run.site, venv).migrations()
+    except ToolError as error:
+        step.warns(f"not known: {error.message}")
+        return ()
+    if answer.failed:
+        step.warns(f"not known, as a database cannot be asked: {'; '.join(answer.failed)}")
+    elif not answer.databases:
+        step.skipped("no database is set")
+    elif not answer.unapplied:
+        step.says("all are applied")
+    return answer.unapplied
+
+
+def _unapplied_before(run: Run) -> frozenset[str] | None:
+    """Return what is not applied of the live release, with the code from before the pull; None if that is not known.
+
+    The checkout moves back for that, and on again. Raises BuildError when it does not.
+    """
+    live, pulled = run.store.live(), run.draft.pulled
+    if live is None or not live.works():
+        return None
+    try:
+        if pulled is not None:
+            run.site.git.reset_keep(pulled.old)
+        return frozenset(manage(run.site, live.venv).migrations().unapplied)
+    except ToolError:
+        return None
+    finally:
+        if pulled is not None:
+            _move_on(run, pulled.new)
+
+
+def _move_on(run: Run, commit: str) -> None:
+    try:
+        run.site.git.reset_keep(commit)
+    except ToolError as error:
+        message = f"the checkout could not be moved to the pulled commits again: {error.message}"
+        raise BuildError(message, advice="See what git says; the next run pulls again.", output=error.output) from error
+
+
+def _told(brought: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
+    if not known:
+        return f"not applied, and perhaps new: {listed(brought)}"
+    old = [name for name in unapplied if name not in brought]
+    parts = [f"new and not applied: {listed(brought)}"] if brought else []
+    parts += [f"not applied before this update either: {listed(old)}"] if old else []
+    return "; ".join(parts)
+
+
+def listed(names: Collection[str]) -> str:
+    """Name the first few, and say how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join([*names][:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def tell_migrations(run: Run) -> None:
+    """Report what is to be applied, now that the release is live."""
+    names = run.draft.migrations
+    if names:
+        message = f"migrations of this release are not applied: {listed(names)}"
+        advice = f"Apply them: `releaser run -- python manage.py migrate` in {run.site.project.root}."
+        run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+def _refuse(run: Run, candidate: Candidate, names: tuple[str, ...]) -> None:
+    reason = f"migrations are not applied: {listed(names)}"
+    entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=run.now_iso(), migrations=names)
+    run.change_quarantine(lambda quarantine: quarantine.with_candidate(entry))
+    seal(run, candidate, tests="refused")
+    pulls = "`git pull` and " if run.draft.pulled else ""
+    migrate = f"`{candidate.venv / 'bin' / 'python'} manage.py migrate`"
+    message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
+    advice = f"Do {pulls}{migrate} in {run.site.project.root}; the next update then goes on by itself."
+    raise MigrationsError(message, advice=advice)
+
+
+def still_wait(run: Run, failed: FailedCandidate) -> bool:
+    """Whether the migrations that a candidate waits for are not applied yet, as far as can be told."""
+    release = run.store.get(failed.release)
+    if run.site.settings.migrations != "refuse" or release is None or not release.works():
+        return False
+    with run.recorder.step("migrations") as step:
+        try:
+            answer = manage(run.site, release.venv).migrations()
+        except ToolError as error:
+            step.warns(f"not known: {error.message}")
+            return True
+        missing = [name for name in failed.migrations if name in answer.unapplied]
+        if answer.failed:
+            step.warns(f"not known, as a database cannot be asked: {'; '.join(answer.failed)}")
+        elif missing:
+            step.says(f"not applied yet: {listed(missing)}")
+    return bool(missing or answer.failed)

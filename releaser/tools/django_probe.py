@@ -1,0 +1,146 @@
+"""What releaser asks of a Django site. The site's own interpreter runs this text, by `manage.py shell -c`.
+
+So nothing of releaser is at hand here, Django may be of any version from 2.2 on, and nothing may be written but what is
+said. The answer is one line of JSON behind a mark, as start-up code of a site may print as well.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MARK = "releaser-answer:"
+MOST_NAMED = 3
+
+
+def static(*, outdates: bool) -> dict[str, Any]:
+    """Say where collectstatic would put files, and which places below that it could not write.
+
+    `outdates` prepares for it: see `outdate`.
+    """
+    from django.apps import apps  # type: ignore[import-not-found, unused-ignore]
+    from django.conf import settings  # type: ignore[import-not-found, unused-ignore]
+
+    if not apps.is_installed("django.contrib.staticfiles"):
+        return {"installed": False}
+    from django.contrib.staticfiles.storage import (  # type: ignore[import-not-found, unused-ignore]
+        staticfiles_storage,
+    )
+    from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-not-found, unused-ignore]
+
+    setting = str(settings.STATIC_ROOT or "")
+    answer = {"installed": True, "setting": setting, "local": True, "place": "", "reason": "", "blocked": []}
+    try:
+        place = os.path.abspath(staticfiles_storage.path(""))
+    except NotImplementedError:  # as Django's storages say that do not keep files on this computer
+        return {**answer, "local": False}
+    except ImproperlyConfigured as error:  # without STATIC_ROOT, for one
+        return {**answer, "reason": " ".join(str(error).split())}
+    targets = list(collected(place))
+    if outdates:
+        for source, target in targets:
+            outdate(source, target)
+    blocked = sorted({found for _, target in targets if (found := obstacle(target, place))})
+    return {**answer, "place": place, "blocked": blocked[:MOST_NAMED]}
+
+
+def collected(place: str) -> Iterator[tuple[str, str]]:
+    """Yield source and target of each file that collectstatic would collect, as its own code goes through them."""
+    from django.apps import apps
+    from django.contrib.staticfiles.finders import get_finders  # type: ignore[import-not-found, unused-ignore]
+
+    ignored = list(apps.get_app_config("staticfiles").ignore_patterns)
+    seen = set()
+    for finder in get_finders():
+        for path, source in finder.list(ignored):
+            name = os.path.join(getattr(source, "prefix", None) or "", path)
+            if name not in seen:
+                seen.add(name)
+                yield source.path(path), os.path.join(place, name)
+
+
+def outdate(source: str, target: str) -> None:
+    """Let collectstatic replace what differs from its source.
+
+    It passes over every file that is newer than its source, which after a rollback are all those of the release that
+    was left.
+    """
+    try:
+        newer = int(os.stat(target).st_mtime) >= int(os.stat(source).st_mtime)
+        if os.path.islink(target) or not newer or filecmp.cmp(source, target, shallow=False):
+            return
+    except OSError:  # not there yet, mostly
+        return
+    try:
+        os.utime(target, (0, 0))
+    except PermissionError:  # somebody else's file, in a directory that is ours
+        os.unlink(target)
+
+
+def obstacle(target: str, place: str) -> str:
+    """Return what keeps a file from being written or replaced: a directory that is not ours to write, or none."""
+    if os.path.isdir(target) and not os.path.islink(target):
+        return target
+    parent = os.path.dirname(target)
+    while parent != place and len(parent) > len(place) and not os.path.lexists(parent):
+        parent = os.path.dirname(parent)
+    if parent == place:  # of which the caller knows more
+        return ""
+    return "" if os.path.isdir(parent) and os.access(parent, os.W_OK | os.X_OK) else parent
+
+
+def migrations() -> dict[str, Any]:
+    """Name the migrations that are not applied, as `migrate --check` finds them, but of every database.
+
+    That command writes on the way: it makes an SQLite database that is not there, and up to Django 4.1 goes on to
+    migrate if there is nothing to apply. This reads only.
+    """
+    from django.db import connections  # type: ignore[import-not-found, unused-ignore]
+
+    names: list[str] = []
+    failed: list[str] = []
+    count = 0
+    for alias in connections:
+        try:
+            connection = connections[alias]
+            if str(connection.settings_dict.get("ENGINE", "")).endswith(".dummy"):  # without DATABASES
+                continue
+            count += 1
+            names += unapplied(connection, required=alias == "default")
+            connection.close()
+        except Exception as error:  # noqa: BLE001 - every driver has errors of its own
+            failed.append(f"{alias}: {' '.join(str(error).split()) or type(error).__name__}")
+    return {"databases": count, "unapplied": list(dict.fromkeys(names)), "failed": failed}
+
+
+def unapplied(connection: Any, *, required: bool) -> list[str]:
+    """Name what is not applied in one database; one that is not `required` may be of no concern to migrations."""
+    from django.db.migrations.executor import (  # type: ignore[import-not-found, unused-ignore]
+        MigrationExecutor,
+    )
+
+    name = str(connection.settings_dict.get("NAME", ""))
+    if connection.vendor == "sqlite" and ":" not in name and not os.path.exists(name):  # `:memory:`, `file:...`
+        message = f"there is no file {name}"
+        raise FileNotFoundError(message)
+    executor = MigrationExecutor(connection)
+    if not required and not executor.recorder.has_table():
+        return []
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+
+
+def main(question: str) -> None:
+    """Print the answer to a question."""
+    answers = {
+        "static": lambda: static(outdates=False),
+        "outdate": lambda: static(outdates=True),
+        "migrations": migrations,
+    }
+    sys.stdout.write(f"\n{MARK}{json.dumps(answers[question]())}\n")

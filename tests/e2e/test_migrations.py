@@ -1,0 +1,241 @@
+"""Migrations that a release brings and nobody has applied, on a site that stands in for Django."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import silent, states, step, steps
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+NEW = "alpha.0002_price"
+SETTINGS = """\
+INSTALLED_APPS = ["django.contrib.staticfiles"]
+STATIC_ROOT = "static_out"
+DATABASE = {database!r}
+MIGRATIONS = {migrations!r}
+"""
+
+
+class Migrating:
+    """A site with a database: a file with the names of the migrations that are applied."""
+
+    def __init__(self, make_site: SiteFactory, tmp_path: Path, *, setting: str | None = None) -> None:
+        self.database = tmp_path / "database"
+        self.database.touch()
+        dotenv = {"RELEASER_MIGRATIONS": setting} if setting else {}
+        self.site: SampleSite = make_site(venv=True, dotenv=dotenv, files={"site_settings.py": self.settings()})
+        self.site.releaser("init", check=0)
+
+    def settings(self, *migrations: str) -> str:
+        """Return settings under which the site itself has these migrations."""
+        return SETTINGS.format(database=str(self.database), migrations=migrations)
+
+    def publish(self, version: str = "1.1.0", *names: str) -> None:
+        """Offer a version of alpha with these migrations."""
+        code = f'__version__ = "{version}"\nMIGRATIONS = {names or ("0002_price",)!r}\n'
+        self.site.publish("alpha", version, modules={"alpha/__init__.py": code})
+
+    def migrate(self, *names: str) -> None:
+        """Apply migrations."""
+        with self.database.open("a", encoding="utf-8") as file:
+            file.write("".join(f"{name}\n" for name in names))
+
+
+@pytest.fixture
+def reporting(make_site: SiteFactory, tmp_path: Path) -> Migrating:
+    return Migrating(make_site, tmp_path)
+
+
+@pytest.fixture
+def refusing(make_site: SiteFactory, tmp_path: Path) -> Migrating:
+    return Migrating(make_site, tmp_path, setting="refuse")
+
+
+def refused(site: SampleSite) -> dict[str, Any]:
+    """Run an update that has to be refused for its migrations."""
+    before = site.snapshot()
+    report: dict[str, Any] = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert report["result"] == "failed"
+    assert report["live_changed"] is False
+    assert step(report, "test")["status"] == "ok"
+    assert steps(report)[-2:] == ["migrations", "seal"]
+    return report
+
+
+def test_what_is_not_applied_is_reported_and_the_release_goes_live(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert report["migrations"] == [NEW]
+    assert step(report, "migrations")["status"] == "warning"
+    assert step(report, "migrations")["detail"] == f"new and not applied: {NEW}"
+    (problem,) = report["problems"]
+    assert f"not applied: {NEW}" in problem
+    assert "releaser run -- python manage.py migrate" in problem
+    (mail,) = site.outbox_mails()
+    assert NEW in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert reporting.database.read_text(encoding="utf-8") == ""
+
+
+def test_what_is_applied_is_no_news(reporting: Migrating) -> None:
+    reporting.publish()
+    reporting.migrate(NEW)
+    report = reporting.site.json("update")
+    assert (report["problems"], report["migrations"]) == ([], [])
+    assert step(report, "migrations")["detail"] == "all are applied"
+
+
+def test_what_was_not_applied_before_is_not_this_updates_doing(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    site.json("update")
+    site.publish("beta", "1.1.0")
+    report = site.json("update")
+    assert (report["problems"], report["migrations"]) == ([], [])
+    assert step(report, "migrations")["detail"] == f"not applied before this update either: {NEW}"
+
+
+def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
+    site = reporting.site
+    site.commit("Migrate", {"site_settings.py": reporting.settings("0001_old")})
+    site.push()
+    commit = site.push_from_elsewhere({"site_settings.py": reporting.settings("0001_old", "0002_new")})
+    report = site.json("update")
+    assert report["migrations"] == ["site.0002_new"]
+    assert step(report, "migrations")["detail"] == (
+        "new and not applied: site.0002_new; not applied before this update either: site.0001_old"
+    )
+    assert site.head() == commit  # where it is again, after the live release was asked
+
+
+def test_nobody_asks_if_that_is_wished(make_site: SiteFactory, tmp_path: Path) -> None:
+    found = Migrating(make_site, tmp_path, setting="off")
+    found.publish()
+    report = found.site.json("update")
+    assert "migrations" not in steps(report)
+    assert (report["problems"], report["migrations"]) == ([], [])
+
+
+@pytest.mark.parametrize("setting", ["report", "refuse"])
+def test_a_database_that_is_away_stops_nothing(make_site: SiteFactory, tmp_path: Path, setting: str) -> None:
+    found = Migrating(make_site, tmp_path, setting=setting)
+    found.publish()
+    found.database.unlink()
+    report = found.site.json("update")
+    assert report["result"] == "activated"
+    assert step(report, "migrations")["status"] == "warning"
+    assert "default: [Errno 2] No such file or directory" in step(report, "migrations")["detail"]
+    assert report["migrations"] == []
+
+
+def test_a_release_whose_migrations_are_not_applied_is_refused_and_told_once(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    report = refused(site)
+    assert report["migrations"] == [NEW]
+    assert NEW in report["headline"]
+    waiting = site.state_dir / "releases" / report["release"] / "venv" / "bin" / "python"
+    assert f"`{waiting} manage.py migrate`" in report["advice"]
+    assert waiting.exists()
+    (mail,) = site.outbox_mails()
+    assert "migrations not applied" in mail["Subject"]
+    assert NEW in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    before, releases = site.snapshot(), states(site)
+    assert releases[report["release"]] == "failed"
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert (site.snapshot(), states(site), len(site.outbox_mails())) == (before, releases, 1)
+
+
+def test_a_release_that_waits_is_not_quarantined(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    release = refused(site)["release"]
+    status = site.json("status")
+    assert status["quarantined"] == []
+    (entry,) = status["waiting"]
+    assert (entry["release"], entry["migrations"]) == (release, [NEW])
+    assert f"waiting: candidate {release}: migrations are not applied: {NEW}" in site.releaser("status").stdout
+
+
+def test_once_the_migrations_are_applied_the_update_goes_on_by_itself(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    refused(site)
+    refusing.migrate(NEW)
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.json("status")["waiting"] == []
+    silent(site.releaser("update"))
+
+
+def test_commits_whose_migrations_are_applied_after_a_pull_by_hand_go_live(refusing: Migrating) -> None:
+    site = refusing.site
+    commit = site.push_from_elsewhere({"site_settings.py": refusing.settings("0002_new")})
+    report = refused(site)
+    assert "`git pull` and `" in report["advice"]
+    silent(site.releaser("update"))
+    assert site.head() != commit
+    site.git("pull", "--quiet")
+    silent(site.releaser("update"))  # the commits alone are not what it waits for
+    refusing.migrate("site.0002_new")
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert site.live_id() == report["release"]
+    silent(site.releaser("update"))
+
+
+def test_while_the_database_is_away_a_release_goes_on_waiting(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    refused(site)
+    refusing.database.unlink()
+    silent(site.releaser("update"))
+    refusing.database.write_text(f"{NEW}\n", encoding="utf-8")
+    assert site.json("update")["result"] == "activated"
+
+
+def test_another_candidate_is_told_of_anew(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    refused(site)
+    refusing.publish("1.2.0", "0002_price", "0003_tax")
+    assert refused(site)["migrations"] == [NEW, "alpha.0003_tax"]
+    assert len(site.outbox_mails()) == 2
+
+
+def test_what_the_live_release_lacks_refuses_nothing(make_site: SiteFactory, tmp_path: Path) -> None:
+    found = Migrating(make_site, tmp_path)
+    found.publish()
+    found.site.json("update")
+    found.site.write_dotenv({"RELEASER_MIGRATIONS": "refuse"})
+    found.site.publish("beta", "1.1.0")
+    assert found.site.json("update")["result"] == "activated"
+
+
+def test_a_release_that_waits_is_let_go_when_nobody_refuses_any_more(refusing: Migrating) -> None:
+    site = refusing.site
+    refusing.publish()
+    refused(site)
+    report = site.json("update", env={"RELEASER_MIGRATIONS": "report"})
+    assert report["result"] == "activated"
+    assert report["migrations"] == [NEW]
+
+
+def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, tmp_path: Path) -> None:
+    (tmp_path / "database").touch()
+    settings = SETTINGS.format(database=str(tmp_path / "database"), migrations=("0001_first",))
+    site = make_site(dotenv={"RELEASER_MIGRATIONS": "refuse"}, files={"site_settings.py": settings})
+    report = site.json("init")
+    assert report["result"] == "activated"
+    assert "not applied, and perhaps new: site.0001_first" in step(report, "migrations")["detail"]
+    assert report["migrations"] == ["site.0001_first"]

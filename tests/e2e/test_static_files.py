@@ -1,0 +1,120 @@
+"""Where static files go is known before anything is flipped, on a site that stands in for Django."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import step, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+SETTINGS = """\
+INSTALLED_APPS = [{apps}]
+STATIC_ROOT = {root!r}
+"""
+APP = '"django.contrib.staticfiles"'
+
+
+def site_with(
+    make_site: SiteFactory, *, root: str, apps: str = APP, dotenv: Mapping[str, str] | None = None
+) -> SampleSite:
+    """Make an adopted site with these settings of Django, for which there is a newer package."""
+    files = {"site_settings.py": SETTINGS.format(apps=apps, root=root), "run_tests.py": ""}
+    site = make_site(venv=True, files=files)
+    site.releaser("init", check=0, env={"RELEASER_COLLECTSTATIC": "off"})
+    site.write_dotenv(dotenv)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+def refused(site: SampleSite, *words: str) -> None:
+    before = site.snapshot()
+    for command in ("check", "update"):
+        finished = site.releaser(command, check=3)
+        for word in words:
+            assert word in finished.stderr
+    assert site.snapshot() == before
+
+
+def test_collectstatic_that_is_on_needs_a_place(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="", dotenv={"RELEASER_COLLECTSTATIC": "on"})
+    refused(site, "STATIC_ROOT is not set", "Set STATIC_ROOT in the settings of site")
+
+
+def test_collectstatic_that_is_on_needs_the_app(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="static_out", apps="", dotenv={"RELEASER_COLLECTSTATIC": "on"})
+    refused(site, "django.contrib.staticfiles is not in INSTALLED_APPS")
+
+
+@pytest.mark.parametrize("setting", ["auto", "on"])
+@pytest.mark.parametrize(
+    ("root", "words"),
+    [("manage.py", "it is not a directory"), ("manage.py/static", "manage.py is not a directory")],
+)
+def test_the_place_must_be_a_directory(make_site: SiteFactory, setting: str, root: str, words: str) -> None:
+    site = site_with(make_site, root=root, dotenv={"RELEASER_COLLECTSTATIC": setting})
+    refused(site, f"STATIC_ROOT is {site.path / root}, where collectstatic cannot write: ", words)
+
+
+def test_the_place_is_of_no_interest_when_nothing_is_collected(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="manage.py", dotenv={"RELEASER_COLLECTSTATIC": "off"})
+    assert site.json("update")["result"] == "activated"
+    assert site.manage_runs("shell") == [one for one in site.manage_runs("shell") if "migrations" in one.argv[2]]
+
+
+def test_without_a_place_nothing_is_collected(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="")
+    report = site.json("update")
+    assert step(report, "collectstatic")["status"] == "skipped"
+    assert report["result"] == "activated"
+
+
+def test_a_pull_that_spoils_the_place_is_taken_back(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="static_out")
+    before = site.snapshot()
+    site.push_from_elsewhere({"site_settings.py": SETTINGS.format(apps=APP, root="manage.py")})
+    report = site.json("update", check=3)
+    assert "it is not a directory" in report["headline"]
+    assert "build" not in steps(report)
+    assert site.snapshot() == before
+
+
+def test_without_any_venv_the_candidate_is_asked_before_the_flip(make_site: SiteFactory) -> None:
+    site = make_site(files={"site_settings.py": SETTINGS.format(apps=APP, root="manage.py")})
+    assert site.json("check")["fit"] is True  # there is nobody to ask yet
+    report = site.json("init", check=3)
+    assert "it is not a directory" in report["headline"]
+    assert "flip" not in steps(report)
+    assert not site.link.is_symlink()
+
+
+def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFactory) -> None:
+    """Its own tests will tell whether it is ill."""
+    site = site_with(make_site, root="static_out")
+    site.commit("Trip over the database", {"site_settings.py": "raise SystemExit('there is no database')"})
+    site.push()
+    finished = site.releaser("check", check=0)
+    assert "where static files go is not known yet: Django does not answer: there is no database" in finished.stderr
+    report = site.json("update")
+    assert step(report, "preflight")["status"] == "warning"
+    assert step(report, "collectstatic")["status"] == "warning"
+    assert "there is no database" in step(report, "collectstatic")["detail"]
+    assert report["result"] == "activated"
+
+
+def test_a_rollback_asks_the_release_that_it_goes_to(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="static_out")
+    site.releaser("update", check=0)
+    live = site.live_id()
+    (site.path / "static_out").rename(site.path.parent / "static_before")
+    (site.path / "static_out").touch()
+    finished = site.releaser("rollback", check=3)
+    assert "where collectstatic cannot write: it is not a directory" in finished.stderr
+    assert site.live_id() == live
+    site.releaser("rollback", check=0, env={"RELEASER_COLLECTSTATIC": "off"})
+    assert site.live_id() != live
