@@ -14,7 +14,13 @@ from tests.support.wheels import LocalIndex
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytest_plugins = ["tests.support.smtp", "tests.support.guards", "tests.faults.tally", "tests.faults.scenes"]
+pytest_plugins = [
+    "tests.support.smtp",
+    "tests.support.guards",
+    "tests.support.real_django",
+    "tests.faults.tally",
+    "tests.faults.scenes",
+]
 
 
 def pytest_configure() -> None:

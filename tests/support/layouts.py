@@ -39,7 +39,8 @@ class SiteOptions:
     the members `one` and `two`, of which two needs one; `path` depends on `../common-lib`, which `editable`
     says how to install. `index`: the directory of wheels lies `beside` the checkout or, ignored by git,
     `inside`; pyproject.toml names it by a relative path. `settings` goes into `[tool.releaser]`, `extra_toml`
-    to the end of pyproject.toml, `files` (path to text) into the checkout.
+    to the end of pyproject.toml, `files` (path to text) into the checkout, and all of the directory `wheels` into the
+    index.
     """
 
     kind: Kind = "plain"
@@ -54,6 +55,7 @@ class SiteOptions:
     settings: Mapping[str, Any] = field(default_factory=dict)
     extra_toml: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    wheels: str = ""
 
     @property
     def index_in_outer(self) -> str:

@@ -66,6 +66,8 @@ def _publish_all(options: SiteOptions, index: LocalIndex) -> None:
     index.publish_backend()
     for name, version in options.packages.items():
         index.publish(name, version, requires=options.requires.get(name, ()))
+    if options.wheels:
+        shutil.copytree(options.wheels, index.path, dirs_exist_ok=True)
     for members in options.groups.values():
         for name in members:
             if name.isidentifier() and name not in options.packages:

@@ -1,0 +1,313 @@
+"""The real Django: static files, migrations and `check --deploy`, through the installed command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import silent, step, steps
+from tests.support.commands import console_script, run
+from tests.support.guards import require
+from tests.support.real_django import BUCKET, MANIFEST_STORAGE, Process, settings, style
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.commands import Finished
+    from tests.support.real_django import DjangoFactory
+    from tests.support.sites import SampleSite
+
+pytestmark = pytest.mark.network
+
+NEW = "theme.0002_step"
+
+
+# Static files
+
+
+def test_pages_of_old_processes_keep_finding_their_files(make_django: DjangoFactory) -> None:
+    django = make_django(settings(storage=MANIFEST_STORAGE))
+    pages = {"1.0.0": django.page()}
+    with Process(django) as old:
+        for version in ("1.1.0", "1.2.0"):
+            django.publish(version)
+            assert django.site.json("update")["result"] == "activated"
+            pages[version] = django.page()
+            assert old.page() == pages["1.0.0"]
+            for known, page in pages.items():
+                assert django.file(page).read_text(encoding="utf-8") == style(known)
+        assert len(set(pages.values())) == 3
+        with Process(django) as newest:
+            assert django.site.json("rollback")["result"] == "activated"
+            assert django.page() == pages["1.1.0"]  # the manifest is that of what is live
+            assert newest.page() == pages["1.2.0"]
+        assert old.page() == pages["1.0.0"]
+    for known, page in pages.items():
+        assert django.file(page).read_text(encoding="utf-8") == style(known)
+
+
+def test_static_files_are_those_of_the_live_release_after_a_rollback_too(make_django: DjangoFactory) -> None:
+    """Django passes over what is newer than its source, which after a rollback is everything."""
+    django = make_django()
+    sheet, own = django.static / "theme" / "style.css", django.static / "own.txt"
+    own.write_text("the site's own", encoding="utf-8")
+    before = own.stat().st_mtime_ns
+    django.publish("1.1.0")
+    newer = django.site.json("update")["release"]
+    assert sheet.read_text(encoding="utf-8") == style("1.1.0")
+    django.site.json("rollback")
+    assert sheet.read_text(encoding="utf-8") == style("1.0.0")
+    django.site.json("rollback", newer)
+    assert sheet.read_text(encoding="utf-8") == style("1.1.0")
+    assert own.stat().st_mtime_ns == before
+
+
+def test_without_static_root_nothing_is_collected_unless_it_is_asked_for(make_django: DjangoFactory) -> None:
+    django = make_django(settings(static_root="None"))
+    django.publish("1.1.0")
+    assert step(django.site.json("update"), "collectstatic")["status"] == "skipped"
+    django.publish("1.2.0")
+    django.site.write_dotenv({"RELEASER_COLLECTSTATIC": "on"})
+    see_that_it_is_found_first(django.site, "STATIC_ROOT is not set")
+
+
+def test_a_storage_elsewhere_needs_no_static_root(make_django: DjangoFactory) -> None:
+    django = make_django(settings(static_root="None", storage=BUCKET), dotenv={"RELEASER_COLLECTSTATIC": "on"})
+    sheet = django.site.outer / "bucket" / "theme" / "style.css"
+    assert sheet.read_text(encoding="utf-8") == style("1.0.0")
+    django.publish("1.1.0")
+    assert django.site.json("update")["result"] == "activated"
+    assert sheet.read_text(encoding="utf-8") == style("1.1.0")
+    django.site.write_dotenv({"RELEASER_COLLECTSTATIC": "auto"})
+    django.publish("1.2.0")
+    assert step(django.site.json("update"), "collectstatic")["status"] == "skipped"
+
+
+def test_what_stands_in_the_way_of_static_files_is_found_before_the_flip(make_django: DjangoFactory) -> None:
+    django = make_django()
+    django.publish("1.1.0")
+    shutil.rmtree(django.static)
+    django.static.write_text("no directory", encoding="utf-8")
+    see_that_it_is_found_first(django.site, f"STATIC_ROOT is {django.static}", "it is not a directory")
+    django.static.unlink()
+    django.static.symlink_to("nowhere")
+    see_that_it_is_found_first(django.site, f"STATIC_ROOT is {django.static}", "a symlink that leads to no directory")
+    django.static.unlink()
+    assert django.site.json("check")["fit"] is True  # it can be made
+    (django.static / "theme" / "style.css").mkdir(parents=True)
+    see_that_it_is_found_first(django.site, f"cannot write {django.static / 'theme' / 'style.css'}")
+    (django.static / "theme" / "style.css").rmdir()
+    assert django.site.json("update")["result"] == "activated"
+
+
+def test_what_this_user_cannot_write_is_found_before_the_flip(make_django: DjangoFactory) -> None:
+    django = make_django()
+    django.publish("1.1.0")
+    with read_only(django.static / "theme"):
+        refusal = weakly(django.site, "update")
+        assert refusal.returncode == 3, refusal
+        assert f"cannot write {django.static / 'theme'}" in refusal.stderr
+    with read_only(django.static):
+        refusal = weakly(django.site, "check")
+        assert refusal.returncode == 3, refusal
+        assert f"STATIC_ROOT is {django.static}, where collectstatic cannot write" in refusal.stderr
+        refusal = weakly(django.site, "rollback", django.site.live_id())
+        assert refusal.returncode == 0, refusal  # it is live already, and nothing is to be done
+    own = django.static / "uploads"  # of no concern to collectstatic
+    own.mkdir()
+    with read_only(own):
+        assert weakly(django.site, "update").returncode == 0
+    assert django.site.live_version("theme") == "1.1.0"
+
+
+def test_a_pull_that_moves_static_root_to_where_nothing_can_be_written(make_django: DjangoFactory) -> None:
+    django = make_django()
+    head, link = django.site.head(), os.readlink(django.site.link)
+    django.site.push_from_elsewhere({"shop/settings.py": settings(static_root='BASE_DIR / "manage.py" / "static"')})
+    finished = django.site.releaser("update", check=3)
+    assert f"{django.site.path / 'manage.py'} is not a directory" in finished.stderr
+    assert (django.site.head(), os.readlink(django.site.link)) == (head, link)
+
+
+def test_what_only_the_candidate_can_tell_is_found_before_the_flip(make_django: DjangoFactory) -> None:
+    """The pulled settings need a package that the live release lacks, so that it cannot be asked."""
+    django = make_django()
+    site = django.site
+    site.publish("extra", "1.0.0")
+    text = settings(begin="import extra", static_root='BASE_DIR / "manage.py"')
+    site.push_from_elsewhere({"shop/settings.py": text, "pyproject.toml": with_extra(site)}, lock=True)
+    head, link = site.head(), os.readlink(site.link)
+    report = site.json("update", check=3)
+    again = [one for one in report["steps"] if one["step"] == "preflight"][1]
+    assert again["status"] == "warning"
+    assert "No module named 'extra'" in again["detail"]
+    assert step(report, "test")["status"] == "ok"
+    assert "flip" not in steps(report)
+    assert "it is not a directory" in report["headline"]
+    assert (site.head(), os.readlink(site.link)) == (head, link)
+    site.push_from_elsewhere({"shop/settings.py": settings(begin="import extra")})
+    assert site.json("update")["result"] == "activated"
+
+
+def with_extra(site: SampleSite) -> str:
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert '"theme"]' in text
+    return text.replace('"theme"]', '"theme", "extra"]')
+
+
+def see_that_it_is_found_first(site: SampleSite, *words: str) -> None:
+    """See that `check` and `update` name what is wrong, and that nothing is changed."""
+    before = site.snapshot()
+    for command in ("check", "update"):
+        finished = site.releaser(command, check=3)
+        for word in words:
+            assert word in finished.stderr
+    assert site.snapshot() == before
+
+
+class read_only:  # noqa: N801 - used as a function
+    """Take away the permission to write a directory, for a while."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        self._mode = self._directory.stat().st_mode
+        self._directory.chmod(0o555)
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.chmod(self._mode)
+
+
+def weakly(site: SampleSite, command: str, *words: str) -> Finished:
+    """Run releaser as somebody for whom permissions count: root without the privilege to pass over them, or anybody."""
+    drop: list[str] = []
+    if os.geteuid() == 0:
+        require(shutil.which("setpriv"), "setpriv must be there, for root to be like anybody else")
+        drop = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    line: list[str | Path] = [*drop, console_script(), command, "--project", site.path, *words]
+    return run(line, cwd=site.outer, env=site.env)
+
+
+# Migrations
+
+
+def test_migrations_that_are_not_applied_are_reported_and_left_alone(make_django: DjangoFactory) -> None:
+    django = make_django()
+    django.publish("1.1.0", migrations=2)
+    before = django.database.read_bytes()
+    report = django.site.json("update")
+    assert report["result"] == "activated"
+    assert report["migrations"] == [NEW]
+    assert step(report, "migrations")["detail"] == f"new and not applied: {NEW}"
+    (problem,) = report["problems"]
+    assert NEW in problem
+    assert django.database.read_bytes() == before
+    assert django.manage("migrate", "--check", check=None).returncode == 1  # as Django has it
+    django.publish("1.2.0", migrations=2)
+    report = django.site.json("update")
+    assert (report["migrations"], report["problems"]) == ([], [])
+    assert step(report, "migrations")["detail"] == f"not applied before this update either: {NEW}"
+    run(["sh", "-c", problem.split("`")[1]], cwd=django.site.path, env=with_releaser(django.site), check=0)
+    assert django.manage("migrate", "--check", check=None).returncode == 0
+    django.publish("1.3.0", migrations=2)
+    assert step(django.site.json("update"), "migrations")["detail"] == "all are applied"
+
+
+def with_releaser(site: SampleSite) -> dict[str, str]:
+    return {**site.env, "PATH": f"{console_script().parent}{os.pathsep}{site.env['PATH']}"}
+
+
+def test_a_release_is_refused_until_its_migrations_are_applied(make_django: DjangoFactory) -> None:
+    django = make_django(dotenv={"RELEASER_MIGRATIONS": "refuse"})
+    site = django.site
+    django.publish("1.1.0", migrations=2)
+    before, database = site.snapshot(), django.database.read_bytes()
+    report = site.json("update", check=5)
+    assert (report["migrations"], report["live_changed"]) == ([NEW], False)
+    silent(site.releaser("update"))
+    assert (site.snapshot(), django.database.read_bytes()) == (before, database)
+    waiting = site.state_dir / "releases" / report["release"] / "venv" / "bin" / "python"
+    assert f"{waiting} manage.py migrate" in report["advice"]
+    django.manage("migrate", python=waiting)
+    assert site.json("update")["result"] == "activated"
+    assert site.live_version("theme") == "1.1.0"
+
+
+@pytest.mark.parametrize(
+    ("database", "words"),
+    [
+        ('BASE_DIR.parent / "absent.sqlite3"', "there is no file"),
+        ("BASE_DIR", "unable to open database file"),
+    ],
+)
+def test_a_database_that_cannot_be_asked_stops_no_update(make_django: DjangoFactory, database: str, words: str) -> None:
+    django = make_django(settings(database=database), dotenv={"RELEASER_MIGRATIONS": "refuse"}, migrated=False)
+    django.publish("1.1.0", migrations=2)
+    report = django.site.json("update")
+    assert report["result"] == "activated"
+    assert step(report, "migrations")["status"] == "warning"
+    assert words in step(report, "migrations")["detail"]
+    assert not (django.site.outer / "absent.sqlite3").exists()
+
+
+def test_a_second_database_is_asked_if_migrations_are_its_business(make_django: DjangoFactory) -> None:
+    more = 'DATABASES["old"] = {**DATABASES["default"], "NAME": BASE_DIR.parent / "old.sqlite3"}\n'
+    django = make_django(settings(end=more))
+    old = django.site.outer / "old.sqlite3"
+    old.touch()
+    django.publish("1.1.0", migrations=2)
+    django.manage("migrate")
+    assert django.site.json("update")["migrations"] == [NEW]
+    django.manage("migrate")
+    django.publish("1.2.0", migrations=2)
+    assert step(django.site.json("update"), "migrations")["detail"] == "all are applied"
+    django.manage("migrate", "theme", "0001", "--database", "old")
+    django.publish("1.3.0", migrations=2)
+    detail = step(django.site.json("update"), "migrations")["detail"]
+    assert detail == f"not applied before this update either: {NEW}"
+
+
+# check --deploy
+
+CHECKED = """
+from django.core import checks
+@checks.register(deploy=True)
+def refuse(app_configs, **kwargs):
+    return [checks.{level}("the theme is not fit for deployment", id="theme.X001")]
+"""
+
+
+def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) -> None:
+    django = make_django(dotenv={"RELEASER_DJANGO_CHECK": "deploy"})
+    django.publish("1.1.0", init=CHECKED.format(level="Warning"))
+    assert django.site.json("update")["result"] == "activated"  # a warning is no error
+    django.publish("1.2.0", init=CHECKED.format(level="Error"))
+    before = django.site.snapshot()
+    report = django.site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert "`manage.py check --deploy` fails" in report["headline"]
+    assert "this update broke it" in report["headline"]
+    assert "the theme is not fit for deployment" in report["output"]
+    assert steps(report)[-4:] == ["build", "django check", "django check live release", "seal"]
+    assert django.site.snapshot() == before
+    assert "django check (this update broke it)" in django.site.outbox_mails()[-1]["Subject"]
+    silent(django.site.releaser("update"))
+    assert [one["release"] for one in django.site.json("status")["quarantined"]] == [report["release"]]
+
+
+def test_a_site_that_fails_the_check_itself_was_failing_before(make_django: DjangoFactory) -> None:
+    django = make_django(settings(begin="import os"))
+    site = django.site
+    site.write_dotenv({"RELEASER_DJANGO_CHECK": "deploy", "RELEASER_DJANGO_CHECK_LEVEL": "warning"})
+    django.publish("1.1.0")
+    report = site.json("update", check=5)
+    assert report["blame"] == "before"
+    assert "and it fails on the live release too: it was failing before this update" in report["headline"]
+    assert "security.W" in report["output"]
+    silent(site.releaser("update"))
+    site.write_dotenv({"RELEASER_DJANGO_CHECK": "deploy"})
+    assert site.json("update")["result"] == "activated"  # by itself, as what is live passes now
