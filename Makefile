@@ -42,6 +42,7 @@ lint: $(READY) ## Style and common mistakes
 
 types: $(READY) ## Static types
 	$(BIN)/mypy
+	$(BIN)/mypy scripts/*.py
 
 imports: $(READY) ## The direction of imports
 	$(BIN)/lint-imports

@@ -172,9 +172,10 @@ def compare_pruning(site: SampleSite, place: Path, times: int) -> None:
     ledger = make_records(site, records)
     plain, releases, kept = place / "plain", site.state_dir / "releases", site.state_dir / "ledger.json"
     before = kept.read_bytes()
-    prune, few = [console_script(), "prune"], {**site.env, "RELEASER_KEEP": str(RELEASES - 1)}
+    prune: list[str | Path] = [console_script(), "prune"]
+    few = {**site.env, "RELEASER_KEEP": str(RELEASES - 1)}
     programs = [
-        Program(name=f"rm -r, {MANY:,} directories", words=["rm", "-r", plain], cwd=site.path, env=site.env),
+        Program(name=f"rm -r, {MANY:,} directories", words=["rm", "-r", str(plain)], cwd=site.path, env=site.env),
         Program(name="releaser prune, nothing to remove", words=prune, cwd=site.path, env=few),
         Program(name=f"releaser prune, {MANY:,} releases", words=prune, cwd=site.path, env=few),
         Program(name="the same with --dry-run", words=[*prune, "--dry-run"], cwd=site.path, env=few),

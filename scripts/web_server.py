@@ -188,7 +188,14 @@ class Gunicorn:
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Run the site during the block."""
-        words = [self.stage.link / "bin/python", "-m", "gunicorn", "--config", "gunicorn.conf.py", "teashop.wsgi"]
+        words: list[str | Path] = [
+            self.stage.link / "bin/python",
+            "-m",
+            "gunicorn",
+            "--config",
+            "gunicorn.conf.py",
+            "teashop.wsgi",
+        ]
         with started(words, self.stage, self.stage.server / "gunicorn.log"):
             wait_for(self.address)
             yield
