@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.live.pair import PYTHONS, SCRIPT, Pair, names_of, whole
+from tests.live.pair import PYTHONS, SCRIPT, Pair, interpreter, names_of, whole
 from tests.support.commands import uv_executable
 
 if TYPE_CHECKING:
@@ -122,6 +123,75 @@ def test_nothing_of_it_is_left_in_the_way_of_imports(pair: Pair) -> None:
     assert "_Afterwards" not in pair.said(".venv/bin/python", "finders.py")
 
 
+def test_a_script_in_the_venv_finds_modules_that_are_built_into_python(pair: Pair) -> None:
+    """Its first import is the one after which nothing of the start-up module is left in the way."""
+    script = pair.venv("a") / "bin" / "first.py"
+    for name in ("itertools", "faulthandler"):
+        script.write_text(f"import sys\nassert {name!r} not in sys.modules\nimport {name}", encoding="utf-8")
+        pair.said(".venv/bin/python", ".venv/bin/first.py")
+
+
+def test_no_directory_is_twice_in_the_path(tmp_path: Path) -> None:
+    """The `site` module adds site-packages a second time, by the prefix that is pinned by then."""
+    pair = Pair(tmp_path, THIS)
+    (pair.packages("a") / "extra.pth").unlink()  # after which there would be something to replace anyway
+    said = pair.said(".venv/bin/python", "-c", "import json, sys; print(json.dumps(sys.path))")
+    path = json.loads(said)
+    assert path.count(str(pair.packages("a"))) == 1
+    assert len(path) == len(set(path))
+
+
+def test_a_program_of_another_python_may_add_the_venv_to_its_path(pair: Pair) -> None:
+    """As mod_wsgi does with `python-path`: what it imports is pinned, and it stays what it is for the rest."""
+    place = pair.link / pair.packages("a").relative_to(pair.venv("a"))
+    program = (
+        "import site, sys\n"
+        "before = sys.prefix, sys.executable\n"
+        f"site.addsitedir({str(place)!r})\n"
+        "import late\n"
+        "assert (sys.prefix, sys.executable) == before\n"
+        "print(late.__file__, [type(finder).__name__ for finder in sys.meta_path])\n"
+    )
+    said = pair.said(interpreter(THIS), "-c", program)
+    assert said.startswith(str(pair.packages("a") / "late.py"))
+    assert "_Afterwards" not in said
+
+
+def test_further_interpreters_of_a_process_are_pinned_like_the_first(each: Pair) -> None:
+    each.flip("a")
+    program = (
+        "import sys\n"
+        "ask = 'import sys; print(sys.prefix, sys.executable.rpartition(\"/bin/\")[0], flush=True)'\n"
+        "exec(ask)\n"
+        "for _ in range(3):\n"
+        "    if sys.version_info >= (3, 13):\n"
+        "        import _interpreters\n"
+        "        _interpreters.run_string(_interpreters.create('legacy'), ask)\n"
+        "    else:\n"
+        "        import _xxsubinterpreters\n"
+        "        _xxsubinterpreters.run_string(_xxsubinterpreters.create(isolated=False), ask)\n"
+    )
+    said = each.said(".venv/bin/python", "-c", program)
+    assert said.splitlines() == [f"{each.venv('a')} {each.venv('a')}"] * 4
+
+
+def test_a_daemon_that_closes_all_descriptors_keeps_its_later_ones_in_its_children(each: Pair) -> None:
+    """Also those with the number of one that the start-up module had; see `test_in_use` for its lease."""
+    each.flip("a")
+    program = (
+        "import os\n"
+        "os.closerange(3, 1000)\n"
+        "opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(10)]\n"
+        "for _ in range(2):\n"  # the second time, in a child of the child
+        "    if os.fork() == 0:\n"
+        "        for descriptor in opened:\n"
+        "            os.fstat(descriptor)\n"
+        "    else:\n"
+        "        os._exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+    )
+    each.said(".venv/bin/python", "-c", program)
+
+
 def test_the_directory_of_a_script_in_the_venv_is_pinned_too(pair: Pair) -> None:
     for place in (pair.link, pair.venv("a")):
         script = place / "bin" / "where.py"
@@ -205,6 +275,26 @@ def test_a_start_script_that_executes_its_python_by_name_comes_to_an_end(pair: P
         facts = pair.facts_after_flip(python, program)
         assert facts.pop("executable") == str(pair.link / "bin" / "python")
         whole({**facts, "executable": f"{facts['prefix']}/bin/python"}, pair, "a")
+
+
+@pytest.mark.parametrize("again", ["os.execl(INTERP, INTERP, *sys.argv)", "sys.exit(call([INTERP, *sys.argv]))"])
+@pytest.mark.parametrize("mine", ["sys.executable == INTERP", "INTERP == f'{sys.prefix}/bin/python'"])
+def test_start_scripts_that_look_for_their_python_by_name_come_to_an_end(pair: Pair, mine: str, again: str) -> None:
+    program = pair.site / "start.py"
+    program.write_text(
+        "import os, sys\n"
+        "from subprocess import call\n"
+        f"INTERP = {str(pair.link / 'bin' / 'python')!r}\n"
+        f"if not ({mine}):\n"
+        "    os.environ['DEPTH'] = depth = os.environ.get('DEPTH', '') + '.'\n"
+        "    if len(depth) > 5: sys.exit('this would go on for ever')\n"
+        f"    {again}\n"
+        "import late\n"
+        "print(late.__file__)\n",
+        encoding="utf-8",
+    )
+    for python in (interpreter(THIS), pair.link / "bin" / "python"):
+        assert pair.said(python, program).strip() == str(pair.packages("a") / "late.py")
 
 
 def test_a_copy_of_a_venv_is_nobodys_release(pair: Pair, tmp_path: Path) -> None:

@@ -12,17 +12,20 @@ lock: unlike a descriptor, it survives in daemons that close all descriptors, an
 with exec and with the process.
 """
 
+import builtins
 import os
 import site
 import sys
 
 LEASE = "releaser.lease"
-_REEXECUTED = "_RELEASER_PINNED"  # which process has had its executable replaced, by which, on which release
+_REEXECUTED = "_RELEASER_PINNED"  # how often, and which process, has been led to which release by which executable
+_LONGEST = 200  # characters of a command line that are compared
 _TRIES = 5  # to get the lock while releaser looks, for a moment, whether anybody has it
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from mmap import mmap
     from types import ModuleType
 
 
@@ -40,7 +43,8 @@ class _Pin:
         self._add_link(sys.prefix)
         if os.path.basename(self.script_directory) == "bin":
             self._add_link(os.path.dirname(self.script_directory))
-        self.lease: object = None
+        self.lease: mmap | None = None
+        self.kept: list[mmap] = []
 
     def _add_link(self, name: str) -> None:
         """Add another name of the venv, if it is one."""
@@ -56,35 +60,46 @@ class _Pin:
 
     def apply(self) -> None:
         """Replace the symlink in all that Python goes by."""
-        for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
-            setattr(sys, name, self.resolved(getattr(sys, name)))
-        self._replace_executable()
+        executable = self.resolved(sys.executable or "")
+        times = 0 if executable == sys.executable else self._times_before()
+        if times < 1:
+            sys.executable = executable
+        if times < 2:
+            for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
+                setattr(sys, name, self.resolved(getattr(sys, name)))
         site.PREFIXES[:] = [self.resolved(prefix) for prefix in site.PREFIXES]
         self.tidy()
 
-    def _replace_executable(self) -> None:
-        """Replace the executable too, unless this very process has come by the same path to the same release before.
+    def _times_before(self) -> int:
+        """Tell how many times in a row this program has come by the same path to the same release; note it, too.
 
-        Some sites' start scripts execute their venv's python again and again until `sys.executable` names it.
+        Some sites' start scripts execute their venv's python, in place of themselves or as a child, again and again
+        until `sys.executable` names it, or until `sys.prefix` does.
         """
-        came_by = sys.executable or ""
-        executable = self.resolved(came_by)
-        mark = f"{os.getpid()} {came_by} {self.real}"
-        if executable != came_by and os.environ.get(_REEXECUTED) != mark:
-            os.environ[_REEXECUTED] = mark
-            sys.executable = executable
+        words = " ".join(getattr(sys, "argv", ()))
+        came = f"{sys.executable} {self.real} {words[:_LONGEST]}"
+        before, _, last = os.environ.get(_REEXECUTED, "").partition(" ")
+        known = last in (f"{os.getpid()} {came}", f"{os.getppid()} {came}")
+        times = {"0": 1, "1": 2, "2": 2}.get(before, 0) if known and not _is_sub_interpreter() else 0
+        os.environ[_REEXECUTED] = f"{times} {os.getpid()} {came}"
+        return times
 
     def tidy(self) -> None:
         """Replace the symlink in `sys.path`, each entry once; the importer of a name that is gone goes as well."""
         entries = [self.resolved(entry) if isinstance(entry, str) else entry for entry in sys.path]
+        entries = list(dict.fromkeys(entries))  # `site` adds the site-packages of a venv twice, by `sys.prefix`
         if entries != sys.path:
             for entry in set(sys.path) - set(entries):
                 sys.path_importer_cache.pop(entry, None)
-            sys.path[:] = dict.fromkeys(entries)
+            sys.path[:] = entries
 
     def hold(self) -> None:
         """Take the lease once more for this process, and then give back what it had."""
-        self.lease = _lease(os.path.join(self.real, LEASE)) or self.lease
+        lease = _lease(os.path.join(self.real, LEASE))
+        if lease is not None:
+            if self.lease is not None and not _can_go(self.lease):
+                self.kept.append(self.lease)
+            self.lease = lease
 
     def knows_the_script(self) -> bool:
         """Whether the directory of the script, which Python puts into `sys.path` later on, has been dealt with."""
@@ -101,21 +116,33 @@ class _Afterwards:
 
     def __init__(self, pin: "_Pin") -> None:
         self._pin = pin
-        self._site_is_done = False
+        self._site_is_done = hasattr(builtins, "exit")  # a program adds the venv to its path, long after it has started
 
     def find_spec(self, name: str, _path: "Sequence[str] | None" = None, _target: "ModuleType | None" = None) -> None:
         """Replace what has come since, and find nothing."""
         self._pin.tidy()
         self._site_is_done |= name == "sitecustomize"  # which site looks for when it has read all `.pth` files
         if self._site_is_done and self._pin.knows_the_script():
-            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+            # In a new list: whoever goes through the old one now would miss the finder after this one.
+            sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
 
-def _lease(path: str) -> "object | None":
+def _is_sub_interpreter() -> bool:
+    """Whether this is a further interpreter of a process, as mod_wsgi has: no program has been executed for it."""
+    name = "_interpreters" if sys.version_info >= (3, 13) else "_xxsubinterpreters"
+    try:
+        interpreters = __import__(name)
+    except ImportError:
+        return False
+    return bool(interpreters.get_current() != interpreters.get_main())
+
+
+def _lease(path: str) -> "mmap | None":
     """Hold a shared lock on a file as long as the mapping lives that is returned; None if it cannot be had."""
     import fcntl
     import mmap
 
+    untracked = {"trackfd": False} if sys.version_info >= (3, 13) else {}
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -124,7 +151,7 @@ def _lease(path: str) -> "object | None":
         for _ in range(_TRIES):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+                return mmap.mmap(descriptor, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ, **untracked)
             except BlockingIOError:
                 import time
 
@@ -134,6 +161,18 @@ def _lease(path: str) -> "object | None":
         return None
     finally:
         os.close(descriptor)
+
+
+def _can_go(lease: "mmap") -> bool:
+    """Whether nothing else is closed together with this mapping.
+
+    Before Python 3.13, a mapping has a descriptor of its own, and closes that number whatever it stands for by then: in
+    a daemon that has closed all descriptors, perhaps a socket.
+    """
+    try:
+        return lease.size() == len(lease)  # the size of what the descriptor stands for
+    except (OSError, ValueError):  # it stands for nothing, or there is none
+        return True
 
 
 def _start() -> "_Pin | None":
@@ -155,7 +194,7 @@ def _is_questioned_by_uv() -> bool:
     That path is mostly the symlink, and what it leads to now would be taken for it after the next flip: uv's key is
     the path and the time of the base interpreter, which is the same in every release (seen with uv 0.13).
     """
-    return any("get_interpreter_info" in word for word in getattr(sys, "orig_argv", ()))
+    return any("get_interpreter_info" in word for word in getattr(sys, "orig_argv", [])[:9])
 
 
 _pin = None if _is_questioned_by_uv() else _start()
