@@ -104,18 +104,25 @@ def holders(directory: str, locks: Locks | None = None) -> list[int]:
     """Return the ids of the processes that use the release, of those that can be seen from here.
 
     The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended: then
-    the mappings of all processes are searched.
+    the mappings of all processes are searched. So they are where the kernel names the file by another device than
+    stat(2) does, as with Btrfs.
     """
     try:
         status = os.stat(os.path.join(directory, LEASE))
     except OSError:
         return []
     place = (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
-    named = {pid for pid in (held() if locks is None else locks).get(place, []) if pid > 0}
+    locks = held() if locks is None else locks
+    named = {pid for pid in locks.get(place, []) if pid > 0}
     alive = {pid for pid in named if processes.look(pid) is not None}
-    if named - alive:
+    if named - alive or (place not in locks and _is_elsewhere(status.st_ino, locks)):
         alive.update(processes.with_mapping(status.st_ino, os.path.basename(LEASE)))
     return sorted(alive)
+
+
+def _is_elsewhere(number: int, locks: Locks) -> bool:
+    """Whether a file with this inode number is locked on any device."""
+    return any(inode == number for _, _, inode in locks)
 
 
 def users(directory: str, locks: Locks | None = None) -> list[processes.Process]:

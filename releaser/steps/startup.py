@@ -33,6 +33,7 @@ def fit(run: Run, venv: Path) -> None:
                 env=inside(venv, run.site.runner.environ),
                 timeout=_TIMEOUT,
             )
+        startup.open_byte_code(module)
 
 
 def fit_if_possible(run: Run, venv: Path) -> str:

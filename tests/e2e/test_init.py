@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.releases import flip
-from tests.e2e.scenes import changed_files, outer_snapshot, silent, states, steps
+from tests.e2e.scenes import changed_files, outer_snapshot, silent, states, steps, under_umask
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
 
@@ -64,6 +64,18 @@ class TestRealDirectory:
         after = snapshots.tree(venv)
         assert {name for name in after if after[name] != before.get(name)} == set(startup_files(venv))
         assert {name: after[name] for name in before} == before
+
+    def test_the_start_up_module_can_be_read_by_all_whatever_the_umask_is(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        (place,) = site.link.glob("lib/python*/site-packages")
+        shutil.rmtree(place / "__pycache__", ignore_errors=True)
+        under_umask(site, "077", "init", env={})
+        venv = site.link.resolve()
+        found = [venv / name for name in startup_files(venv)]
+        (byte_code,) = found[1].parent.glob("__pycache__/_releaser_pin.*.pyc")
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (*found, byte_code)}
+        assert set(modes.values()) == {"0o644"}
+        assert byte_code.parent.stat().st_mode & 0o777 == 0o755
 
     def test_one_that_cannot_be_written_is_adopted_as_it_is(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)

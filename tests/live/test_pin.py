@@ -319,3 +319,16 @@ def test_a_server_that_executes_itself_after_a_flip_is_pinned_to_the_new_release
         encoding="utf-8",
     )
     whole(pair.facts_after_flip(pair.link / "bin" / "python", program), pair, "b")
+
+
+def test_processes_are_found_where_the_kernel_names_another_device(pair: Pair) -> None:
+    """On Btrfs, stat(2) tells the device of the subvolume, and /proc/locks that of the file system."""
+    from releaser.releases import leases
+
+    with pair.start(".venv/bin/python", "-c", "print('ready', flush=True); input()") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        locks = {(0, major + 1000, inode): pids for (major, _, inode), pids in leases.held().items()}
+        assert leases.holders(str(pair.release("a")), locks) == [process.pid]
+        assert leases.holders(str(pair.release("b")), locks) == []
+        process.communicate("\n", timeout=60)

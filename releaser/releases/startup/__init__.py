@@ -34,6 +34,7 @@ def put_into(venv: Path) -> tuple[Path, ...]:
     placed = []
     for place in _site_packages(venv):
         _write(place / MODULE, source)
+        _make_cache(place / "__pycache__")
         _write(place / HOOK, _LINE)
         placed.append(place / MODULE)
     return tuple(placed)
@@ -52,8 +53,26 @@ def _write(path: Path, text: str) -> None:
     except (OSError, ValueError):
         pass
     path.write_text(text, encoding="utf-8")
+    _open_up(path, 0o600)
+
+
+def _make_cache(path: Path) -> None:
+    """Make the directory for byte code, before an interpreter makes one that is for its user alone."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir()
+        _open_up(path, 0o700)
+
+
+def open_byte_code(module: Path) -> None:
+    """Let whoever may read the start-up module read its byte code. Raises OSError."""
+    for path in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
+        _open_up(path, 0o600)
+
+
+def _open_up(path: Path, owners: int) -> None:
+    """Give a file to those who may use the directory that it is in; `owners` is the mode for its owner."""
     directory = path.parent.stat()
-    path.chmod(0o600 | stat.S_IMODE(directory.st_mode) & 0o066)
+    path.chmod(owners | stat.S_IMODE(directory.st_mode) & (owners >> 3 | owners >> 6))
     with contextlib.suppress(OSError):  # not in that group
         os.chown(path, -1, directory.st_gid)
 
