@@ -60,9 +60,10 @@ class _Pin:
 
     def apply(self) -> None:
         """Replace the symlink in all that Python goes by."""
-        executable = self.resolved(sys.executable or "")
-        times = 0 if executable == sys.executable else self._times_before()
-        if times < 1:
+        came_by = sys.executable or ""  # a program that embeds Python may have none
+        executable = self.resolved(came_by)
+        times = 0 if executable == came_by else self._times_before()
+        if times < 1 and executable:
             sys.executable = executable
         if times < 2:
             for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
