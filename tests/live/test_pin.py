@@ -332,3 +332,12 @@ def test_processes_are_found_where_the_kernel_names_another_device(pair: Pair) -
         assert leases.holders(str(pair.release("a")), locks) == [process.pid]
         assert leases.holders(str(pair.release("b")), locks) == []
         process.communicate("\n", timeout=60)
+
+
+@pytest.mark.parametrize("word", [r"'\ud800'", "3"])
+def test_arguments_that_are_none_stop_nothing(tmp_path: Path, word: str) -> None:
+    """An embedding program may leave anything in `sys.argv`."""
+    pair = Pair(tmp_path, THIS)
+    (pair.packages("a") / "000.pth").write_text(f"import sys; sys.argv[1:] = [{word}]\n", encoding="utf-8")
+    said = pair.said(".venv/bin/python", "-c", "import sys; print(sys.prefix, sys.executable)")
+    assert said == f"{pair.venv('a')} {pair.venv('a')}/bin/python\n"

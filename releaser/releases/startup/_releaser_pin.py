@@ -20,7 +20,7 @@ import sys
 LEASE = "releaser.lease"
 _REEXECUTED = "_RELEASER_PINNED"  # how often, and which process, has been led to which release by which executable
 _LONGEST = 200  # characters of a command line that are compared
-_TRIES = 5  # to get the lock while releaser looks, for a moment, whether anybody has it
+_TRIES = 20  # 40 ms: to get the lock while releaser looks, for a moment, whether anybody has it
 
 TYPE_CHECKING = False  # importing `typing` would take longer than all that is done here
 if TYPE_CHECKING:
@@ -77,12 +77,14 @@ class _Pin:
         Some sites' start scripts execute their venv's python, in place of themselves or as a child, again and again
         until `sys.executable` names it, or until `sys.prefix` does.
         """
-        words = " ".join(getattr(sys, "argv", ()))
-        came = f"{sys.executable} {self.real} {words[:_LONGEST]}"
-        before, _, last = os.environ.get(_REEXECUTED, "").partition(" ")
-        known = last in (f"{os.getpid()} {came}", f"{os.getppid()} {came}")
-        times = {"0": 1, "1": 2, "2": 2}.get(before, 0) if known and not _is_sub_interpreter() else 0
-        os.environ[_REEXECUTED] = f"{times} {os.getpid()} {came}"
+        try:
+            came = f"{sys.executable} {self.real} {' '.join(getattr(sys, 'argv', ()))[:_LONGEST]}"
+            before, _, last = os.environ.get(_REEXECUTED, "").partition(" ")
+            known = last in (f"{os.getpid()} {came}", f"{os.getppid()} {came}") and not _is_sub_interpreter()
+            times = {"0": 1, "1": 2, "2": 2}.get(before, 0) if known else 0
+            os.environ[_REEXECUTED] = f"{times} {os.getpid()} {came}"
+        except (TypeError, ValueError):  # an embedding program has put something into `sys.argv` that is no argument
+            return 0
         return times
 
     def tidy(self) -> None:
