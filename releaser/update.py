@@ -6,8 +6,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
+from releaser.errors import PreflightError
 from releaser.golive import go_live
+from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
+from releaser.project.static import asks_django, check_static_files
 from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
     from releaser.report.outcome import RunReport
+    from releaser.report.recorder import Step
     from releaser.run import Run
 
 
@@ -34,7 +38,7 @@ def update(request: Request, *, force: bool = False) -> RunReport:
 
 
 def _update(run: Run, *, force: bool) -> Ending:
-    fitness = preflight(run)
+    fitness = preflight(run, ask_django=False)
     theirs = fetch(run, fitness)
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness, theirs)
@@ -57,6 +61,8 @@ def _update(run: Run, *, force: bool) -> Ending:
                 undo_unfinished(run)
                 run.about(live, None)
                 return Ending(result="unchanged", headline=_nothing_newer(failed))
+            if run.draft.pulled is None:  # else this has been done, as the code has changed
+                ask_django(run)
             if live is not None and unsound:
                 note_flaw(run, live, unsound)
             run.draft.changes = resolution.diff.changes
@@ -115,8 +121,11 @@ def _headline(run: Run, release: Release, *, instead_of: Release | None) -> str:
     return f"updated to {release.id}: {what}{with_commits}"
 
 
-def preflight(run: Run) -> Fitness:
-    """Check everything, with the room that another release of the live one's size takes."""
+def preflight(run: Run, *, ask_django: bool = True) -> Fitness:
+    """Check everything, with the room that another release of the live one's size takes.
+
+    To start the site's Django would take most of a night without anything new, so an update asks it later.
+    """
     with run.recorder.step("preflight") as step:
         live = run.store.live()
         fitness = check(
@@ -124,12 +133,28 @@ def preflight(run: Run) -> Fitness:
             needed_bytes=live.manifest.size_bytes if live else 0,
             pending=files_due(run.site, live),
             litter=known_litter(run.site.project.state_dir),
+            ask_django=ask_django,
         )
-        if fitness.unknown:
-            step.warns(f"where static files go is not known yet: {fitness.unknown}")
+        _tell_unknown(step, fitness.unknown)
     if run.untracked_before is None:
         run.untracked_before = frozenset(fitness.state.untracked)
     return fitness
+
+
+def ask_django(run: Run) -> None:
+    """See that static files can be collected, now that there is something to do. Raises PreflightError."""
+    if not asks_django(run.site):
+        return
+    with run.recorder.step("static files") as step:
+        findings = Findings()
+        _tell_unknown(step, check_static_files(run.site, findings))
+        if findings.problems:
+            raise PreflightError(tuple(findings.problems))
+
+
+def _tell_unknown(step: Step, reason: str) -> None:
+    if reason:
+        step.warns(f"where static files go is not known yet: {reason}")
 
 
 def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:

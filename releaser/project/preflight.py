@@ -14,7 +14,7 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
-from releaser.project.static import check_static_files
+from releaser.project.static import check_static_files, without_django
 from releaser.tools.git import CheckoutState, Layout
 from releaser.tools.uv import Uv
 
@@ -55,13 +55,14 @@ def check(
     pending: frozenset[str] = frozenset(),
     litter: frozenset[str] = frozenset(),
     ask_remote: bool = False,
+    ask_django: bool = True,
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
     `needed_bytes` is the room that a release is expected to take; `pending` are files whose commit is still due, so
     that they do not count as somebody's uncommitted work; `litter` are untracked files that earlier runs left. A run
-    that goes on to fetch need not `ask_remote`; when it will not come to that, the remote is asked all the same, so
-    that the report is whole.
+    that goes on to fetch need not `ask_remote`, and one that asks later, if there is anything to do at all, need not
+    `ask_django`; when it will not come to that, both are asked all the same, so that the report is whole.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -71,12 +72,13 @@ def check(
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
     findings.extend(serving.findings(site))
-    unknown = check_static_files(site, findings)
+    findings.extend(without_django(site))
     checkout = check_checkout(site, findings, pending, litter)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(disk.room_findings(site.project, needed_bytes=needed_bytes))
     findings.extend(_admin_findings(site))
+    unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
     if checkout is not None and (ask_remote or findings.problems):
         findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:

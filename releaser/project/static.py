@@ -24,21 +24,25 @@ def check_static_files(site: Site, findings: Findings) -> str:
 
     That is no finding: the site may be ill, which its tests will tell, and a candidate is asked again before the flip.
     """
-    venv = Path(os.path.realpath(site.project.venv))
-    if not is_django(site.project.root):
-        findings.extend(without_django(site))
-        return ""
-    if site.settings.collectstatic == "off" or not os.path.exists(venv / "bin" / "python"):
+    if not asks_django(site):
         return ""
     try:
-        findings.extend(static_findings(site, venv))
+        findings.extend(static_findings(site, Path(os.path.realpath(site.project.venv))))
     except ToolError as error:
         return error.message
     return ""
 
 
+def asks_django(site: Site) -> bool:
+    """Whether there is a Django to ask where static files go, and reason to."""
+    python = site.project.venv / "bin" / "python"
+    return site.settings.collectstatic != "off" and is_django(site.project.root) and os.path.exists(python)
+
+
 def without_django(site: Site) -> Iterator[Unfit]:
     """Say which settings make no sense in a project that has no manage.py."""
+    if is_django(site.project.root):
+        return
     wanted = {"collectstatic": site.settings.collectstatic == "on", "django_check": site.settings.django_check != "off"}
     for setting in (name for name, is_wanted in wanted.items() if is_wanted):
         yield Unfit(

@@ -101,7 +101,7 @@ def test_a_site_that_cannot_be_asked_is_updated_all_the_same(make_site: SiteFact
     finished = site.releaser("check", check=0)
     assert "where static files go is not known yet: Django does not answer: there is no database" in finished.stderr
     report = site.json("update")
-    assert step(report, "preflight")["status"] == "warning"
+    assert step(report, "static files")["status"] == "warning"
     assert step(report, "collectstatic")["status"] == "warning"
     assert "there is no database" in step(report, "collectstatic")["detail"]
     assert report["result"] == "activated"
@@ -118,3 +118,19 @@ def test_a_rollback_asks_the_release_that_it_goes_to(make_site: SiteFactory) -> 
     assert site.live_id() == live
     site.releaser("rollback", check=0, env={"RELEASER_COLLECTSTATIC": "off"})
     assert site.live_id() != live
+
+
+def test_a_night_without_anything_new_starts_no_django(make_site: SiteFactory) -> None:
+    """To start a site's Django takes longer than all else that such a night needs."""
+    site = site_with(make_site, root="static_out")
+    site.releaser("update", check=0)
+    before = site.manage_runs("shell")
+    assert site.json("update")["result"] == "unchanged"
+    assert site.manage_runs("shell") == before
+
+
+def test_what_is_wrong_with_the_place_is_told_along_with_other_problems(make_site: SiteFactory) -> None:
+    site = site_with(make_site, root="manage.py")
+    finished = site.releaser("update", check=3, env={"RELEASER_RESTART_FILE": "nowhere/restart.txt"})
+    assert "there is no directory" in finished.stderr
+    assert "manage.py, where collectstatic cannot write" in finished.stderr
