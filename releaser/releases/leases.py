@@ -36,13 +36,23 @@ def _open(directory: str) -> int:
     """
     path = os.path.join(directory, LEASE)
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _open_there(path)
     except FileNotFoundError:
         if not os.path.isdir(os.path.dirname(path)):
             return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o664)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
         os.chmod(path, 0o664)
         return descriptor
+
+
+def _open_there(path: str) -> int:
+    """Open a lease file, for writing if possible: NFS gives the exclusive lock to nobody else, see flock(2)."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError:  # it belongs to somebody else, or the file system is read-only
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def claim(directory: str) -> int | None:
@@ -70,7 +80,7 @@ def is_used(directory: str) -> bool:
     For that, the lock is taken for a moment: a process that starts just then tries again.
     """
     try:
-        descriptor = os.open(os.path.join(directory, LEASE), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _open_there(os.path.join(directory, LEASE))
     except OSError:
         return False
     try:

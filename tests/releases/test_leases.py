@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
@@ -64,6 +65,32 @@ def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
     assert claimed is not None
     leases.release(claimed)
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_claim_is_opened_for_writing(release: Path) -> None:
+    """Without that, NFS gives nobody an exclusive lock, as flock(2) says."""
+    for _ in range(2):  # the first time, it makes the file
+        claimed = leases.claim(str(release))
+        assert claimed is not None
+        assert fcntl.fcntl(claimed, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+        leases.release(claimed)
+
+
+def test_a_lease_file_that_can_only_be_read_is_claimed_as_well(release: Path) -> None:
+    lease = release / "venv" / "releaser.lease"
+    lease.write_text("")
+    lease.chmod(0o444)
+    for place in (release, lease.parent):
+        place.chmod(0o755)
+    program = (
+        "import os; from releaser.releases import leases\n"
+        "if os.geteuid() == 0: os.setuid(65534)\n"  # whom modes mean something to
+        "claimed = leases.claim('.')\n"
+        "print(claimed is not None, leases.is_used('.'))"
+    )
+    words = [sys.executable, "-c", program]  # from there: that user may not get at the directories above
+    done = subprocess.run(words, cwd=release, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["True", "True"]
 
 
 def test_a_claimed_release_gives_no_lease(release: Path) -> None:
