@@ -27,14 +27,15 @@ def health_check(run: Run, turnover: Turnover, step: Step) -> None:
     """Ask the site until it is well, or until the patience that is set has run out. Raises ToolError.
 
     If it can be told, it is asked until processes that began after the flip have taken over. That they have not is no
-    failure of the release, but a problem that is reported.
+    failure of the release, but a problem that is reported; or a remark, if there may be none that can be seen.
     """
     settings, release = run.site.settings, turnover.target
     if settings.health_check is None:
         step.skipped("none is set")
         return
     ask = _question(run, settings.health_check, release.venv)
-    watches = _restarts(run) and turnover.can_be_seen
+    restarts = _restarts(run)
+    watches = restarts and turnover.can_be_seen
     try:
         if watches:
             said = until_good(ask, _patience(settings), is_settled=lambda: turnover.look().is_settled)
@@ -50,6 +51,8 @@ def health_check(run: Run, turnover: Turnover, step: Step) -> None:
     step.says(said)
     if watches:
         _report(run, turnover, step, said)
+    elif restarts and turnover.shows_processes:
+        step.says(f"{said}; {turnover.look().summary}")
 
 
 def _report(run: Run, turnover: Turnover, step: Step, said: str) -> None:

@@ -44,9 +44,10 @@ class Seen:
 
     @property
     def summary(self) -> str:
-        """What there is to say when all is as it should be."""
+        """What there is to say of those on the new release."""
         if not self.begun:
-            return "processes that cannot be seen from here use the release"
+            found = "processes that cannot be seen from here use" if self.hidden else "no process was seen that uses"
+            return f"{found} the release"
         count = len(self.begun)
         return f"{count} {'process has' if count == 1 else 'processes have'} begun since the flip"
 
@@ -70,7 +71,12 @@ class Turnover:
     @property
     def can_be_seen(self) -> bool:
         """Whether processes on the new release are to be expected, and counted."""
-        return self.was_used and startup.is_in(self.target.venv)
+        return self.was_used and self.shows_processes
+
+    @property
+    def shows_processes(self) -> bool:
+        """Whether processes that are started on the new release can be counted."""
+        return startup.is_in(self.target.venv)
 
     def look(self) -> Seen:
         """Look at the processes as they are at this moment; releaser itself does not count, wherever it runs from."""
