@@ -61,8 +61,9 @@ def check(
 
     `needed_bytes` is the room that a release is expected to take; `pending` are files whose commit is still due, so
     that they do not count as somebody's uncommitted work; `litter` are untracked files that earlier runs left. A run
-    that goes on to fetch need not `ask_remote`, and one that asks later, if there is anything to do at all, need not
-    `ask_django`; when it will not come to that, both are asked all the same, so that the report is whole.
+    that goes on to fetch, and looks for programs before its flip, need not `ask_remote`, and one that asks later, if
+    there is anything to do at all, need not `ask_django`; when it will not come to that, all is asked all the same, so
+    that the report is whole.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -79,6 +80,8 @@ def check(
     findings.extend(disk.room_findings(site.project, needed_bytes=needed_bytes))
     findings.extend(_admin_findings(site))
     unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
+    if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
+        findings.extend(serving.program_findings(site, site.project.venv))
     if checkout is not None and (ask_remote or findings.problems):
         findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:

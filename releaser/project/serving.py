@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 from pathlib import Path
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING
 from releaser.errors import ToolError, Unfit, gist
 from releaser.project.settings import Settings
 from releaser.tools import health, webserver
-from releaser.tools.environment import neutral
+from releaser.tools.environment import inside, neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.project.site import Site
 
+_OWN_WORDS = frozenset({"auto", "none", "passenger"})
 _OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
 
 
@@ -47,6 +49,18 @@ def restart_findings(site: Site) -> Iterator[Unfit]:
     file = restart_file(site)
     if file is not None:
         yield from _touch_findings(file)
+
+
+def program_findings(site: Site, venv: Path) -> Iterator[Unfit]:
+    """Find the programs of the commands that are set which there are not, neither on PATH nor in a venv."""
+    settings, root = site.settings, site.project.root
+    path = inside(venv, site.runner.environ)["PATH"]
+    commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
+    if settings.health_check and not health.is_url(settings.health_check):
+        commands["health_check"] = shlex.split(settings.health_check)[0]
+    for key, word in commands.items():
+        if shutil.which(root / word if "/" in word else word, path=path) is None:
+            yield Unfit(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
 
 
 def _touch_findings(file: Path) -> Iterator[Unfit]:

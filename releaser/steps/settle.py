@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import shlex
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ActivationError, PreflightError, ToolError, Unfit, gist
+from releaser.errors import ActivationError, PreflightError, ToolError, gist
 from releaser.project import serving
 from releaser.project.static import static_findings
 from releaser.steps.health import health_check
@@ -18,7 +16,6 @@ from releaser.steps.turnover import Turnover, moment
 from releaser.tools import webserver
 from releaser.tools.django import is_django
 from releaser.tools.environment import inside
-from releaser.tools.health import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OWN_WORDS = frozenset({"auto", "none", "passenger"})
 _AFTERWARDS = (
     "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
 )
@@ -76,16 +72,7 @@ def _failed(name: str, error: ToolError, *, command: str) -> ActivationError:
 def look_before(run: Run, venv: Path) -> None:
     """See that the steps behind the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = run.site.settings, run.site.project.root
-    path = inside(venv, run.site.runner.environ)["PATH"]
-    commands = {"restart": settings.restart[0] if settings.restart[0] not in _OWN_WORDS else None}
-    if settings.health_check and not is_url(settings.health_check):
-        commands["health_check"] = shlex.split(settings.health_check)[0]
-    problems = [
-        Unfit(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
-        for key, word in commands.items()
-        if word is not None and shutil.which(root / word if "/" in word else word, path=path) is None
-    ]
-    problems += serving.restart_findings(run.site)
+    problems = [*serving.program_findings(run.site, venv), *serving.restart_findings(run.site)]
     if settings.collectstatic != "off" and is_django(root):  # a pull may have changed STATIC_ROOT, or a package
         with contextlib.suppress(ToolError):  # which collectstatic will say
             problems += static_findings(run.site, venv)

@@ -99,7 +99,7 @@ def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
         site = adopted(make_site, {"health_check": web.url})
         assert web.asked == 1
         (entry,) = site.json("history")
-    assert step(entry, "health check")["detail"] == f"{web.url} answered {status}"
+    assert step(entry, "health check")["detail"].startswith(f"{web.url} answered {status}")
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
@@ -233,6 +233,21 @@ def test_a_restart_file_that_cannot_be_touched_is_found_before_anything_is_flipp
     assert (site.live_id(), states(site)) == (live, before)
     assert "restart_file" in site.json("check", check=3)["problems"][0]
     assert "restart_file" in site.json("rollback", check=3)["headline"]
+
+
+@pytest.mark.parametrize("setting", ["restart", "health_check"])
+def test_a_program_that_is_not_there_is_found_before_anything_is_flipped(make_site: SiteFactory, setting: str) -> None:
+    """`http:/` is no URL, so it is taken for a command."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    live, name = site.live_id(), f"RELEASER_{setting.upper()}"
+    for command in ("check", "update"):
+        finished = site.releaser(command, check=3, env={name: "http:/site.example.org now"})
+        assert f"{setting}: there is no program 'http:/site.example.org'" in finished.stderr
+        assert f"Correct `{setting}`" in finished.stderr
+    assert site.live_id() == live
+    site.releaser("check", check=0, env={name: "python --version"})  # that of the release
 
 
 def test_a_restart_file_that_gets_lost_during_the_tests_is_no_fault_of_the_release(make_site: SiteFactory) -> None:
