@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import os
+import time
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, read_json, write_json
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 TOLD = "left-behind.json"
-_IN_TIME = timedelta(hours=1)  # after the flip, requests and tasks that have begun before may still go on
+_IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun before may still go on
 
 
 def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
@@ -42,8 +43,7 @@ def note_left_behind(run: Run) -> None:
 
     A run that changes something tells of them anyway; this is for the nights in which nothing is newer.
     """
-    live = run.store.live()
-    if live is None or datetime.now(UTC) - live.manifest.created_at < _IN_TIME:
+    if run.store.live() is None or time.time() - _flipped_at(run.store.link) < _IN_TIME:
         return
     found = left_behind(run.store)
     path = run.site.project.state_dir / TOLD
@@ -54,6 +54,11 @@ def note_left_behind(run: Run) -> None:
         run.draft.problems.append(Problem(message=f"not restarted since the last flip: {message}", advice=advice))
     if told != set(names):
         write_json(path, {"told": names})
+
+
+def _flipped_at(link: Path) -> float:
+    """Return when the symlink was made, in seconds since 1970: each flip makes a new one."""
+    return os.lstat(link).st_mtime
 
 
 def _name(process: LeftBehind) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LEVELS = ("-o", "0", "-o", "1", "-o", "2")  # as `python`, `python -O` and `python -OO` look for it
 _TIMEOUT = 60.0  # seconds for an interpreter to compile one module
 
 
@@ -28,7 +29,7 @@ def fit(run: Run, venv: Path) -> None:
         # Who starts the interpreter later may not be able to write here. Without site, the module does not run yet.
         with contextlib.suppress(ToolError):
             run.site.runner.run(
-                [venv / "bin" / "python", "-I", "-S", "-m", "py_compile", module],
+                [venv / "bin" / "python", "-I", "-S", "-m", "compileall", "-q", *_LEVELS, module],
                 cwd=venv,
                 env=inside(venv, run.site.runner.environ),
                 timeout=_TIMEOUT,

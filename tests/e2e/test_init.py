@@ -72,8 +72,9 @@ class TestRealDirectory:
         under_umask(site, "077", "init", env={})
         venv = site.link.resolve()
         found = [venv / name for name in startup_files(venv)]
-        (byte_code,) = found[1].parent.glob("__pycache__/_releaser_pin.*.pyc")
-        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (*found, byte_code)}
+        byte_code, *others = found[1].parent.glob("__pycache__/_releaser_pin.*.pyc")
+        assert len(others) == 2, "-O and -OO look for others"
+        modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (*found, byte_code, *others)}
         assert set(modes.values()) == {"0o644"}
         assert byte_code.parent.stat().st_mode & 0o777 == 0o755
 
@@ -86,6 +87,13 @@ class TestRealDirectory:
         assert f"release {site.live_id()} was adopted, but its processes are neither pinned nor counted" in problem
         assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
         assert site.live_version("alpha") == "1.0.0"
+
+    def test_one_without_a_place_for_packages_is_adopted_as_it_is(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True)
+        shutil.rmtree(site.link / "lib")
+        (problem,) = site.json("init")["problems"]
+        assert "its processes are neither pinned nor counted" in problem
+        assert "no site-packages" in problem
 
     def test_without_pins_nothing_is_added(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True, settings={"pin": False})

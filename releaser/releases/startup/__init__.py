@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
@@ -37,6 +38,8 @@ def put_into(venv: Path) -> tuple[Path, ...]:
         _make_cache(place / "__pycache__")
         _write(place / HOOK, _LINE)
         placed.append(place / MODULE)
+    if not placed:
+        raise FileNotFoundError(errno.ENOENT, "there is no site-packages", str(venv / "lib"))
     return tuple(placed)
 
 
