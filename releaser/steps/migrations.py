@@ -37,7 +37,8 @@ def look_at_migrations(run: Run, candidate: Candidate) -> None:
             return
         before = _unapplied_before(run)
         brought = tuple(name for name in unapplied if name not in (before or ()))
-        step.detail = _told(brought, unapplied, known=before is not None)
+        told = _told(brought, unapplied, known=before is not None)
+        step.detail = "; ".join(filter(None, (told, step.detail)))
         run.draft.migrations = brought
         if not brought:
             return
@@ -104,12 +105,19 @@ def listed(names: Collection[str]) -> str:
     return ", ".join([*names][:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
+def _databases(names: Collection[str]) -> str:
+    """Say what else the command takes, which is for the default database alone."""
+    return " (with `--database` for each that is named)" if any(name.endswith(")") for name in names) else ""
+
+
 def tell_migrations(run: Run) -> None:
     """Report what is to be applied, now that the release is live."""
     names = run.draft.migrations
     if names:
         message = f"migrations of this release are not applied: {listed(names)}"
-        advice = f"Apply them: `releaser run -- python manage.py migrate` in {run.site.project.root}."
+        advice = (
+            f"Apply them: `releaser run -- python manage.py migrate`{_databases(names)} in {run.site.project.root}."
+        )
         run.draft.problems.append(Problem(message=message, advice=advice))
 
 
@@ -119,7 +127,7 @@ def _refuse(run: Run, candidate: Candidate, names: tuple[str, ...]) -> None:
     run.change_quarantine(lambda quarantine: quarantine.with_candidate(entry))
     seal(run, candidate, tests="refused")
     pulls = "`git pull` and " if run.draft.pulled else ""
-    migrate = f"`{candidate.venv / 'bin' / 'python'} manage.py migrate`"
+    migrate = f"`{candidate.venv / 'bin' / 'python'} manage.py migrate`{_databases(names)}"
     message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
     advice = f"Do {pulls}{migrate} in {run.site.project.root}; the next update then goes on by itself."
     raise MigrationsError(message, advice=advice)

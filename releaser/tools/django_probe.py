@@ -112,15 +112,16 @@ def migrations() -> dict[str, Any]:
             if str(connection.settings_dict.get("ENGINE", "")).endswith(".dummy"):  # without DATABASES
                 continue
             count += 1
-            names += unapplied(connection, required=alias == "default")
+            names += unapplied(connection, alias)
             connection.close()
         except Exception as error:  # noqa: BLE001 - every driver has errors of its own
             failed.append(f"{alias}: {' '.join(str(error).split()) or type(error).__name__}")
-    return {"databases": count, "unapplied": list(dict.fromkeys(names)), "failed": failed}
+    return {"databases": count, "unapplied": names, "failed": failed}
 
 
-def unapplied(connection: Any, *, required: bool) -> list[str]:
-    """Name what is not applied in one database; one that is not `required` may be of no concern to migrations."""
+def unapplied(connection: Any, alias: str) -> list[str]:
+    """Name what is not applied in one database; one that is not the default may be of no concern to migrations."""
+    from django.db import router
     from django.db.migrations.executor import (  # type: ignore[import-not-found, unused-ignore]
         MigrationExecutor,
     )
@@ -130,10 +131,14 @@ def unapplied(connection: Any, *, required: bool) -> list[str]:
         message = f"there is no file {name}"
         raise FileNotFoundError(message)
     executor = MigrationExecutor(connection)
-    if not required and not executor.recorder.has_table():
+    if alias != "default" and not executor.recorder.has_table():
         return []
-    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return [f"{migration.app_label}.{migration.name}" for migration, _ in plan]
+    plan = [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+    if alias == "default":
+        return [f"{migration.app_label}.{migration.name}" for migration in plan]
+    # A site gives such a database a router, so that only some of its apps have their tables there.
+    here = [migration for migration in plan if router.allow_migrate(alias, migration.app_label)]
+    return [f"{migration.app_label}.{migration.name} (database {alias})" for migration in here]
 
 
 def main(question: str) -> None:

@@ -254,6 +254,35 @@ def test_a_database_that_cannot_be_asked_stops_no_update(make_django: DjangoFact
     assert not (django.site.outer / "absent.sqlite3").exists()
 
 
+def test_each_database_that_lacks_migrations_is_named_and_so_is_the_one_that_cannot_be_asked(
+    make_django: DjangoFactory,
+) -> None:
+    """`migrate` alone is for the default database; a router may keep an app out of another one."""
+    place = '{{"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR.parent / "{}.sqlite3"}}'
+    end = "".join(f'DATABASES["{alias}"] = {place.format(alias)}\n' for alias in ("second", "routed", "gone"))
+    router = f"""
+class Router:
+    def allow_migrate(self, db, app_label, **hints):
+        return (db, app_label) != ("routed", "theme")
+DATABASE_ROUTERS = ["shop.settings.Router"]
+{end}"""
+    django = make_django(settings(end=router))
+    for alias in ("second", "routed"):
+        django.manage("migrate", "--database", alias)
+    django.publish("1.1.0", migrations=2)
+    report = django.site.json("update")
+    assert report["migrations"] == [NEW, f"{NEW} (database second)"]
+    detail = step(report, "migrations")["detail"]
+    assert detail.startswith(f"new and not applied: {NEW}, {NEW} (database second); not known, ")
+    assert f"gone: there is no file {django.site.outer / 'gone.sqlite3'}" in detail
+    (problem,) = report["problems"]
+    assert "with `--database` for each that is named" in problem
+    django.manage("migrate")
+    django.publish("1.2.0", migrations=2)
+    detail = step(django.site.json("update"), "migrations")["detail"]
+    assert detail.startswith(f"not applied before this update either: {NEW} (database second)")
+
+
 def test_a_second_database_is_asked_if_migrations_are_its_business(make_django: DjangoFactory) -> None:
     more = 'DATABASES["old"] = {**DATABASES["default"], "NAME": BASE_DIR.parent / "old.sqlite3"}\n'
     django = make_django(settings(end=more))
@@ -268,7 +297,7 @@ def test_a_second_database_is_asked_if_migrations_are_its_business(make_django: 
     django.manage("migrate", "theme", "0001", "--database", "old")
     django.publish("1.3.0", migrations=2)
     detail = step(django.site.json("update"), "migrations")["detail"]
-    assert detail == f"not applied before this update either: {NEW}"
+    assert detail == f"not applied before this update either: {NEW} (database old)"
 
 
 # check --deploy

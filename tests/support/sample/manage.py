@@ -78,7 +78,7 @@ def shell(argv: Sequence[str]) -> int:
         "django.core.exceptions": {"ImproperlyConfigured": LookupError},
         "django.contrib.staticfiles.storage": {"staticfiles_storage": SimpleNamespace(path=static_path)},
         "django.contrib.staticfiles.finders": {"get_finders": list},
-        "django.db": {"connections": {name: Database() for name in databases()}},
+        "django.db": {"connections": {name: Database() for name in databases()}, "router": None},
         "django.db.migrations.executor": {"MigrationExecutor": Migrations},
     }
     for name, content in fakes.items():
