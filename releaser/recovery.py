@@ -20,6 +20,7 @@ from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
 from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
+from releaser.steps.migrations import tell_migrations_of
 from releaser.steps.publish import publish_lock
 from releaser.steps.resolve import lock_of
 from releaser.steps.verdict import mark_bad, mark_good
@@ -118,6 +119,8 @@ def _roll_forward(run: Run, entry: Entry) -> None:
         activate.finish(run, entry, release)
     run.draft.live_changed = live_before
     conclude(run, entry)
+    if entry.command != "rollback":
+        tell_migrations_of(run, release)
     publish_lock(run, release, command=entry.command)
 
 

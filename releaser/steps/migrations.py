@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+    from releaser.releases.release import Release
     from releaser.report.recorder import Step
     from releaser.run import Run
     from releaser.steps.build import Candidate
@@ -112,12 +113,25 @@ def _databases(names: Collection[str]) -> str:
 
 def tell_migrations(run: Run) -> None:
     """Report what is to be applied, now that the release is live."""
-    names = run.draft.migrations
+    _tell(run, run.draft.migrations)
+
+
+def tell_migrations_of(run: Run, release: Release) -> None:
+    """Report what a release lacks that was made live by a run which cannot tell any more, new or not."""
+    if run.site.settings.migrations == "off" or not is_django(run.site.project.root):
+        return
+    with run.recorder.step("migrations") as step:
+        names = _unapplied(run, release.venv, step)
+        if names:
+            step.warns(f"not applied: {listed(names)}")
+    _tell(run, names)
+
+
+def _tell(run: Run, names: Collection[str]) -> None:
     if names:
         message = f"migrations of this release are not applied: {listed(names)}"
-        advice = (
-            f"Apply them: `releaser run -- python manage.py migrate`{_databases(names)} in {run.site.project.root}."
-        )
+        command = f"`releaser run -- python manage.py migrate`{_databases(names)}"
+        advice = f"Apply them: {command} in {run.site.project.root}."
         run.draft.problems.append(Problem(message=message, advice=advice))
 
 

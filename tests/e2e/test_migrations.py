@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -82,6 +83,17 @@ def test_what_is_not_applied_is_reported_and_the_release_goes_live(reporting: Mi
     assert "releaser run -- python manage.py migrate" in problem
     (mail,) = site.outbox_mails()
     assert NEW in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
+    assert reporting.database.read_text(encoding="utf-8") == ""
+
+
+def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    killed = site.releaser("update", env={"RELEASER_RESTART": "sh -c 'kill -9 $PPID'"})
+    assert killed.returncode == -signal.SIGKILL
+    report = site.json("update")
+    assert site.live_version("alpha") == "1.1.0"
+    assert any(f"migrations of this release are not applied: {NEW}" in problem for problem in report["problems"])
     assert reporting.database.read_text(encoding="utf-8") == ""
 
 
