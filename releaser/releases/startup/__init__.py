@@ -19,7 +19,11 @@ MODULE = "_releaser_pin.py"
 # The first in the order in which `site` reads them: what it imports before would not be pinned.
 HOOK = "00_releaser_pin.pth"
 LEASE = "releaser.lease"  # as the module names it, and `leases`
-_LINE = 'import sys; exec("try:\\n    import _releaser_pin\\nexcept Exception:\\n    pass")\n'
+# In most venvs, `site` reads it twice.
+_LINE = (
+    'import sys; "_releaser_pin" in sys.modules or '
+    'exec("try:\\n    import _releaser_pin\\nexcept Exception:\\n    pass")\n'
+)
 _LEASE_TEXT = (
     "Each Python process of this release holds a shared lock on this file, so that releaser does not delete it.\n"
 )
