@@ -165,7 +165,7 @@ def check(call: Call) -> None:
             call.manner.data({"fit": False, "problems": problems, "damage": damaged})
         raise
     if fitness.unknown:
-        call.manner.note(f"where static files go is not known yet: {fitness.unknown}")
+        call.manner.note(fitness.unknown)
     if call.manner.json:
         known = {"group": fitness.group, "tests": list(fitness.test_command)}
         call.manner.data({"fit": True, "problems": [], "damage": damaged, **known})

@@ -154,7 +154,7 @@ def ask_django(run: Run) -> None:
 
 def _tell_unknown(step: Step, reason: str) -> None:
     if reason:
-        step.warns(f"where static files go is not known yet: {reason}")
+        step.warns(reason)
 
 
 def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:

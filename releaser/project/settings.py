@@ -64,7 +64,7 @@ class Settings:
     health_socket: str | None = _setting(None, values.socket_path)
     health_host: str | None = _setting(None, values.host)
     health_timeout: float = _setting(10.0, values.limit)
-    health_retries: int = _setting(5, values.count)
+    health_retries: int = _setting(7, values.count)
     health_pause: float = _setting(2.0, values.duration)
     git_pull: bool = _setting(True, values.flag)
     git_push: bool = _setting(True, values.flag)

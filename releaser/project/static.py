@@ -20,16 +20,20 @@ _OTHERWISE = "or set `collectstatic` to off"
 
 
 def check_static_files(site: Site, findings: Findings) -> str:
-    """Ask the venv that is live now, if there is any; return why it does not answer, empty when it does.
+    """Ask the venv that is live now, if there is any; return a remark on what is no finding, mostly empty.
 
-    That is no finding: the site may be ill, which its tests will tell, and a candidate is asked again before the flip.
+    That it does not answer is none: the site may be ill, which its tests will tell, and a candidate is asked again
+    before the flip. Nor is a STATIC_ROOT that is not set, as a new Django project has none.
     """
     if not asks_django(site):
         return ""
     try:
-        findings.extend(static_findings(site, Path(os.path.realpath(site.project.venv))))
+        found = manage(site, Path(os.path.realpath(site.project.venv))).static_files()
     except ToolError as error:
-        return error.message
+        return f"where static files go is not known yet: {error.message}"
+    findings.extend(_findings(site, found))
+    if site.settings.collectstatic == "auto" and found.installed and not found.has_a_place:
+        return f"static files are not collected, as STATIC_ROOT is not set: {found.reason}"
     return ""
 
 
@@ -58,7 +62,10 @@ def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
 
 def static_findings(site: Site, venv: Path) -> Iterator[Unfit]:
     """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError."""
-    found = manage(site, venv).static_files()
+    return _findings(site, manage(site, venv).static_files())
+
+
+def _findings(site: Site, found: StaticFiles) -> Iterator[Unfit]:
     if site.settings.collectstatic == "on":
         yield from _not_collectable(site, found)
     elif not found.has_a_place:

@@ -14,6 +14,10 @@ from releaser.releases import processes
 
 LEASE = os.path.join("venv", "releaser.lease")  # in the venv, as processes find it from there
 
+TYPE_CHECKING = False  # importing `typing` would cost more than all of this
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Locks = dict[tuple[int, int, int], list[int]]  # by device and inode of the file: the processes that took a flock
 
 
@@ -79,16 +83,23 @@ def is_used(directory: str) -> bool:
 
     For that, the lock is taken for a moment: a process that starts just then tries again.
     """
+    return _probe(directory) is True
+
+
+def _probe(directory: str) -> bool | None:
+    """Tell whether the release is in use; None where that cannot be tried."""
     try:
         descriptor = _open_there(os.path.join(directory, LEASE))
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except OSError:  # a file system without locks
-        return False
+        return None
     finally:
         os.close(descriptor)
     return False
@@ -110,7 +121,19 @@ def held() -> Locks:
     return found
 
 
-def holders(directory: str, locks: Locks | None = None) -> list[int]:
+def once() -> Callable[[], Locks]:
+    """Return a `held` that asks the kernel once, for questions about many releases."""
+    kept: list[Locks] = []
+
+    def locks() -> Locks:
+        if not kept:
+            kept.append(held())
+        return kept[0]
+
+    return locks
+
+
+def holders(directory: str, locks: Callable[[], Locks] | None = None) -> list[int]:
     """Return the ids of the processes that use the release, of those that can be seen from here.
 
     The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended: then
@@ -118,14 +141,16 @@ def holders(directory: str, locks: Locks | None = None) -> list[int]:
     stat(2) does, as with Btrfs.
     """
     try:
+        if _probe(directory) is False:
+            return []  # quickly: for /proc/locks, the kernel needs more than 10 ms
         status = os.stat(os.path.join(directory, LEASE))
     except OSError:
         return []
     place = (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
-    locks = held() if locks is None else locks
-    named = {pid for pid in locks.get(place, []) if pid > 0}
+    seen = (locks or held)()
+    named = {pid for pid in seen.get(place, []) if pid > 0}
     alive = {pid for pid in named if processes.look(pid) is not None}
-    if named - alive or (place not in locks and _is_elsewhere(status.st_ino, locks)):
+    if named - alive or (place not in seen and _is_elsewhere(status.st_ino, seen)):
         alive.update(processes.with_mapping(status.st_ino, os.path.basename(LEASE)))
     return sorted(alive)
 
@@ -135,7 +160,7 @@ def _is_elsewhere(number: int, locks: Locks) -> bool:
     return any(inode == number for _, _, inode in locks)
 
 
-def users(directory: str, locks: Locks | None = None) -> list[processes.Process]:
+def users(directory: str, locks: Callable[[], Locks] | None = None) -> list[processes.Process]:
     """Return the processes that use the release, of those that can be seen from here."""
     found = (processes.look(pid) for pid in holders(directory, locks))
     return [process for process in found if process is not None]

@@ -12,6 +12,10 @@ from datetime import datetime
 
 from releaser.releases import leases
 
+TYPE_CHECKING = False  # importing `typing` would take a while
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 Row = dict[str, object]
 
 # What must be in a manifest and in a ledger, lest the store leave them out.
@@ -29,7 +33,7 @@ def rows(state_dir: str, link: str) -> list[Row]:
     directory = os.path.join(state_dir, "releases")
     ledger = _ledger(os.path.join(state_dir, "ledger.json"))
     live = _live(link, directory)
-    locks = leases.held()
+    locks = leases.once()
     found = [row for name in _names(directory) if (row := _row(directory, name, ledger, live, locks))]
     found.sort(key=_sequence, reverse=True)
     for row in found:
@@ -49,7 +53,9 @@ def _names(directory: str) -> list[str]:
         return []
 
 
-def _row(directory: str, name: str, ledger: dict[str, object], live: str | None, locks: leases.Locks) -> Row | None:
+def _row(
+    directory: str, name: str, ledger: dict[str, object], live: str | None, locks: Callable[[], leases.Locks]
+) -> Row | None:
     place = os.path.join(directory, name)
     manifest = _json(os.path.join(place, "manifest.json"))
     if manifest is None:

@@ -29,7 +29,7 @@ def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
     live = store.live_id()
     if live is None:
         return ()
-    locks = leases.held()
+    locks = leases.once()
     return tuple(
         LeftBehind(release=release.id, pid=user.pid, user=user.user, command=user.command, since=user.since)
         for release in reversed(store.all())

@@ -94,7 +94,7 @@ def verdicts(policy: KeepPolicy, store: ReleaseStore, *, now: datetime) -> tuple
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
     """Say who uses a release, of those that anybody uses who can be seen."""
-    locks = leases.held()
+    locks = leases.once()
     users = {name: leases.users(str(store.path(name)), locks) for name in names}
     return {name: _named(found) for name, found in users.items() if found}
 

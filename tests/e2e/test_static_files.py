@@ -69,6 +69,7 @@ def test_the_place_is_of_no_interest_when_nothing_is_collected(make_site: SiteFa
 
 def test_without_a_place_nothing_is_collected(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="")
+    assert "static files are not collected, as STATIC_ROOT is not set" in site.releaser("check", check=0).stderr
     report = site.json("update")
     assert step(report, "collectstatic")["status"] == "skipped"
     assert report["result"] == "activated"
