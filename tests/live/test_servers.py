@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +24,6 @@ from tests.support.guards import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # What `/late` answers is imported no earlier than that; `/` imports nothing.
 APPLICATION = """
@@ -108,3 +111,56 @@ def test_uwsgi(tmp_path: Path, lazy: list[str]) -> None:
         assert users, "somebody of it is seen"
         assert leases.claim(str(pair.release("a"))) is None
         assert leases.users(str(pair.release("b"))) == []
+
+
+# The master tells where it runs when a worker of it has ended: it imports all that only then.
+GUNICORN = """
+bind = "unix:socket"
+workers = 2
+
+def child_exit(server, worker):
+    import json, probe
+    with open("master.new", "w") as file:
+        json.dump(probe.facts(), file)
+    import os
+    os.rename("master.new", "master.json")
+"""
+
+
+@pytest.mark.parametrize("words", [["{link}/bin/python", "-m", "gunicorn"], ["{link}/bin/gunicorn"]], ids=["-m", "bin"])
+def test_gunicorn(tmp_path: Path, words: list[str]) -> None:
+    pair = Pair(tmp_path, "{}.{}".format(*sys.version_info))
+    for name in "ab":
+        with_gunicorn(pair, name)
+    (pair.site / "gunicorn.conf.py").write_text(GUNICORN, encoding="utf-8")
+    with serving(pair, *words, "app:application") as place:
+        pair.flip("b")
+        first = ask(place, "/late")
+        is_whole(first, pair)
+        assert {user.pid for user in leases.users(str(pair.release("a")))} >= {first["pid"]}
+        os.kill(first["pid"], signal.SIGTERM)
+        eventually((pair.site / "master.json").exists, "the end of a worker")
+        master = json.loads((pair.site / "master.json").read_text(encoding="utf-8"))
+        is_whole(master, pair)
+        assert master["executable"] == str(pair.venv("a") / "bin" / "python")
+        eventually(lambda: len(workers_of(pair, master["pid"])) == 2, "another worker")
+        late = {answer["pid"]: answer for answer in (ask(place, "/late") for _ in range(50))}
+        for facts in late.values():  # those that were forked after the flip too
+            is_whole(facts, pair)
+            assert facts["executable"] == str(pair.venv("a") / "bin" / "python")
+        assert leases.users(str(pair.release("b"))) == []
+
+
+def workers_of(pair: Pair, master: int) -> set[int]:
+    return {user.pid for user in leases.users(str(pair.release("a")))} - {master}
+
+
+def with_gunicorn(pair: Pair, name: str) -> None:
+    """Install the gunicorn of the tests in a release, with what it needs."""
+    for package in ("gunicorn", "packaging"):
+        source = Path(str(importlib.metadata.distribution(package).locate_file(package)))
+        shutil.copytree(source, pair.packages(name) / package)
+    script = pair.venv(name) / "bin" / "gunicorn"
+    shebang = f"#!{pair.venv(name) / 'bin' / 'python'}\n"  # as uv writes it
+    script.write_text(f"{shebang}import sys\nfrom gunicorn.app.wsgiapp import run\nsys.exit(run())\n", encoding="utf-8")
+    script.chmod(0o755)
