@@ -70,8 +70,13 @@ def _findings(site: Site, found: StaticFiles) -> Iterator[Unfit]:
         yield from _not_collectable(site, found)
     elif not found.has_a_place:
         return
-    if found.place is not None:
+    if found.place is not None and not _is_told_already(site, found.place):
         yield from _unwritable(found, found.place)
+
+
+def _is_told_already(site: Site, place: Path) -> bool:
+    """Whether the place cannot be written because nothing in the project can, which is a finding of its own."""
+    return place.is_relative_to(site.project.root) and not os.access(site.project.root, os.W_OK)
 
 
 def _not_collectable(site: Site, found: StaticFiles) -> Iterator[Unfit]:
