@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 
 from releaser.releases import flip
 from tests.e2e.scenes import changed_files, outer_snapshot, silent, states, steps, under_umask
+from tests.live.pair import interpreter
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
 
@@ -77,6 +79,18 @@ class TestRealDirectory:
         modes = {path.name: oct(path.stat().st_mode & 0o777) for path in (*found, byte_code, *others)}
         assert set(modes.values()) == {"0o644"}
         assert byte_code.parent.stat().st_mode & 0o777 == 0o755
+
+    @pytest.mark.parametrize("version", [f"{sys.version_info[0]}.{sys.version_info[1]}", "3.12"])
+    def test_the_start_up_module_is_compiled_for_the_python_of_the_venv(
+        self, make_site: SiteFactory, version: str
+    ) -> None:
+        site = make_site(settings={"python": str(interpreter(version))})
+        site.releaser("init", check=0)
+        for options in ([], ["-O"], ["-OO"]):
+            words = [site.link / "bin" / "python", "-v", *options, "-c", "pass"]
+            said = run(words, cwd=site.path, env={**site.env, "PYTHONDONTWRITEBYTECODE": "1"}, check=0).stderr
+            (line,) = [line for line in said.splitlines() if "_releaser_pin" in line and " matches " in line]
+            assert "/__pycache__/_releaser_pin." in line
 
     def test_one_that_cannot_be_written_is_adopted_as_it_is(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,18 @@ def _make_cache(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir()
         _open_up(path, 0o700)
+
+
+def compile_here(module: Path) -> None:
+    """Compile the start-up module with this very Python, as `python`, `python -O` and `python -OO` look for it.
+
+    Raises OSError. Where a venv's Python does not understand the byte code, it does without.
+    """
+    import py_compile
+
+    for level, infix in enumerate(("", ".opt-1", ".opt-2")):
+        place = module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}{infix}.pyc"
+        py_compile.compile(str(module), cfile=str(place), doraise=True, optimize=level)
 
 
 def open_byte_code(module: Path) -> None:
