@@ -87,7 +87,7 @@ class TestRealDirectory:
         site = make_site(settings={"python": str(interpreter(version))})
         site.releaser("init", check=0)
         for options in ([], ["-O"], ["-OO"]):
-            words = [site.link / "bin" / "python", "-v", *options, "-c", "pass"]
+            words: list[str | Path] = [site.link / "bin" / "python", "-v", *options, "-c", "pass"]
             said = run(words, cwd=site.path, env={**site.env, "PYTHONDONTWRITEBYTECODE": "1"}, check=0).stderr
             (line,) = [line for line in said.splitlines() if "_releaser_pin" in line and " matches " in line]
             assert "/__pycache__/_releaser_pin." in line
