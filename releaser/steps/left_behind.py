@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from typing import TYPE_CHECKING
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from releaser.releases.store import ReleaseStore
     from releaser.run import Run
+
+log = logging.getLogger(__name__)
 
 TOLD = "left-behind.json"
 _IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun before may still go on
@@ -53,7 +56,10 @@ def note_left_behind(run: Run) -> None:
         advice = "Restart them: they use old packages. `releaser list` shows who uses which release."
         run.draft.problems.append(Problem(message=f"not restarted since the last flip: {message}", advice=advice))
     if told != set(names):
-        write_json(path, {"told": names})
+        try:
+            write_json(path, {"told": names})
+        except OSError as error:  # a full disk: they are told of once more
+            log.warning("who has been told of cannot be noted: %s", error)
 
 
 def _flipped_at(link: Path) -> float:
@@ -62,13 +68,13 @@ def _flipped_at(link: Path) -> float:
 
 
 def _name(process: LeftBehind) -> str:
-    return f"{process.pid} {process.release}"  # a number is not given twice while its release is in use
+    return f"{process.pid} {process.release}"  # a number that is given again by the next run counts as told
 
 
 def _told(path: Path) -> set[str]:
     try:
         content = read_json(path)
-    except UnreadableStateError:
+    except (UnreadableStateError, OSError):
         return set()
     names = content.get("told") if content else None
     return {str(name) for name in names} if isinstance(names, list) else set()

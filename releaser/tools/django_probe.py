@@ -24,15 +24,13 @@ def static(*, outdates: bool) -> dict[str, Any]:
 
     `outdates` prepares for it: see `outdate`.
     """
-    from django.apps import apps  # type: ignore[import-not-found, unused-ignore]
-    from django.conf import settings  # type: ignore[import-not-found, unused-ignore]
+    from django.apps import apps
+    from django.conf import settings
 
     if not apps.is_installed("django.contrib.staticfiles"):
         return {"installed": False}
-    from django.contrib.staticfiles.storage import (  # type: ignore[import-not-found, unused-ignore]
-        staticfiles_storage,
-    )
-    from django.core.exceptions import ImproperlyConfigured  # type: ignore[import-not-found, unused-ignore]
+    from django.contrib.staticfiles.storage import staticfiles_storage
+    from django.core.exceptions import ImproperlyConfigured
 
     setting = str(settings.STATIC_ROOT or "")
     answer = {"installed": True, "setting": setting, "local": True, "place": "", "reason": "", "blocked": []}
@@ -53,7 +51,7 @@ def static(*, outdates: bool) -> dict[str, Any]:
 def collected(place: str) -> Iterator[tuple[str, str]]:
     """Yield source and target of each file that collectstatic would collect, as its own code goes through them."""
     from django.apps import apps
-    from django.contrib.staticfiles.finders import get_finders  # type: ignore[import-not-found, unused-ignore]
+    from django.contrib.staticfiles.finders import get_finders
 
     ignored = list(apps.get_app_config("staticfiles").ignore_patterns)
     seen = set()
@@ -101,7 +99,7 @@ def migrations() -> dict[str, Any]:
     That command writes on the way: it makes an SQLite database that is not there, and up to Django 4.1 goes on to
     migrate if there is nothing to apply. This reads only.
     """
-    from django.db import connections  # type: ignore[import-not-found, unused-ignore]
+    from django.db import connections
 
     names: list[str] = []
     failed: list[str] = []
@@ -122,9 +120,7 @@ def migrations() -> dict[str, Any]:
 def unapplied(connection: Any, alias: str) -> list[str]:
     """Name what is not applied in one database; one that is not the default may be of no concern to migrations."""
     from django.db import router
-    from django.db.migrations.executor import (  # type: ignore[import-not-found, unused-ignore]
-        MigrationExecutor,
-    )
+    from django.db.migrations.executor import MigrationExecutor
 
     name = str(connection.settings_dict.get("NAME", ""))
     if connection.vendor == "sqlite" and ":" not in name and not os.path.exists(name):  # `:memory:`, `file:...`

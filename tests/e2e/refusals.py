@@ -53,6 +53,16 @@ class Refusal:
         assert len(self.problems) == 1, str(self.finished)
 
 
+def found_first(site: SampleSite, *words: str) -> None:
+    """See that `check` and `update` name what is wrong, and that nothing is changed."""
+    before = site.snapshot()
+    for command in ("check", "update"):
+        finished = site.releaser(command, check=3)
+        for word in words:
+            assert word in finished.stderr
+    assert site.snapshot() == before
+
+
 def refused(
     site: SampleSite,
     *,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.refusals import found_first
 from tests.e2e.scenes import silent, step, steps
 from tests.support.commands import console_script, run
 from tests.support.guards import require
 from tests.support.real_django import BUCKET, MANIFEST_STORAGE, Process, settings, style
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.commands import Finished
@@ -71,7 +74,7 @@ def test_without_static_root_nothing_is_collected_unless_it_is_asked_for(make_dj
     assert step(django.site.json("update"), "collectstatic")["status"] == "skipped"
     django.publish("1.2.0")
     django.site.write_dotenv({"RELEASER_COLLECTSTATIC": "on"})
-    see_that_it_is_found_first(django.site, "STATIC_ROOT is not set")
+    found_first(django.site, "STATIC_ROOT is not set")
 
 
 def test_a_storage_elsewhere_needs_no_static_root(make_django: DjangoFactory) -> None:
@@ -91,14 +94,14 @@ def test_what_stands_in_the_way_of_static_files_is_found_before_the_flip(make_dj
     django.publish("1.1.0")
     shutil.rmtree(django.static)
     django.static.write_text("no directory", encoding="utf-8")
-    see_that_it_is_found_first(django.site, f"STATIC_ROOT is {django.static}", "it is not a directory")
+    found_first(django.site, f"STATIC_ROOT is {django.static}", "it is not a directory")
     django.static.unlink()
     django.static.symlink_to("nowhere")
-    see_that_it_is_found_first(django.site, f"STATIC_ROOT is {django.static}", "a symlink that leads to no directory")
+    found_first(django.site, f"STATIC_ROOT is {django.static}", "a symlink that leads to no directory")
     django.static.unlink()
     assert django.site.json("check")["fit"] is True  # it can be made
     (django.static / "theme" / "style.css").mkdir(parents=True)
-    see_that_it_is_found_first(django.site, f"cannot write {django.static / 'theme' / 'style.css'}")
+    found_first(django.site, f"cannot write {django.static / 'theme' / 'style.css'}")
     (django.static / "theme" / "style.css").rmdir()
     assert django.site.json("update")["result"] == "activated"
 
@@ -158,28 +161,15 @@ def with_extra(site: SampleSite) -> str:
     return text.replace('"theme"]', '"theme", "extra"]')
 
 
-def see_that_it_is_found_first(site: SampleSite, *words: str) -> None:
-    """See that `check` and `update` name what is wrong, and that nothing is changed."""
-    before = site.snapshot()
-    for command in ("check", "update"):
-        finished = site.releaser(command, check=3)
-        for word in words:
-            assert word in finished.stderr
-    assert site.snapshot() == before
-
-
-class read_only:  # noqa: N801 - used as a function
+@contextlib.contextmanager
+def read_only(directory: Path) -> Iterator[None]:
     """Take away the permission to write a directory, for a while."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def __enter__(self) -> None:
-        self._mode = self._directory.stat().st_mode
-        self._directory.chmod(0o555)
-
-    def __exit__(self, *_: object) -> None:
-        self._directory.chmod(self._mode)
+    mode = directory.stat().st_mode
+    directory.chmod(0o555)
+    try:
+        yield
+    finally:
+        directory.chmod(mode)
 
 
 def weakly(site: SampleSite, command: str, *words: str) -> Finished:

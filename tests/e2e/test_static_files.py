@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.refusals import found_first
 from tests.e2e.scenes import step, steps
 
 if TYPE_CHECKING:
@@ -32,23 +33,14 @@ def site_with(
     return site
 
 
-def refused(site: SampleSite, *words: str) -> None:
-    before = site.snapshot()
-    for command in ("check", "update"):
-        finished = site.releaser(command, check=3)
-        for word in words:
-            assert word in finished.stderr
-    assert site.snapshot() == before
-
-
 def test_collectstatic_that_is_on_needs_a_place(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="", dotenv={"RELEASER_COLLECTSTATIC": "on"})
-    refused(site, "STATIC_ROOT is not set", "Set STATIC_ROOT in the settings of site")
+    found_first(site, "STATIC_ROOT is not set", "Set STATIC_ROOT in the settings of site")
 
 
 def test_collectstatic_that_is_on_needs_the_app(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="static_out", apps="", dotenv={"RELEASER_COLLECTSTATIC": "on"})
-    refused(site, "django.contrib.staticfiles is not in INSTALLED_APPS")
+    found_first(site, "django.contrib.staticfiles is not in INSTALLED_APPS")
 
 
 @pytest.mark.parametrize("setting", ["auto", "on"])
@@ -58,7 +50,7 @@ def test_collectstatic_that_is_on_needs_the_app(make_site: SiteFactory) -> None:
 )
 def test_the_place_must_be_a_directory(make_site: SiteFactory, setting: str, root: str, words: str) -> None:
     site = site_with(make_site, root=root, dotenv={"RELEASER_COLLECTSTATIC": setting})
-    refused(site, f"STATIC_ROOT is {site.path / root}, where collectstatic cannot write: ", words)
+    found_first(site, f"STATIC_ROOT is {site.path / root}, where collectstatic cannot write: ", words)
 
 
 def test_the_place_is_of_no_interest_when_nothing_is_collected(make_site: SiteFactory) -> None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,12 +20,12 @@ from releaser.steps.pruning import keep_policy
 from tests.releases.makers import NOW, a_manifest, built
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from releaser.releases.ledger import Mark
+    from releaser.releases.ledger import Ledger, Mark
 
 CASES = Path(__file__).with_name("policy_cases.txt")
-READERS: dict[str, Callable[[str], object]] = {
+READERS: dict[str, Callable[[str], Any]] = {
     "keep": count,
     "keep_within": duration,
     "keep_failed": count,
@@ -58,14 +58,14 @@ class Case:
     """One case of the file."""
 
     name: str
-    settings: dict[str, object] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     live: str | None = None
     went_live: list[str] | None = None
     lines: list[Line] = field(default_factory=list)
 
     @property
     def policy(self) -> KeepPolicy:
-        return keep_policy(Settings(**self.settings))  # type: ignore[arg-type]
+        return keep_policy(Settings(**self.settings))
 
     @property
     def is_live(self) -> str | None:
@@ -105,6 +105,17 @@ def _take(case: Case, text: str) -> None:
             case.settings[name] = READERS[name](value)
 
 
+def _recorded(case: Case, marks: Mapping[str, Mark], ledger: Ledger) -> Ledger:
+    for name, mark in marks.items():
+        ledger = ledger.marked(name, mark)
+    for name in case.activations:
+        ledger = ledger.activated(name)
+    for line in case.lines:
+        if "pinned" in line.words:
+            ledger = ledger.pinned(line.name, on=True)
+    return ledger
+
+
 def made(case: Case, directory: Path) -> ReleaseStore:
     """Make the releases of a case on disk."""
     store = ReleaseStore(state_dir=directory / "state", link=directory / ".venv")
@@ -121,13 +132,7 @@ def made(case: Case, directory: Path) -> ReleaseStore:
             _build(store, number, line)
             if {"good", "live", "bad"} & set(line.words):
                 marks[line.name] = "bad" if "bad" in line.words else "good"
-    for name, mark in marks.items():
-        store.record(lambda ledger, name=name, mark=mark: ledger.marked(name, mark))  # type: ignore[misc]
-    for name in case.activations:
-        store.record(lambda ledger, name=name: ledger.activated(name))  # type: ignore[misc]
-    for line in case.lines:
-        if "pinned" in line.words:
-            store.record(lambda ledger, name=line.name: ledger.pinned(name, on=True))  # type: ignore[misc]
+    store.record(lambda ledger: _recorded(case, marks, ledger))
     if case.is_live not in (None, "none"):
         store.link.symlink_to(store.path(str(case.is_live)) / "venv")
     return store

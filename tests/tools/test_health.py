@@ -66,11 +66,13 @@ class Server:
 @contextlib.contextmanager
 def server(serve: Serve | bytes) -> Iterator[Server]:
     """Run a server; bytes are what it answers."""
-    if isinstance(serve, bytes):
-        answer = serve
-        serve = lambda connection: connection.sendall(answer)  # noqa: E731
-    with contextlib.closing(Server(serve)) as found:
+    with contextlib.closing(Server(at_once(serve) if isinstance(serve, bytes) else serve)) as found:
         yield found
+
+
+def at_once(answer: bytes) -> Serve:
+    """Send it at once."""
+    return lambda connection: connection.sendall(answer)
 
 
 def trickle(*parts: bytes) -> Serve:
