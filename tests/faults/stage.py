@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 MEMORY = Path("/dev/shm")
-TRIES = 3
+TRIES = 8  # a busy machine begins and ends processes all the time
 FAILED = frozenset({4, 6})
 # Scenes that have most of their calls in common with others: half of them will do for faults of which there are many.
 AKIN = frozenset({"init without a venv", "update, taken back"})
