@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
@@ -17,13 +17,30 @@ if TYPE_CHECKING:
 class Change:
     """One package that differs; `old` is None when it was added, `new` is None when it was removed.
 
-    `bump` is `major`, `minor`, `patch`, `other`, `added` or `removed`.
+    `bump` is `major`, `minor`, `patch`, `other`, `added` or `removed`. What else there is to tell is found out later:
+    `direct` tells whether the project itself asks for the package (None: not known), `through` which packages do,
+    `released` when the new version was uploaded, as ISO 8601, `link` where to read about it, `fixes` which
+    vulnerabilities of the old version it has no more, `dragged_by` which upgrades made this one necessary.
     """
 
     name: str
     old: str | None
     new: str | None
     bump: str
+    direct: bool | None = None
+    through: tuple[str, ...] = ()
+    released: str | None = None
+    link: str | None = None
+    fixes: tuple[str, ...] = ()
+    dragged_by: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Change:
+        """Make one of what a manifest holds; TypeError when that is none."""
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+        }
+        return cls(**fields)
 
     @property
     def brought(self) -> str:

@@ -69,7 +69,7 @@ class Manifest:
         check_types({"fingerprint": "", **content}, _KINDS)
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["created_at"] = datetime.fromisoformat(content["created_at"])
-        known["changes"] = tuple(Change(**change) for change in content["changes"])
+        known["changes"] = tuple(Change.from_json(change) for change in content["changes"])
         return cls(**known)
 
 

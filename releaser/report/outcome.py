@@ -35,11 +35,16 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldBack:
-    """A version that was left out of the resolution on purpose."""
+    """A version that was left out on purpose: `by` what, and `since` when, as ISO 8601, if that is known.
+
+    `by` is `activation` (it was backed out), `tests` (they fail with it), `person`, `ignore`, `policy` or `age`.
+    """
 
     name: str
     version: str
     reason: str
+    by: str = "activation"
+    since: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
