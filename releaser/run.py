@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.durable import UnreadableStateError
 from releaser.errors import gist
 from releaser.project.settings import this_host
+from releaser.releases.holds import Holds, read_holds, write_holds
 from releaser.releases.journal import Entry, Journal, Phase
 from releaser.releases.quarantine import Quarantine, read_quarantine, write_quarantine
 from releaser.releases.store import ReleaseStore
@@ -120,14 +121,32 @@ class Run:
         try:
             return read_quarantine(self.site.project.state_dir)
         except UnreadableStateError as error:
-            problem = Problem(message=str(error), advice="Remove the file; what was quarantined may be tried again.")
-            if problem not in self.draft.problems:
-                self.draft.problems.append(problem)
+            self._note_unreadable(error, "Remove the file; what was quarantined may be tried again.")
             return Quarantine()
 
     def change_quarantine(self, change: Callable[[Quarantine], Quarantine]) -> None:
         """Replace the quarantine, durably."""
         write_quarantine(self.site.project.state_dir, change(self.quarantine()))
+
+    def holds(self) -> Holds:
+        """Return what is held back; a damaged file reads as empty, which is said in the report."""
+        try:
+            return read_holds(self.site.project.state_dir)
+        except UnreadableStateError as error:
+            self._note_unreadable(error, "Remove the file, and hold again what is to be held: `releaser hold NAME`.")
+            return Holds()
+
+    def change_holds(self, change: Callable[[Holds], Holds]) -> None:
+        """Replace the holds, durably, if that changes them."""
+        before = self.holds()
+        after = change(before)
+        if after != before:
+            write_holds(self.site.project.state_dir, after)
+
+    def _note_unreadable(self, error: UnreadableStateError, advice: str) -> None:
+        problem = Problem(message=str(error), advice=advice)
+        if problem not in self.draft.problems:
+            self.draft.problems.append(problem)
 
     def note_problem(self, error: ReleaserError, *, follow_up: bool = True) -> None:
         """Report a failure that does not end the run; as a `follow_up` it makes the exit code 7."""

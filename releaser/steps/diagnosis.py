@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, read_json
 from releaser.project import mutex
+from releaser.releases.holds import read_holds
 from releaser.releases.journal import Journal
 from releaser.releases.ledger import read_ledger
 from releaser.releases.quarantine import read_quarantine
@@ -41,6 +42,7 @@ def unreadable(state_dir: Path) -> Iterator[UnreadableStateError]:
     readers: list[Callable[[], object]] = [
         lambda: read_ledger(state_dir),
         lambda: read_quarantine(state_dir),
+        lambda: read_holds(state_dir),
         lambda: Journal(state_dir=state_dir).read(),
         *(lambda name=name: read_json(state_dir / name) for name in (PENDING, LITTER, LAST_MAIL)),
     ]

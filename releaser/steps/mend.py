@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, put_aside, read_json, write_json
 from releaser.releases import flip, leases
+from releaser.releases.holds import HOLDS, read_holds
 from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
 from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, read_quarantine, write_quarantine
 from releaser.releases.soundness import damage
@@ -57,6 +58,11 @@ def mend_records(run: Run) -> None:
     except UnreadableStateError as error:
         _put_aside(run, error)
         mend_quarantine(run)
+    try:
+        read_holds(state_dir)
+    except UnreadableStateError as error:
+        _put_aside(run, error)
+        _say(run, f"{HOLDS} was lost: nothing is held back any more", "Hold again what is to be held: `releaser hold`.")
     for name in (HISTORY, LOCK_BEFORE):
         if (state_dir / name).is_dir():
             _put_aside(run, UnreadableStateError(state_dir / name, "a directory"))

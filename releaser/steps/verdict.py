@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def mark_good(run: Run, release: Release) -> None:
-    """Record that a release is live and good, which lifts the quarantine of all that is in it."""
+    """Record that a release is live and good, which lifts the quarantine and the tests' holds of all in it."""
     run.store.record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
     quarantine = run.quarantine()
     lifted = quarantine.without(lock_of(release).versions, key_of(release))
     if lifted != quarantine:
         run.change_quarantine(lambda _: lifted)
+    run.change_holds(lambda holds: holds.without_live(lock_of(release).versions))
 
 
 def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None = None, blameless: bool = False) -> None:

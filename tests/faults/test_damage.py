@@ -217,7 +217,15 @@ CONTENTS = {
     "an object": b'{"version": 1}\n',
     "wrong types": b'{"version": 1, "marks": 3, "candidates": {}, "phase": [], "paths": 5, "last": 7, "push": "x"}\n',
 }
-STATE_FILES = ("ledger.json", "quarantine.json", "journal.json", "pending.json", "litter.json", "mail.json")
+STATE_FILES = (
+    "ledger.json",
+    "quarantine.json",
+    "holds.json",
+    "journal.json",
+    "pending.json",
+    "litter.json",
+    "mail.json",
+)
 # What a file may be without being damaged, as everything in it is optional.
 FORGIVING = ("pending.json", "litter.json", "mail.json")
 

@@ -47,6 +47,12 @@ def test_what_the_tests_hold_counts_for_the_same_code_and_python_alone() -> None
     assert PERSON.counts_for(code_key="d", python="3.12.1")
 
 
+def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:
+    holds = Holds().adding([PERSON, TESTS])
+    assert holds.without_live({"alpha": "1.0"}) == holds
+    assert holds.without_live({"alpha": "1.0, 2.0"}).entries == (PERSON,)
+
+
 @pytest.mark.parametrize(
     "content",
     [
