@@ -81,12 +81,18 @@ class Manner:
             self.lines(aligned([list(columns), *rows]))
 
     def changes(self, changes: Sequence[Change]) -> None:
-        """Print package changes."""
-        from releaser.report.text import changes_table
+        """Print package changes, with the ages that versions have today."""
+        from datetime import UTC, datetime
 
-        table = changes_table(changes)
-        if table:
-            self.table(table[0], table[1:])
+        from releaser.report.changes import changes_table
+
+        table = changes_table(changes, now=datetime.now(UTC))
+        if sys.stdout.isatty():
+            from releaser.report.terminal import show_changes
+
+            show_changes(table, sys.stdout)
+        else:
+            self.lines(table.lines)
 
     def note(self, line: str) -> None:
         """Print words for people, which are not data."""

@@ -20,6 +20,7 @@ from releaser.report import history
 from releaser.report.text import sentences
 from releaser.steps.diagnosis import diagnose
 from releaser.steps.left_behind import left_behind
+from releaser.steps.particulars import described
 from releaser.steps.publish import push_is_due_in
 from releaser.steps.resolve import left_out, lock_of
 
@@ -125,7 +126,8 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
     if to is None:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
-    return LockDiff.between(lock_of(store.find(first)), lock_of(to)).changes
+    lock = lock_of(to)
+    return described(LockDiff.between(lock_of(store.find(first)), lock).changes, lock, to.venv)
 
 
 def status(site: Site) -> Status:

@@ -20,6 +20,7 @@ from releaser.steps.gate import gate, is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
+from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
@@ -66,7 +67,7 @@ def _update(run: Run, *, force: bool) -> Ending:
             if live is not None and unsound:
                 note_flaw(run, live, unsound)
             run.draft.changes = resolution.diff.changes
-            candidate = build(run, fitness, resolution, key)
+            candidate = with_particulars(run, build(run, fitness, resolution, key))
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
             gate(run, fitness, candidate, before=before)
             look_at_migrations(run, candidate)

@@ -36,9 +36,11 @@ class Change:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Change:
-        """Make one of what a manifest holds; TypeError when that is none."""
+        """Make one of what a manifest holds, which a newer releaser may have written; TypeError when that is none."""
         fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in content.items()
+            if name in cls.__dataclass_fields__
         }
         return cls(**fields)
 

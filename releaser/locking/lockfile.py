@@ -41,6 +41,11 @@ class LockFile:
         """The names of all packages."""
         return frozenset(self.versions)
 
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """All that the text says, parsed anew each time. Raises InvalidLockError."""
+        return _content(self.data)
+
     def same_packages(self, other: LockFile) -> bool:
         """Whether both lock the same, compared parsed: order and layout do not count, nor which uv wrote them."""
         return self.data == other.data or _significant(self.data) == _significant(other.data)

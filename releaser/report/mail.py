@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from releaser.address import Address, parse_address
 from releaser.report.capping import cap, one_line, strip_control
+from releaser.report.changes import ChangesTable, changes_table
 from releaser.report.text import essence, held_back_lines
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from releaser.report.outcome import Blame, RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
+_HEADINGS = ("Package", "Old", "New", "Size", "Age", "Asked for by")
 _SUBJECT_LIMIT = 200
 _REASON_LIMIT = 80
 _TESTS_FAILED = 5
@@ -142,6 +144,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "way_back": _way_back(report),
         "pulled": _pulled(report),
         "changes": _changes(report),
+        "changes_title": _changes_title(report),
         "held_back": [one_line(line, limit=1000) for line in held_back_lines(report.held_back)],
         "left_behind": _left_behind(report),
         "steps": _steps(report),
@@ -297,13 +300,13 @@ def _pulled(report: RunReport) -> str:
     return one_line(f"Pulled {_counted(report.pulled.count, 'commit')}: {old}..{new}")
 
 
-def _changes(report: RunReport) -> Table:
+def _changes(report: RunReport) -> ChangesTable:
+    return changes_table(report.changes, now=report.started_at, headings=_HEADINGS)
+
+
+def _changes_title(report: RunReport) -> str:
     live = report.live_changed or report.result == "activated"
-    return Table(
-        title="Package changes" if live else "Package changes that are not live",
-        header=("Package", "Old", "New", "Size"),
-        rows=_cells((change.name, change.old or "-", change.new or "-", change.bump) for change in report.changes),
-    )
+    return "Package changes" if live else "Package changes that are not live"
 
 
 def _steps(report: RunReport) -> Table:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from releaser.report.changes import changes_table
 from releaser.report.text import last_words, output_end, step_line
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from rich.status import Status as Spinner
 
-    from releaser.locking.diff import Change
+    from releaser.report.changes import ChangesTable
     from releaser.report.outcome import Outcome, RunReport
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
@@ -65,8 +66,7 @@ class Lines:
 def show_report(report: RunReport, stream: TextIO) -> None:
     """Show how a run ended; the last line says what happened."""
     console = Console(file=stream, highlight=False)
-    if report.changes:
-        console.print(changes_table(report.changes))
+    _print_changes(changes_table(report.changes, now=report.started_at), console)
     for line in output_end(report):
         console.print(escape(line), style="dim", soft_wrap=True)
     first, *others = last_words(report)
@@ -76,15 +76,16 @@ def show_report(report: RunReport, stream: TextIO) -> None:
     console.print(escape(first), style=style, soft_wrap=True)
 
 
-def changes_table(changes: Iterable[Change]) -> Table:
-    """Return package changes as a table, bigger steps in warmer colours."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("PACKAGE", "OLD", "NEW", "BUMP"):
-        table.add_column(heading)
-    for change in changes:
-        style = _BUMPS.get(change.bump, "")
-        table.add_row(escape(change.name), change.old or "-", change.new or "-", change.bump, style=style)
-    return table
+def show_changes(table: ChangesTable, stream: TextIO) -> None:
+    """Show package changes, bigger steps in warmer colours."""
+    _print_changes(table, Console(file=stream, highlight=False))
+
+
+def _print_changes(table: ChangesTable, console: Console) -> None:
+    for line, row in table.aligned() if table else ():
+        console.print(escape(line), style=_BUMPS.get(row.bump, "") if row else "bold", soft_wrap=True)
+        for note in row.below if row else ():
+            console.print(f"    {escape(note)}", style="dim", soft_wrap=True)
 
 
 def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> None:

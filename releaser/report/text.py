@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from releaser.locking.diff import Change
 from releaser.report.capping import cap, one_line
+from releaser.report.changes import changes_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from releaser.locking.diff import Change
     from releaser.report.outcome import HeldBack, LeftBehind, Outcome, Problem, RunReport
 
 _TAKEN_BACK = 6
@@ -82,12 +84,6 @@ def aligned(rows: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:
         (indent + "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True))).rstrip()
         for row in rows
     ]
-
-
-def changes_table(changes: Iterable[Change]) -> list[list[str]]:
-    """Return package changes as rows, the heading first."""
-    rows = [[change.name, change.old or "-", change.new or "-", change.bump] for change in changes]
-    return [["PACKAGE", "OLD", "NEW", "BUMP"], *rows] if rows else []
 
 
 def step_line(outcome: Outcome) -> str:
@@ -184,7 +180,7 @@ def end_of(output: str) -> list[str]:
 
 def summary(report: RunReport) -> list[str]:
     """Return a whole run as text."""
-    return [*aligned(changes_table(report.changes)), *output_end(report), *last_words(report)]
+    return [*changes_table(report.changes, now=report.started_at).lines, *output_end(report), *last_words(report)]
 
 
 def release_text(details: Mapping[str, Any]) -> list[str]:
@@ -198,11 +194,8 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
         rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
         lines += ["", *aligned([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]
     if details["changes"]:
-        rows = [
-            [change["name"], change["old"] or "-", change["new"] or "-", change["bump"]]
-            for change in details["changes"]
-        ]
-        lines += ["", *aligned([["PACKAGE", "OLD", "NEW", "BUMP"], *rows])]
+        changes = [Change.from_json(change) for change in details["changes"]]
+        lines += ["", *changes_table(changes, now=datetime.fromisoformat(details["created_at"])).lines]
     if details["steps"]:
         rows = [[step["step"], step["status"], f"{step['seconds']:.1f} s", step["detail"]] for step in details["steps"]]
         lines += ["", *aligned([["STEP", "STATUS", "TIME", ""], *rows])]

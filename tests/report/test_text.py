@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from releaser.locking.diff import Change
+from releaser.report.changes import changes_table
 from releaser.report.outcome import Outcome, Problem, RunReport
 from releaser.report.text import (
     aligned,
-    changes_table,
     history_text,
     last_words,
     live_line,
@@ -61,8 +61,8 @@ def test_columns_are_as_wide_as_they_must_be_and_lines_end_with_their_last_word(
 
 
 def test_changes_are_a_table_only_if_there_are_any() -> None:
-    assert aligned(changes_table(CHANGES)) == TABLE
-    assert changes_table([]) == []
+    assert changes_table(CHANGES, now=QUIET.started_at).lines == TABLE
+    assert changes_table([], now=QUIET.started_at).lines == []
 
 
 @pytest.mark.parametrize(

@@ -170,12 +170,15 @@ class SampleSite:
         requires: Sequence[str] = (),
         modules: Mapping[str, str] | None = None,
         requires_python: str | None = None,
+        urls: Mapping[str, str] | None = None,
     ) -> Path:
         """Offer a version on the index; `broken` names what it breaks (True: the site's tests)."""
         if broken:
             breakage = "test" if broken is True else broken
             modules = {f"{name.replace('-', '_')}/__init__.py": _broken_module(name, version, breakage)}
-        return self.index.publish(name, version, requires=requires, modules=modules, requires_python=requires_python)
+        return self.index.publish(
+            name, version, requires=requires, modules=modules, requires_python=requires_python, urls=urls
+        )
 
     def withdraw(self, name: str, version: str) -> None:
         """Take a version off the index."""

@@ -36,6 +36,7 @@ class Distribution:
     requires: tuple[str, ...] = ()
     scripts: Mapping[str, str] = field(default_factory=dict)
     requires_python: str | None = None
+    urls: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -74,6 +75,7 @@ def metadata_text(distribution: Distribution) -> str:
     if distribution.requires_python:
         lines.append(f"Requires-Python: {distribution.requires_python}")
     lines += [f"Requires-Dist: {requirement}" for requirement in distribution.requires]
+    lines += [f"Project-URL: {label}, {url}" for label, url in distribution.urls.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -22,11 +22,12 @@ def build_wheel(
     modules: Mapping[str, str] | None = None,
     scripts: Mapping[str, str] | None = None,
     requires_python: str | None = None,
+    urls: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a pure Python wheel into `directory`.
 
     `modules` maps paths to source text (default: `<name>/__init__.py` with `__version__`), `scripts` console
-    commands to `module:function`. Equal arguments give equal bytes.
+    commands to `module:function`, `urls` labels to project URLs. Equal arguments give equal bytes.
     """
     distribution = tinybuild.Distribution(
         name=name,
@@ -34,6 +35,7 @@ def build_wheel(
         requires=tuple(requires),
         scripts=scripts or {},
         requires_python=requires_python,
+        urls=urls or {},
     )
     if modules is None:
         modules = {f"{distribution.module}/__init__.py": f'__version__ = "{version}"\n'}
@@ -56,6 +58,7 @@ class LocalIndex:
         modules: Mapping[str, str] | None = None,
         scripts: Mapping[str, str] | None = None,
         requires_python: str | None = None,
+        urls: Mapping[str, str] | None = None,
     ) -> Path:
         """Offer a version; the arguments are those of `build_wheel`."""
         return build_wheel(
@@ -66,6 +69,7 @@ class LocalIndex:
             modules=modules,
             scripts=scripts,
             requires_python=requires_python,
+            urls=urls,
         )
 
     def publish_backend(self) -> Path:

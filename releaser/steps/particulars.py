@@ -1,0 +1,52 @@
+"""What there is to tell of each package change, beside the versions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.locking.diff import LockDiff
+from releaser.locking.graph import Graph
+from releaser.locking.lockfile import InvalidLockError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.locking.diff import Change
+    from releaser.locking.lockfile import LockFile
+    from releaser.run import Run
+    from releaser.steps.build import Candidate
+
+_MOST_ASKERS = 5
+
+
+def with_particulars(run: Run, candidate: Candidate) -> Candidate:
+    """Find out, once a candidate is built, what its manifest and the report are to tell of its changes."""
+    resolution = candidate.resolution
+    changes = described(resolution.diff.changes, resolution.lock, candidate.venv)
+    run.draft.changes = changes
+    return replace(candidate, resolution=replace(resolution, diff=LockDiff(changes=changes)))
+
+
+def described(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[Change, ...]:
+    """Add to changes what `lock`, which they lead to, and the metadata in `venv`, which was built from it, tell.
+
+    What cannot be read is left open: no update fails over words.
+    """
+    from releaser.releases.installed import link_of  # which a night without anything new need not import
+
+    try:
+        graph = Graph.of(lock)
+    except InvalidLockError:
+        return changes
+    return tuple(_described(change, graph, link_of(venv, change.name)) if change.new else change for change in changes)
+
+
+def _described(change: Change, graph: Graph, link: str | None) -> Change:
+    return replace(
+        change,
+        direct=change.name in graph.direct,
+        through=graph.askers.get(change.name, ())[:_MOST_ASKERS],
+        released=graph.released(change.name, change.brought),
+        link=link,
+    )
