@@ -45,7 +45,8 @@ class Draft:
     run is to tell, should this one not come to it. `cut_off_since` is when the run began that this one is finishing or
     undoing, None if there is none. `undeleted` tells of releases that cannot be deleted, by their ids: no reason to
     bother anybody, but told along with whatever is. `migrations` are those that the release brings and that are not
-    applied. `closed` says that telling is all that is left, whatever the journal says.
+    applied, `culprits` the upgrades that were found to break the tests. `closed` says that telling is all that is left,
+    whatever the journal says.
     """
 
     release: str | None = None
@@ -66,6 +67,7 @@ class Draft:
     sick_before: bool = False
     cut_off_since: datetime | None = None
     migrations: tuple[str, ...] = ()
+    culprits: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -205,6 +207,7 @@ class Run:
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
             migrations=draft.migrations,
+            culprits=draft.culprits,
         )
 
 

@@ -15,8 +15,9 @@ from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
+from releaser.steps.culprits import tested
 from releaser.steps.diagnosis import flaw
-from releaser.steps.gate import gate, is_well_again
+from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
@@ -69,7 +70,7 @@ def _update(run: Run, *, force: bool) -> Ending:
             run.draft.changes = resolution.diff.changes
             candidate = with_particulars(run, build(run, fitness, resolution, key))
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
-            gate(run, fitness, candidate, before=before)
+            candidate = tested(run, fitness, candidate, before=before)
             look_at_migrations(run, candidate)
             release = seal(run, candidate, tests="passed")
     go_live(run, release)
@@ -117,9 +118,15 @@ def _headline(run: Run, release: Release, *, instead_of: Release | None) -> str:
     what = f"{count} {'package' if count == 1 else 'packages'} changed" if count else "no package changed"
     pulled = run.draft.pulled
     with_commits = f", {pulled.count} new {'commit' if pulled.count == 1 else 'commits'}" if pulled else ""
+    if run.draft.culprits:
+        what += f", {len(run.draft.culprits)} held back as the tests fail with {_them(run)}"
     if instead_of is not None:
         return f"built {release.id} in place of {instead_of.id}, which was damaged: {what}{with_commits}"
     return f"updated to {release.id}: {what}{with_commits}"
+
+
+def _them(run: Run) -> str:
+    return f"{'it' if len(run.draft.culprits) == 1 else 'them'} ({', '.join(run.draft.culprits)})"
 
 
 def preflight(run: Run, *, ask_django: bool = True) -> Fitness:
@@ -190,6 +197,8 @@ def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> b
     """
     if failed.migrations:
         return not still_wait(run, failed)
+    if failed.unfinished:
+        return True
     if not failed.sick or not is_well_again(run, before):
         return False
     if run.draft.pulled is not None:

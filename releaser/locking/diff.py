@@ -39,7 +39,7 @@ class Change:
         """Make one of what a manifest holds, which a newer releaser may have written; TypeError when that is none."""
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
-            for name, value in content.items()
+            for name, value in dict(content).items()
             if name in cls.__dataclass_fields__
         }
         return cls(**fields)

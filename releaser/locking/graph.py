@@ -20,12 +20,14 @@ _PLACES = ("virtual", "editable", "directory")
 class Graph:
     """The packages of a lock and what leads to them.
 
-    `direct` are those that the project itself asks for, its extras, groups and workspace members included. `askers` are
-    the other packages that ask for one, those nearest to the project first. `uploaded` is when the first file of a
-    version came to the index, as ISO 8601, by name and version, where the index tells. `from_index` are the packages
-    that come from an index, and not from a repository, a URL or a directory.
+    `needs` are those that each asks for, its extras and groups included. `direct` are those that the project itself asks
+    for, its extras, groups and workspace members included. `askers` are the other packages that ask for one, those
+    nearest to the project first. `uploaded` is when the first file of a version came to the index, as ISO 8601, by name
+    and version, where the index tells. `from_index` are the packages that come from an index, and not from a repository,
+    a URL or a directory.
     """
 
+    needs: Mapping[str, frozenset[str]]
     direct: frozenset[str]
     askers: Mapping[str, tuple[str, ...]]
     uploaded: Mapping[tuple[str, str], str]
@@ -43,6 +45,7 @@ class Graph:
             edges.setdefault(package["name"], set()).update(_asked_for(package))
         direct = {name for one in own for name in edges.get(one, ())} | set(_of_groups(manifest, "dependency-groups"))
         return cls(
+            needs={name: frozenset(found) for name, found in edges.items()},
             direct=frozenset(direct - own),
             askers=_askers(edges, own, direct - own),
             uploaded=dict(_upload_times(packages)),

@@ -29,7 +29,8 @@ class FailedCandidate:
     """A candidate that is not to be built again; `at` is an ISO time.
 
     With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
-    chance once they pass there. One with `migrations` is well, and waits until somebody has applied these.
+    chance once they pass there. One with `migrations` is well, and waits until somebody has applied these. What in an
+    `unfinished` one is to blame is not known yet, and is being looked for.
     """
 
     key: CandidateKey
@@ -38,6 +39,7 @@ class FailedCandidate:
     at: str
     sick: bool = False
     migrations: tuple[str, ...] = ()
+    unfinished: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

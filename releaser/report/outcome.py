@@ -89,7 +89,8 @@ class RunReport:
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
     `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
     to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
-    brings and that are not applied, `mail` tells what became of the mail about this one.
+    brings and that are not applied, `culprits` the upgrades that this run found to break the tests, `mail` tells what
+    became of the mail about this one.
     """
 
     command: str
@@ -118,6 +119,7 @@ class RunReport:
     log_file: str = ""
     recovered: str = ""
     migrations: tuple[str, ...] = ()
+    culprits: tuple[str, ...] = ()
     mail: str = ""
 
     @property

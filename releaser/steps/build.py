@@ -93,19 +93,24 @@ def _journal_building(run: Run, name: str) -> None:
 
 
 def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
-    """Install third-party packages from the scratch tree, and local ones from the live checkout.
-
-    An editable install would otherwise point at the scratch tree.
-    """
     tree = candidate.resolution.tree
     shutil.copyfile(tree / "uv.lock", candidate.directory / "uv.lock")
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-    fitness.uv.sync(tree, candidate.venv, python=fitness.python, group=fitness.group, link_mode=mode)
-    local = fitness.uv.local_packages(tree, group=fitness.group)
+    install(run, fitness, tree, candidate.venv, link_mode=mode)
+
+
+def install(run: Run, fitness: Fitness, tree: Path, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
+    """Install third-party packages from the scratch tree, and local ones from the live checkout.
+
+    An editable install would otherwise point at the scratch tree. Raises ToolError.
+    """
+    uv, group = fitness.uv, fitness.group
+    uv.sync(tree, venv, python=fitness.python, group=group, link_mode=link_mode, compiled=compiled)
+    local = uv.local_packages(tree, group=group)
     if local.strip():
         requirements = tree / ".releaser-local.txt"
         requirements.write_text(local, encoding="utf-8")
-        fitness.uv.install_local(run.site.project.root, candidate.venv, requirements, link_mode=mode)
+        uv.install_local(run.site.project.root, venv, requirements, link_mode=link_mode, compiled=compiled)
 
 
 def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:

@@ -68,21 +68,33 @@ def lock_arguments(*, bounds: Bounds, packages: Iterable[str], dry_run: bool = F
     return words
 
 
-def sync_arguments(*, group: str | None, link_mode: str) -> list[str]:
+def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
+    """Arguments of the `uv lock` that moves some packages to exact versions, and others only as far as these need it.
+
+    A pin leaves no trace in the lock. Without pins, what is locked stays, as far as pyproject.toml admits it.
+    """
+    return ["lock", *(word for name in sorted(pins) for word in ("--upgrade-package", f"{name}=={pins[name]}"))]
+
+
+def sync_arguments(*, group: str | None, link_mode: str, compiled: bool = True) -> list[str]:
     """Arguments of the `uv sync` that installs everything but local packages, exactly as locked."""
-    words = ["sync", "--frozen", "--no-install-local", "--compile-bytecode", "--link-mode", link_mode]
+    words = ["sync", "--frozen", "--no-install-local", *_compiled(compiled), "--link-mode", link_mode]
     return words + _group(group)
 
 
-def local_install_arguments(*, python: Path, requirements: Path, link_mode: str) -> list[str]:
+def local_install_arguments(*, python: Path, requirements: Path, link_mode: str, compiled: bool = True) -> list[str]:
     """Arguments of the `uv pip install` that puts local packages, and nothing else, into an environment.
 
     `--reinstall` makes uv build them anew: its cache does not see that a source file changed.
     """
     return [
-        "pip", "install", "--python", str(python), "--no-deps", "--reinstall", "--compile-bytecode",
+        "pip", "install", "--python", str(python), "--no-deps", "--reinstall", *_compiled(compiled),
         "--link-mode", link_mode, "--requirements", str(requirements),
     ]  # fmt: skip
+
+
+def _compiled(wanted: bool) -> list[str]:
+    return ["--compile-bytecode"] if wanted else []
 
 
 def local_export_arguments(*, group: str | None) -> list[str]:
@@ -121,14 +133,20 @@ class Uv:
         """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
         return self._run([*lock_arguments(bounds=bounds, packages=packages), "--python", str(python)], cwd=tree)
 
+    def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Finished:
+        """Move packages in the uv.lock of `tree` to exact versions. ToolError as of `lock`."""
+        return self._run([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
+
     def lock_dry_run(self, tree: Path, *, bounds: Bounds, packages: Iterable[str]) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
         words = lock_arguments(bounds=bounds, packages=packages, dry_run=True)
         return self._run(words, cwd=tree).stderr
 
-    def sync(self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str) -> Finished:
+    def sync(
+        self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str, compiled: bool = True
+    ) -> Finished:
         """Install the locked third-party packages of `tree` into `venv`, which is made if it is not there."""
-        words = [*sync_arguments(group=group, link_mode=link_mode), "--python", str(python)]
+        words = [*sync_arguments(group=group, link_mode=link_mode, compiled=compiled), "--python", str(python)]
         finished = self._run(words, cwd=tree, venv=venv)
         if not os.path.exists(venv / "bin" / "python"):
             message = f"{self.executable} sync left no environment at {venv}"
@@ -139,9 +157,14 @@ class Uv:
         """Return the local packages to install as the text of a requirements file, paths relative to `tree`."""
         return self._run(local_export_arguments(group=group), cwd=tree).stdout
 
-    def install_local(self, project: Path, venv: Path, requirements: Path, *, link_mode: str) -> Finished:
+    def install_local(
+        self, project: Path, venv: Path, requirements: Path, *, link_mode: str, compiled: bool = True
+    ) -> Finished:
         """Install local packages whose paths in `requirements` are relative to `project`."""
-        words = local_install_arguments(python=venv / "bin" / "python", requirements=requirements, link_mode=link_mode)
+        python = venv / "bin" / "python"
+        words = local_install_arguments(
+            python=python, requirements=requirements, link_mode=link_mode, compiled=compiled
+        )
         return self._run(words, cwd=project, venv=venv)
 
     def requirements(self, project: Path, *, group: str | None) -> str:

@@ -42,7 +42,7 @@ def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
             "created_at": release.manifest.created_at.isoformat(),
             "python": release.manifest.python,
             "lock_sha256": release.manifest.lock_sha256,
-            "changes": [dataclasses.asdict(change) for change in release.manifest.changes],
+            "changes": json.loads(json.dumps([dataclasses.asdict(change) for change in release.manifest.changes])),
             "size_bytes": release.manifest.size_bytes,
             "in_use_by": [],
             "processes": [],

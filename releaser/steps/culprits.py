@@ -1,0 +1,324 @@
+"""Shipping what works: when some of the upgrades break the tests, the others go live without them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from releaser.errors import ResolutionError, TestsFailedError, ToolError
+from releaser.locking.culprits import Exhausted, Search, Unsteady
+from releaser.locking.diff import LockDiff
+from releaser.locking.graph import Graph
+from releaser.releases.holds import Hold
+from releaser.releases.verdicts import Verdicts
+from releaser.report.capping import cap
+from releaser.report.outcome import HeldBack, Problem
+from releaser.steps.build import build, install
+from releaser.steps.gate import first_failure, gate, run_trial, trials
+from releaser.steps.mend import remove_unsealed
+from releaser.steps.particulars import with_particulars
+from releaser.steps.resolve import lock_of
+from releaser.steps.sublocks import SubLocks
+from releaser.steps.suspects import complaint, suspects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.locking.lockfile import LockFile
+    from releaser.project.preflight import Fitness
+    from releaser.run import Run
+    from releaser.steps.build import Candidate
+
+SEARCH_VENV = ".releaser-search"  # in the scratch tree, so that it goes with that
+_LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
+
+
+def tested(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -> Candidate:
+    """Let a candidate pass the gate, or what is left of it without the upgrades that break the tests.
+
+    Raises TestsFailedError when nothing newer than what is live passes.
+    """
+    searches = run.site.settings.culprits != "off" and _is_divisible(run, candidate)
+    try:
+        gate(run, fitness, candidate, before=before, searches=searches)
+    except TestsFailedError as failure:
+        if failure.blame != "update":
+            raise
+        if not searches:
+            _hold_the_only_one(run, candidate, failure)
+            raise
+        return _without_culprits(run, fitness, candidate, failure)
+    return candidate
+
+
+def _is_divisible(run: Run, candidate: Candidate) -> bool:
+    """Whether a part of what the candidate brings may be good: of several changes, or of a change beside commits."""
+    resolution = candidate.resolution
+    changes = len(resolution.diff)
+    return changes > 1 or (changes == 1 and (run.draft.pulled is not None or resolution.checkout_differs))
+
+
+def _hold_the_only_one(run: Run, candidate: Candidate, failure: TestsFailedError) -> None:
+    changes = candidate.resolution.diff.changes
+    if run.site.settings.culprits != "hold" or len(changes) != 1 or run.draft.pulled is not None:
+        return
+    if changes[0].old and changes[0].name not in candidate.resolution.lock.local:
+        _hold(run, candidate, {changes[0].name: failure.output})
+
+
+def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure: TestsFailedError) -> Candidate:
+    """Search for what is to blame; return what passes without it, or raise the failure with what was found."""
+    hunt = _Hunt(run=run, fitness=fitness, full=candidate, failure=failure)
+    try:
+        found = hunt.go()
+    except ResolutionError as error:  # the index is gone, for example; the next run goes on
+        run.note_problem(error, follow_up=False)
+        raise failure from error
+    except Exhausted:
+        found = hunt.what_passes()
+        _tell_exhausted(run, hunt)
+    except Unsteady:
+        found = None
+        message = "the search for what breaks the tests was ended: they fail and pass with the very same packages"
+        run.draft.problems.append(Problem(message=message, advice="Make the tests reliable; see `releaser history`."))
+        _finish(run, candidate)
+    else:
+        _finish(run, candidate)
+        hunt.tell()
+    if found is None:
+        run.draft.release, run.draft.changes = candidate.id, candidate.resolution.diff.changes
+        raise failure
+    run.draft.blame = ""
+    return found
+
+
+def _finish(run: Run, candidate: Candidate) -> None:
+    """Note that the search has come to its end, so that the same candidate is not taken up again."""
+    failed = run.quarantine().candidate(candidate.key)
+    if failed is not None:
+        run.change_quarantine(lambda quarantine: quarantine.with_candidate(replace(failed, unfinished=False)))
+
+
+def _tell_exhausted(run: Run, hunt: _Hunt) -> None:
+    settings = run.site.settings
+    message = (
+        f"what breaks the tests was not found within {hunt.runs} test runs"
+        f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
+    )
+    if hunt.learned:
+        advice = "The next update goes on with the search; raise these settings if that is too slow."
+    else:
+        advice = "Raise these settings."
+        _finish(run, hunt.full)
+    run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+def _hold(run: Run, candidate: Candidate, outputs: dict[str, str]) -> None:
+    """Hold packages at what is locked until there is a version newer than the one that failed."""
+    versions = candidate.resolution.lock.versions
+    holds = [
+        Hold(
+            name=name,
+            by="tests",
+            version=versions[name],
+            reason=f"the tests fail with it{complaint(output)}",
+            at=run.now_iso(),
+            release=candidate.id,
+            code_key=candidate.key.code_key,
+            python=candidate.key.python,
+            output=cap(output, max_chars=_LONGEST_OUTPUT),
+        )
+        for name, output in outputs.items()
+    ]
+    run.change_holds(lambda known: known.adding(holds))
+
+
+@dataclass(kw_only=True)
+class _Hunt:
+    """One search. `runs` counts the test runs, the repeated one of the whole candidate included."""
+
+    run: Run
+    fitness: Fitness
+    full: Candidate
+    failure: TestsFailedError
+    runs: int = 1
+    learned: int = 0
+    _candidate: Candidate | None = None
+    _candidate_for: tuple[str, ...] = ()
+    _outputs: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        settings, resolution = self.run.site.settings, self.full.resolution
+        self._deadline = time.monotonic() + settings.culprit_minutes * 60
+        self._limit = settings.culprit_runs
+        self._ships = settings.culprits == "hold"
+        self._verdicts = Verdicts.read(self.run.site.project.state_dir)
+        self._verdicts.note(resolution.lock.versions, self.full.key, passed=False)
+        self._live = lock_of(self.run.store.live())
+        self._locks = SubLocks(
+            uv=self.fitness.uv,
+            python=self.fitness.python,
+            tree=resolution.tree,
+            checkout=self.run.site.project.lock,
+            full=resolution.lock,
+        )
+        self._search = Search(items=(), passes=self._passes, whole=self._passes_whole)
+
+    def go(self) -> Candidate | None:
+        """Search to the end; return what has passed as a whole, None if that is no more than what is live.
+
+        Raises Exhausted, Unsteady and ResolutionError.
+        """
+        upgrades = self._locks.upgrades()
+        if not upgrades or not self._base_passes():
+            return None
+        hints = suspects(self.failure.output, self.full.venv, upgrades)
+        items = (*(one for one in upgrades if one not in hints), *(one for one in upgrades if one in hints))
+        self._search.items, self._search.suspects = items, len(hints)
+        self._outputs[items[-1]] = self.failure.output
+        self._search.find()
+        return self._built(self._search.kept) if self._ships else None
+
+    def what_passes(self) -> Candidate | None:
+        """Return what is known to pass of a search that was not finished, if it does so as a whole."""
+        part = self._search.passing
+        if not self._ships or not part:
+            return None
+        try:
+            return self._built(part)
+        except Exhausted:
+            return None
+
+    def tell(self) -> None:
+        """Report what is to blame, and hold it if that is wanted."""
+        lock, versions = self._lock(self._search.kept), self.full.resolution.lock.versions
+        culprits = sorted(self._search.culprits)
+        outputs = {name: self._outputs.get(name, self.failure.output) for name in culprits}
+        self.run.draft.culprits = tuple(f"{name} {versions[name]}" for name in culprits)
+        if self._ships:
+            _hold(self.run, self.full, outputs)
+        held = [(name, f"the tests fail with it{complaint(output)}") for name, output in outputs.items()]
+        named = ", ".join(self.run.draft.culprits)
+        held += [
+            (name, f"it comes only together with what is held back: {named}")
+            for name in self._search.kept
+            if lock.versions.get(name) != versions[name]
+        ]
+        now = self.run.now_iso()
+        self.run.draft.held_back += tuple(
+            HeldBack(name=name, version=versions[name], reason=reason, by="tests", since=now)
+            for name, reason in sorted(held)
+        )
+
+    def _base_passes(self) -> bool:
+        """Tell whether the tests pass without any upgrade; what is live has just done so, if that is the same."""
+        return self._is_live(self._locks.base) or self._passes(())
+
+    def _is_live(self, lock: LockFile) -> bool:
+        resolution = self.full.resolution
+        changed = self.run.draft.pulled is not None or resolution.checkout_differs
+        return not changed and lock.same_packages(self._live)
+
+    def _lock(self, names: Sequence[str]) -> LockFile:
+        culprits = [one for one in self._search.culprits if one not in names]
+        return self._locks.with_upgrades(names, without=culprits)
+
+    def _passes(self, names: tuple[str, ...]) -> bool:
+        lock = self._lock(names)
+        known = self._known(lock)
+        if known is not None:
+            return known
+        self._spend(spare=1)
+        with self.run.recorder.step("culprit search") as step:
+            output = self._failure_with(lock)
+            verdict = "failed" if output is not None else "passed"
+            step.says(f"run {self.runs}: {len(names)} of {len(self._search.items)} upgrades {verdict}")
+        self._note(names, lock, output)
+        return output is None
+
+    def _passes_whole(self, names: tuple[str, ...]) -> bool:
+        if not self._ships:
+            return self._passes(names)
+        lock = self._lock(names)
+        if self._is_live(lock):
+            return True
+        if self._verdicts.of(lock.versions, self.full.key) is False:
+            return False
+        return self._built(names) is not None
+
+    def _built(self, names: tuple[str, ...]) -> Candidate | None:
+        """Build a candidate properly and let it pass all trials; None if it does not, or is what is live."""
+        if self._candidate is not None and self._candidate_for == names:
+            return self._candidate
+        self._discard()
+        lock = self._lock(names)
+        if self._is_live(lock):
+            return None
+        self._spend(spare=0)
+        candidate = self._build(lock, names)
+        self.run.draft.release = candidate.id
+        self._candidate, self._candidate_for = candidate, names
+        failed = first_failure(self.run, self.fitness, candidate)
+        self._note(names, lock, None if failed is None else failed.output)
+        if failed is not None:
+            self._discard()
+            return None
+        return candidate
+
+    def _build(self, lock: LockFile, names: tuple[str, ...]) -> Candidate:
+        full = self.full.resolution
+        (full.tree / "uv.lock").write_bytes(lock.data)
+        resolution = replace(full, lock=lock, diff=self._dragged(LockDiff.between(self._live, lock), names))
+        key = replace(self.full.key, lock_sha256=lock.sha256)
+        return with_particulars(self.run, build(self.run, self.fitness, resolution, key))
+
+    def _dragged(self, diff: LockDiff, names: tuple[str, ...]) -> LockDiff:
+        """Note for what nobody asked for which upgrades needed it."""
+        needs = Graph.of(self.full.resolution.lock).needs
+        return LockDiff(
+            changes=tuple(
+                one
+                if one.name in names or one.new is None
+                else replace(one, dragged_by=tuple(name for name in names if one.name in needs.get(name, ())))
+                for one in diff
+            )
+        )
+
+    def _discard(self) -> None:
+        if self._candidate is not None:
+            remove_unsealed(self.run, self._candidate.directory)
+            self._candidate = None
+
+    def _known(self, lock: LockFile) -> bool | None:
+        return True if self._is_live(lock) else self._verdicts.of(lock.versions, self.full.key)
+
+    def _spend(self, *, spare: int) -> None:
+        """Count a test run; one is spared for what is to go live."""
+        if self.runs + spare >= self._limit or time.monotonic() > self._deadline:
+            raise Exhausted
+        self.runs += 1
+
+    def _note(self, names: tuple[str, ...], lock: LockFile, output: str | None) -> None:
+        self.learned += 1
+        self._verdicts.note(lock.versions, self.full.key, passed=output is None)
+        if output is not None and names:
+            self._outputs[names[-1]] = output
+
+    def _failure_with(self, lock: LockFile) -> str | None:
+        """Try a lock in a venv that is made the cheap way, and is gone afterwards; return what a failure printed."""
+        tree = self.full.resolution.tree
+        venv = tree / SEARCH_VENV
+        (tree / "uv.lock").write_bytes(lock.data)
+        try:
+            install(self.run, self.fitness, tree, venv, link_mode="hardlink", compiled=False)
+            for trial in trials(self.run, self.fitness):
+                tried = run_trial(self.run, trial, venv)
+                if not tried.passed:
+                    return tried.output
+        except ToolError as error:  # of what cannot be installed, nothing is to go live
+            return error.output or error.message
+        finally:
+            shutil.rmtree(venv, ignore_errors=True)
+        return None

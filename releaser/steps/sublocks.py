@@ -1,0 +1,146 @@
+"""Locks between what is locked and what a full upgrade brings: some of the upgrades, each in its full version."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from packaging.version import InvalidVersion, Version
+
+from releaser.errors import ResolutionError, ToolError
+from releaser.locking.culprits import Search
+from releaser.locking.diff import LockDiff
+from releaser.locking.graph import Graph
+from releaser.locking.lockfile import InvalidLockError, LockFile
+from releaser.tools.uv import NO_SOLUTION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from releaser.tools.uv import Uv
+
+
+@dataclass(kw_only=True)
+class SubLocks:
+    """Makes them in the scratch tree `tree`, from the lock at `checkout` and the `full` one.
+
+    uv must not choose anything else meanwhile: held back one by one, upgrades have moved other packages to versions
+    that are in neither lock. So each upgrade is asked for in exactly its version.
+    """
+
+    uv: Uv
+    python: Path
+    tree: Path
+    checkout: Path
+    full: LockFile
+    _known: dict[tuple[frozenset[str], frozenset[str]], LockFile | None] = field(default_factory=dict)
+    _base: LockFile | None = None
+
+    @property
+    def base(self) -> LockFile:
+        """The lock with none of the upgrades; not quite that of the checkout, if the project asks for something else.
+
+        Raises ResolutionError.
+        """
+        if self._base is None:
+            self._base = self._locked({})
+        if self._base is None:
+            message = "the dependencies of the project have no solution with what is locked"
+            raise ResolutionError(message, advice="Correct the dependencies in pyproject.toml.")
+        return self._base
+
+    def upgrades(self) -> tuple[str, ...]:
+        """Return what can be upgraded or left by itself, and what others need before these. Raises ResolutionError."""
+        changes = LockDiff.between(self.base, self.full)
+        local = self.base.local | self.full.local
+        names = [one.name for one in changes if one.name not in local and _is_version(one.old) and _is_version(one.new)]
+        return tuple(in_order_of_need(names, Graph.of(self.full).needs))
+
+    def with_upgrades(self, names: Sequence[str], *, without: Sequence[str]) -> LockFile:
+        """Lock as many of the upgrades as can be had without others, which stay as they are. Raises ResolutionError."""
+
+        def fits(part: Sequence[str]) -> bool:
+            return self._with(part, without) is not None
+
+        kept: Sequence[str] = names
+        if not fits(names):
+            search = Search(items=names, passes=fits, whole=fits)
+            kept = search.kept if search.find() else ()
+        return self._with(kept, without) or self.base
+
+    def _with(self, names: Sequence[str], without: Sequence[str]) -> LockFile | None:
+        key = (frozenset(names), frozenset(without))
+        if key not in self._known:
+            pins = {name: self.full.versions[name] for name in names}
+            held = {name: self.base.versions[name] for name in without}
+            self._known[key] = self._without_strays({**pins, **held}) if pins else self.base
+        return self._known[key]
+
+    def _without_strays(self, pins: dict[str, str]) -> LockFile | None:
+        """Lock so that every package is in one of its two versions; None if that cannot be."""
+        lock = self._locked(pins)
+        strays = {} if lock is None else self._strays(lock)
+        if strays:
+            lock = self._locked({**pins, **strays})
+        return None if lock is None or self._strays(lock) else lock
+
+    def _strays(self, lock: LockFile) -> dict[str, str]:
+        versions = lock.versions.items()
+        return {
+            name: self.full.versions[name]
+            for name, version in versions
+            if version not in (self.base.versions.get(name), self.full.versions.get(name)) and name in self.full.names
+        }
+
+    def _locked(self, pins: dict[str, str]) -> LockFile | None:
+        """Lock with exact versions of some packages; None if there is no solution. Raises ResolutionError."""
+        lock = self.tree / "uv.lock"
+        shutil.copyfile(self.checkout, lock)
+        try:
+            self.uv.lock_pinned(self.tree, python=self.python, pins=pins)
+            return LockFile.read(lock)
+        except ToolError as error:
+            if error.returncode == NO_SOLUTION:
+                return None
+            message = f"a part of the upgrades could not be locked: {error.message}"
+            raise ResolutionError(message, advice="Check the network and the index.", output=error.output) from error
+        except (OSError, InvalidLockError) as error:
+            message = f"uv left a lock that cannot be read: {error}"
+            raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
+
+
+def in_order_of_need(names: Sequence[str], needs: Mapping[str, frozenset[str]]) -> list[str]:
+    """Put what others need, directly or not, before these; what needs each other stays in its order."""
+    ordered: dict[str, None] = {}
+    visited: set[str] = set()
+    wanted = set(names)
+
+    def visit(start: str) -> None:
+        stack = [(start, iter(sorted(needs.get(start, ()))))]
+        visited.add(start)
+        while stack:
+            name, below = stack[-1]
+            following = next((one for one in below if one not in visited), None)
+            if following is None:
+                stack.pop()
+                if name in wanted:
+                    ordered[name] = None
+            else:
+                visited.add(following)
+                stack.append((following, iter(sorted(needs.get(following, ())))))
+
+    for name in names:
+        if name not in visited:
+            visit(name)
+    return list(ordered)
+
+
+def _is_version(text: str | None) -> bool:
+    """Whether this is one version, such as an index has: not several, and not a commit."""
+    try:
+        Version(text or "")
+    except InvalidVersion:
+        return False
+    return True

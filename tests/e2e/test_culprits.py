@@ -1,0 +1,243 @@
+"""Updates of which a part breaks the tests: that part is found and held back, and the rest goes live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import body, silent, states, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+TWENTY = tuple(f"p{number:02}" for number in range(1, 21))
+BREAKS = "import importlib.metadata as m\n__version__ = {version!r}\nBROKEN = 'test' if {condition} else None\n"
+
+
+def adopted(make_site: SiteFactory, *names: str, **options: Any) -> SampleSite:
+    site = make_site(venv=True, packages=dict.fromkeys(names, "1.0.0"), **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def publish(site: SampleSite, *names: str, broken: Sequence[str] = (), version: str = "1.1.0") -> None:
+    for name in names:
+        site.publish(name, version, broken=name in broken)
+
+
+def publish_broken_if(site: SampleSite, name: str, condition: str, *, version: str = "1.1.0") -> None:
+    """Publish a version that breaks the tests if a condition holds: `v` returns the version of a package."""
+    text = BREAKS.format(version=version, condition=condition.replace("v(", "m.version("))
+    site.publish(name, version, modules={f"{name}/__init__.py": text})
+
+
+def live_versions(site: SampleSite, names: Sequence[str]) -> dict[str, str]:
+    code = f"import importlib.metadata as m; print(*(m.version(one) for one in {list(names)!r}))"
+    return dict(zip(names, site.python(code).split(), strict=True))
+
+
+def passed_whole(site: SampleSite) -> bool:
+    """Whether the live release has passed all tests, as it is."""
+    return any(run["release"] == site.live_id() for run in site.passed_tests())
+
+
+def held(report: Mapping[str, Any]) -> dict[str, str]:
+    return {one["name"]: one["version"] for one in report["held_back"]}
+
+
+def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *TWENTY)
+    bad = ("p05", "p16")
+    publish(site, *TWENTY, broken=bad)
+    report = site.json("update")
+    assert (report["result"], report["exit_code"]) == ("activated", 0)
+    versions = live_versions(site, TWENTY)
+    assert {name for name, version in versions.items() if version == "1.1.0"} == set(TWENTY) - set(bad)
+    assert passed_whole(site)
+    assert len(report["changes"]) == 18
+    assert held(report) == {"p05": "1.1.0", "p16": "1.1.0"}
+    assert {one["by"] for one in report["held_back"]} == {"tests"}
+    assert report["culprits"] == ["p05 1.1.0", "p16 1.1.0"]
+    # All of them: the candidate with everything, the live release, the search, and what went live.
+    runs = len(site.manage_runs("test"))
+    assert runs <= 14
+    (mail,) = site.outbox_mails()
+    assert mail["subject"].endswith("updated, 18 packages, 2 held back")
+    text = body(site)
+    for name in bad:
+        assert f"{name} 1.1.0" in text
+        assert f"AssertionError: {name} 1.1.0 breaks the site" in text
+    assert site.remote_head() == site.head()
+    site.uv("lock", "--check")
+
+    silent(site.releaser("update"))
+    assert len(site.manage_runs("test")) == runs
+    assert len(site.outbox_mails()) == 1
+
+
+def test_a_culprit_among_few_is_found_though_the_traceback_names_none(make_site: SiteFactory) -> None:
+    tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    site = adopted(make_site, "a", "b", "c", "d", files={"site_tests.py": tests})
+    publish(site, "a", "b", "c", "d", broken=("b",))
+    report = site.json("update")
+    assert live_versions(site, "abcd") == {"a": "1.1.0", "b": "1.0.0", "c": "1.1.0", "d": "1.1.0"}
+    assert held(report) == {"b": "1.1.0"}
+
+
+def test_what_needs_a_culprit_stays_with_it(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "b", broken=("b",))
+    site.publish("a", "1.1.0", requires=["b>=1.1"])
+    publish(site, "c")
+    report = site.json("update")
+    assert live_versions(site, "abc") == {"a": "1.0.0", "b": "1.0.0", "c": "1.1.0"}
+    assert report["culprits"] == ["b 1.1.0"]
+    assert held(report) == {"a": "1.1.0", "b": "1.1.0"}
+    reason = next(one["reason"] for one in report["held_back"] if one["name"] == "a")
+    assert reason == "it comes only together with what is held back: b 1.1.0"
+
+
+def test_a_culprit_that_drags_others_along_leaves_them_to_come_by_themselves(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    site.publish("a", "1.1.0", requires=["b>=1.1", "extra"], modules={"a/__init__.py": "BROKEN = 'test'\n"})
+    publish(site, "b", "c")
+    site.publish("extra", "1.0.0")
+    report = site.json("update")
+    assert live_versions(site, "abc") == {"a": "1.0.0", "b": "1.1.0", "c": "1.1.0"}
+    assert held(report) == {"a": "1.1.0"}
+
+
+def test_what_an_upgrade_brings_is_said_to_come_with_it(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    site.publish("a", "1.1.0", requires=["extra"])
+    site.publish("extra", "1.0.0")
+    publish(site, "b", broken=("b",))
+    report = site.json("update")
+    changes = {one["name"]: (one["bump"], one["dragged_by"]) for one in report["changes"]}
+    assert changes == {"a": ("minor", []), "extra": ("added", ["a"])}
+
+
+def test_of_two_that_break_only_together_one_goes_live(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "c")
+    publish_broken_if(site, "b", "v('a') == '1.1.0'")
+    report = site.json("update")
+    versions = live_versions(site, "abc")
+    assert versions["c"] == "1.1.0"
+    assert sorted((versions["a"], versions["b"])) == ["1.0.0", "1.1.0"]
+    assert len(held(report)) == 1
+    assert passed_whole(site)
+
+
+def test_an_upgrade_that_works_only_with_another_one_comes_with_it(make_site: SiteFactory) -> None:
+    """`a` needs the new `c`, without saying so; `d` is the one that is broken, and names nobody."""
+    site = adopted(make_site, "a", "b", "c", "d")
+    publish_broken_if(site, "a", "v('c') == '1.0.0'")
+    publish(site, "b", "c", "d", broken=("d",))
+    report = site.json("update")
+    assert live_versions(site, "abcd") == {"a": "1.1.0", "b": "1.1.0", "c": "1.1.0", "d": "1.0.0"}
+    assert held(report) == {"d": "1.1.0"}
+
+
+def test_tests_that_fail_at_times_hold_nothing_back(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", files={"site_tests.py": FLAKY})
+    publish(site, "a", "b")
+    report = site.json("update")
+    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.1.0"}
+    assert (report["held_back"], report["culprits"]) == ([], [])
+    assert "failed once, and passed when repeated" in report["problems"][0]
+
+
+FLAKY = """\
+import pathlib, sys
+def test_now_and_then(packages):
+    failed = pathlib.Path(sys.prefix).resolve().parent / "failed"
+    if packages["a"].__version__ == "1.1.0" and not failed.exists():
+        failed.touch()
+        raise AssertionError("not today")
+"""
+
+
+def test_if_nothing_smaller_passes_live_stays(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", "b", broken=("a", "b"))
+    before = site.snapshot()
+    report = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert (report["blame"], report["live_changed"]) == ("update", False)
+    assert held(report) == {"a": "1.1.0", "b": "1.1.0"}
+    assert list(states(site).values()) == ["failed", "live"]
+    silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == 1
+
+
+@pytest.mark.parametrize("mode", ["report", "off"])
+def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) -> None:
+    site = adopted(make_site, "a", "b", "c", settings={"culprits": mode})
+    publish(site, "a", "b", "c", broken=("b",))
+    before = site.snapshot()
+    report = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert report["culprits"] == (["b 1.1.0"] if mode == "report" else [])
+    assert ("culprit search" in steps(report)) == (mode == "report")
+    assert not (site.state_dir / "holds.json").exists()
+    silent(site.releaser("update"))
+
+
+def test_after_as_many_runs_as_are_allowed_what_is_known_to_pass_goes_live(make_site: SiteFactory) -> None:
+    names = tuple("abcdefgh")
+    tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    options = {"files": {"site_tests.py": tests}, "settings": {"culprit_runs": 3}}
+    site = adopted(make_site, *names, **options)
+    publish(site, *names, broken=("g",))
+    report = site.json("update")
+    assert report["culprits"] == []
+    assert "not found within 3 test runs" in report["problems"][0]
+    assert live_versions(site, names) == dict.fromkeys("abcd", "1.1.0") | dict.fromkeys("efgh", "1.0.0")
+    for _ in range(3):
+        site.releaser("update")
+    assert live_versions(site, names) == dict.fromkeys("abcdefh", "1.1.0") | {"g": "1.0.0"}
+    silent(site.releaser("update"))
+
+
+def test_commits_that_break_the_tests_are_not_held_against_packages(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", "b")
+    site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    assert not packages\n"})
+    before = site.snapshot()
+    report = site.json("update", check=5)
+    assert site.snapshot() == before
+    assert (report["blame"], report["culprits"], report["held_back"]) == ("update", [], [])
+    assert not (site.state_dir / "holds.json").exists()
+
+
+def test_commits_go_live_without_the_package_that_breaks_their_tests(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", broken=("a",))
+    site.push_from_elsewhere({"notes.txt": "pulled"})
+    report = site.json("update")
+    assert (report["result"], report["culprits"]) == ("activated", ["a 1.1.0"])
+    assert (site.path / "notes.txt").exists()
+    assert live_versions(site, "ab") == {"a": "1.0.0", "b": "1.0.0"}
+    assert passed_whole(site)
+
+
+def test_the_whole_candidate_is_tried_again_with_other_code(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "b", "c", broken=("b",))
+    site.releaser("update", check=0)
+    site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    pass\n"})
+    site.releaser("update", check=0)
+    assert live_versions(site, "abc") == dict.fromkeys("abc", "1.1.0")
+
+
+def test_nothing_of_a_search_is_left_behind(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "b", "c", broken=("b",))
+    site.releaser("update", check=0)
+    assert list(states(site).values()) == ["live", "failed", "good"]
+    assert not site.path.with_name(".site.releaser-scratch").exists()
+    assert len(list((site.state_dir / "releases").iterdir())) == 3
