@@ -20,11 +20,11 @@ _PLACES = ("virtual", "editable", "directory")
 class Graph:
     """The packages of a lock and what leads to them.
 
-    `needs` are those that each asks for, its extras and groups included. `direct` are those that the project itself asks
-    for, its extras, groups and workspace members included. `askers` are the other packages that ask for one, those
+    `needs` are those that each asks for, its extras and groups included. `direct` are those that the project itself
+    asks for, its extras, groups and workspace members included. `askers` are the other packages that ask for one, those
     nearest to the project first. `uploaded` is when the first file of a version came to the index, as ISO 8601, by name
-    and version, where the index tells. `from_index` are the packages that come from an index, and not from a repository,
-    a URL or a directory.
+    and version, where the index tells. `from_index` are the packages that come from an index, and not from a
+    repository, a URL or a directory.
     """
 
     needs: Mapping[str, frozenset[str]]
