@@ -172,12 +172,18 @@ class _Hunt:
         Raises Exhausted, Unsteady and ResolutionError.
         """
         upgrades = self._locks.upgrades()
-        if not upgrades or not self._base_passes():
+        if not self._base_passes():
+            message = "the tests fail with the new commits and the packages as they were, too: no package is to blame"
+            self.run.draft.problems.append(Problem(message=message, advice="See what the commits changed."))
+            return None
+        if not upgrades:
             return None
         hints = suspects(self.failure.output, self.full.venv, upgrades)
         items = (*(one for one in upgrades if one not in hints), *(one for one in upgrades if one in hints))
         self._search.items, self._search.suspects = items, len(hints)
         self._outputs[items[-1]] = self.failure.output
+        if self._passes(items):  # what breaks the tests is none of these, but came with them
+            return self._built(items) if self._ships else None
         self._search.find()
         return self._built(self._search.kept) if self._ships else None
 
@@ -193,18 +199,21 @@ class _Hunt:
 
     def tell(self) -> None:
         """Report what is to blame, and hold it if that is wanted."""
-        lock, versions = self._lock(self._search.kept), self.full.resolution.lock.versions
+        if not self._search.items:
+            return
+        full = self.full.resolution.lock
+        lock, versions = self._lock(self._search.kept), full.versions
         culprits = sorted(self._search.culprits)
         outputs = {name: self._outputs.get(name, self.failure.output) for name in culprits}
         self.run.draft.culprits = tuple(f"{name} {versions[name]}" for name in culprits)
         if self._ships:
             _hold(self.run, self.full, outputs)
         held = [(name, f"the tests fail with it{complaint(output)}") for name, output in outputs.items()]
-        named = ", ".join(self.run.draft.culprits)
+        named = ", ".join(self.run.draft.culprits) or "something that breaks the tests"
         held += [
-            (name, f"it comes only together with what is held back: {named}")
-            for name in self._search.kept
-            if lock.versions.get(name) != versions[name]
+            (one.name, f"it comes only together with what is held back: {named}")
+            for one in LockDiff.between(lock, full)
+            if one.old and one.new and one.name not in culprits
         ]
         now = self.run.now_iso()
         self.run.draft.held_back += tuple(

@@ -52,10 +52,10 @@ class SubLocks:
         return self._base
 
     def upgrades(self) -> tuple[str, ...]:
-        """Return what can be upgraded or left by itself, and what others need before these. Raises ResolutionError."""
+        """Return what can be upgraded or left as it is, and what others need before these. Raises ResolutionError."""
         changes = LockDiff.between(self.base, self.full)
         local = self.base.local | self.full.local
-        names = [one.name for one in changes if one.name not in local and _is_version(one.old) and _is_version(one.new)]
+        names = [one.name for one in changes if one.name not in local and one.old and one.new]
         return tuple(in_order_of_need(names, Graph.of(self.full).needs))
 
     def with_upgrades(self, names: Sequence[str], *, without: Sequence[str]) -> LockFile:
@@ -73,8 +73,8 @@ class SubLocks:
     def _with(self, names: Sequence[str], without: Sequence[str]) -> LockFile | None:
         key = (frozenset(names), frozenset(without))
         if key not in self._known:
-            pins = {name: self.full.versions[name] for name in names}
-            held = {name: self.base.versions[name] for name in without}
+            pins = {name: _pin(self.full.versions[name]) for name in names}
+            held = {name: pin for name in without if (pin := _pin(self.base.versions[name]))}
             self._known[key] = self._without_strays({**pins, **held}) if pins else self.base
         return self._known[key]
 
@@ -89,7 +89,7 @@ class SubLocks:
     def _strays(self, lock: LockFile) -> dict[str, str]:
         versions = lock.versions.items()
         return {
-            name: self.full.versions[name]
+            name: _pin(self.full.versions[name])
             for name, version in versions
             if version not in (self.base.versions.get(name), self.full.versions.get(name)) and name in self.full.names
         }
@@ -137,10 +137,10 @@ def in_order_of_need(names: Sequence[str], needs: Mapping[str, frozenset[str]]) 
     return list(ordered)
 
 
-def _is_version(text: str | None) -> bool:
-    """Whether this is one version, such as an index has: not several, and not a commit."""
+def _pin(version: str) -> str:
+    """Return the version to ask for; nothing of what an index does not have: a commit, or several versions at once."""
     try:
-        Version(text or "")
+        Version(version)
     except InvalidVersion:
-        return False
-    return True
+        return ""
+    return version

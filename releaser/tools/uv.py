@@ -71,9 +71,11 @@ def lock_arguments(*, bounds: Bounds, packages: Iterable[str], dry_run: bool = F
 def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
     """Arguments of the `uv lock` that moves some packages to exact versions, and others only as far as these need it.
 
-    A pin leaves no trace in the lock. Without pins, what is locked stays, as far as pyproject.toml admits it.
+    A pin leaves no trace in the lock. An empty one stands for the newest version, as a commit cannot be asked for.
+    Without pins, what is locked stays, as far as pyproject.toml admits it.
     """
-    return ["lock", *(word for name in sorted(pins) for word in ("--upgrade-package", f"{name}=={pins[name]}"))]
+    wanted = [f"{name}=={pins[name]}" if pins[name] else name for name in sorted(pins)]
+    return ["lock", *(word for one in wanted for word in ("--upgrade-package", one))]
 
 
 def sync_arguments(*, group: str | None, link_mode: str, compiled: bool = True) -> list[str]:

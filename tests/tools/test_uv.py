@@ -15,6 +15,7 @@ from releaser.tools.uv import (
     local_export_arguments,
     local_install_arguments,
     lock_arguments,
+    pinned_lock_arguments,
     requirements_arguments,
     sync_arguments,
 )
@@ -56,6 +57,12 @@ def test_a_lock_is_upgraded_whole_or_within_bounds(
     bounds: dict[str, str], packages: list[str], dry_run: bool, expected: list[str]
 ) -> None:
     assert lock_arguments(bounds=bounds, packages=packages, dry_run=dry_run) == expected
+
+
+def test_packages_are_moved_to_exact_versions_or_the_newest_commit() -> None:
+    words = ["lock", "--upgrade-package", "alpha==1.1", "--upgrade-package", "beta"]
+    assert pinned_lock_arguments({"beta": "", "alpha": "1.1"}) == words
+    assert pinned_lock_arguments({}) == ["lock"]
 
 
 def test_a_release_is_synced_exactly_as_locked_without_local_packages() -> None:
