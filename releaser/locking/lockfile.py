@@ -60,7 +60,7 @@ class LockFile:
         return cls(
             data=data,
             versions={name: ", ".join(sorted(found)) for name, found in versions.items()},
-            local=frozenset(package["name"] for package in packages if _is_local(package)),
+            local=frozenset(package["name"] for package in packages if is_local(package)),
         )
 
     @classmethod
@@ -70,6 +70,11 @@ class LockFile:
 
 
 EMPTY = LockFile(data=b"", versions={})
+
+
+def packages_of(lock: LockFile) -> list[Mapping[str, Any]]:
+    """Return the packages of a lock as they stand there; none of an empty one. Raises InvalidLockError."""
+    return _packages(lock.data) if lock.data else []
 
 
 def _content(data: bytes) -> Mapping[str, Any]:
@@ -102,12 +107,13 @@ def _check_package(package: Any) -> None:
     raise InvalidLockError(message)
 
 
-def _is_local(package: Mapping[str, Any]) -> bool:
+def is_local(package: Mapping[str, Any]) -> bool:
+    """Whether a package is a directory, such as the project itself."""
     return any(kind in package.get("source", {}) for kind in _LOCAL)
 
 
 def _version(package: Mapping[str, Any]) -> str:
-    if _is_local(package):
+    if is_local(package):
         return str(package.get("version", "local"))
     version = str(package.get("version", "unknown"))
     source = package.get("source", {})

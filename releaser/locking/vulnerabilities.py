@@ -1,0 +1,125 @@
+"""Known vulnerabilities of locked packages, as `uv audit` tells them; what is not known for sure is unknown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from packaging.version import InvalidVersion, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vulnerability:
+    """A known vulnerability of one version of a package.
+
+    `id` is the name it goes by, `aliases` are its other names, `fixed` the versions that a branch of the package is
+    free of it from, lowest first, and `link` is where to read about it; each may be empty but the id.
+    """
+
+    name: str
+    version: str
+    id: str
+    aliases: tuple[str, ...] = ()
+    summary: str = ""
+    fixed: tuple[str, ...] = ()
+    link: str = ""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All its names, in lower case."""
+        return frozenset(one.lower() for one in (self.id, *self.aliases))
+
+    @property
+    def fix(self) -> str | None:
+        """The lowest version that is free of it and newer than the one at hand; None if there is none."""
+        return next((version for version in self.fixed if _is_newer(version, self.version)), None)
+
+    def is_in(self, others: Iterable[Vulnerability]) -> bool:
+        """Whether one of `others` is this vulnerability of this package, in whatever version."""
+        return any(one.name == self.name and one.ids & self.ids for one in others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What is known to be wrong with a set of packages; of an unknown answer, `reason` says why it is that."""
+
+    known: bool
+    reason: str = ""
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+
+    def without(self, ignored: Collection[str]) -> Audit:
+        """Leave out the vulnerabilities that go by one of the names in `ignored`."""
+        names = {name.lower() for name in ignored}
+        kept = tuple(one for one in self.vulnerabilities if not one.ids & names)
+        return Audit(known=self.known, reason=self.reason, vulnerabilities=kept)
+
+    def fixes(self) -> dict[str, str]:
+        """Return, by package, the lowest version that is free of all that can be fixed; the others are left out."""
+        found: dict[str, str] = {}
+        for one in self.vulnerabilities:
+            if one.fix is not None and (one.name not in found or _is_newer(one.fix, found[one.name])):
+                found[one.name] = one.fix
+        return found
+
+
+def unknown(reason: str) -> Audit:
+    """Return the answer that is none."""
+    return Audit(known=False, reason=reason)
+
+
+def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
+    """Return the vulnerabilities that were there `before` and are not there any more; none unless both are known."""
+    if not before.known or not after.known:
+        return ()
+    return tuple(one for one in before.vulnerabilities if not one.is_in(after.vulnerabilities))
+
+
+def parse_audit(text: str, *, packages: int) -> Audit:
+    """Read what `uv audit --output-format json` prints (uv 0.13; its schema is called a preview).
+
+    `packages` is how many it was asked about. Anything that is not a whole answer about all of them is unknown.
+    """
+    try:
+        content = json.loads(text)
+        summary, entries = content["summary"], content["vulnerabilities"]
+        found = tuple(sorted(map(_vulnerability, entries), key=lambda one: (one.name, one.id)))
+        whole = summary["audited_packages"] == packages and summary["vulnerabilities"] == len(found)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        return unknown(f"uv's answer cannot be read ({type(error).__name__}: {error})")
+    if not whole:
+        return unknown(f"uv's answer is not whole: {json.dumps(summary)} for {packages} packages")
+    return Audit(known=True, vulnerabilities=found)
+
+
+def _vulnerability(entry: Mapping[str, Any]) -> Vulnerability:
+    # `id` is where uv found it; `display_id` is the name that it prefers among that and the aliases.
+    shown = str(entry.get("display_id") or entry["id"])
+    names = dict.fromkeys([str(entry["id"]), *map(str, entry.get("aliases") or ())])
+    return Vulnerability(
+        name=str(entry["dependency"]["name"]),
+        version=str(entry["dependency"]["version"]),
+        id=shown,
+        aliases=tuple(name for name in names if name != shown),
+        summary=" ".join(str(entry.get("summary") or "").split()),
+        fixed=tuple(sorted(map(str, entry.get("fix_versions") or ()), key=_order)),
+        link=str(entry.get("link") or ""),
+    )
+
+
+def _order(version: str) -> tuple[bool, Version, str]:
+    """Order versions; what is none comes last."""
+    try:
+        return (False, Version(version), "")
+    except InvalidVersion:
+        return (True, Version("0"), version)
+
+
+def _is_newer(version: str, than: str) -> bool:
+    try:
+        return Version(version) > Version(than)
+    except InvalidVersion:
+        return False

@@ -1,0 +1,140 @@
+"""A vulnerability service on the loopback that speaks the OSV form, as `uv audit` asks for it, and fails in many ways.
+
+The form: https://google.github.io/osv.dev/api/ (`POST /v1/querybatch`, `GET /v1/vulns/ID`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any, Literal
+
+from packaging.version import Version
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What it does; "half" answers the first question, and then fails.
+Mood = Literal["is well", "fails", "hangs", "talks nonsense", "half"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flaw:
+    """A vulnerability of a package: of all versions below `fixed`, or, without that, of all versions."""
+
+    id: str
+    package: str
+    fixed: str | None = None
+    aliases: tuple[str, ...] = ()
+    summary: str | None = None
+    withdrawn: bool = False
+
+    def hits(self, package: str, version: str) -> bool:
+        """Whether this version of this package has it."""
+        return package == self.package and (self.fixed is None or Version(version) < Version(self.fixed))
+
+    def record(self) -> dict[str, Any]:
+        """Return it as OSV describes it."""
+        events = [{"introduced": "0"}, *([{"fixed": self.fixed}] if self.fixed else [])]
+        affected = {
+            "package": {"name": self.package, "ecosystem": "PyPI"},
+            "ranges": [{"type": "ECOSYSTEM", "events": events}],
+        }
+        record = {
+            "id": self.id,
+            "modified": "2026-03-02T00:00:00Z",
+            "published": "2026-03-01T00:00:00Z",
+            "aliases": list(self.aliases),
+            "affected": [affected],
+            "references": [{"type": "ADVISORY", "url": f"https://example.org/{self.id}"}],
+            "schema_version": "1.7.0",
+        }
+        if self.summary is not None:
+            record |= {"summary": self.summary, "details": f"At length: {self.summary}"}
+        return record | ({"withdrawn": "2026-03-03T00:00:00Z"} if self.withdrawn else {})
+
+
+class VulnerabilityService:
+    """Answers by HTTP what is wrong with versions; `questions` are the paths that it was asked for.
+
+    After so many questions about packages as `fails_after` says, if it does, it fails.
+    """
+
+    def __init__(self, *flaws: Flaw) -> None:
+        self.flaws = list(flaws)
+        self.mood: Mood = "is well"
+        self.fails_after: int | None = None
+        self.questions: list[str] = []
+        self.asked_about: set[tuple[str, str]] = set()
+        self._stopped = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._server.block_on_close = False
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[VulnerabilityService]:
+        """Serve until the end of the block."""
+        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stopped.set()
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+    def answer(self, path: str, body: bytes) -> Any:
+        """Return what there is to say; None when there is nothing of that name."""
+        if path.endswith("/v1/querybatch"):
+            return {"results": [self._result(query) for query in json.loads(body)["queries"]]}
+        name = path.rpartition("/v1/vulns/")[2]
+        return next((flaw.record() for flaw in self.flaws if flaw.id == name), None)
+
+    def _result(self, query: dict[str, Any]) -> dict[str, Any]:
+        package, version = query["package"]["name"], query["version"]
+        self.asked_about.add((package, version))
+        found = [flaw for flaw in self.flaws if flaw.hits(package, version)]
+        return {"vulns": [{"id": flaw.id, "modified": "2026-03-02T00:00:00Z"} for flaw in found]} if found else {}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                self._do()
+
+            def do_POST(self) -> None:
+                self._do()
+
+            def _do(self) -> None:
+                with contextlib.suppress(OSError):  # uv has gone away, or was ended
+                    service._serve(self)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+                """Say nothing."""
+
+        return Handler
+
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        self.questions.append(request.path)
+        if self.mood == "hangs":
+            self._stopped.wait()
+            return
+        asked = sum(path.endswith("querybatch") for path in self.questions)
+        dies = self.fails_after is not None and asked > self.fails_after
+        fails = dies or self.mood == "fails" or (self.mood == "half" and not request.path.endswith("querybatch"))
+        found = None if fails else self.answer(request.path, body)
+        data = b"<html>no" if self.mood == "talks nonsense" else json.dumps(found).encode()
+        request.send_response(500 if fails else 404 if found is None else 200)
+        request.send_header("Content-Type", "application/json")
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        request.wfile.write(data)
