@@ -264,6 +264,26 @@ def diff(call: Call, a: str, b: str | None) -> None:
 
 @cli.command()
 @_common
+@click.argument("release", required=False)
+def audit(call: Call, release: str | None) -> None:
+    """Ask what vulnerabilities are known of the packages of RELEASE (default: the live one)."""
+    from releaser.queries import audit as ask
+    from releaser.report.security import COLUMNS, cells
+
+    found = ask(call.site(), release)
+    if call.manner.json:
+        call.manner.data(found.as_json())
+    elif found.audit.vulnerabilities:
+        call.manner.table(COLUMNS, cells(found.audit.vulnerabilities))
+    failure = found.failure()
+    if failure is not None:
+        raise failure
+    if not call.manner.json:
+        call.manner.note(f"no vulnerability of {found.release} is known")
+
+
+@cli.command()
+@_common
 def status(call: Call) -> None:
     """Show how the site stands: what is live, the last run, what is pending, held back or quarantined."""
     import time

@@ -152,6 +152,18 @@ class ToolError(ReleaserError):
         self.timed_out = timed_out
 
 
+class VulnerableError(ReleaserError):
+    """The packages that were asked about have known vulnerabilities."""
+
+    exit_code = 10
+
+
+class AuditError(ReleaserError):
+    """It could not be found out whether packages have known vulnerabilities."""
+
+    exit_code = 4
+
+
 class Interrupted(BaseException):
     """SIGTERM or SIGHUP arrived; like KeyboardInterrupt, it passes every `except Exception`."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import NoSuchReleaseError
+from releaser.errors import AuditError, NoSuchReleaseError, VulnerableError
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
 from releaser.releases import leases
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from releaser.errors import ReleaserError
+    from releaser.locking.vulnerabilities import Audit
     from releaser.project.mutex import Holder
     from releaser.project.site import Site
     from releaser.releases.processes import Process
@@ -117,6 +119,46 @@ def show(site: Site, release: str) -> ReleaseDetails:
     return ReleaseDetails(
         release=found, users=tuple(leases.users(str(found.directory))), run=runs[-1] if runs else None
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audited:
+    """What is known to be wrong with the packages of a release."""
+
+    release: str
+    live: bool
+    audit: Audit
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `audit --json` prints."""
+        return {"release": self.release, "live": self.live, **asdict(self.audit)}
+
+    def failure(self) -> ReleaserError | None:
+        """Return what the exit code is to tell; None when nothing is known to be wrong."""
+        found = self.audit
+        if not found.known:
+            message = f"it could not be found out whether {self.release} has known vulnerabilities: {found.reason}"
+            return AuditError(
+                message, advice="Check `vulnerability_service`, the network, and that uv is a recent one."
+            )
+        if not found.vulnerabilities:
+            return None
+        count, packages = len(found.vulnerabilities), len({one.name for one in found.vulnerabilities})
+        what = f"{count} known {'vulnerability' if count == 1 else 'vulnerabilities'}"
+        message = f"{self.release} has {what} in {packages} {'package' if packages == 1 else 'packages'}"
+        return VulnerableError(message, advice="`releaser update` brings fixes that can be had.")
+
+
+def audit(site: Site, release: str | None) -> Audited:
+    """Ask what is known to be wrong with a release, or with the live one. Raises NoSuchReleaseError, or Unfit."""
+    from releaser.steps.security import audit_release
+
+    store = store_of(site)
+    found = store.find(release) if release else store.live()
+    if found is None:
+        message = "no release is live"
+        raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
+    return Audited(release=found.id, live=found.live, audit=audit_release(site, site.uv().executable, found))
 
 
 def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:

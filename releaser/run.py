@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.durable import UnreadableStateError
 from releaser.errors import gist
+from releaser.locking.vulnerabilities import fixed_by
 from releaser.project.settings import this_host
 from releaser.releases.holds import Holds, read_holds, write_holds
 from releaser.releases.journal import Entry, Journal, Phase
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from releaser.errors import ReleaserError
     from releaser.locking.diff import Change
+    from releaser.locking.vulnerabilities import Audit, Vulnerability
     from releaser.project.site import Site
     from releaser.redaction import Redactor
     from releaser.releases.release import Release
@@ -45,8 +47,9 @@ class Draft:
     run is to tell, should this one not come to it. `cut_off_since` is when the run began that this one is finishing or
     undoing, None if there is none. `undeleted` tells of releases that cannot be deleted, by their ids: no reason to
     bother anybody, but told along with whatever is. `migrations` are those that the release brings and that are not
-    applied, `culprits` the upgrades that were found to break the tests. `closed` says that telling is all that is left,
-    whatever the journal says.
+    applied, `culprits` the upgrades that were found to break the tests. `audit_before` and `audit_after` are what is
+    known to be wrong with the release that was live, and with the one that is to be; None if nobody asked. `closed`
+    says that telling is all that is left, whatever the journal says.
     """
 
     release: str | None = None
@@ -68,6 +71,20 @@ class Draft:
     cut_off_since: datetime | None = None
     migrations: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()
+    audit_before: Audit | None = None
+    audit_after: Audit | None = None
+
+    @property
+    def audit(self) -> Audit | None:
+        """What is known to be wrong with what is live."""
+        return self.audit_after if self.live_changed else self.audit_before
+
+    @property
+    def fixed(self) -> tuple[Vulnerability, ...]:
+        """The vulnerabilities that are gone."""
+        if not self.live_changed or self.audit_before is None or self.audit_after is None:
+            return ()
+        return fixed_by(self.audit_before, self.audit_after)
 
 
 @dataclass(kw_only=True)
@@ -173,7 +190,7 @@ class Run:
 
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
         """Make the report of this run as it stands."""
-        draft, project = self.draft, self.site.project
+        draft, project, audit = self.draft, self.site.project, self.draft.audit
         problems = draft.problems
         if result != "unchanged" or exit_code or problems or draft.recovered:
             problems = [*problems, *draft.undeleted.values()]
@@ -208,6 +225,10 @@ class Run:
             recovered=clean(" ".join(draft.recovered)),
             migrations=draft.migrations,
             culprits=draft.culprits,
+            audit="" if audit is None else "known" if audit.known else "unknown",
+            audit_reason=clean(audit.reason) if audit else "",
+            vulnerabilities=audit.vulnerabilities if audit else (),
+            fixed=draft.fixed,
         )
 
 

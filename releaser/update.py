@@ -17,6 +17,7 @@ from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.culprits import tested
 from releaser.steps.diagnosis import flaw
+from releaser.steps.fixes import audit_live, look_at_what_is_held, with_fixes
 from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
@@ -54,6 +55,7 @@ def _update(run: Run, *, force: bool) -> Ending:
             run.draft.held_back = resolution.held_back
             due = bool(unsound) or is_due(run, fitness, resolution, live)
             if not due and not run.quarantine().waiting:
+                look_at_what_is_held(run, fitness, live)
                 return _nothing_to_do(run, live, adopted=adopted)
             key = candidate_key(run, fitness, resolution.lock)
             failed = run.quarantine().candidate(key)
@@ -67,10 +69,11 @@ def _update(run: Run, *, force: bool) -> Ending:
                 ask_django(run)
             if live is not None and unsound:
                 note_flaw(run, live, unsound)
+            audit_live(run, fitness, live)
             run.draft.changes = resolution.diff.changes
             candidate = with_particulars(run, build(run, fitness, resolution, key))
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
-            candidate = tested(run, fitness, candidate, before=before)
+            candidate = with_fixes(run, fitness, tested(run, fitness, candidate, before=before))
             look_at_migrations(run, candidate)
             release = seal(run, candidate, tests="passed")
     go_live(run, release)

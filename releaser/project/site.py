@@ -112,6 +112,8 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str]) -
     secrets = secrets_in_environment(environ)
     if settings.smtp_password:
         secrets.add(settings.smtp_password)
+    if settings.vulnerability_service:
+        secrets |= secrets_in_urls(settings.vulnerability_service)
     for file in (pyproject, pyproject.with_name("uv.toml"), pyproject.parent / ".git" / "config"):
         try:
             secrets |= secrets_in_urls(file.read_text(encoding="utf-8", errors="replace"))

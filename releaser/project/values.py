@@ -164,6 +164,40 @@ def url_or_command(value: Any) -> str:
     return line
 
 
+def url_or_none(value: Any) -> str:
+    """A URL, or `none`."""
+    line = non_empty(value)
+    if line == "none":
+        return line
+    message = "must be a URL that begins with https:// or http://, or none"
+    try:
+        parts = urlsplit(line)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        message = f"{message}: {error}"
+        raise ValueError(message) from error
+    if not is_url or any(character.isspace() for character in line):
+        raise ValueError(message)
+    return line
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Names without spaces: a list, which may be written as JSON, or one string with spaces or commas between them."""
+    items = [value] if isinstance(value, str) else value
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        import json
+
+        try:
+            items = json.loads(value)
+        except ValueError as error:
+            message = f"must be a list of names: it begins like a JSON list, but is none ({error})"
+            raise ValueError(message) from error
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        message = "must be a list of names"
+        raise ValueError(message)
+    return tuple(name for item in items for name in re.split(r"[\s,]+", item) if name)
+
+
 def statuses(value: Any) -> tuple[range, ...]:
     """HTTP statuses, one or more: `200`, a class such as `2xx`, or a range such as `200-299`."""
     items = value if isinstance(value, list) else [value]

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from releaser.address import Address, parse_address
 from releaser.report.capping import cap, one_line, strip_control
 from releaser.report.changes import ChangesTable, changes_table
+from releaser.report.security import fixes_phrase, security_lists
 from releaser.report.text import essence, held_back_lines
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "answers": _answers(report),
         "output": "" if any(one.body == report.output for one in report.bad_answers) else cap(report.output),
         "way_back": _way_back(report),
+        "security": security_lists(report),
         "pulled": _pulled(report),
         "changes": _changes(report),
         "changes_title": _changes_title(report),
@@ -191,6 +193,8 @@ def _activated(report: RunReport) -> str:
         parts.append(_counted(len(report.changes), "package"))
     if report.culprits:
         parts.append(f"{len(report.culprits)} held back")
+    if fixes := fixes_phrase(report):
+        parts.append(fixes)
     if report.problems or report.exit_code:
         parts.append(_problem_count(report))
     return ", ".join(parts)

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from releaser.locking.diff import Change
+    from releaser.locking.vulnerabilities import Vulnerability
 
 Status = Literal["ok", "failed", "skipped", "warning"]
 Result = Literal["unchanged", "activated", "failed", "rolled_back", "refused"]
+Audited = Literal["", "known", "unknown"]
 Blame = Literal["", "update", "before", "unknown"]
 
 
@@ -89,8 +91,9 @@ class RunReport:
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
     `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
     to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
-    brings and that are not applied, `culprits` the upgrades that this run found to break the tests, `mail` tells what
-    became of the mail about this one.
+    brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
+    whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not;
+    `fixed` are those that the run has brought fixes for. `mail` tells what became of the mail about this one.
     """
 
     command: str
@@ -120,6 +123,10 @@ class RunReport:
     recovered: str = ""
     migrations: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()
+    audit: Audited = ""
+    audit_reason: str = ""
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+    fixed: tuple[Vulnerability, ...] = ()
     mail: str = ""
 
     @property

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.locking.diff import Change
 from releaser.report.capping import cap, one_line
 from releaser.report.changes import changes_table
+from releaser.report.security import security_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -102,6 +103,7 @@ def last_words(report: RunReport) -> list[str]:
         lines.append(f"problem: {problem.message}")
         if problem.advice:
             lines.append(f"  what to do: {problem.advice}")
+    lines += security_text(report)
     lines += answer_lines(report)
     if report.recovered:
         lines.append(report.recovered)

@@ -204,3 +204,38 @@ WRONG: list[tuple[Callable[[Any], Any], Any, str]] = [
 def test_what_is_wrong_is_refused_with_what_would_be_right(parse: Callable[[Any], Any], value: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         parse(value)
+
+
+@pytest.mark.parametrize("url", ["https://osv.example.org/", "http://127.0.0.1:8080", "none"])
+def test_a_service_is_a_url_or_none(url: str) -> None:
+    assert values.url_or_none(url) == url
+
+
+@pytest.mark.parametrize(
+    "value", ["", "None", "osv.example.org", "ftp://x", "https://", "https://x:0/", "https://x:y/", "https://a b/", 3]
+)
+def test_anything_else_is_no_service(value: Any) -> None:
+    with pytest.raises(ValueError, match="must"):
+        values.url_or_none(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("CVE-1", ("CVE-1",)),
+        ("CVE-1, GHSA-2  PYSEC-3", ("CVE-1", "GHSA-2", "PYSEC-3")),
+        (["CVE-1", "GHSA-2"], ("CVE-1", "GHSA-2")),
+        ('["CVE-1", "GHSA-2"]', ("CVE-1", "GHSA-2")),
+        ("", ()),
+        ([], ()),
+        ("[]", ()),
+    ],
+)
+def test_names_are_a_list_or_words(value: Any, expected: tuple[str, ...]) -> None:
+    assert values.names(value) == expected
+
+
+@pytest.mark.parametrize("value", [3, None, ["a", 3], {"a": 1}, "[3]", '["a"', True])
+def test_anything_else_is_no_list_of_names(value: Any) -> None:
+    with pytest.raises(ValueError, match="must be a list of names"):
+        values.names(value)

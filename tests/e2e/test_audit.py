@@ -1,0 +1,174 @@
+"""`releaser audit`: what is known, what is not known, and that nothing is ever called safe that is not."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support import snapshots
+from tests.support.osv import Flaw, VulnerabilityService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.osv import Mood
+    from tests.support.sites import SampleSite, SiteFactory
+
+ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
+FOUND, UNKNOWN = 10, 4
+
+
+@pytest.fixture
+def service() -> Iterator[VulnerabilityService]:
+    """A service that knows of one vulnerability."""
+    with VulnerabilityService(ALPHA).serving() as serving:
+        yield serving
+
+
+def audited(make_site: SiteFactory, service: VulnerabilityService, **settings: str) -> SampleSite:
+    """Make an adopted site that asks `service`."""
+    variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
+    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url, **variables})
+    site.releaser("init", check=0)
+    return site
+
+
+def test_what_is_found_is_listed_and_ends_with_its_own_code(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = audited(make_site, service)
+    finished = site.releaser("audit", check=FOUND)
+    heading, row = finished.stdout.splitlines()
+    assert heading.split() == ["PACKAGE", "VERSION", "FIXED", "IN", "VULNERABILITY", "ABOUT"]
+    assert row.split(maxsplit=5) == ["alpha", "1.0.0", "1.1.0", "PYSEC-2026-1", "(CVE-2026-1)", "Lets anybody in"]
+    assert f"{site.live_id()} has 1 known vulnerability in 1 package" in finished.stderr
+    assert "live: unchanged" in finished.stderr
+
+
+def test_json_tells_all_there_is(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = audited(make_site, service)
+    assert site.json("audit", check=FOUND) == {
+        "release": site.live_id(),
+        "live": True,
+        "known": True,
+        "reason": "",
+        "vulnerabilities": [
+            {
+                "name": "alpha",
+                "version": "1.0.0",
+                "id": "PYSEC-2026-1",
+                "aliases": ["CVE-2026-1"],
+                "summary": "Lets anybody in",
+                "fixed": ["1.1.0"],
+                "link": "https://example.org/PYSEC-2026-1",
+            }
+        ],
+    }
+
+
+def test_only_what_is_installed_is_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = audited(make_site, service)
+    site.releaser("audit", check=FOUND)
+    assert service.asked_about == {("alpha", "1.0.0"), ("beta", "1.0.0"), ("localtools", "1.0.0")}
+
+
+def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    service.flaws.clear()
+    site = audited(make_site, service)
+    finished = site.releaser("audit", check=0)
+    assert (finished.stdout, finished.stderr) == ("", f"no vulnerability of {site.live_id()} is known\n")
+    answer = site.json("audit")
+    assert (answer["known"], answer["vulnerabilities"]) == (True, [])
+
+
+def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = audited(make_site, service)
+    first = site.live_id()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.releaser("audit", check=0).stdout == ""
+    answer = site.json("audit", first, check=FOUND)
+    assert (answer["release"], answer["live"], len(answer["vulnerabilities"])) == (first, False, 1)
+
+
+def test_what_is_accepted_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = audited(make_site, service, audit_ignore="CVE-2026-1")
+    assert site.json("audit")["vulnerabilities"] == []
+    assert ("alpha", "1.0.0") in service.asked_about
+
+
+def test_what_the_project_tells_uv_to_ignore_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    dotenv = {"RELEASER_VULNERABILITY_SERVICE": service.url}
+    site = make_site(venv=True, dotenv=dotenv, extra_toml='[tool.uv.audit]\nignore = ["PYSEC-2026-1"]\n')
+    site.releaser("init", check=0)
+    assert site.json("audit")["vulnerabilities"] == []
+    assert ("alpha", "1.0.0") in service.asked_about
+
+
+@pytest.mark.parametrize(
+    ("mood", "why"), [("fails", "500"), ("talks nonsense", "decoding"), ("half", "/v1/vulns/"), ("hangs", "within 2 s")]
+)
+def test_a_service_that_fails_leaves_it_unknown(
+    make_site: SiteFactory, service: VulnerabilityService, mood: Mood, why: str
+) -> None:
+    site = audited(make_site, service, audit_timeout="2s" if mood == "hangs" else "10s")
+    service.mood = mood
+    started = time.monotonic()
+    answer = site.json("audit", check=UNKNOWN)
+    assert (answer["known"], answer["vulnerabilities"]) == (False, [])
+    assert why in answer["reason"]
+    assert time.monotonic() - started < 12
+    words = site.releaser("audit", check=UNKNOWN)
+    assert words.stdout == ""
+    assert "could not be found out" in words.stderr
+
+
+def test_a_service_that_is_not_there_leaves_it_unknown(make_site: SiteFactory) -> None:
+    with VulnerabilityService().serving() as gone:
+        url = gone.url
+    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": url})
+    site.releaser("init", check=0)
+    assert "refused" in site.json("audit", check=UNKNOWN)["reason"]
+
+
+def test_with_no_service_it_is_unknown(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    assert "vulnerability_service is none" in site.json("audit", check=UNKNOWN)["reason"]
+
+
+def test_a_uv_that_cannot_audit_leaves_it_unknown(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = audited(make_site, service)
+    old = site.outer / "old-uv"
+    old.write_text("#!/bin/sh\necho \"error: unrecognized subcommand 'audit'\" >&2\nexit 2\n", encoding="utf-8")
+    old.chmod(0o755)
+    answer = site.json("audit", check=UNKNOWN, env={"RELEASER_UV": str(old)})
+    assert answer["reason"] == "this uv cannot audit"
+
+
+@pytest.mark.parametrize("text", ["", "not a lock"])
+def test_a_lock_that_cannot_be_read_leaves_it_unknown(
+    make_site: SiteFactory, service: VulnerabilityService, text: str
+) -> None:
+    site = audited(make_site, service)
+    (site.link.resolve().parent / "uv.lock").write_text(text, encoding="utf-8")
+    assert "the lock of" in site.json("audit", check=UNKNOWN)["reason"]
+
+
+def test_asking_changes_nothing(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = audited(make_site, service)
+    before = site.snapshot(), snapshots.tree(site.state_dir)
+    site.releaser("audit", check=FOUND)
+    service.mood = "fails"
+    site.releaser("audit", check=UNKNOWN)
+    assert (site.snapshot(), snapshots.tree(site.state_dir)) == before
+
+
+def test_there_must_be_such_a_release(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url})
+    site.releaser("audit", check=9)
+    site.releaser("init", check=0)
+    assert site.releaser("audit", "2001", check=9).stdout == ""
+    assert service.questions == []

@@ -1,0 +1,149 @@
+"""Known vulnerabilities in an update: what it fixes, what stays and why, and that no run fails over the answer."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import body, step, steps
+from tests.support.osv import Flaw, VulnerabilityService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.osv import Mood
+    from tests.support.sites import SampleSite, SiteFactory
+
+ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
+BETA = Flaw(id="CVE-2026-2", package="beta")
+
+
+@pytest.fixture
+def service() -> Iterator[VulnerabilityService]:
+    """A service that knows of a vulnerability with a fix, and of one without."""
+    with VulnerabilityService(ALPHA, BETA).serving() as serving:
+        yield serving
+
+
+def watched(make_site: SiteFactory, service: VulnerabilityService, **settings: str) -> SampleSite:
+    """Make an adopted site that asks `service`."""
+    variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
+    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url, **variables})
+    site.releaser("init", check=0)
+    return site
+
+
+def test_an_update_tells_first_what_it_fixes_and_what_stays(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service)
+    site.publish("alpha", "1.2.0")
+    report = site.json("update")
+    assert [(one["id"], one["name"], one["version"]) for one in report["fixed"]] == [("PYSEC-2026-1", "alpha", "1.0.0")]
+    assert [(one["id"], one["name"]) for one in report["vulnerabilities"]] == [("CVE-2026-2", "beta")]
+    assert (report["audit"], report["audit_reason"]) == ("known", "")
+    assert [change["fixes"] for change in report["changes"]] == [["PYSEC-2026-1"]]
+    assert step(report, "audit")["detail"] == "2 known vulnerabilities"
+    assert step(report, "audit candidate")["detail"] == "1 known vulnerability"
+    (mail,) = site.outbox_mails()
+    assert mail["Subject"].endswith(": updated, 1 package, fixes 1 known vulnerability")
+    for kind in ("plain", "html"):
+        text = body(site, kind=kind)
+        places = [
+            text.index(words)
+            for words in (
+                "Known vulnerabilities fixed by this run",
+                "PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0: Lets anybody in https://example.org/PYSEC-2026-1",
+                "Known vulnerabilities of what is live",
+                "CVE-2026-2 of beta 1.0.0, not fixed in any version yet https://example.org/CVE-2026-2",
+                "To undo this",
+                "Package changes",
+            )
+        ]
+        assert places == sorted(places)
+    shown = site.json("show", site.live_id())
+    assert shown["changes"][0]["fixes"] == ["PYSEC-2026-1"]
+
+
+def test_a_terminal_hears_of_it_too(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = watched(make_site, service)
+    site.publish("alpha", "1.2.0")
+    words = site.releaser("update", check=0).stderr
+    assert "Known vulnerabilities fixed by this run:\n  PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0" in words
+
+
+def test_a_night_without_anything_new_asks_nobody(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = watched(make_site, service)
+    report = site.json("update")
+    assert (report["result"], report["audit"], "audit" in steps(report)) == ("unchanged", "", False)
+    assert service.questions == []
+
+
+@pytest.mark.parametrize("mood", ["fails", "hangs", "talks nonsense"])
+def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
+    make_site: SiteFactory, service: VulnerabilityService, mood: Mood
+) -> None:
+    site = watched(make_site, service, audit_timeout="3s")
+    site.publish("alpha", "1.2.0")
+    service.mood = mood
+    started = time.monotonic()
+    report = site.json("update")
+    assert time.monotonic() - started < 30
+    assert (report["result"], report["exit_code"], report["problems"]) == ("activated", 0, [])
+    assert (report["audit"], report["vulnerabilities"], report["fixed"]) == ("unknown", [], [])
+    assert report["audit_reason"]
+    assert step(report, "audit")["status"] == "warning"
+    assert "audit candidate" not in steps(report)  # whoever does not answer is not asked twice
+    assert site.live_version("alpha") == "1.2.0"
+    assert "Not known: " in body(site)
+    assert site.outbox_mails()[-1]["Subject"].endswith(": updated, 1 package")
+
+
+def test_a_service_that_dies_half_way_leaves_it_unknown_what_was_fixed(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service)
+    site.publish("alpha", "1.2.0")
+    service.fails_after = 1
+    report = site.json("update")
+    assert (report["audit"], report["fixed"], report["vulnerabilities"]) == ("unknown", [], [])
+    assert [change["fixes"] for change in report["changes"]] == [[]]
+
+
+def test_a_failed_candidate_fixes_nothing_and_says_what_it_would(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service)
+    site.publish("alpha", "1.2.0", broken=True)
+    report = site.json("update", check=5)
+    assert report["fixed"] == []
+    assert {one["id"] for one in report["vulnerabilities"]} == {"PYSEC-2026-1", "CVE-2026-2"}
+    assert "fixes" not in site.outbox_mails()[-1]["Subject"]
+    assert "PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0, fixed in 1.1.0" in body(site)
+
+
+def test_with_no_service_nobody_is_asked(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.2.0")
+    report = site.json("update")
+    assert (report["audit"], "audit" in steps(report)) == ("", False)
+    assert "nown vulnerabilities" not in body(site)
+
+
+def test_what_is_held_back_although_it_fixes_something_is_told_once(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service)
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)  # now 1.2.0 is left out of updates
+    first, second = site.json("update"), site.json("update")
+    assert first["result"] == second["result"] == "unchanged"
+    (problem,) = first["problems"]
+    assert "alpha 1.0.0 has the known vulnerability PYSEC-2026-1; 1.1.0 is free of it" in problem
+    assert "it was backed out" in problem
+    assert second["problems"] == []
+    assert [one["id"] for one in second["vulnerabilities"]] == ["PYSEC-2026-1", "CVE-2026-2"]
+    assert "problem: alpha 1.0.0 has the known vulnerability" in site.outbox_mails()[-1]["Subject"]
