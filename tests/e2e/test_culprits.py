@@ -242,3 +242,34 @@ def test_nothing_of_a_search_is_left_behind(make_site: SiteFactory) -> None:
     assert list(states(site).values()) == ["live", "failed", "good"]
     assert not site.path.with_name(".site.releaser-scratch").exists()
     assert len(list((site.state_dir / "releases").iterdir())) == 3
+
+
+# Kills releaser, the parent of the tests, at the third run with some of the upgrades, and never again.
+KILLS = """\
+import os, pathlib, signal
+def test_shop(packages):
+    versions = [one.__version__ for one in packages.values()]
+    runs = pathlib.Path("../runs")
+    if len(set(versions)) > 1:
+        runs.write_text(runs.read_text() + "x" if runs.exists() else "x")
+        if runs.read_text() == "xxx":
+            os.kill(os.getppid(), signal.SIGKILL)
+    assert not any(getattr(one, "BROKEN", None) for one in packages.values())
+"""
+
+
+def test_a_search_that_is_killed_goes_on_at_the_next_update(make_site: SiteFactory) -> None:
+    names = tuple("abcdefgh")
+    site = adopted(make_site, *names, groups={"local": ["a"]}, files={"site_tests.py": KILLS})
+    publish(site, *names, broken=("c",))
+    assert site.releaser("update").returncode == -9
+    assert site.live_version("a") == "1.0.0"
+    tried = [run.versions for run in site.manage_runs("test")]
+    report = site.json("update")
+    assert report["culprits"] == ["c 1.1.0"]
+    assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | {"c": "1.0.0"}
+    again = [run.versions for run in site.manage_runs("test")[len(tried) :]]
+    # The verdicts of two runs of the search were known: only the one that was cut off is repeated, and what comes before.
+    assert [one for one in again if one in tried[3:-1]] == []
+    assert not site.path.with_name(".site.releaser-scratch").exists()
+    assert len(list((site.state_dir / "releases").iterdir())) == 4
