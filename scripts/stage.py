@@ -35,6 +35,7 @@ DOTENV = """\
 ADMINS_JSON='[["Ada", "ada@example.org"]]'
 RELEASER_ENVIRONMENT='local'
 RELEASER_MAIL_FROM='releaser@example.org'
+RELEASER_VULNERABILITY_SERVICE='none'
 """
 GIT_CONFIG = {"user.name": "Ada", "user.email": "ada@example.org"}
 WIDTH = 88

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PREFIX = "RELEASER_"
+NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
 PROJECT_VARIABLE = "RELEASER_PROJECT"
 _OTHER_VARIABLES = frozenset({PROJECT_VARIABLE})
 

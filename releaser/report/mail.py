@@ -191,10 +191,10 @@ def _activated(report: RunReport) -> str:
     parts = ["updated" if report.command == "update" else f"{report.command} done"]
     if report.changes:
         parts.append(_counted(len(report.changes), "package"))
-    if report.culprits:
-        parts.append(f"{len(report.culprits)} held back")
     if fixes := fixes_phrase(report):
         parts.append(fixes)
+    if report.culprits:
+        parts.append(f"{len(report.culprits)} held back")
     if report.problems or report.exit_code:
         parts.append(_problem_count(report))
     return ", ".join(parts)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from releaser.durable import UnreadableStateError, check_types, read_json, write_json
 from releaser.locking.diff import LockDiff
 from releaser.locking.vulnerabilities import Audit, fixed_by
+from releaser.project.settings import NO_SERVICE
 from releaser.report.outcome import Problem
-from releaser.steps.security import audit, audit_release, is_asked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +40,9 @@ _ADVICE = {
 
 def audit_live(run: Run, fitness: Fitness, live: Release | None) -> Audit | None:
     """Ask, once in a run, what is known to be wrong with what is live; None if nothing is, or no service is set."""
-    if run.draft.audit_before is None and live is not None and is_asked(run.site):
+    if run.draft.audit_before is None and live is not None and _is_asked(run):
+        from releaser.steps.security import audit_release  # which a night without anything new need not import
+
         with run.recorder.step("audit") as step:
             run.draft.audit_before = found = audit_release(run.site, fitness.uv.executable, live)
             step.says(summed_up(found)) if found.known else step.warns(summed_up(found))
@@ -61,11 +63,13 @@ def with_fixes(run: Run, fitness: Fitness, candidate: Candidate) -> Candidate:
     That of what is live must have been asked for before.
     """
     before, resolution = run.draft.audit_before, candidate.resolution
-    if not is_asked(run.site):
+    if not _is_asked(run):
         return candidate
     if before is not None and not before.known:  # whoever does not answer need not be asked twice
         run.draft.audit_after = before
         return candidate
+    from releaser.steps.security import audit
+
     with run.recorder.step("audit candidate") as step:
         key = candidate.key
         after = audit(run.site, fitness.uv.executable, resolution.lock, group=key.group, python=key.python)
@@ -80,6 +84,10 @@ def with_fixes(run: Run, fitness: Fitness, candidate: Candidate) -> Candidate:
     changes = tuple(replace(change, fixes=tuple(fixed.get(change.name, ()))) for change in resolution.diff)
     run.draft.changes = changes
     return replace(candidate, resolution=replace(resolution, diff=LockDiff(changes=changes)))
+
+
+def _is_asked(run: Run) -> bool:
+    return run.site.settings.vulnerability_service != NO_SERVICE
 
 
 def summed_up(found: Audit) -> str:

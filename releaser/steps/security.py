@@ -10,6 +10,7 @@ from releaser.errors import ToolError
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.vulnerabilities import Audit, parse_audit, unknown
+from releaser.project.settings import NO_SERVICE
 from releaser.tools.audit import run_audit, write_stand_in
 
 if TYPE_CHECKING:
@@ -19,20 +20,13 @@ if TYPE_CHECKING:
     from releaser.project.site import Site
     from releaser.releases.release import Release
 
-OFF = "none"
-
-
-def is_asked(site: Site) -> bool:
-    """Whether there is a service to ask."""
-    return site.settings.vulnerability_service != OFF
-
 
 def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: str) -> Audit:
     """Ask about the third-party packages of a lock that are installed for `group` and `python`, a version.
 
     `uv` is the executable. Raises nothing: what cannot be found out is unknown.
     """
-    if not is_asked(site):
+    if site.settings.vulnerability_service == NO_SERVICE:
         return unknown("vulnerability_service is none")
     try:
         pins = installed(lock, group=group, default_groups=_default_groups(site), python=python)

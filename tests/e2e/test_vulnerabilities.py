@@ -147,3 +147,28 @@ def test_what_is_held_back_although_it_fixes_something_is_told_once(
     assert second["problems"] == []
     assert [one["id"] for one in second["vulnerabilities"]] == ["PYSEC-2026-1", "CVE-2026-2"]
     assert "problem: alpha 1.0.0 has the known vulnerability" in site.outbox_mails()[-1]["Subject"]
+
+
+def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    service.flaws[:] = [ALPHA, Flaw(id="CVE-2026-3", package="beta", fixed="1.1.0")]
+    site = watched(make_site, service)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0", broken=True)
+    report = site.json("update")
+    assert (report["result"], report["culprits"]) == ("activated", ["beta 1.1.0"])
+    assert {change["name"]: change["fixes"] for change in report["changes"]} == {"alpha": ["PYSEC-2026-1"]}
+    assert [one["id"] for one in report["fixed"]] == ["PYSEC-2026-1"]
+    (problem,) = report["problems"]
+    assert (
+        "beta 1.0.0 has the known vulnerability CVE-2026-3; 1.1.0 is free of it, but the tests fail with it" in problem
+    )
+    assert service.asked_about == {
+        ("alpha", "1.0.0"),
+        ("alpha", "1.1.0"),
+        ("beta", "1.0.0"),
+        ("localtools", "1.0.0"),
+    }
+    subject = site.outbox_mails()[-1]["Subject"]
+    assert subject.endswith(": updated, 1 package, fixes 1 known vulnerability, 1 held back, problem")

@@ -132,7 +132,7 @@ WRONG_TEXT: dict[str, str] = {
     "health_retries": "-1", "health_pause": "x", "git_pull": "x", "git_push": "x", "git_timeout": "x",
     "requirements_export": "..", "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "[3]",
-    "security_fixes": "late",
+    "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "smtp_host": "a\nb", "smtp_user": "a\nb",
     "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
