@@ -128,7 +128,16 @@ def answer_lines(report: RunReport) -> list[str]:
 
 def held_back_lines(held_back: Iterable[HeldBack]) -> list[str]:
     """Return the versions that were left out, a line for each reason."""
-    return versions_by_reason((f"{held.name} {held.version}", held.reason) for held in held_back)
+    return versions_by_reason((f"{held.name} {held.version}", _why(held)) for held in held_back)
+
+
+def _why(held: HeldBack) -> str:
+    """Say why, by what and since when; settings speak for themselves."""
+    holder = {"tests": "held by the tests", "person": "held by hand"}.get(held.by, "")
+    words = " ".join(filter(None, (holder, f"since {held.since[:10]}" if held.since else "")))
+    if not words or not held.reason:
+        return held.reason or words
+    return f"{held.reason} ({words})"
 
 
 def versions_by_reason(versions: Iterable[tuple[str, str]]) -> list[str]:

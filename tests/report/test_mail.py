@@ -476,6 +476,24 @@ def test_package_changes_are_a_table_in_html() -> None:
     assert ["gone", "3.0", "-", "removed"] in cells
 
 
+def test_a_package_leads_to_its_page_in_html_and_shows_it_in_text() -> None:
+    link = "https://docs.example.org/?a=1&b=2"
+    django = replace(CHANGES[0], link=link, fixes=("CVE-2026-1",), dragged_by=("wagtail",), direct=True)
+    report = replace(UPDATED, changes=(django, *CHANGES[1:]))
+    assert '<a href="https://docs.example.org/?a=1&amp;b=2">django</a>' in html_of(report)
+    for body in both(report):
+        assert "fixes CVE-2026-1" in body
+        assert "dragged along by wagtail" in body
+    assert f"\n    {link}\n" in text_of(report)
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "https://x.example.org/\"onclick='x'", "//example.org"])
+def test_what_is_no_link_to_a_page_is_in_no_mail(link: str) -> None:
+    report = replace(UPDATED, changes=(replace(CHANGES[0], link=link),))
+    assert "<a " not in html_of(report)
+    assert link not in text_of(report)
+
+
 def test_package_changes_that_did_not_go_live_are_called_so() -> None:
     for body in both(BROKEN):
         assert "Package changes that are not live" in body
@@ -558,6 +576,26 @@ def test_many_held_back_versions_are_a_line_for_each_reason() -> None:
     assert "* 23 versions (package-0 2.0, package-1 2.0" in text
     assert "package-4 2.0 and 18 more): rolled back to r1\n* celery 5.9: ill\n" in text
     assert text.count("rolled back to r1") == 1
+
+
+@pytest.mark.parametrize(
+    ("by", "since", "reason", "line"),
+    [
+        ("activation", "2026-11-19T03:00:00+00:00", "rolled back", "* alpha 2.0: rolled back (since 2026-11-19)"),
+        (
+            "tests",
+            "2026-11-19T03:00:00+00:00",
+            "exit code 1",
+            "* alpha 2.0: exit code 1 (held by the tests since 2026-11-19)",
+        ),
+        ("person", "2026-11-19T03:00:00+00:00", "", "* alpha 2.0: held by hand since 2026-11-19"),
+        ("person", "", "ask Ada", "* alpha 2.0: ask Ada (held by hand)"),
+        ("policy", "", "`upgrade` keeps it out", "* alpha 2.0: `upgrade` keeps it out"),
+    ],
+)
+def test_of_what_is_held_back_it_is_said_by_what_and_since_when(by: str, since: str, reason: str, line: str) -> None:
+    held = HeldBack(name="alpha", version="2.0", reason=reason, by=by, since=since)
+    assert f"\n{line}\n" in text_of(replace(UPDATED, held_back=(held,)))
 
 
 @pytest.mark.parametrize("blame", ["", "update", "before", "unknown"])
@@ -662,7 +700,19 @@ def everything_is(evil: str) -> RunReport:
         live_changed=True,
         release=evil,
         previous=evil,
-        changes=(Change(name=evil, old=evil, new=evil, bump=evil),),
+        changes=(
+            Change(
+                name=evil,
+                old=evil,
+                new=evil,
+                bump=evil,
+                through=(evil,),
+                released=evil,
+                link=evil,
+                fixes=(evil,),
+                dragged_by=(evil,),
+            ),
+        ),
         held_back=(HeldBack(name=evil, version=evil, reason=evil),),
         pulled=Pulled(old=evil, new=evil, count=1),
         steps=(Outcome(step=evil, status="failed", detail=evil),),
