@@ -284,6 +284,26 @@ def audit(call: Call, release: str | None) -> None:
 
 @cli.command()
 @_common
+def outdated(call: Call) -> None:
+    """Show what is newer than what is locked, and what keeps it from coming in."""
+    from releaser.outdated import outdated as ask
+    from releaser.report.newer import outdated_text
+
+    outlook = ask(call.site())
+    if call.manner.verbose and outlook.elsewhere:
+        call.manner.note(f"not asked about, as no index has them: {', '.join(outlook.elsewhere)}")
+    if outlook.unknown:
+        call.manner.note(f"the index has no version of: {', '.join(outlook.unknown)}")
+    if call.manner.json:
+        call.manner.data(outlook.as_json())
+    elif outlook.newer:
+        call.manner.lines(outdated_text(outlook.as_json()))
+    else:
+        call.manner.note("everything is at its newest version")
+
+
+@cli.command()
+@_common
 def status(call: Call) -> None:
     """Show how the site stands: what is live, the last run, what is pending, held back or quarantined."""
     import time

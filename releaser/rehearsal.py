@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locking.diff import Change, bump_size
+from releaser.locking.foretold import parse_changes
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.releases.quarantine import Quarantine, read_quarantine
@@ -22,12 +21,10 @@ from releaser.steps.restraint import resolve_without
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from releaser.locking.diff import Change
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
     from releaser.tools.uv import Bounds
-
-# As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
-_LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,26 +79,6 @@ def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
     return (
         [] if theirs == fitness.state.head else [f"{fitness.remote} is at another commit, which would be pulled first"]
     )
-
-
-def parse_changes(text: str) -> tuple[Change, ...]:
-    """Read the changes out of what `uv lock --dry-run` prints."""
-    return tuple(
-        _change(found.group(1), found.group(2), found.group(3))
-        for line in text.splitlines()
-        if (found := _LINE.match(line))
-    )
-
-
-def _change(verb: str, name: str, versions: str) -> Change:
-    before, _, after = versions.partition(" -> ")
-    old = _version(before) if verb != "Add" else None
-    new = _version(after) if verb == "Update" else _version(before) if verb == "Add" else None
-    return Change(name=name, old=old, new=new, bump=bump_size(old, new))
-
-
-def _version(text: str) -> str:
-    return ", ".join(part.removeprefix("v") for part in text.split(", "))
 
 
 def rehearse_init(site: Site) -> Plan:

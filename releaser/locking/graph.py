@@ -20,18 +20,20 @@ _PLACES = ("virtual", "editable", "directory")
 class Graph:
     """The packages of a lock and what leads to them.
 
-    `needs` are those that each asks for, its extras and groups included. `direct` are those that the project itself
-    asks for, its extras, groups and workspace members included. `askers` are the other packages that ask for one, those
-    nearest to the project first. `uploaded` is when the first file of a version came to the index, as ISO 8601, by name
-    and version, where the index tells. `from_index` are the packages that come from an index, and not from a
-    repository, a URL or a directory.
+    `needs` are those that each asks for, its extras and groups included. `own` are the project and the members of its
+    workspace, `direct` what these ask for. `askers` are the other packages that ask for one, those nearest to the
+    project first. `uploaded` is when the first file of a version came to the index, as ISO 8601, by name and version,
+    where the index tells. `from_index` are the packages that come from an index, and not from a repository, a URL or a
+    directory; `extras` are those that are asked of a package.
     """
 
     needs: Mapping[str, frozenset[str]]
+    own: frozenset[str]
     direct: frozenset[str]
     askers: Mapping[str, tuple[str, ...]]
     uploaded: Mapping[tuple[str, str], str]
     from_index: frozenset[str]
+    extras: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, lock: LockFile) -> Graph:
@@ -42,14 +44,18 @@ class Graph:
         own = _own_names(packages, manifest)
         edges: dict[str, set[str]] = {}
         for package in packages:
-            edges.setdefault(package["name"], set()).update(_asked_for(package))
-        direct = {name for one in own for name in edges.get(one, ())} | set(_of_groups(manifest, "dependency-groups"))
+            edges.setdefault(package["name"], set()).update(entry["name"] for entry in _asked_for(package))
+        direct = {name for one in own for name in edges.get(one, ())} | {
+            entry["name"] for entry in _of_groups(manifest, "dependency-groups")
+        }
         return cls(
             needs={name: frozenset(found) for name, found in edges.items()},
+            own=frozenset(own),
             direct=frozenset(direct - own),
             askers=_askers(edges, own, direct - own),
             uploaded=dict(_upload_times(packages)),
             from_index=frozenset(one["name"] for one in packages if "registry" in _table(one.get("source"))),
+            extras=_extras(packages),
         )
 
     def released(self, name: str, versions: str) -> str | None:
@@ -66,17 +72,24 @@ def _own_names(packages: list[Table], manifest: Table) -> set[str]:
     return own.union(roots)
 
 
-def _asked_for(package: Table) -> Iterator[str]:
-    for entry in _tables(package.get("dependencies")):
-        yield entry["name"]
+def _asked_for(package: Table) -> Iterator[Table]:
+    yield from _tables(package.get("dependencies"))
     yield from _of_groups(package, "optional-dependencies")
     yield from _of_groups(package, "dev-dependencies")
 
 
-def _of_groups(table: Table, kind: str) -> Iterator[str]:
+def _of_groups(table: Table, kind: str) -> Iterator[Table]:
     for entries in _table(table.get(kind)).values():
-        for entry in _tables(entries):
-            yield entry["name"]
+        yield from _tables(entries)
+
+
+def _extras(packages: list[Table]) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for package in packages:
+        for entry in _asked_for(package):
+            if isinstance(extras := entry.get("extra"), list):
+                found.setdefault(entry["name"], set()).update(map(str, extras))
+    return {name: frozenset(extras) for name, extras in found.items()}
 
 
 def _askers(edges: Mapping[str, set[str]], own: set[str], direct: set[str]) -> dict[str, tuple[str, ...]]:

@@ -68,6 +68,17 @@ def lock_arguments(*, bounds: Bounds, packages: Iterable[str], dry_run: bool = F
     return words
 
 
+def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[str]:
+    """Arguments of the `uv pip compile` that finds the newest version of each dependency, whatever goes together.
+
+    `python_version` is the Python that they are to be for, `python` the interpreter that builds what has to be built.
+    """
+    return [
+        "pip", "compile", "--no-deps", "--universal", "--no-header", "--no-annotate", "--python", str(python),
+        "--python-version", python_version, "--output-file", answer, "pyproject.toml",
+    ]  # fmt: skip
+
+
 def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
     """Arguments of the `uv lock` that moves some packages to exact versions, and others only as far as these need it.
 
@@ -143,6 +154,10 @@ class Uv:
         """Resolve without writing anything; return uv's lines on what would change."""
         words = lock_arguments(bounds=bounds, packages=packages, dry_run=True)
         return self._run(words, cwd=tree).stderr
+
+    def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> None:
+        """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""
+        self._run(newest_arguments(answer=answer, python=python, python_version=python_version), cwd=tree)
 
     def sync(
         self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str, compiled: bool = True

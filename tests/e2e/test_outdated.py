@@ -1,0 +1,216 @@
+"""`outdated` tells what is newer than what is locked, and what keeps it from coming in; it writes nothing."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject, outer_snapshot
+from tests.support.simple_index import serving
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def asked(site: SampleSite) -> dict[str, dict[str, Any]]:
+    """Ask, and see that nothing is written; return the answers by package."""
+    before = outer_snapshot(site)
+    found = site.json("outdated")
+    assert outer_snapshot(site) == before
+    assert all(set(one) == {"name", "locked", "latest", "kept_by"} for one in found)
+    return {one["name"]: one for one in found}
+
+
+def from_server(site: SampleSite, url: str) -> None:
+    """Let the site take its packages from a server."""
+    index = f'index-url = "{url}"'
+    site.edit("pyproject.toml", edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', index))
+
+
+def kept_by(site: SampleSite, name: str) -> list[tuple[str, str]]:
+    return [(keeper["by"], keeper["reason"]) for keeper in asked(site)[name]["kept_by"]]
+
+
+@pytest.mark.parametrize("venv", [True, False])
+def test_what_nothing_keeps_comes_with_the_next_update(make_site: SiteFactory, venv: bool) -> None:
+    site = make_site(venv=venv)
+    site.publish("alpha", "1.1.0")
+    assert asked(site) == {"alpha": {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}}
+    lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
+    assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing, it comes with the next update"]
+
+
+def test_what_is_said_to_come_comes(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, dependencies=["alpha", "beta<2"], venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "2.0.0")
+    said = asked(site)
+    site.releaser("update", check=0)
+    after = asked(site)
+    assert not said["alpha"]["kept_by"]
+    assert site.live_version("alpha") == "1.1.0"
+    assert after == {"beta": said["beta"]}
+
+
+def test_without_anything_newer_it_says_so(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    assert asked(site) == {}
+    said = site.releaser("outdated", check=0)
+    assert (said.stdout, said.stderr) == ("", "everything is at its newest version\n")
+
+
+def test_it_is_the_live_release_that_counts(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    (alpha,) = asked(site).values()
+    assert (alpha["locked"], alpha["latest"]) == ("1.0.0", "1.1.0")
+
+
+# Constraints
+
+
+def test_the_own_constraint_of_the_project_is_named(make_site: SiteFactory) -> None:
+    site = make_site(dependencies=["alpha<2,>=1", "beta"], venv=True)
+    site.publish("alpha", "2.0.0")
+    assert kept_by(site, "alpha") == [("constraint", "the project asks for alpha<2,>=1")]
+    said = site.releaser("outdated", check=0).stdout
+    assert "constraint\n    the project asks for alpha<2,>=1\n" in said
+
+
+def test_the_constraint_of_another_package_is_named_with_that_package(make_site: SiteFactory) -> None:
+    site = make_site(
+        packages={"alpha": "1.0.0", "beta": "1.0.0"}, requires={"beta": ["alpha<1.1; python_version>'3'"]}, venv=True
+    )
+    site.publish("alpha", "1.1.0")
+    assert kept_by(site, "alpha") == [("constraint", "beta 1.0.0 asks for alpha<1.1")]
+
+
+def test_a_constraint_that_the_next_update_lifts_keeps_nothing(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, requires={"beta": ["alpha<1.1"]}, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0", requires=["alpha<2"])
+    assert kept_by(site, "alpha") == []
+
+
+def test_a_requirement_for_another_machine_or_an_extra_that_nobody_wants_keeps_nothing(make_site: SiteFactory) -> None:
+    markers = ["alpha<1.1; sys_platform=='win32' and python_version<'3'", "alpha<1.1; extra=='old'"]
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, requires={"beta": markers}, venv=True)
+    site.publish("alpha", "1.1.0")
+    assert kept_by(site, "alpha") == []
+
+
+def test_a_constraint_by_an_extra_that_somebody_wants_is_named(make_site: SiteFactory) -> None:
+    site = make_site(
+        packages={"alpha": "1.0.0", "beta": "1.0.0"},
+        dependencies=["alpha", "beta[old]"],
+        requires={"beta": ["alpha<1.1; extra=='old'"]},
+        venv=True,
+    )
+    site.publish("alpha", "1.1.0")
+    assert kept_by(site, "alpha") == [("constraint", "beta 1.0.0 asks for alpha<1.1")]
+
+
+def test_what_the_project_tells_uv_is_a_constraint_and_hides_nothing(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.edit("pyproject.toml", edit_pyproject(site, "[tool.uv]", '[tool.uv]\nconstraint-dependencies = ["alpha<1.1"]'))
+    site.uv("lock", "--quiet")
+    site.publish("alpha", "1.1.0")
+    assert kept_by(site, "alpha") == [("constraint", "the project (constraint-dependencies) asks for alpha<1.1")]
+
+
+def test_a_constraint_of_what_is_not_installed_is_told_without_a_name(make_site: SiteFactory) -> None:
+    site = make_site(
+        packages={"alpha": "1.0.0", "beta": "1.0.0"},
+        dependencies=["alpha"],
+        requires={"beta": ["alpha<1.1"]},
+        groups={"local": [], "prod": ["beta"]},
+        venv=True,
+    )
+    site.publish("alpha", "1.1.0")
+    ((by, reason),) = kept_by(site, "alpha")
+    assert (by, "1.0.0" in reason) == ("constraint", True)
+
+
+# Python
+
+
+def test_a_version_for_a_newer_python_is_told_and_the_newest_for_this_one(make_site: SiteFactory) -> None:
+    site = make_site(dependencies=["alpha", "beta<1.2"], venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("alpha", "2.0.0", requires_python=">=3.98")
+    site.publish("beta", "1.2.0")
+    site.publish("beta", "2.0.0", requires_python=">=3.98")
+    python = site.python("import platform; print(platform.python_version())")
+    with serving(site.index.path) as index:
+        from_server(site, index.url)
+        found = asked(site)
+    assert found["alpha"]["latest"] == found["beta"]["latest"] == "2.0.0"
+    assert found["alpha"]["kept_by"] == [
+        {"by": "python", "reason": f"2.0.0 needs a newer Python than {python}; 1.1.0 is the newest for it"}
+    ]
+    assert found["beta"]["kept_by"] == [
+        {"by": "python", "reason": f"2.0.0 needs a newer Python than {python}; 1.2.0 is the newest for it"},
+        {"by": "constraint", "reason": "the project asks for beta<1.2"},
+    ]
+
+
+# What is asked, and of whom
+
+
+def test_a_pre_release_counts_only_for_what_is_locked_at_one(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0rc1"}, dependencies=["alpha", "beta>=1.0rc1"], venv=True)
+    site.publish("alpha", "2.0rc1")
+    site.publish("beta", "1.0rc2")
+    assert {name: one["latest"] for name, one in asked(site).items()} == {"beta": "1.0rc2"}
+
+
+def test_what_comes_from_a_directory_is_not_asked_about(make_site: SiteFactory) -> None:
+    site = make_site(kind="path", venv=True)
+    site.index.publish("common-lib", "9.0.0")
+    assert asked(site) == {}
+    assert "not asked about, as no index has them: common-lib\n" in site.releaser("outdated", "-v", check=0).stderr
+    assert "common-lib" not in site.releaser("outdated", check=0).stderr
+
+
+def test_a_package_that_the_index_has_lost_is_named_and_hides_no_other(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.withdraw("beta", "1.0.0")
+    assert set(asked(site)) == {"alpha"}
+    assert "the index has no version of: beta\n" in site.releaser("outdated", check=0).stderr
+
+
+def test_each_package_is_asked_of_the_index_that_the_project_takes_it_from(make_site: SiteFactory) -> None:
+    index = '\n[[tool.uv.index]]\nname = "own"\nurl = "../own"\nformat = "flat"\nexplicit = true\n'
+    main = '\n[[tool.uv.index]]\nname = "main"\nurl = "../index"\nformat = "flat"\ndefault = true\n'
+    site = make_site(venv=True)
+    own = type(site.index)(site.outer / "own")
+    own.publish("beta", "1.0.0")
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.replace('no-index = true\nfind-links = ["../index"]\n', "")
+    site.edit("pyproject.toml", text + main + index + '\n[tool.uv.sources]\nbeta = { index = "own" }\n')
+    site.uv("lock", "--quiet")
+    own.publish("beta", "1.5.0")
+    site.publish("beta", "3.0.0")
+    assert asked(site)["beta"]["latest"] == "1.5.0"
+
+
+def test_an_index_that_cannot_be_reached_is_an_error(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    from_server(site, f"http://127.0.0.1:{port}/simple")
+    said = site.releaser("outdated", check=4, env={"UV_HTTP_RETRIES": "0"})
+    assert said.stdout == ""
+    assert said.stderr.startswith("releaser: the package index could not be asked: ")
+    assert said.stderr.endswith("live: unchanged\n")
+
+
+def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    (site.path / "uv.lock").unlink()
+    assert "uv.lock" in site.releaser("outdated", check=3).stderr
