@@ -348,6 +348,7 @@ def _fields(title: str, number: int = 0) -> set[str]:
 def test_what_the_commands_print_as_json_has_the_documented_fields(make_site: SiteFactory) -> None:
     site = make_site("shop", venv=True, packages={"alpha": "1.0.0"})
     site.publish("alpha", "1.1.0")
+    assert set(site.json("outdated")[0]) == _fields("outdated")
     _see_rehearsals_and_runs(site)
     _see_questions(site)
     _see_refusals(site)

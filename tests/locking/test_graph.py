@@ -138,3 +138,10 @@ def test_what_a_newer_uv_may_write_is_passed_over(more: str) -> None:
 
 def test_no_lock_has_nobody_who_asks() -> None:
     assert Graph.of(EMPTY).direct == frozenset()
+
+
+def test_the_extras_that_are_asked_of_a_package_are_known() -> None:
+    asked = 'dependencies = [{ name = "alpha", extra = ["a", "b"] }, { name = "beta" }]'
+    found = graph(package("site", source=ROOT, more=asked), package("alpha"), package("beta"))
+    assert found.extras == {"alpha": {"a", "b"}}
+    assert found.own == {"site"}

@@ -24,7 +24,7 @@ def test_packages_are_dependencies_with_the_bounds_that_are_wanted() -> None:
 
 
 def test_indexes_are_those_of_the_project_wherever_the_question_lies() -> None:
-    uv = {
+    uv: dict[str, Any] = {
         "index": [
             {"name": "own", "url": "../own", "format": "flat", "explicit": True},
             {"name": "other", "url": "https://index.example.org/simple", "default": True},
@@ -107,5 +107,5 @@ def test_the_newest_version_and_the_newest_for_this_python_are_told_apart() -> N
 
 def test_an_answer_without_packages_is_empty_and_no_toml_is_an_error() -> None:
     assert read_answer('lock-version = "1.0"', python="3.12.1") == {}
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="Invalid value"):
         read_answer("packages = [", python="3.12.1")
