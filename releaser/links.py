@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 _LONGEST = 300  # characters
 
 
 def web_link(text: str) -> str | None:
     """Return a link that is fit for a mail: http or https, a host, no password, all of it printable ASCII."""
+    from urllib.parse import urlsplit  # which most commands need not import
+
     text = text.strip()
     if len(text) > _LONGEST or not text.isascii() or not text.isprintable() or set(text) & set(" <>\"'`\\^{|}"):
         return None

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from releaser.locking.diff import Change
 from releaser.report.capping import cap, one_line
 from releaser.report.changes import changes_table
 from releaser.report.security import security_text
@@ -205,6 +204,8 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
         rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
         lines += ["", *aligned([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]
     if details["changes"]:
+        from releaser.locking.diff import Change
+
         changes = [Change.from_json(change) for change in details["changes"]]
         lines += ["", *changes_table(changes, now=datetime.fromisoformat(details["created_at"])).lines]
     if details["steps"]:

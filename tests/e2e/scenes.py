@@ -87,6 +87,12 @@ def edit_pyproject(site: SampleSite, old: str, new: str) -> str:
     return text.replace(old, new)
 
 
+def from_server(site: SampleSite, url: str) -> None:
+    """Let the site take its packages from a server; nothing is committed."""
+    index = f'index-url = "{url}"'
+    site.edit("pyproject.toml", edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', index))
+
+
 def under_umask(site: SampleSite, umask: str, command: str, *, env: Mapping[str, str | None]) -> Finished:
     """Run releaser under another umask."""
     script = f'umask {umask}; exec "$0" "$@"'

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import edit_pyproject, outer_snapshot
+from tests.e2e.scenes import edit_pyproject, from_server, outer_snapshot
 from tests.support.simple_index import serving
 
 if TYPE_CHECKING:
@@ -21,12 +21,6 @@ def asked(site: SampleSite) -> dict[str, dict[str, Any]]:
     assert outer_snapshot(site) == before
     assert all(set(one) == {"name", "locked", "latest", "kept_by"} for one in found)
     return {one["name"]: one for one in found}
-
-
-def from_server(site: SampleSite, url: str) -> None:
-    """Let the site take its packages from a server."""
-    index = f'index-url = "{url}"'
-    site.edit("pyproject.toml", edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', index))
 
 
 def kept_by(site: SampleSite, name: str) -> list[tuple[str, str]]:

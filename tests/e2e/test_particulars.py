@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tests.e2e.scenes import body
+from tests.e2e.scenes import body, from_server
+from tests.support.simple_index import serving
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -51,3 +53,33 @@ def test_the_json_and_the_manifest_have_it_as_fields(make_site: SiteFactory) -> 
         alpha, deep = changes
         assert (alpha["direct"], alpha["through"], alpha["link"], alpha["released"]) == (True, [], CHANGELOG, None)
         assert (deep["direct"], deep["through"], deep["link"]) == (False, ["alpha"], None)
+
+
+def test_the_age_of_a_version_is_told_if_the_index_knows_it(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0")
+    uploaded = datetime.now(UTC) - timedelta(days=3, hours=1)
+    with serving(site.index.path) as index:
+        index.uploaded["alpha", "1.1.0"] = uploaded
+        from_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        report = site.json("update")
+    alpha, beta = report["changes"]
+    assert alpha["released"] == uploaded.isoformat(timespec="seconds")
+    assert beta["released"] is None
+    lines = [" ".join(line.split()) for line in body(site).splitlines()]
+    assert "alpha 1.0.0 1.1.0 minor 3 days the project" in lines
+    assert "beta 1.0.0 1.1.0 minor the project" in lines
+
+
+def test_releases_that_were_made_before_there_were_particulars_are_shown_without(make_site: SiteFactory) -> None:
+    site = updated(make_site)
+    path = site.state_dir / "releases" / site.live_id() / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["changes"] = [{key: one[key] for key in ("name", "old", "new", "bump")} for one in manifest["changes"]]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert "alpha    1.0.0  1.1.0  minor\n" in site.releaser("show", site.live_id(), check=0).stdout
+    assert site.json("show", site.live_id())["changes"][0]["direct"] is None

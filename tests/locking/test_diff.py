@@ -120,3 +120,12 @@ def test_a_difference_backwards_is_the_same_turned_round() -> None:
 )
 def test_a_change_brings_what_was_not_there(old: str | None, new: str | None, expected: str) -> None:
     assert Change(name="alpha", old=old, new=new, bump="other").brought == expected
+
+
+def test_a_change_can_be_read_whichever_releaser_wrote_it() -> None:
+    old = {"name": "alpha", "old": "1", "new": "2", "bump": "major"}
+    newer = {**old, "through": ["beta"], "invented_later": 1}
+    assert Change.from_json(old) == Change(name="alpha", old="1", new="2", bump="major")
+    assert Change.from_json(newer).through == ("beta",)
+    with pytest.raises(TypeError):
+        Change.from_json({"name": "alpha"})
