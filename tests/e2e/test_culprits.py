@@ -269,7 +269,7 @@ def test_a_search_that_is_killed_goes_on_at_the_next_update(make_site: SiteFacto
     assert report["culprits"] == ["c 1.1.0"]
     assert live_versions(site, names) == dict.fromkeys(names, "1.1.0") | {"c": "1.0.0"}
     again = [run.versions for run in site.manage_runs("test")[len(tried) :]]
-    # The verdicts of two runs of the search were known: only the one that was cut off is repeated, and what comes before.
+    # The verdicts of two runs of the search were known: only the one cut off is repeated, and what comes before.
     assert [one for one in again if one in tried[3:-1]] == []
     assert not site.path.with_name(".site.releaser-scratch").exists()
     assert len(list((site.state_dir / "releases").iterdir())) == 4
