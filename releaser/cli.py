@@ -394,6 +394,39 @@ def unpin(call: Call, release: str, dry_run: bool) -> None:
     _pin(call, release, on=False, dry_run=dry_run)
 
 
+@cli.command()
+@_common
+@_dry_run
+@click.argument("name")
+@click.argument("reason", required=False, default="")
+def hold(call: Call, name: str, reason: str, dry_run: bool) -> None:
+    """Leave the package NAME at the version that it has, until `releaser unhold`. REASON is for those who get mail."""
+    if dry_run:
+        from releaser.rehearsal import rehearse_hold
+
+        _say_plan(call, rehearse_hold(call.site(), name, reason))
+        return
+    from releaser.upkeep import hold as hold_package
+
+    call.end(hold_package(call.request("hold"), name, reason))
+
+
+@cli.command()
+@_common
+@_dry_run
+@click.argument("name")
+def unhold(call: Call, name: str, dry_run: bool) -> None:
+    """Let newer versions of the package NAME come in again, whoever holds it, the tests included."""
+    if dry_run:
+        from releaser.rehearsal import rehearse_unhold
+
+        _say_plan(call, rehearse_unhold(call.site(), name))
+        return
+    from releaser.upkeep import unhold as unhold_package
+
+    call.end(unhold_package(call.request("unhold"), name))
+
+
 @cli.command(context_settings={"ignore_unknown_options": True})
 @_common
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

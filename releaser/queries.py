@@ -12,6 +12,7 @@ from releaser.errors import AuditError, NoSuchReleaseError, VulnerableError
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
 from releaser.releases import leases
+from releaser.releases.holds import Hold, Holds, read_holds
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.soundness import damage
@@ -85,17 +86,32 @@ class Status:
     mails_pending: int
     left_behind: tuple[LeftBehind, ...]
     quarantine: Quarantine
+    holds: Holds
     problems: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
         """Return what `status --json` prints."""
         content = asdict(self)
         quarantine = content.pop("quarantine")
+        failed = [{**entry, "by": "activation"} for entry in quarantine["versions"]]
+        held = [_held_back(entry) for entry in self.holds.entries]
+        del content["holds"]
         waiting = [entry for entry in quarantine["candidates"] if entry["migrations"]]
         quarantined = [entry for entry in quarantine["candidates"] if not entry["migrations"]]
         for entry in quarantined:
             del entry["migrations"]
-        return {**content, "held_back": quarantine["versions"], "quarantined": quarantined, "waiting": waiting}
+        return {**content, "held_back": failed + held, "quarantined": quarantined, "waiting": waiting}
+
+
+def _held_back(hold: Hold) -> dict[str, str]:
+    return {
+        "name": hold.name,
+        "version": hold.version,
+        "release": hold.release,
+        "reason": hold.reason,
+        "at": hold.at,
+        "by": hold.by,
+    }
 
 
 def store_of(site: Site) -> ReleaseStore:
@@ -193,6 +209,7 @@ def status(site: Site) -> Status:
         mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
         left_behind=left_behind(store),
         quarantine=_quarantine(site, live),
+        holds=_holds(site, live),
         problems=tuple(problems),
     )
 
@@ -221,6 +238,15 @@ def _mails(outbox: Path) -> int:
     from releaser.report.outbox import Outbox
 
     return len(Outbox(outbox).queued())
+
+
+def _holds(site: Site, live: Release | None) -> Holds:
+    """Return what is held, but for the versions that something newer has replaced."""
+    try:
+        found = read_holds(site.project.state_dir)
+    except UnreadableStateError:  # which is among the problems
+        return Holds()
+    return found.without_older(lock_of(live).versions)
 
 
 def _quarantine(site: Site, live: Release | None) -> Quarantine:

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+import tomllib
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.foretold import parse_changes
+from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
+from releaser.releases.holds import read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
+from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
-from releaser.steps.resolve import lock_of
-from releaser.steps.restraint import resolve_without
+from releaser.steps.resolve import counting, lock_of
+from releaser.steps.restraint import resolve_within
+from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from releaser.locking.diff import Change
+    from releaser.locking.gates import Gates
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
-    from releaser.tools.uv import Bounds
+    from releaser.tools.uv import Bounds, Cuts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,27 +57,72 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     The pull cannot be tried without writing to the repository, so packages are resolved for the code as it is.
     """
     fitness = rehearse_check(site)
-    live = store_of(site).live()
-    quarantine = read_quarantine(site.project.state_dir)
+    live, now = store_of(site).live(), datetime.now(UTC)
+    quarantine = Quarantine() if force else read_quarantine(site.project.state_dir)
+    dry = _DryResolver(site=site, fitness=fitness, now=now)
 
-    changes: tuple[Change, ...] = ()
-
-    def resolve(bounded: Bounds) -> Mapping[str, str]:
-        nonlocal changes
-        text = fitness.uv.lock_dry_run(site.project.root, bounds=bounded, packages=fitness.lock.names)
-        changes = parse_changes(text)
-        return {**fitness.lock.versions, **{change.name: change.new for change in changes if change.new}}
+    def gates() -> Gates:
+        holds = counting(site, fitness, read_holds(site.project.state_dir), force=force)
+        return make_gates(
+            site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now, early={}
+        )
 
     try:
-        resolve_without(resolve, Quarantine() if force else quarantine, lock_of(live).versions)
+        restrained = resolve_within(dry, gates, locked=fitness.lock.versions, live=lock_of(live).versions)
     except ToolError as error:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
+    changes = dry.changes
     packages = {0: "no package", 1: "1 package"}.get(len(changes), f"{len(changes)} packages")
     lines = [f"{packages} would change"]
+    lines += [f"{one.name} {one.version} would be left out: {one.reason}" for one in restrained.kept]
+    if dry.failure:
+        lines.append(f"how old new versions are could not be found out: {dry.failure}")
     lines += _commits_to_pull(site, fitness)
     if live is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     return Plan(lines=tuple(lines), changes=changes)
+
+
+@dataclass(kw_only=True)
+class _DryResolver:
+    """Resolves without writing anything into the project, by what uv says that it would do."""
+
+    site: Site
+    fitness: Fitness
+    now: datetime
+    changes: tuple[Change, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
+    failure: str = ""
+
+    def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
+        """Ask what would be locked within bounds."""
+        fitness = self.fitness
+        text = fitness.uv.lock_dry_run(self.site.project.root, bounds=bounds, packages=fitness.lock.names, cuts=cuts)
+        self.changes = parse_changes(text)
+        removed = {change.name for change in self.changes if change.new is None}
+        kept = {name: version for name, version in fitness.lock.versions.items() if name not in removed}
+        self.versions = kept | {change.name: change.new for change in self.changes if change.new is not None}
+        return self.versions
+
+    def uploads(self) -> Uploads:
+        """Ask the index for the times of what would come in; the lock tells those of what is there."""
+        known = uploads_in(self.fitness.lock, self.now)
+        wanted = [f"{one.name}=={one.brought}" for one in self.changes if one.brought and " " not in one.brought]
+        if not wanted:
+            return known
+        with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+            file = Path(place) / "wanted.txt"
+            file.write_text("\n".join(wanted) + "\n", encoding="utf-8")
+            try:
+                text = self.fitness.uv.described(self.site.project.root, file, python=self.fitness.python)
+            except ToolError as error:
+                self.failure = error.message
+                return known
+        return replace(known, times={**known.times, **times_of(tomllib.loads(text).get("packages", []))})
+
+    def settle(self) -> Mapping[str, str]:
+        """Nothing has been written."""
+        return self.versions
 
 
 def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
@@ -118,3 +171,21 @@ def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:
     found = store_of(site).find(release)
     what = "pinned" if on else "not pinned"
     return Plan(lines=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
+
+
+def rehearse_hold(site: Site, name: str, reason: str) -> Plan:
+    """Say what holding a package would change. Raises UsageError and PreflightError."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    return _plan_of(holding(site, read_holds(site.project.state_dir), name, reason, at=at))
+
+
+def rehearse_unhold(site: Site, name: str) -> Plan:
+    """Say what letting go of a package would change. Raises UsageError."""
+    return _plan_of(letting_go(read_holds(site.project.state_dir), name))
+
+
+def _plan_of(change: HoldChange) -> Plan:
+    state = change.state if not change.news else change.state.replace("is ", "would be ", 1)
+    if state.startswith("would be not"):
+        state = "would not be held"
+    return Plan(lines=(f"{change.name} {state}{'' if change.news else ' already'}",))

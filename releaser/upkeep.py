@@ -1,14 +1,21 @@
-"""Looking after the releases: pruning, pinning."""
+"""Looking after the releases: pruning, pinning; and holding packages back."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import FollowUpError
+from releaser.errors import FollowUpError, PreflightError, Unfit, UsageError
+from releaser.locking.lockfile import InvalidLockError, LockFile
+from releaser.locking.policy import normalized
+from releaser.releases.holds import Hold, Holds
 from releaser.steps.pruning import failures, pruned, removals
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from releaser.project.site import Site
     from releaser.releases.policy import Verdict
     from releaser.report.outcome import RunReport
     from releaser.run import Run
@@ -54,3 +61,84 @@ def set_pin(request: Request, release: str, *, on: bool) -> RunReport:
         return Ending(result="activated", headline=f"{found.id} is {what} now")
 
     return conduct(request, pipeline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldChange:
+    """What holding or letting go of a package comes to: the holds after it, and what to say of it (`is held`, say)."""
+
+    holds: Holds
+    name: str
+    state: str
+    news: bool
+
+
+def hold(request: Request, name: str, reason: str) -> RunReport:
+    """Keep a package at the version that it has, until somebody lifts that."""
+
+    def pipeline(run: Run) -> Ending:
+        return _changed(run, holding(run.site, run.holds(), name, reason, at=run.now_iso()))
+
+    return conduct(request, pipeline)
+
+
+def unhold(request: Request, name: str) -> RunReport:
+    """Let a package come in again, whoever holds it."""
+
+    def pipeline(run: Run) -> Ending:
+        return _changed(run, letting_go(run.holds(), name))
+
+    return conduct(request, pipeline)
+
+
+def _changed(run: Run, change: HoldChange) -> Ending:
+    if not change.news:
+        return Ending(result="unchanged", headline=f"{change.name} {change.state} already")
+    run.change_holds(lambda _: change.holds)
+    return Ending(result="activated", headline=f"{change.name} {change.state} now")
+
+
+def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> HoldChange:
+    """Say what holding a package comes to. Raises UsageError when it is not there, or part of the checkout.
+
+    It is held since the first time; another reason takes the place of the one before.
+    """
+    lock, name = _lock_of_checkout(site), normalized(name)
+    if name not in lock.names:
+        message = f"{name or 'a package without a name'} is not in {site.project.lock.name}"
+        raise UsageError(message, advice=_did_you_mean(name, lock.names - lock.local))
+    if name in lock.local:
+        message = f"{name} is part of the checkout; its version is a matter of the code"
+        raise UsageError(message, advice="Hold packages that come from elsewhere.")
+    state = f"is held at {lock.versions[name]}"
+    before = holds.by_person(name)
+    if before is not None and reason in ("", before.reason):
+        return HoldChange(holds=holds, name=name, state=state, news=False)
+    new = Hold(name=name, by="person", reason=reason, at=before.at if before else at)
+    return HoldChange(holds=holds.adding([new]), name=name, state=state, news=True)
+
+
+def letting_go(holds: Holds, name: str) -> HoldChange:
+    """Say what letting go of a package comes to. Raises UsageError when nobody holds it."""
+    name = normalized(name)
+    held = sorted({one.name for one in holds.entries})
+    if name not in held:
+        advice = f"Held are: {', '.join(held)}." if held else "Nothing is held."
+        message = f"{name or 'a package without a name'} is not held"
+        raise UsageError(message, advice=advice)
+    return HoldChange(holds=holds.without([name]), name=name, state="is not held", news=True)
+
+
+def _lock_of_checkout(site: Site) -> LockFile:
+    try:
+        return LockFile.read(site.project.lock)
+    except (OSError, InvalidLockError) as error:
+        message = f"{site.project.lock} cannot be read: {error}"
+        raise PreflightError((Unfit(message, advice="Make it with `uv lock`, and commit it."),)) from error
+
+
+def _did_you_mean(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, sorted(names), n=3)
+    return f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.address import Address
 from releaser.errors import Unfit
+from releaser.locking.policy import LEVELS, Level
 from releaser.project import values
 from releaser.tools.health import USUAL_STATUSES
 
@@ -48,6 +49,12 @@ class Settings:
     uv: str | None = _setting(None, values.path, aliases=("AUTO_UPDTR__UV_PATH",))
     uv_timeout: float = _setting(1800.0, values.limit)
     python: str | None = _setting(None, values.non_empty)
+    upgrade: Literal["all", "minor", "patch"] = _setting("all", values.choice(*LEVELS))
+    upgrade_packages: tuple[tuple[str, Level], ...] = _setting((), values.by_package(values.choice(*LEVELS)))
+    ignore: tuple[str, ...] = _setting((), values.package_patterns)
+    min_age: float = _setting(0.0, values.duration)
+    min_age_packages: tuple[tuple[str, float], ...] = _setting((), values.by_package(values.duration))
+    min_age_unknown: Literal["take", "refuse"] = _setting("refuse", values.choice("take", "refuse"))
     test_command: tuple[str, ...] | None = _setting(None, values.command)
     test_timeout: float = _setting(1800.0, values.limit)
     culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))

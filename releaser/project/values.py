@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from releaser.address import Address, parse_address, parse_addresses
+from releaser.locking.policy import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -280,6 +281,65 @@ def file_inside(value: Any) -> str:
     else:
         return name
     raise ValueError(message)
+
+
+def package_patterns(value: Any) -> tuple[str, ...]:
+    """Names of packages, in which `*` and `?` may stand for any others: a list, or a text with commas or spaces."""
+    found = _json(value) if isinstance(value, str) and value.lstrip().startswith("[") else value
+    if isinstance(found, str):
+        found = [word for word in re.split(r"[\s,]+", found) if word]
+    if not isinstance(found, list):
+        message = 'must be a list of names of packages, such as ["django", "django-*"]'
+        raise ValueError(message)
+    return tuple(map(_pattern, found))
+
+
+def by_package(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[tuple[str, Any], ...]]:
+    """Something for each of some packages: a table, or text such as `django=patch,celery=minor`, in the order given."""
+
+    def parse_all(value: Any) -> tuple[tuple[str, Any], ...]:
+        found = _json(value) if isinstance(value, str) and value.lstrip().startswith("{") else value
+        if isinstance(found, str):
+            found = dict(_pair(word) for word in re.split(r"[\s,]+", found) if word)
+        if not isinstance(found, dict):
+            message = "must be a table of packages, such as {django = ...}"
+            raise ValueError(message)
+        return tuple((_pattern(name), _of_package(parse, name, one)) for name, one in found.items())
+
+    return parse_all
+
+
+def _pattern(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9._*?!\[\]-]+", value):
+        message = f"must name packages, which {value!r} does not; `*` may stand for any part of a name"
+        raise ValueError(message)
+    return normalized(value)
+
+
+def _pair(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals:
+        message = f"must be pairs such as django=...,celery=...; {word!r} is none"
+        raise ValueError(message)
+    return name, value
+
+
+def _of_package(parse: Callable[[Any], Any], name: str, value: Any) -> Any:
+    try:
+        return parse(value)
+    except ValueError as error:
+        message = f"{error}; this is wrong for {name}"
+        raise ValueError(message) from error
+
+
+def _json(text: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        message = f"begins like JSON, but is none ({error})"
+        raise ValueError(message) from error
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
+from releaser.locking.policy import is_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,6 +37,10 @@ class Hold:
     def counts_for(self, *, code_key: str, python: str) -> bool:
         """Whether the hold still says something: other code or another Python may go with a version that failed."""
         return self.by == "person" or (self.code_key == code_key and self.python == python)
+
+    def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
+        """Whether the version that failed is newer than the locked one."""
+        return self.name in locked and is_newer(self.version, locked[self.name])
 
     def is_in(self, locked: Mapping[str, str]) -> bool:
         """Whether the version that failed is among those in a lock, which shows several comma-separated."""
@@ -68,6 +73,11 @@ class Holds:
     def without_live(self, locked: Mapping[str, str]) -> Holds:
         """Lift what the tests hold of versions that are live and good after all, as the lock of a release tells."""
         return replace(self, entries=tuple(one for one in self.entries if one.by == "person" or not one.is_in(locked)))
+
+    def without_older(self, locked: Mapping[str, str]) -> Holds:
+        """Leave out what the tests hold of packages that are gone, or beyond that version."""
+        still = (one for one in self.entries if one.by == "person" or one.is_ahead_of(locked))
+        return replace(self, entries=tuple(still))
 
 
 def read_holds(state_dir: Path) -> Holds:

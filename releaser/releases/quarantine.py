@@ -96,10 +96,6 @@ class Quarantine:
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
         )
 
-    def bad_versions(self, name: str) -> tuple[str, ...]:
-        """Return the versions of a package that are left out."""
-        return tuple(entry.version for entry in self.versions if entry.name == name)
-
 
 def read_quarantine(state_dir: Path) -> Quarantine:
     """Read the quarantine; an empty one when there is none. Raises UnreadableStateError."""
@@ -128,23 +124,3 @@ def _candidate(entry: dict[str, Any]) -> FailedCandidate:
 def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:
     """Replace the quarantine."""
     write_json(state_dir / QUARANTINE, asdict(quarantine))
-
-
-def bounds(quarantine: Quarantine, live: Mapping[str, str]) -> dict[str, str]:
-    """Return what keeps the bad versions out of a resolution: by package, what its version must satisfy.
-
-    `live` maps the packages of the live release to their versions: the floor, as leaving out a version must not
-    downgrade its package. A version that no index has, such as that of a package from git, cannot be bounded.
-    """
-    found = {}
-    for name in sorted({entry.name for entry in quarantine.versions}):
-        bad = [version for version in quarantine.bad_versions(name) if _is_one_version(version)]
-        floor = live.get(name, "")
-        above = [f">={floor}"] if _is_one_version(floor) and floor not in bad else []
-        if bad:
-            found[name] = ",".join([*above, *(f"!={version}" for version in bad)])
-    return found
-
-
-def _is_one_version(text: str) -> bool:
-    return text[:1].isdigit() and "," not in text and " " not in text

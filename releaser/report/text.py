@@ -266,8 +266,7 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
     lines += [
         f"held back: {line}"
         for line in versions_by_reason(
-            (f"{entry['name']} {entry['version']}", f"{entry['reason']} (since {entry['at'][:10]})")
-            for entry in status["held_back"]
+            (f"{entry['name']} {entry['version']}".strip(), _why_held(entry)) for entry in status["held_back"]
         )
     ]
     lines += [
@@ -279,6 +278,12 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         for entry in status["waiting"]
     ]
     return lines + [f"problem: {problem}" for problem in status["problems"]]
+
+
+def _why_held(entry: Mapping[str, Any]) -> str:
+    who = {"person": "held by hand, ", "tests": "held by the tests, "}.get(str(entry.get("by")), "")
+    when = f"({who}since {entry['at'][:10]})"
+    return f"{entry['reason']} {when}" if entry["reason"] else when.strip("()")
 
 
 def _pending(status: Mapping[str, Any]) -> list[str]:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
+from releaser.locking.policy import is_newer
 from releaser.locking.scratch import scratch_tree
-from releaser.releases.quarantine import CandidateKey, Quarantine, bounds
+from releaser.locking.uploads import Uploads, uploads_in
+from releaser.releases.quarantine import CandidateKey, Quarantine
 from releaser.report.outcome import HeldBack
-from releaser.steps.restraint import is_newer, resolve_without
+from releaser.steps.gating import make_gates
+from releaser.steps.restraint import Restrained, resolve_within
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from releaser.locking.gates import Gates
     from releaser.project.preflight import Fitness
+    from releaser.project.site import Site
+    from releaser.releases.holds import Holds
     from releaser.releases.release import Release
     from releaser.run import Run
-    from releaser.tools.uv import Bounds
+    from releaser.tools.uv import Bounds, Cuts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +53,42 @@ class Resolution:
 
 @contextlib.contextmanager
 def resolved(
-    run: Run, fitness: Fitness, live: Release | None, *, upgrade: bool = True, force: bool = False
+    run: Run,
+    fitness: Fitness,
+    live: Release | None,
+    *,
+    upgrade: bool = True,
+    force: bool = False,
+    early: Mapping[str, str] | None = None,
 ) -> Iterator[Resolution]:
-    """Resolve in a scratch tree; `force` takes quarantined versions too, without `upgrade` the lock stays as it is.
+    """Resolve in a scratch tree; `force` takes what failed before too, without `upgrade` the lock stays as it is.
 
-    Raises ResolutionError, or OSError when the scratch tree cannot be made.
+    `early` maps packages to the versions that fix a vulnerability, which come in whatever policy and age say. Raises
+    ResolutionError, or OSError when the scratch tree cannot be made.
     """
-    quarantine = run.quarantine()
+    quarantine = Quarantine() if force else run.quarantine()
     project = run.site.project
     before = lock_of(live)
+
+    def gates() -> Gates:
+        return make_gates(
+            run.site.settings,
+            fitness.lock,
+            before,
+            quarantine=quarantine,
+            holds=counting(run.site, fitness, run.holds(), force=force),
+            now=run.started_at,
+            early=early or {},
+        )
+
     with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
+        restrained = Restrained(versions={})
         with run.recorder.step("resolve") as step:
             if upgrade:
-                _lock(run, fitness, tree, Quarantine() if force else quarantine, before)
+                scratch = _Scratch(run=run, fitness=fitness, tree=tree)
+                restrained = _lock(scratch, gates, quarantine, before)
             lock = _read(tree / "uv.lock")
-            if not force and upgrade:
+            if upgrade:
                 _refuse_bad_versions(lock, quarantine)
             diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
             step.says(_extent(diff))
@@ -69,7 +96,7 @@ def resolved(
             tree=tree,
             lock=lock,
             diff=diff,
-            held_back=() if force else left_out(quarantine, lock),
+            held_back=held_back(restrained, quarantine, lock),
             checkout_differs=live is not None and not fitness.lock.same_packages(before),
         )
 
@@ -90,19 +117,44 @@ def lock_of(release: Release | None) -> LockFile:
         return EMPTY
 
 
-def _lock(run: Run, fitness: Fitness, tree: Path, quarantine: Quarantine, live: LockFile) -> None:
-    def resolve(bounded: Bounds) -> Mapping[str, str]:
-        shutil.copyfile(run.site.project.lock, tree / "uv.lock")  # each try begins at the same lock
-        fitness.uv.lock(tree, python=fitness.python, bounds=bounded, packages=fitness.lock.names)
-        return _read(tree / "uv.lock").versions
+@dataclass(kw_only=True)
+class _Scratch:
+    """Resolves in the scratch tree; each try begins at the lock of the checkout."""
 
+    run: Run
+    fitness: Fitness
+    tree: Path
+
+    def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
+        """Lock within bounds."""
+        shutil.copyfile(self.run.site.project.lock, self.tree / "uv.lock")
+        self._uv_lock(bounds, cuts)
+        return _read(self.tree / "uv.lock").versions
+
+    def uploads(self) -> Uploads:
+        """Read what the locks tell."""
+        now = self.run.started_at
+        return uploads_in(_read(self.tree / "uv.lock"), now).beside(uploads_in(self.fitness.lock, now))
+
+    def settle(self) -> Mapping[str, str]:
+        """Lock what is locked, without times."""
+        self._uv_lock(dict.fromkeys(self.fitness.lock.names), {})
+        return _read(self.tree / "uv.lock").versions
+
+    def _uv_lock(self, bounds: Bounds, cuts: Cuts) -> None:
+        fitness = self.fitness
+        fitness.uv.lock(self.tree, python=fitness.python, bounds=bounds, packages=fitness.lock.names, cuts=cuts)
+
+
+def _lock(scratch: _Scratch, gates: Callable[[], Gates], quarantine: Quarantine, live: LockFile) -> Restrained:
     try:
-        resolve_without(resolve, quarantine, live.versions)
+        return resolve_within(scratch, gates, locked=scratch.fitness.lock.versions, live=live.versions)
     except ToolError as error:
-        raise _unresolved(error, bounds(quarantine, {})) from error
+        left_out = [f"{entry.name} {entry.version}" for entry in quarantine.versions]
+        raise _unresolved(error, left_out) from error
 
 
-def _unresolved(error: ToolError, bounded: Mapping[str, str]) -> ResolutionError:
+def _unresolved(error: ToolError, left_out: Sequence[str]) -> ResolutionError:
     if error.timed_out:
         return ResolutionError(
             f"no upgraded lock could be made: {error.message}",
@@ -110,8 +162,7 @@ def _unresolved(error: ToolError, bounded: Mapping[str, str]) -> ResolutionError
             output=error.output,
         )
     if error.returncode == NO_SOLUTION:
-        left_out = "; ".join(name + bound for name, bound in bounded.items())
-        held = f" Left out on purpose: {left_out} (`--force` takes these too)." if left_out else ""
+        held = f" Left out on purpose: {', '.join(left_out)} (`--force` takes these too)." if left_out else ""
         advice = f"Correct the dependencies in pyproject.toml as uv's message says.{held}"
         return ResolutionError("the dependencies of the project have no solution", advice=advice, output=error.output)
     advice = "Check the network and the index; releaser tries again at the next run."
@@ -135,27 +186,57 @@ def _refuse_bad_versions(lock: LockFile, quarantine: Quarantine) -> None:
             )
 
 
+def held_back(restrained: Restrained, quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
+    """List the versions that were left out on purpose."""
+    kept = tuple(
+        HeldBack(name=one.name, version=one.version, reason=one.reason, by=one.by, since=one.since)
+        for one in restrained.kept
+        if one.by != "activation"
+    )
+    return left_out(quarantine, lock) + kept
+
+
 def left_out(quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
     """List the quarantined versions that are newer than what was resolved."""
     return tuple(
-        HeldBack(name=entry.name, version=entry.version, reason=entry.reason)
+        HeldBack(name=entry.name, version=entry.version, reason=entry.reason, since=entry.at)
         for entry in quarantine.versions
         if entry.name in lock.versions and is_newer(entry.version, lock.versions[entry.name])
     )
 
 
+def counting(site: Site, fitness: Fitness, holds: Holds, *, force: bool = False) -> Holds:
+    """Return the holds that say something about a resolution with this code and this Python; with `force`, persons'.
+
+    Raises ResolutionError.
+    """
+    if all(one.by == "person" for one in holds.entries):
+        return holds
+    code, python = ("", "") if force else _surroundings(site, fitness)
+    return replace(holds, entries=tuple(one for one in holds.entries if one.counts_for(code_key=code, python=python)))
+
+
 def candidate_key(run: Run, fitness: Fitness, lock: LockFile) -> CandidateKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
+    code, python = _surroundings(run.site, fitness)
+    return CandidateKey(lock_sha256=lock.sha256, code_key=code, python=python, group=fitness.group)
+
+
+def _surroundings(site: Site, fitness: Fitness) -> tuple[str, str]:
+    """Return what a candidate is tried with: the key of the code, and the Python."""
     try:
         python = fitness.uv.python_version(fitness.python)
-        code = run.site.git.code_key(released_paths(run, fitness))
+        return site.git.code_key(_released(site, fitness)), python
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-    return CandidateKey(lock_sha256=lock.sha256, code_key=code, python=python, group=fitness.group)
 
 
 def released_paths(run: Run, fitness: Fitness) -> tuple[str, ...]:
     """Return the files that releaser itself commits, relative to the top of the work tree."""
-    project, export = run.site.project, run.site.settings.requirements_export
+    return _released(run.site, fitness)
+
+
+def _released(site: Site, fitness: Fitness) -> tuple[str, ...]:
+    project, export = site.project, site.settings.requirements_export
     files = [project.lock, *([project.root / export] if export else [])]
     return tuple(str(file.relative_to(fitness.layout.top)) for file in files)

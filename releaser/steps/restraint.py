@@ -1,76 +1,193 @@
-"""Keeping backed-out package versions out of a resolution, whatever else is newer."""
+"""Driving a resolver so that nothing comes in that a gate keeps out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
-from packaging.version import InvalidVersion, Version
-
-from releaser.errors import ToolError
-from releaser.releases.quarantine import bounds
+from releaser.errors import ResolutionError, ToolError
+from releaser.locking.policy import is_older, parsed
+from releaser.locking.uploads import Uploads
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-    from releaser.releases.quarantine import Quarantine
-    from releaser.tools.uv import Bounds
+    from releaser.locking.gates import Gates, Kept, Strictness
+    from releaser.tools.uv import Bounds, Cuts
 
-    Resolve = Callable[[Bounds], Mapping[str, str]]
+_ROUNDS = 4  # of asking again because of what came in only through what was asked before
+_MOST_HOLDS = 10  # that are lifted for a try, one by one, to find the one in the way
 
 
-def resolve_without(resolve: Resolve, quarantine: Quarantine, live: Mapping[str, str]) -> Mapping[str, str]:
-    """Resolve so that no backed-out version comes in; return the versions by package.
+class Resolver(Protocol):
+    """Something that resolves from the same lock each time."""
 
-    `resolve` takes what versions must satisfy and returns what came out; `live` are the versions of the live release.
-    The first resolution is free: it tells for which packages there is something newer than what was backed out. The
-    others stay at what is live: an older version that has never been live is no substitute. Only if that has no
-    solution, as the project asks for something else, any version but the bad ones may come in. Raises ToolError.
+    def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
+        """Return the versions by package within bounds and times; without both, the newest. Raises ToolError."""
+
+    def uploads(self) -> Uploads:
+        """Return what is known of the versions that came out last, and of those that are locked."""
+
+    def settle(self) -> Mapping[str, str]:
+        """Take the traces of times out of what came out last, and return the versions. Raises ToolError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restrained:
+    """What came out: the versions by package, and what was kept out of those that there are."""
+
+    versions: Mapping[str, str]
+    kept: tuple[Kept, ...] = ()
+
+
+def resolve_within(
+    resolver: Resolver, make_gates: Callable[[], Gates], *, locked: Mapping[str, str], live: Mapping[str, str]
+) -> Restrained:
+    """Resolve so that nothing comes in that a gate keeps out.
+
+    The first resolution is free. If nothing changes by it, there is nothing to judge, and if all that does passes, that
+    is it. Else the resolver is asked again within bounds. Raises ToolError, or ResolutionError if what a person holds,
+    or what is too young, is in the way.
     """
-    versions = resolve({})
-    holds = held(quarantine, live, versions)
-    if not holds:
-        return versions
-    attempts: list[Bounds] = [{**bounds(quarantine, live), **holds}, bounds(quarantine, live), bounds(quarantine, {})]
-    for attempt in attempts[:-1]:
+    free = resolver.resolve({}, {})
+    if dict(free) == dict(locked) == dict(live):
+        return Restrained(versions=free)
+    gates = make_gates()
+    search = _Search(resolver=resolver, free=free, known=resolver.uploads() if gates.age.matters else Uploads())
+    plain = replace(gates, early={})
+    faults = plain.faults(free, search.known)
+    versions = search.within(plain) if faults else free
+    if faults and gates.early:
+        versions = search.with_fixes(gates, versions)
+    kept = (one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version)
+    return Restrained(versions=versions, kept=tuple(kept))
+
+
+@dataclass(kw_only=True)
+class _Search:
+    """The attempts at one resolution; `free` is what came out without bounds, `known` tells upload times."""
+
+    resolver: Resolver
+    free: Mapping[str, str]
+    known: Uploads
+
+    def within(self, gates: Gates) -> Mapping[str, str]:
+        """Resolve within bounds, wide ones if the narrow ones have no solution, as the project's own demands win.
+
+        What the project demands is what even a resolution changes that upgrades nothing. Raises as `resolve_within`.
+        """
         try:
-            return resolve(attempt)
+            return self._attempt(gates, "stay")
         except ToolError as error:
             if error.returncode != NO_SOLUTION:
                 raise
-    return resolve(attempts[-1])
+        everything = dict.fromkeys({*gates.locked, *self.free})
+        least = self.resolver.resolve(everything, {})
+        demanded = {name: version for name, version in least.items() if version != gates.locked.get(name)}
+        if gates.age.matters:
+            self.known = self.resolver.uploads().beside(self.known)
+        wider = replace(gates, demanded=demanded)
+        steps: tuple[Strictness, ...] = ("floor", "avoid")
+        for strictness in steps:
+            try:
+                return self._attempt(wider, strictness)
+            except ToolError as error:
+                if error.returncode != NO_SOLUTION:
+                    raise
+                last = error
+        self._blame(wider, last)
+        raise last
+
+    def with_fixes(self, gates: Gates, versions: Mapping[str, str]) -> Mapping[str, str]:
+        """Take the fixes early that did not come in by themselves, all of them or those that can be had."""
+        missing = {name: fix for name, fix in gates.early.items() if name in versions and is_older(versions[name], fix)}
+        taken: dict[str, str] = {}
+        for attempt in ([missing] if missing else []) + [{name: fix} for name, fix in missing.items()]:
+            try:
+                versions = self.within(replace(gates, early={**taken, **attempt}))
+            except (ToolError, ResolutionError):
+                continue
+            taken |= attempt
+            if taken == missing:
+                return versions
+        return self.within(replace(gates, early=taken)) if missing else versions
+
+    def _attempt(self, gates: Gates, strictness: Strictness) -> Mapping[str, str]:
+        bounds = gates.bounds(self.free, self.known, strictness=strictness)
+        cuts = gates.cuts(self.free, self.known)
+        for _ in range(_ROUNDS):
+            found = self.resolver.resolve(bounds, cuts)
+            if gates.age.matters:
+                self.known = self.resolver.uploads().beside(self.known)
+            faults = dict(_grave(gates, gates.faults(found, self.known), strictness))
+            if not faults:
+                return self._settled(found) if cuts else found
+            cuts = {**gates.cuts(found, self.known), **cuts}
+            bounds = {**bounds, **{name: _without(bounds.get(name), gates, one) for name, one in faults.items()}}
+        message = "no versions could be found that may come in together"
+        raise ToolError(message, returncode=NO_SOLUTION)
+
+    def _settled(self, found: Mapping[str, str]) -> Mapping[str, str]:
+        settled = self.resolver.settle()
+        if dict(settled) != dict(found):
+            message = "uv did not keep the versions that are old enough"
+            raise ToolError(message, returncode=NO_SOLUTION)
+        return settled
+
+    def _blame(self, gates: Gates, error: ToolError) -> None:
+        """Raise ResolutionError if there would be a solution without a gate that nothing opens by itself."""
+        in_the_way = list(self._holds_in_the_way(gates))
+        if in_the_way:
+            names = [name for name, _ in in_the_way]
+            message = f"no lock can be made that keeps what is held: {'; '.join(words for _, words in in_the_way)}"
+            advice = (
+                f"Lift it with `releaser unhold {names[0]}`, or relax what asks for another version; see uv's message."
+            )
+            raise ResolutionError(message, advice=advice, output=error.output) from error
+        young = [
+            f"{name} {version}: {why}"
+            for name, version in gates.demanded.items()
+            if (why := gates.age.objection(name, version, self.known))
+        ]
+        if young:
+            message = f"the project asks for versions that `min_age` keeps out: {'; '.join(young)}"
+            advice = "Wait, or make an exception in `min_age_packages`."
+            raise ResolutionError(message, advice=advice, output=error.output) from error
+
+    def _holds_in_the_way(self, gates: Gates) -> Iterator[tuple[str, str]]:
+        holds = gates.held[:_MOST_HOLDS]
+        alone = [one for one in holds if self._helps(replace(gates, held=tuple(x for x in gates.held if x != one)))]
+        if not alone and holds and self._helps(replace(gates, held=())):
+            alone = list(holds)
+        for one in alone:
+            asked = gates.demanded.get(one.name)
+            against = f", but the project asks for {asked}" if asked else ""
+            since = f" since {one.since[:10]}" if one.since else ""
+            why = f" ({one.reason})" if one.reason else ""
+            yield one.name, f"{one.name} is held at {gates.held_at(one.name)} by a person{since}{why}{against}"
+
+    def _helps(self, gates: Gates) -> bool:
+        try:
+            self._attempt(gates, "avoid")
+        except ToolError:
+            return False
+        return True
 
 
-def held(quarantine: Quarantine, live: Mapping[str, str], found: Mapping[str, str]) -> dict[str, str | None]:
-    """Say how to hold the packages that a free resolution (`found`) does not take beyond their bad versions.
-
-    `==version` holds a package at what is live, None leaves it as it is locked. A package that is not live cannot be
-    held; it is bounded by what is bad alone.
-    """
-    weak = bounds(quarantine, {})
-    holds: dict[str, str | None] = {}
-    for name in sorted({entry.name for entry in quarantine.versions} & found.keys()):
-        bad = quarantine.bad_versions(name)
-        if found[name] == live.get(name) or all(is_newer(found[name], version) for version in bad):
-            continue
-        if name not in live:
-            holds[name] = weak.get(name)
-        else:
-            holds[name] = f"=={live[name]}" if _is_plain(live[name]) and _is_plain(found[name]) else None
-    return holds
+def _grave(gates: Gates, faults: Mapping[str, Kept], strictness: Strictness) -> Iterator[tuple[str, Kept]]:
+    """Yield the faults that count: within wide bounds, a step back does not, nor one to what has never been live."""
+    for name, fault in faults.items():
+        if strictness != "stay" and fault.by in ("activation", "tests"):
+            if any(bad in fault.version.split(", ") for bad in gates.bad_versions(name)):
+                yield name, fault
+        elif strictness != "avoid" or fault.by != "downgrade":
+            yield name, fault
 
 
-def is_newer(version: str, than: str) -> bool:
-    """Whether a version is newer; of what is no version, whether it differs."""
-    try:
-        return Version(version) > Version(than)
-    except InvalidVersion:
-        return version != than
-
-
-def _is_plain(version: str) -> bool:
-    try:
-        Version(version)
-    except InvalidVersion:
-        return False
-    return True
+def _without(bound: str | None, gates: Gates, fault: Kept) -> str | None:
+    """Tighten a bound because of a version that came in nevertheless: the package stays as it is, if it is there."""
+    base = gates.base(fault.name)
+    if base is not None:
+        return f"=={base}" if parsed(base) else None
+    return ",".join(filter(None, [bound, f"!={fault.version}"])) if parsed(fault.version) else bound

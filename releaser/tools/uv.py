@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from releaser.tools.process import Finished, Runner
 
     Bounds = Mapping[str, str | None]
+    Cuts = Mapping[str, datetime]
 
 NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
@@ -48,12 +50,17 @@ def _beside_releaser() -> Path | None:
         return None
 
 
-def lock_arguments(*, bounds: Bounds, packages: Iterable[str], dry_run: bool = False) -> list[str]:
+def lock_arguments(
+    *, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None, dry_run: bool = False
+) -> list[str]:
     """Arguments of the `uv lock` that upgrades everything.
 
     `bounds` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the lock;
     None leaves a package as it is locked. With bounds, all of `packages`, those of the lock, are named one by one:
     `--upgrade` beside `--upgrade-package` lets uv 0.10 forget the bound (seen), and naming them all means the same.
+
+    `cuts` maps a package to the time before which its versions must have been uploaded. uv writes it into the lock; a
+    plain `uv lock`, which is one with None for every package, takes it out again and keeps the versions (seen).
     """
     words = ["lock"]
     if not bounds:
@@ -63,6 +70,8 @@ def lock_arguments(*, bounds: Bounds, packages: Iterable[str], dry_run: bool = F
             bound = bounds.get(name, "")
             if bound is not None:
                 words += ["--upgrade-package", f"{name}{bound}"]
+    for name, time in sorted((cuts or {}).items()):
+        words += ["--exclude-newer-package", f"{name}={time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
     if dry_run:
         words.append("--dry-run")
     return words
@@ -142,22 +151,33 @@ class Uv:
             raise self._nonsense(finished)
         return found.group(1)
 
-    def lock(self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str]) -> Finished:
+    def lock(
+        self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None
+    ) -> Finished:
         """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
-        return self._run([*lock_arguments(bounds=bounds, packages=packages), "--python", str(python)], cwd=tree)
+        words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts)
+        return self._run([*words, "--python", str(python)], cwd=tree)
 
     def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Finished:
         """Move packages in the uv.lock of `tree` to exact versions. ToolError as of `lock`."""
         return self._run([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
 
-    def lock_dry_run(self, tree: Path, *, bounds: Bounds, packages: Iterable[str]) -> str:
+    def lock_dry_run(self, tree: Path, *, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
-        words = lock_arguments(bounds=bounds, packages=packages, dry_run=True)
+        words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts, dry_run=True)
         return self._run(words, cwd=tree).stderr
 
     def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> None:
         """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""
         self._run(newest_arguments(answer=answer, python=python, python_version=python_version), cwd=tree)
+
+    def described(self, tree: Path, requirements: Path, *, python: Path) -> str:
+        """Return what the lines of a requirements file come to, each by itself, as the text of a pylock.toml.
+
+        The indexes are those of the project in `tree`; nothing is written. Raises ToolError.
+        """
+        words = ["pip", "compile", str(requirements), "--no-deps", "--universal", "--format", "pylock.toml"]
+        return self._run([*words, "--python", str(python)], cwd=tree).stdout
 
     def sync(
         self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str, compiled: bool = True

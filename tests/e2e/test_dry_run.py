@@ -63,7 +63,8 @@ def test_an_update_is_described(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
     site.push_from_elsewhere({"notes.txt": "news"})
     plan = site.json("update", "--dry-run")
-    assert plan["changes"] == [{"name": "alpha", "old": "1.1.0", "new": "1.2.0", "bump": "minor"}]
+    (change,) = plan["changes"]
+    assert change | {"name": "alpha", "old": "1.1.0", "new": "1.2.0", "bump": "minor"} == change
     said = site.releaser("update", "--dry-run", check=0).stdout
     assert "dry run: 1 package would change" in said
     assert "dry run: origin is at another commit, which would be pulled first" in said

@@ -125,6 +125,8 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
 
 
 WRONG_TEXT: dict[str, str] = {
+    "upgrade": "major", "upgrade_packages": "django=none", "ignore": "django>=5", "min_age": "a week",
+    "min_age_packages": "django", "min_age_unknown": "maybe",
     "state_dir": " ", "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
     "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
     "django_check": "on", "django_check_level": "WARN", "migrations": "apply",

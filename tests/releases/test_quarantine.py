@@ -12,7 +12,6 @@ from releaser.releases.quarantine import (
     CandidateKey,
     FailedCandidate,
     Quarantine,
-    bounds,
     read_quarantine,
     write_quarantine,
 )
@@ -56,8 +55,6 @@ def test_a_candidate_that_fails_again_is_listed_once_as_the_last() -> None:
 def test_every_version_that_a_release_brought_is_kept_out() -> None:
     quarantine = Quarantine().with_versions({"beta": "2", "alpha": "1"}, release="A", reason="ill", at="now")
     assert [(entry.name, entry.version) for entry in quarantine.versions] == [("alpha", "1"), ("beta", "2")]
-    assert quarantine.bad_versions("alpha") == ("1",)
-    assert quarantine.bad_versions("gamma") == ()
 
 
 def test_the_first_reason_for_a_version_stays() -> None:
@@ -77,40 +74,6 @@ def test_what_runs_well_after_all_is_lifted() -> None:
 def test_one_of_several_locked_versions_is_lifted_alone() -> None:
     lifted = with_versions(alpha="2.0, 3.0").without({"alpha": "1.0, 3.0"}, KEY)
     assert [entry.version for entry in lifted.versions] == ["2.0"]
-
-
-# What is bad, what is live, and what a version must satisfy.
-BOUNDS = [
-    ({}, {"alpha": "1.0"}, {}),
-    ({"alpha": "2.0"}, {"alpha": "1.0"}, {"alpha": ">=1.0,!=2.0"}),
-    ({"alpha": "2.0|3.0"}, {"alpha": "1.0"}, {"alpha": ">=1.0,!=2.0,!=3.0"}),
-    ({"alpha": "2.0", "beta": "1"}, {"alpha": "1.0", "beta": "0.9"}, {"alpha": ">=1.0,!=2.0", "beta": ">=0.9,!=1"}),
-    ({"alpha": "2.0"}, {}, {"alpha": "!=2.0"}),  # not installed any more; it may come in again
-    ({"alpha": "2.0"}, {"beta": "1.0"}, {"alpha": "!=2.0"}),
-    ({"alpha": "2.0"}, {"alpha": "3.0"}, {"alpha": ">=3.0,!=2.0"}),
-    ({"alpha": "2.0"}, {"alpha": "2.0"}, {"alpha": "!=2.0"}),  # what is live is bad itself: any other will do
-    ({"alpha": "2!1.0"}, {"alpha": "1!1.0"}, {"alpha": ">=1!1.0,!=2!1.0"}),
-    ({"alpha": "2.0rc1"}, {"alpha": "1.0.post1"}, {"alpha": ">=1.0.post1,!=2.0rc1"}),
-    ({"alpha": "2.0"}, {"alpha": "1.0, 1.5"}, {"alpha": "!=2.0"}),  # no one floor holds for several versions
-    ({"alpha": "2.0"}, {"alpha": "1.0 (0123abcde)"}, {"alpha": "!=2.0"}),
-    ({"alpha": "2.0"}, {"alpha": "local"}, {"alpha": "!=2.0"}),
-]
-
-
-@pytest.mark.parametrize(("bad", "live", "expected"), BOUNDS)
-def test_bad_versions_bound_a_resolution_and_never_force_a_downgrade(
-    bad: dict[str, str], live: dict[str, str], expected: dict[str, str]
-) -> None:
-    assert bounds(with_versions(**bad), live) == expected
-
-
-@pytest.mark.parametrize("version", ["1.0 (0123abcde)", "local", "unknown"])
-def test_what_is_no_version_of_an_index_bounds_nothing(version: str) -> None:
-    assert bounds(with_versions(alpha=version), {"alpha": "1.0"}) == {}
-
-
-def test_of_several_locked_versions_each_is_left_out() -> None:
-    assert bounds(with_versions(alpha="2.0, 3.0"), {"alpha": "1.0"}) == {"alpha": ">=1.0,!=2.0,!=3.0"}
 
 
 def test_a_quarantine_is_read_as_it_was_written(tmp_path: Path) -> None:

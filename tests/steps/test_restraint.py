@@ -1,50 +1,104 @@
-"""How backed-out versions are kept out of a resolution: decisions alone, with a resolver made of a table."""
+"""How versions are kept out of a resolution: the driving alone, with a resolver made of a table."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.errors import ToolError
-from releaser.releases.quarantine import BadVersion, Quarantine
-from releaser.steps.restraint import held, resolve_without
+from releaser.errors import ResolutionError, ToolError
+from releaser.locking.age import Age
+from releaser.locking.gates import Barred, Gates, Held
+from releaser.locking.policy import Upgrade
+from releaser.locking.uploads import Uploads
+from releaser.steps.restraint import Restrained, resolve_within
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-GIT_BAD = "1.0 (bbbbbbbbb)"
+    from releaser.tools.uv import Bounds, Cuts
+
+NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+DAY = 86400.0
 
 
-def quarantine(**versions: str) -> Quarantine:
-    """Return a quarantine of these versions, comma-separated where a package has several."""
-    return Quarantine(
-        versions=tuple(
-            BadVersion(name=name, version=version, release="r", reason="ill", at="2026-01-01T00:00:00+00:00")
-            for name, several in versions.items()
-            for version in several.split(", ")
-        )
+@dataclass
+class Table:
+    """Resolves each package to the newest version that fits, of those offered; `ages` are in days.
+
+    `needs` maps a package and version to what it asks of others. Left as it is locked, a package stays if it may.
+    """
+
+    offered: Mapping[str, str]
+    locked: Mapping[str, str]
+    project: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ages: Mapping[str, float | None] = field(default_factory=dict)
+    asked: list[tuple[dict[str, str | None], dict[str, datetime]]] = field(default_factory=list)
+    result: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
+        self.asked.append((dict(bounds), dict(cuts)))
+        choices = [self._choices(name, bounds, cuts) for name in self.offered]
+        for versions in itertools.product(*choices):
+            found = dict(zip(self.offered, versions, strict=True))
+            if all(self._goes_with(name, version, found) for name, version in found.items()):
+                self.result = found
+                return found
+        message = "no solution"
+        raise ToolError(message, returncode=NO_SOLUTION)
+
+    def _choices(self, name: str, bounds: Bounds, cuts: Cuts) -> list[str]:
+        allowed = SpecifierSet(",".join(filter(None, [bounds.get(name), self.project.get(name)])))
+        fitting = [
+            one for one in self.offered[name].split() if Version(one) in allowed and self._in_reach(name, one, cuts)
+        ]
+        fitting.sort(key=Version, reverse=True)
+        if name in bounds and bounds[name] is None:
+            fitting.sort(key=lambda one: one != self.locked.get(name))
+        return fitting
+
+    def _goes_with(self, name: str, version: str, found: Mapping[str, str]) -> bool:
+        asked = self.needs.get(f"{name} {version}", {})
+        return all(Version(found[other]) in SpecifierSet(wanted) for other, wanted in asked.items())
+
+    def _in_reach(self, name: str, version: str, cuts: Cuts) -> bool:
+        time = self.uploads().times.get((name, version), NOW)
+        return name not in cuts or (time is not None and time < cuts[name])
+
+    def uploads(self) -> Uploads:
+        times: dict[tuple[str, str], datetime | None] = {}
+        for key, days in self.ages.items():
+            name, version = key.split()
+            times[name, version] = None if days is None else NOW - timedelta(days=days)
+        return Uploads(times=times)
+
+    def settle(self) -> Mapping[str, str]:
+        self.asked.append(({}, {}))
+        return self.result
+
+
+def within(table: Table, live: Mapping[str, str] | None = None, **gates: Any) -> Restrained:
+    """Resolve from the lock of the table, which is what is live unless it is said otherwise."""
+    live = table.locked if live is None else live
+    made = Gates(locked=table.locked, live=live, **gates)
+    return resolve_within(table, lambda: made, locked=table.locked, live=live)
+
+
+def failed(**versions: str) -> tuple[Barred, ...]:
+    """Return what failed, comma-separated where a package has several."""
+    return tuple(
+        Barred(name=name, version=version, by="activation", reason="ill", since="2026-01-01T00:00:00+00:00")
+        for name, several in versions.items()
+        for version in several.split(", ")
+        if several
     )
-
-
-def resolver(**offered: str) -> Callable[[Mapping[str, str | None]], Mapping[str, str]]:
-    """Return a resolver that takes the newest version within its bounds, of those in `offered`."""
-
-    def resolve(bounded: Mapping[str, str | None]) -> Mapping[str, str]:
-        found = {}
-        for name, versions in offered.items():
-            allowed = SpecifierSet(bounded.get(name) or "")
-            fitting = sorted((Version(one) for one in versions.split() if Version(one) in allowed), reverse=True)
-            if not fitting:
-                message = f"no {name}"
-                raise ToolError(message, returncode=NO_SOLUTION)
-            found[name] = str(fitting[0])
-        return found
-
-    return resolve
 
 
 @pytest.mark.parametrize(
@@ -63,43 +117,172 @@ def resolver(**offered: str) -> Callable[[Mapping[str, str | None]], Mapping[str
     ],
 )
 def test_a_package_goes_beyond_its_bad_versions_or_stays(offered: str, bad: str, live: str, expected: str) -> None:
-    unfit = quarantine(alpha=bad) if bad else Quarantine()
-    assert resolve_without(resolver(alpha=offered), unfit, {"alpha": live})["alpha"] == expected
+    table = Table(offered={"alpha": offered}, locked={"alpha": live})
+    assert within(table, barred=failed(alpha=bad)).versions["alpha"] == expected
 
 
 def test_other_packages_come_in_all_the_same() -> None:
-    found = resolve_without(
-        resolver(alpha="1.0 2.0", beta="1.0 1.1"), quarantine(alpha="2.0"), {"alpha": "1.0", "beta": "1.0"}
-    )
-    assert found == {"alpha": "1.0", "beta": "1.1"}
+    table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 1.1"}, locked={"alpha": "1.0", "beta": "1.0"})
+    assert within(table, barred=failed(alpha="2.0")).versions == {"alpha": "1.0", "beta": "1.1"}
 
 
 def test_a_package_that_is_not_live_is_bounded_by_what_is_bad_alone() -> None:
-    found = resolve_without(resolver(alpha="1.0 2.0"), quarantine(alpha="2.0"), {})
-    assert found == {"alpha": "1.0"}
+    assert within(Table(offered={"alpha": "1.0 2.0"}, locked={}), barred=failed(alpha="2.0")).versions == {
+        "alpha": "1.0"
+    }
 
 
-def test_a_package_from_git_stays_at_the_commit_that_is_locked() -> None:
-    unfit = quarantine(alpha=GIT_BAD)
-    assert held(unfit, {"alpha": "1.0 (aaaaaaaaa)"}, {"alpha": GIT_BAD}) == {"alpha": None}
+def test_a_bad_version_that_somebody_has_locked_makes_room_for_the_live_one() -> None:
+    table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "2.0"})
+    assert within(table, live={"alpha": "1.0"}, barred=failed(alpha="2.0")).versions == {"alpha": "1.0"}
 
 
-def test_nothing_is_held_without_need() -> None:
-    assert held(quarantine(alpha="2.0"), {"alpha": "1.0"}, {"alpha": "2.1"}) == {}
-    assert held(quarantine(alpha="2.0"), {"alpha": "1.0"}, {"beta": "1.0"}) == {}
-    assert held(quarantine(alpha="2.0"), {"alpha": "1.0"}, {"alpha": "1.0"}) == {}
+def test_if_all_passes_nothing_is_asked_twice() -> None:
+    table = Table(offered={"alpha": "1.0 1.1"}, locked={"alpha": "1.0"})
+    assert within(table, barred=failed(alpha="1.0.5"), upgrade=Upgrade(level="minor")).versions == {"alpha": "1.1"}
+    assert len(table.asked) == 1
+
+
+def test_if_nothing_changes_nobody_looks_for_gates() -> None:
+    table = Table(offered={"alpha": "1.0"}, locked={"alpha": "1.0"})
+
+    def never() -> Gates:
+        raise AssertionError
+
+    assert resolve_within(table, never, locked=table.locked, live=table.locked).versions == {"alpha": "1.0"}
 
 
 def test_an_index_that_cannot_be_reached_is_not_asked_for_less() -> None:
-    asked = []
+    class Unreachable(Table):
+        def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
+            if bounds:
+                self.asked.append(({}, {}))
+                message = "no network"
+                raise ToolError(message, returncode=2)
+            return super().resolve(bounds, cuts)
 
-    def resolve(bounded: Mapping[str, str | None]) -> Mapping[str, str]:
-        asked.append(bounded)
-        if bounded:
-            message = "no network"
-            raise ToolError(message, returncode=2)
-        return {"alpha": "2.0"}
-
+    table = Unreachable(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"})
     with pytest.raises(ToolError, match="no network"):
-        resolve_without(resolve, quarantine(alpha="2.0"), {"alpha": "1.0"})
-    assert len(asked) == 2
+        within(table, barred=failed(alpha="2.0"))
+    assert len(table.asked) == 2
+
+
+def test_what_is_kept_out_is_told() -> None:
+    table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 2.0"}, locked={"alpha": "1.0", "beta": "1.0"})
+    found = within(table, upgrade=Upgrade(level="minor", packages=(("beta", "all"),)))
+    assert found.versions == {"alpha": "1.0", "beta": "2.0"}
+    assert [(one.name, one.version, one.by) for one in found.kept] == [("alpha", "2.0", "policy")]
+
+
+def test_nothing_goes_down_for_another_to_go_up() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "2.0"},
+        needs={"alpha 2.0": {"beta": "<2"}},
+    )
+    assert table.resolve({}, {}) == {"alpha": "2.0", "beta": "1.0"}
+    found = within(table)
+    assert found.versions == {"alpha": "1.0", "beta": "2.0"}
+    assert found.kept == ()
+
+
+def test_what_the_project_demands_wins_over_policy_and_ignore() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0 2.1 3.0", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "1.0"},
+        project={"alpha": ">=2,<3"},
+    )
+    assert within(table, upgrade=Upgrade(level="minor")).versions == {"alpha": "2.1", "beta": "1.0"}
+    assert within(table, ignored=("*",)).versions == {"alpha": "2.1", "beta": "1.0"}
+
+
+def test_a_persons_hold_is_never_broken() -> None:
+    table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"}, project={"alpha": ">=2"})
+    hold = Held(name="alpha", reason="waits for the printer", since="2026-11-01T00:00:00+00:00")
+    with pytest.raises(ResolutionError) as raised:
+        within(table, held=(hold, replace(hold, name="beta")))
+    expected = (
+        "no lock can be made that keeps what is held: alpha is held at 1.0 by a person since 2026-11-01"
+        " (waits for the printer), but the project asks for 2.0"
+    )
+    assert raised.value.message == expected
+    assert "releaser unhold alpha" in raised.value.advice
+
+
+def test_two_holds_that_only_together_are_in_the_way_are_both_named() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "1.0"},
+        project={"alpha": ">=2", "beta": ">=2"},
+    )
+    with pytest.raises(ResolutionError, match=r"alpha is held.*beta is held"):
+        within(table, held=tuple(Held(name=name, reason="", since="") for name in ("alpha", "beta")))
+
+
+WEEK = Age(least=7 * DAY, now=NOW)
+
+
+def test_what_is_too_young_waits_and_an_older_version_comes_in() -> None:
+    table = Table(
+        offered={"alpha": "1.0 1.1 1.2"},
+        locked={"alpha": "1.0"},
+        ages={"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1},
+    )
+    found = within(table, age=WEEK)
+    assert found.versions == {"alpha": "1.1"}
+    assert [(one.version, one.by) for one in found.kept] == [("1.2", "age")]
+    assert table.asked[-1] == ({}, {}), "the times are taken out of the lock again"
+
+
+def test_what_comes_in_only_through_another_is_judged_too() -> None:
+    class Swapping(Table):
+        """Brings in beta only if alpha may not be 1.2."""
+
+        def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
+            found = dict(super().resolve(bounds, cuts))
+            if found["alpha"] == "1.2":
+                del found["beta"]
+            self.result = found
+            return found
+
+    table = Swapping(
+        offered={"alpha": "1.0 1.1 1.2", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0"},
+        ages={"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1, "beta 1.0": 90, "beta 2.0": 1},
+    )
+    assert within(table, age=WEEK).versions == {"alpha": "1.1", "beta": "1.0"}
+
+
+def test_a_young_version_that_the_project_asks_for_is_waited_for() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"}, project={"alpha": ">=2"},
+        ages={"alpha 1.0": 90, "alpha 2.0": 1},
+    )  # fmt: skip
+    with pytest.raises(
+        ResolutionError, match=r"asks for versions that `min_age` keeps out: alpha 2.0: it is 1 day old"
+    ):
+        within(table, age=WEEK)
+
+
+def fixable() -> Table:
+    return Table(
+        offered={"alpha": "1.0 1.1 2.0 2.1", "beta": "1.0 1.1"},
+        locked={"alpha": "1.0", "beta": "1.0"},
+        ages={"alpha 1.0": 90, "alpha 1.1": 90, "alpha 2.0": 2, "alpha 2.1": 1, "beta 1.0": 90, "beta 1.1": 2},
+    )
+
+
+def test_a_fix_comes_in_early_and_no_more_than_that() -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="patch"), early={"alpha": "2.0"})
+    assert found.versions == {"alpha": "2.0", "beta": "1.0"}
+    assert [(one.name, one.version) for one in found.kept] == [("alpha", "2.1"), ("beta", "1.1")]
+
+
+def test_a_fix_that_the_gates_let_pass_is_not_hurried() -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="minor"), early={"alpha": "1.1"})
+    assert found.versions == {"alpha": "1.1", "beta": "1.0"}
+
+
+def test_a_fix_that_cannot_be_had_hinders_no_other() -> None:
+    found = within(fixable(), age=WEEK, early={"alpha": "2.0", "beta": "1.2"})
+    assert found.versions == {"alpha": "2.1", "beta": "1.0"}

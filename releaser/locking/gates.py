@@ -1,0 +1,233 @@
+"""Gates: which version of a package may come in, and how to ask a resolver for versions that may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal
+
+from releaser.locking.age import Age
+from releaser.locking.policy import Upgrade, ceiling, is_newer, is_older, parsed, permits
+from releaser.locking.uploads import Uploads
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from packaging.version import Version
+
+By = Literal["person", "ignore", "activation", "tests", "policy", "age", "downgrade"]
+# How a package is kept from versions that failed: at what is live; not below it; only away from these versions.
+Strictness = Literal["stay", "floor", "avoid"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A version that may not come in, by which gate, why, and since when (an ISO time) if that is known."""
+
+    name: str
+    version: str
+    by: By
+    reason: str
+    since: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """A package that a person holds."""
+
+    name: str
+    reason: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Barred:
+    """A version that failed before: `by` says whether in the tests or after it went live."""
+
+    name: str
+    version: str
+    by: Literal["activation", "tests"]
+    reason: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """All that says which versions may come in.
+
+    `locked` are the versions in the checkout's lock, `live` those of the live release, `local` the packages that are
+    part of the checkout, `demanded` the versions that the project's own dependencies ask for instead of locked ones.
+    `early` maps packages to the version that fixes a vulnerability. The policy begins to count there, and from there on
+    no age is asked for.
+    """
+
+    locked: Mapping[str, str]
+    live: Mapping[str, str] = field(default_factory=dict)
+    local: frozenset[str] = frozenset()
+    demanded: Mapping[str, str] = field(default_factory=dict)
+    held: tuple[Held, ...] = ()
+    ignored: tuple[str, ...] = ()
+    barred: tuple[Barred, ...] = ()
+    upgrade: Upgrade = field(default_factory=Upgrade)
+    age: Age = field(default_factory=Age)
+    early: Mapping[str, str] = field(default_factory=dict)
+
+    def base(self, name: str) -> str | None:
+        """Return the version that a package goes up from, None for one that is new."""
+        return self.demanded.get(name, self.locked.get(name))
+
+    def held_at(self, name: str) -> str | None:
+        """Return the version that a person holds a package at; None for one that nobody holds."""
+        if not any(one.name == name for one in self.held):
+            return None
+        return self.live.get(name, self.locked.get(name))
+
+    def ignores(self, name: str) -> bool:
+        """Whether a package is to be left as it is locked."""
+        return name in self.locked and any(fnmatchcase(name, pattern) for pattern in self.ignored)
+
+    def bad_versions(self, name: str) -> tuple[str, ...]:
+        """Return the versions of a package that failed before."""
+        return tuple(one.version for one in self.barred if one.name == name)
+
+    def faults(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Kept]:
+        """Return what may not come in of the versions that a resolver found, by package."""
+        kept = (self._fault(name, version, uploads) for name, version in sorted(found.items()))
+        return {one.name: one for one in kept if one is not None}
+
+    def _fault(self, name: str, version: str, uploads: Uploads) -> Kept | None:
+        if name in self.local or self._is_where_it_has_to_stay(name, version):
+            return None
+        return self._held(name, version) or self._barred(name, version) or self._unwelcome(name, version, uploads)
+
+    def _is_where_it_has_to_stay(self, name: str, version: str) -> bool:
+        """Whether a version is the one to stay at, be it newer or older than what is locked."""
+        return version == self.held_at(name) or (bool(self.bad_versions(name)) and version == self.live.get(name))
+
+    def _held(self, name: str, version: str) -> Kept | None:
+        if self.held_at(name) is None:
+            return None
+        hold = next(one for one in self.held if one.name == name)
+        return Kept(name=name, version=version, by="person", reason=hold.reason, since=hold.since)
+
+    def _barred(self, name: str, version: str) -> Kept | None:
+        """Find fault with a version that is not newer than all that failed, unless it is the one that is live.
+
+        An older version that has never been live is no substitute for one that failed.
+        """
+        bars = [one for one in self.barred if one.name == name]
+        if all(is_newer(version, one.version) for one in bars):
+            return None
+        if version == self.demanded.get(name) and not any(one.version in version.split(", ") for one in bars):
+            return None
+        bar = bars[-1]
+        return Kept(name=name, version=version, by=bar.by, reason=bar.reason, since=bar.since)
+
+    def _unwelcome(self, name: str, version: str, uploads: Uploads) -> Kept | None:
+        base = self.base(name)
+        if version == self.locked.get(name):
+            return None
+        if base is not None and version != base:
+            if self.ignores(name):
+                return Kept(name=name, version=version, by="ignore", reason="`ignore` names it")
+            if is_older(version, base):
+                return Kept(name=name, version=version, by="downgrade", reason=f"it is older than {base}")
+            if not permits(self._start(name) or base, version, self.upgrade.of(name)):
+                return Kept(name=name, version=version, by="policy", reason=self._policy_reason(name, base))
+        if name in self.early and not is_older(version, self.early[name]):
+            return None
+        too_young = self.age.objection(name, version, uploads)
+        return Kept(name=name, version=version, by="age", reason=too_young) if too_young else None
+
+    def _policy_reason(self, name: str, base: str) -> str:
+        level = self.upgrade.of(name)
+        below_one = level == "minor" and base.startswith("0.")
+        return f'`upgrade = "{level}"` keeps it out' + (
+            ", as below 1.0 the second part counts as the first" * below_one
+        )
+
+    def bounds(
+        self, found: Mapping[str, str], uploads: Uploads, *, strictness: Strictness = "stay"
+    ) -> dict[str, str | None]:
+        """Say what the version of each package must satisfy so that it may come in; None leaves it as it is locked.
+
+        `found` is what came out without bounds. With strictness `avoid`, nothing keeps packages from going down.
+        """
+        faults = self.faults(found, uploads)
+        names = sorted({*found, *self.locked} - self.local)
+        return {name: self._bound(name, found.get(name), faults.get(name), uploads, strictness) for name in names}
+
+    def _bound(
+        self, name: str, found: str | None, fault: Kept | None, uploads: Uploads, strictness: Strictness
+    ) -> str | None:
+        fixed = self._fixed(name, fault, strictness)
+        if fixed is not None:
+            return f"=={fixed}" if parsed(fixed) and (found is None or parsed(found)) else None
+        base = self.base(name)
+        if base is not None and parsed(base) is None:
+            return None if fault else ""
+        plain = found if found is not None and parsed(found) else None
+        return ",".join(self._range(name, plain, uploads, strictness))
+
+    def _fixed(self, name: str, fault: Kept | None, strictness: Strictness) -> str | None:
+        """Return the version that a package has to stay at, None if it may go up."""
+        held = self.held_at(name)
+        if held is not None:
+            return held
+        if fault is not None and fault.by in ("activation", "tests") and strictness == "stay":
+            return self.live.get(name)
+        return self.base(name) if self.ignores(name) else None
+
+    def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
+        bad = [version for version in self.bad_versions(name) if parsed(version)]
+        start = self._start(name)
+        floor = parsed(start) if start else None
+        if floor is not None:
+            if strictness != "avoid" and start not in bad:
+                yield f">={floor.public}"
+            limit = ceiling(floor, self.upgrade.of(name))
+            if limit is not None:
+                yield f"<{limit}"
+            if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
+                yield f"<={found}"
+        yield from (f"!={version}" for version in bad)
+
+    def _start(self, name: str) -> str | None:
+        """Return what a package goes up from, which is its fix if that is the newer one."""
+        base, fix = self.base(name), self.early.get(name)
+        return fix if base and fix and is_newer(fix, base) else base
+
+    def _may_stray(self, name: str, floor: Version, uploads: Uploads) -> bool:
+        """Whether a bound on what was found is needed.
+
+        uv takes the pre-release in a bound for leave to take others, and a file without a time is within no cut.
+        """
+        base = self.locked.get(name)
+        return floor.is_prerelease or bool(self.age.of(name) and base and uploads.lacks(name, base))
+
+    def cuts(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, datetime]:
+        """Return the times after which versions of each package may not have been uploaded.
+
+        What is locked already stays in reach, however young it is.
+        """
+        cuts: dict[str, datetime] = {}
+        for name in sorted({*found, *self.locked} - self.local - self.early.keys()):
+            if self.held_at(name) is None and not self.ignores(name):
+                cut = self._cut(name, found.get(name), uploads)
+                if cut is not None:
+                    cuts[name] = cut
+        return cuts
+
+    def _cut(self, name: str, found: str | None, uploads: Uploads) -> datetime | None:
+        locked, own = self.locked.get(name), uploads.own_limit(name)
+        unknown = found is not None and uploads.lacks(name, found)
+        if not self.age.of(name) or (unknown and self.age.unknown == "take"):
+            return None
+        cut = self.age.latest(name) if own is None else min(self.age.latest(name), own)
+        if locked is None:
+            return cut
+        since = uploads.times.get((name, locked))
+        # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
+        return None if since is None else max(cut, since + timedelta(seconds=1))

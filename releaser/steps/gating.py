@@ -1,0 +1,55 @@
+"""The gates of a site: what its settings, its quarantine and its holds say of versions that may come in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.locking.age import Age
+from releaser.locking.gates import Barred, Gates, Held
+from releaser.locking.policy import Upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from releaser.locking.lockfile import LockFile
+    from releaser.project.settings import Settings
+    from releaser.releases.holds import Holds
+    from releaser.releases.quarantine import Quarantine
+
+
+def make_gates(
+    settings: Settings,
+    lock: LockFile,
+    live: LockFile,
+    *,
+    quarantine: Quarantine,
+    holds: Holds,
+    now: datetime,
+    early: Mapping[str, str],
+) -> Gates:
+    """Put together what keeps versions out. `lock` is the checkout's, `live` that of the live release.
+
+    `holds` are those that count; `early` maps packages to the versions that fix a vulnerability.
+    """
+    activated = (
+        Barred(name=one.name, version=one.version, by="activation", reason=one.reason, since=one.at)
+        for one in quarantine.versions
+    )
+    tested = (
+        Barred(name=one.name, version=version, by="tests", reason=one.reason, since=one.at)
+        for one in holds.entries
+        if one.by == "tests"
+        for version in filter(None, one.version.split(", "))
+    )
+    return Gates(
+        locked=lock.versions,
+        live=live.versions,
+        local=lock.local | live.local,
+        held=tuple(Held(name=one.name, reason=one.reason, since=one.at) for one in holds.entries if one.by == "person"),
+        ignored=settings.ignore,
+        barred=(*activated, *tested),
+        upgrade=Upgrade(level=settings.upgrade, packages=settings.upgrade_packages),
+        age=Age(least=settings.min_age, packages=settings.min_age_packages, unknown=settings.min_age_unknown, now=now),
+        early=early,
+    )
