@@ -63,9 +63,7 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
 
     def gates() -> Gates:
         holds = counting(site, fitness, read_holds(site.project.state_dir), force=force)
-        return make_gates(
-            site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now, early={}
-        )
+        return make_gates(site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now)
 
     try:
         restrained = resolve_within(dry, gates, locked=fitness.lock.versions, live=lock_of(live).versions)

@@ -9,7 +9,6 @@ from releaser.locking.gates import Barred, Gates, Held
 from releaser.locking.policy import Upgrade
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from releaser.locking.lockfile import LockFile
@@ -26,11 +25,10 @@ def make_gates(
     quarantine: Quarantine,
     holds: Holds,
     now: datetime,
-    early: Mapping[str, str],
 ) -> Gates:
     """Put together what keeps versions out. `lock` is the checkout's, `live` that of the live release.
 
-    `holds` are those that count; `early` maps packages to the versions that fix a vulnerability.
+    `holds` are those that count.
     """
     activated = (
         Barred(name=one.name, version=one.version, by="activation", reason=one.reason, since=one.at)
@@ -51,5 +49,4 @@ def make_gates(
         barred=(*activated, *tested),
         upgrade=Upgrade(level=settings.upgrade, packages=settings.upgrade_packages),
         age=Age(least=settings.min_age, packages=settings.min_age_packages, unknown=settings.min_age_unknown, now=now),
-        early=early,
     )

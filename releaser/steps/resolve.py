@@ -59,12 +59,12 @@ def resolved(
     *,
     upgrade: bool = True,
     force: bool = False,
-    early: Mapping[str, str] | None = None,
+    fixes: Callable[[], Mapping[str, str]] = dict,
 ) -> Iterator[Resolution]:
     """Resolve in a scratch tree; `force` takes what failed before too, without `upgrade` the lock stays as it is.
 
-    `early` maps packages to the versions that fix a vulnerability, which come in whatever policy and age say. Raises
-    ResolutionError, or OSError when the scratch tree cannot be made.
+    `fixes`, which is asked if policy or age keep anything out, maps packages to the versions that fix a vulnerability:
+    those come in all the same. Raises ResolutionError, or OSError when the scratch tree cannot be made.
     """
     quarantine = Quarantine() if force else run.quarantine()
     project = run.site.project
@@ -78,7 +78,6 @@ def resolved(
             quarantine=quarantine,
             holds=counting(run.site, fitness, run.holds(), force=force),
             now=run.started_at,
-            early=early or {},
         )
 
     with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
@@ -86,7 +85,7 @@ def resolved(
         with run.recorder.step("resolve") as step:
             if upgrade:
                 scratch = _Scratch(run=run, fitness=fitness, tree=tree)
-                restrained = _lock(scratch, gates, quarantine, before)
+                restrained = _lock(scratch, gates, fixes, quarantine, before)
             lock = _read(tree / "uv.lock")
             if upgrade:
                 _refuse_bad_versions(lock, quarantine)
@@ -146,9 +145,16 @@ class _Scratch:
         fitness.uv.lock(self.tree, python=fitness.python, bounds=bounds, packages=fitness.lock.names, cuts=cuts)
 
 
-def _lock(scratch: _Scratch, gates: Callable[[], Gates], quarantine: Quarantine, live: LockFile) -> Restrained:
+def _lock(
+    scratch: _Scratch,
+    gates: Callable[[], Gates],
+    fixes: Callable[[], Mapping[str, str]],
+    quarantine: Quarantine,
+    live: LockFile,
+) -> Restrained:
+    locked = scratch.fitness.lock.versions
     try:
-        return resolve_within(scratch, gates, locked=scratch.fitness.lock.versions, live=live.versions)
+        return resolve_within(scratch, gates, locked=locked, live=live.versions, fixes=fixes)
     except ToolError as error:
         left_out = [f"{entry.name} {entry.version}" for entry in quarantine.versions]
         raise _unresolved(error, left_out) from error

@@ -42,24 +42,29 @@ class Restrained:
 
 
 def resolve_within(
-    resolver: Resolver, make_gates: Callable[[], Gates], *, locked: Mapping[str, str], live: Mapping[str, str]
+    resolver: Resolver,
+    make_gates: Callable[[], Gates],
+    *,
+    locked: Mapping[str, str],
+    live: Mapping[str, str],
+    fixes: Callable[[], Mapping[str, str]] = dict,
 ) -> Restrained:
     """Resolve so that nothing comes in that a gate keeps out.
 
     The first resolution is free. If nothing changes by it, there is nothing to judge, and if all that does passes, that
-    is it. Else the resolver is asked again within bounds. Raises ToolError, or ResolutionError if what a person holds,
-    or what is too young, is in the way.
+    is it. Else the resolver is asked again within bounds. If policy or age keep anything out, `fixes` tells to which
+    version on a package has to go for the sake of security, to which it then may. Raises ToolError, or ResolutionError if
+    what a person holds, or what is too young, is in the way.
     """
     free = resolver.resolve({}, {})
     if dict(free) == dict(locked) == dict(live):
         return Restrained(versions=free)
     gates = make_gates()
     search = _Search(resolver=resolver, free=free, known=resolver.uploads() if gates.age.matters else Uploads())
-    plain = replace(gates, early={})
-    faults = plain.faults(free, search.known)
-    versions = search.within(plain) if faults else free
-    if faults and gates.early:
-        versions = search.with_fixes(gates, versions)
+    faults = gates.faults(free, search.known)
+    versions = search.within(gates) if faults else free
+    if any(one.by in ("policy", "age") for one in faults.values()):
+        versions = search.with_fixes(replace(gates, early=fixes()), versions)
     kept = (one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version)
     return Restrained(versions=versions, kept=tuple(kept))
 

@@ -84,11 +84,13 @@ class Table:
         return self.result
 
 
-def within(table: Table, live: Mapping[str, str] | None = None, **gates: Any) -> Restrained:
+def within(
+    table: Table, live: Mapping[str, str] | None = None, fixes: Mapping[str, str] | None = None, **gates: Any
+) -> Restrained:
     """Resolve from the lock of the table, which is what is live unless it is said otherwise."""
     live = table.locked if live is None else live
     made = Gates(locked=table.locked, live=live, **gates)
-    return resolve_within(table, lambda: made, locked=table.locked, live=live)
+    return resolve_within(table, lambda: made, locked=table.locked, live=live, fixes=lambda: fixes or {})
 
 
 def failed(**versions: str) -> tuple[Barred, ...]:
@@ -273,16 +275,29 @@ def fixable() -> Table:
 
 
 def test_a_fix_comes_in_early_and_no_more_than_that() -> None:
-    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="patch"), early={"alpha": "2.0"})
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="patch"), fixes={"alpha": "2.0"})
     assert found.versions == {"alpha": "2.0", "beta": "1.0"}
     assert [(one.name, one.version) for one in found.kept] == [("alpha", "2.1"), ("beta", "1.1")]
 
 
 def test_a_fix_that_the_gates_let_pass_is_not_hurried() -> None:
-    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="minor"), early={"alpha": "1.1"})
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="minor"), fixes={"alpha": "1.1"})
     assert found.versions == {"alpha": "1.1", "beta": "1.0"}
 
 
 def test_a_fix_that_cannot_be_had_hinders_no_other() -> None:
-    found = within(fixable(), age=WEEK, early={"alpha": "2.0", "beta": "1.2"})
+    found = within(fixable(), age=WEEK, fixes={"alpha": "2.0", "beta": "1.2"})
     assert found.versions == {"alpha": "2.1", "beta": "1.0"}
+
+
+def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
+    table = fixable()
+    made = Gates(locked=table.locked, live=table.locked, barred=failed(alpha="2.1"))
+
+    def never() -> Mapping[str, str]:
+        raise AssertionError
+
+    assert resolve_within(table, lambda: made, locked=table.locked, live=table.locked, fixes=never).versions == {
+        "alpha": "1.0",
+        "beta": "1.1",
+    }
