@@ -17,7 +17,7 @@ from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import build, seal
 from releaser.steps.culprits import tested
 from releaser.steps.diagnosis import flaw
-from releaser.steps.fixes import audit_live, look_at_what_is_held, with_fixes
+from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
@@ -51,7 +51,11 @@ def _update(run: Run, *, force: bool) -> Ending:
         live = run.store.live()
         unsound = flaw(run.store, live) if live else ""
         renews = live is not None and bool(unsound) and can_be_renewed(run, fitness, live)
-        with resolved(run, fitness, live, upgrade=not renews, force=force) as resolution:
+
+        def fixes() -> dict[str, str]:
+            return fixes_due(run, fitness, live)
+
+        with resolved(run, fitness, live, upgrade=not renews, force=force, fixes=fixes) as resolution:
             run.draft.held_back = resolution.held_back
             due = bool(unsound) or is_due(run, fitness, resolution, live)
             if not due and not run.quarantine().waiting:
