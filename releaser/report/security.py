@@ -86,7 +86,7 @@ def _why_left(one: Vulnerability, report: RunReport) -> str:
     held = next((held for held in report.held_back if is_of(held, one)), None)
     if held is not None:
         return f"{fixed}; {held.version} is held back: {held.reason}"
-    return f"{fixed}, which the other packages or the project do not allow"
+    return f"{fixed}; `releaser outdated` tells what keeps that out"
 
 
 def _brings(change: Change, one: Vulnerability) -> bool:

@@ -50,7 +50,7 @@ def test_what_stays_says_what_keeps_the_fix_out() -> None:
     )
     other = replace(held, name="beta")
     assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(other,)) == (
-        "CVE-1 of alpha 1.0, fixed in 1.1, which the other packages or the project do not allow"
+        "CVE-1 of alpha 1.0, fixed in 1.1; `releaser outdated` tells what keeps that out"
     )
     change = Change(name="alpha", old="1.0", new="1.1", bump="minor")
     assert left(flaw("CVE-1", "alpha", "1.1"), changes=(change,), live_changed=False) == (
