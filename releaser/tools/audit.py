@@ -84,7 +84,7 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
 
 
 def _failure(finished: Finished) -> ToolError:
-    if "unrecognized subcommand 'audit'" in finished.stderr:
-        return ToolError("this uv cannot audit", advice="Upgrade uv.", returncode=finished.returncode)
+    if "unrecognized subcommand 'audit'" in finished.stderr or "unexpected argument '--" in finished.stderr:
+        return ToolError("this uv is too old for it", advice="Upgrade uv.", returncode=finished.returncode)
     reason = gist(finished.output) or f"uv audit ended with status {finished.returncode}"
     return ToolError(reason, output=finished.output, returncode=finished.returncode)

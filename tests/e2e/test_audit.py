@@ -139,13 +139,18 @@ def test_with_no_service_it_is_unknown(make_site: SiteFactory) -> None:
     assert "vulnerability_service is none" in site.json("audit", check=UNKNOWN)["reason"]
 
 
-def test_a_uv_that_cannot_audit_leaves_it_unknown(make_site: SiteFactory, service: VulnerabilityService) -> None:
+@pytest.mark.parametrize(
+    "complaint", ["unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"]
+)
+def test_a_uv_that_cannot_audit_leaves_it_unknown(
+    make_site: SiteFactory, service: VulnerabilityService, complaint: str
+) -> None:
     site = audited(make_site, service)
     old = site.outer / "old-uv"
-    old.write_text("#!/bin/sh\necho \"error: unrecognized subcommand 'audit'\" >&2\nexit 2\n", encoding="utf-8")
+    old.write_text(f'#!/bin/sh\necho "error: {complaint}" >&2\nexit 2\n', encoding="utf-8")
     old.chmod(0o755)
     answer = site.json("audit", check=UNKNOWN, env={"RELEASER_UV": str(old)})
-    assert answer["reason"] == "this uv cannot audit"
+    assert answer["reason"] == "this uv is too old for it"
 
 
 @pytest.mark.parametrize("text", ["", "not a lock"])
