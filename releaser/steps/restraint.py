@@ -53,8 +53,8 @@ def resolve_within(
 
     The first resolution is free. If nothing changes by it, there is nothing to judge, and if all that does passes, that
     is it. Else the resolver is asked again within bounds. If policy or age keep anything out, `fixes` tells to which
-    version on a package has to go for the sake of security; that far it then may. Raises ToolError, or ResolutionError if
-    what a person holds, or what is too young, is in the way.
+    version a package has to go for the sake of security, and so far it then may. Raises ToolError, or ResolutionError
+    if what a person holds, or what is too young, is in the way.
     """
     free = resolver.resolve({}, {})
     if dict(free) == dict(locked) == dict(live):
