@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,20 @@ from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.demands import Demand, demands, project_demands
 from releaser.locking.graph import Graph
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.locking.versions import is_newer, newest_of
+from releaser.locking.policy import is_newer
+from releaser.locking.question import newest_of
+from releaser.locking.uploads import Uploads, times_of
 from releaser.releases.installed import requirements_in
 from releaser.releases.store import ReleaseStore
-from releaser.steps.newest import Market, without_restraint
+from releaser.report.text import why_held
+from releaser.steps.judging import gates_of, objections
+from releaser.steps.newest import Market, locked_in, without_restraint
 from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from releaser.locking.gates import Gates
     from releaser.locking.question import Available
     from releaser.project.site import Site
     from releaser.releases.release import Release
@@ -72,11 +78,15 @@ def outdated(site: Site) -> Outlook:
         market = Market(site=site, uv=uv, place=Path(place), python=python, version=version)
         available = market.available(locked)
     behind = [name for name, found in available.items() if is_newer(found.newest, locked[name])]
+    now = datetime.now(UTC)
+    checkout = locked_in(site)
     view = _View(
+        gates=gates_of(site, checkout, lock_of(live), python=version, now=now),
+        uploads=_uploads(available, behind),
         python=version,
         locked=locked,
         available=available,
-        reachable=without_restraint(site, uv) if behind else None,
+        reachable=without_restraint(site, uv, checkout) if behind else None,
         demands=tuple(_demands(site, live, graph, version)) if behind else (),
     )
     return Outlook(
@@ -128,13 +138,20 @@ def _demands(site: Site, live: Release | None, graph: Graph, python: str) -> Ite
             yield from demands(asker, package.requires, python=python, extras=extras)
 
 
+def _uploads(available: Mapping[str, Available], names: Iterable[str]) -> Uploads:
+    """Return when the versions that are newer were uploaded."""
+    return Uploads(times=times_of(entry for name in names for entry in available[name].entries))
+
+
 @dataclass(frozen=True, kw_only=True)
 class _View:
-    """All that is known: what is locked, what there is, who asks for what, and what uv would lock if free to.
+    """All that is known: the gates, what is locked, what there is, who asks for what, what uv would lock if free to.
 
     `reachable`, the last of these, is None where the dependencies of the project have no solution.
     """
 
+    gates: Gates
+    uploads: Uploads
     python: str
     locked: Mapping[str, str]
     available: Mapping[str, Available]
@@ -151,6 +168,8 @@ class _View:
             yield Keeper(by="python", reason=f"{latest} needs a newer Python than {self.python}{closest}")
         if comes_closer:
             yield from self._constraints(name, fitting)
+            for kept in objections(self.gates, name, fitting, self.uploads):
+                yield Keeper(by=kept.by, reason=why_held(kept.reason, by=kept.by, since=kept.since))
 
     def _constraints(self, name: str, wanted: str) -> Iterator[Keeper]:
         excluding = [str(one) for one in self.demands if one.excludes(name, wanted)]

@@ -1,10 +1,9 @@
-"""Who asks for which package, and when each version was uploaded, as a lock tells it."""
+"""Who asks for which package, as a lock tells it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ class Graph:
 
     `needs` are those that each asks for, its extras and groups included. `own` are the project and the members of its
     workspace, `direct` what these ask for. `askers` are the other packages that ask for one, those nearest to the
-    project first. `uploaded` is when the first file of a version came to the index, as ISO 8601, by name and version,
-    where the index tells. `from_index` are the packages that come from an index, and not from a repository, a URL or a
+    project first. `from_index` are the packages that come from an index, and not from a repository, a URL or a
     directory; `extras` are those that are asked of a package.
     """
 
@@ -31,7 +29,6 @@ class Graph:
     own: frozenset[str]
     direct: frozenset[str]
     askers: Mapping[str, tuple[str, ...]]
-    uploaded: Mapping[tuple[str, str], str]
     from_index: frozenset[str]
     extras: Mapping[str, frozenset[str]]
 
@@ -53,15 +50,9 @@ class Graph:
             own=frozenset(own),
             direct=frozenset(direct - own),
             askers=_askers(edges, own, direct - own),
-            uploaded=dict(_upload_times(packages)),
             from_index=frozenset(one["name"] for one in packages if "registry" in _table(one.get("source"))),
             extras=_extras(packages),
         )
-
-    def released(self, name: str, versions: str) -> str | None:
-        """Return when the youngest of these versions, comma-separated, was uploaded; None if that is not known."""
-        times = [self.uploaded.get((name, version)) for version in versions.split(", ")]
-        return max((time for time in times if time), default=None)
 
 
 def _own_names(packages: list[Table], manifest: Table) -> set[str]:
@@ -112,28 +103,12 @@ def _distances(edges: Mapping[str, set[str]], direct: set[str]) -> dict[str, int
     return distances
 
 
-def _upload_times(packages: list[Table]) -> Iterator[tuple[tuple[str, str], str]]:
-    for package in packages:
-        files = [_table(package.get("sdist")), *_tables(package.get("wheels"), named=False)]
-        times = [time for file in files if (time := _moment(file.get("upload-time")))]
-        if times:
-            yield (package["name"], str(package.get("version"))), min(times)
-
-
-def _moment(value: Any) -> str | None:
-    try:
-        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        return found.astimezone(UTC).isoformat(timespec="seconds")
-    except (OverflowError, TypeError, ValueError):
-        return None
-
-
 def _table(value: Any) -> Table:
     return value if isinstance(value, Mapping) else {}
 
 
-def _tables(value: Any, *, named: bool = True) -> Iterator[Table]:
-    """Pass over what is no table, or has no name where it ought to have one: a lock may be from a newer uv."""
+def _tables(value: Any) -> Iterator[Table]:
+    """Pass over what is no table, or has no name: a lock may be from a newer uv."""
     for entry in value if isinstance(value, list) else ():
-        if isinstance(entry, Mapping) and (not named or isinstance(entry.get("name"), str)):
+        if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
             yield entry

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
 
 from releaser.locking.demands import machine
-from releaser.locking.versions import newest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,3 +122,15 @@ def _available(entries: list[Mapping[str, Any]], environment: Mapping[str, str])
         fitting=newest_of(fitting) if fitting else None,
         entries=tuple(entries),
     )
+
+
+def newest_of(versions: Iterable[str]) -> str:
+    """Return the newest version; what is no version is older than all. ValueError when there is none."""
+    return max(versions, key=_key)
+
+
+def _key(version: str) -> tuple[bool, Version]:
+    try:
+        return True, Version(version)
+    except InvalidVersion:
+        return False, Version("0")

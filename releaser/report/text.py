@@ -127,16 +127,16 @@ def answer_lines(report: RunReport) -> list[str]:
 
 def held_back_lines(held_back: Iterable[HeldBack]) -> list[str]:
     """Return the versions that were left out, a line for each reason."""
-    return versions_by_reason((f"{held.name} {held.version}", _why(held)) for held in held_back)
+    return versions_by_reason(
+        (f"{held.name} {held.version}", why_held(held.reason, by=held.by, since=held.since)) for held in held_back
+    )
 
 
-def _why(held: HeldBack) -> str:
-    """Say why, by what and since when; settings speak for themselves."""
-    holder = {"tests": "held by the tests", "person": "held by hand"}.get(held.by, "")
-    words = " ".join(filter(None, (holder, f"since {held.since[:10]}" if held.since else "")))
-    if not words or not held.reason:
-        return held.reason or words
-    return f"{held.reason} ({words})"
+def why_held(reason: str, *, by: str, since: str) -> str:
+    """Say why something is held back, by what and since when; settings speak for themselves."""
+    holder = {"tests": "held by the tests", "person": "held by hand"}.get(by, "")
+    words = " ".join(filter(None, (holder, f"since {since[:10]}" if since else "")))
+    return f"{reason} ({words})" if reason and words else reason or words
 
 
 def versions_by_reason(versions: Iterable[tuple[str, str]]) -> list[str]:
@@ -266,7 +266,11 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
     lines += [
         f"held back: {line}"
         for line in versions_by_reason(
-            (f"{entry['name']} {entry['version']}".strip(), _why_held(entry)) for entry in status["held_back"]
+            (
+                f"{entry['name']} {entry['version']}".strip(),
+                why_held(entry["reason"], by=entry.get("by", "activation"), since=entry["at"]),
+            )
+            for entry in status["held_back"]
         )
     ]
     lines += [
@@ -278,12 +282,6 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         for entry in status["waiting"]
     ]
     return lines + [f"problem: {problem}" for problem in status["problems"]]
-
-
-def _why_held(entry: Mapping[str, Any]) -> str:
-    who = {"person": "held by hand, ", "tests": "held by the tests, "}.get(str(entry.get("by")), "")
-    when = f"({who}since {entry['at'][:10]})"
-    return f"{entry['reason']} {when}" if entry["reason"] else when.strip("()")
 
 
 def _pending(status: Mapping[str, Any]) -> list[str]:

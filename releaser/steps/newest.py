@@ -91,15 +91,19 @@ def _uv_toml(root: Path) -> Mapping[str, Any] | None:
         raise PreflightError((Unfit(message, advice="Correct it."),)) from error
 
 
-def without_restraint(site: Site, uv: Uv) -> Mapping[str, str] | None:
+def locked_in(site: Site) -> LockFile:
+    """Return the lock of the checkout; an empty one if there is none that can be read."""
+    try:
+        return LockFile.read(site.project.lock)
+    except (OSError, InvalidLockError):
+        return EMPTY
+
+
+def without_restraint(site: Site, uv: Uv, locked: LockFile) -> Mapping[str, str] | None:
     """Return the versions that uv would lock now; None if what the project asks for has no solution.
 
-    Raises ResolutionError.
+    `locked` is the lock of the checkout. Raises ResolutionError.
     """
-    try:
-        locked = LockFile.read(site.project.lock)
-    except (OSError, InvalidLockError):
-        locked = EMPTY
     try:
         text = uv.lock_dry_run(site.project.root, bounds={}, packages=())
     except ToolError as error:

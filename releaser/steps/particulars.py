@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
 from releaser.locking.lockfile import InvalidLockError
+from releaser.locking.uploads import uploads_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from releaser.locking.diff import Change
     from releaser.locking.lockfile import LockFile
     from releaser.run import Run
     from releaser.steps.build import Candidate
+
+    Times = Mapping[tuple[str, str], datetime | None]
 
 _MOST_ASKERS = 5
 
@@ -39,14 +44,23 @@ def described(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[
         graph = Graph.of(lock)
     except InvalidLockError:
         return changes
-    return tuple(_described(change, graph, link_of(venv, change.name)) if change.new else change for change in changes)
+    times = uploads_in(lock, datetime.now(UTC)).times
+    return tuple(
+        _described(change, graph, times, link_of(venv, change.name)) if change.new else change for change in changes
+    )
 
 
-def _described(change: Change, graph: Graph, link: str | None) -> Change:
+def _described(change: Change, graph: Graph, times: Times, link: str | None) -> Change:
     return replace(
         change,
         direct=change.name in graph.direct,
         through=graph.askers.get(change.name, ())[:_MOST_ASKERS],
-        released=graph.released(change.name, change.brought),
+        released=_released(change, times),
         link=link,
     )
+
+
+def _released(change: Change, times: Times) -> str | None:
+    """Return when the youngest of the new versions was uploaded."""
+    known = [time for version in change.brought.split(", ") if (time := times.get((change.name, version))) is not None]
+    return max(known).astimezone(UTC).isoformat(timespec="seconds") if known else None

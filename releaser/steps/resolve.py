@@ -232,17 +232,18 @@ def _surroundings(site: Site, fitness: Fitness) -> tuple[str, str]:
     """Return what a candidate is tried with: the key of the code, and the Python."""
     try:
         python = fitness.uv.python_version(fitness.python)
-        return site.git.code_key(_released(site, fitness)), python
+        return site.git.code_key(own_files(site, fitness.layout.top)), python
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
 
 
 def released_paths(run: Run, fitness: Fitness) -> tuple[str, ...]:
     """Return the files that releaser itself commits, relative to the top of the work tree."""
-    return _released(run.site, fitness)
+    return own_files(run.site, fitness.layout.top)
 
 
-def _released(site: Site, fitness: Fitness) -> tuple[str, ...]:
+def own_files(site: Site, top: Path) -> tuple[str, ...]:
+    """Return the files that releaser itself commits, relative to `top`, that of the work tree."""
     project, export = site.project, site.settings.requirements_export
     files = [project.lock, *([project.root / export] if export else [])]
-    return tuple(str(file.relative_to(fitness.layout.top)) for file in files)
+    return tuple(str(file.relative_to(top)) for file in files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,15 +54,6 @@ def test_without_anything_newer_it_says_so(make_site: SiteFactory) -> None:
     assert asked(site) == {}
     said = site.releaser("outdated", check=0)
     assert (said.stdout, said.stderr) == ("", "everything is at its newest version\n")
-
-
-def test_it_is_the_live_release_that_counts(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    site.releaser("rollback", check=0)
-    (alpha,) = asked(site).values()
-    assert (alpha["locked"], alpha["latest"]) == ("1.0.0", "1.1.0")
 
 
 # Constraints
@@ -150,6 +142,84 @@ def test_a_version_for_a_newer_python_is_told_and_the_newest_for_this_one(make_s
         {"by": "python", "reason": f"2.0.0 needs a newer Python than {python}; 1.2.0 is the newest for it"},
         {"by": "constraint", "reason": "the project asks for beta<1.2"},
     ]
+
+
+# What releaser itself keeps out
+
+
+def by_whom(site: SampleSite, name: str = "alpha") -> list[str]:
+    return [by for by, _ in kept_by(site, name)]
+
+
+def test_what_the_policy_keeps_out_is_told(make_site: SiteFactory) -> None:
+    site = make_site(settings={"upgrade": "minor"}, venv=True)
+    site.publish("alpha", "2.0.0")
+    site.publish("beta", "1.9.0")
+    found = asked(site)
+    ((by, reason),) = [(one["by"], one["reason"]) for one in found["alpha"]["kept_by"]]
+    assert (by, '`upgrade = "minor"`' in reason) == ("policy", True)
+    assert found["beta"]["kept_by"] == []
+
+
+def test_what_is_too_young_is_told_with_the_day_it_may_come_in(make_site: SiteFactory) -> None:
+    site = make_site(settings={"min_age": "7d"}, venv=True)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0")
+    with serving(site.index.path) as index:
+        now = datetime.now(UTC)
+        index.uploaded["alpha", "1.1.0"] = now - timedelta(days=2, hours=1)
+        index.uploaded["beta", "1.1.0"] = now - timedelta(days=8)
+        from_server(site, index.url)
+        found = asked(site)
+    assert found["beta"]["kept_by"] == []
+    ((by, reason),) = [(one["by"], one["reason"]) for one in found["alpha"]["kept_by"]]
+    assert by == "age"
+    assert "2 days" in reason
+    assert f"{now + timedelta(days=5, hours=-1):%Y-%m-%d}" in reason
+
+
+def test_what_somebody_holds_or_ignores_is_told(make_site: SiteFactory) -> None:
+    site = make_site(settings={"ignore": ["bet*"]}, venv=True)
+    site.releaser("init", check=0)
+    site.releaser("hold", "alpha", "ask Ada first", check=0)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0")
+    ((by, reason),) = kept_by(site, "alpha")
+    assert by == "person"
+    assert reason.startswith("ask Ada first (held by hand since 20")
+    assert by_whom(site, "beta") == ["ignore"]
+    site.releaser("unhold", "alpha", check=0)
+    assert by_whom(site) == []
+
+
+def test_what_breaks_the_tests_is_told_until_something_newer_or_other_code_appears(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0", broken=True)
+    site.publish("beta", "1.1.0")
+    site.releaser("update")
+    assert by_whom(site) == ["tests"]
+    assert "beta" not in asked(site)
+    site.commit("Say when the shop is open", {"news.txt": "on Sundays"})
+    assert by_whom(site) == []
+
+
+def test_what_was_backed_out_is_told_until_something_newer_appears(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    assert by_whom(site) == ["activation"]
+    site.publish("alpha", "1.2.0")
+    assert by_whom(site) == []
+
+
+def test_everything_that_keeps_a_version_out_is_told(make_site: SiteFactory) -> None:
+    site = make_site(settings={"ignore": ["alpha"], "upgrade": "patch"}, dependencies=["alpha<2", "beta"], venv=True)
+    site.releaser("init", check=0)
+    site.releaser("hold", "alpha", check=0)
+    site.publish("alpha", "2.0.0")
+    assert by_whom(site) == ["constraint", "person", "ignore", "policy"]
 
 
 # What is asked, and of whom

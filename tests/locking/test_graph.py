@@ -1,4 +1,4 @@
-"""Who asks for which package, and when a version was uploaded, as a lock tells it."""
+"""Who asks for which package, as a lock tells it."""
 
 from __future__ import annotations
 
@@ -79,41 +79,6 @@ def test_extras_of_a_package_ask_as_well() -> None:
     assert found.askers == {"argon2-cffi": ("django",)}
 
 
-def files(*times: str | None) -> str:
-    entries = (f', upload-time = "{time}"' if time else "" for time in times)
-    wheels = ", ".join(f'{{ url = "https://files.example.org/{n}.whl"{entry} }}' for n, entry in enumerate(entries))
-    return f"wheels = [{wheels}]"
-
-
-def test_a_version_is_as_old_as_its_first_file() -> None:
-    found = graph(
-        package("alpha", more=files("2026-11-03T10:00:00.123Z", "2026-11-01T12:30:00+02:00", None)),
-        package(
-            "beta", more='sdist = { url = "x", upload-time = "2026-10-01T00:00:00Z" }\n' + files("2026-10-02T00:00:00Z")
-        ),
-    )
-    assert found.released("alpha", "1.0") == "2026-11-01T10:30:00+00:00"
-    assert found.released("beta", "1.0") == "2026-10-01T00:00:00+00:00"
-
-
-def test_of_several_versions_the_youngest_counts_and_what_is_not_known_is_none() -> None:
-    found = graph(
-        package("alpha", version="1.0", more=files("2026-01-01T00:00:00Z")),
-        package("alpha", version="2.0", more=files("2026-02-01T00:00:00Z")),
-        package("beta", more=files(None)),
-    )
-    assert found.released("alpha", "1.0, 2.0") == "2026-02-01T00:00:00+00:00"
-    assert found.released("alpha", "1.0") == "2026-01-01T00:00:00+00:00"
-    assert found.released("beta", "1.0") is None
-    assert found.released("alpha", "3.0") is None
-    assert found.released("gone", "") is None
-
-
-@pytest.mark.parametrize("time", ["yesterday", "", "9999-99-99", "0001-01-01T00:00:00+14:00"])
-def test_a_time_that_is_none_is_not_known(time: str) -> None:
-    assert graph(package("alpha", more=files(time))).released("alpha", "1.0") is None
-
-
 def test_only_what_comes_from_an_index_is_said_to() -> None:
     found = graph(
         package("site", source=ROOT),
@@ -128,7 +93,7 @@ def test_only_what_comes_from_an_index_is_said_to() -> None:
 
 @pytest.mark.parametrize(
     "more",
-    ["dependencies = 3", "dependencies = [3, { version = 1 }]", "wheels = [3]", "sdist = 1", 'dev-dependencies = "x"'],
+    ["dependencies = 3", "dependencies = [3, { version = 1 }]", 'dev-dependencies = "x"'],
 )
 def test_what_a_newer_uv_may_write_is_passed_over(more: str) -> None:
     found = graph(package("site", source=ROOT, more=more), package("alpha", more=more), head=HEAD + "manifest = 1\n")
