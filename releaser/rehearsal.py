@@ -17,6 +17,7 @@ from releaser.queries import store_of
 from releaser.releases.holds import read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
+from releaser.steps.fixes import rehearsed_fixes
 from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
@@ -65,8 +66,11 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
         holds = counting(site, fitness, read_holds(site.project.state_dir), force=force)
         return make_gates(site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now)
 
+    def fixes() -> Mapping[str, str]:
+        return rehearsed_fixes(site, fitness, live)
+
     try:
-        restrained = resolve_within(dry, gates, locked=fitness.lock.versions, live=lock_of(live).versions)
+        restrained = resolve_within(dry, gates, locked=fitness.lock.versions, live=lock_of(live).versions, fixes=fixes)
     except ToolError as error:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
     changes = dry.changes

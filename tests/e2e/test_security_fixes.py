@@ -1,0 +1,119 @@
+"""Fixes of known vulnerabilities come early: past age and bump policy, and past nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import body, steps
+from tests.support.osv import Flaw, VulnerabilityService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.osv import Mood
+    from tests.support.sites import SampleSite, SiteFactory
+
+ALPHA = Flaw(id="CVE-2026-1", package="alpha", fixed="1.1.0")
+GATED = [{"upgrade": "patch"}, {"min_age": "7d"}, {"upgrade": "patch", "min_age": "7d"}]
+gated = pytest.mark.parametrize("settings", GATED, ids=["policy", "age", "both"])
+
+
+@pytest.fixture
+def service() -> Iterator[VulnerabilityService]:
+    """A service that knows of one vulnerability."""
+    with VulnerabilityService(ALPHA).serving() as serving:
+        yield serving
+
+
+def watched(make_site: SiteFactory, service: VulnerabilityService, **settings: str) -> SampleSite:
+    """Make an adopted site for whose packages there are newer versions, kept out by its `settings`."""
+    variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
+    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url, **variables})
+    site.releaser("init", check=0)
+    for package in ("alpha", "beta"):
+        site.publish(package, "1.1.0")
+    return site
+
+
+@gated
+def test_a_fix_passes_and_nothing_else_does(
+    make_site: SiteFactory, service: VulnerabilityService, settings: dict[str, str]
+) -> None:
+    site = watched(make_site, service, **settings)
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert [(change["name"], change["new"], change["fixes"]) for change in report["changes"]] == [
+        ("alpha", "1.1.0", ["CVE-2026-1"])
+    ]
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
+    assert [one["name"] for one in report["held_back"]] == ["beta"]
+    assert site.outbox_mails()[-1]["Subject"].endswith("updated, 1 package, fixes 1 known vulnerability")
+    site.uv("lock", "--check")
+
+
+@gated
+def test_a_rehearsal_says_so_too(
+    make_site: SiteFactory, service: VulnerabilityService, settings: dict[str, str]
+) -> None:
+    site = watched(make_site, service, **settings)
+    plan = site.json("update", "--dry-run")
+    assert [(change["name"], change["new"]) for change in plan["changes"]] == [("alpha", "1.1.0")]
+
+
+@gated
+def test_if_fixes_are_treated_as_others_are_it_waits_and_says_so(
+    make_site: SiteFactory, service: VulnerabilityService, settings: dict[str, str]
+) -> None:
+    site = watched(make_site, service, security_fixes="normal", **settings)
+    report = site.json("update")
+    assert (report["result"], report["problems"]) == ("unchanged", [])
+    assert site.live_version("alpha") == "1.0.0"
+    assert [one["id"] for one in report["vulnerabilities"]] == ["CVE-2026-1"]
+    assert site.json("update", "--dry-run")["changes"] == []
+
+
+@pytest.mark.parametrize("mood", ["fails", "talks nonsense", "hangs"])
+def test_nothing_comes_early_if_it_is_unknown(
+    make_site: SiteFactory, service: VulnerabilityService, mood: Mood
+) -> None:
+    site = watched(make_site, service, upgrade="patch", audit_timeout="3s")
+    service.mood = mood
+    report = site.json("update")
+    assert (report["result"], report["exit_code"], report["audit"]) == ("unchanged", 0, "unknown")
+    assert steps(report).count("audit") == 1
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.outbox_mails() == []
+
+
+def test_what_a_person_holds_stays_and_the_mail_says_it_once(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    site = watched(make_site, service, upgrade="patch")
+    site.releaser("hold", "alpha", "the shop needs it", check=0)
+    report = site.json("update")
+    assert (report["result"], site.live_version("alpha")) == ("unchanged", "1.0.0")
+    (problem,) = report["problems"]
+    assert (
+        "alpha 1.0.0 has the known vulnerability CVE-2026-1; 1.1.0 is free of it, but somebody holds it back" in problem
+    )
+    assert "the shop needs it" in problem
+    assert "releaser unhold alpha" in problem
+    assert "is held back: " in body(site)
+    assert site.json("update")["problems"] == []
+    assert len(site.outbox_mails()) == 1
+
+
+def test_what_is_ignored_stays_and_the_mail_says_so(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = watched(make_site, service, upgrade="patch", ignore="alpha")
+    report = site.json("update")
+    assert (report["result"], site.live_version("alpha")) == ("unchanged", "1.0.0")
+    (problem,) = report["problems"]
+    assert "the setting `ignore` keeps it out" in problem
+
+
+def test_what_is_accepted_does_not_come_early(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    site = watched(make_site, service, upgrade="patch", audit_ignore="CVE-2026-1")
+    report = site.json("update")
+    assert (report["result"], report["audit"], report["vulnerabilities"]) == ("unchanged", "known", [])
