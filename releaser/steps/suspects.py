@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from importlib.metadata import distributions
 from typing import TYPE_CHECKING
 
 from releaser.errors import gist
@@ -36,6 +35,8 @@ def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]
 
 def _modules(venv: Path, names: Collection[str]) -> dict[str, frozenset[str]]:
     """Map packages to what stands of them in site-packages, in small letters; nothing of a damaged one."""
+    from importlib.metadata import distributions  # which a night without anything new need not import
+
     places = [str(place) for place in venv.glob("lib/python*/site-packages")]
     found: dict[str, frozenset[str]] = {}
     for distribution in distributions(path=places):
