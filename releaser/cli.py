@@ -70,9 +70,9 @@ class Call:
             self.manner.note(f"warning: {sentence}")
         return found
 
-    def end(self, report: RunReport) -> None:
-        """Say how a run ended, and exit."""
-        self.manner.say_report(report)
+    def end(self, report: RunReport, *, answers: bool = False) -> None:
+        """Say how a run ended, and exit; what `answers` a question is said even if nothing changed."""
+        self.manner.say_report(report, answers=answers)
         sys.exit(report.exit_code)
 
 
@@ -178,8 +178,21 @@ def check(call: Call) -> None:
 @_dry_run
 @_wait
 @click.option("--force", is_flag=True, help=_force_help)
-def update(call: Call, dry_run: bool, wait: float, force: bool) -> None:
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
+)
+def update(call: Call, dry_run: bool, wait: float, force: bool, overrides: tuple[str, ...]) -> None:
     """Bring the site to the newest packages that pass its tests. This is the command for cron."""
+    if overrides:
+        if force:
+            message = "--force has no meaning together with --override"
+            raise UsageError(message, advice="Leave one of them away.")
+        _override(call, overrides, dry_run=dry_run, wait=wait)
+        return
     if dry_run:
         from releaser.rehearsal import rehearse_update
 
@@ -188,6 +201,18 @@ def update(call: Call, dry_run: bool, wait: float, force: bool) -> None:
     from releaser.update import update as run_update
 
     call.end(run_update(call.request("update", wait=wait, mails=True), force=force))
+
+
+def _override(call: Call, values: tuple[str, ...], *, dry_run: bool, wait: float) -> None:
+    from releaser.override import COMMAND, override, read_overrides
+
+    overrides = read_overrides(call.project, os.environ, values)
+    if dry_run:
+        from releaser.rehearsal import rehearse_override
+
+        _say_plan(call, rehearse_override(call.site(), overrides))
+        return
+    call.end(override(call.request(COMMAND, wait=wait), overrides), answers=True)
 
 
 @cli.command()

@@ -40,8 +40,11 @@ class Manner:
             return Lines(sys.stderr)
         return Silence()
 
-    def say_report(self, report: RunReport) -> None:
-        """Print how a run ended. Without a terminal, a run about which there is nothing to say prints nothing."""
+    def say_report(self, report: RunReport, *, answers: bool = False) -> None:
+        """Print how a run ended. Without a terminal, a run about which there is nothing to say prints nothing.
+
+        One that `answers` a question has something to say.
+        """
         if self.json:
             from releaser.report.history import report_as_json
 
@@ -55,7 +58,7 @@ class Manner:
             from releaser.report.terminal import show_report
 
             show_report(report, sys.stderr)
-        elif self.verbose or report.noteworthy:
+        elif self.verbose or answers or report.noteworthy:
             from releaser.report.text import summary
 
             _words(summary(report))

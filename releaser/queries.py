@@ -130,7 +130,9 @@ def show(site: Site, release: str) -> ReleaseDetails:
     runs = [
         entry
         for entry in history.read(site.project.state_dir)
-        if entry.get("release") == found.id and entry.get("command") in ("update", "init") and entry.get("steps")
+        if entry.get("release") == found.id
+        and entry.get("command") in ("update", "init", "update --override")
+        and entry.get("steps")
     ]
     return ReleaseDetails(
         release=found, users=tuple(leases.users(str(found.directory))), run=runs[-1] if runs else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
+from releaser.override import required
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.releases.holds import read_holds
@@ -27,10 +28,11 @@ from releaser.steps.restraint import resolve_within
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from releaser.locking.diff import Change
     from releaser.locking.gates import Gates
+    from releaser.locking.overrides import Override
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
     from releaser.tools.uv import Bounds, Cuts
@@ -44,12 +46,12 @@ class Plan:
     changes: tuple[Change, ...] = ()
 
 
-def rehearse_check(site: Site) -> Fitness:
+def rehearse_check(site: Site, *, ask_remote: bool = True) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
     live = store_of(site).live()
     needed = live.manifest.size_bytes if live else 0
     litter = known_litter(site.project.state_dir)
-    return check(site, needed_bytes=needed, pending=files_due(site, live), litter=litter, ask_remote=True)
+    return check(site, needed_bytes=needed, pending=files_due(site, live), litter=litter, ask_remote=ask_remote)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:
@@ -125,6 +127,17 @@ class _DryResolver:
     def settle(self) -> Mapping[str, str]:
         """Nothing has been written."""
         return self.versions
+
+
+def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
+    """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
+    fitness = rehearse_check(site, ask_remote=False)
+    live = required(store_of(site).live())
+    lines = [
+        f"a candidate would be built and tested with {one} in place of {one.name} {fitness.lock.versions[one.name]}"
+        for one in overrides
+    ]
+    return Plan(lines=(*lines, f"{site.project.venv.name} would go on leading to {live.id}"))
 
 
 def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:

@@ -61,6 +61,9 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             raise NoSuchReleaseError(message, advice="See `releaser list`; name a release to go to it.")
         return target
     target = store.find(to)
+    if target.manifest.origin == "override" and not target.live:
+        message = f"{target.id} was built to try {', '.join(target.manifest.overrides)}, and never goes live"
+        raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
     if target.state in ("failed", "candidate"):
         what = "failed its tests" if target.state == "failed" else "has never been live"
         message = f"{target.id} {what}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.version import InvalidVersion, Version
 
+from releaser.durable import check_types
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -37,6 +39,7 @@ class Change:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Change:
         """Make one of what a manifest holds, which a newer releaser may have written; TypeError when that is none."""
+        check_types({"change": content}, {"change": dict})
         fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in dict(content).items()

@@ -23,7 +23,7 @@ _TEXT = (str, type(None))
 _MANIFEST: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str,
+    "size_bytes": int, "fingerprint": str, "overrides": list,
 }  # fmt: skip
 _LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
 
@@ -60,7 +60,7 @@ def _row(
     manifest = _json(os.path.join(place, "manifest.json"))
     if manifest is None:
         return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) else None
-    if manifest.get("id") != name or not _is_whole({"fingerprint": "", **manifest}, _MANIFEST):
+    if manifest.get("id") != name or not _is_whole({"fingerprint": "", "overrides": [], **manifest}, _MANIFEST):
         return None
     users = leases.users(place, locks)
     return {
@@ -100,6 +100,8 @@ def _state(name: str, manifest: dict[str, object], ledger: dict[str, object], li
     if manifest.get("tests") == "failed":
         return "failed"
     marks = ledger.get("marks")
+    if manifest.get("origin") == "override" and not isinstance(marks, dict):
+        return "candidate"
     return str(marks.get(name, "candidate")) if isinstance(marks, dict) else "good"
 
 

@@ -79,15 +79,16 @@ def judge(
     """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
     `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
-    ones, and one that is kept for another reason does not give up its own.
+    ones, nor does one that was built to try an override, and one that is kept for another reason does not give up its
+    own.
     """
     places: collections.Counter[str] = collections.Counter()
     decided = []
     for release in census.releases:
-        places[release.state] += 1
+        places[_kind(release)] += 1
         reasons = (
             *_ties(release, census, rollback_target, in_use),
-            *_place(release, policy, places[release.state]),
+            *_place(release, policy, places[_kind(release)]),
             *_youth(release, policy, now),
         )
         decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (_why_it_goes(release, policy),)))
@@ -111,11 +112,17 @@ def _ties(release: Release, census: Census, target: str | None, in_use: Mapping[
 def _place(release: Release, policy: KeepPolicy, place: int) -> Iterator[str]:
     """Yield the place that a release has among its like."""
     if place <= _places(release, policy):
-        yield _among(_places(release, policy), release.state)
+        yield _among(_places(release, policy), _kind(release))
+
+
+def _kind(release: Release) -> str:
+    """Return among which releases one has its place: those of its state, or those that try an override."""
+    return "override" if release.manifest.origin == "override" and not release.live else release.state
 
 
 def _places(release: Release, policy: KeepPolicy) -> int:
-    return {"good": policy.keep, "failed": policy.keep_failed, "bad": policy.keep_failed}.get(release.state, 0)
+    failed = policy.keep_failed
+    return {"good": policy.keep, "failed": failed, "bad": failed, "override": failed}.get(_kind(release), 0)
 
 
 def _youth(release: Release, policy: KeepPolicy, now: datetime) -> Iterator[str]:
@@ -131,7 +138,7 @@ def _youth(release: Release, policy: KeepPolicy, now: datetime) -> Iterator[str]
 
 
 def _why_it_goes(release: Release, policy: KeepPolicy) -> str:
-    state, places = release.state, _places(release, policy)
+    state, places = _kind(release), _places(release, policy)
     if state == "candidate":
         return "sealed, but it never went live"
     lacks = [f"not {_among(places, state)}"] if places else []

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 State = Literal["live", "good", "failed", "bad", "candidate"]
-Origin = Literal["built", "adopted"]
+Origin = Literal["built", "adopted", "override"]
 Tests = Literal["passed", "failed", "refused", "not run"]
 NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
 MANIFEST = "manifest.json"
@@ -23,7 +23,7 @@ _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str,
+    "size_bytes": int, "fingerprint": str, "overrides": list,
 }  # fmt: skip
 
 
@@ -36,6 +36,7 @@ class Manifest:
     `dependencies_key` identifies the dependencies in pyproject.toml, `code_key` the committed code without the lock.
     An adopted one has a `previous` only if somebody put it in the place of that one.
     `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
+    `overrides` are the packages from elsewhere that it was built to try; such a one never goes live.
     """
 
     id: str
@@ -53,6 +54,12 @@ class Manifest:
     changes: tuple[Change, ...]
     size_bytes: int
     fingerprint: str = ""
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def never_live(self) -> bool:
+        """Whether no run makes this release live, whatever anybody asks for."""
+        return self.tests in NEVER_LIVE or self.origin == "override"
 
     @property
     def brought(self) -> dict[str, str]:
@@ -66,10 +73,11 @@ class Manifest:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:
         """Read what `as_json` wrote; KeyError, TypeError or ValueError when it is something else."""
-        check_types({"fingerprint": "", **content}, _KINDS)
+        check_types({"fingerprint": "", "overrides": [], **content}, _KINDS)
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["created_at"] = datetime.fromisoformat(content["created_at"])
         known["changes"] = tuple(Change.from_json(change) for change in content["changes"])
+        known["overrides"] = tuple(map(str, content.get("overrides", ())))
         return cls(**known)
 
 

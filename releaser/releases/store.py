@@ -172,6 +172,8 @@ class ReleaseStore:
         for manifest in manifests:
             if manifest.tests in NEVER_LIVE:
                 ledger = ledger.marked(manifest.id, "failed")
+            elif manifest.never_live:
+                continue
             elif manifest.id in backed_out:
                 ledger = ledger.marked(manifest.id, "bad").activated(manifest.id)
             else:

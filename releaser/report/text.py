@@ -199,7 +199,8 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
         "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "commit", "previous",
         "lock_sha256", "size_bytes", "path", "in_use_by",
     )  # fmt: skip
-    lines = aligned([[f"{fact}:", _word(details[fact])] for fact in facts])
+    rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
+    lines = aligned([*rows, *(["override:", one] for one in details["overrides"])])
     if details["processes"]:
         rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
         lines += ["", *aligned([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A release that is being made: built, but neither tested nor sealed."""
+    """A release that is being made: built, but neither tested nor sealed.
+
+    `overrides` are the packages from elsewhere that it is built to try; such a one never goes live.
+    """
 
     id: str
     sequence: int
@@ -36,6 +39,7 @@ class Candidate:
     directory: Path
     key: CandidateKey
     resolution: Resolution
+    overrides: tuple[str, ...] = ()
 
     @property
     def venv(self) -> Path:
@@ -43,7 +47,9 @@ class Candidate:
         return self.directory / "venv"
 
 
-def build(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey) -> Candidate:
+def build(
+    run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, overrides: tuple[str, ...] = ()
+) -> Candidate:
     """Build the venv of a new candidate; the journal names it before anything of it is there.
 
     Raises BuildError.
@@ -58,6 +64,7 @@ def build(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey)
             directory=run.store.path(name),
             key=key,
             resolution=resolution,
+            overrides=overrides,
         )
         _journal_building(run, name)
         try:
@@ -96,21 +103,36 @@ def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
     tree = candidate.resolution.tree
     shutil.copyfile(tree / "uv.lock", candidate.directory / "uv.lock")
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-    install(run, fitness, tree, candidate.venv, link_mode=mode)
+    install(run, fitness, tree, candidate.venv, link_mode=mode, overrides=bool(candidate.overrides))
 
 
-def install(run: Run, fitness: Fitness, tree: Path, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
+def install(
+    run: Run,
+    fitness: Fitness,
+    tree: Path,
+    venv: Path,
+    *,
+    link_mode: str,
+    compiled: bool = True,
+    overrides: bool = False,
+) -> None:
     """Install third-party packages from the scratch tree, and local ones from the live checkout.
 
-    An editable install would otherwise point at the scratch tree. Raises ToolError.
+    An editable install would otherwise point at the scratch tree. With `overrides`, that tree's pyproject.toml is
+    another one, which has to count for what is overridden. Raises ToolError.
     """
     uv, group = fitness.uv, fitness.group
     uv.sync(tree, venv, python=fitness.python, group=group, link_mode=link_mode, compiled=compiled)
-    local = uv.local_packages(tree, group=group)
-    if local.strip():
-        requirements = tree / ".releaser-local.txt"
-        requirements.write_text(local, encoding="utf-8")
-        uv.install_local(run.site.project.root, venv, requirements, link_mode=link_mode, compiled=compiled)
+    local = uv.local_packages(tree, group=group).splitlines(keepends=True)
+    # `uv pip install` heeds overrides and constraints of the pyproject.toml where it runs, also for a path that it is
+    # told to install (uv 0.13); there, those of overrides are absolute.
+    elsewhere = [line for line in local if overrides and line.startswith("file://")]
+    of_project = [line for line in local if line not in elsewhere]
+    for place, lines in ((run.site.project.root, of_project), (tree, elsewhere)):
+        if "".join(lines).strip():
+            requirements = tree / ".releaser-local.txt"
+            requirements.write_text("".join(lines), encoding="utf-8")
+            uv.install_local(place, venv, requirements, link_mode=link_mode, compiled=compiled)
 
 
 def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
@@ -122,7 +144,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             id=candidate.id,
             sequence=candidate.sequence,
             created_at=candidate.created_at,
-            origin="built",
+            origin="override" if candidate.overrides else "built",
             python=candidate.key.python,
             group=candidate.key.group,
             lock_sha256=candidate.key.lock_sha256,
@@ -134,6 +156,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             changes=candidate.resolution.diff.changes,
             size_bytes=tree_size(candidate.directory),
             fingerprint=fingerprint,
+            overrides=candidate.overrides,
         )
         try:
             sync_file_system(candidate.directory)

@@ -67,15 +67,22 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
             message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
             yield Problem(message=message, advice="The next `releaser update` builds it anew.")
         return
-    mark = ledger.marks.get(live.id)
-    if mark in ("bad", "failed"):
-        yield Problem(message=f"{store.link} leads to {live.id}, which is {mark}", advice=MENDS)
+    if unwanted := unfit_for_live(store, live):
+        yield Problem(message=f"{store.link} leads to {live.id}, which {unwanted}", advice=MENDS)
     renewed, found = flaw(store, live), damage(live)
     if renewed or found:
         advice = "The next `releaser update` builds it anew."
         if not renewed:
             advice = "The release before was changed in the same way, so this seems to be the site's own doing."
         yield Problem(message=f"the live release {live.id} is not what was sealed: {renewed or found}", advice=advice)
+
+
+def unfit_for_live(store: ReleaseStore, live: Release) -> str:
+    """Say why a release that is live should never be, whoever made it so; empty when it may be."""
+    if live.manifest.origin == "override":
+        return f"was built to try {', '.join(live.manifest.overrides)}"
+    mark = store.ledger().marks.get(live.id)
+    return f"is {mark}" if mark in ("bad", "failed") else ""
 
 
 def astray(store: ReleaseStore) -> str:

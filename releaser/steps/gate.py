@@ -157,7 +157,16 @@ def _steady(run: Run, fitness: Fitness, candidate: Candidate, failed: Tried) -> 
 
 
 def _fail(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool) -> NoReturn:
-    # First, as without it the next run would build and test this very candidate again.
+    if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
+        _quarantine(run, candidate, tried, blame, unfinished=unfinished)
+    seal(run, candidate, tests="failed")
+    run.draft.blame = blame
+    message, advice = _verdict(blame, tried, candidate.overrides), _advice(blame, tried, candidate.overrides)
+    raise TestsFailedError(message, blame=blame, advice=advice, output=tried.output)
+
+
+def _quarantine(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool) -> None:
+    """Keep the next run from building and testing this very candidate; this comes first, before it is sealed."""
     run.change_quarantine(
         lambda quarantine: quarantine.with_candidate(
             FailedCandidate(
@@ -170,9 +179,6 @@ def _fail(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinis
             )
         )
     )
-    seal(run, candidate, tests="failed")
-    run.draft.blame = blame
-    raise TestsFailedError(_verdict(blame, tried), blame=blame, advice=_advice(blame, tried), output=tried.output)
 
 
 def _blame(run: Run, *attempted: Trial) -> Blame:
@@ -213,23 +219,34 @@ def _pull_again(run: Run) -> None:
         run.site.git.reset_keep(pulled.new)
 
 
-def _verdict(blame: Blame, tried: Tried) -> str:
+def _verdict(blame: Blame, tried: Tried, overrides: tuple[str, ...]) -> str:
     trial = tried.trial
     fail, succeed = trial.verb("fail"), trial.verb("pass")
     what = tried.reason if tried.timed_out else f"{trial.name} {fail}"
+    if overrides:
+        broken, since = f"with {', '.join(overrides)} and {succeed} without", "without an override"
+    else:
+        broken, since = (
+            f"with the new packages or commits and {succeed} without: this update broke it",
+            "before this update",
+        )
     return {
-        "update": f"{what} with the new packages or commits and {succeed} without: this update broke it",
-        "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing before this update",
+        "update": f"{what} {broken}",
+        "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing {since}",
     }.get(blame, f"{what}, and there is no earlier release to compare with")
 
 
-def _advice(blame: Blame, tried: Tried) -> str:
+def _advice(blame: Blame, tried: Tried, overrides: tuple[str, ...]) -> str:
     trial = tried.trial
     longer = f"Raise `test_timeout` if {trial.pronoun} {trial.verb('need')} longer. " if tried.timed_out else ""
     if blame == "before":
         mend = "Mend the tests or the site" if trial.plural else "Mend the site or its settings"
+        if overrides:
+            return f"{longer}{mend} first."
         return f"{longer}{mend}; updates go on by themselves once {trial.name} {trial.verb('pass')} again."
     again = "this candidate is not tried again until a package or the code changes."
+    if overrides:
+        again = "updates go on as before."
     return f"{longer}See the end of the {'test output' if trial.plural else 'output'}; {again}"
 
 

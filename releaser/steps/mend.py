@@ -19,7 +19,7 @@ from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
 from releaser.steps.activate import LOCK_BEFORE, place_lock
 from releaser.steps.adopt import take_in
-from releaser.steps.diagnosis import LAST_MAIL, astray, lost, named
+from releaser.steps.diagnosis import LAST_MAIL, astray, lost, named, unfit_for_live
 from releaser.steps.litter import LITTER
 from releaser.steps.publish import PENDING
 from releaser.steps.verdict import brought_by, key_of, mark_good
@@ -113,8 +113,8 @@ def mend_link(run: Run) -> None:
         return  # not adopted yet
     if live is None:
         wrong = astray(store)
-    elif ledger.marks.get(live.id) in ("bad", "failed"):
-        wrong = f"led to {live.id}, which is {ledger.marks[live.id]}"
+    elif unwanted := unfit_for_live(store, live):
+        wrong = f"led to {live.id}, which {unwanted}"
     else:
         found = damage(live)
         wrong = f"led nowhere: {found}" if found is not None and found.fatal else ""

@@ -162,6 +162,10 @@ class Uv:
         """Move packages in the uv.lock of `tree` to exact versions. ToolError as of `lock`."""
         return self._run([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
 
+    def lock_as_it_is(self, tree: Path, *, python: Path) -> Finished:
+        """Make the uv.lock of `tree` fit its pyproject.toml, and upgrade nothing that need not be. Raises ToolError."""
+        return self._run(["lock", "--python", str(python)], cwd=tree)
+
     def lock_dry_run(self, tree: Path, *, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
         words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts, dry_run=True)

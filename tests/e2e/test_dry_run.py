@@ -95,7 +95,8 @@ def test_a_rollback_is_described(make_site: SiteFactory) -> None:
     live, (target, *_) = site.live_id(), [row["id"] for row in site.json("list") if not row["live"]]
     plan = site.json("rollback", "--dry-run")
     assert plan["would"] == [f"would go from {live} to {target}"]
-    assert plan["changes"] == [{"name": "alpha", "old": "1.1.0", "new": "1.0.0", "bump": "other"}]
+    (change,) = plan["changes"]
+    assert change | {"name": "alpha", "old": "1.1.0", "new": "1.0.0", "bump": "other"} == change
     assert "alpha    1.1.0  1.0.0" in site.releaser("rollback", "--dry-run", check=0).stdout
 
 

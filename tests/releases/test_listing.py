@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+LATER = ("fingerprint", "overrides")  # which manifests of an earlier releaser do not have
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> ReleaseStore:
@@ -33,7 +35,7 @@ def rows(store: ReleaseStore) -> list[dict[str, Any]]:
 
 def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
     """Return what `list --json` should print, from the store."""
-    return [
+    found = [
         {
             "id": release.id,
             "state": release.state,
@@ -50,6 +52,8 @@ def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
         }
         for release in store.all()
     ]
+    printed: list[dict[str, Any]] = json.loads(json.dumps(found))
+    return printed
 
 
 def nothing(_: ReleaseStore) -> None:
@@ -92,6 +96,16 @@ def newer_ledger(store: ReleaseStore) -> None:
 def half_a_ledger(store: ReleaseStore) -> None:
     every_state(store)
     _change(store.state_dir / "ledger.json", activations=None)
+
+
+def override(store: ReleaseStore) -> None:
+    every_state(store)
+    built(store, 7, origin="override", overrides=("alpha @ file:///srv/alpha",))
+
+
+def override_without_ledger(store: ReleaseStore) -> None:
+    override(store)
+    (store.state_dir / "ledger.json").unlink()
 
 
 def newer_manifest(store: ReleaseStore) -> None:
@@ -152,7 +166,7 @@ def _change(path: Path, **changes: object) -> None:
     [
         nothing, one_live, every_state, clock_set_back, no_ledger, garbage_ledger, newer_ledger, half_a_ledger,
         empty_ledger, garbage_manifest, newer_manifest, half_a_manifest, stranger, dangling_link, real_directory,
-        half_deleted, stray_things,
+        half_deleted, stray_things, override, override_without_ledger,
     ],
 )  # fmt: skip
 def test_the_list_says_what_the_store_says(store: ReleaseStore, prepare: Callable[[ReleaseStore], None]) -> None:
@@ -163,6 +177,14 @@ def test_the_list_says_what_the_store_says(store: ReleaseStore, prepare: Callabl
 def test_all_states_occur(store: ReleaseStore) -> None:
     every_state(store)
     assert [row["state"] for row in rows(store)] == ["candidate", "failed", "good", "live", "bad", "good"]
+
+
+@pytest.mark.parametrize("prepare", [override, override_without_ledger])
+def test_what_tries_an_override_is_a_candidate_for_ever(
+    store: ReleaseStore, prepare: Callable[[ReleaseStore], None]
+) -> None:
+    prepare(store)
+    assert rows(store)[0]["state"] == "candidate"
 
 
 def test_a_candidate_that_is_being_built_comes_first(store: ReleaseStore) -> None:
@@ -214,7 +236,7 @@ def test_sizes_are_told_in_one_unit(size: object, words: str) -> None:
     assert listing.size(size) == words
 
 
-@pytest.mark.parametrize("key", [key for key in Manifest.__dataclass_fields__ if key != "fingerprint"])
+@pytest.mark.parametrize("key", [key for key in Manifest.__dataclass_fields__ if key not in LATER])
 def test_a_manifest_that_lacks_anything_is_left_out(store: ReleaseStore, key: str) -> None:
     live(store, 1)
     path = store.path(live(store, 2).id) / "manifest.json"

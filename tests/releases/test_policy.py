@@ -145,7 +145,7 @@ def _build(store: ReleaseStore, number: int, line: Line) -> None:
         works="unsound" not in line.words,
         id=line.name,
         created_at=NOW - line.age,
-        origin="adopted" if "adopted" in line.words else "built",
+        origin=next((word for word in line.words if word in ("adopted", "override")), "built"),
         tests="failed" if "failed" in line.words else "passed",
     )
 

@@ -16,6 +16,8 @@ from tests.releases.makers import NOW, a_manifest, on_paper
 if TYPE_CHECKING:
     from pathlib import Path
 
+LATER = ("fingerprint", "overrides")  # which manifests of an earlier releaser do not have
+
 
 @pytest.mark.parametrize(
     ("taken", "expected"),
@@ -47,6 +49,8 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         ),
         group=None,
         commit="abc",
+        origin="override",
+        overrides=("alpha @ file:///srv/alpha", "beta==2"),
         previous="20261120T061200Z",
     )
     write_manifest(tmp_path, manifest)
@@ -74,7 +78,7 @@ def test_a_directory_without_manifest_is_no_release_yet(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) is None
 
 
-@pytest.mark.parametrize("key", [key for key in Manifest.__dataclass_fields__ if key != "fingerprint"])
+@pytest.mark.parametrize("key", [key for key in Manifest.__dataclass_fields__ if key not in LATER])
 def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
     content = {"version": 1, **a_manifest().as_json()}
     del content[key]

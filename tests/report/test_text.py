@@ -188,6 +188,7 @@ DETAILS: dict[str, Any] = {
     "pinned": True,
     "created_at": "2026-11-20T06:12:00+00:00",
     "origin": "built",
+    "overrides": [],
     "python": "3.11.7",
     "group": None,
     "tests": "passed",
@@ -213,6 +214,8 @@ def test_a_release_is_shown_as_facts() -> None:
     used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
     assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
     assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
+    tried = release_text({**DETAILS, "overrides": ["alpha @ file:///srv/alpha", "beta==2"]})
+    assert tried[14:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
 
 
 def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:

@@ -1,0 +1,320 @@
+"""`update --override`: a candidate with a package from elsewhere is built and tested, and never goes live."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted
+from tests.e2e.scenes import edit_pyproject, outer_snapshot, silent, states, step, steps
+from tests.support.commands import git_executable, run
+from tests.support.sites import SampleSite, SiteFactory
+from tests.support.templates import write_files
+from tests.support.wheels import BACKEND, build_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.templates import Templates
+
+DEV = "2.0.0.dev1"
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
+    """Make a site that needs alpha by way of beta alone, with a newer version of either on the index."""
+    options: dict[str, Any] = {"dependencies": ["beta"], "requires": {"beta": ["alpha<2"]}}
+    site = SiteFactory(tmp_path_factory.mktemp("adopted"), templates)(venv=True, **options)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.publish("beta", "1.1.0", requires=["alpha<2"])
+    return site
+
+
+@pytest.fixture
+def site(adopted: SampleSite, tmp_path: Path) -> SampleSite:
+    """Copy it."""
+    return adopted.copy(tmp_path)
+
+
+def a_wheel(site: SampleSite, name: str = "alpha", version: str = DEV, **options: Any) -> Path:
+    place = site.outer.parent / "wheels"
+    place.mkdir(exist_ok=True)
+    return build_wheel(place, name, version, **options)
+
+
+def a_directory(site: SampleSite, name: str = "alpha", version: str = DEV) -> Path:
+    place = site.outer.parent / "work" / name
+    pyproject = f'[project]\nname = "{name}"\nversion = "{version}"\n'
+    backend = f'[build-system]\nrequires = ["{BACKEND}"]\nbuild-backend = "{BACKEND}"\n'
+    module = f"src/{name.replace('-', '_')}/__init__.py"
+    write_files(place, {"pyproject.toml": pyproject + backend, module: f'__version__ = "{version}"\n'})
+    return place
+
+
+def a_repository(site: SampleSite, branch: str) -> str:
+    """Return the URL of a repository that has the package on this branch alone."""
+    place = a_directory(site)
+
+    def git(*words: str) -> None:
+        identity = ("-c", "user.name=Grace", "-c", "user.email=grace@example.org")
+        run([git_executable(), *identity, *words], cwd=place, env=site.env, check=0)
+
+    git("init", "--quiet", "--template=")
+    git("commit", "--quiet", "--allow-empty", "--message", "Begin")
+    git("switch", "--quiet", "--create", branch)
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "Fix the cart")
+    git("switch", "--quiet", "-")
+    return f"git+{place.as_uri()}@{branch}"
+
+
+def tried(site: SampleSite, override: str | Path, *, name: str = "alpha", check: int = 0) -> Any:
+    """Try one override, and see that live, lock, repository and records are what they were."""
+    before, records = site.snapshot(), kept_records(site)
+    report = site.json("update", "--override", f"{name} @ {override}", check=check)
+    assert site.snapshot() == before
+    assert kept_records(site) == records
+    assert not report["live_changed"]
+    assert site.outbox_mails() == []
+    return report
+
+
+def kept_records(site: SampleSite) -> dict[str, Any]:
+    """Return what the state directory says of anything but the candidate: ledger (but for its number), quarantine."""
+    found = {name: site.state_dir / name for name in ("ledger.json", "quarantine.json", "holds.json", "pending.json")}
+    content = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in found.items() if path.exists()}
+    del content["ledger.json"]["last_sequence"]
+    content["ledger.json"]["marks"] = {
+        name: mark for name, mark in content["ledger.json"]["marks"].items() if mark != "failed"
+    }
+    return {**content, "remote": site.remote_head(), "left": sorted(path.name for path in site.outer.iterdir())}
+
+
+def version_in(site: SampleSite, release: str, package: str = "alpha") -> str:
+    """Return the version of a package in the venv of a release, and see that it is a copy of its own."""
+    venv = site.state_dir / "releases" / release / "venv"
+    code = f"import {package}, importlib.metadata as m; print(m.version({package!r}), {package}.__file__)"
+    version, _, file = run(
+        [venv / "bin" / "python", "-c", code], cwd=site.outer, env=site.env, check=0
+    ).stdout.partition(" ")
+    assert Path(file.strip()).is_relative_to(venv)
+    return version
+
+
+def test_a_wheel_is_tried_and_does_not_go_live(site: SampleSite) -> None:
+    live = site.live_id()
+    report = tried(site, wheel := a_wheel(site))
+    assert (report["result"], report["exit_code"], report["command"]) == ("unchanged", 0, "update --override")
+    assert report["previous"] == live
+    assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("alpha", "1.0.0", DEV)]
+    assert steps(report) == ["preflight", "resolve", "build", "test", "seal"]
+    assert states(site) == {report["release"]: "candidate", live: "live"}
+    assert version_in(site, report["release"]) == DEV
+    assert version_in(site, report["release"], "beta") == "1.0.0"
+    assert site.manage_runs("test")[-1].versions["alpha"] == DEV
+    assert f"alpha @ {wheel.as_uri()} passed, and is not live" in report["headline"]
+    assert report["headline"].endswith(str(site.state_dir / "releases" / report["release"] / "venv"))
+
+
+@pytest.mark.parametrize("make", [a_directory, lambda site: a_repository(site, "fix/cart")], ids=["directory", "git"])
+def test_source_is_built_and_is_no_editable_install(site: SampleSite, make: Callable[[SampleSite], str | Path]) -> None:
+    report = tried(site, make(site))
+    assert version_in(site, report["release"]) == DEV
+
+
+def test_a_path_starts_at_the_current_directory(site: SampleSite) -> None:
+    place = os.path.relpath(a_directory(site), site.outer.parent / "somewhere")
+    assert version_in(site, tried(site, place)["release"]) == DEV
+
+
+def test_a_version_can_be_asked_for(site: SampleSite) -> None:
+    report = site.json("update", "--override", "alpha==1.1.0")
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.1.0")]
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_several_are_tried_together(site: SampleSite) -> None:
+    words = ["--override", f"alpha @ {a_wheel(site)}", "--override", "beta==1.1.0"]
+    report = site.json("update", *words)
+    assert {one["name"]: one["new"] for one in report["changes"]} == {"alpha": DEV, "beta": "1.1.0"}
+
+
+def test_a_person_is_told_without_a_terminal_too(site: SampleSite) -> None:
+    finished = site.releaser("update", "--override", f"alpha @ {a_wheel(site)}", check=0)
+    assert "passed, and is not live: the candidate is" in finished.stderr
+    assert finished.stdout == ""
+    (candidate,) = (name for name, state in states(site).items() if state == "candidate")
+    shown = site.releaser("show", candidate, check=0).stdout
+    assert "origin:       override\n" in shown
+    assert f"alpha @ file://{site.outer.parent}/wheels/" in shown
+    assert "seal" in shown
+
+
+def test_a_package_that_breaks_the_tests_is_told_and_keeps_nothing_out(site: SampleSite) -> None:
+    broken = {"alpha/__init__.py": f'__version__ = "{DEV}"\nBROKEN = "test"\n'}
+    report = tried(site, a_wheel(site, modules=broken), check=5)
+    assert (report["result"], report["blame"]) == ("failed", "update")
+    assert "the tests fail with alpha @ file://" in report["headline"]
+    assert report["headline"].endswith("and pass without")
+    assert report["advice"].endswith("updates go on as before.")
+    assert f"alpha {DEV} breaks the site" in report["output"]
+    assert step(report, "test live release")["status"] == "ok"
+    assert states(site)[report["release"]] == "failed"
+    status = site.json("status")
+    assert (status["quarantined"], status["held_back"], status["problems"]) == ([], [], [])
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_a_site_that_fails_anyway_is_told_from_a_package_that_breaks_it(site: SampleSite) -> None:
+    site.break_tests()
+    report = tried(site, a_wheel(site), check=5)
+    assert report["blame"] == "before"
+    assert "it was failing without an override" in report["headline"]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_no_rollback_goes_there_and_it_is_pruned_by_and_by(site: SampleSite, broken: bool) -> None:
+    site.publish("beta", "1.2.0", requires=["alpha<2"])
+    modules = {"alpha/__init__.py": "BROKEN = 'test'\n"} if broken else None
+    report = tried(site, a_wheel(site, modules=modules), check=5 if broken else 0)
+    refused = site.releaser("rollback", report["release"], "--force", check=9)
+    assert "was built to try alpha @" in refused.stderr
+    assert "never goes live" in refused.stderr
+    assert "no earlier good release" in site.releaser("rollback", check=9).stderr
+    site.releaser("update", check=0)
+    assert report["release"] in states(site)
+    site.releaser("prune", check=0, env={"RELEASER_KEEP_FAILED": "0"})
+    assert sorted(states(site).values()) == ["good", "live"]
+
+
+def test_neither_a_lost_ledger_nor_a_hand_makes_it_good(site: SampleSite) -> None:
+    live = site.live_id()
+    candidate = tried(site, a_wheel(site))["release"]
+    (site.state_dir / "ledger.json").unlink()
+    assert states(site)[candidate] == "candidate"
+    site.link.unlink()
+    site.link.symlink_to(f"../.releaser/site/releases/{candidate}/venv")
+    assert "was built to try alpha @" in " ".join(site.json("status")["problems"])
+    site.releaser("init")
+    assert site.live_id() == live
+    assert states(site) == {candidate: "candidate", live: "live"}
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        Point(place="releaser.tools.uv:Uv.lock_as_it_is"),
+        Point(place="releaser.steps.build:_install", when="before"),
+        Point(place="releaser.releases.store:write_manifest", when="before"),
+        Point(place="releaser.releases.store:ReleaseStore.complete"),
+    ],
+    ids=str,
+)
+def test_what_a_kill_leaves_is_removed(site: SampleSite, at: Point) -> None:
+    before, live = site.snapshot(), site.live_id()
+    finished = interrupted(site, "update", "--override", f"alpha @ {a_wheel(site)}", at=at)
+    assert finished.returncode == -signal.SIGKILL
+    report = site.json("init")
+    assert ("`releaser update --override`" in report["recovered"]) == (at.place != "releaser.tools.uv:Uv.lock_as_it_is")
+    assert site.snapshot() == before
+    assert states(site) == {live: "live"}
+    assert not list(site.outer.glob("*scratch*"))
+
+
+# What pyproject.toml says of the package itself
+
+
+def test_a_source_of_the_project_gives_way(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, kind="path")
+    site.releaser("init", check=0)
+    report = tried(site, a_directory(site, "common-lib", DEV), name="common-lib")
+    assert version_in(site, report["release"], "common_lib") == DEV
+    assert site.live_version("common-lib") == "1.0.0"
+
+
+def test_constraints_and_overrides_of_the_project_give_way(site: SampleSite) -> None:
+    lines = 'no-index = true\nconstraint-dependencies = ["alpha<2"]\noverride-dependencies = ["alpha==1.0.0"]'
+    site.commit("Hold alpha", {"pyproject.toml": edit_pyproject(site, "no-index = true", lines)})
+    site.uv("lock")
+    site.commit("Lock")
+    site.push()
+    assert version_in(site, tried(site, a_wheel(site))["release"]) == DEV
+
+
+def test_a_workspace_member_is_refused(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, kind="workspace")
+    finished = site.releaser("update", "--override", f"one @ {a_wheel(site, 'one')}", check=2)
+    assert "one is a part of the project" in finished.stderr
+    assert not site.state_dir.exists()
+
+
+def test_what_is_not_installed_is_not_said_to_have_passed(site: SampleSite) -> None:
+    live = site.live_id()
+    report = tried(site, a_wheel(site, "prodtools"), name="prodtools", check=4)
+    assert "not installed for the group local here" in report["headline"]
+    assert states(site) == {live: "live"}
+
+
+def test_a_package_of_another_name_is_refused_with_uvs_words(site: SampleSite) -> None:
+    report = tried(site, a_wheel(site, "beta"), check=4)
+    assert report["headline"].startswith("no lock could be made with alpha @")
+    assert "alpha" in report["output"]
+    assert step(report, "resolve")["status"] == "failed"
+
+
+# Before anything is done
+
+
+def test_a_site_without_a_live_release_is_refused(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("check", check=0)
+    before = site.snapshot()
+    for words in ([], ["--dry-run"]):
+        finished = site.releaser("update", "--override", f"alpha @ {a_wheel(site)}", *words, check=3)
+        assert "no release is live" in finished.stderr
+    assert site.snapshot() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["gamma==1"], "gamma is not in uv.lock, so nothing would be tested"),
+        (["alpha"], "does not say where to take the package from"),
+        (["alpha @ nowhere"], "which is not there"),
+        (["alpha==1.1.0", "--force"], "--force has no meaning together with --override"),
+        (["alpha==1.1.0", "--override", "alpha==1.0.0"], "names alpha twice"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_is_done(site: SampleSite, words: list[str], said: str) -> None:
+    before = outer_snapshot(site)
+    finished = site.releaser("update", "--json", "--override", *words, check=2)
+    assert said in finished.stderr
+    assert "what to do:" in finished.stderr
+    assert finished.stdout == ""
+    assert outer_snapshot(site) == before
+
+
+def test_a_rehearsal_writes_nothing(site: SampleSite) -> None:
+    wheel = a_wheel(site)
+    before = outer_snapshot(site)
+    plan = site.json("update", "--dry-run", "--override", f"alpha @ {wheel}")
+    assert plan["would"] == [
+        f"a candidate would be built and tested with alpha @ {wheel.as_uri()} in place of alpha 1.0.0",
+        f".venv would go on leading to {site.live_id()}",
+    ]
+    assert outer_snapshot(site) == before
+
+
+def test_the_next_update_knows_nothing_of_it(site: SampleSite) -> None:
+    site.releaser("update", check=0)
+    tried_before = len(site.outbox_mails())
+    site.releaser("update", "--override", f"alpha @ {a_wheel(site)}", check=0)
+    silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == tried_before
