@@ -278,3 +278,13 @@ def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     (site.path / "uv.lock").unlink()
     assert "uv.lock" in site.releaser("outdated", check=3).stderr
+
+
+def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.edit("uv.lock", "no lock")
+    said = site.releaser("outdated", check=4).stderr
+    assert said.startswith("releaser: it could not be found out what could come in: ")
+    assert "uv.lock" in said
