@@ -77,6 +77,12 @@ def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFacto
     assert len(site.manage_runs("test")) == runs
     assert len(site.outbox_mails()) == 1
 
+    publish(site, "p05", version="1.1.1")
+    report = site.json("update")
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("p05", "1.1.1")]
+    assert len(site.manage_runs("test")) == runs + 1
+    assert live_versions(site, bad) == {"p05": "1.1.1", "p16": "1.0.0"}
+
 
 def test_a_culprit_among_few_is_found_though_the_traceback_names_none(make_site: SiteFactory) -> None:
     tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
