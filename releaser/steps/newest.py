@@ -49,7 +49,7 @@ class Market:
             except ToolError as error:
                 refused = _refused(error, wanted)
                 if not refused or len(refused) == len(locked):
-                    raise _unanswered("the package index could not be asked", error) from error
+                    raise _unanswered(error, what="the package index could not be asked") from error
                 wanted = {name: bound for name, bound in wanted.items() if name not in refused}
         return {}
 
@@ -109,14 +109,14 @@ def without_restraint(site: Site, uv: Uv, locked: LockFile) -> Mapping[str, str]
     except ToolError as error:
         if error.returncode == NO_SOLUTION:
             return None
-        raise _unanswered("it could not be found out what could come in", error) from error
+        raise _unanswered(error, what="it could not be found out what could come in") from error
     changes = parse_changes(text)
     gone = {change.name for change in changes if change.new is None}
     versions = {**locked.versions, **{change.name: change.new for change in changes if change.new}}
     return {name: version for name, version in versions.items() if name not in gone}
 
 
-def _unanswered(what: str, error: ToolError) -> ResolutionError:
+def _unanswered(error: ToolError, *, what: str) -> ResolutionError:
     """Turn uv's failure into the error of somebody who only asked."""
     message = f"{what}: {gist(error.output) or error.message}"
     return ResolutionError(message, advice=error.advice or _ADVICE, output=error.output)
