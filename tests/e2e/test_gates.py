@@ -1,0 +1,174 @@
+"""Which versions an update takes: what is held or ignored, and how far it may go. With real uv."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import body, edit_pyproject, outer_snapshot
+from tests.locking.test_gates import CASES
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def adopted(make_site: SiteFactory, **settings: object) -> SampleSite:
+    """Make an adopted site for which there is a newer version of each of its two packages."""
+    site = make_site(venv=True, settings=settings)
+    site.releaser("init", check=0)
+    site.publish("alpha", "2.0.0")
+    site.publish("beta", "1.1.0")
+    return site
+
+
+def versions(site: SampleSite) -> tuple[str | None, str | None]:
+    """Return what is live of both packages."""
+    return site.live_version("alpha"), site.live_version("beta")
+
+
+# Holds
+
+
+def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    said = site.releaser("hold", "Alpha", "waits for the printer", check=0).stderr
+    assert "alpha is held at 1.0.0 now" in said
+    report = site.json("update", "--force")
+    assert versions(site) == ("1.0.0", "1.1.0")
+    (held,) = report["held_back"]
+    assert (held["name"], held["version"], held["by"], held["reason"]) == (
+        "alpha",
+        "2.0.0",
+        "person",
+        "waits for the printer",
+    )
+    assert "alpha 2.0.0: waits for the printer (held by hand since 20" in body(site)
+    (entry,) = site.json("status")["held_back"]
+    assert (entry["name"], entry["version"], entry["by"], entry["at"]) == ("alpha", "", "person", held["since"])
+    assert "held back: alpha: waits for the printer (held by hand, since 20" in site.releaser("status", check=0).stdout
+    quiet = site.releaser("update", check=0)
+    assert quiet.stdout + quiet.stderr == ""
+
+
+def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.releaser("hold", "alpha", check=0)
+    assert "is held at 1.0.0 already" in site.releaser("hold", "alpha", "-v", check=0).stderr
+    assert site.json("hold", "alpha", "because")["result"] == "activated"
+    assert site.json("status")["held_back"][0]["reason"] == "because"
+    site.releaser("unhold", "ALPHA", check=0)
+    site.releaser("update", check=0)
+    assert versions(site) == ("2.0.0", "1.1.0")
+
+
+def test_holding_can_be_rehearsed(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = outer_snapshot(site)
+    assert "alpha would be held at 1.0.0" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
+    assert outer_snapshot(site) == before
+    site.releaser("hold", "alpha", check=0)
+    before = outer_snapshot(site)
+    assert "alpha is held at 1.0.0 already" in site.releaser("hold", "alpha", "--dry-run", check=0).stdout
+    assert "alpha would not be held" in site.releaser("unhold", "alpha", "--dry-run", check=0).stdout
+    assert "alpha 2.0.0 would be left out" in site.releaser("update", "--dry-run", check=0).stdout
+    assert outer_snapshot(site) == before
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)])
+def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, options: tuple[str, ...]) -> None:
+    site = adopted(make_site)
+    said = site.releaser("hold", "alpah", *options, check=2).stderr
+    assert "alpah is not in uv.lock" in said
+    assert "Did you mean alpha" in said
+    assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
+    assert "Nothing is held." in site.releaser("unhold", "alpha", *options, check=2).stderr
+    site.releaser("hold", "beta", check=0)
+    said = site.releaser("unhold", "alpha", *options, check=2).stderr
+    assert "alpha is not held" in said
+    assert "Held are: beta." in said
+
+
+def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.releaser("hold", "alpha", "waits for the printer", check=0)
+    site.commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
+    site.push()
+    report = site.json("update", check=4)
+    (message,) = report["problems"]
+    assert "alpha is held at 1.0.0 by a person" in message
+    assert "(waits for the printer), but the project asks for 2.0.0" in message
+    assert "releaser unhold alpha" in message
+    assert versions(site) == ("1.0.0", "1.0.0")
+    site.releaser("unhold", "alpha", check=0)
+    site.releaser("update", check=0)
+    assert versions(site) == ("2.0.0", "1.1.0")
+
+
+def test_a_package_that_needs_a_newer_version_of_a_held_one_stays_too(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("beta", "2.0.0", requires=["alpha>=2"])
+    site.releaser("hold", "alpha", check=0)
+    site.releaser("update", check=0)
+    assert versions(site) == ("1.0.0", "1.1.0")
+
+
+# Settings
+
+
+def test_what_is_ignored_stays_also_by_force(make_site: SiteFactory) -> None:
+    site = adopted(make_site, ignore=["alph*"])
+    report = site.json("update", "--force")
+    assert versions(site) == ("1.0.0", "1.1.0")
+    assert [(one["name"], one["by"]) for one in report["held_back"]] == [("alpha", "ignore")]
+
+
+def test_the_policy_holds_for_packages_that_others_bring_too(make_site: SiteFactory) -> None:
+    site = make_site(
+        venv=True, packages={"alpha": "1.0.0", "deep": "1.0.0"}, dependencies=["alpha"],
+        requires={"alpha": ["deep"]}, settings={"upgrade": "minor"},
+    )  # fmt: skip
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0", requires=["deep"])
+    site.publish("deep", "1.2.0")
+    site.publish("deep", "2.0.0")
+    report = site.json("update")
+    assert (site.live_version("alpha"), site.live_version("deep")) == ("1.1.0", "1.2.0")
+    (held,) = report["held_back"]
+    assert (held["name"], held["version"], held["by"]) == ("deep", "2.0.0", "policy")
+    assert held["reason"] == '`upgrade = "minor"` keeps it out'
+    assert 'deep 2.0.0: `upgrade = "minor"` keeps it out' in body(site)
+
+
+def test_the_project_itself_may_ask_for_more_than_the_policy(make_site: SiteFactory) -> None:
+    site = adopted(make_site, upgrade="patch")
+    site.commit("Ask for more", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')})
+    site.push()
+    site.releaser("update", check=0)
+    assert versions(site) == ("2.0.0", "1.0.0")
+
+
+def test_nothing_goes_down_for_another_to_go_up(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "3.0.0", requires=["beta<1"])
+    site.publish("beta", "0.9.0")
+    site.releaser("update", check=0)
+    assert versions(site) == ("2.0.0", "1.1.0")
+
+
+REAL = [(number, case) for number, case in enumerate(CASES) if number % 3 == 1 or "!" in case[0] or "rc" in case[0]]
+
+
+def test_uv_chooses_what_the_table_of_the_policy_says(make_site: SiteFactory) -> None:
+    rows = {f"row{number}": case for number, case in REAL}
+    site = make_site(packages={name: locked for name, (locked, *_) in rows.items()})
+    for name, (locked, available, *_) in rows.items():
+        for version in available:
+            if version != locked:
+                site.publish(name, version)
+    levels = ",".join(f"{name}={level}" for name, (_, _, level, _) in rows.items())
+    plan = site.json("update", "--dry-run", env={"RELEASER_UPGRADE_PACKAGES": levels})
+    chosen = {change["name"]: change["new"] for change in plan["changes"]}
+    expected = {name: case[3] for name, case in rows.items() if case[3] != case[0]}
+    assert chosen == expected
+    assert len(rows) >= 20

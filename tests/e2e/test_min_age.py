@@ -1,0 +1,161 @@
+"""How old versions have to be before an update takes them. With real uv, and an index that tells upload times."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import body, edit_pyproject, from_server, outer_snapshot
+from tests.support.simple_index import SimpleIndex, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+class Shop:
+    """An adopted site that depends on alpha, which needs deep, and takes both from an index that knows their ages."""
+
+    def __init__(self, site: SampleSite, index: SimpleIndex) -> None:
+        self.site = site
+        self.index = index
+        self.age(alpha_1_0_0=100, deep_1_0_0=100)
+
+    def age(self, **days: float | None) -> None:
+        """Say how old versions are, in days."""
+        for key, value in days.items():
+            name, _, version = key.partition("_")
+            self.index.uploaded.pop((name, version.replace("_", ".")), None)
+            if value is not None:
+                self.index.uploaded[name, version.replace("_", ".")] = datetime.now(UTC) - timedelta(days=value)
+
+    def offer(self, name: str, version: str, days: float | None) -> None:
+        """Publish a version that is so old; alpha needs deep."""
+        self.site.publish(name, version, requires=["deep"] if name == "alpha" else [])
+        self.age(**{f"{name}_{version.replace('.', '_')}": days})
+
+    @property
+    def live(self) -> tuple[str | None, str | None]:
+        """What is live of alpha and deep."""
+        return self.site.live_version("alpha"), self.site.live_version("deep")
+
+    def is_clean(self) -> bool:
+        """Whether the lock in git is one that uv finds nothing to do about, without a trace of ages."""
+        self.site.uv("lock", "--check")
+        return "exclude-newer" not in (self.site.path / "uv.lock").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def shop(make_site: SiteFactory) -> Iterator[Shop]:
+    site = make_site(
+        venv=True, packages={"alpha": "1.0.0", "deep": "1.0.0"}, dependencies=["alpha"],
+        requires={"alpha": ["deep"]}, dotenv={"RELEASER_MIN_AGE": "7d"},
+    )  # fmt: skip
+    with serving(site.index.path) as index:
+        shop = Shop(site, index)
+        from_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.releaser("init", check=0)
+        yield shop
+
+
+def test_what_is_too_young_waits_and_what_is_old_enough_comes_in(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 8)
+    shop.offer("alpha", "1.2.0", 2)
+    shop.offer("deep", "1.1.0", 3)
+    report = shop.site.json("update")
+    assert shop.live == ("1.1.0", "1.0.0")
+    assert shop.is_clean()
+    assert [(one["name"], one["version"], one["by"]) for one in report["held_back"]] == [
+        ("alpha", "1.2.0", "age"),
+        ("deep", "1.1.0", "age"),
+    ]
+    assert report["held_back"][0]["reason"].startswith("it is 2 days old, and may come in from 20")
+    assert "alpha 1.2.0: it is 2 days old" in body(shop.site)
+    assert not shop.site.git("status", "--porcelain")
+
+
+def test_if_all_is_too_young_nothing_happens_and_later_it_comes_in(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 2)
+    before = shop.site.snapshot()
+    quiet = shop.site.releaser("update", check=0)
+    assert quiet.stdout + quiet.stderr == ""
+    assert shop.site.snapshot() == before
+    shop.age(alpha_1_1_0=8)
+    shop.site.releaser("update", check=0)
+    assert shop.live == ("1.1.0", "1.0.0")
+    assert shop.is_clean()
+
+
+def test_what_is_locked_already_is_never_taken_back(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 2)
+    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE": "0"})
+    assert shop.live == ("1.1.0", "1.0.0")
+    shop.offer("alpha", "1.2.0", 1)
+    shop.offer("deep", "1.1.0", 50)
+    shop.site.releaser("update", check=0)
+    assert shop.live == ("1.1.0", "1.1.0")
+    assert shop.is_clean()
+
+
+def test_a_rehearsal_tells_the_same_and_writes_nothing(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 8)
+    shop.offer("alpha", "1.2.0", 2)
+    before = outer_snapshot(shop.site)
+    plan = shop.site.json("update", "--dry-run")
+    assert outer_snapshot(shop.site) == before
+    assert [(one["name"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0")]
+    assert any(line.startswith("alpha 1.2.0 would be left out: it is 2 days old") for line in plan["would"])
+
+
+def test_exceptions_are_made_by_package(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 2)
+    shop.offer("deep", "1.1.0", 2)
+    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_PACKAGES": "de*=0"})
+    assert shop.live == ("1.0.0", "1.1.0")
+    assert shop.is_clean()
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [(None, "1.0.0"), ("refuse", "1.0.0"), ("take", "1.1.0")])
+def test_what_has_no_upload_time_is_treated_as_the_setting_says(shop: Shop, unknown: str | None, expected: str) -> None:
+    shop.offer("alpha", "1.1.0", 2)
+    shop.offer("deep", "1.1.0", None)
+    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_UNKNOWN": unknown} if unknown else {})
+    assert shop.live == ("1.0.0", expected)
+    assert shop.is_clean()
+
+
+def test_a_new_package_has_to_be_old_enough_too(shop: Shop) -> None:
+    shop.site.publish("fresh", "1.0.0")
+    shop.age(fresh_1_0_0=1)
+    shop.site.publish("alpha", "1.1.0", requires=["deep", "fresh"])
+    shop.age(alpha_1_1_0=30)
+    shop.site.releaser("update", check=0)
+    assert shop.live == ("1.0.0", "1.0.0")
+    shop.age(fresh_1_0_0=9)
+    shop.site.releaser("update", check=0)
+    assert shop.live == ("1.1.0", "1.0.0")
+
+
+def test_a_limit_of_the_project_itself_stays_in_force(shop: Shop) -> None:
+    own = 'index-url = "'
+    limit = f'exclude-newer = "{datetime.now(UTC) - timedelta(days=20):%Y-%m-%dT%H:%M:%SZ}"\n{own}'
+    shop.age(localtools_1_0_0=90, stagingtools_1_0_0=90, prodtools_1_0_0=90)
+    shop.site.edit("pyproject.toml", edit_pyproject(shop.site, own, limit))
+    shop.site.uv("lock", "--quiet")
+    shop.site.commit("Take nothing that is newer")
+    shop.site.push()
+    shop.offer("alpha", "1.1.0", 30)
+    shop.offer("alpha", "1.2.0", 10)
+    shop.offer("deep", "1.1.0", 25)
+    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_PACKAGES": "deep=28d"})
+    assert shop.live == ("1.1.0", "1.0.0")
+    shop.site.uv("lock", "--check")
+    text = (shop.site.path / "uv.lock").read_text(encoding="utf-8")
+    assert "[options]" in text
+    assert "exclude-newer-package" not in text
