@@ -144,6 +144,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "output": "" if any(one.body == report.output for one in report.bad_answers) else cap(report.output),
         "way_back": _way_back(report),
         "security": security_lists(report),
+        "security_first": not report.exit_code,  # of a failure, what to do about it is first
         "pulled": _pulled(report),
         "changes": _changes(report),
         "changes_title": _changes_title(report),

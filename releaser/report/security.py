@@ -65,16 +65,17 @@ def is_of(held: HeldBack, one: Vulnerability) -> bool:
 
 
 def _fixed_line(one: Vulnerability) -> str:
-    return _line(f"{named(one)} of {one.name} {one.version}", one)
+    return _line(one, "")
 
 
 def _left_line(one: Vulnerability, report: RunReport) -> str:
-    return _line(f"{named(one)} of {one.name} {one.version}, {_why_left(one, report)}", one)
+    return _line(one, f"({_why_left(one, report)})")
 
 
-def _line(head: str, one: Vulnerability) -> str:
-    summary = f": {one.summary}" if one.summary else ""
-    return " ".join([one_line(head + summary, limit=300), web_link(one.link) or ""]).strip()
+def _line(one: Vulnerability, remark: str) -> str:
+    summary = f": {one_line(one.summary, limit=150)}" if one.summary else ""
+    head = f"{named(one)} of {one.name} {one.version}{summary}"
+    return " ".join(filter(None, [one_line(head), one_line(remark, limit=500), web_link(one.link)]))
 
 
 def _why_left(one: Vulnerability, report: RunReport) -> str:

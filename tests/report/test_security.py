@@ -44,28 +44,28 @@ def test_that_it_is_unknown_is_said_with_the_reason() -> None:
 
 def test_what_stays_says_what_keeps_the_fix_out() -> None:
     held = HeldBack(name="alpha", version="1.2", reason="the shop needs it", by="person")
-    assert left(flaw()) == "CVE-1 of alpha 1.0, not fixed in any version yet"
+    assert left(flaw()) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
     assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(held,)) == (
-        "CVE-1 of alpha 1.0, fixed in 1.1; 1.2 is held back: the shop needs it"
+        "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is held back: the shop needs it)"
     )
     other = replace(held, name="beta")
     assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(other,)) == (
-        "CVE-1 of alpha 1.0, fixed in 1.1; `releaser outdated` tells what keeps that out"
+        "CVE-1 of alpha 1.0 (fixed in 1.1; `releaser outdated` tells what keeps that out)"
     )
     change = Change(name="alpha", old="1.0", new="1.1", bump="minor")
     assert left(flaw("CVE-1", "alpha", "1.1"), changes=(change,), live_changed=False) == (
-        "CVE-1 of alpha 1.0, fixed in 1.1, which this run could not make live"
+        "CVE-1 of alpha 1.0 (fixed in 1.1, which this run could not make live)"
     )
 
 
 def test_the_name_that_people_know_stands_beside_the_other() -> None:
     line = left(flaw("PYSEC-1", aliases=("GHSA-1", "CVE-7"), summary="Bad", link="https://example.org/1"))
-    assert line == "PYSEC-1 (CVE-7) of alpha 1.0, not fixed in any version yet: Bad https://example.org/1"
+    assert line == "PYSEC-1 (CVE-7) of alpha 1.0: Bad (not fixed in any version yet) https://example.org/1"
 
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "https://user:secret@example.org/", "https://e.org/\x1b[2J"])
 def test_a_link_that_is_none_is_left_out(link: str) -> None:
-    assert left(flaw(link=link)) == "CVE-1 of alpha 1.0, not fixed in any version yet"
+    assert left(flaw(link=link)) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
 
 
 def test_what_strangers_write_is_one_line_of_limited_length() -> None:
