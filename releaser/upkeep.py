@@ -10,7 +10,9 @@ from releaser.errors import FollowUpError, PreflightError, Unfit, UsageError
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.policy import normalized
 from releaser.releases.holds import Hold, Holds
+from releaser.releases.store import ReleaseStore
 from releaser.steps.pruning import failures, pruned, removals
+from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,13 +106,14 @@ def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> Hol
     It is held since the first time; another reason takes the place of the one before.
     """
     lock, name = _lock_of_checkout(site), normalized(name)
+    live = lock_of(ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv).live())
     if name not in lock.names:
         message = f"{name or 'a package without a name'} is not in {site.project.lock.name}"
         raise UsageError(message, advice=_did_you_mean(name, lock.names - lock.local))
     if name in lock.local:
         message = f"{name} is part of the checkout; its version is a matter of the code"
         raise UsageError(message, advice="Hold packages that come from elsewhere.")
-    state = f"is held at {lock.versions[name]}"
+    state = f"is held at {live.versions.get(name, lock.versions[name])}"
     before = holds.by_person(name)
     if before is not None and reason in ("", before.reason):
         return HoldChange(holds=holds, name=name, state=state, news=False)

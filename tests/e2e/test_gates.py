@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.releases.holds import Hold, Holds, read_holds, write_holds
 from tests.e2e.scenes import body, edit_pyproject, outer_snapshot
 from tests.locking.test_gates import CASES
 
@@ -46,7 +47,7 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
     assert "alpha 2.0.0: waits for the printer (held by hand since 20" in body(site)
     (entry,) = site.json("status")["held_back"]
     assert (entry["name"], entry["version"], entry["by"], entry["at"]) == ("alpha", "", "person", held["since"])
-    assert "held back: alpha: waits for the printer (held by hand, since 20" in site.releaser("status", check=0).stdout
+    assert "held back: alpha: waits for the printer (held by hand since 20" in site.releaser("status", check=0).stdout
     quiet = site.releaser("update", check=0)
     assert quiet.stdout + quiet.stderr == ""
 
@@ -111,6 +112,19 @@ def test_a_package_that_needs_a_newer_version_of_a_held_one_stays_too(make_site:
     site.releaser("hold", "alpha", check=0)
     site.releaser("update", check=0)
     assert versions(site) == ("1.0.0", "1.1.0")
+
+
+def test_what_failed_with_other_code_is_tried_again_and_then_held_no_more(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    hold = Hold(
+        name="alpha", by="tests", reason="red", at="2026-01-01T00:00:00+00:00", version="2.0.0", code_key="other",
+        python="3.11.7",
+    )  # fmt: skip
+    write_holds(site.state_dir, Holds(entries=(hold,)))
+    assert site.json("status")["held_back"][0]["by"] == "tests"
+    site.releaser("update", check=0)
+    assert versions(site) == ("2.0.0", "1.1.0")
+    assert read_holds(site.state_dir) == Holds()
 
 
 # Settings

@@ -159,3 +159,15 @@ def test_a_limit_of_the_project_itself_stays_in_force(shop: Shop) -> None:
     text = (shop.site.path / "uv.lock").read_text(encoding="utf-8")
     assert "[options]" in text
     assert "exclude-newer-package" not in text
+
+
+def test_the_limit_is_waited_for_even_if_the_project_asks_for_what_is_too_young(shop: Shop) -> None:
+    shop.offer("alpha", "2.0.0", 2)
+    shop.site.commit("Ask for more", {"pyproject.toml": edit_pyproject(shop.site, '"alpha"', '"alpha>=2"')})
+    shop.site.push()
+    (problem,) = shop.site.json("update", check=4)["problems"]
+    assert "the project asks for versions that `min_age` keeps out: alpha 2.0.0: it is 2 days old" in problem
+    assert "min_age_packages" in problem
+    assert shop.live == ("1.0.0", "1.0.0")
+    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_PACKAGES": "alpha=0"})
+    assert shop.live == ("2.0.0", "1.0.0")
