@@ -127,6 +127,17 @@ def test_what_failed_with_other_code_is_tried_again_and_then_held_no_more(make_s
     assert read_holds(site.state_dir) == Holds()
 
 
+def test_a_night_without_anything_new_costs_one_resolution_whatever_gates_there_are(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"upgrade": "minor", "min_age": "7d", "ignore": ["beta"]})
+    site.releaser("hold", "alpha", check=0)
+    site.releaser("update", check=0)
+    before = set((site.state_dir / "logs").iterdir())
+    site.releaser("update", check=0)
+    (log,) = set((site.state_dir / "logs").iterdir()) - before
+    locks = [line for line in log.read_text(encoding="utf-8").splitlines() if " lock " in line and "uv" in line]
+    assert len(locks) == 1, locks
+
+
 # Settings
 
 

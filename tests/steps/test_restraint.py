@@ -247,10 +247,11 @@ def test_what_comes_in_only_through_another_is_judged_too() -> None:
             self.result = found
             return found
 
+    young = [f"2.{number}" for number in range(9)]
     table = Swapping(
-        offered={"alpha": "1.0 1.1 1.2", "beta": "1.0 2.0"},
+        offered={"alpha": "1.0 1.1 1.2", "beta": f"1.0 {' '.join(young)}"},
         locked={"alpha": "1.0"},
-        ages={"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1, "beta 1.0": 90, "beta 2.0": 1},
+        ages={"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1, "beta 1.0": 90} | {f"beta {one}": 1 for one in young},
     )
     assert within(table, age=WEEK).versions == {"alpha": "1.1", "beta": "1.0"}
 
