@@ -151,6 +151,11 @@ def not_taken(overrides: Iterable[Override], data: bytes) -> tuple[Override, ...
     )
 
 
+def without_passwords(data: bytes) -> bytes:
+    """Return a uv.lock as it may be kept, without what stands before the host in a URL."""
+    return Redactor().clean(data.decode("utf-8")).encode("utf-8")
+
+
 def _is_it(package: Mapping[str, Any], override: Override) -> bool:
     source = package.get("source", {})
     if override.url:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -101,7 +100,7 @@ def _journal_building(run: Run, name: str) -> None:
 
 def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
     tree = candidate.resolution.tree
-    shutil.copyfile(tree / "uv.lock", candidate.directory / "uv.lock")
+    (candidate.directory / "uv.lock").write_bytes(candidate.resolution.lock.data)
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
     install(run, fitness, tree, candidate.venv, link_mode=mode, overrides=bool(candidate.overrides))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.locking.overrides import not_taken, overridden, with_extras
+from releaser.locking.overrides import not_taken, overridden, with_extras, without_passwords
 from releaser.locking.scratch import scratch_tree
 from releaser.steps.resolve import Resolution, lock_of
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def resolved_with(run: Run, fitness: Fitness, live: Release, overrides: Sequence[Override]) -> Iterator[Resolution]:
     """Lock in a scratch tree what is live, with these packages instead.
 
+    What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there to install.
     Raises ResolutionError, or OSError when the scratch tree cannot be made.
     """
     project, before = run.site.project, lock_of(live)
@@ -48,7 +49,7 @@ def _lock(fitness: Fitness, tree: Path, overrides: Sequence[Override]) -> LockFi
     pyproject.write_text(overridden(pyproject.read_text(encoding="utf-8"), completed), encoding="utf-8")
     try:
         fitness.uv.lock_as_it_is(tree, python=fitness.python)
-        lock = LockFile.read(tree / "uv.lock")
+        lock = LockFile.parse(without_passwords((tree / "uv.lock").read_bytes()))
     except ToolError as error:
         message = f"no lock could be made with {wanted}"
         advice = error.advice or "See what uv says; the package must fit what the others ask for."

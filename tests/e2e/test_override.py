@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import signal
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +22,7 @@ from tests.support.templates import write_files
 from tests.support.wheels import BACKEND, build_wheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.support.templates import Templates
 
@@ -72,6 +76,24 @@ def a_repository(site: SampleSite, branch: str) -> str:
     git("commit", "--quiet", "--message", "Fix the cart")
     git("switch", "--quiet", "-")
     return f"git+{place.as_uri()}@{branch}"
+
+
+@contextlib.contextmanager
+def files_at(directory: Path) -> Iterator[str]:
+    """Serve the files of a directory on the loopback; yield host and port."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def tried(site: SampleSite, override: str | Path, *, name: str = "alpha", check: int = 0) -> Any:
@@ -246,6 +268,26 @@ def test_constraints_and_overrides_of_the_project_give_way(site: SampleSite) -> 
     site.commit("Lock")
     site.push()
     assert version_in(site, tried(site, a_wheel(site))["release"]) == DEV
+
+
+def test_the_extras_in_use_stay(make_site: SiteFactory) -> None:
+    optional = ["alpha; extra == 'fast'"]
+    site = make_site(venv=True, dependencies=["beta[fast]"], requires={"beta": optional})
+    site.releaser("init", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+    report = tried(site, a_wheel(site, "beta", requires=optional), name="beta")
+    assert [one["name"] for one in report["changes"]] == ["beta"]
+    assert version_in(site, report["release"]) == "1.0.0"
+
+
+def test_a_password_in_a_url_is_kept_nowhere(site: SampleSite) -> None:
+    wheel = a_wheel(site)
+    with files_at(wheel.parent) as host:
+        url = f"http://ada:s3cret-token@{host}/{wheel.name}"
+        finished = site.releaser("update", "--override", f"alpha @ {url}", check=0)
+    assert f"alpha @ http://***@{host}/{wheel.name} passed" in finished.stderr
+    kept = [path for path in site.state_dir.rglob("*") if path.is_file() and b"s3cret-token" in path.read_bytes()]
+    assert kept == []
 
 
 def test_a_workspace_member_is_refused(make_site: SiteFactory) -> None:
