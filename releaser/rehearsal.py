@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.durable import UnreadableStateError
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
-from releaser.releases.holds import read_holds
+from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.fixes import rehearsed_fixes
@@ -61,11 +62,11 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     """
     fitness = rehearse_check(site)
     live, now = store_of(site).live(), datetime.now(UTC)
-    quarantine = Quarantine() if force else read_quarantine(site.project.state_dir)
+    quarantine = Quarantine() if force else _quarantine(site)
     dry = _DryResolver(site=site, fitness=fitness, now=now)
 
     def gates() -> Gates:
-        holds = counting(site, fitness, read_holds(site.project.state_dir), force=force)
+        holds = counting(site, fitness, _holds(site), force=force)
         return make_gates(site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now)
 
     def fixes() -> Mapping[str, str]:
@@ -188,15 +189,31 @@ def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:
     return Plan(lines=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
 
 
+def _quarantine(site: Site) -> Quarantine:
+    """Read the quarantine; a damaged one counts as empty, and `check` and `status` tell of it."""
+    try:
+        return read_quarantine(site.project.state_dir)
+    except UnreadableStateError:
+        return Quarantine()
+
+
+def _holds(site: Site) -> Holds:
+    """Read the holds, as the quarantine is read."""
+    try:
+        return read_holds(site.project.state_dir)
+    except UnreadableStateError:
+        return Holds()
+
+
 def rehearse_hold(site: Site, name: str, reason: str) -> Plan:
     """Say what holding a package would change. Raises UsageError and PreflightError."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return _plan_of(holding(site, read_holds(site.project.state_dir), name, reason, at=at))
+    return _plan_of(holding(site, _holds(site), name, reason, at=at))
 
 
 def rehearse_unhold(site: Site, name: str) -> Plan:
     """Say what letting go of a package would change. Raises UsageError."""
-    return _plan_of(letting_go(read_holds(site.project.state_dir), name))
+    return _plan_of(letting_go(_holds(site), name))
 
 
 def _plan_of(change: HoldChange) -> Plan:

@@ -11,7 +11,7 @@ from tests.e2e.scenes import edit_pyproject, outer_snapshot
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
-CHANGING = ["init", "update", "rollback", "prune", "pin", "unpin"]
+CHANGING = ["init", "update", "rollback", "prune", "pin", "unpin", "hold"]
 
 
 def with_two_releases(make_site: SiteFactory, **options: Any) -> SampleSite:
@@ -36,8 +36,8 @@ def rehearse(site: SampleSite, command: str, *args: str, check: int = 0) -> str:
 @pytest.mark.parametrize("command", CHANGING)
 def test_nothing_is_written_for_an_adopted_project(make_site: SiteFactory, command: str) -> None:
     site = with_two_releases(make_site)
-    release = [site.live_id()] if command in ("pin", "unpin") else []
-    assert rehearse(site, command, *release)
+    arguments = {"pin": [site.live_id() or ""], "unpin": [site.live_id() or ""], "hold": ["alpha"]}
+    assert rehearse(site, command, *arguments.get(command, []))
     assert site.manage_runs("test") == site.manage_runs("test")[:1]
 
 
@@ -123,3 +123,11 @@ def test_pins_are_described(make_site: SiteFactory) -> None:
     assert f"{live} would be pinned" in rehearse(site, "pin", live)
     assert f"{live} is not pinned already" in rehearse(site, "unpin", live)
     rehearse(site, "pin", "20200101T000000Z", check=9)
+
+
+@pytest.mark.parametrize("name", ["holds.json", "quarantine.json"])
+def test_a_damaged_file_of_what_is_kept_out_does_not_end_a_rehearsal(make_site: SiteFactory, name: str) -> None:
+    site = with_two_releases(make_site)
+    (site.state_dir / name).write_text("[]", encoding="utf-8")
+    assert "1 package would change" in rehearse(site, "update")
+    assert "Nothing is held" in rehearse(site, "unhold", "alpha", check=2)
