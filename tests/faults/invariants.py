@@ -62,7 +62,7 @@ class Witness:
         good = {row["id"]: snapshots.digest(Path(row["path"])) for row in rows if row["state"] in _GOOD}
         return cls(
             site=site,
-            live=_as_adopted(site.link.resolve()) if site.link.exists() else None,
+            live=as_adopted(site.link.resolve()) if site.link.exists() else None,
             good=good,
             mails=frozenset(_mails(site)),
             beside=frozenset(os.listdir(site.outer)),
@@ -99,7 +99,7 @@ class Witness:
             return [f"I1: {link.name} leads nowhere"] if self.live is not None or link.is_symlink() else []
         venv = link.resolve()
         digest = snapshots.digest(venv)
-        untouched = _as_adopted(venv) == self.live or digest in self.good.values()
+        untouched = as_adopted(venv) == self.live or digest in self.good.values()
         broken = [] if untouched or _passed(self.site, venv) else [f"I1: {venv} is live, but no tests passed on it"]
         if _name(venv) in self.good and self.good[_name(venv)] != digest:
             broken.append(f"I1: {venv} is not what it was")
@@ -143,7 +143,7 @@ class Witness:
         return broken
 
 
-def _as_adopted(venv: Path) -> str:
+def as_adopted(venv: Path) -> str:
     """Describe the whole of a venv, but for what an adoption adds to it."""
     found = snapshots.tree(venv).items()
     return repr(sorted((name, entry) for name, entry in found if name.rpartition("/")[2] not in _ADDED))

@@ -13,11 +13,11 @@ import pytest
 
 from tests.faults.aftermath import Eyewitness
 from tests.faults.conftest import CAUGHT
+from tests.faults.invariants import as_adopted
 from tests.faults.mutations import MUTATIONS, RELEASE, STATE
 from tests.faults.observed import END, Fault, How, Point, run_observed
 from tests.faults.powercut import Disks, can_cut, cut_at
 from tests.faults.scenes import SCENES
-from tests.support import snapshots
 from tests.support.commands import Finished
 from tests.support.guards import require
 
@@ -222,7 +222,7 @@ def code_taken_back(site: SampleSite, seen: Eyewitness) -> list[str]:
 def venv_kept(site: SampleSite, seen: Eyewitness) -> list[str]:
     """See that the adopted venv is still there after the next command."""
     site.releaser("init")
-    live = snapshots.digest(site.link.resolve()) if site.link.exists() else None
+    live = as_adopted(site.link.resolve()) if site.link.exists() else None
     return [] if live == seen.witness.live else ["the venv is lost"]
 
 
