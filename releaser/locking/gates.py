@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 By = Literal["person", "ignore", "activation", "tests", "policy", "age", "downgrade"]
 # How a package is kept from versions that failed: at what is live; not below it; only away from these versions.
 Strictness = Literal["stay", "floor", "avoid"]
+# How a fix comes in early: in a version that is old enough; in exactly the version of the fix; in any from there on.
+Way = Literal["aged", "exact", "any"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +62,7 @@ class Gates:
     `locked` are the versions in the checkout's lock, `live` those of the live release, `local` the packages that are
     part of the checkout, `demanded` the versions that the project's own dependencies ask for instead of locked ones.
     `early` maps packages to the version that fixes a vulnerability. The policy begins to count there, and from there on
-    no age is asked for.
+    no age is asked for, unless `early_as` says of a package that it has to be old enough all the same.
     """
 
     locked: Mapping[str, str]
@@ -73,6 +75,7 @@ class Gates:
     upgrade: Upgrade = field(default_factory=Upgrade)
     age: Age = field(default_factory=Age)
     early: Mapping[str, str] = field(default_factory=dict)
+    early_as: Mapping[str, Way] = field(default_factory=dict)
 
     def base(self, name: str) -> str | None:
         """Return the version that a package goes up from, None for one that is new."""
@@ -136,10 +139,15 @@ class Gates:
                 return Kept(name=name, version=version, by="downgrade", reason=f"it is older than {base}")
             if not permits(self._start(name) or base, version, self.upgrade.of(name)):
                 return Kept(name=name, version=version, by="policy", reason=self._policy_reason(name, base))
-        if name in self.early and not is_older(version, self.early[name]):
+        if name in self._ageless and not is_older(version, self.early[name]):
             return None
         too_young = self.age.objection(name, version, uploads)
         return Kept(name=name, version=version, by="age", reason=too_young) if too_young else None
+
+    @property
+    def _ageless(self) -> frozenset[str]:
+        """The packages that may come in at their fix however young it is."""
+        return frozenset(name for name in self.early if self.early_as.get(name) != "aged")
 
     def _policy_reason(self, name: str, base: str) -> str:
         level = self.upgrade.of(name)
@@ -184,7 +192,9 @@ class Gates:
         bad = [version for version in self.bad_versions(name) if parsed(version)]
         start = self._start(name)
         floor = parsed(start) if start else None
-        if floor is not None:
+        if self.early_as.get(name) == "exact":
+            yield f"=={self.early[name]}"
+        elif floor is not None:
             if strictness != "avoid" and start not in bad:
                 yield f">={floor.public}"
             limit = ceiling(floor, self.upgrade.of(name))
@@ -213,7 +223,7 @@ class Gates:
         What is locked already stays in reach, however young it is.
         """
         cuts: dict[str, datetime] = {}
-        for name in sorted({*found, *self.locked} - self.local - self.early.keys()):
+        for name in sorted({*found, *self.locked} - self.local - self._ageless):
             if self.held_at(name) is None and not self.ignores(name):
                 cut = self._cut(name, found.get(name), uploads)
                 if cut is not None:

@@ -13,7 +13,7 @@ from releaser.tools.uv import NO_SOLUTION
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from releaser.locking.gates import Gates, Kept, Strictness
+    from releaser.locking.gates import Gates, Kept, Strictness, Way
     from releaser.tools.uv import Bounds, Cuts
 
 _ROUNDS = 4  # of asking again because of what came in only through what was asked before
@@ -62,11 +62,22 @@ def resolve_within(
     gates = make_gates()
     search = _Search(resolver=resolver, free=free, known=resolver.uploads() if gates.age.matters else Uploads())
     faults = gates.faults(free, search.known)
-    versions = search.within(gates) if faults else free
-    if any(one.by in ("policy", "age") for one in faults.values()):
-        versions = search.with_fixes(replace(gates, early=fixes()), versions)
+    versions = free
+    if faults:
+        found = search.within(gates)
+        wanted = fixes() if any(one.by in ("policy", "age") for one in faults.values()) else {}
+        versions = search.with_fixes(found, wanted)
     kept = (one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version)
     return Restrained(versions=versions, kept=tuple(kept))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What came out within the bounds of `gates`, and how strict these had to be."""
+
+    versions: Mapping[str, str]
+    gates: Gates
+    strictness: Strictness
 
 
 @dataclass(kw_only=True)
@@ -77,13 +88,13 @@ class _Search:
     free: Mapping[str, str]
     known: Uploads
 
-    def within(self, gates: Gates) -> Mapping[str, str]:
+    def within(self, gates: Gates) -> Found:
         """Resolve within bounds, wide ones if the narrow ones have no solution, as the project's own demands win.
 
         What the project demands is what even a resolution changes that upgrades nothing. Raises as `resolve_within`.
         """
         try:
-            return self._attempt(gates, "stay")
+            return Found(versions=self._attempt(gates, "stay"), gates=gates, strictness="stay")
         except ToolError as error:
             if error.returncode != NO_SOLUTION:
                 raise
@@ -96,7 +107,7 @@ class _Search:
         steps: tuple[Strictness, ...] = ("floor", "avoid")
         for strictness in steps:
             try:
-                return self._attempt(wider, strictness)
+                return Found(versions=self._attempt(wider, strictness), gates=wider, strictness=strictness)
             except ToolError as error:
                 if error.returncode != NO_SOLUTION:
                     raise
@@ -104,19 +115,37 @@ class _Search:
         self._blame(wider, last)
         raise last
 
-    def with_fixes(self, gates: Gates, versions: Mapping[str, str]) -> Mapping[str, str]:
-        """Take the fixes early that did not come in by themselves, all of them or those that can be had."""
-        missing = {name: fix for name, fix in gates.early.items() if name in versions and is_older(versions[name], fix)}
-        taken: dict[str, str] = {}
-        for attempt in ([missing] if missing else []) + [{name: fix} for name, fix in missing.items()]:
-            try:
-                versions = self.within(replace(gates, early={**taken, **attempt}))
-            except (ToolError, ResolutionError):
-                continue
-            taken |= attempt
-            if taken == missing:
-                return versions
-        return self.within(replace(gates, early=taken)) if missing else versions
+    def with_fixes(self, found: Found, fixes: Mapping[str, str]) -> Mapping[str, str]:
+        """Take the fixes early that did not come in by themselves, all of them or those that can be had.
+
+        The bounds that gave `found` hold for all else: no package goes down for the sake of a fix.
+        """
+        versions = found.versions
+        missing = {name: fix for name, fix in fixes.items() if name in versions and is_older(versions[name], fix)}
+        together = [missing] if missing else []
+        alone = [{name: fix} for name, fix in missing.items()] if len(missing) > 1 else []
+        taken, last = found.gates, versions
+        for attempt in together + alone:
+            for way in _ways(found.gates, attempt):
+                gates = replace(
+                    taken, early={**taken.early, **attempt}, early_as={**taken.early_as, **dict.fromkeys(attempt, way)}
+                )
+                last = self._fixed(gates, found.strictness)
+                if last:
+                    taken, versions = gates, last
+                    break
+            if taken.early == missing:
+                break
+        return versions if last is versions else self._attempt(taken, found.strictness)
+
+    def _fixed(self, gates: Gates, strictness: Strictness) -> Mapping[str, str]:
+        """Resolve with the fixes in `gates.early`; nothing if they cannot all be had, or built."""
+        try:
+            versions = self._attempt(gates, strictness)
+        except ToolError:
+            return {}
+        had = all(name in versions and not is_older(versions[name], fix) for name, fix in gates.early.items())
+        return versions if had else {}
 
     def _attempt(self, gates: Gates, strictness: Strictness) -> Mapping[str, str]:
         bounds = gates.bounds(self.free, self.known, strictness=strictness)
@@ -178,6 +207,11 @@ class _Search:
         except ToolError:
             return False
         return True
+
+
+def _ways(gates: Gates, fixes: Mapping[str, str]) -> tuple[Way, ...]:
+    """Return the ways to let fixes in early, the one that asks for the least leave first."""
+    return ("aged", "exact", "any") if any(gates.age.of(name) for name in fixes) else ("any",)
 
 
 def _grave(gates: Gates, faults: Mapping[str, Kept], strictness: Strictness) -> Iterator[tuple[str, Kept]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.scenes import body, edit_pyproject, from_server, outer_snapshot
+from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.simple_index import SimpleIndex, serving
 
 if TYPE_CHECKING:
@@ -171,3 +172,12 @@ def test_the_limit_is_waited_for_even_if_the_project_asks_for_what_is_too_young(
     assert shop.live == ("1.0.0", "1.0.0")
     shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_PACKAGES": "alpha=0"})
     assert shop.live == ("2.0.0", "1.0.0")
+
+
+def test_a_fix_comes_in_young_and_what_is_younger_does_not_come_with_it(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 2)
+    shop.offer("alpha", "1.2.0", 0.1)
+    with VulnerabilityService(Flaw(id="CVE-2026-1", package="alpha", fixed="1.1.0")).serving() as service:
+        shop.site.releaser("update", check=0, env={"RELEASER_VULNERABILITY_SERVICE": service.url})
+    assert shop.live == ("1.1.0", "1.0.0")
+    assert shop.is_clean()

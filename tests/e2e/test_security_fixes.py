@@ -62,6 +62,16 @@ def test_a_rehearsal_says_so_too(
     assert [(change["name"], change["new"]) for change in plan["changes"]] == [("alpha", "1.1.0")]
 
 
+def test_no_package_goes_down_for_a_fix(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    settings = {"RELEASER_VULNERABILITY_SERVICE": service.url, "RELEASER_UPGRADE": "patch"}
+    site = make_site(venv=True, packages={"alpha": "1.0.0", "beta": "2.0.0"}, dotenv=settings)
+    site.releaser("init", check=0)
+    site.publish("beta", "1.0.0")
+    site.publish("alpha", "1.1.0", requires=["beta<2"])
+    assert site.json("update")["result"] == "unchanged"
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "2.0.0")
+
+
 @gated
 def test_if_fixes_are_treated_as_others_are_it_waits_and_says_so(
     make_site: SiteFactory, service: VulnerabilityService, settings: dict[str, str]

@@ -14,7 +14,7 @@ from packaging.version import Version
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.age import Age
 from releaser.locking.gates import Barred, Gates, Held
-from releaser.locking.policy import Upgrade
+from releaser.locking.policy import LEVELS, Level, Upgrade
 from releaser.locking.uploads import Uploads
 from releaser.steps.restraint import Restrained, resolve_within
 from releaser.tools.uv import NO_SOLUTION
@@ -288,7 +288,46 @@ def test_a_fix_that_the_gates_let_pass_is_not_hurried() -> None:
 
 def test_a_fix_that_cannot_be_had_hinders_no_other() -> None:
     found = within(fixable(), age=WEEK, fixes={"alpha": "2.0", "beta": "1.2"})
-    assert found.versions == {"alpha": "2.1", "beta": "1.0"}
+    assert found.versions == {"alpha": "2.0", "beta": "1.0"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_nothing_younger_than_the_fix_comes_in_with_it(level: Level) -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes={"alpha": "2.0"})
+    assert found.versions["alpha"] == "2.0"
+    assert ("alpha", "2.1") in [(one.name, one.version) for one in found.kept]
+
+
+def test_of_versions_with_the_fix_one_that_is_old_enough_comes_in() -> None:
+    table = fixable()
+    table.ages = {**table.ages, "alpha 2.0": 30, "alpha 2.0.1": 20}
+    table.offered = {**table.offered, "alpha": "1.0 1.1 2.0 2.0.1 2.1"}
+    found = within(table, age=WEEK, upgrade=Upgrade(level="patch"), fixes={"alpha": "2.0"})
+    assert found.versions["alpha"] == "2.0.1"
+
+
+def test_if_nobody_offers_the_fix_itself_a_newer_version_comes_in_early() -> None:
+    table = fixable()
+    table.offered = {**table.offered, "alpha": "1.0 1.1 2.1"}
+    assert within(table, age=WEEK, fixes={"alpha": "2.0"}).versions["alpha"] == "2.1"
+
+
+def test_nothing_goes_down_for_a_fix_to_come_in() -> None:
+    table = Table(
+        offered={"alpha": "1.0 1.1", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "2.0"},
+        needs={"alpha 1.1": {"beta": "<2"}},
+    )
+    found = within(table, upgrade=Upgrade(level="patch"), fixes={"alpha": "1.1"})
+    assert found.versions == table.locked
+    assert table.result == table.locked
+
+
+def test_a_fix_that_nobody_offers_costs_one_question_and_moves_nothing() -> None:
+    table = Table(offered={"alpha": "1.0", "beta": "1.0 2.0"}, locked={"alpha": "1.0", "beta": "1.0"})
+    found = within(table, upgrade=Upgrade(level="patch"), fixes={"alpha": "1.1"})
+    assert found.versions == table.locked
+    assert len(table.asked) == 4, "freely, within bounds, for the fix, and within bounds as that is what to keep"
 
 
 def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
