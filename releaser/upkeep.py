@@ -88,7 +88,12 @@ def unhold(request: Request, name: str) -> RunReport:
     """Let a package come in again, whoever holds it."""
 
     def pipeline(run: Run) -> Ending:
-        return _changed(run, letting_go(run.holds(), name))
+        before = run.holds()
+        change = letting_go(before, name)
+        failed = {one.release for one in before.entries if one.name == change.name and one.by == "tests"}
+        if failed:  # else the very candidate that failed would not be tried again, and nobody be told
+            run.change_quarantine(lambda quarantine: quarantine.without_releases(failed))
+        return _changed(run, change)
 
     return conduct(request, pipeline)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 QUARANTINE = "quarantine.json"
@@ -95,6 +95,10 @@ class Quarantine:
             versions=tuple(entry for entry in self.versions if not entry.is_in(locked)),
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
         )
+
+    def without_releases(self, releases: Collection[str]) -> Quarantine:
+        """Lift candidates by the releases that they were built as: somebody wants them tried again."""
+        return replace(self, candidates=tuple(entry for entry in self.candidates if entry.release not in releases))
 
 
 def read_quarantine(state_dir: Path) -> Quarantine:
