@@ -52,6 +52,7 @@ class Search:
             if not rest:
                 return False
             if self.whole(rest):
+                self.passing = rest
                 self._put_back()
                 return True
             if self.passing == rest:

@@ -40,32 +40,14 @@ def tested(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness)
 
     Raises TestsFailedError when nothing newer than what is live passes.
     """
-    searches = run.site.settings.culprits != "off" and _is_divisible(run, candidate)
+    searches = run.site.settings.culprits != "off" and bool(candidate.resolution.diff)
     try:
         gate(run, fitness, candidate, before=before, searches=searches)
     except TestsFailedError as failure:
-        if failure.blame != "update":
-            raise
-        if not searches:
-            _hold_the_only_one(run, candidate, failure)
+        if failure.blame != "update" or not searches:
             raise
         return _without_culprits(run, fitness, candidate, failure)
     return candidate
-
-
-def _is_divisible(run: Run, candidate: Candidate) -> bool:
-    """Whether a part of what the candidate brings may be good: of several changes, or of a change beside commits."""
-    resolution = candidate.resolution
-    changes = len(resolution.diff)
-    return changes > 1 or (changes == 1 and (run.draft.pulled is not None or resolution.checkout_differs))
-
-
-def _hold_the_only_one(run: Run, candidate: Candidate, failure: TestsFailedError) -> None:
-    changes = candidate.resolution.diff.changes
-    if run.site.settings.culprits != "hold" or len(changes) != 1 or run.draft.pulled is not None:
-        return
-    if changes[0].old and changes[0].name not in candidate.resolution.lock.local:
-        _hold(run, candidate, {changes[0].name: failure.output})
 
 
 def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure: TestsFailedError) -> Candidate:
@@ -85,8 +67,8 @@ def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure:
         run.draft.problems.append(Problem(message=message, advice="Make the tests reliable; see `releaser history`."))
         _finish(run, candidate)
     else:
+        hunt.tell()  # first: a candidate that is not taken up again, with nothing held, would keep all of it out
         _finish(run, candidate)
-        hunt.tell()
     if found is None:
         run.draft.release, run.draft.changes = candidate.id, candidate.resolution.diff.changes
         raise failure
@@ -146,7 +128,6 @@ class _Hunt:
     runs: int = 1
     learned: int = 0
     _candidate: Candidate | None = None
-    _candidate_for: tuple[str, ...] = ()
     _outputs: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,8 +154,8 @@ class _Hunt:
         """
         upgrades = self._locks.upgrades()
         if not self._base_passes():
-            message = "the tests fail with the new commits and the packages as they were, too: no package is to blame"
-            self.run.draft.problems.append(Problem(message=message, advice="See what the commits changed."))
+            message = f"the tests fail with {self._news} and the packages as they were, too: no package is to blame"
+            self.run.draft.problems.append(Problem(message=message, advice="See what else has changed."))
             return None
         if not upgrades:
             return None
@@ -227,8 +208,22 @@ class _Hunt:
 
     def _is_live(self, lock: LockFile) -> bool:
         resolution = self.full.resolution
-        changed = self.run.draft.pulled is not None or resolution.checkout_differs
-        return not changed and lock.same_packages(self._live)
+        if self.run.draft.pulled is not None or resolution.checkout_differs or not self._surroundings_are_live:
+            return False
+        return lock.same_packages(self._live)
+
+    @property
+    def _news(self) -> str:
+        """What has changed beside the packages."""
+        if self.run.draft.pulled is not None:
+            return "the new commits"
+        return "what the checkout says now" if self._surroundings_are_live else "another Python or group"
+
+    @property
+    def _surroundings_are_live(self) -> bool:
+        live = self.run.store.live()
+        key = self.full.key
+        return live is not None and (live.manifest.python, live.manifest.group) == (key.python, key.group)
 
     def _lock(self, names: Sequence[str]) -> LockFile:
         culprits = [one for one in self._search.culprits if one not in names]
@@ -259,16 +254,16 @@ class _Hunt:
 
     def _built(self, names: tuple[str, ...]) -> Candidate | None:
         """Build a candidate properly and let it pass all trials; None if it does not, or is what is live."""
-        if self._candidate is not None and self._candidate_for == names:
-            return self._candidate
-        self._discard()
         lock = self._lock(names)
+        if self._candidate is not None and self._candidate.resolution.lock.same_packages(lock):
+            return self._candidate
         if self._is_live(lock):
             return None
-        self._spend(spare=0)
+        self._spend(spare=0)  # first, as what has passed is what goes live if no more may be tried
+        self._discard()
         candidate = self._build(lock, names)
         self.run.draft.release = candidate.id
-        self._candidate, self._candidate_for = candidate, names
+        self._candidate = candidate
         failed = first_failure(self.run, self.fitness, candidate)
         self._note(names, lock, None if failed is None else failed.output)
         if failed is not None:

@@ -167,6 +167,46 @@ def test_now_and_then(packages):
 """
 
 
+def test_a_single_upgrade_is_not_held_for_a_test_that_fails_at_times(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", files={"site_tests.py": FLAKY})
+    publish(site, "a")
+    report = site.json("update")
+    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.0.0"}
+    assert report["held_back"] == []
+
+
+def test_of_a_single_upgrade_that_is_held_the_report_says_so(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", broken=("a",))
+    report = site.json("update", check=5)
+    assert (held(report), report["culprits"]) == ({"a": "1.1.0"}, ["a 1.1.0"])
+    assert [one["name"] for one in site.json("status")["held_back"]] == ["a"]
+    silent(site.releaser("update"))
+    assert len(site.manage_runs("test")) == 3
+
+
+def test_what_is_let_go_of_is_tried_again(make_site: SiteFactory) -> None:
+    """As the others are live, it is the very candidate that failed."""
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "b", "c", broken=("b",))
+    site.releaser("update", check=0)
+    site.releaser("unhold", "b", check=0)
+    report = site.json("update", check=5)
+    assert held(report) == {"b": "1.1.0"}
+    silent(site.releaser("update"))
+
+
+def test_another_group_that_fails_by_itself_is_not_held_against_upgrades(make_site: SiteFactory) -> None:
+    tests = "import importlib.metadata as m\ndef test_shop(packages):\n    m.version('localtools')\n"
+    site = adopted(make_site, "a", "b", files={"site_tests.py": tests})
+    publish(site, "a", "b")
+    site.write_dotenv({"RELEASER_GROUP": "staging"})
+    report = site.json("update", check=5)
+    assert (report["culprits"], report["held_back"]) == ([], [])
+    assert any("no package is to blame" in problem for problem in report["problems"])
+    silent(site.releaser("update"))
+
+
 def test_if_nothing_smaller_passes_live_stays(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b")
     publish(site, "a", "b", broken=("a", "b"))

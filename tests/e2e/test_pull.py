@@ -103,7 +103,7 @@ def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: Site
 def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     before = site.snapshot()
-    site.push_from_elsewhere({"notes.txt": "news"})
+    site.push_from_elsewhere(RED)
     site.publish("alpha", "2.0.0", broken=True)
     assert site.json("update", check=5)["blame"] == "update"
     assert site.snapshot() == before

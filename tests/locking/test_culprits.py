@@ -141,6 +141,19 @@ def test_when_no_more_runs_are_allowed_what_is_known_to_pass_is_known() -> None:
     assert search.culprits == []
 
 
+def test_what_has_passed_as_a_whole_is_what_is_left_when_runs_end_on_a_second_look() -> None:
+    bench = broken_by("c", "v")
+    search = bench.search()
+    search.find()
+    known = bench.tried.index(search.kept)
+    again = broken_by("c", "v")
+    again.limit = known + 1
+    search = again.search()
+    with pytest.raises(Exhausted):
+        search.find()
+    assert search.passing == tuple(one for one in ITEMS if one not in "cv")
+
+
 def test_what_passes_once_and_fails_later_is_said() -> None:
     bench = broken_by("v")
     search = Search(items=ITEMS, passes=bench.passes, whole=lambda _: False)
