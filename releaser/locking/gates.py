@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locking.age import Age
-from releaser.locking.policy import Upgrade, ceiling, is_newer, is_older, parsed, permits
+from releaser.locking.policy import Upgrade, ceiling, is_newer, is_older, parsed, permits, versions_in
 from releaser.locking.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -118,14 +118,17 @@ class Gates:
     def _barred(self, name: str, version: str) -> Kept | None:
         """Find fault with a version that is not newer than all that failed, unless it is the one that is live.
 
-        An older version that has never been live is no substitute for one that failed.
+        An older version that has never been live is no substitute for one that failed. Of several versions, those for
+        other platforms or Pythons may be older; none may be one that failed.
         """
+        several = version.split(", ")
         bars = [one for one in self.barred if one.name == name]
-        if all(is_newer(version, one.version) for one in bars):
+        failed = [one for one in bars if one.version in several]
+        if not failed and (len(several) > 1 or version == self.demanded.get(name)):
             return None
-        if version == self.demanded.get(name) and not any(one.version in version.split(", ") for one in bars):
+        if not failed and all(is_newer(version, one.version) for one in bars):
             return None
-        bar = bars[-1]
+        bar = (failed or bars)[-1]
         return Kept(name=name, version=version, by=bar.by, reason=bar.reason, since=bar.since)
 
     def _unwelcome(self, name: str, version: str, uploads: Uploads) -> Kept | None:
@@ -174,7 +177,7 @@ class Gates:
         if fixed is not None:
             return f"=={fixed}" if parsed(fixed) and (found is None or parsed(found)) else None
         base = self.base(name)
-        if base is not None and parsed(base) is None:
+        if base is not None and not versions_in(base):
             return None if fault else ""
         plain = found if found is not None and parsed(found) else None
         return ",".join(self._range(name, plain, uploads, strictness))
@@ -190,14 +193,14 @@ class Gates:
 
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
         bad = [version for version in self.bad_versions(name) if parsed(version)]
-        start = self._start(name)
-        floor = parsed(start) if start else None
+        start = versions_in(self._start(name) or "")
         if self.early_as.get(name) == "exact":
             yield f"=={self.early[name]}"
-        elif floor is not None:
-            if strictness != "avoid" and start not in bad:
+        elif start:
+            floor = start[0]
+            if strictness != "avoid" and str(floor) not in bad:
                 yield f">={floor.public}"
-            limit = ceiling(floor, self.upgrade.of(name))
+            limit = ceiling(start[-1], self.upgrade.of(name))
             if limit is not None:
                 yield f"<{limit}"
             if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
@@ -238,6 +241,6 @@ class Gates:
         cut = self.age.latest(name) if own is None else min(self.age.latest(name), own)
         if locked is None:
             return cut
-        since = uploads.times.get((name, locked))
+        since = [uploads.times.get((name, one)) for one in locked.split(", ")]
         # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
-        return None if since is None else max(cut, since + timedelta(seconds=1))
+        return max([cut, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None

@@ -56,6 +56,12 @@ def parsed(version: str) -> Version | None:
         return None
 
 
+def versions_in(shown: str) -> tuple[Version, ...]:
+    """Return the versions that a lock shows of one package, lowest first; none if one of them is a commit."""
+    found = [parsed(one) for one in shown.split(", ")]
+    return tuple(sorted(one for one in found if one is not None)) if all(found) else ()
+
+
 def ceiling(locked: Version, level: Level) -> str | None:
     """Return the release that an upgrade has to stay below, its own pre-releases included; None if there is none."""
     if level == "all":
@@ -93,6 +99,9 @@ def is_newer(version: str, than: str) -> bool:
 
 
 def is_older(version: str, than: str) -> bool:
-    """Whether a version is older; of what is no version, nobody can tell."""
-    new, old = parsed(version), parsed(than)
-    return new is not None and old is not None and new < old
+    """Whether a version is older; of what is no version, nobody can tell.
+
+    Of several, for several platforms or Pythons, neither the lowest nor the highest may be older.
+    """
+    new, old = versions_in(version), versions_in(than)
+    return bool(new and old) and (new[0] < old[0] or new[-1] < old[-1])

@@ -35,8 +35,8 @@ class Uploads:
         return self.times.get((name, version)) is not None
 
     def lacks(self, name: str, version: str) -> bool:
-        """Whether a version comes from an index that does not tell when it was uploaded."""
-        return (name, version) in self.times and not self.knows(name, version)
+        """Whether a version, or one of several, comes from an index that does not tell when it was uploaded."""
+        return any((name, one) in self.times and not self.knows(name, one) for one in version.split(", "))
 
     def beside(self, other: Uploads) -> Uploads:
         """Return these with what another lock tells in addition; the limits stay these."""

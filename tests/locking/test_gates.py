@@ -91,7 +91,26 @@ def test_packages_that_are_new_or_of_several_versions_or_from_git_are_judged_too
     assert gates.faults({"several": "1.0.1, 2.0.1", "git": "1.0.1 (bbbbbbbbb)"}, Uploads()) == {}
     found = {"several": "1.0.1, 3.0.0", "git": "1.1.0 (bbbbbbbbb)", "fresh": "1.0"}
     assert set(gates.faults(found, Uploads())) == {"several", "git"}
-    assert gates.bounds(found, Uploads()) == {"several": None, "git": None, "fresh": ""}
+    assert gates.bounds(found, Uploads()) == {"several": ">=1.0.0,<2.1", "git": None, "fresh": ""}
+
+
+def test_of_several_versions_none_may_go_down_or_be_one_that_failed() -> None:
+    gates = Gates(locked={"alpha": "1.0, 2.0"}, live={"alpha": "1.0, 2.0"}, barred=barred("1.2"))
+    for found, by in (
+        ("1.1, 2.1", None), ("2.1", None), ("1.0", "tests"), ("0.9, 2.1", "downgrade"), ("1.1, 1.9", "downgrade"),
+        ("1.2, 2.0", "tests"), ("1.0, 2.0", None),
+    ):  # fmt: skip
+        fault = gates.faults({"alpha": found}, Uploads()).get("alpha")
+        assert (fault and fault.by) == by, found
+    assert gates.bounds({"alpha": "1.2, 2.0"}, Uploads()) == {"alpha": None}
+    assert gates.bounds({"alpha": "1.1, 2.1"}, Uploads()) == {"alpha": ">=1.0,!=1.2"}
+
+
+def test_of_several_versions_all_stay_in_reach_however_young() -> None:
+    gates = Gates(locked={"alpha": "1.0, 2.0"}, age=WEEK)
+    known = uploads(alpha_1_0=90, alpha_2_0=2, alpha_2_1=1)
+    assert gates.cuts({"alpha": "1.0, 2.1"}, known) == {"alpha": NOW - timedelta(days=2) + timedelta(seconds=1)}
+    assert gates.cuts({"alpha": "1.0, 2.1"}, uploads(alpha_1_0=90, alpha_2_0=None)) == {}
 
 
 def test_what_is_part_of_the_checkout_is_no_matter_of_gates() -> None:
@@ -150,7 +169,7 @@ def test_a_package_goes_beyond_what_failed_or_stays(found: str, bound: str) -> N
         (["2.0"], "2.0", "!=2.0"),  # what is live is bad itself: any other will do
         (["2!1.0"], "1!1.0", ">=1!1.0,!=2!1.0"),
         (["2.0rc1"], "1.0.post1", ">=1.0.post1,!=2.0rc1"),
-        (["2.0"], "1.0, 1.5", ""),  # no one floor holds for several versions
+        (["2.0"], "1.0, 1.5", ">=1.0,!=2.0"),  # for several versions, the floor is that of the lowest
         (["2.0"], "1.0 (0123abcde)", ""),
         (["2.0", "3.0"], "1.0", ">=1.0,!=2.0,!=3.0"),
         (["1.0 (0123abcde)"], "1.0", ">=1.0"),  # no index has it

@@ -1,0 +1,67 @@
+"""A package that is locked in several versions, for several platforms: gates count for each of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+BY_PLATFORM = "[\"alpha>=1,<2 ; sys_platform == 'linux'\", \"alpha>=2 ; sys_platform != 'linux'\""
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    """An adopted site that takes alpha 1 on this platform, and alpha 2 on others."""
+    site = make_site()
+    site.publish("alpha", "2.0.0")
+    site.edit("pyproject.toml", edit_pyproject(site, '["alpha"', BY_PLATFORM))
+    site.uv("lock", "--quiet")
+    site.commit("Take alpha by platform")
+    site.push()
+    site.make_venv()
+    site.releaser("init", check=0)
+    return site
+
+
+def live(site: SampleSite) -> tuple[str, str]:
+    """Return what is live of alpha and beta."""
+    return site.live_version("alpha"), site.live_version("beta")
+
+
+def test_what_was_backed_out_stays_out_and_stops_no_update(site: SampleSite) -> None:
+    site.publish("alpha", "1.0.1")
+    site.publish("alpha", "2.0.1")
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+    site.releaser("update", check=0)
+    site.publish("beta", "1.0.1")
+    site.releaser("update", check=0)
+    assert live(site) == ("1.0.0", "1.0.1")
+    site.publish("alpha", "1.0.2")
+    site.publish("alpha", "2.0.2")
+    site.releaser("update", check=0)
+    assert live(site) == ("1.0.2", "1.0.1")
+
+
+def test_what_broke_the_tests_is_not_tried_again(site: SampleSite) -> None:
+    site.publish("alpha", "1.0.1", broken=True)
+    site.publish("beta", "1.0.1")
+    site.releaser("update", check=0)
+    site.publish("beta", "1.0.2")
+    tested = len(site.manage_runs("test"))
+    site.releaser("update", check=0)
+    assert live(site) == ("1.0.0", "1.0.2")
+    assert len(site.manage_runs("test")) == tested + 1
+
+
+def test_what_the_policy_keeps_out_for_another_platform_keeps_nothing_out_here(site: SampleSite) -> None:
+    for version in ("1.0.1", "2.0.1", "3.0.0"):
+        site.publish("alpha", version)
+    report = site.json("update", env={"RELEASER_UPGRADE": "patch"})
+    assert [(one["name"], one["new"]) for one in report["changes"]] == [("alpha", "1.0.1, 2.0.1")]
+    assert live(site)[0] == "1.0.1"
