@@ -25,6 +25,7 @@ from releaser.steps.suspects import complaint, suspects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from releaser.locking.lockfile import LockFile
     from releaser.project.preflight import Fitness
@@ -144,6 +145,8 @@ class _Hunt:
             tree=resolution.tree,
             checkout=self.run.site.project.lock,
             full=resolution.lock,
+            live=self._live.versions,
+            bad=self._bad(),
         )
         self._search = Search(items=(), passes=self._passes, whole=self._passes_whole)
 
@@ -167,6 +170,12 @@ class _Hunt:
             return self._built(items) if self._ships else None
         self._search.find()
         return self._built(self._search.kept) if self._ships else None
+
+    def _bad(self) -> dict[str, frozenset[str]]:
+        """Return the versions that failed before, by package."""
+        entries = (*self.run.quarantine().versions, *(one for one in self.run.holds().entries if one.by == "tests"))
+        names = {one.name for one in entries}
+        return {name: frozenset(one.version for one in entries if one.name == name) for name in names}
 
     def what_passes(self) -> Candidate | None:
         """Return what is known to pass of a search that was not finished, if it does so as a whole."""
@@ -316,13 +325,28 @@ class _Hunt:
         venv = tree / SEARCH_VENV
         (tree / "uv.lock").write_bytes(lock.data)
         try:
-            install(self.run, self.fitness, tree, venv, link_mode="hardlink", compiled=False)
+            self._install(tree, venv)
             for trial in trials(self.run, self.fitness):
                 tried = run_trial(self.run, trial, venv)
                 if not tried.passed:
                     return tried.output
         except ToolError as error:  # of what cannot be installed, nothing is to go live
+            self._see_that_others_can_be_installed(tree, venv, error)
             return error.output or error.message
         finally:
             shutil.rmtree(venv, ignore_errors=True)
         return None
+
+    def _install(self, tree: Path, venv: Path) -> None:
+        install(self.run, self.fitness, tree, venv, link_mode="hardlink", compiled=False)
+
+    def _see_that_others_can_be_installed(self, tree: Path, venv: Path, failure: ToolError) -> None:
+        """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""
+        shutil.rmtree(venv, ignore_errors=True)
+        (tree / "uv.lock").write_bytes(self._locks.base.data)
+        try:
+            self._install(tree, venv)
+        except ToolError as error:
+            message = f"no part of the upgrades can be installed to be tested: {failure.message}"
+            advice = error.advice or "See what uv says; the next update goes on with the search."
+            raise ResolutionError(message, advice=advice, output=failure.output) from error

@@ -13,6 +13,7 @@ from releaser.locking.culprits import Search
 from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
 from releaser.locking.lockfile import InvalidLockError, LockFile
+from releaser.locking.policy import is_older
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 class SubLocks:
     """Makes them in the scratch tree `tree`, from the lock at `checkout` and the `full` one.
 
+    `live` are the versions of the live release, `bad` those that failed before, by package.
+
     uv must not choose anything else meanwhile: held back one by one, upgrades have moved other packages to versions
     that are in neither lock. So each upgrade is asked for in exactly its version.
     """
@@ -35,6 +38,8 @@ class SubLocks:
     tree: Path
     checkout: Path
     full: LockFile
+    live: Mapping[str, str] = field(default_factory=dict)
+    bad: Mapping[str, frozenset[str]] = field(default_factory=dict)
     _known: dict[tuple[frozenset[str], frozenset[str]], LockFile | None] = field(default_factory=dict)
     _base: LockFile | None = None
 
@@ -45,11 +50,37 @@ class SubLocks:
         Raises ResolutionError.
         """
         if self._base is None:
-            self._base = self._locked({})
+            self._base = self._lowest()
         if self._base is None:
             message = "the dependencies of the project have no solution with what is locked"
             raise ResolutionError(message, advice="Correct the dependencies in pyproject.toml.")
         return self._base
+
+    def _lowest(self) -> LockFile | None:
+        """Lock with no upgrade, but with what is no matter of choice: `full` is what the gates have let in.
+
+        What the checkout does not lock yet, uv would take in its newest version; what it locks may have failed before,
+        and the full resolution then leads back to what is live.
+        """
+        locked = self._read(self.checkout).versions
+        pins: dict[str, str] = {}
+        lock = self._locked(pins)
+        while lock is not None and (more := self._foregone(lock, locked).items() - pins.items()):
+            pins |= dict(more)
+            lock = self._locked(pins)
+        return lock
+
+    def _foregone(self, lock: LockFile, locked: Mapping[str, str]) -> dict[str, str]:
+        full, local = self.full.versions, self.full.local | lock.local
+        return {
+            name: _pin(full[name])
+            for name, version in lock.versions.items()
+            if name in full and name not in local and version != full[name]
+            if version != locked.get(name)
+            or full[name] == self.live.get(name)
+            or is_older(full[name], version)
+            or version in self.bad.get(name, ())
+        }
 
     def upgrades(self) -> tuple[str, ...]:
         """Return what can be upgraded or left as it is, and what others need before these. Raises ResolutionError."""
@@ -100,12 +131,16 @@ class SubLocks:
         shutil.copyfile(self.checkout, lock)
         try:
             self.uv.lock_pinned(self.tree, python=self.python, pins=pins)
-            return LockFile.read(lock)
         except ToolError as error:
             if error.returncode == NO_SOLUTION:
                 return None
             message = f"a part of the upgrades could not be locked: {error.message}"
             raise ResolutionError(message, advice="Check the network and the index.", output=error.output) from error
+        return self._read(lock)
+
+    def _read(self, path: Path) -> LockFile:
+        try:
+            return LockFile.read(path)
         except (OSError, InvalidLockError) as error:
             message = f"uv left a lock that cannot be read: {error}"
             raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error

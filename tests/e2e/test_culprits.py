@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import body, silent, states, steps
+from tests.e2e.test_bad_tools import proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -279,6 +280,32 @@ def test_the_whole_candidate_is_tried_again_with_other_code(make_site: SiteFacto
     site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    pass\n"})
     site.releaser("update", check=0)
     assert live_versions(site, "abc") == dict.fromkeys("abc", "1.1.0")
+
+
+def test_what_was_backed_out_does_not_come_in_by_a_lock_that_somebody_commits(make_site: SiteFactory) -> None:
+    names = tuple("abcz")
+    tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    site = adopted(make_site, *names, files={"site_tests.py": tests}, settings={"culprit_runs": 4})
+    publish(site, "z")
+    site.releaser("update", check=0)
+    lock = site.lock_text()
+    site.releaser("rollback", check=0)
+    site.push_from_elsewhere({"uv.lock": lock})
+    publish(site, "a", "b", "c", broken=("c",))
+    site.releaser("update", check=0)
+    assert live_versions(site, names) == {"a": "1.1.0", "b": "1.1.0", "c": "1.0.0", "z": "1.0.0"}
+
+
+def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "b", "c", broken=("b",))
+    full = "echo 'error: No space left on device' >&2; exit 2"
+    report = site.json("update", check=5, env=proxy(site, "' --link-mode hardlink'", full))
+    assert any("no part of the upgrades can be installed" in problem for problem in report["problems"])
+    assert (report["culprits"], report["held_back"]) == ([], [])
+    report = site.json("update")
+    assert report["culprits"] == ["b 1.1.0"]
+    assert live_versions(site, "abc") == {"a": "1.1.0", "b": "1.0.0", "c": "1.1.0"}
 
 
 def test_nothing_of_a_search_is_left_behind(make_site: SiteFactory) -> None:
