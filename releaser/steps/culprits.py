@@ -173,9 +173,9 @@ class _Hunt:
 
     def _bad(self) -> dict[str, frozenset[str]]:
         """Return the versions that failed before, by package."""
-        entries = (*self.run.quarantine().versions, *(one for one in self.run.holds().entries if one.by == "tests"))
-        names = {one.name for one in entries}
-        return {name: frozenset(one.version for one in entries if one.name == name) for name in names}
+        failed = {(one.name, one.version) for one in self.run.quarantine().versions}
+        failed |= {(one.name, one.version) for one in self.run.holds().entries if one.by == "tests"}
+        return {name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed}
 
     def what_passes(self) -> Candidate | None:
         """Return what is known to pass of a search that was not finished, if it does so as a whole."""
