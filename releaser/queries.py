@@ -59,9 +59,20 @@ class ReleaseDetails:
             "path": str(release.venv),
             "works": release.works(),
             "damage": str(found) if (found := damage(release)) else None,
+            "held_back": _left_out(self.run or {}),
             "steps": list(self.run["steps"]) if self.run else [],
             "test_output": release.test_output,
         }
+
+
+def _left_out(run: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what an entry of the history says that the run has left out; an earlier releaser said less."""
+    entries = run.get("held_back", [])
+    return [
+        {key: str(one.get(key, "")) for key in ("name", "version", "reason", "by", "since")}
+        for one in (entries if isinstance(entries, list) else ())
+        if isinstance(one, dict)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,6 +209,12 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
 
         changes = [Change.from_json(change) for change in details["changes"]]
         lines += ["", *changes_table(changes, now=datetime.fromisoformat(details["created_at"])).lines]
+    if details["held_back"]:
+        held = (
+            (f"{one['name']} {one['version']}", why_held(one["reason"], by=one["by"], since=one["since"]))
+            for one in details["held_back"]
+        )
+        lines += ["", "held back:", *(f"  {line}" for line in versions_by_reason(held))]
     if details["steps"]:
         rows = [[step["step"], step["status"], f"{step['seconds']:.1f} s", step["detail"]] for step in details["steps"]]
         lines += ["", *aligned([["STEP", "STATUS", "TIME", ""], *rows])]

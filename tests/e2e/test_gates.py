@@ -197,3 +197,14 @@ def test_uv_chooses_what_the_table_of_the_policy_says(make_site: SiteFactory) ->
     expected = {name: case[3] for name, case in rows.items() if case[3] != case[0]}
     assert chosen == expected
     assert len(rows) >= 20
+
+
+def test_a_release_shows_what_was_held_back_when_it_was_made(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    site.releaser("hold", "alpha", "waits for the printer", check=0)
+    site.releaser("update", check=0)
+    site.releaser("unhold", "alpha", check=0)
+    (held,) = site.json("show", site.live_id())["held_back"]
+    assert (held["name"], held["version"], held["by"]) == ("alpha", "2.0.0", "person")
+    shown = site.releaser("show", site.live_id(), check=0).stdout
+    assert f"held back:\n  alpha 2.0.0: waits for the printer (held by hand since {held['since'][:10]})\n" in shown

@@ -200,6 +200,7 @@ DETAILS: dict[str, Any] = {
     "in_use_by": [7, 42],
     "processes": [],
     "changes": [],
+    "held_back": [],
     "steps": [],
     "test_output": "\n",
 }
