@@ -87,14 +87,15 @@ class BuildError(ReleaserError):
 
 
 class TestsFailedError(ReleaserError):
-    """The project's tests failed against the candidate; `blame` tells whose fault it is."""
+    """The project's tests failed against the candidate; `blame` tells whose fault it is, `fault` what went wrong."""
 
     exit_code = 5
     __test__ = False  # pytest would collect it
 
-    def __init__(self, message: str, *, blame: str, advice: str = "", output: str = "") -> None:
+    def __init__(self, message: str, *, blame: str, advice: str = "", output: str = "", fault: str = "") -> None:
         super().__init__(message, advice=advice, output=output)
         self.blame = blame
+        self.fault = fault
 
 
 class MigrationsError(ReleaserError):

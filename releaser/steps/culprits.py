@@ -24,7 +24,7 @@ from releaser.steps.sublocks import SubLocks
 from releaser.steps.suspects import complaint, suspects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from releaser.locking.lockfile import LockFile
@@ -98,7 +98,15 @@ def _tell_exhausted(run: Run, hunt: _Hunt) -> None:
     run.draft.problems.append(Problem(message=message, advice=advice))
 
 
-def _hold(run: Run, candidate: Candidate, outputs: dict[str, str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Fault:
+    """How a part of the upgrades failed: in a few words, and all that was printed."""
+
+    words: str
+    output: str
+
+
+def _hold(run: Run, candidate: Candidate, faults: Mapping[str, _Fault]) -> None:
     """Hold packages at what is locked until there is a version newer than the one that failed."""
     versions = candidate.resolution.lock.versions
     holds = [
@@ -106,14 +114,14 @@ def _hold(run: Run, candidate: Candidate, outputs: dict[str, str]) -> None:
             name=name,
             by="tests",
             version=versions[name],
-            reason=f"the tests fail with it{complaint(output)}",
+            reason=fault.words,
             at=run.now_iso(),
             release=candidate.id,
             code_key=candidate.key.code_key,
             python=candidate.key.python,
-            output=cap(output, max_chars=_LONGEST_OUTPUT),
+            output=cap(fault.output, max_chars=_LONGEST_OUTPUT),
         )
-        for name, output in outputs.items()
+        for name, fault in faults.items()
     ]
     run.change_holds(lambda known: known.adding(holds))
 
@@ -129,7 +137,7 @@ class _Hunt:
     runs: int = 1
     learned: int = 0
     _candidate: Candidate | None = None
-    _outputs: dict[str, str] = field(default_factory=dict)
+    _faults: dict[str, _Fault] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings, resolution = self.run.site.settings, self.full.resolution
@@ -165,7 +173,7 @@ class _Hunt:
         hints = suspects(self.failure.output, self.full.venv, upgrades)
         items = (*(one for one in upgrades if one not in hints), *(one for one in upgrades if one in hints))
         self._search.items, self._search.suspects = items, len(hints)
-        self._outputs[items[-1]] = self.failure.output
+        self._faults[items[-1]] = self._of_all
         if self._passes(items):  # what breaks the tests is none of these, but came with them
             return self._built(items) if self._ships else None
         self._search.find()
@@ -194,11 +202,11 @@ class _Hunt:
         full = self.full.resolution.lock
         lock, versions = self._lock(self._search.kept), full.versions
         culprits = sorted(self._search.culprits)
-        outputs = {name: self._outputs.get(name, self.failure.output) for name in culprits}
+        faults = {name: self._faults.get(name, self._of_all) for name in culprits}
         self.run.draft.culprits = tuple(f"{name} {versions[name]}" for name in culprits)
         if self._ships:
-            _hold(self.run, self.full, outputs)
-        held = [(name, f"the tests fail with it{complaint(output)}") for name, output in outputs.items()]
+            _hold(self.run, self.full, faults)
+        held = [(name, fault.words) for name, fault in faults.items()]
         named = ", ".join(self.run.draft.culprits) or "something that breaks the tests"
         held += [
             (one.name, f"it comes only together with what is held back: {named}")
@@ -210,6 +218,10 @@ class _Hunt:
             HeldBack(name=name, version=versions[name], reason=reason, by="tests", since=now)
             for name, reason in sorted(held)
         )
+
+    @property
+    def _of_all(self) -> _Fault:
+        return _Fault(words=self.failure.fault, output=self.failure.output)
 
     def _base_passes(self) -> bool:
         """Tell whether the tests pass without any upgrade; what is live has just done so, if that is the same."""
@@ -245,11 +257,11 @@ class _Hunt:
             return known
         self._spend(spare=1)
         with self.run.recorder.step("culprit search") as step:
-            output = self._failure_with(lock)
-            verdict = "failed" if output is not None else "passed"
+            fault = self._fault_with(lock)
+            verdict = "failed" if fault is not None else "passed"
             step.says(f"run {self.runs}: {len(names)} of {len(self._search.items)} upgrades {verdict}")
-        self._note(names, lock, output)
-        return output is None
+        self._note(names, lock, fault)
+        return fault is None
 
     def _passes_whole(self, names: tuple[str, ...]) -> bool:
         if not self._ships:
@@ -274,7 +286,7 @@ class _Hunt:
         self.run.draft.release = candidate.id
         self._candidate = candidate
         failed = first_failure(self.run, self.fitness, candidate)
-        self._note(names, lock, None if failed is None else failed.output)
+        self._note(names, lock, None if failed is None else _Fault(words=failed.fault, output=failed.output))
         if failed is not None:
             self._discard()
             return None
@@ -313,14 +325,14 @@ class _Hunt:
             raise Exhausted
         self.runs += 1
 
-    def _note(self, names: tuple[str, ...], lock: LockFile, output: str | None) -> None:
+    def _note(self, names: tuple[str, ...], lock: LockFile, fault: _Fault | None) -> None:
         self.learned += 1
-        self._verdicts.note(lock.versions, self.full.key, passed=output is None)
-        if output is not None and names:
-            self._outputs[names[-1]] = output
+        self._verdicts.note(lock.versions, self.full.key, passed=fault is None)
+        if fault is not None and names:
+            self._faults[names[-1]] = fault
 
-    def _failure_with(self, lock: LockFile) -> str | None:
-        """Try a lock in a venv that is made the cheap way, and is gone afterwards; return what a failure printed."""
+    def _fault_with(self, lock: LockFile) -> _Fault | None:
+        """Try a lock in a venv that is made the cheap way, and is gone afterwards; None if it passes."""
         tree = self.full.resolution.tree
         venv = tree / SEARCH_VENV
         (tree / "uv.lock").write_bytes(lock.data)
@@ -329,10 +341,11 @@ class _Hunt:
             for trial in trials(self.run, self.fitness):
                 tried = run_trial(self.run, trial, venv)
                 if not tried.passed:
-                    return tried.output
+                    return _Fault(words=tried.fault, output=tried.output)
         except ToolError as error:  # of what cannot be installed, nothing is to go live
             self._see_that_others_can_be_installed(tree, venv, error)
-            return error.output or error.message
+            output = error.output or error.message
+            return _Fault(words=f"it cannot be installed{complaint(output)}", output=output)
         finally:
             shutil.rmtree(venv, ignore_errors=True)
         return None

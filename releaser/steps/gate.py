@@ -12,6 +12,7 @@ from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
 from releaser.steps.litter import note_litter
+from releaser.steps.suspects import complaint
 from releaser.tools.environment import inside
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ class Tried:
     def passed(self) -> bool:
         """Whether there is nothing to complain of."""
         return not self.reason
+
+    @property
+    def fault(self) -> str:
+        """What went wrong with the packages that were tried, in a few words."""
+        if self.timed_out:
+            return f"{self.reason} with it"
+        return f"{self.trial.name} {self.trial.verb('fail')} with it{complaint(self.output)}"
 
 
 def trials(run: Run, fitness: Fitness) -> tuple[Trial, ...]:
@@ -162,7 +170,7 @@ def _fail(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinis
     seal(run, candidate, tests="failed")
     run.draft.blame = blame
     message, advice = _verdict(blame, tried, candidate.overrides), _advice(blame, tried, candidate.overrides)
-    raise TestsFailedError(message, blame=blame, advice=advice, output=tried.output)
+    raise TestsFailedError(message, blame=blame, advice=advice, output=tried.output, fault=tried.fault)
 
 
 def _quarantine(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool) -> None:

@@ -176,6 +176,16 @@ def test_a_single_upgrade_is_not_held_for_a_test_that_fails_at_times(make_site: 
     assert report["held_back"] == []
 
 
+def test_of_an_upgrade_that_lets_the_tests_hang_the_reason_is_that(make_site: SiteFactory) -> None:
+    hang = "import time\ndef test_shop(packages):\n    time.sleep(60 * (packages['b'].__version__ != '1.0.0'))\n"
+    site = adopted(make_site, "a", "b", files={"site_tests.py": hang}, settings={"test_timeout": "2s"})
+    publish(site, "a", "b")
+    report = site.json("update")
+    assert {one["name"]: one["reason"] for one in report["held_back"]} == {
+        "b": "the tests did not end within 2 s with it"
+    }
+
+
 def test_of_a_single_upgrade_that_is_held_the_report_says_so(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b")
     publish(site, "a", broken=("a",))
