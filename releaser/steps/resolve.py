@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.run import Run
     from releaser.tools.uv import Bounds, Cuts
+
+
+_UNBUILT = re.compile(r"Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\s]+)`")  # as uv 0.13 says it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +169,13 @@ def _unresolved(error: ToolError, left_out: Sequence[str]) -> ResolutionError:
         return ResolutionError(
             f"no upgraded lock could be made: {error.message}",
             advice="Check the network and the index; raise `uv_timeout` if it needs longer.",
+            output=error.output,
+        )
+    if error.returncode == NO_SOLUTION and (unbuilt := _UNBUILT.search(error.output)):
+        name, version = unbuilt.groups()
+        return ResolutionError(
+            f"{name} {version} does not build, so that nobody can tell what it needs",
+            advice=f"See uv's message. `releaser hold {name}` lets all others come in until that is mended.",
             output=error.output,
         )
     if error.returncode == NO_SOLUTION:

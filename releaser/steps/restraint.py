@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locking.policy import is_older, parsed
+from releaser.locking.policy import Upgrade, is_older, parsed
 from releaser.locking.uploads import Uploads
 from releaser.tools.uv import NO_SOLUTION
 
@@ -53,10 +53,16 @@ def resolve_within(
 
     The first resolution is free. If nothing changes by it, there is nothing to judge, and if all that does passes, that
     is it. Else the resolver is asked again within bounds. If policy or age keep anything out, `fixes` tells to which
-    version a package has to go for the sake of security, and so far it then may. Raises ToolError, or ResolutionError
-    if what a person holds, or what is too young, is in the way.
+    version a package has to go for the sake of security, and so far it then may. If there is no free resolution, as a
+    new version does not build, there may be one within bounds that keep it out. Raises ToolError, or ResolutionError if
+    what a person holds, or what is too young, is in the way.
     """
-    free = resolver.resolve({}, {})
+    try:
+        free = resolver.resolve({}, {})
+    except ToolError as error:
+        if error.returncode != NO_SOLUTION or error.timed_out:
+            raise
+        return _resolve_unfreely(resolver, make_gates(), locked, fixes, error)
     if dict(free) == dict(locked) == dict(live):
         return Restrained(versions=free)
     gates = make_gates()
@@ -69,6 +75,22 @@ def resolve_within(
         versions = search.with_fixes(found, wanted)
     kept = (one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version)
     return Restrained(versions=versions, kept=tuple(kept))
+
+
+def _resolve_unfreely(
+    resolver: Resolver,
+    gates: Gates,
+    locked: Mapping[str, str],
+    fixes: Callable[[], Mapping[str, str]],
+    reason: ToolError,
+) -> Restrained:
+    """Resolve within bounds alone; what these keep out is not known then. Raises `reason` if there is no solution."""
+    search = _Search(resolver=resolver, free=locked, known=resolver.uploads() if gates.age.matters else Uploads())
+    found = search.strictly(gates)
+    if found is None:
+        raise reason
+    wanted = fixes() if gates.age.matters or gates.upgrade != Upgrade() else {}
+    return Restrained(versions=search.with_fixes(found, wanted))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +115,9 @@ class _Search:
 
         What the project demands is what even a resolution changes that upgrades nothing. Raises as `resolve_within`.
         """
-        try:
-            return Found(versions=self._attempt(gates, "stay"), gates=gates, strictness="stay")
-        except ToolError as error:
-            if error.returncode != NO_SOLUTION:
-                raise
+        found = self.strictly(gates)
+        if found is not None:
+            return found
         everything = dict.fromkeys({*gates.locked, *self.free})
         least = self.resolver.resolve(everything, {})
         demanded = {name: version for name, version in least.items() if version != gates.locked.get(name)}
@@ -114,6 +134,15 @@ class _Search:
                 last = error
         self._blame(wider, last)
         raise last
+
+    def strictly(self, gates: Gates) -> Found | None:
+        """Resolve within the narrow bounds; None if they have no solution. Raises ToolError."""
+        try:
+            return Found(versions=self._attempt(gates, "stay"), gates=gates, strictness="stay")
+        except ToolError as error:
+            if error.returncode != NO_SOLUTION:
+                raise
+        return None
 
     def with_fixes(self, found: Found, fixes: Mapping[str, str]) -> Mapping[str, str]:
         """Take the fixes early that did not come in by themselves, all of them or those that can be had.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,8 @@ from tests.e2e.scenes import body, edit_pyproject, outer_snapshot
 from tests.locking.test_gates import CASES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -197,6 +201,38 @@ def test_uv_chooses_what_the_table_of_the_policy_says(make_site: SiteFactory) ->
     expected = {name: case[3] for name, case in rows.items() if case[3] != case[0]}
     assert chosen == expected
     assert len(rows) >= 20
+
+
+def test_what_does_not_build_stops_nothing_if_it_is_kept_out_anyway(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("beta", "1.1.0")
+    offer_unbuildable(site.index.path, "alpha", "2.0.0")
+    (problem,) = site.json("update", check=4)["problems"]
+    assert problem.startswith("alpha 2.0.0 does not build, so that nobody can tell what it needs")
+    assert "`releaser hold alpha` lets all others come in" in problem
+    site.releaser("hold", "alpha", check=0)
+    assert [(one["name"], one["new"]) for one in site.json("update")["changes"]] == [("beta", "1.1.0")]
+    site.releaser("unhold", "alpha", check=0)
+    for number, variables in enumerate(({"UPGRADE": "minor"}, {"IGNORE": "alpha"}), start=2):
+        site.publish("beta", f"1.{number}.0")
+        site.releaser("update", check=0, env={f"RELEASER_{name}": value for name, value in variables.items()})
+        assert versions(site) == ("1.0.0", f"1.{number}.0")
+    site.releaser("update", "--dry-run", check=0, env={"RELEASER_IGNORE": "alpha"})
+
+
+def offer_unbuildable(directory: Path, name: str, version: str) -> None:
+    """Offer the source of a version whose build fails."""
+    files = {
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        "backend.py": 'raise SystemExit("no compiler")\n',
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+    }
+    with tarfile.open(directory / f"{name}-{version}.tar.gz", "w:gz") as archive:
+        for file, text in files.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{file}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
 
 
 def test_a_release_shows_what_was_held_back_when_it_was_made(make_site: SiteFactory) -> None:
