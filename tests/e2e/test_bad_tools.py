@@ -334,6 +334,7 @@ def test_no_tests_at_all(make_site: SiteFactory) -> None:
 
 
 def test_tests_that_are_red_change_nothing_twice(due: SampleSite) -> None:
+    due.write_dotenv({"RELEASER_CULPRITS": "off"})
     due.publish("beta", "2.0.0", broken=True)
     refused(due, code=5).says_only("this update broke it")
     before = everything(due)

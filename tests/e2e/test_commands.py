@@ -185,11 +185,12 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     status = site.json("status")
     assert status["push_pending"] is True
     assert status["mails_pending"] == 2
+    (failed,) = [release for release, state in states(site).items() if state == "failed"]
     assert [(one["name"], one["version"], one["release"]) for one in status["held_back"]] == [
         ("alpha", "1.1.0", second),
         ("beta", "2.0.0", second),
+        ("localtools", "2.0.0", failed),
     ]
-    (failed,) = [release for release, state in states(site).items() if state == "failed"]
     assert failed in [one["release"] for one in status["quarantined"]]
     text = site.releaser("status", check=0).stdout
     for words in (

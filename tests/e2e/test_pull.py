@@ -101,7 +101,7 @@ def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: Site
 
 
 def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = adopted(make_site, settings={"culprits": "off"})
     before = site.snapshot()
     site.push_from_elsewhere(RED)
     site.publish("alpha", "2.0.0", broken=True)

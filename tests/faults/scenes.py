@@ -37,8 +37,8 @@ class Scene:
     prunes: bool = False
 
 
-def _fresh(make_site: SiteFactory, *, venv: bool = True) -> SampleSite:
-    site = make_site(settings=SETTINGS, venv=venv)
+def _fresh(make_site: SiteFactory, *, venv: bool = True, culprits: str = "hold") -> SampleSite:
+    site = make_site(settings={**SETTINGS, "culprits": culprits}, venv=venv)
     site.publish("alpha", "1.1.0")
     return site
 
@@ -47,8 +47,8 @@ def _bare(make_site: SiteFactory) -> SampleSite:
     return _fresh(make_site, venv=False)
 
 
-def _adopted(make_site: SiteFactory) -> SampleSite:
-    site = _fresh(make_site)
+def _adopted(make_site: SiteFactory, culprits: str = "hold") -> SampleSite:
+    site = _fresh(make_site, culprits=culprits)
     site.releaser("init", check=0)
     site.push_from_elsewhere({"notes.txt": "pulled"})
     return site
@@ -70,8 +70,14 @@ def _prunable(make_site: SiteFactory) -> SampleSite:
 
 
 def _red(make_site: SiteFactory) -> SampleSite:
-    site = _adopted(make_site)
+    site = _adopted(make_site, culprits="off")
     site.publish("alpha", "1.2.0", broken=True)
+    return site
+
+
+def _red_in_part(make_site: SiteFactory) -> SampleSite:
+    site = _adopted(make_site)
+    site.publish("beta", "1.2.0", broken=True)
     return site
 
 
@@ -88,6 +94,7 @@ SCENES: Mapping[str, Scene] = {
     "update, tests fail": Scene(
         make=_red, command="update", code=5, told=r"failed its tests|tests fail", versions=ORIGINAL
     ),
+    "update, one held back": Scene(make=_red_in_part, command="update", told=r"alpha\s+1\.0\.0\s+(→\s+)?1\.1\.0"),
     "update, taken back": Scene(
         make=_ill,
         command="update",

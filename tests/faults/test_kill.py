@@ -27,6 +27,7 @@ OWN = {
     "init without a venv": (10, 2),
     "update": (32, 4),
     "update, tests fail": (8, 1),
+    "update, one held back": (12, 2),
     "update, taken back": (12, 2),
     "rollback": (16, 2),
     "prune": (8, 2),

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ _LINE = re.compile(r"(?:(?P<process>\d+) +)?(?P<name>\w+)\((?P<rest>.*)")
 _FAILED = re.compile(r"\) += -1 E\w+ \([^)]*\)$")
 _DESCRIPTOR = re.compile(r"\d+</[^>]*>")
 _DEVICE = re.compile(r"(?:\d+<|[^\"]*\")/(?:dev/(?:null|tty|pts|fd|urandom)|proc)\b")
+_OF_ONE_RUN = re.compile(r"\d{8}T\d{6}Z")  # in names of releases, logs and mails
 _OPENED_TO_CHANGE = re.compile(r"O_(?:CREAT|TRUNC|WRONLY|RDWR)")
 _OPENING = frozenset({"open", "openat"})
 _WRITING = frozenset({"write", "pwrite64", "writev", "pwritev", "sendfile"})
@@ -47,7 +49,8 @@ _WRITING = frozenset({"write", "pwrite64", "writev", "pwritev", "sendfile"})
 class Call:
     """The `number`th call of that name in its process; `text` is what strace printed of it.
 
-    `position` is its place among the calls that change something.
+    `position` is its place among the calls that change something; of a call that opens a file, `nth` is its number
+    among those of the same file.
     """
 
     name: str
@@ -55,6 +58,12 @@ class Call:
     text: str
     process: int = 0
     position: int = 0
+    nth: int = 0
+
+    @property
+    def path(self) -> str:
+        """The path that the call names first."""
+        return _path(self.text)
 
     def __str__(self) -> str:
         return f"{self.name}#{self.number} {self.text[:100]}"
@@ -95,17 +104,21 @@ def changes(name: str, text: str) -> bool:
 
 def parsed(lines: Iterable[str]) -> Iterator[Call]:
     """Give every call of a record that changes something, numbered by its name in its process."""
-    counts: dict[tuple[int, str], int] = {}
+    counts: Counter[tuple[int, str]] = Counter()
+    opened: Counter[tuple[int, str]] = Counter()
     position = 0
     for line in lines:
         found = _LINE.match(line)
         if found is None or found["name"] not in CHANGING:
             continue
         process, name = int(found["process"] or 0), found["name"]
-        counts[process, name] = counts.get((process, name), 0) + 1
-        if changes(name, found["rest"]):
-            text = found["rest"].strip()
-            yield Call(name=name, number=counts[process, name], text=text, process=process, position=position)
+        counts[process, name] += 1
+        text = found["rest"].strip()
+        if name in _OPENING:
+            opened[process, _path(text)] += 1
+        if changes(name, text):
+            number, nth = counts[process, name], opened[process, _path(text)]
+            yield Call(name=name, number=number, text=text, process=process, position=position, nth=nth)
             position += 1
 
 
@@ -134,16 +147,24 @@ class Hit:
 def hit(site: SampleSite, command: str, *args: str, at: Call, fault: str, lasting: bool = False) -> Hit:
     """Run releaser with a fault at one call: `signal=KILL` (the call is not executed), `error=EIO`, and so on.
 
-    `lasting` makes the same fault at all later calls of that name too.
+    `lasting` makes the same fault at all later calls of that name too. How many files a run opens depends on how many
+    processes there are, so that, where possible, only the opening of that very file is counted (strace's -P).
     """
-    when = f"{at.number}+" if lasting else str(at.number)
+    number = at.nth if _is_counted_by_path(at) else at.number
+    when = f"{number}+" if lasting else str(number)
     with _note() as note:
         words: list[str | Path] = ["strace", "-qq", "-o", note, "-e", f"trace={at.name}"]
+        words += ["-P", at.path] if _is_counted_by_path(at) else []
         words += ["-e", f"inject={at.name}:{fault}:when={when}", *releaser_words(site, command, *args)]
         finished = _run(site, words)
         seen = note.read_text(encoding="utf-8", errors="replace")
     calls = [line for line in seen.splitlines() if line.startswith(f"{at.name}(")]
-    return Hit(finished=finished, made=len(calls) >= at.number and _alike(calls[at.number - 1], at))
+    return Hit(finished=finished, made=len(calls) >= number and _alike(calls[number - 1], at))
+
+
+def _is_counted_by_path(call: Call) -> bool:
+    """Whether the call opens a file that has the same name in every run."""
+    return call.name in _OPENING and call.nth > 0 and _OF_ONE_RUN.search(call.path) is None
 
 
 def _alike(line: str, call: Call) -> bool:
@@ -153,8 +174,11 @@ def _alike(line: str, call: Call) -> bool:
 
 def _shape(text: str) -> str:
     """Return the end of the path that a call opens, without what differs from run to run."""
-    path = text.partition('"')[2].partition('"')[0]
-    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", "/".join(path.split("/")[-2:]))
+    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", "/".join(_path(text).split("/")[-2:]))
+
+
+def _path(text: str) -> str:
+    return text.partition('"')[2].partition('"')[0]
 
 
 @dataclass(frozen=True, kw_only=True)
