@@ -14,7 +14,7 @@ from releaser.project.static import asks_django, check_static_files
 from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
-from releaser.steps.build import build, seal
+from releaser.steps.build import seal
 from releaser.steps.culprits import tested
 from releaser.steps.diagnosis import flaw
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
@@ -26,6 +26,7 @@ from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.resolve import Resolution, candidate_key, resolved
+from releaser.steps.unbuildable import built
 
 if TYPE_CHECKING:
     from releaser.releases.quarantine import FailedCandidate
@@ -75,7 +76,7 @@ def _update(run: Run, *, force: bool) -> Ending:
                 note_flaw(run, live, unsound)
             audit_live(run, fitness, live)
             run.draft.changes = resolution.diff.changes
-            candidate = with_particulars(run, build(run, fitness, resolution, key))
+            candidate = with_particulars(run, built(run, fitness, resolution, key))
             run.draft.release, run.draft.previous = candidate.id, live.id if live else None
             candidate = with_fixes(run, fitness, tested(run, fitness, candidate, before=before))
             look_at_migrations(run, candidate)

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
     from releaser.locking.lockfile import LockFile
     from releaser.project.preflight import Fitness
+    from releaser.releases.quarantine import CandidateKey
     from releaser.run import Run
     from releaser.steps.build import Candidate
+    from releaser.steps.resolve import Resolution
 
 SEARCH_VENV = ".releaser-search"  # in the scratch tree, so that it goes with that
 _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
@@ -99,26 +101,40 @@ def _tell_exhausted(run: Run, hunt: _Hunt) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fault:
+class Fault:
     """How a part of the upgrades failed: in a few words, and all that was printed."""
 
     words: str
     output: str
 
 
-def _hold(run: Run, candidate: Candidate, faults: Mapping[str, _Fault]) -> None:
+def sub_locks(run: Run, fitness: Fitness, resolution: Resolution) -> SubLocks:
+    """Prepare to lock a part of what a resolution brings."""
+    failed = {(one.name, one.version) for one in run.quarantine().versions}
+    failed |= {(one.name, one.version) for one in run.holds().entries if one.by == "tests"}
+    return SubLocks(
+        uv=fitness.uv,
+        python=fitness.python,
+        tree=resolution.tree,
+        checkout=run.site.project.lock,
+        full=resolution.lock,
+        live=lock_of(run.store.live()).versions,
+        bad={name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed},
+    )
+
+
+def hold_back(run: Run, lock: LockFile, key: CandidateKey, faults: Mapping[str, Fault], *, release: str = "") -> None:
     """Hold packages at what is locked until there is a version newer than the one that failed."""
-    versions = candidate.resolution.lock.versions
     holds = [
         Hold(
             name=name,
             by="tests",
-            version=versions[name],
+            version=lock.versions[name],
             reason=fault.words,
             at=run.now_iso(),
-            release=candidate.id,
-            code_key=candidate.key.code_key,
-            python=candidate.key.python,
+            release=release,
+            code_key=key.code_key,
+            python=key.python,
             output=cap(fault.output, max_chars=_LONGEST_OUTPUT),
         )
         for name, fault in faults.items()
@@ -137,7 +153,7 @@ class _Hunt:
     runs: int = 1
     learned: int = 0
     _candidate: Candidate | None = None
-    _faults: dict[str, _Fault] = field(default_factory=dict)
+    _faults: dict[str, Fault] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings, resolution = self.run.site.settings, self.full.resolution
@@ -147,15 +163,7 @@ class _Hunt:
         self._verdicts = Verdicts.read(self.run.site.project.state_dir)
         self._verdicts.note(resolution.lock.versions, self.full.key, passed=False)
         self._live = lock_of(self.run.store.live())
-        self._locks = SubLocks(
-            uv=self.fitness.uv,
-            python=self.fitness.python,
-            tree=resolution.tree,
-            checkout=self.run.site.project.lock,
-            full=resolution.lock,
-            live=self._live.versions,
-            bad=self._bad(),
-        )
+        self._locks = sub_locks(self.run, self.fitness, resolution)
         self._search = Search(items=(), passes=self._passes, whole=self._passes_whole)
 
     def go(self) -> Candidate | None:
@@ -179,12 +187,6 @@ class _Hunt:
         self._search.find()
         return self._built(self._search.kept) if self._ships else None
 
-    def _bad(self) -> dict[str, frozenset[str]]:
-        """Return the versions that failed before, by package."""
-        failed = {(one.name, one.version) for one in self.run.quarantine().versions}
-        failed |= {(one.name, one.version) for one in self.run.holds().entries if one.by == "tests"}
-        return {name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed}
-
     def what_passes(self) -> Candidate | None:
         """Return what is known to pass of a search that was not finished, if it does so as a whole."""
         part = self._search.passing
@@ -205,7 +207,7 @@ class _Hunt:
         faults = {name: self._faults.get(name, self._of_all) for name in culprits}
         self.run.draft.culprits = tuple(f"{name} {versions[name]}" for name in culprits)
         if self._ships:
-            _hold(self.run, self.full, faults)
+            hold_back(self.run, self.full.resolution.lock, self.full.key, faults, release=self.full.id)
         held = [(name, fault.words) for name, fault in faults.items()]
         named = ", ".join(self.run.draft.culprits) or "something that breaks the tests"
         held += [
@@ -220,8 +222,8 @@ class _Hunt:
         )
 
     @property
-    def _of_all(self) -> _Fault:
-        return _Fault(words=self.failure.fault, output=self.failure.output)
+    def _of_all(self) -> Fault:
+        return Fault(words=self.failure.fault, output=self.failure.output)
 
     def _base_passes(self) -> bool:
         """Tell whether the tests pass without any upgrade; what is live has just done so, if that is the same."""
@@ -286,7 +288,7 @@ class _Hunt:
         self.run.draft.release = candidate.id
         self._candidate = candidate
         failed = first_failure(self.run, self.fitness, candidate)
-        self._note(names, lock, None if failed is None else _Fault(words=failed.fault, output=failed.output))
+        self._note(names, lock, None if failed is None else Fault(words=failed.fault, output=failed.output))
         if failed is not None:
             self._discard()
             return None
@@ -325,13 +327,13 @@ class _Hunt:
             raise Exhausted
         self.runs += 1
 
-    def _note(self, names: tuple[str, ...], lock: LockFile, fault: _Fault | None) -> None:
+    def _note(self, names: tuple[str, ...], lock: LockFile, fault: Fault | None) -> None:
         self.learned += 1
         self._verdicts.note(lock.versions, self.full.key, passed=fault is None)
         if fault is not None and names:
             self._faults[names[-1]] = fault
 
-    def _fault_with(self, lock: LockFile) -> _Fault | None:
+    def _fault_with(self, lock: LockFile) -> Fault | None:
         """Try a lock in a venv that is made the cheap way, and is gone afterwards; None if it passes."""
         tree = self.full.resolution.tree
         venv = tree / SEARCH_VENV
@@ -341,11 +343,11 @@ class _Hunt:
             for trial in trials(self.run, self.fitness):
                 tried = run_trial(self.run, trial, venv)
                 if not tried.passed:
-                    return _Fault(words=tried.fault, output=tried.output)
+                    return Fault(words=tried.fault, output=tried.output)
         except ToolError as error:  # of what cannot be installed, nothing is to go live
             self._see_that_others_can_be_installed(tree, venv, error)
             output = error.output or error.message
-            return _Fault(words=f"it cannot be installed{complaint(output)}", output=output)
+            return Fault(words=f"it cannot be installed{complaint(output)}", output=output)
         finally:
             shutil.rmtree(venv, ignore_errors=True)
         return None
