@@ -20,7 +20,7 @@ from releaser.steps.gate import first_failure, gate, run_trial, trials
 from releaser.steps.mend import remove_unsealed
 from releaser.steps.particulars import with_particulars
 from releaser.steps.resolve import lock_of
-from releaser.steps.sublocks import SubLocks
+from releaser.steps.sublocks import SubLocks, those_that_need
 from releaser.steps.suspects import complaint, suspects
 
 if TYPE_CHECKING:
@@ -179,8 +179,10 @@ class _Hunt:
         if not upgrades:
             return None
         hints = suspects(self.failure.output, self.full.venv, upgrades)
-        items = (*(one for one in upgrades if one not in hints), *(one for one in upgrades if one in hints))
-        self._search.items, self._search.suspects = items, len(hints)
+        # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
+        late = those_that_need(hints, upgrades, Graph.of(self.full.resolution.lock).needs)
+        items = (*(one for one in upgrades if one not in late), *(one for one in upgrades if one in late))
+        self._search.items, self._search.suspects = items, len(late)
         self._faults[items[-1]] = self._of_all
         if self._passes(items):  # what breaks the tests is none of these, but came with them
             return self._built(items) if self._ships else None

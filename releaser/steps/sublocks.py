@@ -17,7 +17,7 @@ from releaser.locking.policy import is_older
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from releaser.tools.uv import Uv
@@ -170,6 +170,18 @@ def in_order_of_need(names: Sequence[str], needs: Mapping[str, frozenset[str]]) 
         if name not in visited:
             visit(name)
     return list(ordered)
+
+
+def those_that_need(
+    wanted: Collection[str], names: Collection[str], needs: Mapping[str, frozenset[str]]
+) -> frozenset[str]:
+    """Return those of `names` that are among the wanted, or need one of these, directly or not."""
+    found: set[str] = set()
+    more = set(wanted)
+    while more:
+        found |= more
+        more = {name for name, below in needs.items() if not below.isdisjoint(more)} - found
+    return frozenset(found & set(names))
 
 
 def _pin(version: str) -> str:

@@ -107,6 +107,18 @@ def test_what_needs_a_culprit_stays_with_it(make_site: SiteFactory) -> None:
     assert reason == "it comes only together with what is held back: b 1.1.0"
 
 
+def test_what_needs_a_culprit_is_not_taken_for_one(make_site: SiteFactory) -> None:
+    """Though the failing test names the culprit, so that it would be tried last."""
+    site = adopted(make_site, "a", "b")
+    publish(site, "b", broken=("b",))
+    site.publish("a", "1.1.0", requires=["b>=1.1"])
+    assert site.json("update", check=5)["culprits"] == ["b 1.1.0"]
+    silent(site.releaser("update"))
+    publish(site, "b", version="1.2.0")
+    site.releaser("update", check=0)
+    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.2.0"}
+
+
 def test_a_culprit_that_drags_others_along_leaves_them_to_come_by_themselves(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b", "c")
     site.publish("a", "1.1.0", requires=["b>=1.1", "extra"], modules={"a/__init__.py": "BROKEN = 'test'\n"})
