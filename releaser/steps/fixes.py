@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, check_types, read_json, write_json
 from releaser.locking.diff import LockDiff
+from releaser.locking.policy import is_older
 from releaser.locking.vulnerabilities import Audit, fixed_by
 from releaser.project.settings import NO_SERVICE
 from releaser.report.outcome import Problem
@@ -31,12 +32,17 @@ _BY = {
     "tests": "the tests fail with it",
     "activation": "it was backed out",
 }
+_STUCK = "it cannot come in, not even early, as what goes with it is kept out too, or would have to be older"
 _ADVICE = {
     "person": "Lift the hold: `releaser unhold {name}`; or accept the vulnerability: add its id to `audit_ignore`.",
     "ignore": "Take it out of `ignore`; or accept the vulnerability: add its id to `audit_ignore`.",
     "tests": "Mend the site or its tests for the newer version; it is tried again when the code changes.",
     "activation": "Find out why it was backed out; `releaser update --force` takes it in again.",
 }
+_STUCK_ADVICE = (
+    "See what `uv lock --upgrade-package '{name}>={fix}'` changes in a checkout of your own, and commit that if it is"
+    " right; or accept the vulnerability: add its id to `audit_ignore`."
+)
 
 
 def audit_live(run: Run, fitness: Fitness, live: Release | None) -> Audit | None:
@@ -119,13 +125,14 @@ def look_at_what_is_held(run: Run, fitness: Fitness, live: Release | None) -> No
 def note_unfixed(run: Run, *, only_new: bool) -> None:
     """Report the vulnerabilities whose fixes are there but held back, by others than the rules that let them pass.
 
-    With `only_new`, when nothing else is to be told, nobody is told twice.
+    Those rules count where the fix was to come early, and could not. With `only_new`, when nothing else is to be told,
+    nobody is told twice.
     """
     found = run.draft.audit_after or run.draft.audit_before
     if found is None or not found.known:
         return
-    held = {one.name: one for one in run.draft.held_back if one.by in _BY}
-    stuck = [one for one in found.vulnerabilities if one.fix is not None and one.name in held]
+    held = {one.name: one for one in run.draft.held_back if one.by in _BY or _was_to_come_early(run, one)}
+    stuck = [one for one in found.vulnerabilities if one.name in held and _is_due(run, one, held[one.name])]
     state_dir = run.site.project.state_dir
     told = _read_told(state_dir)
     for one in stuck:
@@ -134,12 +141,25 @@ def note_unfixed(run: Run, *, only_new: bool) -> None:
     _write_told(state_dir, stuck, told)
 
 
+def _was_to_come_early(run: Run, held: HeldBack) -> bool:
+    return run.site.settings.security_fixes == "early" and held.by in ("policy", "age")
+
+
+def _is_due(run: Run, one: Vulnerability, held: HeldBack) -> bool:
+    """Whether there is a fix; one to come early must have been known of when this was decided, and be on offer."""
+    if one.fix is None or held.by in _BY:
+        return one.fix is not None
+    before = run.draft.audit_before
+    return before is not None and one.is_in(before.vulnerabilities) and not is_older(held.version, one.fix)
+
+
 def _problem(one: Vulnerability, held: HeldBack) -> Problem:
-    message = (
-        f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} is free of it, but"
-        f" {_BY[held.by]}: {held.reason}"
-    )
-    return Problem(message=message, advice=_ADVICE[held.by].format(name=one.name))
+    if held.by not in _BY:
+        why, advice = _STUCK, _STUCK_ADVICE
+    else:
+        why, advice = f"{_BY[held.by]}: {held.reason}", _ADVICE[held.by]
+    message = f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} is free of it, but {why}"
+    return Problem(message=message, advice=advice.format(name=one.name, fix=one.fix))
 
 
 def _key(one: Vulnerability) -> str:
