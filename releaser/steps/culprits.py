@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 SEARCH_VENV = ".releaser-search"  # in the scratch tree, so that it goes with that
 _LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
+_GOES_ON = "See the end of the output; the next update goes on with the search for what is to blame."
 
 
 def tested(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -> Candidate:
@@ -60,10 +61,12 @@ def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure:
         found = hunt.go()
     except ResolutionError as error:  # the index is gone, for example; the next run goes on
         run.note_problem(error, follow_up=False)
+        failure.advice = _GOES_ON
         raise failure from error
     except Exhausted:
         found = hunt.what_passes()
         _tell_exhausted(run, hunt)
+        failure.advice = _GOES_ON if hunt.learned else failure.advice
     except Unsteady:
         found = None
         message = "the search for what breaks the tests was ended: they fail and pass with the very same packages"

@@ -66,7 +66,8 @@ def _without_what_fails(
     if lesser.same_packages(live) and run.draft.pulled is None and not resolution.checkout_differs:
         raise error
     (resolution.tree / "uv.lock").write_bytes(lesser.data)
-    return replace(resolution, lock=lesser, diff=LockDiff.between(live, lesser))
+    diff = LockDiff.between(live, lesser) if live.data else LockDiff(changes=())
+    return replace(resolution, lock=lesser, diff=diff)
 
 
 def _unbuildable(resolution: Resolution, output: str) -> frozenset[str]:
