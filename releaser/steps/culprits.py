@@ -211,8 +211,10 @@ class _Hunt:
         culprits = sorted(self._search.culprits)
         faults = {name: self._faults.get(name, self._of_all) for name in culprits}
         self.run.draft.culprits = tuple(f"{name} {versions[name]}" for name in culprits)
-        if self._ships:
-            hold_back(self.run, self.full.resolution.lock, self.full.key, faults, release=self.full.id)
+        if not self._ships:
+            self._report(faults)
+            return
+        hold_back(self.run, self.full.resolution.lock, self.full.key, faults, release=self.full.id)
         held = [(name, fault.words) for name, fault in faults.items()]
         named = ", ".join(self.run.draft.culprits) or "something that breaks the tests"
         held += [
@@ -225,6 +227,16 @@ class _Hunt:
             HeldBack(name=name, version=versions[name], reason=reason, by="tests", since=now)
             for name, reason in sorted(held)
         )
+
+    def _report(self, faults: Mapping[str, Fault]) -> None:
+        versions = self.full.resolution.lock.versions
+        self.run.draft.problems += [
+            Problem(
+                message=f"{name} {versions[name]} breaks the update: {fault.words}",
+                advice=f'Keep it out by `releaser hold {name}`, or let releaser do so: `culprits = "hold"`.',
+            )
+            for name, fault in faults.items()
+        ]
 
     @property
     def _of_all(self) -> Fault:
@@ -266,7 +278,8 @@ class _Hunt:
         with self.run.recorder.step("culprit search") as step:
             fault = self._fault_with(lock)
             verdict = "failed" if fault is not None else "passed"
-            step.says(f"run {self.runs}: {len(names)} of {len(self._search.items)} upgrades {verdict}")
+            part = f"{len(names)} of {len(self._search.items)} upgrades" if names else "without any upgrade:"
+            step.says(f"run {self.runs}: {part} {verdict}")
         self._note(names, lock, fault)
         return fault is None
 

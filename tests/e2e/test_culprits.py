@@ -251,6 +251,8 @@ def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) 
     report = site.json("update", check=5)
     assert site.snapshot() == before
     assert report["culprits"] == (["b 1.1.0"] if mode == "report" else [])
+    assert report["held_back"] == []
+    assert ("b 1.1.0 breaks the update: the tests fail with it" in body(site)) == (mode == "report")
     assert ("culprit search" in steps(report)) == (mode == "report")
     assert not (site.state_dir / "holds.json").exists()
     silent(site.releaser("update"))
