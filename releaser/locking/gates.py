@@ -118,15 +118,19 @@ class Gates:
     def _barred(self, name: str, version: str) -> Kept | None:
         """Find fault with a version that is not newer than all that failed, unless it is the one that is live.
 
-        An older version that has never been live is no substitute for one that failed. Of several versions, those for
-        other platforms or Pythons may be older; none may be one that failed.
+        An older version that has never been live is no substitute for one that failed. Of several versions, none may be
+        one that failed, and each that is not live has to be newer than one of these at least.
         """
         several = version.split(", ")
         bars = [one for one in self.barred if one.name == name]
         failed = [one for one in bars if one.version in several]
-        if not failed and (len(several) > 1 or version == self.demanded.get(name)):
+        if not bars or (not failed and version == self.demanded.get(name)):
             return None
-        if not failed and all(is_newer(version, one.version) for one in bars):
+        if not failed and len(several) > 1:
+            others = set(several).difference(self.live.get(name, "").split(", "))
+            if all(any(is_newer(other, one.version) for one in bars) for other in others):
+                return None
+        elif not failed and all(is_newer(version, one.version) for one in bars):
             return None
         bar = (failed or bars)[-1]
         return Kept(name=name, version=version, by=bar.by, reason=bar.reason, since=bar.since)
@@ -188,7 +192,9 @@ class Gates:
         if held is not None:
             return held
         if fault is not None and fault.by in ("activation", "tests") and strictness == "stay":
-            return self.live.get(name)
+            live = self.live.get(name)
+            if len(versions_in(live or "")) < 2:  # else those that did not fail may go up
+                return live
         return self.base(name) if self.ignores(name) else None
 
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:

@@ -9,11 +9,12 @@ from releaser.locking.gates import Barred, Gates, Held
 from releaser.locking.policy import Upgrade
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from releaser.locking.lockfile import LockFile
     from releaser.project.settings import Settings
-    from releaser.releases.holds import Holds
+    from releaser.releases.holds import Hold, Holds
     from releaser.releases.quarantine import Quarantine
 
 
@@ -38,7 +39,7 @@ def make_gates(
         Barred(name=one.name, version=version, by="tests", reason=one.reason, since=one.at)
         for one in holds.entries
         if one.by == "tests"
-        for version in filter(None, one.version.split(", "))
+        for version in _failed(one, live)
     )
     return Gates(
         locked=lock.versions,
@@ -50,3 +51,11 @@ def make_gates(
         upgrade=Upgrade(level=settings.upgrade, packages=settings.upgrade_packages),
         age=Age(least=settings.min_age, packages=settings.min_age_packages, unknown=settings.min_age_unknown, now=now),
     )
+
+
+def _failed(hold: Hold, live: LockFile) -> Iterator[str]:
+    """Yield the versions that the tests hold; of several, not those for other platforms that have been live before."""
+    versions, before = hold.version.split(", "), live.versions.get(hold.name, "").split(", ")
+    for version in versions:
+        if version and (len(versions) == 1 or version not in before):
+            yield version
