@@ -14,12 +14,16 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.policy import is_older
+from releaser.steps.resolve import lock_of
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from releaser.project.preflight import Fitness
+    from releaser.run import Run
+    from releaser.steps.resolve import Resolution
     from releaser.tools.uv import Uv
 
 
@@ -144,6 +148,21 @@ class SubLocks:
         except (OSError, InvalidLockError) as error:
             message = f"uv left a lock that cannot be read: {error}"
             raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
+
+
+def sub_locks(run: Run, fitness: Fitness, resolution: Resolution) -> SubLocks:
+    """Prepare to lock a part of what a resolution brings."""
+    failed = {(one.name, one.version) for one in run.quarantine().versions}
+    failed |= {(one.name, one.version) for one in run.holds().entries if one.by == "tests"}
+    return SubLocks(
+        uv=fitness.uv,
+        python=fitness.python,
+        tree=resolution.tree,
+        checkout=run.site.project.lock,
+        full=resolution.lock,
+        live=lock_of(run.store.live()).versions,
+        bad={name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed},
+    )
 
 
 def in_order_of_need(names: Sequence[str], needs: Mapping[str, frozenset[str]]) -> list[str]:

@@ -11,9 +11,10 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.policy import normalized
 from releaser.report.outcome import HeldBack
 from releaser.steps.build import build
-from releaser.steps.culprits import Fault, hold_back, sub_locks
+from releaser.steps.holding import Fault, hold_back
 from releaser.steps.mend import remove_unsealed
 from releaser.steps.resolve import lock_of
+from releaser.steps.sublocks import sub_locks
 from releaser.steps.suspects import complaint
 
 if TYPE_CHECKING:
