@@ -29,6 +29,7 @@ from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, new_run_id, problem_of
 from releaser.runlog import run_log
+from releaser.steps.holding import standing_holds
 from releaser.steps.left_behind import left_behind
 from releaser.tools.orphans import MARK
 
@@ -132,22 +133,25 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
             return _stateless(request, run, _unusable(run.site, error))
         run.site.runner.inherited[:] = [descriptor]
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
-        report = _with_left_behind(run, _play(run, pipeline))
+        report = _with_what_stands(run, _play(run, pipeline))
         # What recovery found or took back must be told, whatever command happened to come first.
         tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
         with interrupts.raised():
             return notify.finish(run, report, mails=tells)
 
 
-def _with_left_behind(run: Run, report: RunReport) -> RunReport:
-    """Add the processes that this run, or an earlier one, has not got to restart, if there is anything to report."""
+def _with_what_stands(run: Run, report: RunReport) -> RunReport:
+    """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
     if not report.noteworthy:
         return report
-    found: tuple[LeftBehind, ...] = ()
+    processes: tuple[LeftBehind, ...] = ()
     with contextlib.suppress(OSError):
-        found = left_behind(run.store)
+        processes = left_behind(run.store)
+    clean = run.site.redactor.clean
     return replace(
-        report, left_behind=tuple(replace(one, command=run.site.redactor.clean(one.command)) for one in found)
+        report,
+        left_behind=tuple(replace(one, command=clean(one.command)) for one in processes),
+        holds=tuple(replace(one, reason=clean(one.reason)) for one in standing_holds(run)),
     )
 
 

@@ -26,7 +26,7 @@ from releaser.report.text import essence, held_back_lines
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from releaser.report.outcome import Blame, RunReport
+    from releaser.report.outcome import Blame, HeldBack, RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Asked for by")
@@ -148,7 +148,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "pulled": _pulled(report),
         "changes": _changes(report),
         "changes_title": _changes_title(report),
-        "held_back": [one_line(line, limit=1000) for line in held_back_lines(report.held_back)],
+        "held_back": [one_line(line, limit=1000) for line in held_back_lines(_held(report))],
         "left_behind": _left_behind(report),
         "steps": _steps(report),
         "facts": _facts(report),
@@ -326,6 +326,12 @@ def _steps(report: RunReport) -> Table:
             for step in report.steps
         ),
     )
+
+
+def _held(report: RunReport) -> tuple[HeldBack, ...]:
+    """What was left out, and what else is held, though nothing newer has come yet."""
+    named = {one.name for one in report.held_back}
+    return (*report.held_back, *(one for one in report.holds if one.name not in named))
 
 
 def _left_behind(report: RunReport) -> Table:

@@ -89,6 +89,7 @@ class RunReport:
     `headline` is one sentence on what happened; `live_changed` tells whether `.venv` leads to another release than
     before; `blame` says whose fault failing tests are (`update`: this update broke it, `before`: it was failing
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
+    `holds` are the packages that people or the tests hold, whether anything newer was left out for it or not;
     `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
     to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
     brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
@@ -111,6 +112,7 @@ class RunReport:
     previous: str | None = None
     changes: tuple[Change, ...] = ()
     held_back: tuple[HeldBack, ...] = ()
+    holds: tuple[HeldBack, ...] = ()
     left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
     steps: tuple[Outcome, ...] = ()

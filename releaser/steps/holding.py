@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.releases.holds import Hold
+from releaser.durable import UnreadableStateError
+from releaser.releases.holds import Hold, read_holds
 from releaser.report.capping import cap
+from releaser.report.outcome import HeldBack
+from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,3 +46,18 @@ def hold_back(run: Run, lock: LockFile, key: CandidateKey, faults: Mapping[str, 
         for name, fault in faults.items()
     ]
     run.change_holds(lambda known: known.adding(holds))
+
+
+def standing_holds(run: Run) -> tuple[HeldBack, ...]:
+    """Return what is held, by whom and since when, but for versions that something newer has replaced."""
+    try:
+        holds = read_holds(run.site.project.state_dir)
+    except (UnreadableStateError, OSError):  # which is said elsewhere
+        return ()
+    live = lock_of(run.store.live()).versions
+    return tuple(
+        HeldBack(
+            name=one.name, version=one.version or live.get(one.name, ""), reason=one.reason, by=one.by, since=one.at
+        )
+        for one in holds.without_older(live).entries
+    )

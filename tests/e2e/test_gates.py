@@ -56,6 +56,22 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
     assert quiet.stdout + quiet.stderr == ""
 
 
+def test_every_mail_tells_what_is_held_even_if_nothing_newer_has_come(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.releaser("hold", "beta", "waits for the printer", check=0)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert report["held_back"] == []
+    assert [(one["name"], one["version"], one["by"]) for one in report["holds"]] == [("beta", "1.0.0", "person")]
+    site.releaser("rollback", check=0)
+    for number in range(2):
+        assert "* beta 1.0.0: waits for the printer (held by hand since" in body(site, number)
+    site.releaser("unhold", "beta", check=0)
+    site.publish("alpha", "1.2.0")
+    assert site.json("update")["holds"] == []
+
+
 def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.releaser("hold", "alpha", check=0)
