@@ -23,13 +23,13 @@ KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
 # Points of the spread, and tests that share them, by scene.
 OWN = {
-    "init": (10, 1),
-    "init without a venv": (10, 2),
-    "update": (32, 4),
-    "update, tests fail": (8, 1),
-    "update, one held back": (12, 2),
-    "update, taken back": (12, 2),
-    "rollback": (16, 2),
+    "init": (8, 1),
+    "init without a venv": (8, 2),
+    "update": (24, 4),
+    "update, tests fail": (6, 1),
+    "update, one held back": (8, 2),
+    "update, taken back": (10, 2),
+    "rollback": (14, 2),
     "prune": (8, 2),
 }
 
@@ -83,7 +83,7 @@ STATES = {
 }
 
 
-SECOND = 6  # points of the spread, for each state
+SECOND = 5  # points of the spread, for each state
 
 
 def killed_once(stage: Stage, find: Callable[[list[Call]], Call]) -> None:
