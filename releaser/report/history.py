@@ -54,10 +54,13 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
 
 
 def read(state_dir: Path) -> list[dict[str, Any]]:
-    """Return every run that can be read, newest first; lines that are damaged are passed over."""
+    """Return every run that can be read, newest first; lines that are damaged are passed over.
+
+    What stands in the place of the file, a run puts aside.
+    """
     try:
         text = (state_dir / HISTORY).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         return []
     found = []
     for line in reversed(text.split("\n")):  # and not at what else Unicode takes for the end of a line

@@ -112,3 +112,8 @@ def test_a_history_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Pa
     (tmp_path / HISTORY).mkdir()
     with pytest.raises(IsADirectoryError):
         written(tmp_path, "1")
+
+
+def test_a_directory_in_its_place_reads_as_none(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").mkdir()
+    assert ids(tmp_path) == []
