@@ -208,7 +208,7 @@ def held_back(restrained: Restrained, quarantine: Quarantine, lock: LockFile) ->
     kept = tuple(
         HeldBack(name=one.name, version=one.version, reason=one.reason, by=one.by, since=one.since)
         for one in restrained.kept
-        if one.by != "activation"
+        if one.by != "activation" or one.name not in {entry.name for entry in quarantine.versions}
     )
     return left_out(quarantine, lock) + kept
 

@@ -6,17 +6,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
+from releaser.locking.gates import Kept
 from releaser.locking.policy import Upgrade, is_older, parsed
 from releaser.locking.uploads import Uploads
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from releaser.locking.gates import Gates, Kept, Strictness, Way
+    from releaser.locking.gates import Gates, Strictness, Way
     from releaser.tools.uv import Bounds, Cuts
 
 _ROUNDS = 4  # of asking again because of what came in only through what was asked before
+_MOST_NAMED = 5  # versions in one reason
 _MOST_HOLDS = 10  # that are lifted for a try, one by one, to find the one in the way
 
 
@@ -73,8 +75,23 @@ def resolve_within(
         found = search.within(gates)
         wanted = fixes() if any(one.by in ("policy", "age") for one in faults.values()) else {}
         versions = search.with_fixes(found, wanted)
-    kept = (one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version)
-    return Restrained(versions=versions, kept=tuple(kept))
+    kept = [one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
+    return Restrained(versions=versions, kept=(*kept, *_dependent(kept, free, versions, gates.local)))
+
+
+def _dependent(
+    kept: Sequence[Kept], free: Mapping[str, str], versions: Mapping[str, str], local: frozenset[str]
+) -> Iterator[Kept]:
+    """Yield what no gate keeps out, and what stays behind all the same, as it needs something that one does."""
+    if not kept:
+        return
+    named = {one.name for one in kept} | local
+    causes = ", ".join(f"{one.name} {one.version}" for one in kept[:_MOST_NAMED])
+    more = f" and {len(kept) - _MOST_NAMED} more" if len(kept) > _MOST_NAMED else ""
+    for name, version in sorted(free.items()):
+        if name not in named and name in versions and is_older(versions[name], version):
+            reason = f"it comes only together with what is kept out: {causes}{more}"
+            yield Kept(name=name, version=version, by=kept[0].by, reason=reason)
 
 
 def _resolve_unfreely(

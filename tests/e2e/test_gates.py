@@ -72,6 +72,21 @@ def test_every_mail_tells_what_is_held_even_if_nothing_newer_has_come(make_site:
     assert site.json("update")["holds"] == []
 
 
+def test_what_stays_behind_with_a_held_package_is_told_too(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, packages=dict.fromkeys(("alpha", "beta", "gamma"), "1.0.0"))
+    site.releaser("init", check=0)
+    site.releaser("hold", "beta", "waits for the printer", check=0)
+    site.publish("beta", "1.1.0")
+    site.publish("alpha", "1.1.0", requires=["beta>=1.1"])
+    site.publish("gamma", "1.1.0")
+    report = site.json("update")
+    assert [one["name"] for one in report["changes"]] == ["gamma"]
+    reasons = {one["name"]: one["reason"] for one in report["held_back"]}
+    assert reasons["alpha"] == "it comes only together with what is kept out: beta 1.1.0"
+    assert reasons["beta"] == "waits for the printer"
+    assert len(reasons) == 2
+
+
 def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.releaser("hold", "alpha", check=0)
