@@ -241,6 +241,8 @@ class ForgetfulDisk:
 
     def _is_lasting(self, path: str) -> bool:
         status = os.stat(path)
+        if status.st_nlink > 1:  # a link to uv's cache, which was there before: its data is older than its name
+            return True
         return self._lasting.get((status.st_dev, status.st_ino)) == (status.st_mtime_ns, status.st_size)
 
 

@@ -36,10 +36,11 @@ DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run 
 
 @dataclass(frozen=True, kw_only=True)
 class Expected:
-    """What one mail is to tell, and what is to be live, after the next update; None: whatever comes."""
+    """What one mail, or `several`, are to tell, and what is to be live, after the next update; None: whatever comes."""
 
     told: str | None
     versions: Mapping[str, str] | None
+    several: bool = False
 
 
 class Stage:
@@ -112,13 +113,17 @@ class Stage:
                 broken.append(f"I6: prune failed: {finished}")
             broken += self.witness.after_command()
         wanted = expected or self._expected()
-        return broken + self.witness.after_update(self._updated(), told=wanted.told, versions=wanted.versions)
+        return broken + self.witness.after_update(
+            self._updated(), told=wanted.told, versions=wanted.versions, several=wanted.several
+        )
 
     def expected_after(self, finished: Finished) -> Expected | None:
         """Return what is to come after a command that has told of trouble; the next update tells how that ended."""
         told = rf"\A.*site: {LIVE.get(self.name)}"  # the subject, as the text names the changes at each attempt
         if self.name == "update" and finished.returncode in FAILED:
             return Expected(told=told, versions=self.scene.versions)
+        if self.name == "update, taken back" and finished.returncode:  # first for the fault, then on its own account
+            return Expected(told=self.scene.told, versions=self.scene.versions, several=True)
         if self.name in LIVE and finished.returncode == FOLLOW_UP_FAILED and "mail: kept" in finished.stderr:
             return Expected(told=told, versions=self.scene.versions)
         return None
