@@ -70,6 +70,9 @@ def fresh(directory: Path) -> Path:
 
 # A real file system
 
+# What such an update does on the disk is what any does, and more of it.
+ON_DISK = [name for name in SCENES if name != "update, one held back"]
+
 
 @pytest.fixture(scope="module")
 def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
@@ -79,7 +82,7 @@ def disks(tmp_path_factory: pytest.TempPathFactory, scenes: Scenes) -> Disks:
 
 
 @pytest.mark.parametrize("entries_written", [False, True], ids=["all-lost", "entries-written"])
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", ON_DISK)
 def test_a_power_cut_at_a_step_harms_nothing(
     name: str,
     entries_written: bool,
@@ -104,7 +107,7 @@ def broken_by_cut(site: SampleSite, disk: Disk, name: str, at: Point, *, entries
     return seen.broken()
 
 
-@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("name", ON_DISK)
 def test_a_power_cut_at_any_moment_harms_nothing(
     name: str, disks: Disks, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
 ) -> None:
