@@ -24,7 +24,7 @@ from tests.support.commands import Finished, console_script, run
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from tests.support.sites import SampleSite
+    from tests.support.sites import SampleSite, SiteFactory
 
 SECONDS = 60.0  # how long a test waits for something that should happen at once
 
@@ -257,3 +257,11 @@ def eventually(happened: Callable[[], object], what: str) -> None:
         if time.monotonic() > ends_at:
             pytest.fail(f"{what} did not happen within {SECONDS:g} s")
         time.sleep(0.01)
+
+
+def watched(make_site: SiteFactory, service: str, **settings: str) -> SampleSite:
+    """Make an adopted site that asks the service at a URL about vulnerabilities."""
+    variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
+    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service, **variables})
+    site.releaser("init", check=0)
+    return site

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.scenes import watched
 from tests.support import snapshots
 from tests.support.osv import Flaw, VulnerabilityService
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.osv import Mood
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
 
 ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
 FOUND, UNKNOWN = 10, 4
@@ -27,18 +28,10 @@ def service() -> Iterator[VulnerabilityService]:
         yield serving
 
 
-def audited(make_site: SiteFactory, service: VulnerabilityService, **settings: str) -> SampleSite:
-    """Make an adopted site that asks `service`."""
-    variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
-    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url, **variables})
-    site.releaser("init", check=0)
-    return site
-
-
 def test_what_is_found_is_listed_and_ends_with_its_own_code(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     finished = site.releaser("audit", check=FOUND)
     heading, row = finished.stdout.splitlines()
     assert heading.split() == ["PACKAGE", "VERSION", "FIXED", "IN", "VULNERABILITY", "ABOUT"]
@@ -48,7 +41,7 @@ def test_what_is_found_is_listed_and_ends_with_its_own_code(
 
 
 def test_json_tells_all_there_is(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     assert site.json("audit", check=FOUND) == {
         "release": site.live_id(),
         "live": True,
@@ -69,14 +62,14 @@ def test_json_tells_all_there_is(make_site: SiteFactory, service: VulnerabilityS
 
 
 def test_only_what_is_installed_is_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     site.releaser("audit", check=FOUND)
     assert service.asked_about == {("alpha", "1.0.0"), ("beta", "1.0.0"), ("localtools", "1.0.0")}
 
 
 def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: VulnerabilityService) -> None:
     service.flaws.clear()
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     finished = site.releaser("audit", check=0)
     assert (finished.stdout, finished.stderr) == ("", f"no vulnerability of {site.live_id()} is known\n")
     answer = site.json("audit")
@@ -84,7 +77,7 @@ def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: 
 
 
 def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     first = site.live_id()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
@@ -94,7 +87,7 @@ def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: 
 
 
 def test_what_is_accepted_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = audited(make_site, service, audit_ignore="CVE-2026-1")
+    site = watched(make_site, service.url, audit_ignore="CVE-2026-1")
     assert site.json("audit")["vulnerabilities"] == []
     assert ("alpha", "1.0.0") in service.asked_about
 
@@ -113,7 +106,7 @@ def test_what_the_project_tells_uv_to_ignore_is_left_out(make_site: SiteFactory,
 def test_a_service_that_fails_leaves_it_unknown(
     make_site: SiteFactory, service: VulnerabilityService, mood: Mood, why: str
 ) -> None:
-    site = audited(make_site, service, audit_timeout="2s" if mood == "hangs" else "10s")
+    site = watched(make_site, service.url, audit_timeout="2s" if mood == "hangs" else "10s")
     service.mood = mood
     started = time.monotonic()
     answer = site.json("audit", check=UNKNOWN)
@@ -145,7 +138,7 @@ def test_with_no_service_it_is_unknown(make_site: SiteFactory) -> None:
 def test_a_uv_that_cannot_audit_leaves_it_unknown(
     make_site: SiteFactory, service: VulnerabilityService, complaint: str
 ) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     old = site.outer / "old-uv"
     old.write_text(f'#!/bin/sh\necho "error: {complaint}" >&2\nexit 2\n', encoding="utf-8")
     old.chmod(0o755)
@@ -157,13 +150,13 @@ def test_a_uv_that_cannot_audit_leaves_it_unknown(
 def test_a_lock_that_cannot_be_read_leaves_it_unknown(
     make_site: SiteFactory, service: VulnerabilityService, text: str
 ) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     (site.link.resolve().parent / "uv.lock").write_text(text, encoding="utf-8")
     assert "the lock of" in site.json("audit", check=UNKNOWN)["reason"]
 
 
 def test_asking_changes_nothing(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = audited(make_site, service)
+    site = watched(make_site, service.url)
     before = site.snapshot(), snapshots.tree(site.state_dir)
     site.releaser("audit", check=FOUND)
     service.mood = "fails"

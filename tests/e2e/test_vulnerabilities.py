@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import body, step, steps
+from tests.e2e.scenes import body, step, steps, watched
 from tests.support.osv import Flaw, VulnerabilityService
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.osv import Mood
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
 
 ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
 BETA = Flaw(id="CVE-2026-2", package="beta")
@@ -27,18 +27,10 @@ def service() -> Iterator[VulnerabilityService]:
         yield serving
 
 
-def watched(make_site: SiteFactory, service: VulnerabilityService, **settings: str) -> SampleSite:
-    """Make an adopted site that asks `service`."""
-    variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
-    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url, **variables})
-    site.releaser("init", check=0)
-    return site
-
-
 def test_an_update_tells_first_what_it_fixes_and_what_stays(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     site.publish("alpha", "1.2.0")
     report = site.json("update")
     assert [(one["id"], one["name"], one["version"]) for one in report["fixed"]] == [("PYSEC-2026-1", "alpha", "1.0.0")]
@@ -68,14 +60,14 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
 
 
 def test_a_terminal_hears_of_it_too(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     site.publish("alpha", "1.2.0")
     words = site.releaser("update", check=0).stderr
     assert "Known vulnerabilities fixed by this run:\n  PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0" in words
 
 
 def test_a_night_without_anything_new_asks_nobody(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     report = site.json("update")
     assert (report["result"], report["audit"], "audit" in steps(report)) == ("unchanged", "", False)
     assert service.questions == []
@@ -85,7 +77,7 @@ def test_a_night_without_anything_new_asks_nobody(make_site: SiteFactory, servic
 def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     make_site: SiteFactory, service: VulnerabilityService, mood: Mood
 ) -> None:
-    site = watched(make_site, service, audit_timeout="3s")
+    site = watched(make_site, service.url, audit_timeout="3s")
     site.publish("alpha", "1.2.0")
     service.mood = mood
     started = time.monotonic()
@@ -104,7 +96,7 @@ def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
 def test_a_service_that_dies_half_way_leaves_it_unknown_what_was_fixed(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     site.publish("alpha", "1.2.0")
     service.fails_after = 1
     report = site.json("update")
@@ -115,7 +107,7 @@ def test_a_service_that_dies_half_way_leaves_it_unknown_what_was_fixed(
 def test_a_failed_candidate_fixes_nothing_and_says_what_it_would(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     site.publish("alpha", "1.2.0", broken=True)
     report = site.json("update", check=5)
     assert report["fixed"] == []
@@ -139,7 +131,7 @@ def test_with_no_service_nobody_is_asked(make_site: SiteFactory) -> None:
 def test_what_is_held_back_although_it_fixes_something_is_told_once(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     site.publish("alpha", "1.2.0")
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)  # now 1.2.0 is left out of updates
@@ -157,7 +149,7 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
     service.flaws[:] = [ALPHA, Flaw(id="CVE-2026-3", package="beta", fixed="1.1.0")]
-    site = watched(make_site, service)
+    site = watched(make_site, service.url)
     site.publish("alpha", "1.1.0")
     site.publish("beta", "1.1.0", broken=True)
     report = site.json("update")

@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from tests.support.serving import served
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,17 +55,14 @@ class PackageIndex:
             return
         self.mood = mood
         self._stopped.clear()
-        with ThreadingHTTPServer(("127.0.0.1", self.port), self._handler()) as server:
-            server.daemon_threads = True
-            server.block_on_close = False
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), self._handler())
+        server.daemon_threads = True
+        server.block_on_close = False
+        with served(server):
             try:
                 yield
             finally:
                 self._stopped.set()
-                server.shutdown()
-                thread.join()
 
     def answer(self, path: str) -> bytes | None:
         """Return what is to be had at a path; None when there is nothing."""
@@ -183,15 +182,11 @@ class StagedMailServer:
     @contextlib.contextmanager
     def serving(self) -> Iterator[StagedMailServer]:
         """Serve until the end of the block."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._stopped.set()
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
+        with served(self._server):
+            try:
+                yield self
+            finally:
+                self._stopped.set()
 
     def _converse(self, client: socketserver.StreamRequestHandler) -> None:
         self._say(client, "greeting", b"220 mail.test")

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
+from tests.support.serving import served
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -78,15 +80,11 @@ class VulnerabilityService:
     @contextlib.contextmanager
     def serving(self) -> Iterator[VulnerabilityService]:
         """Serve until the end of the block."""
-        thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._stopped.set()
-            self._server.shutdown()
-            thread.join()
-            self._server.server_close()
+        with served(self._server):
+            try:
+                yield self
+            finally:
+                self._stopped.set()
 
     def answer(self, path: str, body: bytes) -> Any:
         """Return what there is to say; None when there is nothing of that name."""
