@@ -133,11 +133,11 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
             return _stateless(request, run, _unusable(run.site, error))
         run.site.runner.inherited[:] = [descriptor]
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
-        report = _with_what_stands(run, _play(run, pipeline))
-        # What recovery found or took back must be told, whatever command happened to come first.
-        tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
         with interrupts.raised():
-            return notify.finish(run, report, mails=tells)
+            report = _play(run, pipeline)
+            # What recovery found or took back must be told, whatever command happened to come first.
+            tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
+            return notify.finish(run, report, mails=tells, complete=lambda one: _with_what_stands(run, one))
 
 
 def _with_what_stands(run: Run, report: RunReport) -> RunReport:

@@ -20,7 +20,7 @@ from releaser.report.outcome import Problem, RunReport
 from releaser.run import cleaned, cleaned_problems, problem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from releaser.address import Address
     from releaser.errors import PreflightError
@@ -33,8 +33,10 @@ LAST_MAIL = "mail.json"
 _LOST = "lost"
 
 
-def finish(run: Run, report: RunReport, *, mails: bool) -> RunReport:
+def finish(run: Run, report: RunReport, *, mails: bool, complete: Callable[[RunReport], RunReport]) -> RunReport:
     """Mail the report if it is worth a mail, send what is due, write the history; return the report as it is now.
+
+    `complete` adds to the report what there is to say besides; an interrupt waits for that, as it does for the mail.
 
     The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
     a dead server loses it. Without `mails` nobody is told but the one who gave the command.
@@ -42,6 +44,7 @@ def finish(run: Run, report: RunReport, *, mails: bool) -> RunReport:
     kept: Path | None = None
     try:
         with interrupts.deferred():
+            report = complete(report)
             if mails and _is_worth_a_mail(run, report):
                 report, kept = _keep_mail(run, report)
                 _note_mail(run.site.project.state_dir)

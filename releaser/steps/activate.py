@@ -6,6 +6,7 @@ taken back as a whole; the journal tells another run which.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -31,15 +32,24 @@ LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip,
 def activate(run: Run, release: Release) -> Entry:
     """Flip to a sealed release and see that the site runs on it; return the journal's entry, which is still there.
 
-    Raises BuildError when the flip could not be made (nothing has changed then) and ActivationError when it was made
-    and has been taken back.
+    Raises BuildError when the flip could not be made (nothing has changed then), ActivationError when it was made and
+    has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
         entry = _commit(run, release)
     except OSError as error:
-        message = f"{run.site.project.venv} could not be moved to the new release: {error}"
-        raise BuildError(message, advice="Check free space and permissions; live is what it was.") from error
+        raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
+
+
+def _not_moved(run: Run, release: Release, error: OSError) -> BuildError | IncompleteReturnError:
+    link = run.site.project.venv
+    if run.store.live_id() == release.id:
+        run.draft.live_changed = True
+        message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
+        return IncompleteReturnError(message, advice="Mend the disk, then run releaser again: it goes on from there.")
+    message = f"{link} could not be moved to the new release: {error}"
+    return BuildError(message, advice="Check free space and permissions; live is what it was.")
 
 
 def finish(run: Run, entry: Entry, release: Release) -> Entry:
@@ -97,9 +107,20 @@ def _commit(run: Run, release: Release) -> Entry:
                 was_used=in_use(live),
             )
         )
-        flip.flip(run.site.project.venv, release.venv, staging=run.site.project.state_dir)
+        _flip(run, entry, release)
         step.says(f"{live.id if live else 'none'} → {release.id}")
     return entry
+
+
+def _flip(run: Run, entry: Entry, release: Release) -> None:
+    """Flip, or not at all: what moved and cannot be synced, which a power cut could undo, is moved back."""
+    try:
+        flip.flip(run.site.project.venv, release.venv, staging=run.site.project.state_dir)
+    except OSError:
+        if run.store.live_id() == release.id:
+            with contextlib.suppress(OSError):  # if that cannot be synced either, the link is back all the same
+                restore_link(run, entry)
+        raise
 
 
 def _link_text(link: Path) -> str | None:
@@ -128,16 +149,23 @@ def place_lock(run: Run, release: Release) -> None:
 def take_back(run: Run, entry: Entry) -> None:
     """Go back to what was before the flip: link, lock, commits, static files, restart. Done twice, it changes nothing.
 
-    The link, which matters most, comes first; whatever fails, the rest is done. Raises OSError if the link or the lock
-    could not be restored.
+    The link, which matters most, comes first; once it is back, the rest is done, whatever fails. Raises OSError if link
+    or lock could not be restored, or the move of the link could not be synced.
     """
     origin, left = run.store.get(entry.origin), run.store.get(entry.target)
     flipped_at, was_used = processes.now(), entry.was_used or in_use(left)
-    with run.recorder.step("flip back") as step:
-        restore_link(run, entry)
-        run.draft.live_changed = False
-        step.says(entry.origin or "as it was before")
     unfinished: OSError | None = None
+    with run.recorder.step("flip back") as step:
+        try:
+            restore_link(run, entry)
+        except OSError as error:
+            if not _is_back(run, entry):
+                raise
+            unfinished = error
+            step.warns(f"it is back, which cannot be synced: {error}")
+        else:
+            step.says(entry.origin or "as it was before")
+        run.draft.live_changed = False
     try:
         restore_lock(run)
     except OSError as error:
@@ -159,6 +187,13 @@ def _settle_again(run: Run, turnover: Turnover) -> None:
                 step.warns(reason)
                 run.note_problem(ActivationError(f"{name} on the earlier release failed: {reason}"))
                 run.draft.sick_before = True
+
+
+def _is_back(run: Run, entry: Entry) -> bool:
+    origin = run.store.get(entry.origin)
+    if origin is not None:
+        return run.store.live_id() == origin.id
+    return _link_text(run.site.project.venv) == entry.origin_link
 
 
 def restore_link(run: Run, entry: Entry) -> None:

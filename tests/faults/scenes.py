@@ -99,7 +99,7 @@ SCENES: Mapping[str, Scene] = {
         make=_ill,
         command="update",
         code=6,
-        told=r"site: \w+ rolled back|had been taken back",
+        told=r"site: \w+ rolled back|had been taken back|had begun to take back",
         versions=ORIGINAL,
     ),
     "rollback": Scene(

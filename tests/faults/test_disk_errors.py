@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import AKIN, Share, Stage, own_points, place, shares
-from tests.faults.tracing import Call, require_strace, spread
+from tests.faults.stage import AKIN, Expected, Share, Stage, own_points, place, shares
+from tests.faults.tracing import Call, hit, require_strace, spread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +129,47 @@ def test_a_disk_error_behind_the_flip_keeps_no_version_out(error: str, scenes: S
     assert stage.site.live_version("alpha") == "1.0.0"
     assert stage.aftermath(1, expected=stage.expected_after(met.finished)) == []
     assert stage.site.live_version("alpha") == "1.1.0"
+
+
+def moves(stage: Stage) -> list[tuple[Call, Call]]:
+    """Find the moves of the symlink, each with the sync behind it."""
+    calls = own_points(stage)
+    found = [n for n, call in enumerate(calls) if call.name == "rename" and call.concerns("/site/.venv")]
+    return [(calls[n], next(call for call in calls[n:] if call.name == "fsync")) for n in found]
+
+
+def test_a_move_that_cannot_be_synced_is_not_made(scenes: Scenes, place: Path) -> None:
+    stage = Stage(scenes, "update", place)
+    ((_, sync),) = moves(stage)
+    met = stage.strike(sync, "error=EIO")
+    assert met.finished.returncode == 4, str(met.finished)
+    assert "live: unchanged" in met.finished.stderr
+    assert stage.site.live_version("alpha") == "1.0.0"
+    assert stage.aftermath(1, expected=stage.expected_after(met.finished)) == []
+
+
+def test_a_move_that_can_neither_be_synced_nor_taken_back_is_told_and_finished(scenes: Scenes, place: Path) -> None:
+    stage = Stage(scenes, "update", place)
+    ((flip, sync),) = moves(stage)
+    met = hit(stage.again(), "update", at=sync, fault="error=EIO", also=flip)
+    assert met.finished.returncode == 6, str(met.finished)
+    assert "can neither be synced nor moved back" in met.finished.stderr
+    assert stage.site.live_version("alpha") == "1.1.0"
+    assert stage.aftermath(1, expected=Expected(told="STILL LIVE", versions=stage.scene.versions)) == []
+
+
+def test_a_move_back_that_cannot_be_synced_is_made_and_so_is_the_rest(scenes: Scenes, place: Path) -> None:
+    stage = Stage(scenes, "update, taken back", place)
+    (_, (_, sync)) = moves(stage)
+    met = stage.strike(sync, "error=EIO")
+    assert met.finished.returncode == 6, str(met.finished)
+    assert "going back is not complete" in met.finished.stderr
+    assert "live: as before" in met.finished.stderr
+    site = stage.site
+    live = {name: site.live_version(name) for name in ("alpha", "beta")}
+    assert live == stage.scene.versions
+    assert (site.lock_text(), site.git("status", "--porcelain")) == (site.git("show", "HEAD:uv.lock") + "\n", "")
+    assert stage.aftermath(1, expected=stage.expected_after(met.finished)) == []
 
 
 def test_what_cannot_be_told_is_told_when_the_disk_is_well_again(scenes: Scenes, place: Path) -> None:

@@ -144,17 +144,22 @@ class Hit:
     made: bool
 
 
-def hit(site: SampleSite, command: str, *args: str, at: Call, fault: str, lasting: bool = False) -> Hit:
+def hit(
+    site: SampleSite, command: str, *args: str, at: Call, fault: str, lasting: bool = False, also: Call | None = None
+) -> Hit:
     """Run releaser with a fault at one call: `signal=KILL` (the call is not executed), `error=EIO`, and so on.
 
     `lasting` makes the same fault at all later calls of that name too. How many files a run opens depends on how many
-    processes there are, so that, where possible, only the opening of that very file is counted (strace's -P).
+    processes there are, so that, where possible, only the opening of that very file is counted (strace's -P). The call
+    behind `also`, of another name, meets the same fault.
     """
     number = at.nth if _is_counted_by_path(at) else at.number
     when = f"{number}+" if lasting else str(number)
     with _note() as note:
         words: list[str | Path] = ["strace", "-qq", "-o", note, "-e", f"trace={at.name}"]
         words += ["-P", at.path] if _is_counted_by_path(at) else []
+        if also is not None:
+            words += ["-e", f"trace={at.name},{also.name}", "-e", f"inject={also.name}:{fault}:when={also.number + 1}"]
         words += ["-e", f"inject={at.name}:{fault}:when={when}", *releaser_words(site, command, *args)]
         finished = _run(site, words)
         seen = note.read_text(encoding="utf-8", errors="replace")
