@@ -1,0 +1,100 @@
+"""The commands that change what the site runs on, and the one that runs something on it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from releaser.commands.common import FORCE_HELP, common, dry_run, say_plan, wait
+from releaser.errors import UsageError
+
+if TYPE_CHECKING:
+    from releaser.commands.common import Call
+
+
+@click.command()
+@common
+@dry_run
+@wait
+def init(call: Call, dry_run: bool, wait: float) -> None:
+    """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
+    if dry_run:
+        from releaser.rehearsal import rehearse_init
+
+        say_plan(call, rehearse_init(call.site()))
+        return
+    from releaser.init import init as adopt
+
+    call.end(adopt(call.request("init", wait=wait)))
+
+
+@click.command()
+@common
+@dry_run
+@wait
+@click.option("--force", is_flag=True, help=FORCE_HELP)
+@click.option(
+    "--override",
+    "overrides",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
+)
+def update(call: Call, dry_run: bool, wait: float, force: bool, overrides: tuple[str, ...]) -> None:
+    """Bring the site to the newest packages that pass its tests. This is the command for cron."""
+    if overrides:
+        if force:
+            message = "--force has no meaning together with --override"
+            raise UsageError(message, advice="Leave one of them away.")
+        _override(call, overrides, dry_run=dry_run, wait=wait)
+        return
+    if dry_run:
+        from releaser.rehearsal import rehearse_update
+
+        say_plan(call, rehearse_update(call.site(), force=force))
+        return
+    from releaser.update import update as run_update
+
+    call.end(run_update(call.request("update", wait=wait, mails=True), force=force))
+
+
+def _override(call: Call, values: tuple[str, ...], *, dry_run: bool, wait: float) -> None:
+    from releaser.override import COMMAND, override, read_overrides
+
+    overrides = read_overrides(call.project, os.environ, values)
+    if dry_run:
+        from releaser.rehearsal import rehearse_override
+
+        say_plan(call, rehearse_override(call.site(), overrides))
+        return
+    call.end(override(call.request(COMMAND, wait=wait), overrides), answers=True)
+
+
+@click.command()
+@common
+@dry_run
+@wait
+@click.option("--force", is_flag=True, help="Also go to a release that was built for other dependencies.")
+@click.argument("release", required=False)
+def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force: bool) -> None:
+    """Go back to the last good release before the live one, or to RELEASE."""
+    if dry_run:
+        from releaser.rehearsal import rehearse_rollback
+
+        say_plan(call, rehearse_rollback(call.site(), release, force=force))
+        return
+    from releaser.rollback import rollback as run_rollback
+
+    call.end(run_rollback(call.request("rollback", wait=wait, mails=True), to=release, force=force))
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@common
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(call: Call, command: tuple[str, ...]) -> None:
+    """Run COMMAND in the live release, which stays the same for it whatever is flipped meanwhile."""
+    from releaser.execute import execute
+
+    execute(call.site(), command)
