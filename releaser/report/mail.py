@@ -20,36 +20,18 @@ from markupsafe import Markup
 from releaser.address import Address, parse_address
 from releaser.report.capping import cap, one_line, strip_control
 from releaser.report.changes import ChangesTable, changes_table
-from releaser.report.security import fixes_phrase, security_lists
+from releaser.report.security import security_lists
+from releaser.report.subject import counted, header_text, subject
 from releaser.report.text import essence, held_back_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from releaser.report.outcome import Blame, HeldBack, RunReport
+    from releaser.report.outcome import HeldBack, RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Asked for by")
-_SUBJECT_LIMIT = 200
-_REASON_LIMIT = 80
-_TESTS_FAILED = 5
 _TAKEN_BACK = 6
-_SIGNALLED = 128  # and above: the exit code of what a signal ended
-_BLAME: dict[Blame, str] = {
-    "": "",
-    "update": " (this update broke it)",
-    "before": " (it was failing before)",
-    "unknown": "",
-}
-_FALLBACK_REASONS = {
-    1: "a bug in releaser",
-    3: "preflight",
-    4: "build",
-    6: "activation",
-    7: "follow-up",
-    8: "locked",
-    9: "no such release",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,19 +70,13 @@ def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) ->
     message["Date"] = report.started_at + timedelta(seconds=report.seconds)
     message["Message-ID"] = message_id(report)
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
-    message.set_raw("X-Releaser-Run", _encoded(_header_text(report.run_id)))
+    message.set_raw("X-Releaser-Run", _encoded(header_text(report.run_id)))
     text, html = render_bodies(report)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
     message.set_boundary(f"=_{_digest(report)}")  # "=_" cannot be in quoted-printable (RFC 2045, 6.7)
     return message
-
-
-def subject(report: RunReport) -> str:
-    """Say in one line where it happened and how it ended."""
-    host, project = _header_text(report.host, limit=60), _header_text(report.project or report.path, limit=80)
-    return _header_text(f"[{host}] {project}: {_verdict(report)}", limit=_SUBJECT_LIMIT)
 
 
 def message_id(report: RunReport) -> str:
@@ -155,103 +131,6 @@ def _context(report: RunReport) -> dict[str, Any]:
     }
 
 
-def _verdict(report: RunReport) -> str:
-    if report.exit_code > _SIGNALLED:
-        return f"{report.command} interrupted"
-    match report.result:
-        case "unchanged":
-            return _idle(report)
-        case "activated":
-            return _activated(report)
-        case "rolled_back":
-            return _taken_back(report)
-        case "failed":
-            return f"{report.command} failed" + _because(report)
-        case "refused":
-            return f"{report.command} refused: {_refusal(report)}"
-
-
-def _refusal(report: RunReport) -> str:
-    """The one reason, if the headline tells it, or how many there are."""
-    if len(report.problems) > 1 and not essence(report).is_about_a_problem:
-        return _problem_count(report)
-    return _short(report, report.headline)
-
-
-def _idle(report: RunReport) -> str:
-    if report.exit_code or report.problems:
-        return _only_problem(report)
-    return "recovered from an interrupted run" if report.recovered else "all clear"
-
-
-def _activated(report: RunReport) -> str:
-    if report.command == "rollback":
-        return _went(report)
-    if report.command == "update" and not report.live_changed:
-        return _only_problem(report) if report.exit_code else "adopted"
-    parts = ["updated" if report.command == "update" else f"{report.command} done"]
-    if report.changes:
-        parts.append(_counted(len(report.changes), "package"))
-    if fixes := fixes_phrase(report):
-        parts.append(fixes)
-    if report.culprits:
-        parts.append(f"{len(report.culprits)} held back")
-    if report.problems or report.exit_code:
-        parts.append(_problem_count(report))
-    return ", ".join(parts)
-
-
-def _went(report: RunReport) -> str:
-    """How a rollback ended that worked; to a named release it may have gone forward."""
-    forward = report.release and report.previous and report.release > report.previous
-    where = f" to {report.release}" if report.release else ""
-    problems = f", {_problem_count(report)}" if report.problems or report.exit_code else ""
-    return ("went" if forward else "rolled back") + where + problems
-
-
-def _taken_back(report: RunReport) -> str:
-    if report.live_changed:
-        return f"{report.command} failed{_because(report)}, STILL LIVE"
-    ill = ", THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
-    return f"{report.command} {'failed' if report.command == 'rollback' else 'rolled back'}" + _because(report) + ill
-
-
-def _because(report: RunReport) -> str:
-    if report.exit_code == _TESTS_FAILED:
-        return f": {_failed_trial(report)}{_BLAME[report.blame]}"
-    # Going back is what a failure led to, and never its reason.
-    failed = [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
-    reason = failed[-1] if failed else _FALLBACK_REASONS.get(report.exit_code, "")
-    return f": {reason}" if reason else ""
-
-
-def _failed_trial(report: RunReport) -> str:
-    """Name what the candidate did not pass; what was tried on the live release comes after it."""
-    failed = next((one.step for one in report.steps if one.status == "failed"), "test")
-    return {"test": "tests", "migrations": "migrations not applied"}.get(failed, failed)
-
-
-def _problem_count(report: RunReport) -> str:
-    return _counted(len(report.problems), "problem") if len(report.problems) > 1 else "problem"
-
-
-def _only_problem(report: RunReport) -> str:
-    if len(report.problems) == 1:
-        return f"problem: {_short(report, report.problems[0].message)}"
-    return _problem_count(report)
-
-
-def _short(report: RunReport, reason: str) -> str:
-    """Cut a reason for the subject, which names the project already."""
-    for known in (f"{report.path}: ", f"{report.path}/"):
-        reason = reason.replace(known, "") if report.path else reason
-    return one_line(reason, limit=_REASON_LIMIT).removesuffix(".")
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def _live(report: RunReport) -> str:
     if report.exit_code == _TAKEN_BACK:
         return one_line(_live_after_failure(report))
@@ -304,7 +183,7 @@ def _pulled(report: RunReport) -> str:
     if report.pulled is None:
         return ""
     old, new = report.pulled.old[:12], report.pulled.new[:12]
-    return one_line(f"Pulled {_counted(report.pulled.count, 'commit')}: {old}..{new}")
+    return one_line(f"Pulled {counted(report.pulled.count, 'commit')}: {old}..{new}")
 
 
 def _changes(report: RunReport) -> ChangesTable:
@@ -384,16 +263,8 @@ def _printable(value: object) -> object:
     return strip_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _header_text(text: str, *, limit: int = _SUBJECT_LIMIT) -> str:
-    """Make text harmless in a header.
-
-    The email package decodes `=?...?=` in what it is given, and a line break may hide in that.
-    """
-    return one_line(text.replace("=?", "= ?"), limit=limit)
-
-
 def _mailbox(address: Address) -> str:
-    name = _header_text(address.name, limit=100)
+    name = header_text(address.name, limit=100)
     return formataddr((name, address.address)) if name.isascii() else f"{_encoded(name)} <{address.address}>"
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from releaser.locking.diff import Change
 from releaser.locking.vulnerabilities import Vulnerability
-from releaser.report.mail import subject
 from releaser.report.outcome import HeldBack, RunReport
 from releaser.report.security import cells, fixes_phrase, security_lists, security_text
+from releaser.report.subject import subject
 
 REPORT = RunReport(
     command="update", project="shop", path="/srv/shop", host="p1", run_id="r", seconds=1.0, result="activated",
