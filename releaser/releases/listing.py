@@ -23,8 +23,10 @@ _TEXT = (str, type(None))
 _MANIFEST: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str, "overrides": list,
+    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)),
 }  # fmt: skip
+# What earlier releasers did not write.
+_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None}
 _LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
 
 
@@ -60,7 +62,7 @@ def _row(
     manifest = _json(os.path.join(place, "manifest.json"))
     if manifest is None:
         return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) else None
-    if manifest.get("id") != name or not _is_whole({"fingerprint": "", "overrides": [], **manifest}, _MANIFEST):
+    if manifest.get("id") != name or not _is_whole({**_LATER, **manifest}, _MANIFEST):
         return None
     users = leases.users(place, locks)
     return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.durable import UnreadableStateError, check_types, read_json, write_json
 from releaser.locking.diff import Change, LockDiff
+from releaser.releases.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +24,7 @@ _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str, "overrides": list,
+    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)),
 }  # fmt: skip
 
 
@@ -37,6 +38,7 @@ class Manifest:
     An adopted one has a `previous` only if somebody put it in the place of that one.
     `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
     `overrides` are the packages from elsewhere that it was built to try; such a one never goes live.
+    `interpreter` is the one under it (None: it could not be asked, or an earlier releaser sealed it, which did not).
     """
 
     id: str
@@ -55,6 +57,7 @@ class Manifest:
     size_bytes: int
     fingerprint: str = ""
     overrides: tuple[str, ...] = ()
+    interpreter: Interpreter | None = None
 
     @property
     def never_live(self) -> bool:
@@ -73,11 +76,13 @@ class Manifest:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:
         """Read what `as_json` wrote; KeyError, TypeError or ValueError when it is something else."""
-        check_types({"fingerprint": "", "overrides": [], **content}, _KINDS)
+        check_types({"fingerprint": "", "overrides": [], "interpreter": None, **content}, _KINDS)
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["created_at"] = datetime.fromisoformat(content["created_at"])
         known["changes"] = tuple(Change.from_json(change) for change in content["changes"])
         known["overrides"] = tuple(map(str, content.get("overrides", ())))
+        if (said := content.get("interpreter")) is not None:
+            known["interpreter"] = Interpreter.from_json(said)
         return cls(**known)
 
 

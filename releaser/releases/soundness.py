@@ -1,32 +1,32 @@
 """Whether a release still is what was sealed: a quick look at its files, which reads none of their contents.
 
-What counts is what was installed: the files that a RECORD names, the programs, the `.pth` files, the start-up module
-and pyvenv.cfg. A file that a site writes beside them while it runs does not, and neither does byte code. Of each file,
-size, time of change, and the bits of its mode for reading and executing are noted, and of a link its text: a copy that
-keeps these is as sound as the original, wherever it lies.
+`files` says what counts. The interpreter is looked at as well, and started only if it does not look as it did.
 """
 
 from __future__ import annotations
 
-import csv
+import functools
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import UnreadableStateError, encoded, read_json
-from releaser.releases import startup
+from releaser.errors import ToolError
+from releaser.releases.files import digest, look, look_at, observe
+from releaser.releases.interpreter import Interpreter, ask, change, executable_of
+from releaser.tools.process import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.releases.release import Release
 
 Kind = Literal["changed", "missing", "added"]
+# `gone`: the venv or its interpreter is not there, or does not start; `interpreter`: another one is under it.
+DamageKind = Literal["gone", "interpreter", "lock", "files"]
 FILES = "files.json"  # what each file was when the release was sealed, to name what differs
-_MODE = 0o555
 _SHOWN = 3
 _CODE = (".py", ".so", ".pth", ".cfg", "RECORD", "METADATA", "WHEEL")
 
@@ -49,6 +49,7 @@ class Damage:
     A `fatal` one keeps anything from running on the release.
     """
 
+    kind: DamageKind
     reason: str
     differences: tuple[Difference, ...] = ()
     fatal: bool = False
@@ -67,27 +68,14 @@ def seal_files(directory: Path) -> str:
     return digest(found)
 
 
-def observe(venv: Path) -> dict[str, str]:
-    """Return what can be seen of each file that counts, by its path relative to the venv."""
-    return _look(str(venv), _installed(str(venv)))
-
-
-def digest(found: Mapping[str, str]) -> str:
-    """Return one hash over what was seen."""
-    text = "\n".join(f"{name}\t{seen}" for name, seen in sorted(found.items()))
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
-
-
 def damage(release: Release) -> Damage | None:
     """Tell what is wrong with a release; None when it is what was sealed.
 
     One that was sealed by an earlier releaser, which noted nothing about its files, counts as sound while it works.
     """
     if not os.path.isdir(release.venv):
-        return Damage(reason=f"its venv is gone ({release.venv})", fatal=True)
-    if not release.works():
-        return Damage(reason=f"its interpreter is gone ({release.venv / 'bin' / 'python'})", fatal=True)
-    return _lock_damage(release) or _file_damage(release)
+        return Damage(kind="gone", reason=f"its venv is gone ({release.venv})", fatal=True)
+    return _interpreter_damage(release) or _lock_damage(release) or _file_damage(release)
 
 
 def is_own_doing(found: Damage, before: Damage | None) -> bool:
@@ -108,13 +96,38 @@ def is_sound(release: Release) -> bool:
     return damage(release) is None
 
 
+def _interpreter_damage(release: Release) -> Damage | None:
+    was = release.manifest.interpreter
+    if not release.works():
+        what = str(release.venv / "bin" / "python")
+        if was is not None and not os.path.exists(was.executable):
+            what = f"{was} at {was.executable}"
+        return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
+    if was is None or was.is_where_it_was(release.venv):
+        return None
+    executable = executable_of(release.venv)
+    try:
+        now = _ask(executable, tuple(look_at((executable, *was.seen)).items()))
+    except ToolError as error:
+        reason = f"its interpreter does not start any more ({executable}): {error.message}"
+        return Damage(kind="gone", reason=reason, fatal=True)
+    reason = change(was, now)
+    return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was)) if reason else None
+
+
+@functools.cache
+def _ask(executable: str, seen: tuple[tuple[str, str], ...]) -> Interpreter:  # noqa: ARG001 - it is part of the key
+    """Ask an interpreter once, for all releases, while it looks the same."""
+    return ask(Runner(environ=os.environ), executable)
+
+
 def _lock_damage(release: Release) -> Damage | None:
     try:
         data = release.lock.read_bytes()
     except OSError as error:
-        return Damage(reason=f"its uv.lock cannot be read ({error.strerror})")
+        return Damage(kind="lock", reason=f"its uv.lock cannot be read ({error.strerror})")
     if hashlib.sha256(data).hexdigest() != release.manifest.lock_sha256:
-        return Damage(reason="its uv.lock has been changed")
+        return Damage(kind="lock", reason="its uv.lock has been changed")
     return None
 
 
@@ -125,7 +138,7 @@ def _file_damage(release: Release) -> Damage | None:
     if digest(found) == release.manifest.fingerprint:
         return None
     differences = tuple(_differences(release, found))
-    return Damage(reason=_in_words(differences), differences=differences)
+    return Damage(kind="files", reason=_in_words(differences), differences=differences)
 
 
 def _differences(release: Release, found: Mapping[str, str]) -> Iterator[Difference]:
@@ -134,7 +147,7 @@ def _differences(release: Release, found: Mapping[str, str]) -> Iterator[Differe
     if sealed is None:
         return
     # A name can be missing in `found` because the RECORD that has it is gone.
-    now = {**found, **_look(str(release.venv), sealed.keys() - found.keys())}
+    now = {**found, **look(str(release.venv), sealed.keys() - found.keys())}
     for name, before in sorted(sealed.items()):
         if now[name] != before:
             yield Difference(path=name, kind="changed" if now[name] else "missing")
@@ -159,67 +172,3 @@ def _in_words(differences: tuple[Difference, ...]) -> str:
     shown = ", ".join(map(str, differences[:_SHOWN]))
     more = len(differences) - _SHOWN
     return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _look(venv: str, names: Iterable[str]) -> dict[str, str]:
-    """Return what each of these is; empty for one that is not there."""
-    lstat, join, kind, is_file = os.lstat, os.path.join, stat.S_ISLNK, stat.S_ISREG
-    found = {}
-    for name in names:
-        try:
-            status = lstat(join(venv, name))
-        except (OSError, ValueError):
-            found[name] = ""
-            continue
-        mode = status.st_mode
-        if is_file(mode):
-            found[name] = f"{status.st_size} {status.st_mtime_ns} {mode & _MODE:o}"
-        else:
-            found[name] = f"-> {os.readlink(join(venv, name))}" if kind(mode) else "neither a file nor a link"
-    return found
-
-
-def _installed(venv: str) -> set[str]:
-    """Return the names of the files that count."""
-    names = {"pyvenv.cfg", *(f"bin/{name}" for name in _listed(os.path.join(venv, "bin")) if name != "__pycache__")}
-    for place in _site_packages(venv):
-        for name in _listed(os.path.join(venv, place)):
-            if name.endswith(".pth") or name == startup.MODULE:
-                names.add(f"{place}/{name}")
-            elif name.endswith(".dist-info"):
-                record = f"{place}/{name}/RECORD"
-                names.add(record)
-                names.update(_recorded(os.path.join(venv, record), place))
-    return names
-
-
-def _site_packages(venv: str) -> list[str]:
-    versions = _listed(os.path.join(venv, "lib"))
-    return [f"lib/{version}/site-packages" for version in versions if version.startswith(("python", "pypy"))]
-
-
-def _listed(directory: str) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
-
-
-def _recorded(record: str, place: str) -> Iterator[str]:
-    """Return the files that a RECORD names, relative to the venv; what lies outside is not of this venv."""
-    try:
-        with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            lines = file.read().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        # Of a quoted name, the csv module knows the rules; the others, nearly all, are quicker to cut.
-        name = next(csv.reader([line]), [""])[0] if line.startswith('"') else line.rsplit(",", 2)[0]
-        if not name or name.endswith(".pyc") or "__pycache__/" in name:
-            continue
-        path = f"{place}/{name}"
-        if ".." in name or name.startswith("/"):
-            path = os.path.normpath(os.path.join(place, name))
-            if path.startswith(("..", "/")):
-                continue
-        yield path

@@ -11,6 +11,7 @@ from releaser.durable import replace_file, replace_symlink, sync_directory, sync
 from releaser.errors import BuildError, ToolError
 from releaser.locking.lockfile import LockFile
 from releaser.releases import flip
+from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import Entry
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
@@ -109,6 +110,7 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
         changes=(),
         size_bytes=tree_size(directory / "venv"),
         fingerprint=seal_files(directory),
+        interpreter=ask_if_possible(run.site.runner, directory / "venv"),
     )
     sync_file_system(directory)
     release = run.store.complete(manifest)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.durable import sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.project import disk
+from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
@@ -156,6 +157,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             size_bytes=tree_size(candidate.directory),
             fingerprint=fingerprint,
             overrides=candidate.overrides,
+            interpreter=ask_if_possible(run.site.runner, candidate.venv),
         )
         try:
             sync_file_system(candidate.directory)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LATER = ("fingerprint", "overrides")  # which manifests of an earlier releaser do not have
+LATER = ("fingerprint", "overrides", "interpreter")  # which manifests of an earlier releaser do not have
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.releases.files import observe
 from releaser.releases.release import Release, write_manifest
-from releaser.releases.soundness import FILES, Damage, Difference, damage, is_own_doing, observe, seal_files
+from releaser.releases.soundness import FILES, Damage, Difference, damage, is_own_doing, seal_files
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ def test_a_release_of_an_earlier_releaser_counts_as_sound(release: Release, tmp_
 
 
 def _changed(*paths: str) -> Damage:
-    return Damage(reason="r", differences=tuple(Difference(path=path, kind="changed") for path in paths))
+    differences = tuple(Difference(path=path, kind="changed") for path in paths)
+    return Damage(kind="files", reason="r", differences=differences)
 
 
 def test_data_that_changes_in_every_release_is_the_sites_own_doing() -> None:
@@ -183,13 +185,16 @@ def test_data_that_changes_in_every_release_is_the_sites_own_doing() -> None:
     assert not is_own_doing(_changed("a.json"), None)
 
 
-@pytest.mark.parametrize("found", [_changed("a.py"), _changed("bin/a.so"), Damage(reason="r", fatal=True), _changed()])
+GONE = Damage(kind="gone", reason="r", fatal=True)
+
+
+@pytest.mark.parametrize("found", [_changed("a.py"), _changed("bin/a.so"), GONE, _changed()])
 def test_code_is_never_a_sites_own_doing(found: Damage) -> None:
     assert not is_own_doing(found, found)
 
 
 def test_a_missing_file_is_never_a_sites_own_doing() -> None:
-    found = Damage(reason="r", differences=(Difference(path="a.json", kind="missing"),))
+    found = Damage(kind="files", reason="r", differences=(Difference(path="a.json", kind="missing"),))
     assert not is_own_doing(found, found)
 
 

@@ -1,0 +1,115 @@
+"""What can be seen of the files of a venv without reading them.
+
+What counts is what was installed: the files that a RECORD names, the programs, the `.pth` files, the start-up module
+and pyvenv.cfg. A file that a site writes beside them while it runs does not, and neither does byte code. Of each file,
+size, time of change, and the bits of its mode for reading and executing are noted, and of a link its text: a copy that
+keeps these is as sound as the original, wherever it lies. Imports little, as `releaser list` needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+
+TYPE_CHECKING = False  # importing `typing` would cost more than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+_MODE = 0o555
+_MODULE = "_releaser_pin.py"  # of the start-up module, see `startup`
+
+
+def observe(venv: Path | str) -> dict[str, str]:
+    """Return what can be seen of each file that counts, by its path relative to the venv."""
+    return look(str(venv), _installed(str(venv)))
+
+
+def digest(found: Mapping[str, str]) -> str:
+    """Return one hash over what was seen."""
+    text = "\n".join(f"{name}\t{seen}" for name, seen in sorted(found.items()))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def look(venv: str, names: Iterable[str]) -> dict[str, str]:
+    """Return what each of these is; empty for one that is not there."""
+    lstat, join, kind, is_file = os.lstat, os.path.join, stat.S_ISLNK, stat.S_ISREG
+    found = {}
+    for name in names:
+        try:
+            status = lstat(join(venv, name))
+        except (OSError, ValueError):
+            found[name] = ""
+            continue
+        mode = status.st_mode
+        if is_file(mode):
+            found[name] = f"{status.st_size} {status.st_mtime_ns} {mode & _MODE:o}"
+        else:
+            found[name] = f"-> {os.readlink(join(venv, name))}" if kind(mode) else "neither a file nor a link"
+    return found
+
+
+def _installed(venv: str) -> set[str]:
+    """Return the names of the files that count."""
+    names = {"pyvenv.cfg", *(f"bin/{name}" for name in _listed(os.path.join(venv, "bin")) if name != "__pycache__")}
+    for place in _site_packages(venv):
+        for name in _listed(os.path.join(venv, place)):
+            if name.endswith(".pth") or name == _MODULE:
+                names.add(f"{place}/{name}")
+            elif name.endswith(".dist-info"):
+                record = f"{place}/{name}/RECORD"
+                names.add(record)
+                names.update(_recorded(os.path.join(venv, record), place))
+    return names
+
+
+def _site_packages(venv: str) -> list[str]:
+    versions = _listed(os.path.join(venv, "lib"))
+    return [f"lib/{version}/site-packages" for version in versions if version.startswith(("python", "pypy"))]
+
+
+def _listed(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+def _recorded(record: str, place: str) -> Iterator[str]:
+    """Return the files that a RECORD names, relative to the venv; what lies outside is not of this venv."""
+    try:
+        with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        # Of a quoted name, the csv module knows the rules; the others, nearly all, are quicker to cut.
+        name = _unquoted(line) if line.startswith('"') else line.rsplit(",", 2)[0]
+        if not name or name.endswith(".pyc") or "__pycache__/" in name:
+            continue
+        path = f"{place}/{name}"
+        if ".." in name or name.startswith("/"):
+            path = os.path.normpath(os.path.join(place, name))
+            if path.startswith(("..", "/")):
+                continue
+        yield path
+
+
+def _unquoted(line: str) -> str:
+    import csv
+
+    return next(csv.reader([line]), [""])[0]
+
+
+def look_at(paths: Iterable[str]) -> dict[str, str]:
+    """Return size and time of change of each of these files, links followed; empty for one that is not there."""
+    found = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            found[path] = ""
+        else:
+            found[path] = f"{status.st_size} {status.st_mtime_ns}"
+    return found

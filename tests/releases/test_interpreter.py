@@ -1,0 +1,183 @@
+"""What is under a release is told from what was under it when it was sealed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.releases.interpreter import Interpreter, ask, ask_if_possible, change, executable_of
+from releaser.releases.release import Release, read_manifest, write_manifest
+from releaser.releases.soundness import damage
+from releaser.tools.process import Runner
+from tests.releases.makers import LOCK, a_manifest, on_paper
+
+if TYPE_CHECKING:
+    from releaser.releases.soundness import Damage
+
+SAID = {
+    "version": "3.11.7", "implementation": "cpython", "abi": "cpython-311-x86_64-linux-gnu",
+    "build": "(main, May 1 2026, 10:00:00) [GCC 12.2.0]",
+}  # fmt: skip
+NEXT_MINOR = {"version": "3.12.1", "abi": "cpython-312-x86_64-linux-gnu"}
+BEFORE = Interpreter(executable="/opt/python", seen={}, **SAID)
+
+
+def install(python: Path, **changes: Any) -> None:
+    """Put something that answers like an interpreter, and its library, where there may be one already."""
+    library = python.with_name("os.py")
+    library.write_text(f"# {changes}", encoding="utf-8")
+    answer = json.dumps({**SAID, "landmarks": [str(library)], **changes})
+    python.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}\nEND\n", encoding="utf-8")
+    python.chmod(0o755)
+
+
+def runner() -> Runner:
+    return Runner(environ=os.environ)
+
+
+@pytest.fixture
+def python(tmp_path: Path) -> Path:
+    """An interpreter of the system."""
+    path = tmp_path / "usr" / "python3.11"
+    path.parent.mkdir()
+    install(path)
+    return path
+
+
+@pytest.fixture
+def release(tmp_path: Path, python: Path) -> Release:
+    """A release that was built with it."""
+    made = on_paper(tmp_path, a_manifest())
+    (made.venv / "bin").mkdir(parents=True)
+    (made.venv / "bin" / "python").symlink_to(python)
+    made.lock.write_bytes(LOCK)
+    write_manifest(made.directory, a_manifest(interpreter=ask(runner(), executable_of(made.venv))))
+    manifest = read_manifest(made.directory)
+    assert manifest is not None
+    return on_paper(tmp_path, manifest)
+
+
+def found(release: Release) -> Damage:
+    damaged = damage(release)
+    assert damaged is not None
+    return damaged
+
+
+@pytest.mark.spawns
+def test_an_interpreter_says_what_it_is() -> None:
+    asked = ask(runner(), os.path.realpath(sys.executable))
+    assert (asked.version, asked.implementation) == (".".join(map(str, sys.version_info[:3])), "cpython")
+    assert (asked.abi, asked.build) == (sysconfig.get_config_var("SOABI"), " ".join(sys.version.split()[1:]))
+    assert {os.path.realpath(path) for path in asked.seen} >= {asked.executable, os.path.realpath(os.__file__)}
+    assert all(asked.seen.values())
+    assert change(asked, ask(runner(), asked.executable)) == ""
+    if sysconfig.get_config_var("Py_ENABLE_SHARED"):
+        assert any("libpython" in path for path in asked.seen)
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "#!/bin/sh\necho Python\n", "", "#!/bin/sh\necho '{}'\n"])
+def test_what_does_not_answer_is_left_open(tmp_path: Path, text: str) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(text, encoding="utf-8")
+    python.chmod(0o755)
+    assert ask_if_possible(runner(), tmp_path) is None
+
+
+@pytest.mark.spawns
+def test_while_it_looks_the_same_it_is_not_started(release: Release, python: Path) -> None:
+    asked = release.manifest.interpreter
+    assert asked is not None
+    assert asked.executable == str(python)
+    status = python.stat()
+    install(python, version="3.11.8")
+    for path in (python, python.with_name("os.py")):
+        os.truncate(path, int(asked.seen[str(path)].split()[0]))
+        os.utime(path, ns=(status.st_atime_ns, int(asked.seen[str(path)].split()[1])))
+    assert damage(release) is None
+
+
+@pytest.mark.spawns
+def test_a_touch_and_a_move_are_no_change(release: Release, python: Path, tmp_path: Path) -> None:
+    os.utime(python, ns=(1, 1))
+    assert damage(release) is None
+    moved = tmp_path / "opt" / "python3.11"
+    shutil.copytree(python.parent, moved.parent)
+    (release.venv / "bin" / "python").unlink()
+    (release.venv / "bin" / "python").symlink_to(moved)
+    assert damage(release) is None
+
+
+CHANGES: dict[str, tuple[dict[str, str], str, bool]] = {
+    "a patch": ({"version": "3.11.9"}, "Python 3.11.7 at {python}, which is Python 3.11.9 now", False),
+    "a build": (
+        {"build": "(main, Jun 2 2026)"},
+        "(main, May 1 2026, 10:00:00) [GCC 12.2.0] at {python}, which is Python 3.11.7 (main, Jun 2 2026) now",
+        False,
+    ),
+    "a minor version": (
+        NEXT_MINOR,
+        "Python 3.11.7 (cpython-311-x86_64-linux-gnu) at {python}, which is Python 3.12.1 (cpython-312-x86_64-linux-",
+        True,
+    ),
+    "an ABI": ({"abi": "cpython-311d"}, "{python}, which is Python 3.11.7 (cpython-311d) now", True),
+    "an implementation": ({"implementation": "pypy"}, "which is pypy 3.11.7 (cpython-311-x86_64-linux-gnu) now", True),
+}
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("name", CHANGES)
+def test_another_one_in_its_place_is_named(release: Release, python: Path, name: str) -> None:
+    changes, words, fatal = CHANGES[name]
+    install(python, **changes)
+    damaged = found(release)
+    assert (damaged.kind, damaged.fatal) == ("interpreter", fatal)
+    assert str(damaged).startswith("it was built with Python 3.11.7 ")
+    assert words.format(python=python) in str(damaged)
+
+
+@pytest.mark.spawns
+def test_one_that_is_gone_is_named(release: Release, python: Path) -> None:
+    python.unlink()
+    damaged = found(release)
+    assert (damaged.kind, damaged.fatal) == ("gone", True)
+    assert str(damaged) == f"its interpreter is gone (Python 3.11.7 at {python})"
+
+
+@pytest.mark.spawns
+def test_one_that_does_not_start_any_more_is_named(release: Release, python: Path) -> None:
+    python.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    damaged = found(release)
+    assert (damaged.kind, damaged.fatal) == ("gone", True)
+    assert str(damaged) == f"its interpreter does not start any more ({python}): python3.11 failed (exit status 3)"
+
+
+@pytest.mark.spawns
+def test_without_its_library_it_is_started(release: Release, python: Path) -> None:
+    python.with_name("os.py").unlink()
+    assert damage(release) is None  # it is what it was, for all that can be asked
+
+
+def test_one_at_another_place_is_said_to_be_there() -> None:
+    now = replace(BEFORE, executable="/srv/python", version="3.11.9")
+    assert change(BEFORE, now).endswith("3.11.7 at /opt/python, which is Python 3.11.9 at /srv/python now")
+
+
+@pytest.mark.parametrize("content", [{}, {**BEFORE.as_json(), "seen": []}, {**BEFORE.as_json(), "seen": {"a": 1}}])
+def test_what_is_no_interpreter_is_no_manifest(content: dict[str, Any]) -> None:
+    with pytest.raises((KeyError, TypeError)):
+        Interpreter.from_json(content)
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    one = replace(BEFORE, seen={"/usr/lib/os.py": "1 2"})
+    assert Interpreter.from_json(json.loads(json.dumps(one.as_json()))) == one
