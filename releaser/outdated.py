@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.errors import PreflightError, ToolError, Unfit, gist
+from releaser.errors import PreflightError, ToolError, Unfit
 from releaser.locking.demands import Demand, demands, project_demands
 from releaser.locking.graph import Graph
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.policy import is_newer
 from releaser.locking.question import newest_of
 from releaser.locking.uploads import Uploads, times_of
+from releaser.project.pythons import choose
 from releaser.releases.installed import requirements_in
 from releaser.releases.store import ReleaseStore
 from releaser.report.text import why_held
@@ -120,12 +121,12 @@ def _python(site: Site, uv: Uv, live: Release | None) -> tuple[Path, str]:
     if live is not None and live.works():
         return live.venv / "bin" / "python", live.manifest.python
     try:
-        found = uv.find_python(site.project.root, site.project.venv, request=site.settings.python)
+        found = choose(site, uv).python
         return found, uv.python_version(found)
+    except Unfit as error:
+        raise PreflightError((error,)) from error
     except ToolError as error:
-        message = f"uv finds no Python for this project: {gist(error.output) or error.message}"
-        advice = error.advice or "Install one that requires-python admits, or set `python`."
-        raise PreflightError((Unfit(message, advice=advice),)) from error
+        raise PreflightError((Unfit(error.message, advice=error.advice, output=error.output),)) from error
 
 
 def _demands(site: Site, live: Release | None, graph: Graph, python: str) -> Iterator[Demand]:

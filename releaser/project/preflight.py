@@ -14,6 +14,7 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
+from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
 from releaser.tools.git import CheckoutState, Layout
 from releaser.tools.uv import Uv
@@ -32,11 +33,12 @@ class Fitness:
 
     `python` is the interpreter to build with, `group` the dependency group, `unix_group` a group id, `remote` the git
     remote (None: neither pull nor push), `restart_file` is None when there is nothing to touch, `unknown` says why it
-    is not known where static files go, empty when it is.
+    is not known where static files go, empty when it is. `choice` tells why it is this interpreter.
     """
 
     uv: Uv
     python: Path
+    choice: Choice
     lock: LockFile
     group: str | None
     test_command: tuple[str, ...]
@@ -56,6 +58,7 @@ def check(
     litter: frozenset[str] = frozenset(),
     ask_remote: bool = False,
     ask_django: bool = True,
+    python: str | None = None,
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
@@ -68,7 +71,7 @@ def check(
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
     lock = findings.collect(_lock, site)
-    uv = findings.collect(_working_uv, site)
+    uv = findings.collect(_working_uv, site, python)
     chosen_group = findings.collect(_group, site)
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
@@ -88,7 +91,8 @@ def check(
         raise PreflightError(tuple(findings.problems))
     return Fitness(
         uv=uv[0],
-        python=uv[1],
+        python=uv[1].python,
+        choice=uv[1],
         lock=lock,
         group=chosen_group,
         test_command=command,
@@ -146,7 +150,7 @@ def _lock(site: Site) -> LockFile:
         raise Unfit(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.") from error
 
 
-def _working_uv(site: Site) -> tuple[Uv, Path] | None:
+def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
     uv = site.uv()
     try:
         version = uv.version()
@@ -158,12 +162,7 @@ def _working_uv(site: Site) -> tuple[Uv, Path] | None:
         raise Unfit(message, advice="Upgrade it, or set `uv` to a newer one.")
     if not site.pyproject.content:  # uv could only repeat what is known
         return None
-    try:
-        return uv, uv.find_python(site.project.root, site.project.venv, request=site.settings.python)
-    except ToolError as error:
-        message = f"uv finds no Python for this project: {gist(error.output) or error.message}"
-        advice = error.advice or "Install one that requires-python admits, or set `python`."
-        raise Unfit(message, advice=advice) from error
+    return uv, choose(site, uv, wanted=python)
 
 
 def _group(site: Site) -> str | None:

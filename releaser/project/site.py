@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One project with everything that works on it; `findings` is what is wrong with its files and settings."""
+    """One project with everything that works on it; `findings` is what is wrong with its files and settings.
+
+    `sources` says for every setting that is not at its default in which file, and under which key, it stands.
+    """
 
     project: Project
     settings: Settings
     pyproject: Pyproject
     findings: tuple[Unfit, ...]
     runner: Runner
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def git(self) -> Git:
@@ -82,6 +86,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         pyproject=pyproject,
         findings=findings + loaded.problems,
         runner=Runner(environ=environ, redactor=_redactor(settings, pyproject_path, environ)),
+        sources=loaded.sources,
     )
 
 

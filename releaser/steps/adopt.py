@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.durable import replace_file, replace_symlink, sync_directory, sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.locking.lockfile import LockFile
+from releaser.project.pythons import version_in
 from releaser.releases import flip
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import Entry
@@ -146,13 +147,7 @@ def complete_adoption(run: Run, entry: Entry) -> None:
 
 def python_of(venv: Path) -> str:
     """Return the Python version that pyvenv.cfg names; `unknown` when it names none."""
-    try:
-        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return "unknown"
-    pairs = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
-    version = pairs.get("version_info") or pairs.get("version") or "unknown"
-    return ".".join(version.split(".")[:3])
+    return version_in(venv) or "unknown"
 
 
 def exclude(run: Run, fitness: Fitness) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -136,6 +137,32 @@ def _group(group: str | None) -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Installed:
+    """An interpreter that is there: its version, and where it lies."""
+
+    version: str
+    path: str
+
+
+def installed_in(text: str) -> tuple[Installed, ...]:
+    """Read the interpreters out of what `uv python list --output-format json` prints; ValueError if that is no such.
+
+    Only CPython counts, in its usual build and in a finished version, as that is what locks are tested with.
+    """
+    from packaging.version import InvalidVersion, Version
+
+    found = []
+    try:
+        for one in json.loads(text):
+            usual = one["implementation"] == "cpython" and one.get("variant", "default") == "default"
+            if usual and one["path"] and not Version(one["version"]).is_prerelease:
+                found.append(Installed(version=one["version"], path=one["path"]))
+    except (KeyError, TypeError, AttributeError, InvalidVersion) as error:
+        raise ValueError(str(error)) from error
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Uv:
     """One uv executable and how it is to be called; `timeout` bounds each call, in seconds."""
 
@@ -212,7 +239,7 @@ class Uv:
         """Return the lock of `project` as a requirements file with hashes."""
         return self._run(requirements_arguments(group=group), cwd=project).stdout
 
-    def find_python(self, project: Path, venv: Path, *, request: str | None) -> Path:
+    def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
         """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.
 
         `request` is what `--python` takes; without it, `.python-version` and requires-python decide. A release thus
@@ -220,7 +247,7 @@ class Uv:
         """
         words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
         env = dict(self._environment(None))
-        if os.path.exists(venv / "bin" / "python"):
+        if venv is not None and os.path.exists(venv / "bin" / "python"):
             env["VIRTUAL_ENV"] = str(venv)
         else:
             words.append("--system")  # a venv whose interpreter is gone would be an error
@@ -229,6 +256,18 @@ class Uv:
         if not found.is_absolute() or not os.path.exists(found):
             raise self._nonsense(finished)
         return found
+
+    def installed_pythons(self) -> tuple[Installed, ...]:
+        """Return the interpreters that are there, nothing being downloaded. Raises ToolError.
+
+        uv starts each of them that it has not seen before.
+        """
+        words = ["python", "list", "--only-installed", "--no-python-downloads", "--output-format", "json"]
+        finished = self._run(words, cwd=Path("/"))
+        try:
+            return installed_in(finished.stdout)
+        except ValueError as error:
+            raise self._nonsense(finished) from error
 
     def python_version(self, python: Path) -> str:
         """Return the version of an interpreter. Raises ToolError."""

@@ -1,0 +1,245 @@
+"""Which interpreter a site is built with: the one that it runs on, as long as nothing speaks for another."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from releaser.errors import ToolError, Unfit, gist
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.project.site import Site
+    from releaser.tools.uv import Installed, Uv
+
+LATEST = "latest"
+_PINS = ".python-version"  # of uv, pyenv and others
+_NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
+_OF_ITS_NAME = re.compile(r"python(\d+\.\d+)")
+_MOST_NAMED = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """What says which Python the site is to have: `request` as of uv's `--python`, `where` the file and the key."""
+
+    request: str
+    where: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An interpreter to build with.
+
+    `instead_of` is the version that the site ran on, if that is gone and another minor version stands in for it.
+    `against` is a pin that speaks for another one, which is not there.
+    """
+
+    python: Path
+    instead_of: str = ""
+    against: Pin | None = None
+
+
+def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
+    """Choose an interpreter, `wanted` if that is given, as uv's `--python` takes it. Nothing is downloaded.
+
+    Without that it is the one that is live, or what a pin says. If the one that is live is gone, another one of the
+    same minor version takes its place, or else what uv picks within requires-python. Raises Unfit, and says which
+    command brings a site back that has lost its interpreter.
+    """
+    root, venv = site.project.root, site.project.venv
+    before = version_in(venv)
+    here = venv if before and _leads_to(venv, minor(before)) else None
+    if wanted is not None:
+        return _asked_for(site, uv, wanted, here)
+    pin = pinned(site)
+    request = pin.request if pin and pin.where != _PINS else None  # uv itself reads that file
+    if here is None and before:
+        return _replacement(site, uv, before, pin)
+    try:
+        return Choice(python=uv.find_python(root, here, request=request))
+    except ToolError as error:
+        raise _none_found(error) from error
+
+
+def pinned(site: Site) -> Pin | None:
+    """Return what says which Python the site is to have; None if nothing but requires-python does."""
+    setting = site.settings.python
+    if setting is not None and setting != LATEST:
+        return Pin(request=setting, where=site.sources.get("python", "the setting `python`"))
+    try:
+        lines = (site.project.root / _PINS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    request = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+    return Pin(request=request, where=_PINS) if request else None
+
+
+def newest(site: Site, uv: Uv) -> Installed | None:
+    """Return the newest interpreter that is there and within requires-python. Raises ToolError."""
+    found = [one for one in uv.installed_pythons() if admits(site, one.version)]
+    return max(found, key=lambda one: Version(one.version), default=None)
+
+
+def minor(version: str) -> str:
+    """Return a version without its patch, such as `3.11`."""
+    return ".".join(version.split(".")[:2])
+
+
+def version_in(venv: Path) -> str:
+    """Return the version that pyvenv.cfg names; empty when it names none."""
+    try:
+        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    pairs = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+    version = pairs.get("version_info") or pairs.get("version") or ""
+    return ".".join(version.split(".")[:3])
+
+
+def admits(site: Site, version: str) -> bool:
+    """Whether requires-python admits a version; one that cannot be read, which is a finding of its own, admits all."""
+    try:
+        return SpecifierSet(_required(site)).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def _required(site: Site) -> str:
+    text = site.pyproject.table("project").get("requires-python", "")
+    return text if isinstance(text, str) else ""
+
+
+def _leads_to(venv: Path, short: str) -> bool:
+    """Whether the interpreter of a venv is there, and, as far as its name tells, still of that minor version."""
+    python = venv / "bin" / "python"
+    if not os.path.exists(python):
+        return False
+    name = _OF_ITS_NAME.fullmatch(os.path.basename(os.path.realpath(python)))
+    return name is None or name.group(1) == short
+
+
+def _none_found(error: ToolError) -> Unfit:
+    message = f"uv finds no Python for this project: {gist(error.output) or error.message}"
+    return Unfit(message, advice=error.advice or "Install one that requires-python admits, or set `python`.")
+
+
+# One that somebody asks for
+
+
+def _asked_for(site: Site, uv: Uv, wanted: str, here: Path | None) -> Choice:
+    try:
+        found = uv.find_python(site.project.root, here, request=wanted)
+        version = uv.python_version(found)
+    except ToolError as error:
+        message = f"--python {wanted}: uv finds no such Python: {gist(error.output) or error.message}"
+        raise Unfit(message, advice=f"Install it, or name another one. {_what_there_is(site, uv)}") from error
+    if not admits(site, version):
+        message = (
+            f"{site.pyproject.path}: requires-python is {_required(site)!r}, which does not admit Python {version}"
+        )
+        advice = f"Widen it, run `uv lock`, and commit both; or name another one. {_what_there_is(site, uv)}"
+        raise Unfit(message, advice=advice)
+    pin = pinned(site)
+    if pin is None or _is_for(pin, version):
+        return Choice(python=found)
+    if _can_be_had(site, uv, pin, found):
+        message = f"{pin.where} is {pin.request!r}: the next update would go back from Python {version} to that"
+        raise Unfit(message, advice=f"Set it to {minor(version)!r}, or remove it, and commit that first.")
+    return Choice(python=found, against=pin)
+
+
+def _is_for(pin: Pin, version: str) -> bool:
+    """Whether a pin admits a version, as far as it is a version, or a range."""
+    number = _NUMBER.fullmatch(pin.request)
+    if number is not None:
+        return f"{version}.".startswith(f"{number.group(1)}.")
+    try:
+        return SpecifierSet(pin.request).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return False
+
+
+def _can_be_had(site: Site, uv: Uv, pin: Pin, asked_for: Path) -> bool:
+    """Whether a pin leads to an interpreter that is there, and another one than was asked for."""
+    try:
+        found = uv.find_python(site.project.root, None, request=pin.request)
+    except ToolError:
+        return False
+    return os.path.realpath(found) != os.path.realpath(asked_for)
+
+
+# One in the place of what is gone
+
+
+def _replacement(site: Site, uv: Uv, before: str, pin: Pin | None) -> Choice:
+    try:
+        found = _of_the_same_kind(site, uv, before) if pin is None else None
+        if found is None:
+            found = uv.find_python(site.project.root, None, request=pin.request if pin else None)
+        version = uv.python_version(found)
+    except ToolError as error:
+        raise _gone(site, uv, before, pin) from error
+    if not admits(site, version):
+        raise _gone(site, uv, before, pin)
+    return Choice(python=found, instead_of="" if minor(version) == minor(before) else before)
+
+
+def _of_the_same_kind(site: Site, uv: Uv, before: str) -> Path | None:
+    try:
+        found = uv.find_python(site.project.root, None, request=minor(before))
+        return found if admits(site, uv.python_version(found)) else None
+    except ToolError:
+        return None
+
+
+def _gone(site: Site, uv: Uv, before: str, pin: Pin | None) -> Unfit:
+    """Say that the site has lost its interpreter, and which command brings it back."""
+    message = f"Python {minor(before)}, on which the live release ran, is gone"
+    if pin is not None:
+        message += f", and {pin.where} is {pin.request!r}, which cannot be had"
+    nearest = _nearest(site, uv, before)
+    if nearest is None:
+        advice = (
+            f"Install Python {minor(before)} again, or one that requires-python admits"
+            f" ({site.pyproject.path}: {_required(site)!r}). {_what_there_is(site, uv)}"
+        )
+        return Unfit(message, advice=advice)
+    then = f" Then set {pin.where} to {minor(nearest.version)!r}." if pin is not None else ""
+    advice = (
+        f"`releaser rebuild --python {minor(nearest.version)}` brings the site back on Python {nearest.version}, if"
+        f" its tests pass there.{then} Or install Python {minor(before)} again."
+    )
+    return Unfit(message, advice=advice)
+
+
+def _nearest(site: Site, uv: Uv, before: str) -> Installed | None:
+    """Return the interpreter that is the least of a change: the next higher minor version, or else the next lower."""
+    old = Version(before)
+    found = [(Version(one.version), one) for one in _installed(uv) if admits(site, one.version)]
+    higher = [pair for pair in found if pair[0] > old]
+    if higher:
+        least = min(version.release[:2] for version, _ in higher)
+        higher = [pair for pair in higher if pair[0].release[:2] == least]
+    return max(higher or found, key=lambda pair: pair[0], default=(old, None))[1]
+
+
+def _installed(uv: Uv) -> Sequence[Installed]:
+    try:
+        return uv.installed_pythons()
+    except ToolError:
+        return ()
+
+
+def _what_there_is(site: Site, uv: Uv) -> str:
+    versions = sorted({one.version for one in _installed(uv) if admits(site, one.version)}, key=Version)
+    if not versions:
+        return "uv finds none here that requires-python admits."
+    return f"There is Python {', '.join(versions[-_MOST_NAMED:])}."
