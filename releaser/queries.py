@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from releaser.locking.vulnerabilities import Audit
     from releaser.project.mutex import Holder
     from releaser.project.site import Site
+    from releaser.releases.drift import Drift
     from releaser.releases.processes import Process
     from releaser.releases.release import Release
     from releaser.report.outcome import LeftBehind
@@ -48,7 +49,7 @@ class ReleaseDetails:
 
     def as_json(self) -> dict[str, Any]:
         """Return what `show --json` prints."""
-        release = self.release
+        release, found = self.release, damage(self.release)
         return {
             **release.manifest.as_json(),
             "state": release.state,
@@ -58,7 +59,8 @@ class ReleaseDetails:
             "processes": [process.as_json() for process in self.users],
             "path": str(release.venv),
             "works": release.works(),
-            "damage": str(found) if (found := damage(release)) else None,
+            "broken": found is not None,
+            "damage": str(found) if found is not None else None,
             "held_back": _left_out(self.run or {}),
             "steps": list(self.run["steps"]) if self.run else [],
             "test_output": release.test_output,
@@ -80,7 +82,8 @@ class Status:
     """How a site stands; lengths of time are in seconds.
 
     `link` is where the symlink leads, `last_run` the newest entry of the history, `last_change` the newest that changed
-    what is live; `interrupted` says that a run was cut off, which the next one repairs.
+    what is live; `interrupted` says that a run was cut off, which the next one repairs. `drift` is how the files of the
+    live release differ from what was sealed, None if they do not.
     """
 
     project: str
@@ -98,6 +101,7 @@ class Status:
     left_behind: tuple[LeftBehind, ...]
     quarantine: Quarantine
     holds: Holds
+    drift: Drift | None
     problems: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -107,6 +111,7 @@ class Status:
         failed = [{**entry, "by": "activation"} for entry in quarantine["versions"]]
         held = [_held_back(entry) for entry in self.holds.entries]
         del content["holds"]
+        content["drift"] = self.drift.as_json() if self.drift is not None else None
         waiting = [entry for entry in quarantine["candidates"] if entry["migrations"]]
         quarantined = [entry for entry in quarantine["candidates"] if not entry["migrations"]]
         for entry in quarantined:
@@ -226,8 +231,14 @@ def status(site: Site) -> Status:
         left_behind=left_behind(store),
         quarantine=_quarantine(site, live),
         holds=_holds(site, live),
+        drift=_drift(live),
         problems=tuple(problems),
     )
+
+
+def _drift(live: Release | None) -> Drift | None:
+    found = damage(live) if live is not None else None
+    return found.drift if found is not None and found.drift else None
 
 
 def _link(link: Path) -> str | None:

@@ -56,7 +56,7 @@ def list_releases(call: Call) -> None:
         call.manner.lines([listing.as_json(rows)])
     elif rows:
         call.manner.table(listing.COLUMNS, [listing.cells(row, time.time()) for row in rows])
-        call.manner.lines(listing.users(rows))
+        call.manner.lines(listing.notes(rows))
     else:
         call.manner.note("there are no releases yet; adopt the project with `releaser init`")
 

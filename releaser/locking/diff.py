@@ -77,10 +77,11 @@ class LockDiff:
     @classmethod
     def between(cls, old: LockFile, new: LockFile) -> LockDiff:
         """Compare two parsed locks; only versions count, not the text."""
-        return cls(changes=tuple(_changes(old.versions, new.versions)))
+        return cls(changes=tuple(version_changes(old.versions, new.versions)))
 
 
-def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
+def version_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
+    """Yield what differs between two sets of packages with their versions, by name."""
     for name in sorted(old.keys() | new.keys()):
         before, after = old.get(name), new.get(name)
         if before != after:

@@ -23,7 +23,29 @@ _MODULE = "_releaser_pin.py"  # of the start-up module, see `startup`
 
 def observe(venv: Path | str) -> dict[str, str]:
     """Return what can be seen of each file that counts, by its path relative to the venv."""
-    return look(str(venv), _installed(str(venv)))
+    return look(str(venv), installed(str(venv)))
+
+
+def is_as_sealed(
+    directory: str, *, fingerprint: str, lock_sha256: str, executable: str, seen: Mapping[str, str]
+) -> bool:
+    """Whether a release in `directory` looks in all as it did; if not, `soundness` tells whether that is damage.
+
+    Without a `fingerprint` or an `executable`, which an earlier releaser did not note, that counts as the same.
+    """
+    venv = f"{directory}/venv"
+    python = f"{venv}/bin/python"
+    try:
+        with open(f"{directory}/uv.lock", "rb") as file:
+            lock = file.read()
+    except OSError:
+        return False
+    return (
+        os.path.exists(python)
+        and (not executable or (os.path.realpath(python) == executable and look_at(seen) == seen))
+        and hashlib.sha256(lock).hexdigest() == lock_sha256
+        and (not fingerprint or digest(observe(venv)) == fingerprint)
+    )
 
 
 def digest(found: Mapping[str, str]) -> str:
@@ -34,11 +56,11 @@ def digest(found: Mapping[str, str]) -> str:
 
 def look(venv: str, names: Iterable[str]) -> dict[str, str]:
     """Return what each of these is; empty for one that is not there."""
-    lstat, join, kind, is_file = os.lstat, os.path.join, stat.S_ISLNK, stat.S_ISREG
+    lstat, kind, is_file = os.lstat, stat.S_ISLNK, stat.S_ISREG
     found = {}
     for name in names:
         try:
-            status = lstat(join(venv, name))
+            status = lstat(f"{venv}/{name}")
         except (OSError, ValueError):
             found[name] = ""
             continue
@@ -46,21 +68,22 @@ def look(venv: str, names: Iterable[str]) -> dict[str, str]:
         if is_file(mode):
             found[name] = f"{status.st_size} {status.st_mtime_ns} {mode & _MODE:o}"
         else:
-            found[name] = f"-> {os.readlink(join(venv, name))}" if kind(mode) else "neither a file nor a link"
+            found[name] = f"-> {os.readlink(f'{venv}/{name}')}" if kind(mode) else "neither a file nor a link"
     return found
 
 
-def _installed(venv: str) -> set[str]:
-    """Return the names of the files that count."""
-    names = {"pyvenv.cfg", *(f"bin/{name}" for name in _listed(os.path.join(venv, "bin")) if name != "__pycache__")}
+def installed(venv: str) -> dict[str, str]:
+    """Return the files that count, each with the name of the .dist-info whose RECORD has it; empty if none has."""
+    programs = (f"bin/{name}" for name in _listed(os.path.join(venv, "bin")) if name != "__pycache__")
+    names = dict.fromkeys(("pyvenv.cfg", *programs), "")
     for place in _site_packages(venv):
         for name in _listed(os.path.join(venv, place)):
             if name.endswith(".pth") or name == _MODULE:
-                names.add(f"{place}/{name}")
+                names.setdefault(f"{place}/{name}", "")
             elif name.endswith(".dist-info"):
                 record = f"{place}/{name}/RECORD"
-                names.add(record)
-                names.update(_recorded(os.path.join(venv, record), place))
+                names[record] = name
+                names.update(dict.fromkeys(_recorded(os.path.join(venv, record), place), name))
     return names
 
 

@@ -10,11 +10,12 @@ import os
 import time
 from datetime import datetime
 
-from releaser.releases import leases
+from releaser.releases import files, leases
 
 TYPE_CHECKING = False  # importing `typing` would take a while
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 Row = dict[str, object]
 
@@ -27,6 +28,7 @@ _MANIFEST: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 # What earlier releasers did not write.
 _LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None}
+_INTERPRETER: dict[str, type | tuple[type, ...]] = {"executable": str, "seen": dict}
 _LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
 
 
@@ -64,7 +66,7 @@ def _row(
         return _unfinished(place, name) if os.path.isdir(os.path.join(place, "venv")) else None
     if manifest.get("id") != name or not _is_whole({**_LATER, **manifest}, _MANIFEST):
         return None
-    users = leases.users(place, locks)
+    users, damage = leases.users(place, locks), _damage(place, manifest)
     return {
         "id": name,
         "state": _state(name, manifest, ledger, live),
@@ -78,8 +80,27 @@ def _row(
         "in_use_by": [process.pid for process in users],
         "processes": [process.as_json() for process in users],
         "path": os.path.join(place, "venv"),
+        "broken": damage is not None,
+        "damage": damage,
         "sequence": manifest.get("sequence"),
     }
+
+
+def _damage(place: str, manifest: dict[str, object]) -> str | None:
+    """Say what of a release is not as it was sealed; what it takes to tell is imported only if it looks different."""
+    interpreter = manifest.get("interpreter")
+    known: dict[str, Any] = interpreter if isinstance(interpreter, dict) else {"executable": "", "seen": {}}
+    if _is_whole(known, _INTERPRETER) and files.is_as_sealed(
+        place,
+        fingerprint=str(manifest.get("fingerprint", "")),
+        lock_sha256=str(manifest["lock_sha256"]),
+        executable=str(known["executable"]),
+        seen=known["seen"],
+    ):
+        return None
+    from releaser.releases.soundness import damage_in
+
+    return damage_in(place)
 
 
 def _unfinished(place: str, name: str) -> Row:
@@ -87,7 +108,7 @@ def _unfinished(place: str, name: str) -> Row:
     return {
         "id": name, "state": "candidate", "live": False, "pinned": False, "created_at": _time_in(name),
         "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "in_use_by": [], "processes": [],
-        "path": os.path.join(place, "venv"), "sequence": 1 << 60,
+        "path": os.path.join(place, "venv"), "broken": False, "damage": None, "sequence": 1 << 60,
     }  # fmt: skip
 
 
@@ -149,7 +170,7 @@ def cells(row: Row, now: float) -> list[str]:
     """Turn a row into the words of a table, in the order of `COLUMNS`."""
     changes = row["changes"]
     users = row["in_use_by"]
-    state = str(row["state"]) + (", pinned" if row["pinned"] else "")
+    state = str(row["state"]) + (", pinned" if row["pinned"] else "") + (", broken" if row["broken"] else "")
     return [
         "*" if row["live"] else "",
         str(row["id"]),
@@ -162,9 +183,9 @@ def cells(row: Row, now: float) -> list[str]:
     ]
 
 
-def users(found: list[Row]) -> list[str]:
-    """Say of each process that uses one of the releases what it is, a line each."""
-    lines = []
+def notes(found: list[Row]) -> list[str]:
+    """Say what is broken of releases, and of each process that uses one of them what it is, a line each."""
+    lines = [f"{row['id']} is broken: {row['damage']}" for row in found if row["broken"]]
     for row in found:
         for process in _collection(row["processes"]):
             if isinstance(process, dict):
@@ -179,7 +200,7 @@ def as_text(found: list[Row], now: float | None = None) -> str:
     lines = [list(COLUMNS), *(cells(row, moment) for row in found)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return "\n".join([*table, *users(found)])
+    return "\n".join([*table, *notes(found)])
 
 
 def age(created_at: str, now: float) -> str:

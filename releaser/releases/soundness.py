@@ -9,49 +9,36 @@ import functools
 import hashlib
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import UnreadableStateError, encoded, read_json
 from releaser.errors import ToolError
-from releaser.releases.files import digest, look, look_at, observe
+from releaser.releases.drift import NO_DRIFT, Drift, drift
+from releaser.releases.files import digest, installed, is_as_sealed, look, look_at, observe
 from releaser.releases.interpreter import Interpreter, ask, change, executable_of
+from releaser.releases.release import Release, read_manifest
 from releaser.tools.process import Runner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Mapping
 
-    from releaser.releases.release import Release
-
-Kind = Literal["changed", "missing", "added"]
 # `gone`: the venv or its interpreter is not there, or does not start; `interpreter`: another one is under it.
 DamageKind = Literal["gone", "interpreter", "lock", "files"]
 FILES = "files.json"  # what each file was when the release was sealed, to name what differs
-_SHOWN = 3
 _CODE = (".py", ".so", ".pth", ".cfg", "RECORD", "METADATA", "WHEEL")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One file that is not what it was; `path` is relative to the venv."""
-
-    path: str
-    kind: Kind
-
-    def __str__(self) -> str:
-        return f"{self.path.rpartition('/site-packages/')[2]} is {self.kind}"
-
-
-@dataclass(frozen=True, kw_only=True)
 class Damage:
-    """Why a release is not what was sealed: in words, and file by file where it is about files.
+    """Why a release is not what was sealed: in words, and by packages and files where it is about these.
 
     A `fatal` one keeps anything from running on the release.
     """
 
     kind: DamageKind
     reason: str
-    differences: tuple[Difference, ...] = ()
+    drift: Drift = NO_DRIFT
     fatal: bool = False
 
     def __str__(self) -> str:
@@ -73,9 +60,35 @@ def damage(release: Release) -> Damage | None:
 
     One that was sealed by an earlier releaser, which noted nothing about its files, counts as sound while it works.
     """
+    if _is_as_sealed(release):
+        return None
     if not os.path.isdir(release.venv):
         return Damage(kind="gone", reason=f"its venv is gone ({release.venv})", fatal=True)
     return _interpreter_damage(release) or _lock_damage(release) or _file_damage(release)
+
+
+def _is_as_sealed(release: Release) -> bool:
+    manifest, interpreter = release.manifest, release.manifest.interpreter
+    return is_as_sealed(
+        str(release.directory),
+        fingerprint=manifest.fingerprint,
+        lock_sha256=manifest.lock_sha256,
+        executable=interpreter.executable if interpreter else "",
+        seen=interpreter.seen if interpreter else {},
+    )
+
+
+def damage_in(directory: str) -> str | None:
+    """Say the same of a release in a directory; None as well where no manifest tells what it was."""
+    place = Path(directory)
+    try:
+        manifest = read_manifest(place)
+    except (UnreadableStateError, OSError):
+        return None
+    if manifest is None:
+        return None
+    found = damage(Release(directory=place, manifest=manifest, state="good", pinned=False))
+    return str(found) if found is not None else None
 
 
 def is_own_doing(found: Damage, before: Damage | None) -> bool:
@@ -83,11 +96,11 @@ def is_own_doing(found: Damage, before: Damage | None) -> bool:
 
     One more release would be changed as well, and one more every night.
     """
-    if found.fatal or before is None or not found.differences:
+    if found.fatal or before is None or found.drift.packages or not found.drift.files:
         return False
-    known = {one.path for one in before.differences}
+    known = {one.path for one in before.drift.files}
     return all(
-        one.kind == "changed" and one.path in known and not one.path.endswith(_CODE) for one in found.differences
+        one.kind == "changed" and one.path in known and not one.path.endswith(_CODE) for one in found.drift.files
     )
 
 
@@ -137,25 +150,22 @@ def _file_damage(release: Release) -> Damage | None:
     found = observe(release.venv)
     if digest(found) == release.manifest.fingerprint:
         return None
-    differences = tuple(_differences(release, found))
-    return Damage(kind="files", reason=_in_words(differences), differences=differences)
+    drifted = _drift(release, found)
+    return Damage(kind="files", reason=str(drifted) or "its files have been changed", drift=drifted)
 
 
-def _differences(release: Release, found: Mapping[str, str]) -> Iterator[Difference]:
+def _drift(release: Release, found: Mapping[str, str]) -> Drift:
     """Compare with what was noted; nothing comes of it where the note is gone or has been changed too."""
-    sealed = _sealed(release)
+    sealed = sealed_files(release)
     if sealed is None:
-        return
+        return NO_DRIFT
     # A name can be missing in `found` because the RECORD that has it is gone.
     now = {**found, **look(str(release.venv), sealed.keys() - found.keys())}
-    for name, before in sorted(sealed.items()):
-        if now[name] != before:
-            yield Difference(path=name, kind="changed" if now[name] else "missing")
-    for name in sorted(found.keys() - sealed.keys()):
-        yield Difference(path=name, kind="added")
+    return drift(sealed, now, installed(str(release.venv)))
 
 
-def _sealed(release: Release) -> dict[str, str] | None:
+def sealed_files(release: Release) -> dict[str, str] | None:
+    """Return what was noted of each file when a release was sealed; None where that is gone, or has been changed."""
     try:
         content = read_json(release.directory / FILES)
     except (UnreadableStateError, OSError):
@@ -164,11 +174,3 @@ def _sealed(release: Release) -> dict[str, str] | None:
     if not isinstance(files, dict) or not all(isinstance(seen, str) for seen in files.values()):
         return None
     return files if digest(files) == release.manifest.fingerprint else None
-
-
-def _in_words(differences: tuple[Difference, ...]) -> str:
-    if not differences:
-        return "its files have been changed"
-    shown = ", ".join(map(str, differences[:_SHOWN]))
-    more = len(differences) - _SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown

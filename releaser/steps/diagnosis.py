@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.releases.release import Release
+    from releaser.releases.soundness import Damage
     from releaser.releases.store import ReleaseStore
 
 LAST_MAIL = "mail.json"
@@ -69,7 +70,8 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
         return
     if unwanted := unfit_for_live(store, live):
         yield Problem(message=f"{store.link} leads to {live.id}, which {unwanted}", advice=MENDS)
-    renewed, found = flaw(store, live), damage(live)
+    found = damage(live)
+    renewed = _flaw(store, live, found)
     if renewed or found:
         advice = "The next `releaser update` builds it anew."
         if not renewed:
@@ -100,13 +102,16 @@ def astray(store: ReleaseStore) -> str:
 
 def flaw(store: ReleaseStore, live: Release) -> str:
     """Say why a live release has to be built anew, even if no package is newer; empty when it has not."""
+    return _flaw(store, live, damage(live))
+
+
+def _flaw(store: ReleaseStore, live: Release, found: Damage | None) -> str:
     manifest = live.manifest
     if manifest.origin == "adopted" and manifest.previous is not None:
         what = (
             "had lost its manifest" if manifest.previous == live.id else f"was put in the place of {manifest.previous}"
         )
         return f"it {what}, and no tests have passed on it"
-    found = damage(live)
     before = store.get(manifest.previous) if found is not None else None
     if found is None or is_own_doing(found, damage(before) if before is not None else None):
         return ""

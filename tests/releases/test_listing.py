@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from releaser.releases import listing
 from releaser.releases.ledger import EMPTY_LEDGER, write_ledger
 from releaser.releases.release import Manifest
+from releaser.releases.soundness import damage
 from releaser.releases.store import ReleaseStore
 from tests.releases.makers import NOW, a_manifest, built, go_to, live
 
@@ -49,6 +51,8 @@ def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
             "in_use_by": [],
             "processes": [],
             "path": str(release.venv),
+            "broken": (found := damage(release)) is not None,
+            "damage": str(found) if found else None,
         }
         for release in store.all()
     ]
@@ -69,7 +73,7 @@ def every_state(store: ReleaseStore) -> None:
         live(store, number)
     store.record(lambda ledger: ledger.marked(a_manifest(2).id, "bad").pinned(a_manifest(1).id, on=True))
     built(store, 5, tests="failed", changes=())
-    built(store, 6)
+    built(store, 6, works=False)
     go_to(store, a_manifest(3).id)
 
 
@@ -207,6 +211,22 @@ def test_people_get_aligned_columns(store: ReleaseStore) -> None:
         "   20261122T061200Z  failed, pinned  1 min  3.11.7  1        1 KB  -",
         "*  20261121T061200Z  live            1 d    3.11.7  1        1 KB  -",
     ]
+
+
+def test_people_are_told_what_is_broken(store: ReleaseStore) -> None:
+    live(store, 1)
+    release = live(store, 2)
+    shutil.rmtree(release.venv / "bin")
+    lines = listing.as_text(listing.rows(str(store.state_dir), str(store.link)), 0).splitlines()
+    assert lines[1].split()[2:4] == ["live,", "broken"]
+    assert lines[2].split()[1] == "good"
+    assert lines[3:] == [f"{release.id} is broken: its interpreter is gone ({release.venv}/bin/python)"]
+
+
+@pytest.mark.parametrize("interpreter", [{}, {"executable": "/x", "seen": 3}, {"executable": "/x", "seen": [3]}])
+def test_a_manifest_with_half_an_interpreter_breaks_no_list(store: ReleaseStore, interpreter: dict[str, Any]) -> None:
+    _change(live(store, 1).directory / "manifest.json", interpreter=interpreter)
+    assert [row["damage"] for row in rows(store)] == [None]
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.releases.drift import Difference, Drift
 from releaser.releases.files import observe
 from releaser.releases.release import Release, write_manifest
-from releaser.releases.soundness import FILES, Damage, Difference, damage, is_own_doing, seal_files
+from releaser.releases.soundness import FILES, Damage, damage, is_own_doing, seal_files
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ alpha/__pycache__/__init__.cpython-311.pyc,,
 ../../../../../outside,,
 /etc/hostname,,
 alpha-1.0.dist-info/RECORD,,
+alpha-1.0.dist-info/METADATA,,
 """
 
 
@@ -48,6 +50,7 @@ def release(tmp_path: Path) -> Release:
     for name in ("__init__.py", "a, b.txt", "data.json"):
         put(venv / SITE / "alpha" / name, "text")
     put(venv / SITE / "alpha-1.0.dist-info" / "RECORD", RECORD)
+    put(venv / SITE / "alpha-1.0.dist-info" / "METADATA")
     made.lock.write_bytes(LOCK)
     manifest = a_manifest(fingerprint=seal_files(made.directory))
     write_manifest(made.directory, manifest)
@@ -66,7 +69,7 @@ def test_what_counts_is_what_was_installed(release: Release) -> None:
     counted = {name.removeprefix(f"{SITE}/") for name in observe(release.venv)}
     assert counted == {
         "pyvenv.cfg", "bin/python", "bin/python3", "bin/alpha", "site.pth", "alpha/__init__.py", "alpha/a, b.txt",
-        "alpha/data.json", "alpha-1.0.dist-info/RECORD",
+        "alpha/data.json", "alpha-1.0.dist-info/RECORD", "alpha-1.0.dist-info/METADATA",
     }  # fmt: skip
 
 
@@ -87,6 +90,11 @@ def make_directory(path: Path) -> None:
     path.mkdir()
 
 
+def uninstall(venv: Path) -> None:
+    for name in ("alpha", "alpha-1.0.dist-info"):
+        shutil.rmtree(venv / SITE / name)
+
+
 HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a module is rewritten": (lambda venv: rewrite(venv / SITE / "alpha/__init__.py"), "alpha/__init__.py is changed"),
     "a module grows": (lambda venv: put(venv / SITE / "alpha/__init__.py", "more"), "alpha/__init__.py is changed"),
@@ -95,8 +103,9 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a .pth file is added": (lambda venv: put(venv / SITE / "evil.pth"), "evil.pth is added"),
     "a package is added": (
         lambda venv: put(venv / SITE / "beta-1.0.dist-info/RECORD", ""),
-        "beta-1.0.dist-info/RECORD is added",
+        "beta 1.0 added",
     ),
+    "a package is removed": (uninstall, "alpha 1.0 removed"),
     "a program is added": (lambda venv: put(venv / "bin/beta"), "bin/beta is added"),
     "a program cannot be run": (lambda venv: (venv / "bin/alpha").chmod(0o400), "bin/alpha is changed"),
     "a link leads elsewhere": (
@@ -175,8 +184,8 @@ def test_a_release_of_an_earlier_releaser_counts_as_sound(release: Release, tmp_
 
 
 def _changed(*paths: str) -> Damage:
-    differences = tuple(Difference(path=path, kind="changed") for path in paths)
-    return Damage(kind="files", reason="r", differences=differences)
+    drift = Drift(files=tuple(Difference(path=path, kind="changed") for path in paths))
+    return Damage(kind="files", reason="r", drift=drift)
 
 
 def test_data_that_changes_in_every_release_is_the_sites_own_doing() -> None:
@@ -194,7 +203,7 @@ def test_code_is_never_a_sites_own_doing(found: Damage) -> None:
 
 
 def test_a_missing_file_is_never_a_sites_own_doing() -> None:
-    found = Damage(kind="files", reason="r", differences=(Difference(path="a.json", kind="missing"),))
+    found = Damage(kind="files", reason="r", drift=Drift(files=(Difference(path="a.json", kind="missing"),)))
     assert not is_own_doing(found, found)
 
 
