@@ -23,6 +23,7 @@ for _command in (
     questions.check,
     site.update,
     site.rollback,
+    site.rebuild,
     questions.list_releases,
     questions.show,
     questions.diff,

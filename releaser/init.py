@@ -8,10 +8,7 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.steps.adopt import adopt, found_at
-from releaser.steps.build import build, seal
-from releaser.steps.gate import gate
-from releaser.steps.migrations import look_at_migrations
-from releaser.steps.resolve import candidate_key, resolved
+from releaser.steps.renewal import renewed
 from releaser.update import preflight
 
 if TYPE_CHECKING:
@@ -41,11 +38,7 @@ def _init(run: Run) -> Ending:
 
 
 def _first_release(run: Run, fitness: Fitness) -> Release:
-    with undone_on_failure(run), resolved(run, fitness, None, upgrade=False) as resolution:
-        candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
-        run.draft.release = candidate.id
-        gate(run, fitness, candidate, before=fitness)
-        look_at_migrations(run, candidate)
-        release = seal(run, candidate, tests="passed")
+    with undone_on_failure(run):
+        release = renewed(run, fitness, None)
     go_live(run, release)
     return release

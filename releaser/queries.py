@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import AuditError, NoSuchReleaseError, VulnerableError
+from releaser.errors import AuditError, NoSuchReleaseError, Unfit, VulnerableError
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
+from releaser.project.pythons import choose
 from releaser.releases import leases
 from releaser.releases.holds import Hold, Holds, read_holds
 from releaser.releases.journal import Journal
@@ -19,7 +20,7 @@ from releaser.releases.soundness import damage
 from releaser.releases.store import ReleaseStore
 from releaser.report import history
 from releaser.report.text import sentences
-from releaser.steps.diagnosis import diagnose
+from releaser.steps.diagnosis import diagnose, lost_python
 from releaser.steps.left_behind import left_behind
 from releaser.steps.particulars import described
 from releaser.steps.publish import push_is_due_in
@@ -116,7 +117,8 @@ class Status:
         quarantined = [entry for entry in quarantine["candidates"] if not entry["migrations"]]
         for entry in quarantined:
             del entry["migrations"]
-        return {**content, "held_back": failed + held, "quarantined": quarantined, "waiting": waiting}
+        lists = {"quarantined": quarantined, "refused_pythons": quarantine["pythons"], "waiting": waiting}
+        return {**content, "held_back": failed + held, **lists}
 
 
 def _held_back(hold: Hold) -> dict[str, str]:
@@ -137,7 +139,23 @@ def store_of(site: Site) -> ReleaseStore:
 
 def damaged(site: Site) -> list[str]:
     """Say what others have damaged, each with what to do."""
-    return [sentences(one.message, one.advice) for one in diagnose(store_of(site))]
+    lost = without_python(site)
+    first = [sentences(lost.message, lost.advice)] if lost else []
+    return first + [sentences(one.message, one.advice) for one in diagnose(store_of(site))]
+
+
+def without_python(site: Site) -> Unfit | None:
+    """Say what brings a site back that has lost its interpreter, if no update does so by itself; None if one does."""
+    store = store_of(site)
+    live = store.live()
+    found = damage(live) if live is not None else None
+    if live is None or found is None or not found.fatal or not lost_python(live, found):
+        return None
+    try:
+        choose(site, site.uv())
+    except Unfit as error:
+        return error
+    return None
 
 
 def show(site: Site, release: str) -> ReleaseDetails:
@@ -147,7 +165,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         entry
         for entry in history.read(site.project.state_dir)
         if entry.get("release") == found.id
-        and entry.get("command") in ("update", "init", "update --override")
+        and entry.get("command") in ("update", "init", "rebuild", "update --override")
         and entry.get("steps")
     ]
     return ReleaseDetails(

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
 from releaser.errors import ResolutionError, ToolError
+from releaser.latest import newer_python
+from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
 from releaser.project.preflight import Fitness, check
+from releaser.project.pythons import minor
 from releaser.queries import store_of
+from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
@@ -24,6 +28,7 @@ from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
+from releaser.steps.renewal import reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
 from releaser.upkeep import HoldChange, holding, letting_go
@@ -36,6 +41,7 @@ if TYPE_CHECKING:
     from releaser.locking.overrides import Override
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
+    from releaser.releases.release import Release
     from releaser.tools.uv import Bounds, Cuts
 
 
@@ -47,12 +53,13 @@ class Plan:
     changes: tuple[Change, ...] = ()
 
 
-def rehearse_check(site: Site, *, ask_remote: bool = True) -> Fitness:
+def rehearse_check(site: Site, *, ask_remote: bool = True, python: str | None = None) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
     live = store_of(site).live()
     needed = live.manifest.size_bytes if live else 0
     litter = known_litter(site.project.state_dir)
-    return check(site, needed_bytes=needed, pending=files_due(site, live), litter=litter, ask_remote=ask_remote)
+    pending = files_due(site, live)
+    return check(site, needed_bytes=needed, pending=pending, litter=litter, ask_remote=ask_remote, python=python)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:
@@ -78,7 +85,7 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
     changes = dry.changes
     packages = {0: "no package", 1: "1 package"}.get(len(changes), f"{len(changes)} packages")
-    lines = [f"{packages} would change"]
+    lines = [*_other_reasons(site, fitness, live), f"{packages} would change"]
     lines += [f"{one.name} {one.version} would be left out: {one.reason}" for one in restrained.kept]
     if dry.failure:
         lines.append(f"how old new versions are could not be found out: {dry.failure}")
@@ -86,6 +93,42 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     if live is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     return Plan(lines=tuple(lines), changes=changes)
+
+
+def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[str]:
+    """Say what would make an update build a release, even if no package is newer."""
+    if live is None:
+        return []
+    if reason := reason_to_renew(site.settings, store_of(site), live):
+        return [f"{live.id} would be rebuilt, as {reason}"]
+    found = newer_python(site, fitness.uv, live)
+    if found is None or _quarantine(site).python(found.version) is not None:
+        return []
+    return [f"Python {found.version} would be tried, as `python` is latest"]
+
+
+def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> Plan:
+    """Say what would be built anew, and with which Python. Raises NoSuchReleaseError, PreflightError, BuildError."""
+    store = store_of(site)
+    earlier = to_revive(store, release)
+    refuse_unadopted(store)
+    fitness = rehearse_check(site, ask_remote=False, python=python)
+    live, version = store.live(), fitness.uv.python_version(fitness.python)
+    lock = lock_of(earlier) if earlier else fitness.lock
+    lines = [f"a release would be built from the lock of {_named(earlier or live)}, with Python {version}, and tested"]
+    missing = unbuildable(site, lock, group=fitness.group, python=version)
+    if missing:
+        lines.append(f"there is no build of {', '.join(missing)} for Python {minor(version)}, so that would fail")
+    elif earlier is not None:
+        lines.append(f"a rollback would go to it in the place of {earlier.id}")
+    else:
+        lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
+    changes = LockDiff.between(lock_of(live), lock).changes if live and earlier is None else ()
+    return Plan(lines=tuple(lines), changes=changes)
+
+
+def _named(release: Release | None) -> str:
+    return release.id if release else "the checkout"
 
 
 @dataclass(kw_only=True)
@@ -166,8 +209,6 @@ def rehearse_init(site: Site) -> Plan:
 
 def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError and PreflightError."""
-    from releaser.locking.diff import LockDiff
-
     store = store_of(site)
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id:

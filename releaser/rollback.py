@@ -12,6 +12,7 @@ from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk
+from releaser.queries import without_python
 from releaser.releases.soundness import damage
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
@@ -37,7 +38,11 @@ def rollback(request: Request, *, to: str | None = None, force: bool = False) ->
 
 def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
     live = run.store.live()
-    target = choose(run.store, to)
+    try:
+        target = choose(run.store, to)
+    except NoSuchReleaseError:
+        _say_what_brings_it_back(run, live)
+        raise
     run.about(target, live)
     run.draft.problems += [] if to else passed_over(run.store, target)
     if live is not None and target.id == live.id:
@@ -51,14 +56,28 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
     return Ending(result="activated", headline=_headline(run, target, live))
 
 
+def _say_what_brings_it_back(run: Run, live: Release | None) -> None:
+    """Report, where nothing can run on what is live, and no other release will do, which command helps."""
+    found = damage(live) if live is not None else None
+    if found is None or not found.fatal:
+        return
+    lost = without_python(run.site)
+    problem = problem_of(lost) if lost else None
+    advice = "`releaser update` builds it anew, tests it and makes it live."
+    message = f"nothing can run on the live release: {found}"
+    run.draft.problems.append(problem or Problem(message=message, advice=advice))
+
+
 def choose(store: ReleaseStore, to: str | None) -> Release:
     """Return the release to go to; NoSuchReleaseError when there is none, or it is not one to go live."""
     if to is None:
         target = store.rollback_target()
         if target is None:
-            damaged = [_damaged(one, found) for one in store.rollback_order() if (found := damage(one))]
-            message = "; ".join(["there is no earlier good release to roll back to", *damaged])
-            raise NoSuchReleaseError(message, advice="See `releaser list`; name a release to go to it.")
+            damaged = [(one, found) for one in store.rollback_order() if (found := damage(one))]
+            words = [_damaged(one, found) for one, found in damaged]
+            message = "; ".join(["there is no earlier good release to roll back to", *words])
+            anew = f"{_anew(damaged[0][0])} Or see" if damaged else "See"
+            raise NoSuchReleaseError(message, advice=f"{anew} `releaser list`; name a release to go to it.")
         return target
     target = store.find(to)
     if target.manifest.origin == "override" and not target.live:
@@ -72,8 +91,13 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
     if found is not None:
         other = store.rollback_target()
         instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
-        raise NoSuchReleaseError(_damaged(target, found), advice=instead)
+        anew = f" {_anew(target)}" if target.state == "good" else ""
+        raise NoSuchReleaseError(_damaged(target, found), advice=instead + anew)
     return target
+
+
+def _anew(release: Release) -> str:
+    return f"`releaser rebuild {release.id}` builds it anew from its lock, and a rollback then goes to that."
 
 
 def passed_over(store: ReleaseStore, target: Release) -> list[Problem]:

@@ -49,7 +49,8 @@ class Draft:
     bother anybody, but told along with whatever is. `migrations` are those that the release brings and that are not
     applied, `culprits` the upgrades that were found to break the tests. `audit_before` and `audit_after` are what is
     known to be wrong with the release that was live, and with the one that is to be; None if nobody asked. `closed`
-    says that telling is all that is left, whatever the journal says.
+    says that telling is all that is left, whatever the journal says. `rebuilt` says why a lock was built anew, None if
+    none was; `deserted` is the release that was live when the run began, if recovery had to leave it.
     """
 
     release: str | None = None
@@ -66,6 +67,8 @@ class Draft:
     recovered: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
     closed: bool = False
+    rebuilt: str | None = None
+    deserted: str | None = None
     follow_up_failed: bool = False
     sick_before: bool = False
     cut_off_since: datetime | None = None
@@ -229,6 +232,7 @@ class Run:
             audit_reason=clean(audit.reason) if audit else "",
             vulnerabilities=audit.vulnerabilities if audit else (),
             fixed=draft.fixed,
+            rebuilt=clean(draft.rebuilt) if draft.rebuilt else None,
         )
 
 

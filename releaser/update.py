@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from releaser.conduct import Ending, Request, conduct
 from releaser.errors import PreflightError
 from releaser.golive import go_live
+from releaser.latest import on_the_latest
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
@@ -16,7 +17,6 @@ from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import seal
 from releaser.steps.culprits import tested
-from releaser.steps.diagnosis import flaw
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
@@ -25,11 +25,12 @@ from releaser.steps.migrations import listed, look_at_migrations, still_wait
 from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
+from releaser.steps.renewal import Renewal, can_be_renewed, due_to_renew, note_flaw, tell_moved
 from releaser.steps.resolve import Resolution, candidate_key, resolved
 from releaser.steps.unbuildable import built
 
 if TYPE_CHECKING:
-    from releaser.releases.quarantine import FailedCandidate
+    from releaser.releases.quarantine import CandidateKey, FailedCandidate
     from releaser.releases.release import Release
     from releaser.report.outcome import RunReport
     from releaser.report.recorder import Step
@@ -49,40 +50,72 @@ def _update(run: Run, *, force: bool) -> Ending:
     with undone_on_failure(run):
         before = fitness
         fitness = pull_and_reread(run, fitness, theirs)
-        live = run.store.live()
-        unsound = flaw(run.store, live) if live else ""
-        renews = live is not None and bool(unsound) and can_be_renewed(run, fitness, live)
+        due, live = due_to_renew(run), run.store.live()
+        moved = on_the_latest(run, fitness, live, force=force) if due is None else None
+        made = moved or _made(run, fitness, due, before=before, adopted=adopted, force=force)
+    if isinstance(made, Ending):
+        return made
+    if due is not None:
+        run.draft.rebuilt = due.reason
+    elif moved is not None and live is not None:
+        run.draft.rebuilt = f"from Python {live.manifest.python} to {moved.manifest.python}, as `python` is latest"
+    tell_moved(run, fitness, made.manifest.python)
+    headline = _headline(run, made, due, live)
+    go_live(run, made)
+    return Ending(result="activated", headline=headline)
 
-        def fixes() -> dict[str, str]:
-            return fixes_due(run, fitness, live)
 
-        with resolved(run, fitness, live, upgrade=not renews, force=force, fixes=fixes) as resolution:
-            run.draft.held_back = resolution.held_back
-            due = bool(unsound) or is_due(run, fitness, resolution, live)
-            if not due and not run.quarantine().waiting:
-                look_at_what_is_held(run, fitness, live)
-                return _nothing_to_do(run, live, adopted=adopted)
-            key = candidate_key(run, fitness, resolution.lock)
-            failed = run.quarantine().candidate(key)
-            if not due and (failed is None or not failed.migrations):
-                return _nothing_to_do(run, live, adopted=adopted)
-            if failed is not None and not force and not gets_another_chance(run, failed, before):
-                undo_unfinished(run)
-                run.about(live, None)
-                return Ending(result="unchanged", headline=_nothing_newer(failed))
-            if run.draft.pulled is None:  # else this has been done, as the code has changed
-                ask_django(run)
-            if live is not None and unsound:
-                note_flaw(run, live, unsound)
-            audit_live(run, fitness, live)
-            run.draft.changes = resolution.diff.changes
-            candidate = with_particulars(run, built(run, fitness, resolution, key))
-            run.draft.release, run.draft.previous = candidate.id, live.id if live else None
-            candidate = with_fixes(run, fitness, tested(run, fitness, candidate, before=before))
-            look_at_migrations(run, candidate)
-            release = seal(run, candidate, tests="passed")
-    go_live(run, release)
-    return Ending(result="activated", headline=_headline(run, release, instead_of=live if unsound else None))
+def _made(
+    run: Run, fitness: Fitness, due: Renewal | None, *, before: Fitness, adopted: bool, force: bool
+) -> Release | Ending:
+    """Build, test and seal the release that is to go live, or say why there is none."""
+    live = run.store.live()
+    lock = (due.lock or fitness.lock) if due else fitness.lock
+    renews = due is not None and can_be_renewed(run, fitness, due.release, lock)
+
+    def fixes() -> dict[str, str]:
+        return fixes_due(run, fitness, live)
+
+    source = lock if renews else None
+    with resolved(run, fitness, live, upgrade=not renews, force=force, lock=source, fixes=fixes) as resolution:
+        run.draft.held_back = resolution.held_back
+        is_new = due is not None or is_due(run, fitness, resolution, live)
+        if not is_new and not run.quarantine().waiting:
+            look_at_what_is_held(run, fitness, live)
+            return _nothing_to_do(run, live, adopted=adopted)
+        key = candidate_key(run, fitness, resolution.lock)
+        failed = run.quarantine().candidate(key)
+        if not is_new and (failed is None or not failed.migrations):
+            return _nothing_to_do(run, live, adopted=adopted)
+        if failed is not None and not force and not gets_another_chance(run, failed, before):
+            return _no_use(run, live, failed, due)
+        if run.draft.pulled is None:  # else this has been done, as the code has changed
+            ask_django(run)
+        if due is not None:
+            note_flaw(run, due)
+        return _sealed(run, fitness, resolution, key, before=before)
+
+
+def _sealed(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, before: Fitness) -> Release:
+    live = run.store.live()
+    audit_live(run, fitness, live)
+    run.draft.changes = resolution.diff.changes
+    candidate = with_particulars(run, built(run, fitness, resolution, key))
+    run.draft.release, run.draft.previous = candidate.id, live.id if live else None
+    candidate = with_fixes(run, fitness, tested(run, fitness, candidate, before=before))
+    look_at_migrations(run, candidate)
+    return seal(run, candidate, tests="passed")
+
+
+def _no_use(run: Run, live: Release | None, failed: FailedCandidate, due: Renewal | None) -> Ending:
+    """End a run that could only build what has failed before; that nothing can run on what is live is always said."""
+    undo_unfinished(run)
+    run.about(live, None)
+    if due is not None and not due.release.works():
+        message = f"nothing can run on the live release {due.release.id}: {due.reason}"
+        advice = f"What would take its place has failed ({failed.reason}); mend that, or `releaser rebuild`."
+        run.draft.problems.append(Problem(message=message, advice=advice))
+    return Ending(result="unchanged", headline=_nothing_newer(failed))
 
 
 def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
@@ -99,37 +132,19 @@ def _nothing_newer(failed: FailedCandidate) -> str:
     return f"nothing newer than {failed.release}, which failed before"
 
 
-def can_be_renewed(run: Run, fitness: Fitness, live: Release) -> bool:
-    """Whether a damaged release is built anew as it was, and newer packages wait for the next run.
-
-    They could fail, and what is live would stay damaged. It is the other way round where the lock as it is has failed
-    before, holds what was backed out, or is not for the code that is there now.
-    """
-    same = live.manifest.dependencies_key == run.site.pyproject.dependencies_key()
-    quarantine = run.quarantine()
-    if run.draft.pulled is not None or not same:
-        return False
-    if any(entry.is_in(fitness.lock.versions) for entry in quarantine.versions):
-        return False
-    return quarantine.candidate(candidate_key(run, fitness, fitness.lock)) is None
-
-
-def note_flaw(run: Run, live: Release, what: str) -> None:
-    """Report that the live release is built anew because somebody has changed it."""
-    message = f"the live release {live.id} is not what was sealed: {what}"
-    advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
-    run.draft.problems.append(Problem(message=message, advice=advice))
-
-
-def _headline(run: Run, release: Release, *, instead_of: Release | None) -> str:
+def _headline(run: Run, release: Release, due: Renewal | None, live: Release | None) -> str:
     count = len(run.draft.changes)
     what = f"{count} {'package' if count == 1 else 'packages'} changed" if count else "no package changed"
     pulled = run.draft.pulled
     with_commits = f", {pulled.count} new {'commit' if pulled.count == 1 else 'commits'}" if pulled else ""
     if run.draft.culprits:
         what += f", {len(run.draft.culprits)} held back as the tests fail with {_them(run)}"
-    if instead_of is not None:
-        return f"built {release.id} in place of {instead_of.id}, which was damaged: {what}{with_commits}"
+    if due is not None and due.about_python:
+        return f"rebuilt {due.release.id} as {release.id}, as {due.reason}: {what}{with_commits}"
+    if due is not None:
+        return f"built {release.id} in place of {due.release.id}, which was damaged: {what}{with_commits}"
+    if live is not None and run.draft.rebuilt is not None:
+        return f"rebuilt {live.id} as {release.id}, {run.draft.rebuilt}"
     return f"updated to {release.id}: {what}{with_commits}"
 
 
@@ -137,8 +152,8 @@ def _them(run: Run) -> str:
     return f"{'it' if len(run.draft.culprits) == 1 else 'them'} ({', '.join(run.draft.culprits)})"
 
 
-def preflight(run: Run, *, ask_django: bool = True) -> Fitness:
-    """Check everything, with the room that another release of the live one's size takes.
+def preflight(run: Run, *, ask_django: bool = True, python: str | None = None) -> Fitness:
+    """Check everything, with the room that another release of the live one's size takes; `python` is as of `check`.
 
     To start the site's Django would take most of a night without anything new, so an update asks it later.
     """
@@ -150,6 +165,7 @@ def preflight(run: Run, *, ask_django: bool = True) -> Fitness:
             pending=files_due(run.site, live),
             litter=known_litter(run.site.project.state_dir),
             ask_django=ask_django,
+            python=python,
         )
         _tell_unknown(step, fitness.unknown)
     if run.untracked_before is None:

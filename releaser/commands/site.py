@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -88,6 +89,37 @@ def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force:
     from releaser.rollback import rollback as run_rollback
 
     call.end(run_rollback(call.request("rollback", wait=wait, mails=True), to=release, force=force))
+
+
+@click.command()
+@common
+@dry_run
+@wait
+@click.option(
+    "--python",
+    metavar="PYTHON",
+    help="Build with this interpreter: a version, or a path, as uv takes it. Nothing is downloaded.",
+)
+@click.argument("release", required=False)
+def rebuild(call: Call, release: str | None, python: str | None, dry_run: bool, wait: float) -> None:
+    """Build what is live anew from the same lock, test it, and make it live; or build the earlier RELEASE anew."""
+    wanted = _interpreter(python)
+    if dry_run:
+        from releaser.rehearsal import rehearse_rebuild
+
+        say_plan(call, rehearse_rebuild(call.site(), release, python=wanted))
+        return
+    from releaser.rebuild import rebuild as run_rebuild
+
+    call.end(run_rebuild(call.request("rebuild", wait=wait, mails=True), release=release, python=wanted))
+
+
+def _interpreter(python: str | None) -> str | None:
+    """Return what to ask uv for, which runs elsewhere than where a path was typed. Raises UsageError."""
+    if python is not None and not python.strip():
+        message = "--python is empty"
+        raise UsageError(message, advice="Name a version, such as 3.12, or the path of an interpreter.")
+    return os.path.abspath(Path(python).expanduser()) if python and "/" in python else python
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -35,6 +35,15 @@ class Census:
         activations = self.ledger.activations
         return activations[-2] if len(activations) > 1 and activations[-1] == self.live_id else None
 
+    @property
+    def replaced(self) -> Mapping[str, str]:
+        """The releases in whose place others were built anew, each with that one."""
+        return {
+            one.manifest.replaces: one.id
+            for one in reversed(self.releases)
+            if one.manifest.replaces is not None and one.state in ("good", "live")
+        }
+
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""
         return next((one for one in self.releases if one.id == release), None)

@@ -110,5 +110,5 @@ def change(was: Interpreter, now: Interpreter) -> str:
         before, after = f"{before} ({was.abi})", f"{after} ({now.abi})"
     elif before == after:
         before, after = f"{before} {was.build}", f"{after} {now.build}"
-    moved = f" at {now.executable}" if now.executable != was.executable else ""
-    return f"it was built with {before} at {was.executable}, which is {after}{moved} now"
+    moved = f", and now {now.executable}" if now.executable != was.executable else ""
+    return f"{before} became {after} under it ({was.executable}{moved})"

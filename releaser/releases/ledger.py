@@ -41,6 +41,15 @@ class Ledger:
             return self
         return replace(self, activations=(*self.activations, release))
 
+    def replaced(self, release: str, by: str) -> Ledger:
+        """Put a good release in the place of another one, which stays, but is not in the order any more."""
+        return replace(
+            self,
+            marks={**self.marks, by: "good"},
+            activations=tuple(by if name == release else name for name in self.activations),
+            pins=self.pins - {release} | {by} if release in self.pins else self.pins,
+        )
+
     def pinned(self, release: str, *, on: bool) -> Ledger:
         """Record a pin, or that it was taken away."""
         return replace(self, pins=self.pins | {release} if on else self.pins - {release})

@@ -24,10 +24,11 @@ _TEXT = (str, type(None))
 _MANIFEST: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)),
+    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
+    "link_mode": str,
 }  # fmt: skip
 # What earlier releasers did not write.
-_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None}
+_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
 _INTERPRETER: dict[str, type | tuple[type, ...]] = {"executable": str, "seen": dict}
 _LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
 

@@ -79,19 +79,23 @@ def judge(
     """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
     `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
-    ones, nor does one that was built to try an override, and one that is kept for another reason does not give up its
-    own.
+    ones, nor does one that was built to try an override, or one in whose place another one was built anew; and one that
+    is kept for another reason does not give up its own.
     """
     places: collections.Counter[str] = collections.Counter()
     decided = []
+    replaced = census.replaced
     for release in census.releases:
-        places[_kind(release)] += 1
+        successor = None if release.live else replaced.get(release.id)
+        kind = _kind(release)
+        places[kind] += not successor
         reasons = (
             *_ties(release, census, rollback_target, in_use),
-            *_place(release, policy, places[_kind(release)]),
-            *_youth(release, policy, now),
+            *(() if successor else _place(release, policy, places[kind])),
+            *_youth(release, policy, now, of_use=not successor),
         )
-        decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (_why_it_goes(release, policy),)))
+        why = f"built anew as {successor}" if successor else _why_it_goes(release, policy)
+        decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (why,)))
     return (*decided, *(_left_alone(name, wrong, census) for name, wrong in census.damaged.items()))
 
 
@@ -125,13 +129,16 @@ def _places(release: Release, policy: KeepPolicy) -> int:
     return {"good": policy.keep, "failed": failed, "bad": failed, "override": failed}.get(_kind(release), 0)
 
 
-def _youth(release: Release, policy: KeepPolicy, now: datetime) -> Iterator[str]:
-    """Yield why a release is too young to go; that of one from the future nobody can tell."""
+def _youth(release: Release, policy: KeepPolicy, now: datetime, *, of_use: bool) -> Iterator[str]:
+    """Yield why a release is too young to go; that of one from the future nobody can tell.
+
+    What is not `of_use` any more, as another one stands in its place, only gets the time that everything gets.
+    """
     age = now - release.manifest.created_at
     if age < timedelta(0):
         yield f"dated {in_words(-age)} ahead of the clock"
         return
-    if release.state == "good" and age < policy.keep_within:
+    if of_use and release.state == "good" and age < policy.keep_within:
         yield f"younger than {in_words(policy.keep_within)}"
     if age < policy.keep_at_least:
         yield f"not yet {in_words(policy.keep_at_least)} old"

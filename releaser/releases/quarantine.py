@@ -58,11 +58,25 @@ class BadVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefusedPython:
+    """A version of Python that the site was to move to by itself, and did not; it is not tried again.
+
+    One for which packages are `unbuilt` is, as soon as all that is locked can be had for it.
+    """
+
+    version: str
+    reason: str
+    at: str
+    unbuilt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Quarantine:
-    """Both lists, oldest first."""
+    """All lists, oldest first."""
 
     candidates: tuple[FailedCandidate, ...] = ()
     versions: tuple[BadVersion, ...] = ()
+    pythons: tuple[RefusedPython, ...] = ()
 
     def candidate(self, key: CandidateKey) -> FailedCandidate | None:
         """Return the entry for a candidate that failed before."""
@@ -72,6 +86,14 @@ class Quarantine:
     def waiting(self) -> tuple[FailedCandidate, ...]:
         """The candidates that are well, and wait until somebody has applied their migrations."""
         return tuple(entry for entry in self.candidates if entry.migrations)
+
+    def python(self, version: str) -> RefusedPython | None:
+        """Return the entry for a version of Python that was refused."""
+        return next((entry for entry in self.pythons if entry.version == version), None)
+
+    def with_python(self, entry: RefusedPython) -> Quarantine:
+        """Add a version of Python that was refused."""
+        return replace(self, pythons=(*(one for one in self.pythons if one.version != entry.version), entry))
 
     def with_candidate(self, entry: FailedCandidate) -> Quarantine:
         """Add a failed candidate."""
@@ -94,6 +116,7 @@ class Quarantine:
             self,
             versions=tuple(entry for entry in self.versions if not entry.is_in(locked)),
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
+            pythons=tuple(entry for entry in self.pythons if entry.version != key.python),
         )
 
     def without_releases(self, releases: Collection[str]) -> Quarantine:
@@ -108,12 +131,13 @@ def read_quarantine(state_dir: Path) -> Quarantine:
     if content is None:
         return Quarantine()
     try:
-        check_types(content, {"candidates": list, "versions": list})
+        check_types({"pythons": [], **content}, {"candidates": list, "versions": list, "pythons": list})
         for entry in (*content["candidates"], *content["versions"]):
             check_texts(entry[name] for name in ("release", "reason", "at"))
         return Quarantine(
             candidates=tuple(_candidate(entry) for entry in content["candidates"]),
             versions=tuple(BadVersion(**entry) for entry in content["versions"]),
+            pythons=tuple(_refused(entry) for entry in content.get("pythons", ())),
         )
     except (KeyError, TypeError) as error:
         raise UnreadableStateError(path, f"not a quarantine ({error!r})") from error
@@ -123,6 +147,11 @@ def _candidate(entry: dict[str, Any]) -> FailedCandidate:
     migrations = tuple(entry.get("migrations", ()))
     check_texts(migrations)
     return FailedCandidate(**{**entry, "key": CandidateKey(**entry["key"]), "migrations": migrations})
+
+
+def _refused(entry: dict[str, Any]) -> RefusedPython:
+    check_texts(entry[name] for name in ("version", "reason", "at"))
+    return RefusedPython(**entry)
 
 
 def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:

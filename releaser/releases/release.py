@@ -24,8 +24,11 @@ _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)),
+    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
+    "link_mode": str,
 }  # fmt: skip
+# What earlier releasers did not write.
+_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Manifest:
     `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
     `overrides` are the packages from elsewhere that it was built to try; such a one never goes live.
     `interpreter` is the one under it (None: it could not be asked, or an earlier releaser sealed it, which did not).
+    `replaces` is the release whose lock was built anew in this one, which stands in its place among the earlier ones
+    and has its number; None for all others. `link_mode` is how its files came out of uv's cache (empty: not known).
     """
 
     id: str
@@ -58,6 +63,8 @@ class Manifest:
     fingerprint: str = ""
     overrides: tuple[str, ...] = ()
     interpreter: Interpreter | None = None
+    replaces: str | None = None
+    link_mode: str = ""
 
     @property
     def never_live(self) -> bool:
@@ -76,7 +83,7 @@ class Manifest:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Manifest:
         """Read what `as_json` wrote; KeyError, TypeError or ValueError when it is something else."""
-        check_types({"fingerprint": "", "overrides": [], "interpreter": None, **content}, _KINDS)
+        check_types({**_LATER, **content}, _KINDS)
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["created_at"] = datetime.fromisoformat(content["created_at"])
         known["changes"] = tuple(Change.from_json(change) for change in content["changes"])

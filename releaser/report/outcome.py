@@ -94,7 +94,8 @@ class RunReport:
     to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
     brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
     whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not;
-    `fixed` are those that the run has brought fixes for. `mail` tells what became of the mail about this one.
+    `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was built anew as it was, None if
+    none was. `mail` tells what became of the mail about this one.
     """
 
     command: str
@@ -129,6 +130,7 @@ class RunReport:
     audit_reason: str = ""
     vulnerabilities: tuple[Vulnerability, ...] = ()
     fixed: tuple[Vulnerability, ...] = ()
+    rebuilt: str | None = None
     mail: str = ""
 
     @property

@@ -81,7 +81,7 @@ def _activated(report: RunReport) -> str:
         return _went(report)
     if report.command == "update" and not report.live_changed:
         return _only_problem(report) if report.exit_code else "adopted"
-    parts = ["updated" if report.command == "update" else f"{report.command} done"]
+    parts = [_done(report)]
     if report.changes:
         parts.append(counted(len(report.changes), "package"))
     if fixes := fixes_phrase(report):
@@ -91,6 +91,12 @@ def _activated(report: RunReport) -> str:
     if report.problems or report.exit_code:
         parts.append(_problem_count(report))
     return ", ".join(parts)
+
+
+def _done(report: RunReport) -> str:
+    if report.rebuilt is not None:
+        return f"rebuilt ({_short(report, report.rebuilt)})"
+    return "updated" if report.command == "update" else f"{report.command} done"
 
 
 def _went(report: RunReport) -> str:

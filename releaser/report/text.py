@@ -285,6 +285,10 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         for entry in status["quarantined"]
     ]
     lines += [
+        f"quarantined: Python {entry['version']}: {entry['reason']} (since {entry['at'][:10]})"
+        for entry in status["refused_pythons"]
+    ]
+    lines += [
         f"waiting: candidate {entry['release']}: {entry['reason']} (since {entry['at'][:10]})"
         for entry in status["waiting"]
     ]

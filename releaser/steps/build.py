@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 class Candidate:
     """A release that is being made: built, but neither tested nor sealed.
 
-    `overrides` are the packages from elsewhere that it is built to try; such a one never goes live.
+    `overrides` are the packages from elsewhere that it is built to try; such a one never goes live. `instead_of` is the
+    earlier release whose lock is built anew, and which it is to stand in for. `link_mode` is how its files came out of
+    uv's cache.
     """
 
     id: str
@@ -40,6 +42,8 @@ class Candidate:
     key: CandidateKey
     resolution: Resolution
     overrides: tuple[str, ...] = ()
+    instead_of: Release | None = None
+    link_mode: str = ""
 
     @property
     def venv(self) -> Path:
@@ -48,7 +52,13 @@ class Candidate:
 
 
 def build(
-    run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, overrides: tuple[str, ...] = ()
+    run: Run,
+    fitness: Fitness,
+    resolution: Resolution,
+    key: CandidateKey,
+    *,
+    overrides: tuple[str, ...] = (),
+    instead_of: Release | None = None,
 ) -> Candidate:
     """Build the venv of a new candidate; the journal names it before anything of it is there.
 
@@ -65,10 +75,11 @@ def build(
             key=key,
             resolution=resolution,
             overrides=overrides,
+            instead_of=instead_of,
         )
         _journal_building(run, name)
         try:
-            _install(run, fitness, candidate)
+            candidate = replace(candidate, link_mode=_install(run, fitness, candidate))
             startup.fit(run, candidate.venv)
             share(
                 candidate.directory,
@@ -99,11 +110,12 @@ def _journal_building(run: Run, name: str) -> None:
     )
 
 
-def _install(run: Run, fitness: Fitness, candidate: Candidate) -> None:
+def _install(run: Run, fitness: Fitness, candidate: Candidate) -> str:
     tree = candidate.resolution.tree
     (candidate.directory / "uv.lock").write_bytes(candidate.resolution.lock.data)
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
     install(run, fitness, tree, candidate.venv, link_mode=mode, overrides=bool(candidate.overrides))
+    return mode
 
 
 def install(
@@ -138,7 +150,7 @@ def install(
 def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
     with run.recorder.step("seal"):
-        live = run.store.live()
+        live, earlier = run.store.live(), candidate.instead_of if tests == "passed" else None
         fingerprint = _fingerprint(candidate)
         manifest = Manifest(
             id=candidate.id,
@@ -158,12 +170,27 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             fingerprint=fingerprint,
             overrides=candidate.overrides,
             interpreter=ask_if_possible(run.site.runner, candidate.venv),
+            link_mode=candidate.link_mode,
         )
+        if earlier is not None:
+            manifest = _in_the_place_of(earlier.manifest, manifest)
         try:
             sync_file_system(candidate.directory)
             return run.store.complete(manifest)
         except OSError as error:
             raise _not_sealed(error) from error
+
+
+def _in_the_place_of(earlier: Manifest, manifest: Manifest) -> Manifest:
+    """Let a release stand where an earlier one stood, whose lock it has: it brings the same, at the same point."""
+    return replace(
+        manifest,
+        sequence=earlier.sequence,
+        dependencies_key=earlier.dependencies_key,
+        previous=earlier.previous,
+        changes=earlier.changes,
+        replaces=earlier.id,
+    )
 
 
 def _fingerprint(candidate: Candidate) -> str:

@@ -118,6 +118,13 @@ def _flaw(store: ReleaseStore, live: Release, found: Damage | None) -> str:
     return str(found)
 
 
+def lost_python(release: Release, found: Damage | None) -> bool:
+    """Whether all that is wrong is the interpreter: nobody has done anything to the release itself."""
+    if found is None or found.kind not in ("gone", "interpreter"):
+        return False
+    return os.path.islink(release.venv / "bin" / "python")
+
+
 def _release_problems(store: ReleaseStore) -> Iterator[Problem]:
     gone = lost(store)
     if gone:

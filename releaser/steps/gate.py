@@ -169,7 +169,8 @@ def _fail(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinis
         _quarantine(run, candidate, tried, blame, unfinished=unfinished)
     seal(run, candidate, tests="failed")
     run.draft.blame = blame
-    message, advice = _verdict(blame, tried, candidate.overrides), _advice(blame, tried, candidate.overrides)
+    purpose = _purpose(run, candidate)
+    message, advice = _verdict(blame, tried, purpose), _advice(blame, tried, purpose)
     raise TestsFailedError(message, blame=blame, advice=advice, output=tried.output, fault=tried.fault)
 
 
@@ -227,35 +228,63 @@ def _pull_again(run: Run) -> None:
         run.site.git.reset_keep(pulled.new)
 
 
-def _verdict(blame: Blame, tried: Tried, overrides: tuple[str, ...]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Purpose:
+    """What a candidate was made for, as far as words go: what is new about it, and what there was without it.
+
+    `again` says when it is tried again; what is `asked_for` by a person leaves the updates alone.
+    """
+
+    broken: str
+    without: str
+    since: str
+    again: str
+    asked_for: bool = False
+
+
+def _purpose(run: Run, candidate: Candidate) -> _Purpose:
+    if candidate.overrides:
+        return _Purpose(
+            broken=f"with {', '.join(candidate.overrides)}",
+            without="without",
+            since="without an override",
+            again="updates go on as before.",
+            asked_for=True,
+        )
+    if candidate.instead_of is not None or not (candidate.resolution.diff or run.draft.pulled):
+        return _Purpose(
+            broken=f"on the venv that was built anew, with Python {candidate.key.python}",
+            without="on the live release",
+            since="before",
+            again="`releaser rebuild` tries it again.",
+        )
+    return _Purpose(
+        broken="with the new packages or commits",
+        without="without: this update broke it",
+        since="before this update",
+        again="this candidate is not tried again until a package or the code changes.",
+    )
+
+
+def _verdict(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
     trial = tried.trial
     fail, succeed = trial.verb("fail"), trial.verb("pass")
     what = tried.reason if tried.timed_out else f"{trial.name} {fail}"
-    if overrides:
-        broken, since = f"with {', '.join(overrides)} and {succeed} without", "without an override"
-    else:
-        broken, since = (
-            f"with the new packages or commits and {succeed} without: this update broke it",
-            "before this update",
-        )
     return {
-        "update": f"{what} {broken}",
-        "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing {since}",
+        "update": f"{what} {purpose.broken} and {succeed} {purpose.without}",
+        "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing {purpose.since}",
     }.get(blame, f"{what}, and there is no earlier release to compare with")
 
 
-def _advice(blame: Blame, tried: Tried, overrides: tuple[str, ...]) -> str:
+def _advice(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
     trial = tried.trial
     longer = f"Raise `test_timeout` if {trial.pronoun} {trial.verb('need')} longer. " if tried.timed_out else ""
     if blame == "before":
         mend = "Mend the tests or the site" if trial.plural else "Mend the site or its settings"
-        if overrides:
+        if purpose.asked_for:
             return f"{longer}{mend} first."
         return f"{longer}{mend}; updates go on by themselves once {trial.name} {trial.verb('pass')} again."
-    again = "this candidate is not tried again until a package or the code changes."
-    if overrides:
-        again = "updates go on as before."
-    return f"{longer}See the end of the {'test output' if trial.plural else 'output'}; {again}"
+    return f"{longer}See the end of the {'test output' if trial.plural else 'output'}; {purpose.again}"
 
 
 def smoke_test(site: Site, release: Release) -> None:

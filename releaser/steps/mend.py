@@ -19,7 +19,7 @@ from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
 from releaser.steps.activate import LOCK_BEFORE, place_lock
 from releaser.steps.adopt import take_in
-from releaser.steps.diagnosis import LAST_MAIL, astray, lost, named, unfit_for_live
+from releaser.steps.diagnosis import LAST_MAIL, astray, lost, lost_python, named, unfit_for_live
 from releaser.steps.litter import LITTER
 from releaser.steps.publish import PENDING
 from releaser.steps.verdict import brought_by, key_of, mark_good
@@ -111,6 +111,7 @@ def mend_link(run: Run) -> None:
     ledger, live = store.ledger(), store.live()
     if not ledger.activations:
         return  # not adopted yet
+    found = None
     if live is None:
         wrong = astray(store)
     elif unwanted := unfit_for_live(store, live):
@@ -123,6 +124,8 @@ def mend_link(run: Run) -> None:
     release = store.newest_good() if wrong else None
     if release is None or release.id == store.live_id():
         return
+    if live is not None and lost_python(live, found):
+        run.draft.deserted = live.id
     _take_away(run, link)
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the next run would take it for moved
     flip.flip(link, release.venv, staging=run.site.project.state_dir)

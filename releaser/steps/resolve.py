@@ -63,10 +63,12 @@ def resolved(
     *,
     upgrade: bool = True,
     force: bool = False,
+    lock: LockFile | None = None,
     fixes: Callable[[], Mapping[str, str]] = dict,
 ) -> Iterator[Resolution]:
     """Resolve in a scratch tree; `force` takes what failed before too, without `upgrade` the lock stays as it is.
 
+    That is the one of the checkout, or `lock`.
     `fixes`, which is asked if policy or age keep anything out, maps packages to the versions that fix a vulnerability:
     those come in all the same. Raises ResolutionError, or OSError when the scratch tree cannot be made.
     """
@@ -87,19 +89,21 @@ def resolved(
     with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
         restrained = Restrained(versions={})
         with run.recorder.step("resolve") as step:
+            if lock is not None:
+                (tree / "uv.lock").write_bytes(lock.data)
             if upgrade:
                 scratch = _Scratch(run=run, fitness=fitness, tree=tree)
                 restrained = _lock(scratch, gates, fixes, quarantine, before)
-            lock = _read(tree / "uv.lock")
+            found = _read(tree / "uv.lock")
             if upgrade:
-                _refuse_bad_versions(lock, quarantine)
-            diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
+                _refuse_bad_versions(found, quarantine)
+            diff = LockDiff.between(before, found) if before.data else LockDiff(changes=())
             step.says(_extent(diff))
         yield Resolution(
             tree=tree,
-            lock=lock,
+            lock=found,
             diff=diff,
-            held_back=held_back(restrained, quarantine, lock),
+            held_back=held_back(restrained, quarantine, found),
             checkout_differs=live is not None and not fitness.lock.same_packages(before),
         )
 

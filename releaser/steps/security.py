@@ -29,7 +29,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
     if site.settings.vulnerability_service == NO_SERVICE:
         return unknown("vulnerability_service is none")
     try:
-        pins = installed(lock, group=group, default_groups=_default_groups(site), python=python)
+        pins = installed(lock, group=group, default_groups=default_groups(site), python=python)
         answer = _ask(site, uv, pins) if pins else Audit(known=True)
     except (InvalidLockError, KeyError, TypeError, AttributeError) as error:
         return unknown(f"the lock cannot be read: {error}")
@@ -60,7 +60,7 @@ def _ask(site: Site, uv: Path, pins: tuple[Pin, ...]) -> Audit:
     return parse_audit(finished.stdout, packages=len(pins))
 
 
-def _default_groups(site: Site) -> Iterable[str] | None:
+def default_groups(site: Site) -> Iterable[str] | None:
     """Return the groups that uv installs unasked, None for all of them; `dev` if the project says nothing."""
     named = site.pyproject.table("tool", "uv").get("default-groups", ["dev"])
     return None if named == "all" else [str(name) for name in named] if isinstance(named, list) else ["dev"]

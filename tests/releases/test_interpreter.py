@@ -118,19 +118,19 @@ def test_a_touch_and_a_move_are_no_change(release: Release, python: Path, tmp_pa
 
 
 CHANGES: dict[str, tuple[dict[str, str], str, bool]] = {
-    "a patch": ({"version": "3.11.9"}, "Python 3.11.7 at {python}, which is Python 3.11.9 now", False),
+    "a patch": ({"version": "3.11.9"}, "Python 3.11.7 became Python 3.11.9 under it ({python})", False),
     "a build": (
         {"build": "(main, Jun 2 2026)"},
-        "(main, May 1 2026, 10:00:00) [GCC 12.2.0] at {python}, which is Python 3.11.7 (main, Jun 2 2026) now",
+        "(main, May 1 2026, 10:00:00) [GCC 12.2.0] became Python 3.11.7 (main, Jun 2 2026) under it",
         False,
     ),
     "a minor version": (
         NEXT_MINOR,
-        "Python 3.11.7 (cpython-311-x86_64-linux-gnu) at {python}, which is Python 3.12.1 (cpython-312-x86_64-linux-",
+        "Python 3.11.7 (cpython-311-x86_64-linux-gnu) became Python 3.12.1 (cpython-312-x86_64-linux-",
         True,
     ),
-    "an ABI": ({"abi": "cpython-311d"}, "{python}, which is Python 3.11.7 (cpython-311d) now", True),
-    "an implementation": ({"implementation": "pypy"}, "which is pypy 3.11.7 (cpython-311-x86_64-linux-gnu) now", True),
+    "an ABI": ({"abi": "cpython-311d"}, "became Python 3.11.7 (cpython-311d) under it", True),
+    "an implementation": ({"implementation": "pypy"}, "became pypy 3.11.7 (cpython-311-x86_64-linux-gnu)", True),
 }
 
 
@@ -141,7 +141,7 @@ def test_another_one_in_its_place_is_named(release: Release, python: Path, name:
     install(python, **changes)
     damaged = found(release)
     assert (damaged.kind, damaged.fatal) == ("interpreter", fatal)
-    assert str(damaged).startswith("it was built with Python 3.11.7 ")
+    assert str(damaged).startswith("Python 3.11.7 ")
     assert words.format(python=python) in str(damaged)
 
 
@@ -169,7 +169,7 @@ def test_without_its_library_it_is_started(release: Release, python: Path) -> No
 
 def test_one_at_another_place_is_said_to_be_there() -> None:
     now = replace(BEFORE, executable="/srv/python", version="3.11.9")
-    assert change(BEFORE, now).endswith("3.11.7 at /opt/python, which is Python 3.11.9 at /srv/python now")
+    assert change(BEFORE, now).endswith("became Python 3.11.9 under it (/opt/python, and now /srv/python)")
 
 
 @pytest.mark.parametrize("content", [{}, {**BEFORE.as_json(), "seen": []}, {**BEFORE.as_json(), "seen": {"a": 1}}])

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-LATER = ("fingerprint", "overrides", "interpreter")  # which manifests of an earlier releaser do not have
+# Which manifests of an earlier releaser do not have.
+LATER = ("fingerprint", "overrides", "interpreter", "replaces", "link_mode")
 
 
 @pytest.fixture

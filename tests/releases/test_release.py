@@ -16,7 +16,8 @@ from tests.releases.makers import NOW, a_manifest, on_paper
 if TYPE_CHECKING:
     from pathlib import Path
 
-LATER = ("fingerprint", "overrides", "interpreter")  # which manifests of an earlier releaser do not have
+# Which manifests of an earlier releaser do not have.
+LATER = ("fingerprint", "overrides", "interpreter", "replaces", "link_mode")
 
 
 @pytest.mark.parametrize(

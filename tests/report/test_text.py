@@ -277,6 +277,7 @@ STATUS: dict[str, Any] = {
     "left_behind": [],
     "held_back": [],
     "quarantined": [],
+    "refused_pythons": [],
     "waiting": [],
     "problems": [],
 }
@@ -317,6 +318,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
             "left_behind": [{"release": "A", "pid": 7, "user": "www", "command": "worker", "since": "yesterday"}],
             "held_back": [{"name": "alpha", "version": "2.0", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}],
             "quarantined": [{"release": "C", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
+            "refused_pythons": [{"version": "3.13.0", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
             "waiting": [{"release": "D", "reason": "a.0002 is missing", "at": "2026-11-18T00:00:00+00:00"}],
             "problems": ["the interpreter is gone"],
         },
@@ -334,6 +336,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "pending: 3 mails are not sent yet",
         "held back: alpha 2.0: ill (since 2026-11-19)",
         "quarantined: candidate C: red (since 2026-11-18)",
+        "quarantined: Python 3.13.0: red (since 2026-11-18)",
         "waiting: candidate D: a.0002 is missing (since 2026-11-18)",
         "problem: the interpreter is gone",
     ]

@@ -1,0 +1,107 @@
+"""Building anew what was built before: the same lock in a fresh venv, with the tests; live, or an earlier release."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.conduct import Ending, Request, conduct
+from releaser.errors import NoSuchReleaseError, PreflightError, Unfit
+from releaser.golive import go_live
+from releaser.recovery import undone_on_failure
+from releaser.releases.soundness import damage
+from releaser.steps.pruning import prune_after
+from releaser.steps.renewal import reason_to_renew, renewed, tell_moved
+from releaser.steps.resolve import lock_of
+from releaser.update import ask_django, preflight
+
+if TYPE_CHECKING:
+    from releaser.project.preflight import Fitness
+    from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
+    from releaser.report.outcome import RunReport
+    from releaser.run import Run
+
+_ASKED_FOR = "somebody asked for it"
+
+
+def rebuild(request: Request, *, release: str | None = None, python: str | None = None) -> RunReport:
+    """Build what is live anew and flip to it, or build an earlier release anew for a rollback to go to.
+
+    `python` is the interpreter to build with, as uv's `--python` takes it.
+    """
+    return conduct(request, lambda run: _rebuild(run, release=release, python=python))
+
+
+def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
+    earlier = to_revive(run.store, release)
+    refuse_unadopted(run.store)
+    fitness = preflight(run, ask_django=False, python=python)
+    ask_django(run)
+    if earlier is not None:
+        return _revive(run, fitness, earlier)
+    live, deserted = run.store.live(), run.store.get(run.draft.deserted)
+    with undone_on_failure(run):
+        made = renewed(run, fitness, live, lock=lock_of(deserted) if deserted else None)
+    run.draft.rebuilt = _why(run, made, live, deserted)
+    tell_moved(run, fitness, made.manifest.python)
+    go_live(run, made)
+    return Ending(
+        result="activated", headline=f"rebuilt as {made.id}, with Python {made.manifest.python}: {_why_of(run)}"
+    )
+
+
+def _revive(run: Run, fitness: Fitness, earlier: Release) -> Ending:
+    """Let a new release stand where an earlier one stood; what is live stays live."""
+    found = damage(earlier)
+    with undone_on_failure(run):
+        made = renewed(run, fitness, run.store.live(), lock=lock_of(earlier), instead_of=earlier)
+        run.store.record(lambda ledger: ledger.replaced(earlier.id, made.id))
+    run.draft.rebuilt = str(found) if found else _ASKED_FOR
+    prune_after(run)
+    run.close(f"had built {earlier.id} anew as {made.id}")
+    headline = f"{earlier.id} is built anew as {made.id}, which a rollback goes to in its place: {_why_of(run)}"
+    return Ending(result="activated", headline=headline)
+
+
+def _why_of(run: Run) -> str:
+    return run.draft.rebuilt or _ASKED_FOR
+
+
+def _why(run: Run, made: Release, live: Release | None, deserted: Release | None) -> str:
+    """Say why what was live is built anew."""
+    before = deserted or live
+    if before is None:
+        return "no release was live"
+    found = damage(deserted) if deserted else None
+    if reason := str(found) if found else reason_to_renew(run.site.settings, run.store, before):
+        return reason
+    if before.manifest.python != made.manifest.python:
+        return f"from Python {before.manifest.python} to {made.manifest.python}, as somebody asked for"
+    return _ASKED_FOR
+
+
+def to_revive(store: ReleaseStore, name: str | None) -> Release | None:
+    """Return the earlier release that is meant; None for the live one. NoSuchReleaseError if it is of no use."""
+    if name is None:
+        return None
+    found = store.find(name)
+    if found.live:
+        return None
+    successor = store.census().replaced.get(found.id)
+    if successor is not None:
+        message = f"{found.id} is built anew already, as {successor}"
+        raise NoSuchReleaseError(message, advice=f"`releaser rollback {successor}` goes to it.")
+    if found.state != "good" or found.manifest.never_live:
+        message = f"{found.id} is not one that a rollback would go to ({found.state})"
+        raise NoSuchReleaseError(message, advice="Choose one that was live and good: `releaser list`.")
+    if lock_of(found).sha256 != found.manifest.lock_sha256:
+        message = f"the uv.lock of {found.id} cannot be read, or has been changed, so nobody knows what it was"
+        raise NoSuchReleaseError(message, advice="Choose another one: `releaser list`.")
+    return found
+
+
+def refuse_unadopted(store: ReleaseStore) -> None:
+    """See that there is something to build anew. Raises PreflightError."""
+    if not store.ledger().activations:
+        finding = Unfit("no release has been live yet, so there is none to build anew", advice="`releaser init` first.")
+        raise PreflightError((finding,))

@@ -1,0 +1,176 @@
+"""Building a lock anew as it is: a fresh venv, with the interpreter that there is now, and the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import BuildError
+from releaser.locking.builds import named_as_unbuilt, tags_of, without_a_build
+from releaser.locking.installed import installed
+from releaser.locking.lockfile import InvalidLockError
+from releaser.project.pythons import minor
+from releaser.releases.soundness import damage
+from releaser.report.outcome import Problem
+from releaser.steps.build import build, seal
+from releaser.steps.diagnosis import flaw, lost_python
+from releaser.steps.gate import gate
+from releaser.steps.migrations import look_at_migrations
+from releaser.steps.resolve import candidate_key, lock_of, resolved
+from releaser.steps.security import default_groups
+
+if TYPE_CHECKING:
+    from releaser.locking.lockfile import LockFile
+    from releaser.project.preflight import Fitness
+    from releaser.project.settings import Settings
+    from releaser.project.site import Site
+    from releaser.releases.quarantine import CandidateKey
+    from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
+    from releaser.run import Run
+    from releaser.steps.build import Candidate
+    from releaser.steps.resolve import Resolution
+
+
+def renewed(
+    run: Run, fitness: Fitness, live: Release | None, *, lock: LockFile | None = None, instead_of: Release | None = None
+) -> Release:
+    """Build `lock`, or that of the checkout, test it and seal it; `instead_of` is the earlier release it stands in for.
+
+    Raises BuildError, which names what has no build for this Python, and what the gate raises.
+    """
+    with resolved(run, fitness, live, upgrade=False, lock=lock) as resolution:
+        run.draft.changes = () if instead_of else resolution.diff.changes
+        candidate = build_as_locked(run, fitness, resolution, instead_of=instead_of)
+        run.draft.release, run.draft.previous = candidate.id, live.id if live else None
+        gate(run, fitness, candidate, before=fitness)
+        look_at_migrations(run, candidate)
+        return seal(run, candidate, tests="passed")
+
+
+def build_as_locked(
+    run: Run, fitness: Fitness, resolution: Resolution, *, instead_of: Release | None = None
+) -> Candidate:
+    """Build a candidate from a lock in which nothing may be left out. Raises BuildError."""
+    key = candidate_key(run, fitness, resolution.lock)
+    refuse_unbuildable(run, resolution.lock, key)
+    try:
+        return build(run, fitness, resolution, key, instead_of=instead_of)
+    except BuildError as error:
+        named = named_as_unbuilt(error.output)
+        if named:
+            raise _unbuildable(named, key.python, output=error.output) from error
+        raise
+
+
+def refuse_unbuildable(run: Run, lock: LockFile, key: CandidateKey) -> None:
+    """See, before anything is built, that there is something to install of each package. Raises BuildError."""
+    missing = unbuildable(run.site, lock, group=key.group, python=key.python)
+    if missing:
+        raise _unbuildable(missing, key.python)
+
+
+def unbuildable(site: Site, lock: LockFile, *, group: str | None, python: str) -> tuple[str, ...]:
+    """Return the packages of a lock, each with its version, that have neither a wheel for this Python nor a source."""
+    tags = tags_of(python)
+    if not tags:
+        return ()
+    try:
+        pins = installed(lock, group=group, default_groups=default_groups(site), python=python)
+        return tuple(f"{pin.name} {pin.version}" for pin in without_a_build(lock, pins, tags))
+    except InvalidLockError:  # uv says more
+        return ()
+
+
+def _unbuildable(named: tuple[str, ...], python: str, *, output: str = "") -> BuildError:
+    count = "1 package has" if len(named) == 1 else f"{len(named)} packages have"
+    message = f"{count} no build for Python {python}: {', '.join(named)}"
+    advice = (
+        "Let newer versions of them come in first, by `releaser update`, or stay on the Python that they have one for."
+    )
+    return BuildError(message, advice=advice, output=output)
+
+
+# Why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renewal:
+    """A release to be built anew, and why; `is_left` if it is not live any more, as nothing could run on it."""
+
+    release: Release
+    reason: str
+    about_python: bool
+    is_left: bool = False
+
+    @property
+    def lock(self) -> LockFile | None:
+        """The lock to build from; None for that of the checkout."""
+        return lock_of(self.release) if self.is_left else None
+
+
+def due_to_renew(run: Run) -> Renewal | None:
+    """Return the release that has to be built anew, even if no package is newer."""
+    deserted, live = run.store.get(run.draft.deserted), run.store.live()
+    if deserted is not None and (found := damage(deserted)) is not None:
+        return Renewal(release=deserted, reason=str(found), about_python=True, is_left=True)
+    reason = reason_to_renew(run.site.settings, run.store, live) if live is not None else ""
+    if live is None or not reason:
+        return None
+    return Renewal(release=live, reason=reason, about_python=lost_python(live, damage(live)))
+
+
+def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:
+    """Say why the live release has to be built anew, even if no package is newer; empty when it has not."""
+    return flaw(store, live) or _other_links(settings, live)
+
+
+def _other_links(settings: Settings, live: Release) -> str:
+    """What is set counts, and not what releaser would choose by itself, which may change with the disk."""
+    wanted, was = settings.link_mode, live.manifest.link_mode
+    if wanted is None or not was or wanted == was:
+        return ""
+    return f"`link_mode` is {wanted}, and it was built with {was}"
+
+
+def can_be_renewed(run: Run, fitness: Fitness, release: Release, lock: LockFile) -> bool:
+    """Whether a damaged release is built anew as it was, from its lock, and newer packages wait for the next run.
+
+    They could fail, and what is live would stay damaged. It is the other way round where the lock as it is has failed
+    before, holds what was backed out, is not for the code that is there now, or has no build for the Python.
+    """
+    same = release.manifest.dependencies_key == run.site.pyproject.dependencies_key()
+    quarantine = run.quarantine()
+    if run.draft.pulled is not None or not same or not lock.data:
+        return False
+    if any(entry.is_in(lock.versions) for entry in quarantine.versions):
+        return False
+    key = candidate_key(run, fitness, lock)
+    known = quarantine.candidate(key) is not None
+    return not known and not unbuildable(run.site, lock, group=key.group, python=key.python)
+
+
+def note_flaw(run: Run, due: Renewal) -> None:
+    """Report that a release is built anew because somebody has changed it; Python changes without anybody's fault."""
+    if due.about_python or not flaw(run.store, due.release):
+        return
+    message = f"the live release {due.release.id} is not what was sealed: {due.reason}"
+    advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
+    run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+def tell_moved(run: Run, fitness: Fitness, python: str) -> None:
+    """Report that the site does not run on the Python that it ran on, or not on the one that a pin names."""
+    choice = fitness.choice
+    if choice.instead_of:
+        message = (
+            f"Python {minor(choice.instead_of)}, on which the site ran, is gone: Python {python} stands in for it, and"
+            " the tests pass with that"
+        )
+        advice = "It stays on that from now on; `releaser rebuild --python VERSION` takes it to another one."
+        run.draft.problems.append(Problem(message=message, advice=advice))
+    if choice.against is not None:
+        pin = choice.against
+        message = f"{pin.where} is {pin.request!r}, which cannot be had, and the site runs on Python {python} now"
+        advice = f"Set it to {minor(python)!r}, or remove it: until then, updates are refused."
+        run.draft.problems.append(Problem(message=message, advice=advice))

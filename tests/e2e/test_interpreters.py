@@ -1,0 +1,162 @@
+"""An upgrade of the operating system exchanges or removes Python: one update leaves the site running, and says why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import body, edit_pyproject, silent, states
+from tests.support.pythons import Installation, give_pythons, need_python, need_two_patches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.pythons import RealPython
+    from tests.support.sites import SampleSite, SiteFactory
+
+RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+
+
+def site_on(make_site: SiteFactory, place: Path, python: RealPython, **options: Any) -> tuple[SampleSite, Installation]:
+    """Make an adopted site on an interpreter of its own, the only one that it can find."""
+    installation = Installation(place / "python", python)
+    site = make_site(**options)
+    give_pythons(site, installation)
+    site.make_venv()
+    site.releaser("init", check=0)
+    return site, installation
+
+
+def versions(site: SampleSite) -> dict[str, str]:
+    return {name: site.live_version(name) for name in ("alpha", "beta", "localtools")}
+
+
+def live_is_tested(site: SampleSite) -> bool:
+    tests = site.manage_runs("test")
+    return bool(tests) and tests[-1].prefix == str(site.link.resolve())
+
+
+def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_two_patches()
+    other = need_python("3.13")
+    site, installation = site_on(make_site, tmp_path, old)
+    first, before = site.live_id(), versions(site)
+    site.publish("alpha", "1.1.0")  # it waits until what is live is in order
+
+    installation.upgrade(new)
+    why = f"Python {old.version} became Python {new.version} under it"
+    assert any(why in problem for problem in site.json("status")["problems"])
+    report = site.json("update")
+    assert (report["result"], report["changes"], report["problems"]) == ("activated", [], [])
+    assert report["rebuilt"].startswith(why)
+    assert why in site.outbox_mails()[-1]["subject"]
+    assert why in body(site)
+    assert site.json("history")[0]["rebuilt"] == report["rebuilt"]
+    assert site.live_id() == report["release"] != first
+    assert site.python(RUNS_ON) == new.version
+    assert versions(site) == before
+    assert live_is_tested(site)
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert site.json("update")["rebuilt"] is None
+    before = versions(site)
+    second = site.live_id()
+
+    give_pythons(site, other)
+    installation.delete()
+    site.publish("beta", "1.1.0")
+    refused = site.releaser("rollback", check=9)
+    assert "its interpreter is gone" in refused.stderr
+    assert f"`releaser rebuild {report['release']}`" in refused.stderr
+    assert "`releaser update` builds it anew" in refused.stderr
+    report = site.json("update")
+    assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
+    assert "its interpreter is gone" in report["rebuilt"]
+    assert f"Python {other.version} stands in for it" in body(site)
+    assert site.python(RUNS_ON) == other.version
+    assert versions(site) == before
+    assert live_is_tested(site)
+
+    # A rollback goes to none that is dead, but to what is built anew from the lock of one.
+    left = site.releaser("rollback", check=9)
+    assert f"`releaser rebuild {second}`" in left.stderr
+    report = site.json("rebuild", second)
+    assert not report["live_changed"]
+    assert site.live_id() == report["previous"]
+    assert "its interpreter is gone" in report["rebuilt"]
+    assert site.json("show", report["release"])["replaces"] == second
+    verdicts = {one["release"]: one for one in site.json("prune", "--dry-run")}
+    assert verdicts[report["release"]]["reasons"][0] == "the release that a rollback goes to"
+    site.releaser("rollback", check=0)
+    assert site.live_id() == report["release"]
+    assert site.python(RUNS_ON) == other.version
+    assert versions(site) == before
+    assert second not in states(site)
+    site.releaser("update", check=0)
+    assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
+
+
+def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site, installation = site_on(make_site, tmp_path, old, settings={"python": "3.12"})
+    before = versions(site)
+    give_pythons(site, new)
+    installation.delete()
+
+    command = "`releaser rebuild --python 3.13`"
+    key = "pyproject.toml: tool.releaser.python is '3.12'"
+    for name, code in (("update", 3), ("check", 3), ("rollback", 9)):
+        said = site.releaser(name, check=code).stderr
+        assert command in said
+        assert key in said
+    assert any(command in problem for problem in site.json("status")["problems"])
+    report = site.json("rebuild", "--python", "3.13")
+    assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
+    assert any(key in problem and "Set it to '3.13'" in problem for problem in report["problems"])
+    assert site.outbox_mails()[-1]["subject"].endswith("problem")
+    assert site.python(RUNS_ON) == new.version
+    assert versions(site) == before
+    assert live_is_tested(site)
+    site.releaser("update", check=3)  # as it said
+    site.commit("Go to 3.13", {"pyproject.toml": edit_pyproject(site, 'python = "3.12"', 'python = "3.13"')})
+    site.push()
+    silent(site.releaser("update"))
+
+
+def test_nothing_that_is_installed_will_do(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site, installation = site_on(make_site, tmp_path, old, requires_python=">=3.11,<3.13")
+    link = site.link.readlink()
+    give_pythons(site, new)
+    installation.delete()
+    said = site.releaser("update", check=3).stderr
+    assert "Install Python 3.12 again" in said
+    assert "'>=3.11,<3.13'" in said
+    said = site.releaser("rebuild", "--python", "3.13", check=3).stderr
+    assert f"{site.path / 'pyproject.toml'}: requires-python is '>=3.11,<3.13'" in said
+    assert site.link.readlink() == link
+    give_pythons(site, new, old)
+    site.releaser("update", check=0)
+    assert site.python(RUNS_ON) == old.version
+
+
+@pytest.mark.parametrize("culprits", ["hold"])
+def test_red_tests_on_what_stands_in_leave_the_site_as_it_is(
+    make_site: SiteFactory, tmp_path: Path, culprits: str
+) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    tests = "import sys\ndef test_python(packages):\n    assert sys.version_info < (3, 13)\n"
+    site, installation = site_on(
+        make_site, tmp_path, old, files={"site_tests.py": tests}, settings={"culprits": culprits}
+    )
+    link = site.link.readlink()
+    give_pythons(site, new)
+    installation.delete()
+    assert site.json("update", check=5)["result"] == "failed"
+    report = site.json("update")
+    assert any("nothing can run on the live release" in problem for problem in report["problems"])
+    assert site.link.readlink() == link
+    give_pythons(site, new, old)
+    site.releaser("update", check=0)
+    assert site.python(RUNS_ON) == old.version

@@ -1,0 +1,143 @@
+"""Real interpreters of several versions, and installations of them that a test may upgrade or delete."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from tests.support.commands import git_executable, uv_executable
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite
+
+_QUESTION = """\
+import json, sys, sysconfig
+print(json.dumps(["%d.%d.%d" % sys.version_info[:3], sys.executable, sysconfig.get_path("stdlib"), sys.prefix]))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealPython:
+    """An interpreter that is installed on this machine, and its standard library."""
+
+    version: str
+    executable: Path
+    library: Path
+
+    @property
+    def minor(self) -> str:
+        """The version without its patch."""
+        return self.version.rpartition(".")[0]
+
+
+@cache
+def real_pythons() -> tuple[RealPython, ...]:
+    """Find the interpreters of this machine: on PATH, of pyenv, and of the system; the newest first."""
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    places = [*(root / "versions").glob("3.*/bin"), *map(Path, os.environ.get("PATH", "").split(os.pathsep))]
+    found: dict[str, RealPython] = {}
+    for place in dict.fromkeys([*places, Path("/usr/local/bin"), Path("/usr/bin")]):
+        for number in range(11, 15):
+            python = _asked(place / f"python3.{number}")
+            if python is not None:
+                found.setdefault(python.version, python)
+    return tuple(sorted(found.values(), key=lambda one: [*map(int, one.version.split("."))], reverse=True))
+
+
+def _asked(path: Path) -> RealPython | None:
+    if not path.is_file() or "shims" in path.parts:
+        return None
+    try:
+        answer = subprocess.run(
+            [path, "-I", "-c", _QUESTION], capture_output=True, timeout=60, check=True, text=True, cwd="/"
+        )
+        version, executable, library, prefix = json.loads(answer.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return None
+    if (Path(prefix) / "pyvenv.cfg").exists():
+        return None
+    return RealPython(version=version, executable=Path(executable).resolve(), library=Path(library))
+
+
+def need_python(minor: str) -> RealPython:
+    """Return the newest real interpreter of a minor version; skip without one, which CI must not be."""
+    found = next((one for one in real_pythons() if one.minor == minor), None)
+    if found is None:
+        _missing(f"no Python {minor} is installed")
+    return found
+
+
+def need_two_patches() -> tuple[RealPython, RealPython]:
+    """Return two real interpreters of one minor version, the older one first; skip without, which CI must not be."""
+    pairs = ((old, new) for new, old in itertools.combinations(real_pythons(), 2) if old.minor == new.minor)
+    found = next(pairs, None)
+    if found is None:
+        _missing("no two patch versions of one Python are installed")
+    return found
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+class Installation:
+    """An installation of Python of its own, as an operating system has one; it can be upgraded, and deleted.
+
+    The interpreter is a copy, which finds its standard library, a link to the real one, by where it lies itself.
+    """
+
+    def __init__(self, prefix: Path, python: RealPython) -> None:
+        self.prefix = prefix
+        self.python = python
+        (prefix / "bin").mkdir(parents=True)
+        (prefix / "lib").mkdir()
+        self._install(python)
+
+    @property
+    def executable(self) -> Path:
+        """The interpreter."""
+        return self.prefix / "bin" / f"python{self.python.minor}"
+
+    def upgrade(self, python: RealPython) -> None:
+        """Put another version in the place of the one that is there, as a package manager does: by renames."""
+        self._install(python)
+
+    def delete(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.prefix)
+
+    def _install(self, python: RealPython) -> None:
+        staging = self.prefix / "staging"
+        self.python = python
+        for alias in ("python", "python3"):
+            _replace_link(self.prefix / "bin" / alias, self.executable.name, staging)
+        _replace_link(self.prefix / "lib" / f"python{python.minor}", str(python.library), staging)
+        shutil.copy2(python.executable, staging)
+        staging.rename(self.executable)
+
+
+def _replace_link(link: Path, target: str, staging: Path) -> None:
+    staging.symlink_to(target)
+    staging.rename(link)
+
+
+def give_pythons(site: SampleSite, *pythons: Installation | RealPython) -> None:
+    """Let these be all interpreters that a site's uv can find, in this order."""
+    tools = site.outer.parent / "tools"
+    tools.mkdir(exist_ok=True)
+    for program in (uv_executable(), git_executable(), Path("/bin/sh")):
+        if not (tools / program.name).exists():
+            (tools / program.name).symlink_to(program)
+    places = [str(one.executable.parent) for one in pythons]
+    site.env["PATH"] = os.pathsep.join([*places, str(tools)])
