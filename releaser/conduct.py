@@ -25,6 +25,7 @@ from releaser.project import disk, mutex, state
 from releaser.project.preflight import check
 from releaser.project.site import Site, open_site
 from releaser.recovery import recover
+from releaser.releases.journal import Journal
 from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, new_run_id, problem_of
@@ -48,7 +49,10 @@ _RESULTS: dict[int, Result] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for; `wait` is how many seconds to wait for the project lock."""
+    """What the command line asks for; `wait` is how many seconds to wait for the project lock.
+
+    What `founds` a project needs no pyproject.toml yet.
+    """
 
     path: Path
     environ: Mapping[str, str]
@@ -56,6 +60,7 @@ class Request:
     listener: Listener = field(default_factory=Silence)
     wait: float = 0.0
     mails: bool = False
+    founds: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +93,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
         recorder=Recorder(request.listener),
     )
     try:
-        _prepare_state(site)
+        _prepare_state(site, founds=request.founds)
     except PreflightError as error:
         return _stateless(request, run, error)
     with run_log(site.project.logs, run_id, site.redactor) as log_file:
@@ -96,9 +101,13 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
         return _locked(request, run, pipeline)
 
 
-def _prepare_state(site: Site) -> None:
-    """Make the state directory; PreflightError with everything that is wrong when that is not possible or not wise."""
-    if not site.project.pyproject.exists() or any(disk.state_findings(site.project)):
+def _prepare_state(site: Site, *, founds: bool) -> None:
+    """Make the state directory; PreflightError with everything that is wrong when that is not possible or not wise.
+
+    A project without pyproject.toml may be one that a run was about to give its first.
+    """
+    is_one = founds or site.project.pyproject.exists() or Journal(state_dir=site.project.state_dir).path.exists()
+    if not is_one or any(disk.state_findings(site.project)):
         check(site)
     try:
         state.prepare(site.project)

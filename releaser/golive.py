@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 
-def go_live(run: Run, release: Release) -> None:
-    """Flip, settle, record, publish, prune.
+def go_live(run: Run, release: Release, *, founds: bool = False) -> None:
+    """Flip, settle, record, publish, prune; with `founds`, pyproject.toml comes with the first lock.
 
     Raises BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has
     been taken back.
@@ -28,7 +28,7 @@ def go_live(run: Run, release: Release) -> None:
     try:
         look_before(run, release.venv)
         with taken_back_on_failure(run):
-            entry = activate(run, release)
+            entry = activate(run, release, founds=founds)
     except (BuildError, PreflightError) as error:
         undo_unfinished(run, error)
         raise

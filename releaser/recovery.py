@@ -182,7 +182,7 @@ def undo(run: Run, entry: Entry) -> None:
     """Take back what a run did before its flip: the candidate, the pulled commits."""
     remove_scratch(run.site.project.scratch)
     if entry.phase == "committing":  # going back may have been cut short before it came to the lock
-        activate.restore_lock(run)
+        activate.restore_files(run, entry)
     activate.restore_code(run, entry)
     target = run.store.get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":

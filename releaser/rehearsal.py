@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.crossing import check_surveyed
 from releaser.durable import UnreadableStateError
 from releaser.errors import ResolutionError, ToolError
 from releaser.latest import newer_python
@@ -24,6 +25,7 @@ from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.fixes import rehearsed_fixes
+from releaser.steps.founding import counted
 from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
@@ -31,6 +33,7 @@ from releaser.steps.publish import files_due
 from releaser.steps.renewal import reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
+from releaser.steps.survey import survey
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
     from releaser.releases.release import Release
+    from releaser.steps.asking import Wanted
     from releaser.tools.uv import Bounds, Cuts
 
 
@@ -205,6 +209,20 @@ def rehearse_init(site: Site) -> Plan:
     if link.is_dir():
         return Plan(lines=(f"{link.name} would become the first release, and a symlink to it",))
     return Plan(lines=("a first release would be built from uv.lock and tested",))
+
+
+def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
+    """Say what would be locked, and how; uv is asked for nothing but what the index has. Raises PreflightError."""
+    found = survey(site, wanted)
+    check_surveyed(site, found, ask_remote=True)
+    packages = [f"{name} {version}" for name, version in sorted(found.versions.items())]
+    lines = [f"pyproject.toml would ask for {one}" for one in found.dependencies]
+    lines.append(f"{counted(found.versions)} would be locked as they are: {', '.join(packages)}")
+    lines += found.notes
+    lines.append("a release would be built from that and tested, and go live if every version is the same")
+    if not site.project.venv.is_symlink() and site.project.venv.is_dir():
+        lines.append(f"{site.project.venv.name} would become the first release, to go back to, and a symlink")
+    return Plan(lines=tuple(lines))
 
 
 def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from releaser.report.outcome import RunReport
 
 
-class Directory(click.Path):
-    """A directory; an empty name, which an unset variable of a script leaves, is not the current one."""
+class Place(click.Path):
+    """A path; an empty name, which an unset variable of a script leaves, is not the current one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -40,12 +40,15 @@ class Call:
         self.project = project
         self.manner = manner
 
-    def site(self) -> Site:
-        """Read the project for a question; what is wrong with its settings is a warning then."""
+    def site(self, *, founds: bool = False) -> Site:
+        """Read the project for a question; what is wrong with its settings is a warning then.
+
+        What `founds` the project tells of that by itself.
+        """
         from releaser.project.site import open_site
 
         site = open_site(self.project, os.environ)
-        for finding in site.findings:
+        for finding in site.findings if not founds else ():
             self.manner.note(f"warning: {finding.message}")
         return site
 
@@ -82,7 +85,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
 
     @click.option(
         "--project",
-        type=Directory(path_type=Path),
+        type=Place(path_type=Path),
         envvar="RELEASER_PROJECT",
         default=Path(),
         show_default="the current directory",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.commands.common import FORCE_HELP, common, dry_run, say_plan, wait
+from releaser.commands.common import FORCE_HELP, Place, common, dry_run, say_plan, wait
 from releaser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +19,42 @@ if TYPE_CHECKING:
 @common
 @dry_run
 @wait
-def init(call: Call, dry_run: bool, wait: float) -> None:
+@click.option(
+    "--from-venv",
+    type=Place(path_type=Path),
+    metavar="PATH",
+    help="Lock exactly what is installed in this venv, for a project without uv.lock.",
+)
+@click.option(
+    "--from-requirements",
+    type=Place(path_type=Path),
+    metavar="FILE",
+    help="Lock what this requirements file asks for, for a project without uv.lock.",
+)
+@click.option("--without", multiple=True, metavar="NAME", help="Leave this package out of the first lock.")
+@click.option(
+    "--with",
+    "given",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Take this package from there ('NAME @ URL-or-path', 'NAME==VERSION').",
+)
+def init(
+    call: Call,
+    dry_run: bool,
+    wait: float,
+    from_venv: Path | None,
+    from_requirements: Path | None,
+    without: tuple[str, ...],
+    given: tuple[str, ...],
+) -> None:
     """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
+    if from_venv is not None or from_requirements is not None:
+        _cross(call, from_venv, from_requirements, without, given, dry_run=dry_run, wait=wait)
+        return
+    if without or given:
+        message = f"{'--without' if without else '--with'} has no meaning without --from-venv or --from-requirements"
+        raise UsageError(message, advice="A project with a uv.lock is adopted with that.")
     if dry_run:
         from releaser.rehearsal import rehearse_init
 
@@ -29,6 +63,27 @@ def init(call: Call, dry_run: bool, wait: float) -> None:
     from releaser.init import init as adopt
 
     call.end(adopt(call.request("init", wait=wait)))
+
+
+def _cross(
+    call: Call,
+    venv: Path | None,
+    requirements: Path | None,
+    without: tuple[str, ...],
+    given: tuple[str, ...],
+    *,
+    dry_run: bool,
+    wait: float,
+) -> None:
+    from releaser.crossing import cross, read_wanted
+
+    wanted = read_wanted(venv, requirements, without, given)
+    if dry_run:
+        from releaser.rehearsal import rehearse_crossing
+
+        say_plan(call, rehearse_crossing(call.site(founds=True), wanted))
+        return
+    call.end(cross(call.request("init", wait=wait), wanted))
 
 
 @click.command()

@@ -47,28 +47,29 @@ class Override:
         return f"{self.name}{extras} @ {self.url}" if self.url else f"{self.name}{extras}{self.specifier}"
 
 
-def parse_overrides(values: Sequence[str], directory: Path) -> tuple[Override, ...]:
-    """Read what was asked for; a relative path starts at `directory`. Raises UsageError."""
-    found = tuple(_parse(value, directory) for value in values)
+def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--override") -> tuple[Override, ...]:
+    """Read what an option of the command line asks for; a relative path starts at `directory`. Raises UsageError."""
+    found = tuple(_parse(value, directory, option) for value in values)
     for number, one in enumerate(found):
         if any(other.name == one.name for other in found[:number]):
-            message = f"--override names {one.name} twice"
+            message = f"{option} names {one.name} twice"
             raise UsageError(message, advice="Leave one of them away.")
     return found
 
 
-def _parse(value: str, directory: Path) -> Override:
+def _parse(value: str, directory: Path, option: str) -> Override:
     direct = _DIRECT.fullmatch(value)
-    url = _url(value, direct["place"], directory) if direct else ""
+    asked = f"{option} {Redactor().clean(value)!r}"
+    url = _url(asked, direct["place"], directory) if direct else ""
     try:
         wanted = Requirement(f"{direct['name']} @ {url}" if direct else value)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
-        raise _wrong(value, f"is no requirement ({reason})") from error
+        raise _wrong(asked, f"is no requirement ({reason})") from error
     if wanted.marker is not None:
-        raise _wrong(value, "has a condition behind the semicolon", "Leave it away; the override holds in any case.")
+        raise _wrong(asked, "has a condition behind the semicolon", "Leave it away; the override holds in any case.")
     if not url and not wanted.specifier:
-        raise _wrong(value, "does not say where to take the package from, nor which version")
+        raise _wrong(asked, "does not say where to take the package from, nor which version")
     return Override(
         name=canonicalize_name(wanted.name),
         extras=frozenset(canonicalize_name(extra) for extra in wanted.extras),
@@ -77,31 +78,31 @@ def _parse(value: str, directory: Path) -> Override:
     )
 
 
-def _url(value: str, place: str, directory: Path) -> str:
+def _url(asked: str, place: str, directory: Path) -> str:
     """Return the URL of a place, which is one already, or a path."""
     scheme = place.partition("://")[0].lower() if "://" in place else ""
     if scheme and scheme not in _SCHEMES:
-        raise _wrong(value, f"has a URL that begins with {scheme}", f"It can begin with {', '.join(sorted(_SCHEMES))}.")
+        raise _wrong(asked, f"has a URL that begins with {scheme}", f"It can begin with {', '.join(sorted(_SCHEMES))}.")
     if scheme and scheme != "file":
         return place
     path = (
         Path(unquote(urlsplit(place).path)) if scheme else Path(os.path.abspath(directory / Path(place).expanduser()))
     )
-    _check_place(value, path)
+    _check_place(asked, path)
     return place if scheme else path.as_uri()
 
 
-def _check_place(value: str, path: Path) -> None:
+def _check_place(asked: str, path: Path) -> None:
     if not os.path.exists(path):
         raise _wrong(
-            value, f"names {path}, which is not there", "A repository is named as git+https://… or git+file:///…."
+            asked, f"names {path}, which is not there", "A repository is named as git+https://… or git+file:///…."
         )
     if path.is_dir() and not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        raise _wrong(value, f"names {path}, in which there is no pyproject.toml", "Name the directory of one package.")
+        raise _wrong(asked, f"names {path}, in which there is no pyproject.toml", "Name the directory of one package.")
 
 
-def _wrong(value: str, what: str, advice: str = _HOW) -> UsageError:
-    return UsageError(f"--override {Redactor().clean(value)!r} {what}", advice=advice)
+def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:
+    return UsageError(f"{asked} {what}", advice=advice)
 
 
 def check_locked(overrides: Iterable[Override], data: bytes) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from releaser.project.project import Pyproject
 
 _CANDIDATES = {"staging": ("staging",), "production": ("prod", "production"), "local": ("local",)}
+NO_GROUP = "none"
 _SAMPLE = 5000  # files; enough to know the commonest group, quick enough for every run
 _SKIPPED_DIRECTORIES = {".git", "node_modules", "__pycache__"}
 
@@ -32,8 +33,10 @@ def environment(settings: Settings) -> str:
 def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
     """Return the dependency group to install beside the project's own dependencies; None for a local project without.
 
-    A group that is missing, empty, or not a list is unfit.
+    Nor is there one if the setting is `none`. A group that is missing, empty, or not a list is unfit.
     """
+    if settings.group == NO_GROUP and NO_GROUP not in pyproject.groups:
+        return None
     names = (settings.group,) if settings.group else _CANDIDATES[environment(settings)]
     for name in names:
         if name in pyproject.groups:
@@ -43,6 +46,13 @@ def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
     wanted = " or ".join(f"`{name}`" for name in names)
     message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment(settings)})"
     raise Unfit(message, advice="Add the group, or set `group` or `environment`.")
+
+
+def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
+    """Whether the environment of this host wants a dependency group, and none is set nor there."""
+    wanted = _CANDIDATES[environment(settings)]
+    is_local = environment(settings) == "local"
+    return settings.group is None and not is_local and not any(name in pyproject.groups for name in wanted)
 
 
 def _checked(name: str, pyproject: Pyproject) -> str:

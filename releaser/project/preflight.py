@@ -53,6 +53,7 @@ class Fitness:
 def check(
     site: Site,
     *,
+    lock: LockFile | None = None,
     needed_bytes: int = 0,
     pending: frozenset[str] = frozenset(),
     litter: frozenset[str] = frozenset(),
@@ -62,15 +63,15 @@ def check(
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
-    `needed_bytes` is the room that a release is expected to take; `pending` are files whose commit is still due, so
-    that they do not count as somebody's uncommitted work; `litter` are untracked files that earlier runs left. A run
-    that goes on to fetch, and looks for programs before its flip, need not `ask_remote`, and one that asks later, if
-    there is anything to do at all, need not `ask_django`; when it will not come to that, all is asked all the same, so
-    that the report is whole.
+    `lock` is one that is not in the checkout yet. `needed_bytes` is the room that a release is expected to take;
+    `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work; `litter`
+    are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its flip,
+    need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when it
+    will not come to that, all is asked all the same, so that the report is whole.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
-    lock = findings.collect(_lock, site)
+    lock = lock or findings.collect(_lock, site)
     uv = findings.collect(_working_uv, site, python)
     chosen_group = findings.collect(_group, site)
     command = findings.collect(_test_command, site, lock)

@@ -123,6 +123,11 @@ class Release:
         return self.directory / "uv.lock"
 
     @property
+    def pyproject(self) -> Path:
+        """The pyproject.toml that came along with the first lock of the project; no other release has one."""
+        return self.directory / "pyproject.toml"
+
+    @property
     def test_output(self) -> str:
         """The capped end of what its tests printed; empty when there is none."""
         try:

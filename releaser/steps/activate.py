@@ -27,16 +27,19 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
+PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
 
 
-def activate(run: Run, release: Release) -> Entry:
+def activate(run: Run, release: Release, *, founds: bool = False) -> Entry:
     """Flip to a sealed release and see that the site runs on it; return the journal's entry, which is still there.
+
+    With `founds`, the release brings the project's pyproject.toml too, along with its first lock.
 
     Raises BuildError when the flip could not be made (nothing has changed then), ActivationError when it was made and
     has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
-        entry = _commit(run, release)
+        entry = _commit(run, release, founds=founds)
     except OSError as error:
         raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
@@ -57,6 +60,8 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
     run.draft.live_changed = True
     try:
         place_lock(run, release)
+        if entry.founds:
+            _place(run, run.site.project.pyproject, release.pyproject)
         return settle(run, entry, release)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
@@ -89,10 +94,12 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
-def _commit(run: Run, release: Release) -> Entry:
+def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
     live = run.store.live()
     pulled = run.draft.pulled
-    _keep_lock(run)
+    _keep(run, run.site.project.lock, LOCK_BEFORE)
+    if founds:
+        _keep(run, run.site.project.pyproject, PYPROJECT_BEFORE)
     with run.recorder.step("flip") as step:
         entry = run.journal.write(
             run.entry(
@@ -105,6 +112,7 @@ def _commit(run: Run, release: Release) -> Entry:
                 flipped_at=processes.now(),
                 boot=processes.boot_id(),
                 was_used=in_use(live),
+                founds=founds,
             )
         )
         _flip(run, entry, release)
@@ -130,20 +138,23 @@ def _link_text(link: Path) -> str | None:
         return None
 
 
-def _keep_lock(run: Run) -> None:
-    kept = run.site.project.state_dir / LOCK_BEFORE
+def _keep(run: Run, path: Path, name: str) -> None:
+    kept = run.site.project.state_dir / name
     try:
-        replace_file(kept, run.site.project.lock.read_bytes())
+        replace_file(kept, path.read_bytes())
     except FileNotFoundError:
         kept.unlink(missing_ok=True)
 
 
 def place_lock(run: Run, release: Release) -> None:
     """Let the checkout's uv.lock be the one of the live release, by a rename. Raises OSError."""
-    project = run.site.project
-    wanted = release.lock.read_bytes()
-    if not project.lock.exists() or project.lock.read_bytes() != wanted:
-        replace_file(project.lock, wanted, staging=project.state_dir)
+    _place(run, run.site.project.lock, release.lock)
+
+
+def _place(run: Run, path: Path, source: Path) -> None:
+    wanted = source.read_bytes()
+    if not path.exists() or path.read_bytes() != wanted:
+        replace_file(path, wanted, staging=run.site.project.state_dir)
 
 
 def take_back(run: Run, entry: Entry) -> None:
@@ -167,7 +178,7 @@ def take_back(run: Run, entry: Entry) -> None:
             step.says(entry.origin or "as it was before")
         run.draft.live_changed = False
     try:
-        restore_lock(run)
+        restore_files(run, entry)
     except OSError as error:
         unfinished = error
     restore_code(run, entry)
@@ -212,25 +223,43 @@ def restore_link(run: Run, entry: Entry) -> None:
 def keep_edited_lock(run: Run, entry: Entry) -> None:
     """Keep a uv.lock that somebody has changed since a run was cut off, before it is replaced, and say where."""
     project = run.site.project
-    locks = [one.lock for name in (entry.origin, entry.target) if (one := run.store.get(name)) is not None]
-    ours = [path.read_bytes() for path in (project.state_dir / LOCK_BEFORE, *locks) if path.is_file()]
-    if not project.lock.is_file() or (data := project.lock.read_bytes()) in ours:
+    releases = [one for name in (entry.origin, entry.target) if (one := run.store.get(name)) is not None]
+    _keep_edited(run, project.lock, [project.state_dir / LOCK_BEFORE, *(one.lock for one in releases)])
+    if entry.founds:
+        ours = [project.state_dir / PYPROJECT_BEFORE, *(one.pyproject for one in releases)]
+        _keep_edited(run, project.pyproject, ours)
+
+
+def _keep_edited(run: Run, path: Path, ours: list[Path]) -> None:
+    known = [one.read_bytes() for one in ours if one.is_file()]
+    if not path.is_file() or (data := path.read_bytes()) in known:
         return
-    kept = project.state_dir / f"uv.lock-{run.run_id}"
+    kept = run.site.project.state_dir / f"{path.name}-{run.run_id}"
     replace_file(kept, data)
-    message = f"uv.lock in the checkout was changed after a run was cut off; what it held is kept as {kept}"
+    message = f"{path.name} in the checkout was changed after a run was cut off; what it held is kept as {kept}"
     run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
 
 
-def restore_lock(run: Run) -> None:
-    """Put back the uv.lock that the checkout had before the flip."""
+def restore_files(run: Run, entry: Entry) -> None:
+    """Put back the uv.lock that the checkout had before the flip, and what else that flip brought."""
     project = run.site.project
+    _restore(run, project.lock, LOCK_BEFORE, removes=entry.founds)
+    if entry.founds:
+        _restore(run, project.pyproject, PYPROJECT_BEFORE, removes=True)
+
+
+def _restore(run: Run, path: Path, name: str, *, removes: bool) -> None:
+    """Put back a file as it was kept; if there was none, it goes again if the change is one that `removes` it."""
+    state_dir = run.site.project.state_dir
     try:
-        before = (project.state_dir / LOCK_BEFORE).read_bytes()
+        before = (state_dir / name).read_bytes()
     except FileNotFoundError:
+        if removes and path.exists():
+            path.unlink()
+            sync_directory(path.parent)
         return
-    if not project.lock.exists() or project.lock.read_bytes() != before:
-        replace_file(project.lock, before, staging=project.state_dir)
+    if not path.exists() or path.read_bytes() != before:
+        replace_file(path, before, staging=state_dir)
 
 
 def restore_code(run: Run, entry: Entry) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import replace_file, replace_symlink, sync_directory, sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.locking.lockfile import LockFile
+from releaser.project.location import PYPROJECT
+from releaser.project.project import Pyproject, read_pyproject
 from releaser.project.pythons import version_in
 from releaser.releases import flip
 from releaser.releases.interpreter import ask_if_possible
@@ -45,10 +48,19 @@ def found_at(run: Run) -> Found:
     return "symlink" if (link / "pyvenv.cfg").is_file() else "dangling"
 
 
-def adopt(run: Run, fitness: Fitness) -> Release | None:
+@dataclass(frozen=True, kw_only=True)
+class Founded:
+    """The first lock of a project, and the pyproject.toml that goes with it, before they are in the checkout."""
+
+    lock: bytes
+    pyproject: bytes
+
+
+def adopt(run: Run, fitness: Fitness, *, founded: Founded | None = None) -> Release | None:
     """Make a real venv, or one that somebody's own symlink leads to, the first release; None when there is none.
 
-    The venv itself is not changed, but for the start-up module that it gets. Raises BuildError.
+    It gets the lock of the checkout, or one that is `founded` on what is installed. The venv itself is not changed, but
+    for the start-up module that it gets. Raises BuildError.
     """
     exclude(run, fitness)
     what = found_at(run)
@@ -56,7 +68,7 @@ def adopt(run: Run, fitness: Fitness) -> Release | None:
         return run.store.live()
     with run.recorder.step("adopt") as step:
         try:
-            release = _adopt(run, fitness.group, what)
+            release = _adopt(run, fitness.group, what, founded=founded)
         except OSError as error:
             message = f"{run.site.project.venv} could not be adopted: {error}"
             raise BuildError(message, advice="Check permissions and file systems; it is what it was.") from error
@@ -69,13 +81,16 @@ def take_in(run: Run) -> Release:
     return _adopt(run, None, "directory")
 
 
-def _adopt(run: Run, group: str | None, what: Found) -> Release:
+def _adopt(run: Run, group: str | None, what: Found, *, founded: Founded | None = None) -> Release:
     link = run.site.project.venv
     live = run.store.live_id()
     if what == "unsealed" and live is not None:
         return _complete(run, live, run.store.next_sequence(), group=group, trusted=True)
     name, sequence = run.store.begin(datetime.now(UTC))
     venv = run.store.path(name) / "venv"
+    if founded is not None:  # before the venv is moved: whoever finishes that after a crash finds them nowhere else
+        (run.store.path(name) / "uv.lock").write_bytes(founded.lock)
+        (run.store.path(name) / PYPROJECT).write_bytes(founded.pyproject)
     run.journal.write(run.entry("adopting", target=name))
     if what == "directory":
         flip.adopt_directory(link, venv)
@@ -103,7 +118,7 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
         python=python_of(directory / "venv"),
         group=group,
         lock_sha256=LockFile.read(lock).sha256,
-        dependencies_key=run.site.pyproject.dependencies_key(),
+        dependencies_key=_pyproject(run, directory).dependencies_key(),
         code_key="",
         commit=None,
         previous=next(reversed(run.store.ledger().activations), None),
@@ -120,6 +135,12 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
     else:
         _mark(run, release)
     return release
+
+
+def _pyproject(run: Run, directory: Path) -> Pyproject:
+    """Return the pyproject.toml that belongs to the lock of a release: the checkout's, or the one that came with it."""
+    brought = directory / PYPROJECT
+    return read_pyproject(brought) if brought.is_file() else run.site.pyproject
 
 
 def _mark(run: Run, release: Release) -> None:

@@ -30,7 +30,7 @@ def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = Tru
         return
     if run.site.settings.requirements_export:
         attempt(run, "export", lambda step: _export(run, release, step))
-    if attempt(run, "commit", lambda step: _commit(run, step, commit_message(command, release))) and pushes:
+    if attempt(run, "commit", lambda step: _commit(run, step, release, commit_message(command, release))) and pushes:
         push_what_is_due(run)
 
 
@@ -85,10 +85,14 @@ def _export(run: Run, release: Release, step: Step) -> None:
     step.says(path.name)
 
 
-def _commit(run: Run, step: Step, message: str) -> None:
-    """Commit uv.lock, and the export if git does not ignore it, and nothing else. Raises ToolError."""
+def _commit(run: Run, step: Step, release: Release, message: str) -> None:
+    """Commit uv.lock, what came along with it, the export if git does not ignore it, and nothing else.
+
+    Raises ToolError.
+    """
     export, git = run.site.settings.requirements_export, run.site.git
-    paths = ["uv.lock", *([export] if export and not git.ignores(export) else [])]
+    founded = ["pyproject.toml"] if _came_along(run.site.project.pyproject, release) else []
+    paths = [*founded, "uv.lock", *([export] if export and not git.ignores(export) else [])]
     was_due = push_is_due(run)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
     _note(run, push=run.site.settings.git_push or was_due)
@@ -130,6 +134,8 @@ def _push_error(remote: str, error: ToolError) -> ToolError:
 def commit_message(command: str, release: Release) -> str:
     """Return the message of the commit that goes with a release that `command` made live."""
     changes = release.manifest.changes if command == "update" else ()
+    if command == "init" and release.pyproject.is_file():
+        return f"Lock what is installed, as in release {release.id}"
     if command == "rollback":
         return f"Roll back to release {release.id}"
     if not changes:
@@ -142,8 +148,8 @@ def commit_message(command: str, release: Release) -> str:
 def files_due(site: Site, live: Release | None) -> frozenset[str]:
     """Return the files whose commit may still be due, relative to the top of the work tree.
 
-    uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release; the export is ours
-    while a commit is noted as due.
+    uv.lock is ours, and not somebody's uncommitted work, if it is the one of the live release, and so is pyproject.toml
+    if it came with that; the export is ours while a commit is noted as due.
     """
     project, export = site.project, site.settings.requirements_export
     try:
@@ -153,7 +159,16 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     except (OSError, ToolError):
         return frozenset()
     exported = [project.root / export] if export and _pending(project.state_dir).get("commit") else []
-    return frozenset(str(file.relative_to(top)) for file in [project.lock, *exported])
+    founded = [project.pyproject] if _came_along(project.pyproject, live) else []
+    return frozenset(str(file.relative_to(top)) for file in [project.lock, *founded, *exported])
+
+
+def _came_along(pyproject: Path, live: Release) -> bool:
+    """Whether this file is the one that the live release has brought."""
+    try:
+        return live.pyproject.read_bytes() == pyproject.read_bytes()
+    except OSError:
+        return False
 
 
 def push_is_due(run: Run) -> bool:

@@ -202,12 +202,12 @@ class Uv:
         """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""
         self._run(newest_arguments(answer=answer, python=python, python_version=python_version), cwd=tree)
 
-    def described(self, tree: Path, requirements: Path, *, python: Path) -> str:
+    def described(self, tree: Path, requirements: Path, *, python: Path, options: Iterable[str] = ()) -> str:
         """Return what the lines of a requirements file come to, each by itself, as the text of a pylock.toml.
 
-        The indexes are those of the project in `tree`; nothing is written. Raises ToolError.
+        The indexes are those of the project in `tree`, and of `options`; nothing is written. Raises ToolError.
         """
-        words = ["pip", "compile", str(requirements), "--no-deps", "--universal", "--format", "pylock.toml"]
+        words = ["pip", "compile", str(requirements), "--no-deps", "--universal", "--format", "pylock.toml", *options]
         return self._run([*words, "--python", str(python)], cwd=tree).stdout
 
     def sync(

@@ -75,6 +75,8 @@ def metadata_text(distribution: Distribution) -> str:
     if distribution.requires_python:
         lines.append(f"Requires-Python: {distribution.requires_python}")
     lines += [f"Requires-Dist: {requirement}" for requirement in distribution.requires]
+    extras = {match[1] for one in distribution.requires for match in re.finditer(r"extra == '([^']+)'", one)}
+    lines += [f"Provides-Extra: {extra}" for extra in sorted(extras)]
     lines += [f"Project-URL: {label}, {url}" for label, url in distribution.urls.items()]
     return "\n".join(lines) + "\n"
 

@@ -1,0 +1,124 @@
+"""Coming from no lock: a venv that pip has filled, or a requirements file, becomes a project with exactly that lock.
+
+Everything is made away from the checkout. pyproject.toml and uv.lock come into it behind the flip, as the lock of an
+update does, and are taken back with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from releaser.conduct import Ending, Request, conduct
+from releaser.errors import UsageError
+from releaser.golive import go_live
+from releaser.locking.overrides import parse_overrides
+from releaser.project.preflight import check
+from releaser.recovery import undone_on_failure
+from releaser.releases.store import tree_size
+from releaser.report.outcome import Problem
+from releaser.steps.adopt import Founded, adopt
+from releaser.steps.asking import Wanted
+from releaser.steps.build import build, seal
+from releaser.steps.founding import compare, founded
+from releaser.steps.gate import gate
+from releaser.steps.migrations import look_at_migrations
+from releaser.steps.resolve import candidate_key
+from releaser.steps.settle import look_before
+from releaser.steps.survey import survey, surveyed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.project.preflight import Fitness
+    from releaser.project.site import Site
+    from releaser.report.outcome import RunReport
+    from releaser.run import Run
+    from releaser.steps.build import Candidate
+    from releaser.steps.survey import Survey
+
+
+def cross(request: Request, wanted: Wanted) -> RunReport:
+    """Give the project its first lock, with exactly the versions that it runs on, and adopt it with that."""
+    return conduct(replace(request, founds=True), lambda run: _cross(run, wanted))
+
+
+def read_wanted(venv: Path | None, requirements: Path | None, without: Sequence[str], given: Sequence[str]) -> Wanted:
+    """Read what the command line asks for; relative paths start at the current directory. Raises UsageError."""
+    names = frozenset(canonicalize_name(name) for name in without)
+    sources = parse_overrides(given, Path.cwd(), option="--with")
+    for one in sources:
+        if one.name in names:
+            message = f"--with and --without both name {one.name}"
+            raise UsageError(message, advice="Leave one of them away.")
+        if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
+            message = f"--with {one} does not say which version"
+            raise UsageError(message, advice=f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
+    return Wanted(venv=_absolute(venv), requirements=_absolute(requirements), without=names, given=sources)
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else Path(os.path.abspath(path.expanduser()))
+
+
+def _cross(run: Run, wanted: Wanted) -> Ending:
+    fitness, found = _preflight(run, wanted)
+    with undone_on_failure(run):
+        with founded(run, fitness, found) as resolution:
+            text = (resolution.tree / "pyproject.toml").read_bytes()
+            candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
+            (candidate.directory / "pyproject.toml").write_bytes(text)
+            run.draft.release = candidate.id
+            same = compare(run, candidate, found)
+            gate(run, fitness, candidate, before=fitness)
+            look_at_migrations(run, candidate)
+            look_before(run, candidate.venv)
+            candidate = _behind_what_is_there(
+                run, fitness, candidate, Founded(lock=resolution.lock.data, pyproject=text)
+            )
+        release = seal(run, candidate, tests="passed")
+    go_live(run, release, founds=True)
+    link = run.site.project.venv.name
+    return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}; {same}")
+
+
+def _preflight(run: Run, wanted: Wanted) -> tuple[Fitness, Survey]:
+    """Look at what is there and check everything, as if it were locked already. Raises PreflightError."""
+    with run.recorder.step("survey") as step:
+        found = survey(run.site, wanted)
+        step.says(str(wanted))
+        for note in found.notes:
+            run.draft.problems.append(
+                Problem(message=note, advice="Look whether that is right; if one is missing: --with 'NAME==VERSION'.")
+            )
+    with run.recorder.step("preflight"):
+        fitness = check_surveyed(run.site, found)
+        run.site = surveyed(run.site, found)[0]
+    project, top = run.site.project, fitness.layout.top
+    ours = {str(path.relative_to(top)) for path in (project.pyproject, project.lock)}
+    run.untracked_before = frozenset(fitness.state.untracked) | ours
+    return fitness, found
+
+
+def check_surveyed(site: Site, found: Survey, *, ask_remote: bool = False) -> Fitness:
+    """Run every check on the project as it is to be. Raises PreflightError with all the problems."""
+    changed, lock = surveyed(site, found)
+    venv = found.python.parent.parent
+    needed = tree_size(venv) if (venv / "pyvenv.cfg").is_file() else 0
+    fitness = check(changed, lock=lock, needed_bytes=needed, ask_remote=ask_remote)
+    return replace(fitness, python=found.python)
+
+
+def _behind_what_is_there(run: Run, fitness: Fitness, candidate: Candidate, lock: Founded) -> Candidate:
+    """Make the venv that the site runs on the first release, the way back, and number the candidate behind it.
+
+    Until the candidate is known to be good, nothing happens to that venv. The journal goes back to the candidate then.
+    """
+    adopt(run, fitness, founded=lock)
+    run.journal.write(run.entry("building", target=candidate.id))
+    return replace(candidate, sequence=run.store.next_sequence())

@@ -1,0 +1,177 @@
+"""Coming from no lock: a venv that pip has filled, or a requirements file, becomes a project with exactly that lock."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import states, step, steps
+from tests.support.commands import git_executable, run
+from tests.support.lockless import UV_TABLE, fill, installed, make_lockless
+from tests.support.templates import write_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+COMMENTED = f"# What the shop is made of.\n{UV_TABLE}\n[tool.black]\nline-length = 100  # wide\n"
+INSTALLED = ("alpha==1.0.0", "gamma", "beta==1.0.0", "delta[fast]")
+FREE = ["alpha==1.0.0", "beta==1.0.0", "delta==1.0.0", "epsilon==1.0.0", "gamma==1.0.0"]
+
+
+def dependencies(site: SampleSite) -> list[str]:
+    content = tomllib.loads((site.path / "pyproject.toml").read_text(encoding="utf-8"))
+    return list(content["project"]["dependencies"])
+
+
+def locked(site: SampleSite) -> list[str]:
+    packages = tomllib.loads(site.lock_text())["package"]
+    return sorted(f"{one['name']}=={one['version']}" for one in packages if "virtual" not in one["source"])
+
+
+def is_as_committed(site: SampleSite) -> bool:
+    return site.git("status", "--porcelain", "--untracked-files=all") == "" and site.remote_head() == site.head()
+
+
+def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site, pyproject=COMMENTED)
+    fill(site, site.link, *INSTALLED, pip=True)
+    site.commit("Import gamma's beta", {"shop.py": "import beta\n"})
+    site.push()
+    before = installed(site.link / "bin" / "python")
+    assert before == FREE
+    snapshot = site.snapshot()
+    plan = site.json("init", "--from-venv", site.link, "--dry-run")
+    assert "5 packages would be locked as they are: alpha 1.0.0, beta 1.0.0, " in " ".join(plan["would"])
+    assert site.snapshot() == snapshot
+    assert not site.state_dir.exists()
+
+    report = site.json("init", "--from-venv", site.link)
+    assert (report["command"], report["result"], report["exit_code"]) == ("init", "activated", 0)
+    assert report["problems"] == []
+    assert "5 packages: the same names and versions" in report["headline"]
+    assert steps(report)[:6] == ["survey", "preflight", "lock", "build", "compare", "test"]
+    assert installed(site.link / "bin" / "python") == before == locked(site)
+    assert dependencies(site) == ["alpha>=1.0.0", "beta>=1.0.0", "delta[fast]>=1.0.0", "gamma>=1.0.0"]
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert text.startswith(COMMENTED)
+    assert "constraint" not in site.lock_text()
+    site.uv("lock", "--check")
+    assert is_as_committed(site)
+    assert site.git("show", "--name-only", "--format=%s", "HEAD").split("\n\n") == [
+        f"Lock what is installed, as in release {report['release']}",
+        "pyproject.toml\nuv.lock",
+    ]
+    assert list(states(site).values()) == ["live", "good"]
+
+    site.releaser("rollback", check=0)
+    assert site.live_id() == report["previous"]
+    assert installed(site.link / "bin" / "python") == before
+    assert is_as_committed(site)
+    site.releaser("rollback", report["release"], check=0)
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    refused = site.releaser("init", "--from-venv", site.link, check=3)
+    assert f"{site.path / 'uv.lock'} exists, so the project has a lock already" in refused.stderr
+    assert "says what the project depends on already: [project] dependencies" in refused.stderr
+
+
+def test_what_does_not_work_out_leaves_everything_as_it_was(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site, pyproject=None)
+    fill(site, site.link, *INSTALLED)
+    site.edit("requirements.txt", f"--no-index\n--find-links {site.index.path}\nalpha\ndelta[fast]\ngamma==1.0.0\n")
+    site.edit("site_tests.py", 'def test_shop(packages):\n    assert not packages, "the shop is closed"\n')
+    site.commit("Close the shop")
+    site.push()
+    before, words = site.snapshot(), ("init", "--from-requirements", site.path / "requirements.txt")
+
+    report = site.json(*words, check=5)
+    assert "the shop is closed" in report["output"]
+    assert report["live_changed"] is False
+    assert site.snapshot() == before
+    assert not (site.path / "pyproject.toml").exists()
+    finished = site.releaser("update", check=3)  # there is nothing yet that could be updated
+    assert f"{site.path / 'pyproject.toml'} does not exist" in finished.stderr
+
+    site.mend_tests()
+    head, python = site.head(), site.link / "bin" / "python"
+    report = site.json(*words, env={"RELEASER_HEALTH_CHECK": "false"}, check=6)
+    assert report["result"] == "rolled_back"
+    assert installed(python) == FREE
+    assert not (site.path / "pyproject.toml").exists()
+    assert not (site.path / "uv.lock").exists()
+    assert (site.head(), site.git("status", "--porcelain")) == (head, "")
+    adopted = site.live_id()
+
+    report = site.json(*words)
+    assert (report["result"], report["previous"]) == ("activated", adopted)
+    assert installed(python) == FREE == locked(site)
+    assert dependencies(site) == ["alpha", "delta[fast]", "gamma>=1.0.0"]
+    assert is_as_committed(site)
+
+
+def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site)
+    theme, tools = site.outer / "theme", site.outer / "tools"
+    for directory in (theme, tools):
+        write_files(directory, project_files(directory.name))
+    commit = make_repository(site, theme)
+    wheel = next(site.index.path.glob("epsilon-*.whl"))
+    fill(site, site.link, "alpha==1.0.0", "beta==1.0.0", f"git+{theme.as_uri()}#egg=theme", "-e", tools, wheel)
+    site.withdraw("beta", "1.0.0")
+    before, freeze = site.snapshot(), installed(site.link / "bin" / "python")
+    words = ("init", "--from-venv", site.link)
+
+    refused = site.releaser(*words, check=3)
+    for expected in (
+        f"theme 1.0.0 was installed from git+{theme.as_uri()} (commit {commit[:9]}), so no lock can hold it",
+        f"--with 'theme @ git+{theme.as_uri()}@{commit}'",
+        f"tools 1.0.0 is an editable install of {tools}",
+        f"epsilon 1.0.0 was installed from the file {wheel}",
+        "beta 1.0.0 is not in the index",
+        "--without beta",
+    ):
+        assert expected in refused.stderr
+    assert site.snapshot() == before
+
+    given = ["--with", f"theme @ git+{theme.as_uri()}@{commit}", "--with", f"tools @ {tools}"]
+    given += ["--with", "epsilon==1.0.0", "--without", "beta"]
+    report = site.json(*words, *given)
+    assert report["result"] == "activated"
+    assert installed(site.link / "bin" / "python") == [one for one in freeze if one != "beta==1.0.0"]
+    assert dependencies(site)[-2:] == [f"theme @ git+{theme.as_uri()}@{commit}", "tools"]
+    assert 'tools = {path = "../tools", editable = true}' in (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert is_as_committed(site)
+
+
+def test_a_file_of_pins_needs_no_venv(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site, pyproject=None)
+    site.edit("requirements/base.in", "gamma\nalpha ~= 1.0\n")
+    site.edit("requirements.txt", "-r requirements/base.in\n-c pins.txt\n--no-index\n-f ../index\ndelta[fast]==1.0.0\n")
+    site.edit("pins.txt", "beta==1.0.0\nalpha==1.0.0\n")
+    site.commit("Require packages")
+    site.push()
+    report = site.json("init", "--from-requirements", site.path / "requirements.txt")
+    assert report["result"] == "activated"
+    assert "besides, epsilon 1.0.0, gamma 1.0.0" in step(report, "compare")["detail"]
+    assert installed(site.link / "bin" / "python") == FREE
+    assert dependencies(site) == ["alpha~=1.0", "delta[fast]>=1.0.0", "gamma"]
+    assert is_as_committed(site)
+
+
+def project_files(name: str) -> dict[str, str]:
+    """Return the files of a package that can be built."""
+    head = f'[project]\nname = "{name}"\nversion = "1.0.0"\n'
+    return {
+        "pyproject.toml": head + '[build-system]\nrequires = ["tinybuild"]\nbuild-backend = "tinybuild"\n',
+        f"{name}.py": '__version__ = "1.0.0"\n',
+    }
+
+
+def make_repository(site: SampleSite, directory: Path) -> str:
+    """Commit everything in a directory; return the commit."""
+    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--message", "Begin"]):
+        identity = ["-c", "user.name=Grace", "-c", "user.email=grace@example.org"]
+        run([git_executable(), *identity, *words], cwd=directory, env=site.env, check=0)
+    return run([git_executable(), "rev-parse", "HEAD"], cwd=directory, env=site.env, check=0).stdout.strip()
