@@ -26,13 +26,18 @@ class Root(NamedTuple):
 class Needs:
     """The needs of installed packages, in an environment with these values of markers.
 
-    An extra counts where another package asks for it.
+    An extra counts where another package asks for it, or the project, which asks for what is `given`.
     """
 
-    def __init__(self, packages: Iterable[Distribution], markers: Mapping[str, str]) -> None:
+    def __init__(
+        self, packages: Iterable[Distribution], markers: Mapping[str, str], given: Iterable[Root] = ()
+    ) -> None:
         self._packages = {one.name: one for one in packages}
         self._markers = dict(markers)
+        self._given = tuple(given)
         self._extras: dict[str, set[str]] = defaultdict(set)
+        for root in self._given:
+            self._extras[root.name] |= {canonicalize_name(extra) for extra in root.extras}
         waiting = list(self._packages)
         while waiting:  # what is needed in an extra needs more
             for wanted in self._wanted(waiting.pop()):
@@ -75,13 +80,13 @@ class Needs:
     def __contains__(self, name: str) -> bool:
         return name in self._packages
 
-    def roots(self, given: Iterable[Root] = (), *, imported: Iterable[str] = ()) -> tuple[Root, ...]:
-        """Return what to ask for so that exactly the installed packages come: `given`, and what they do not lead to.
+    def roots(self, *, imported: Iterable[str] = ()) -> tuple[Root, ...]:
+        """Return what to ask for so that exactly the installed packages come: what is given, and what that lacks.
 
         That is what no other package needs, and what the code imports. A package that nobody asked pip for by name, and
         that only an extra of another one explains, stands for that extra.
         """
-        roots = {one.name: one.extras for one in given if one.name in self}
+        roots = {one.name: one.extras for one in self._given if one.name in self}
         covered = set(self.closure(roots))
         unneeded = self._unneeded() - covered
         explained = self._explained(unneeded)

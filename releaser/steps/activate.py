@@ -97,7 +97,7 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
 def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
     live = run.store.live()
     pulled = run.draft.pulled
-    _keep(run, run.site.project.lock, LOCK_BEFORE)
+    _keep_lock(run)
     if founds:
         _keep(run, run.site.project.pyproject, PYPROJECT_BEFORE)
     with run.recorder.step("flip") as step:
@@ -136,6 +136,10 @@ def _link_text(link: Path) -> str | None:
         return os.readlink(link)
     except OSError:
         return None
+
+
+def _keep_lock(run: Run) -> None:
+    _keep(run, run.site.project.lock, LOCK_BEFORE)
 
 
 def _keep(run: Run, path: Path, name: str) -> None:
@@ -243,23 +247,33 @@ def _keep_edited(run: Run, path: Path, ours: list[Path]) -> None:
 def restore_files(run: Run, entry: Entry) -> None:
     """Put back the uv.lock that the checkout had before the flip, and what else that flip brought."""
     project = run.site.project
-    _restore(run, project.lock, LOCK_BEFORE, removes=entry.founds)
+    restore_lock(run)
     if entry.founds:
-        _restore(run, project.pyproject, PYPROJECT_BEFORE, removes=True)
+        _remove_unless_kept(run, project.lock, LOCK_BEFORE)
+        _restore(run, project.pyproject, PYPROJECT_BEFORE)
+        _remove_unless_kept(run, project.pyproject, PYPROJECT_BEFORE)
 
 
-def _restore(run: Run, path: Path, name: str, *, removes: bool) -> None:
-    """Put back a file as it was kept; if there was none, it goes again if the change is one that `removes` it."""
+def restore_lock(run: Run) -> None:
+    """Put back the uv.lock that the checkout had before the flip."""
+    _restore(run, run.site.project.lock, LOCK_BEFORE)
+
+
+def _restore(run: Run, path: Path, name: str) -> None:
     state_dir = run.site.project.state_dir
     try:
         before = (state_dir / name).read_bytes()
     except FileNotFoundError:
-        if removes and path.exists():
-            path.unlink()
-            sync_directory(path.parent)
         return
     if not path.exists() or path.read_bytes() != before:
         replace_file(path, before, staging=state_dir)
+
+
+def _remove_unless_kept(run: Run, path: Path, name: str) -> None:
+    """Take a file away of which there was none before."""
+    if path.exists() and not (run.site.project.state_dir / name).exists():
+        path.unlink()
+        sync_directory(path.parent)
 
 
 def restore_code(run: Run, entry: Entry) -> None:

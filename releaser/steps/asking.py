@@ -71,9 +71,9 @@ def asked_of_venv(site: Site, wanted: Wanted, environment: Environment, used: Mo
     """Ask for what no other installed package needs, and for what the code imports."""
     stock = _stock(site, wanted, environment, used)
     packages = _with_given(stock.packages, wanted.given)
-    needs = Needs(packages, environment.markers)
+    needs = Needs(packages, environment.markers, [Root(one.name, one.extras) for one in wanted.given])
     imported = [one.name for one in packages if _imported(one, packages) & used.imported]
-    roots = needs.roots([Root(one.name, one.extras) for one in wanted.given], imported=imported)
+    roots = needs.roots(imported=imported)
     problems = [*_unlockable(stock, wanted), *_unknown(environment, wanted), *_own(site, stock), *_broken(needs)]
     return _asked(site, wanted, stock, packages, roots, notes=_notes(stock), problems=problems)
 
@@ -92,11 +92,10 @@ def asked_of_file(site: Site, wanted: Wanted, environment: Environment, used: Mo
         stock = Inventory(packages=())
         pins = {name: pin for name, pin in file.pins(environment.markers).items() if name not in wanted.without}
         packages = _with_given([_pinned(name, pin) for name, pin in pins.items()], wanted.given)
-    needs = Needs(packages, environment.markers)
-    given = [Root(one.name, one.extras) for one in wanted.given]
-    roots: tuple[Root, ...] = tuple(given)
+    roots: tuple[Root, ...] = tuple(Root(one.name, one.extras) for one in wanted.given)
     if environment.distributions:
-        roots = needs.roots([*given, *(_root(one) for one in lines)])
+        needs = Needs(packages, environment.markers, [*roots, *map(_root, lines)])
+        roots = needs.roots()
         problems += [*_unlockable(stock, wanted), *_broken(needs)]
     named = {one.name for one in unlockable(stock)}
     problems += _elsewhere(site, file, wanted, named)
