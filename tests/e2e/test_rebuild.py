@@ -1,0 +1,163 @@
+"""Building anew on demand: with another Python, and what keeps that from happening."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.e2e.scenes import body, edit_pyproject, silent, states
+from tests.support.pythons import give_pythons, need_python
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
+NEEDS_OLD = "import sys\ndef test_python(packages):\n    assert sys.version_info < (3, 13), 'too new'\n"
+
+
+def site_on(make_site: SiteFactory, *minors: str, **options: Any) -> SampleSite:
+    """Make an adopted site that can find these Pythons, and runs on the first one."""
+    site = make_site(**options)
+    give_pythons(site, *map(need_python, minors))
+    site.make_venv()
+    site.releaser("init", check=0)
+    return site
+
+
+def only_for(site: SampleSite, package: str, tag: str) -> None:
+    """Let a package have a wheel for one Python alone, and lock that."""
+    pure = site.index.path / f"{package}-1.0.0-py3-none-any.whl"
+    pure.rename(pure.with_name(f"{package}-1.0.0-{tag}-none-any.whl"))
+    site.uv("lock", "--quiet", "--upgrade")
+    site.commit("Lock anew")
+    site.push()
+
+
+def test_the_same_packages_on_another_python(make_site: SiteFactory, tmp_path: Path) -> None:
+    new = need_python("3.13")
+    site = site_on(make_site, "3.12", "3.13")
+    first, lock = site.live_id(), site.lock_text()
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "not pulled"})
+    planned = site.json("rebuild", "--python", "3.13", "--dry-run")
+    assert planned["would"][0].endswith(f"from the lock of {first}, with Python {new.version}, and tested")
+    assert site.live_id() == first
+
+    finished = site.releaser("rebuild", "--python", "3.13", check=0)
+    live = site.live_id()
+    why = f"from Python {need_python('3.12').version} to {new.version}, as somebody asked for"
+    assert f"rebuilt as {live}, with Python {new.version}: {why}" in finished.stderr
+    assert why[:60] in site.outbox_mails()[-1]["subject"]
+    assert (site.python(RUNS_ON), site.live_version("alpha"), site.lock_text()) == (new.version, "1.0.0", lock)
+    (tested,) = site.manage_runs("test")
+    assert tested.prefix == str(site.link.resolve())
+    assert site.restarted_at() is not None
+    assert not (site.path / "notes.txt").exists()
+    assert site.git("status", "--porcelain") == ""
+    assert site.json("show", live)["steps"]
+
+    site.releaser("update", check=0)  # which stays on it
+    assert (site.python(RUNS_ON), site.live_version("alpha")) == (new.version, "1.1.0")
+    site.releaser("rollback", first, check=0)
+    assert site.python(RUNS_ON) == need_python("3.12").version
+    assert states(site)[live] == "good"
+
+
+def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD}, settings={"culprits": "off"})
+    before = site.snapshot()
+
+    def refused(*args: str, code: int) -> str:
+        said = site.releaser("rebuild", *args, check=code).stderr
+        assert "live: unchanged" in said
+        assert site.snapshot() == before
+        return said
+
+    said = refused("--python", "3.9", code=3)
+    assert "--python 3.9: uv finds no such Python" in said
+    assert f"There is Python {need_python('3.12').version}, {need_python('3.13').version}." in said
+    assert "somewhere/none" in refused("--python", "./none", code=3)
+    assert "there is no release 'x'" in refused("x", code=9)
+    red = refused("--python", "3.13", code=5)
+    assert f"on the venv that was built anew, with Python {need_python('3.13').version} and pass on the live" in red
+    assert "too new" in red
+    failed = next(name for name, state in states(site).items() if state == "failed")
+    assert "is not one that a rollback would go to (failed)" in refused(failed, code=9)
+    silent(site.releaser("update"))  # it goes on as ever
+
+    (site.path / ".python-version").write_text("3.12\n", encoding="utf-8")
+    site.commit("Stay")
+    site.push()
+    before = site.snapshot()
+    assert ".python-version is '3.12': the next update would go back from Python 3.13" in refused(
+        "--python", "3.13", code=3
+    )
+    site.git("rm", "--quiet", ".python-version")
+    only_for(site, "alpha", "cp312")
+    only_for(site, "beta", "cp312")
+    before = site.snapshot()
+    named = refused("--python", "3.13", code=4)
+    assert f"2 packages have no build for Python {need_python('3.13').version}: alpha 1.0.0, beta 1.0.0" in named
+    planned = site.json("rebuild", "--python", "3.13", "--dry-run")["would"]
+    assert "there is no build of alpha 1.0.0, beta 1.0.0 for Python 3.13, so that would fail" in planned
+
+
+def test_the_latest_python_is_taken_when_all_goes_well(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site = site_on(make_site, "3.12", settings={"python": "latest"})
+    only_for(site, "alpha", "cp312")
+    site.releaser("update", check=0)
+    give_pythons(site, old, new)
+    report = site.json("update")
+    assert (report["result"], report["live_changed"]) == ("unchanged", False)
+    (problem,) = report["problems"]
+    assert f"the site stays on Python {old.version}, and does not move to {new.version}: there is no build" in problem
+    assert "alpha 1.0.0" in problem
+    assert "does not move" in site.outbox_mails()[-1]["subject"]
+    silent(site.releaser("update"))  # told once
+    (refused,) = site.json("status")["refused_pythons"]
+    assert (refused["version"], refused["unbuilt"]) == (new.version, True)
+
+    site.publish("alpha", "1.1.0")  # which has a build for all
+    site.releaser("update", check=0)
+    assert site.python(RUNS_ON) == old.version
+    report = site.json("update")
+    assert (report["result"], report["changes"]) == ("activated", [])
+    assert site.python(RUNS_ON) == new.version
+    assert f"from Python {old.version} to {new.version}, as `python` is latest" in body(site)
+    assert site.json("status")["refused_pythons"] == []
+    silent(site.releaser("update"))
+
+
+def test_the_latest_python_is_not_taken_if_the_tests_fail(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD}, settings={"python": "latest"})
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert [one["name"] for one in report["changes"]] == ["alpha"]
+    assert any(f"does not move to {new.version}: the tests fail" in problem for problem in report["problems"])
+    assert (report["blame"], report["rebuilt"], report["output"]) == ("", None, "")
+    assert site.python(RUNS_ON) == old.version
+    silent(site.releaser("update"))
+    assert site.json("status")["refused_pythons"][0]["version"] == new.version
+    site.commit("Mend", {"site_tests.py": "def test_python(packages):\n    pass\n"})
+    site.push()
+    site.releaser("update", "--force", check=0)
+    assert site.python(RUNS_ON) == new.version
+
+
+def test_another_way_to_link_is_a_reason(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"link_mode": "copy"})
+    site.releaser("init", check=0)
+    silent(site.releaser("update"))  # of a venv that was there before, nobody knows
+    site.releaser("rebuild", check=0)
+    text = edit_pyproject(site, 'link_mode = "copy"', 'link_mode = "clone"')
+    site.commit("Clone", {"pyproject.toml": text})
+    site.push()
+    planned = site.json("update", "--dry-run")["would"]
+    report = site.json("update")
+    assert report["rebuilt"] == "`link_mode` is clone, and it was built with copy"
+    assert planned[0].endswith(f"would be rebuilt, as {report['rebuilt']}")
+    assert report["problems"] == []
+    silent(site.releaser("update"))
