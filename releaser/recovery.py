@@ -95,6 +95,10 @@ def _continue(run: Run, entry: Entry) -> str:
     if entry.phase == "adopting":
         complete_adoption(run, entry)
         return "was adopting the project; that is finished or undone now"
+    made = run.store.get(entry.target)
+    if entry.phase == "building" and made is not None and made.manifest.replaces and made.state == "good":
+        sweep(run)
+        return f"had built {made.manifest.replaces} anew as {made.id}; live is what it was"
     failed = next((one for one in run.quarantine().candidates if one.release == entry.target), None)
     undo(run, entry)
     if failed is not None and entry.phase == "building":

@@ -50,10 +50,10 @@ class Stage:
         self.name = name
         self.scene: Scene = SCENES[name]
         self.command = self.scene.command
-        self.args = self.scene.args
         self._place, self._kept = place / "stage", place / "kept"
         self._place.mkdir()
         self.site = self._equipped(scenes.copy(name, self._place))
+        self.args = self.scene.words(self.site)
         self.witness = Witness.of(self.site, may_go=self._may_go())
         self.live = self._live()
         self._keep()

@@ -37,6 +37,7 @@ OWN = {
     "update": (28, 6),
     "update, taken back": (10, 4),
     "rollback": (16, 4),
+    "rebuild": (3, 1),
     "prune": (8, 1),
 }
 

@@ -30,6 +30,7 @@ OWN = {
     "update, one held back": (8, 2),
     "update, taken back": (10, 2),
     "rollback": (14, 2),
+    "rebuild": (4, 1),
     "prune": (8, 2),
 }
 

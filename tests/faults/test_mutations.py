@@ -372,7 +372,7 @@ def broken_by(trial: Trial, without: str, scenes: Scenes, disks: Disks, base: Pa
 def _broken(trial: Trial, without: str, site: SampleSite, disk: Disk | None) -> list[str]:
     trial.prepare(site)
     seen, scene = Eyewitness.of(site, trial.scene), SCENES[trial.scene]
-    words = trial.command or (scene.command, *scene.args)
+    words = trial.command or (scene.command, *scene.words(site))
     if words == ("pin",):
         words = ("pin", site.live_id())
     meanwhile = "" if trial.next_one else without
