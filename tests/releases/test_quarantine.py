@@ -12,6 +12,7 @@ from releaser.releases.quarantine import (
     CandidateKey,
     FailedCandidate,
     Quarantine,
+    RefusedPython,
     read_quarantine,
     write_quarantine,
 )
@@ -25,6 +26,10 @@ KEY = CandidateKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
 def failed(release: str, **changes: str | None) -> FailedCandidate:
     fields = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", **changes}
     return FailedCandidate(key=CandidateKey(**fields), release=release, reason="red", at="now")  # type: ignore[arg-type]
+
+
+def refused(version: str, *, reason: str = "red") -> RefusedPython:
+    return RefusedPython(version=version, reason=reason, at="now")
 
 
 def with_versions(**bad: str) -> Quarantine:
@@ -71,6 +76,16 @@ def test_what_runs_well_after_all_is_lifted() -> None:
     assert [entry.release for entry in lifted.candidates] == ["B"]
 
 
+def test_a_python_is_refused_until_the_site_runs_on_it() -> None:
+    quarantine = Quarantine().with_python(refused("3.12.1", reason="slow")).with_python(refused("3.13.0"))
+    quarantine = quarantine.with_python(refused("3.12.1"))
+    assert quarantine.pythons == (refused("3.13.0"), refused("3.12.1"))
+    assert quarantine.python("3.13.0") == refused("3.13.0")
+    assert quarantine.python("3.13.1") is None
+    assert quarantine.without({}, KEY) == quarantine
+    assert quarantine.without({}, failed("A", python="3.13.0").key).pythons == (refused("3.12.1"),)
+
+
 def test_one_of_several_locked_versions_is_lifted_alone() -> None:
     lifted = with_versions(alpha="2.0, 3.0").without({"alpha": "1.0, 3.0"}, KEY)
     assert [entry.version for entry in lifted.versions] == ["2.0"]
@@ -79,6 +94,7 @@ def test_one_of_several_locked_versions_is_lifted_alone() -> None:
 def test_a_quarantine_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_quarantine(tmp_path) == Quarantine()
     quarantine = with_versions(alpha="1|2").with_candidate(failed("A")).with_candidate(failed("B", group=None))
+    quarantine = quarantine.with_python(refused("3.13.0"))
     write_quarantine(tmp_path, quarantine)
     assert read_quarantine(tmp_path) == quarantine
 
@@ -92,6 +108,7 @@ def test_a_quarantine_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"version": 1, "candidates": [{}], "versions": []},
         {"version": 1, "candidates": [{"key": {}}], "versions": []},
         {"version": 1, "candidates": [], "versions": [{"name": "alpha"}]},
+        {"version": 1, "candidates": [], "versions": [], "pythons": [{"version": "3.13.0"}]},
         {"version": 2, "candidates": [], "versions": []},
         [],
     ],
