@@ -27,6 +27,7 @@ for _command in (
     questions.list_releases,
     questions.show,
     questions.diff,
+    questions.verify,
     questions.audit,
     questions.outdated,
     questions.status,

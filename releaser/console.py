@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from releaser.locking.diff import Change
     from releaser.report.outcome import RunReport
+    from releaser.report.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,16 @@ class Manner:
             from releaser.report.text import summary
 
             _words(summary(report))
+
+    def progress(self) -> contextlib.AbstractContextManager[Progress]:
+        """Return what shows how far a look at many files is; that is for a terminal alone."""
+        from releaser.report.progress import Hidden
+
+        if self.quiet or not sys.stderr.isatty():
+            return Hidden()
+        from releaser.report.terminal import Bar
+
+        return Bar(sys.stderr)
 
     def data(self, content: Any) -> None:
         """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""

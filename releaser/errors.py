@@ -159,6 +159,12 @@ class VulnerableError(ReleaserError):
     exit_code = 10
 
 
+class UnsoundError(ReleaserError):
+    """The releases that were asked about are not what was sealed, or do not work."""
+
+    exit_code = 10
+
+
 class AuditError(ReleaserError):
     """It could not be found out whether packages have known vulnerabilities."""
 

@@ -13,6 +13,7 @@ from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
 from releaser.recovery import undo_unfinished, undone_on_failure
+from releaser.report.capping import one_line
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import seal
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from releaser.report.outcome import RunReport
     from releaser.report.recorder import Step
     from releaser.run import Run
+
+_LONGEST_REASON = 200  # characters
 
 
 def update(request: Request, *, force: bool = False) -> RunReport:
@@ -142,7 +145,8 @@ def _headline(run: Run, release: Release, due: Renewal | None, live: Release | N
     if due is not None and due.about_python:
         return f"rebuilt {due.release.id} as {release.id}, as {due.reason}: {what}{with_commits}"
     if due is not None:
-        return f"built {release.id} in place of {due.release.id}, which was damaged: {what}{with_commits}"
+        why = one_line(due.reason, limit=_LONGEST_REASON)
+        return f"built {release.id} in place of {due.release.id}, which was damaged ({why}): {what}{with_commits}"
     if live is not None and run.draft.rebuilt is not None:
         return f"rebuilt {live.id} as {release.id}, {run.draft.rebuilt}"
     return f"updated to {release.id}: {what}{with_commits}"

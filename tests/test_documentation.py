@@ -390,6 +390,11 @@ def _see_questions(site: SampleSite) -> None:
     shown = site.json("show", listed[0]["id"])
     assert set(shown) == _fields("list") | _fields("show")
     assert shown["steps"]
+    (site.link / "bin" / "stray").touch()
+    verified = site.json("verify", check=10)
+    (site.link / "bin" / "stray").unlink()
+    assert set(verified) == _fields("verify")
+    assert set(verified["problems"][0]) == _fields("verify", 1)
     assert set(site.json("diff", listed[0]["id"])[0]) == _fields("A package change")
     assert set(site.json("history", "--number", "1")[0]) == run - {"output"}
     assert set(site.json("prune", "--dry-run")[0]) == set(site.json("prune")[0]) == _fields("prune")

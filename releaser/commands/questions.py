@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.commands.common import common
+from releaser.errors import UsageError
 
 if TYPE_CHECKING:
     from releaser.commands.common import Call
@@ -113,6 +114,38 @@ def audit(call: Call, release: str | None) -> None:
         raise failure
     if not call.manner.json:
         call.manner.note(f"no vulnerability of {found.release} is known")
+
+
+@click.command()
+@common
+@click.option("--all", "every", is_flag=True, help="Look at every release that is kept.")
+@click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
+@click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
+@click.argument("release", required=False)
+def verify(call: Call, release: str | None, every: bool, check: bool, tests: bool) -> None:
+    """See whether RELEASE (default: the live one) still works and is what was sealed, file by file."""
+    from releaser.report.verification import sound_text, verified_text
+    from releaser.verify import failure, trial
+    from releaser.verify import verify as ask
+
+    if release and every:
+        message = "--all has no meaning together with a release"
+        raise UsageError(message, advice="Leave one of them away.")
+    site = call.site()
+    trials = [*([trial(site, "check")] if check else ()), *([trial(site, "tests")] if tests else ())]
+    with call.manner.progress() as progress:
+        found = ask(site, release, every=every, trials=trials, progress=progress)
+    answers = [one.as_json() for one in found]
+    if call.manner.json:
+        call.manner.data(answers if every else answers[0])
+    for answer in answers:
+        if answer["ok"]:
+            call.manner.note(sound_text(answer))
+        elif not call.manner.json:
+            call.manner.lines(verified_text(answer, whole=call.manner.verbose))
+    error = failure(found)
+    if error is not None:
+        raise error
 
 
 @click.command()

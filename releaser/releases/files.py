@@ -76,18 +76,55 @@ def installed(venv: str) -> dict[str, str]:
     """Return the files that count, each with the name of the .dist-info whose RECORD has it; empty if none has."""
     programs = (f"bin/{name}" for name in _listed(os.path.join(venv, "bin")) if name != "__pycache__")
     names = dict.fromkeys(("pyvenv.cfg", *programs), "")
-    for place in _site_packages(venv):
+    for place in site_packages(venv):
         for name in _listed(os.path.join(venv, place)):
             if name.endswith(".pth") or name == _MODULE:
                 names.setdefault(f"{place}/{name}", "")
             elif name.endswith(".dist-info"):
-                record = f"{place}/{name}/RECORD"
-                names[record] = name
-                names.update(dict.fromkeys(_recorded(os.path.join(venv, record), place), name))
+                names[f"{place}/{name}/RECORD"] = name
+                names.update((path, name) for path, _ in _recorded(venv, place, name) if not is_byte_code(path))
     return names
 
 
-def _site_packages(venv: str) -> list[str]:
+def below(venv: str, *places: str) -> dict[str, os.stat_result]:
+    """Return all that lies below some directories of a venv, but for directories: with what it is, links not followed.
+
+    What goes meanwhile, or may not be looked into, is left out.
+    """
+    found: dict[str, os.stat_result] = {}
+    waiting = list(places)
+    while waiting:
+        place = waiting.pop()
+        try:
+            with os.scandir(f"{venv}/{place}") as entries:
+                for entry in entries:
+                    path = f"{place}/{entry.name}" if place else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(path)
+                    else:
+                        found[path] = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+    return found
+
+
+def is_byte_code(path: str) -> bool:
+    """Whether a file may be made anew by whoever runs the code that it belongs to."""
+    return path.endswith(".pyc") or "__pycache__/" in path
+
+
+def recorded(venv: str) -> dict[str, str]:
+    """Return what every RECORD names, byte code too, each with its hash as it stands there; empty if it has none."""
+    infos = ((place, name) for place in site_packages(venv) for name in _listed(os.path.join(venv, place)))
+    return {
+        path: hashed
+        for place, name in infos
+        if name.endswith(".dist-info")
+        for path, hashed in _recorded(venv, place, name)
+    }
+
+
+def site_packages(venv: str) -> list[str]:
     versions = _listed(os.path.join(venv, "lib"))
     return [f"lib/{version}/site-packages" for version in versions if version.startswith(("python", "pypy"))]
 
@@ -99,30 +136,34 @@ def _listed(directory: str) -> list[str]:
         return []
 
 
-def _recorded(record: str, place: str) -> Iterator[str]:
-    """Return the files that a RECORD names, relative to the venv; what lies outside is not of this venv."""
+def _recorded(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
+    """Return the files that a RECORD names, with their hashes; what lies outside is not of this venv."""
     try:
-        with open(record, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with open(f"{venv}/{place}/{info}/RECORD", encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = file.read().splitlines()
     except OSError:
         return
     for line in lines:
         # Of a quoted name, the csv module knows the rules; the others, nearly all, are quicker to cut.
-        name = _unquoted(line) if line.startswith('"') else line.rsplit(",", 2)[0]
-        if not name or name.endswith(".pyc") or "__pycache__/" in name:
+        name, hashed = _unquoted(line) if line.startswith('"') else _plain(line)
+        if not name:
             continue
         path = f"{place}/{name}"
         if ".." in name or name.startswith("/"):
             path = os.path.normpath(os.path.join(place, name))
             if path.startswith(("..", "/")):
                 continue
-        yield path
+        yield path, hashed
 
 
-def _unquoted(line: str) -> str:
+def _plain(line: str) -> list[str]:
+    return [*line.rsplit(",", 2), "", ""][:2]
+
+
+def _unquoted(line: str) -> list[str]:
     import csv
 
-    return next(csv.reader([line]), [""])[0]
+    return [*next(csv.reader([line]), []), "", ""][:2]
 
 
 def look_at(paths: Iterable[str]) -> dict[str, str]:

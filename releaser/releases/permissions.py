@@ -32,7 +32,7 @@ def share(directory: Path, *, group: int, others: bool) -> None:
             status = os.lstat(path)
         if status.st_gid != group:
             os.chown(path, -1, group)
-        wanted = _mode(status.st_mode, others=others)
+        wanted = wanted_mode(status.st_mode, others=others)
         if wanted != stat.S_IMODE(status.st_mode):
             os.chmod(path, wanted)
 
@@ -45,7 +45,7 @@ def _below(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
             yield path, os.lstat(path)
 
 
-def _mode(mode: int, *, others: bool) -> int:
+def wanted_mode(mode: int, *, others: bool) -> int:
     """Return the mode with `u+rw,g+rwX`, and `o+rX` if others may read."""
     bits = stat.S_IMODE(mode) | stat.S_IRUSR | stat.S_IWUSR | _GROUP | (_OTHERS if others else 0)
     if stat.S_ISDIR(mode) or mode & stat.S_IXUSR:

@@ -5,18 +5,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import UnreadableStateError, encoded, read_json
 from releaser.errors import ToolError
 from releaser.releases.drift import NO_DRIFT, Drift, drift
-from releaser.releases.files import digest, installed, is_as_sealed, look, look_at, observe
+from releaser.releases.files import (
+    below,
+    digest,
+    installed,
+    is_as_sealed,
+    is_byte_code,
+    look,
+    look_at,
+    observe,
+    recorded,
+    site_packages,
+)
 from releaser.releases.interpreter import Interpreter, ask, change, executable_of
+from releaser.releases.records import hash_of, is_checkable
 from releaser.releases.release import Release, read_manifest
 from releaser.tools.process import Runner
 
@@ -50,9 +63,26 @@ def seal_files(directory: Path) -> str:
 
     Nothing is synced here: the release is complete only once its manifest is there, and all is flushed before that.
     """
-    found = observe(directory / "venv")
-    (directory / FILES).write_bytes(encoded({"files": found}))
+    venv = str(directory / "venv")
+    found = observe(venv)
+    (directory / FILES).write_bytes(encoded({"files": found, "hashes": _hashes(venv, found), "others": _others(venv)}))
     return digest(found)
+
+
+def _hashes(venv: str, found: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes of the files that have none in a RECORD, as far as they can be read."""
+    known, hashes = recorded(venv), {}
+    for path, seen in found.items():
+        if seen[:1].isdigit() and not is_checkable(known.get(path, "")):
+            with contextlib.suppress(OSError):
+                hashes[path] = hash_of(f"{venv}/{path}")
+    return hashes
+
+
+def _others(venv: str) -> list[str]:
+    """Return what lies in site-packages already, though no package has it in its RECORD."""
+    known = recorded(venv).keys()
+    return sorted(path for path in below(venv, *site_packages(venv)) if path not in known and not is_byte_code(path))
 
 
 def damage(release: Release) -> Damage | None:
@@ -64,7 +94,7 @@ def damage(release: Release) -> Damage | None:
         return None
     if not os.path.isdir(release.venv):
         return Damage(kind="gone", reason=f"its venv is gone ({release.venv})", fatal=True)
-    return _interpreter_damage(release) or _lock_damage(release) or _file_damage(release)
+    return interpreter_damage(release) or lock_damage(release) or _file_damage(release)
 
 
 def _is_as_sealed(release: Release) -> bool:
@@ -109,21 +139,27 @@ def is_sound(release: Release) -> bool:
     return damage(release) is None
 
 
-def _interpreter_damage(release: Release) -> Damage | None:
+def interpreter_damage(release: Release, *, asks: bool = False) -> Damage | None:
+    """Tell what is wrong with the interpreter of a release; one that looks as it did is started only if this `asks`.
+
+    An earlier releaser has noted its version alone, which without asking says nothing.
+    """
     was = release.manifest.interpreter
     if not release.works():
         what = str(release.venv / "bin" / "python")
         if was is not None and not os.path.exists(was.executable):
             what = f"{was} at {was.executable}"
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
-    if was is None or was.is_where_it_was(release.venv):
+    if not asks and (was is None or was.is_where_it_was(release.venv)):
         return None
     executable = executable_of(release.venv)
     try:
-        now = _ask(executable, tuple(look_at((executable, *was.seen)).items()))
+        now = _ask(executable, tuple(look_at((executable, *(was.seen if was else ()))).items()))
     except ToolError as error:
         reason = f"its interpreter does not start any more ({executable}): {error.message}"
         return Damage(kind="gone", reason=reason, fatal=True)
+    if was is None:
+        was = replace(now, version=release.manifest.python) if release.manifest.python[:1].isdigit() else now
     reason = change(was, now)
     return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was)) if reason else None
 
@@ -134,7 +170,7 @@ def _ask(executable: str, seen: tuple[tuple[str, str], ...]) -> Interpreter:  # 
     return ask(Runner(environ=os.environ), executable)
 
 
-def _lock_damage(release: Release) -> Damage | None:
+def lock_damage(release: Release) -> Damage | None:
     try:
         data = release.lock.read_bytes()
     except OSError as error:
@@ -156,21 +192,41 @@ def _file_damage(release: Release) -> Damage | None:
 
 def _drift(release: Release, found: Mapping[str, str]) -> Drift:
     """Compare with what was noted; nothing comes of it where the note is gone or has been changed too."""
-    sealed = sealed_files(release)
-    if sealed is None:
+    sealed, venv = sealed_files(release), str(release.venv)
+    if not sealed.files:
         return NO_DRIFT
     # A name can be missing in `found` because the RECORD that has it is gone.
-    now = {**found, **look(str(release.venv), sealed.keys() - found.keys())}
-    return drift(sealed, now, installed(str(release.venv)))
+    now = {**found, **look(venv, sealed.files.keys() - found.keys())}
+    return drift(sealed.files, now, installed(venv))
 
 
-def sealed_files(release: Release) -> dict[str, str] | None:
-    """Return what was noted of each file when a release was sealed; None where that is gone, or has been changed."""
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """What was noted of a venv when it was sealed; all empty where that is gone, or has been changed.
+
+    `files` tells what was seen of each file that counts, `hashes` those of the files that have none in a RECORD;
+    `others` are what no package has installed, though it lies in site-packages.
+    """
+
+    files: Mapping[str, str]
+    hashes: Mapping[str, str]
+    others: frozenset[str]
+
+
+def sealed_files(release: Release) -> Sealed:
+    """Return what was noted when a release was sealed."""
     try:
-        content = read_json(release.directory / FILES)
+        content = read_json(release.directory / FILES) or {}
     except (UnreadableStateError, OSError):
-        return None
-    files = content.get("files") if content else None
-    if not isinstance(files, dict) or not all(isinstance(seen, str) for seen in files.values()):
-        return None
-    return files if digest(files) == release.manifest.fingerprint else None
+        content = {}
+    files, hashes = _texts(content.get("files")), _texts(content.get("hashes"))
+    if digest(files) != release.manifest.fingerprint:
+        return Sealed(files={}, hashes={}, others=frozenset())
+    others = content.get("others")
+    return Sealed(files=files, hashes=hashes, others=frozenset(map(str, others if isinstance(others, list) else ())))
+
+
+def _texts(content: object) -> dict[str, str]:
+    if not isinstance(content, dict) or not all(isinstance(one, str) for one in content.values()):
+        return {}
+    return content

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from releaser.report.outcome import Outcome, RunReport
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
+_EVERY = 100  # files
 _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
 
 
@@ -46,6 +47,35 @@ class Live:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
+
+
+class Bar:
+    """Shows how many of the files of a release are read; nothing of it stays."""
+
+    def __init__(self, stream: TextIO) -> None:
+        from rich.progress import Progress  # which takes long to import
+
+        self._progress = Progress(console=Console(file=stream, highlight=False), transient=True)
+        self._task = self._progress.add_task("", total=None)
+        self._read = 0
+
+    def __enter__(self) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def begins(self, release: str, total: int) -> None:
+        """Begin with the files of a release."""
+        self._read = 0
+        self._progress.reset(self._task, total=total, description=escape(release))
+
+    def advances(self) -> None:
+        """Count one; that is shown from time to time, as each time takes longer than to read a file."""
+        self._read += 1
+        if self._read % _EVERY == 0:
+            self._progress.update(self._task, completed=self._read)
 
 
 class Lines:

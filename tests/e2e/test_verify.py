@@ -1,0 +1,137 @@
+"""`verify` names whatever was changed in a release, no rollback goes there, and an update heals what is live."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import on_terminal
+from tests.support.sites import SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
+    """Make a site with three good releases: one adopted, one kept, one live; tests get copies of it."""
+    site = SiteFactory(tmp_path_factory.mktemp("grown"), templates)(venv=True)
+    for version in ("1.1.0", "1.2.0"):
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+    return site
+
+
+@pytest.fixture
+def site(grown: SampleSite, tmp_path: Path) -> SampleSite:
+    """Copy the site."""
+    return grown.copy(tmp_path)
+
+
+def packages_of(row: Mapping[str, Any]) -> Path:
+    """Return where the packages of a release lie, from its row in the list."""
+    return next(Path(row["path"]).glob("lib/*/site-packages"))
+
+
+def problems(answer: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Return what `verify --json` says of one release: of each kind, which files or packages."""
+    found: dict[str, set[str]] = {}
+    for one in answer["problems"]:
+        name = one["package"] or str(one["path"]).rpartition("/site-packages/")[2]
+        found.setdefault(one["kind"], set()).add(name)
+    return found
+
+
+def harm(venv: Path, packages: Path) -> dict[str, set[str]]:
+    """Edit, delete, add, chmod and share files of a release; return what `verify` is to say."""
+    module = packages / "alpha" / "__init__.py"
+    status = module.stat()
+    module.write_text(module.read_text(encoding="utf-8").replace("1.1.0", "9.9.9"), encoding="utf-8")
+    os.utime(module, ns=(status.st_atime_ns, status.st_mtime_ns))  # as quick a look as `list` takes sees nothing
+    (packages / "beta" / "__init__.py").unlink()
+    for added in (packages / "beta" / "more.py", packages / "evil.pth", packages / "lost.pyc", venv / "bin" / "evil"):
+        added.touch()
+    (packages / "alpha" / "__pycache__" / "gone.cpython-311.pyc").touch()  # which nothing would run
+    metadata = packages / "alpha-1.1.0.dist-info" / "METADATA"
+    metadata.chmod(0o600)
+    (venv / "pyvenv.cfg").write_text("home = /nowhere\n", encoding="utf-8")
+    os.link(packages / "beta-1.0.0.dist-info" / "WHEEL", venv.parent / "outside")
+    return {
+        "changed": {"alpha/__init__.py", "pyvenv.cfg"},
+        "missing": {"beta/__init__.py"},
+        "unexpected": {"beta/more.py", "evil.pth", "lost.pyc", "bin/evil"},
+        "permissions": {"alpha-1.1.0.dist-info/METADATA"},
+        "shared": {"beta-1.0.0.dist-info/WHEEL"},
+    }
+
+
+def test_what_was_harmed_is_named_and_no_rollback_goes_there(site: SampleSite) -> None:
+    live, kept, adopted = site.json("list")
+    before = site.snapshot()
+    assert site.json("verify")["problems"] == []
+    assert "is what was sealed" in site.releaser("verify", "--check", check=0).stderr
+    expected = harm(Path(kept["path"]), packages_of(kept))
+    assert problems(site.json("verify", kept["id"], check=10)) == expected
+    told = site.releaser("verify", kept["id"], check=10)
+    assert told.stdout.splitlines()[0] == f"{kept['id']}: 9 problems"
+    assert "    alpha/__init__.py: it has other contents than RECORD says" in told.stdout.splitlines()
+    assert f"{kept['id']} does not verify: 9 problems" in told.stderr
+
+    row = site.json("list")[1]
+    assert row["broken"]
+    assert "beta/__init__.py is missing" in row["damage"]
+    assert f"{kept['id']} is broken: " in site.releaser("list", check=0).stdout
+    refused = site.releaser("rollback", kept["id"], check=9)
+    assert f"release {kept['id']} is not what was sealed" in refused.stderr
+    assert f"`releaser rollback {adopted['id']}`" in refused.stderr
+    assert "live: unchanged" in refused.stderr
+    assert site.json("rollback", "--dry-run")["would"][0] == f"would go from {live['id']} to {adopted['id']}"
+    assert site.snapshot() == before
+
+
+def test_drift_of_the_live_release_is_named_and_healed(site: SampleSite) -> None:
+    live = site.json("list")[0]
+    versions = {name: site.live_version(name) for name in ("alpha", "beta")}
+    site.publish("gamma", "1.0.0")
+    index = ("--no-index", "--find-links", site.index.path)
+    site.uv("pip", "install", "--quiet", "--python", site.link, *index, "gamma", "alpha==1.1.0")
+    module = packages_of(live) / "beta" / "__init__.py"
+    module.write_text(module.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+    found = problems(site.json("verify", check=10))
+    assert found["package"] == {"alpha", "gamma"}
+    assert found["changed"] == {"beta/__init__.py"}
+    words = "alpha 1.2.0 → 1.1.0, gamma 1.0.0 added; beta/__init__.py is changed"
+    status = site.json("status")
+    assert status["drift"]["packages"] == [
+        {"name": "alpha", "old": "1.2.0", "new": "1.1.0"}, {"name": "gamma", "old": None, "new": "1.0.0"},
+    ]  # fmt: skip
+    assert [Path(one["path"]).parts[-2:] for one in status["drift"]["files"]] == [("beta", "__init__.py")]
+    assert any(words in problem for problem in status["problems"])
+
+    site.publish("beta", "1.1.0")
+    report = site.json("update")
+    assert words in report["headline"]
+    assert {name: site.live_version(name) for name in versions} == versions
+    assert site.live_id() != live["id"]
+    (mail,) = site.outbox_mails()[-1:]
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert words in body.get_content()
+    assert site.json("verify")["ok"]
+
+
+def test_every_release_can_be_looked_at(site: SampleSite) -> None:
+    status, text = on_terminal(site, "verify", "--all")
+    assert status == 0
+    assert text.count("is what was sealed") == 3
+    assert [one["ok"] for one in site.json("verify", "--all", "--tests")] == [True] * 3
+    site.releaser("verify", "--all", site.live_id(), check=2)
+    site.releaser("verify", "nothing", check=9)
+    site.break_tests()
+    assert problems(site.json("verify", "--tests", check=10)) == {"tests": {"None"}}
