@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
@@ -156,6 +157,24 @@ def admits(wanted: Requirement, version: str) -> bool:
         return wanted.specifier.contains(version, prereleases=True)
     except InvalidVersion:
         return True
+
+
+def oldest_python(packages: Iterable[Distribution], version: str) -> str:
+    """Return the oldest patch version of a Python that all packages are for; without the patch if they are for all."""
+    short, _, patch = version.rpartition(".")
+    if not patch.isdigit():  # a pre-release
+        return version
+    bounds = [_specifier(one.requires_python) for one in packages]
+    candidates = (f"{short}.{number}" for number in range(int(patch)))
+    found = next((one for one in candidates if all(bound.contains(one) for bound in bounds)), version)
+    return found.removesuffix(".0")
+
+
+def _specifier(text: str) -> SpecifierSet:
+    try:
+        return SpecifierSet(text)
+    except InvalidSpecifier:
+        return SpecifierSet()
 
 
 def _extras_of(one: Distribution) -> set[str]:

@@ -230,7 +230,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str, bool]]:
     via: list[str] | None = None
     joined, began = "", 0
     for number, raw in enumerate(text.splitlines(), start=1):
-        if raw.lstrip().startswith("#"):
+        if not joined and raw.lstrip().startswith("#"):  # one behind a continuation ends that
             via = _noted(raw, via)
             continue
         began = began or number

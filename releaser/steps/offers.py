@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
     from releaser.project.site import Site
     from releaser.steps.asking import Asked
+    from releaser.tools.distributions import Environment
     from releaser.tools.uv import Uv
 
 
-def missing_from_index(site: Site, asked: Asked, python: Path) -> Iterator[Unfit]:
+def missing_from_index(site: Site, asked: Asked, environment: Environment) -> Iterator[Unfit]:
     """Yield what no index of the project has in the wanted version, or only with other hashes. Raises ResolutionError.
 
     That is for an index that cannot be reached. Without a uv there is nobody to ask, which preflight reports.
@@ -30,7 +31,9 @@ def missing_from_index(site: Site, asked: Asked, python: Path) -> Iterator[Unfit
     pins = [f"{name}=={version}" for name, version in sorted(asked.versions.items())]
     try:
         with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-            inquiry = _Inquiry(uv=uv, tree=site.project.root, file=Path(place) / "pins.txt", python=python, asked=asked)
+            inquiry = _Inquiry(
+                uv=uv, tree=site.project.root, file=Path(place) / "pins.txt", environment=environment, asked=asked
+            )
             missing = inquiry.missing(pins)
     except ToolError as error:
         message = f"whether the index has these versions could not be found out: {error.message}"
@@ -53,12 +56,12 @@ def missing_from_index(site: Site, asked: Asked, python: Path) -> Iterator[Unfit
 class _Inquiry:
     """Asks an index about many packages at once, each by itself; `hashes` collects what it tells of their files."""
 
-    def __init__(self, *, uv: Uv, tree: Path, file: Path, python: Path, asked: Asked) -> None:
+    def __init__(self, *, uv: Uv, tree: Path, file: Path, environment: Environment, asked: Asked) -> None:
         self._uv = uv
         self._tree = tree
         self._file = file
-        self._python = python
-        self._options = _options(asked, tree)
+        self._python = environment.python
+        self._options = ["--python-version", environment.version, *_options(asked, tree)]
         self.hashes: dict[str, set[str]] = {}
 
     def missing(self, pins: Sequence[str]) -> list[str]:

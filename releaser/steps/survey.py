@@ -12,6 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from releaser.errors import ToolError, Unfit
 from releaser.locking.dependencies import NO_GROUP, Founding, declared_already, founded
 from releaser.locking.lockfile import LockFile
+from releaser.locking.needs import oldest_python
 from releaser.project.group import lacks_group
 from releaser.project.imports import Modules, modules_used
 from releaser.project.project import Pyproject
@@ -67,7 +68,7 @@ def survey(site: Site, wanted: Wanted) -> Survey:
     except Unfit as problem:
         return Survey(python=Path(), python_version="", problems=(*problems, problem))
     problems += asked.problems
-    problems += missing_from_index(site, asked, environment.python)
+    problems += missing_from_index(site, asked, environment)
     text, narrowed = ("", "") if problems or site.findings else _texts(site, asked, environment, requires_python)
     return Survey(
         python=environment.python,
@@ -168,7 +169,7 @@ def _modules(site: Site) -> Modules:
 
 
 def _requires_python(site: Site, environment: Environment) -> str:
-    """Return what pyproject.toml says, or else the minor version of this Python and later ones. Raises Unfit."""
+    """Return what pyproject.toml says, or else this Python, as old as packages let it be, and later. Raises Unfit."""
     said = site.pyproject.table("project").get("requires-python")
     try:
         fits = not isinstance(said, str) or SpecifierSet(said).contains(environment.version, prereleases=True)
@@ -177,7 +178,7 @@ def _requires_python(site: Site, environment: Environment) -> str:
     if not fits:
         message = f"{site.project.pyproject}: requires-python is {said!r}, but this is Python {environment.version}"
         raise Unfit(message, advice="Correct requires-python; nothing else may change.")
-    return said if isinstance(said, str) else f">={_minor(environment)}"
+    return said if isinstance(said, str) else f">={oldest_python(environment.distributions, environment.version)}"
 
 
 def _minor(environment: Environment) -> str:
@@ -197,7 +198,8 @@ def _texts(site: Site, asked: Asked, environment: Environment, requires_python: 
         no_group=lacks_group(site.settings, site.pyproject),
     )
     markers = environment.markers
-    here = f"sys_platform == '{markers['sys_platform']}' and python_version == '{_minor(environment)}'"
+    python = f"python_version == '{_minor(environment)}' and python_full_version >= '{environment.version}'"
+    here = f"sys_platform == '{markers['sys_platform']}' and {python}"
     path = site.project.pyproject
     before = path.read_text(encoding="utf-8") if path.exists() else None
     return founded(before, founding), founded(before, replace(founding, environments=(here,)))

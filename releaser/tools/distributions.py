@@ -27,16 +27,18 @@ _PROBE = Path(__file__).with_name("distributions_probe.py")
 class Distribution:
     """An installed distribution, as its metadata and the place of that tell of it.
 
-    `requires` are its requirements as it has them, `modules` what can be imported of it, `metadata` the name of the
-    directory or file that says all this, and `location` where that lies. `installer` is who has installed it, empty if
-    that is not known; `by_pip` says that pip has left a list of its files, as it did for packages without a wheel;
-    `requested` that it was asked for by name. `direct_url` tells where it was taken from, if from no index. One that is
-    `outside` is not in the environment itself: it is of the operating system, or of whatever is below a venv.
+    `requires` are its requirements as it has them, `requires_python` the Pythons it is for; `modules` are what can be
+    imported of it, `metadata` the name of the directory or file that says all this, and `location` where that lies.
+    `installer` is who has installed it, empty if that is not known; `by_pip` says that pip has left a list of its
+    files, as it did for packages without a wheel; `requested` that it was asked for by name. `direct_url` tells where
+    it was taken from, if from no index. One that is `outside` is not in the environment itself: it is of the operating
+    system, or of whatever is below a venv.
     """
 
     name: str
     version: str
     requires: tuple[str, ...] = ()
+    requires_python: str = ""
     modules: frozenset[str] = frozenset()
     metadata: str = ""
     location: str = ""
@@ -93,6 +95,7 @@ def _distribution(said: Mapping[str, Any], *, is_venv: bool) -> Distribution:
         name=canonicalize_name(said["name"] or ""),
         version=said["version"] or "",
         requires=tuple(said["requires"]),
+        requires_python=said["requires_python"] or "",
         modules=frozenset(said["modules"]),
         metadata=said["metadata"],
         location=said["location"],

@@ -56,6 +56,7 @@ def _described(found: metadata.Distribution) -> dict[str, Any]:
         "name": said["Name"] if said is not None else None,
         "version": said["Version"] if said is not None else None,
         "requires": list(found.requires or ()),
+        "requires_python": said["Requires-Python"] if said is not None else None,
         "metadata": os.path.basename(place),
         "location": location,
         "in_prefix": os.path.realpath(location).startswith(os.path.realpath(sys.prefix) + os.sep),
