@@ -60,9 +60,11 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     if wanted is not None:
         return _asked_for(site, uv, wanted, here)
     pin = pinned(site)
-    request = pin.request if pin and pin.where != _PINS else None  # uv itself reads that file
     if here is None and before:
         return _replacement(site, uv, before, pin)
+    request = pin.request if pin and pin.where != _PINS else None  # uv itself reads that file
+    if here is not None and site.settings.python == LATEST:
+        request = minor(before)  # lest that file take the site back from where it has been moved to
     try:
         return Choice(python=uv.find_python(root, here, request=request))
     except ToolError as error:
@@ -70,9 +72,11 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
 
 
 def pinned(site: Site) -> Pin | None:
-    """Return what says which Python the site is to have; None if nothing but requires-python does."""
+    """Return what says which Python the site is to have; None if nothing but requires-python does, or `latest`."""
     setting = site.settings.python
-    if setting is not None and setting != LATEST:
+    if setting == LATEST:
+        return None
+    if setting is not None:
         return Pin(request=setting, where=site.sources.get("python", "the setting `python`"))
     try:
         lines = (site.project.root / _PINS).read_text(encoding="utf-8").splitlines()
@@ -182,6 +186,8 @@ def _can_be_had(site: Site, uv: Uv, pin: Pin, asked_for: Path) -> bool:
 def _replacement(site: Site, uv: Uv, before: str, pin: Pin | None) -> Choice:
     try:
         found = _of_the_same_kind(site, uv, before) if pin is None else None
+        if found is None and site.settings.python == LATEST and (latest := newest(site, uv)) is not None:
+            found = Path(latest.path)
         if found is None:
             found = uv.find_python(site.project.root, None, request=pin.request if pin else None)
         version = uv.python_version(found)

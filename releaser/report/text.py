@@ -200,7 +200,9 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
         "lock_sha256", "size_bytes", "path", "in_use_by",
     )  # fmt: skip
     rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
-    lines = aligned([*rows, *(["override:", one] for one in details["overrides"])])
+    rows += [["override:", one] for one in details["overrides"]]
+    rows += [["replaces:", details["replaces"]]] if details.get("replaces") else []
+    lines = aligned(rows)
     if details["processes"]:
         rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
         lines += ["", *aligned([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]

@@ -97,6 +97,37 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
 
 
+def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    newer = Installation(tmp_path / "newer", new)
+    gone = newer.executable
+    site = make_site()
+    give_pythons(site, old, newer)
+    site.make_venv()
+    site.releaser("init", check=0)
+    first = site.live_id()
+    site.releaser("rebuild", "--python", "3.13", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    left = site.live_id()
+    newer.delete()
+    site.publish("alpha", "1.2.0")
+    report = site.json("update")
+    assert f"it leads to {first} again, the newest good release" in report["recovered"]  # which works meanwhile
+    assert f"rebuilt {left} as {report['release']}, as its interpreter is gone" in report["headline"]
+    assert (report["previous"], report["rebuilt"]) == (
+        first,
+        f"its interpreter is gone (Python {new.version} at {gone})",
+    )
+    assert (site.python(RUNS_ON), site.live_version("alpha")) == (old.version, "1.1.0")
+    assert site.git("status", "--porcelain") == ""
+    assert site.git("show", "HEAD:uv.lock") == site.lock_text().rstrip("\n")
+    site.releaser("update", check=0)
+    assert (site.python(RUNS_ON), site.live_version("alpha")) == (old.version, "1.2.0")
+
+
 def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Path) -> None:
     old, new = need_python("3.12"), need_python("3.13")
     site, installation = site_on(make_site, tmp_path, old, settings={"python": "3.12"})

@@ -40,7 +40,8 @@ class Uv(FakeRunner):
             listed = [_listed(version) for version in self.listed]
             self.answers = {"uv python list": json.dumps(listed)}
         elif "--show-version" in options_only:
-            self.answers = {"uv python find": self.versions[-1]}
+            told = asked[0].removeprefix("/opt/")
+            self.answers = {"uv python find": told if told in self.listed else self.versions[-1]}
         else:
             version = self.there.get(asked[0] if asked else None)
             self.versions.append(version or "")
@@ -155,10 +156,21 @@ def test_a_pin_that_is_for_another_one_matters(root: Path, pin: str) -> None:
     assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", against)
 
 
+def test_the_latest_is_not_taken_back_by_a_file(root: Path) -> None:
+    (root / ".python-version").write_text("3.11", encoding="utf-8")
+    assert chosen(site_of(root, setting="latest", _3_11="3.11.9"))[0] == "3.11.9"
+    site = site_of(root, setting="latest", any="3.12.1", listed=["3.12.1", "3.13.2"])
+    assert choose(site, site.uv()).python.name == "3.13.2"
+    (root / "python3.11").touch()
+    (root / ".venv" / "bin" / "python").unlink()
+    (root / ".venv" / "bin" / "python").symlink_to(root / "python3.11")
+    assert chosen(site_of(root, setting="latest", any="3.12.1", _3_11="3.11.7"))[0] == "3.11.7"
+
+
 def test_the_latest_is_no_request(root: Path) -> None:
     site = site_of(root, setting="latest", any="3.13.1", listed=["3.13.1", "3.14.2", "3.15.0", "3.9.1"])
     assert pinned(site) is None
-    assert chosen(site)[0] == "3.13.1"
+    assert choose(site, site.uv()).python.name == "3.14.2"
     found = newest(site, site.uv())
     assert found is not None
     assert found.version == "3.14.2"
