@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from releaser.releases import startup
+from releaser.releases.records import hash_of
+from releaser.releases.soundness import damage_in, seal_files
 from tests.support.commands import console_script, uv_executable
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 RELEASES = 5
 MANY = 1000  # releases to prune
+FILES = 10_000  # of a big release ...
+LINES = 1000  # ... and lines of each: some 10 KB, as files of packages mostly have
 # Runs releaser, and then writes the most memory that the process itself had, without that of the programs it started
 # (which the rusage of a child includes).
 OWN_MEMORY = """\
@@ -219,6 +223,56 @@ def make_records(site: SampleSite, place: Path) -> bytes:
     return json.dumps(ledger).encode()
 
 
+def compare_looks(site: SampleSite, place: Path, times: int) -> None:
+    """Measure the quick look at a release of many files, and compare the whole one with sha256sum over these files."""
+    release = make_big_release(site)
+    listed = place / "files"
+    listed.write_text("".join(f"{path}\n" for path in release.glob("venv/lib/*/site-packages/package*/*.py")))
+    took = []
+    for _ in range(times + 1):
+        began = time.perf_counter()
+        if damage_in(str(release)) is not None:
+            sys.exit(f"{release.name} is not what was sealed: {damage_in(str(release))}")
+        took.append(time.perf_counter() - began)
+    print(f"{f'quick look, {FILES:,} files':<34}{statistics.median(took[1:]) * 1000:>8.1f} ms")
+    print(f"{'at most, as aimed at':<34}{300:>8.1f} ms\n")
+    sums = Program(
+        name=f"sha256sum, {FILES:,} files", words=["xargs", "-a", str(listed), "sha256sum"], cwd=place, env=site.env
+    )
+    verify: list[str | Path] = [console_script(), "verify", release.name]
+    programs = [sums, Program(name="releaser verify", words=verify, cwd=site.path, env=site.env)]
+    costs = measure(programs, times)
+    say_header("times the first")
+    for program, cost in zip(programs, costs, strict=True):
+        say_row(program.name, cost, f"{cost.wall / costs[0].wall:5.2f}", f"{cost.cpu / costs[0].cpu:5.2f}")
+    print(f"{'at most, as aimed at':<34}{'':>22}{2:>9.2f}\n")
+    shutil.rmtree(release)
+
+
+def make_big_release(site: SampleSite) -> Path:
+    """Copy the live release, put many files of the usual size into it, and seal it; return its directory."""
+    live = site.link.resolve().parent
+    release = live.with_name("20200101T000000Z")
+    shutil.copytree(live, release, symlinks=True)
+    packages = next(release.glob("venv/lib/*/site-packages"))
+    for number in range(FILES // 100):
+        name, lines = f"package{number}", []
+        (packages / name).mkdir()
+        for module in range(100):
+            text = f"# {number} {module}\n" * LINES
+            (packages / name / f"module{module}.py").write_text(text)
+            lines.append(
+                f"{name}/module{module}.py,{hash_of(str(packages / name / f'module{module}.py'))},{len(text)}\n"
+            )
+        info = packages / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "RECORD").write_text("".join([*lines, f"{info.name}/RECORD,,\n"]))
+    manifest = json.loads((live / "manifest.json").read_bytes())
+    own = {"id": release.name, "sequence": 0, "origin": "adopted", "fingerprint": seal_files(release)}
+    (release / "manifest.json").write_text(json.dumps({**manifest, **own}))
+    return release
+
+
 def measure_memory(site: SampleSite, place: Path) -> None:
     """Measure the most memory that releaser itself takes; the programs that it starts do not count."""
     print(f"{'peak memory of releaser itself':<34}{'MB':>9}")
@@ -256,6 +310,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=200, help="how often each start of Python is measured")
 
     parser.add_argument("--prunes", type=int, default=7, help="how often many releases are pruned")
+    parser.add_argument("--looks", type=int, default=7, help="how often a big release is looked at")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
@@ -265,6 +320,7 @@ def main() -> None:
         compare_starts(site, options.starts)
 
         compare_pruning(site, Path(name), options.prunes)
+        compare_looks(site, Path(name), options.looks)
         measure_memory(site, Path(name))
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import os_reason
 from releaser.releases import startup
-from releaser.releases.drift import drift
+from releaser.releases.drift import INFO, drift
 from releaser.releases.files import below, installed, is_byte_code, look, recorded, site_packages
 from releaser.releases.finding import Finding
 from releaser.releases.records import hash_of, is_checkable, matches
@@ -120,6 +120,8 @@ class Contents:
         own = {f"{place}{name}" for place in places for name in _OF_VENVS}
         known = self.recorded.keys() | self._sealed.files.keys() | self._sealed.others | own
         for path in sorted(self.there):
+            if path.endswith(f"{INFO}/RECORD"):
+                continue  # which packages are there is compared with the lock
             if path.startswith(places) and path not in known and "__pycache__/" not in path:
                 message = "no package has installed it"
                 if is_byte_code(path):

@@ -20,7 +20,7 @@ Kind = Literal["changed", "missing", "added"]
 _FILES_SHOWN = 3
 _PACKAGES_SHOWN = 8
 _SITE = "/site-packages/"
-_INFO = ".dist-info"
+INFO = ".dist-info"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,8 @@ def drift(sealed: Mapping[str, str], found: Mapping[str, str], owners: Mapping[s
 def packages_in(names: Iterable[str]) -> dict[str, str]:
     """Return the versions of the packages whose metadata is among these files; several with commas between."""
     versions: dict[str, set[str]] = {}
-    for info in {_top(name) for name in names if f"{_INFO}/" in name}:
-        if info.endswith(_INFO):
+    for info in {_top(name) for name in names if f"{INFO}/" in name}:
+        if info.endswith(INFO):
             package, version = name_and_version(info)
             versions.setdefault(package, set()).add(version)
     return {package: ", ".join(sorted(found)) for package, found in versions.items()}
@@ -85,7 +85,7 @@ def packages_in(names: Iterable[str]) -> dict[str, str]:
 
 def name_and_version(info: str) -> tuple[str, str]:
     """Take the name of a .dist-info directory apart: `Alpha_x-1.0.dist-info` is `alpha-x` in version `1.0`."""
-    name, _, version = info.removesuffix(_INFO).partition("-")
+    name, _, version = info.removesuffix(INFO).partition("-")
     return canonicalize_name(name), version
 
 
@@ -112,7 +112,7 @@ class _Explained:
 
     def covers(self, one: Difference) -> bool:
         top = _top(one.path)
-        if one.path in self._owned or (top.endswith(_INFO) and name_and_version(top)[0] in self._names):
+        if one.path in self._owned or (top.endswith(INFO) and name_and_version(top)[0] in self._names):
             return True
         return one.kind == "missing" and bool(top) and (top in self._tops or top not in self._left)
 

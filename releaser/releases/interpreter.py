@@ -107,7 +107,7 @@ def change(was: Interpreter, now: Interpreter) -> str:
         return ""
     before, after = str(was), str(now)
     if not now.runs_what_is_for(was):
-        before, after = f"{before} ({was.abi})", f"{after} ({now.abi})"
+        before, after = (f"{name} ({abi})" if abi else name for name, abi in ((before, was.abi), (after, now.abi)))
     elif before == after:
         before, after = f"{before} {was.build}", f"{after} {now.build}"
     moved = f", and now {now.executable}" if now.executable != was.executable else ""

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -29,7 +30,7 @@ from releaser.releases.files import (
     site_packages,
 )
 from releaser.releases.interpreter import Interpreter, ask, change, executable_of
-from releaser.releases.records import hash_of, is_checkable
+from releaser.releases.records import hash_of, is_checkable, matches
 from releaser.releases.release import Release, read_manifest
 from releaser.tools.process import Runner
 
@@ -108,6 +109,11 @@ def _is_as_sealed(release: Release) -> bool:
     )
 
 
+def live_damage(release: Release) -> Damage | None:
+    """Tell the same, and start an interpreter of which an earlier releaser has noted the version alone."""
+    return damage(release) or interpreter_damage(release, asks=release.manifest.interpreter is None)
+
+
 def damage_in(directory: str) -> str | None:
     """Say the same of a release in a directory; None as well where no manifest tells what it was."""
     place = Path(directory)
@@ -158,10 +164,18 @@ def interpreter_damage(release: Release, *, asks: bool = False) -> Damage | None
     except ToolError as error:
         reason = f"its interpreter does not start any more ({executable}): {error.message}"
         return Damage(kind="gone", reason=reason, fatal=True)
-    if was is None:
-        was = replace(now, version=release.manifest.python) if release.manifest.python[:1].isdigit() else now
+    was = was or _as_far_as_noted(release.manifest.python, now)
     reason = change(was, now)
     return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was)) if reason else None
+
+
+def _as_far_as_noted(version: str, now: Interpreter) -> Interpreter:
+    """Return what an interpreter of this version was, of which nothing else is known; `3.13.0rc1` is 3.13.0 here."""
+    numbers = re.match(r"\d+(\.\d+)*", version)
+    if numbers is None or f"{now.version}.".startswith(f"{numbers[0]}."):
+        return now
+    was = replace(now, version=numbers[0])
+    return was if was.minor == now.minor else replace(was, abi="")
 
 
 @functools.cache
@@ -186,18 +200,37 @@ def _file_damage(release: Release) -> Damage | None:
     found = observe(release.venv)
     if digest(found) == release.manifest.fingerprint:
         return None
-    drifted = _drift(release, found)
-    return Damage(kind="files", reason=str(drifted) or "its files have been changed", drift=drifted)
-
-
-def _drift(release: Release, found: Mapping[str, str]) -> Drift:
-    """Compare with what was noted; nothing comes of it where the note is gone or has been changed too."""
-    sealed, venv = sealed_files(release), str(release.venv)
+    sealed = sealed_files(release)
     if not sealed.files:
-        return NO_DRIFT
+        return Damage(kind="files", reason="its files have been changed")
+    drifted = _drift(str(release.venv), sealed, found)
+    return Damage(kind="files", reason=str(drifted), drift=drifted) if drifted else None
+
+
+def _drift(venv: str, sealed: Sealed, found: Mapping[str, str]) -> Drift:
+    """Compare with what was noted; a file that only has another time, as a copy may have, is read."""
     # A name can be missing in `found` because the RECORD that has it is gone.
     now = {**found, **look(venv, sealed.files.keys() - found.keys())}
-    return drift(sealed.files, now, installed(venv))
+    drifted = drift(sealed.files, now, installed(venv))
+    later = [one for one in drifted.files if _differs_in_time_alone(sealed.files.get(one.path, ""), now[one.path])]
+    if not later:
+        return drifted
+    hashes = {**recorded(venv), **sealed.hashes}
+    same = {one for one in later if _is_same(f"{venv}/{one.path}", hashes.get(one.path, ""))}
+    return replace(drifted, files=tuple(one for one in drifted.files if one not in same))
+
+
+def _differs_in_time_alone(before: str, now: str) -> bool:
+    """Whether size and mode of a file are what they were."""
+    was, found = before.split(" "), now.split(" ")
+    return before[:1].isdigit() and len(found) == len(was) and (was[0], was[2:]) == (found[0], found[2:])
+
+
+def _is_same(path: str, hashed: str) -> bool:
+    try:
+        return is_checkable(hashed) and matches(path, hashed)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

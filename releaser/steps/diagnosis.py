@@ -12,7 +12,7 @@ from releaser.releases.journal import Journal
 from releaser.releases.ledger import read_ledger
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import read_manifest
-from releaser.releases.soundness import damage, is_own_doing
+from releaser.releases.soundness import damage, is_own_doing, live_damage
 from releaser.releases.store import DOOMED
 from releaser.report.outcome import Problem
 from releaser.steps.litter import LITTER
@@ -70,7 +70,7 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
         return
     if unwanted := unfit_for_live(store, live):
         yield Problem(message=f"{store.link} leads to {live.id}, which {unwanted}", advice=MENDS)
-    found = damage(live)
+    found = live_damage(live)
     renewed = _flaw(store, live, found)
     if renewed or found:
         advice = "The next `releaser update` builds it anew."
@@ -102,7 +102,7 @@ def astray(store: ReleaseStore) -> str:
 
 def flaw(store: ReleaseStore, live: Release) -> str:
     """Say why a live release has to be built anew, even if no package is newer; empty when it has not."""
-    return _flaw(store, live, damage(live))
+    return _flaw(store, live, live_damage(live))
 
 
 def _flaw(store: ReleaseStore, live: Release, found: Damage | None) -> str:

@@ -10,7 +10,7 @@ from releaser.locking.builds import named_as_unbuilt, tags_of, without_a_build
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError
 from releaser.project.pythons import minor
-from releaser.releases.soundness import damage
+from releaser.releases.soundness import damage, live_damage
 from releaser.report.outcome import Problem
 from releaser.steps.build import build, seal
 from releaser.steps.diagnosis import flaw, lost_python
@@ -117,7 +117,7 @@ def due_to_renew(run: Run) -> Renewal | None:
     reason = reason_to_renew(run.site.settings, run.store, live) if live is not None else ""
     if live is None or not reason:
         return None
-    return Renewal(release=live, reason=reason, about_python=lost_python(live, damage(live)))
+    return Renewal(release=live, reason=reason, about_python=lost_python(live, live_damage(live)))
 
 
 def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:

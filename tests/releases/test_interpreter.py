@@ -15,7 +15,7 @@ import pytest
 
 from releaser.releases.interpreter import Interpreter, ask, ask_if_possible, change, executable_of
 from releaser.releases.release import Release, read_manifest, write_manifest
-from releaser.releases.soundness import damage
+from releaser.releases.soundness import damage, live_damage
 from releaser.tools.process import Runner
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
@@ -165,6 +165,23 @@ def test_one_that_does_not_start_any_more_is_named(release: Release, python: Pat
 def test_without_its_library_it_is_started(release: Release, python: Path) -> None:
     python.with_name("os.py").unlink()
     assert damage(release) is None  # it is what it was, for all that can be asked
+
+
+OLD = {
+    "3.11.7": "", "3.11": "", "3.11.7rc1": "", "unknown": "",
+    "3.11.6": "Python 3.11.6 became Python 3.11.7 under it ({python})",
+    "3.10.9": "Python 3.10.9 became Python 3.11.7 (cpython-311-x86_64-linux-gnu) under it ({python})",
+}  # fmt: skip
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("version", OLD)
+def test_of_an_earlier_releaser_the_version_alone_is_known(release: Release, python: Path, version: str) -> None:
+    old = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python=version))
+    assert damage(old) is None
+    found = live_damage(old)
+    assert str(found or "") == OLD[version].format(python=python)
+    assert found is None or found.fatal == version.startswith("3.10")
 
 
 def test_one_at_another_place_is_said_to_be_there() -> None:
