@@ -19,12 +19,14 @@ from releaser.errors import UsageError
 from releaser.golive import go_live
 from releaser.locking.overrides import parse_overrides
 from releaser.project.preflight import check
+from releaser.project.room import for_release
 from releaser.recovery import undone_on_failure
-from releaser.releases.store import tree_size
+from releaser.releases.cost import measure
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import Founded, adopt
 from releaser.steps.asking import Wanted
 from releaser.steps.build import build, seal
+from releaser.steps.capacity import look_for_room
 from releaser.steps.founding import compare, founded
 from releaser.steps.gate import gate
 from releaser.steps.migrations import look_at_migrations
@@ -71,6 +73,7 @@ def _cross(run: Run, wanted: Wanted) -> Ending:
     with undone_on_failure(run):
         with founded(run, fitness, found) as resolution:
             text = (resolution.tree / "pyproject.toml").read_bytes()
+            look_for_room(run, fitness, resolution, None)
             candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
             (candidate.directory / "pyproject.toml").write_bytes(text)
             run.draft.release = candidate.id
@@ -109,8 +112,9 @@ def check_surveyed(site: Site, found: Survey, *, ask_remote: bool = False) -> Fi
     """Run every check on the project as it is to be. Raises PreflightError with all the problems."""
     changed, lock = surveyed(site, found)
     venv = found.python.parent.parent
-    needed = tree_size(venv) if (venv / "pyvenv.cfg").is_file() else 0
-    fitness = check(changed, lock=lock, needed_bytes=needed, ask_remote=ask_remote)
+    needed = measure(venv).size_bytes if (venv / "pyvenv.cfg").is_file() else 0
+    room = for_release(site.project.state_dir, needed_bytes=needed)
+    fitness = check(changed, lock=lock, needs=(room,), ask_remote=ask_remote)
     return replace(fitness, python=found.python)
 
 

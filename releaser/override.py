@@ -13,6 +13,7 @@ from releaser.locking.overrides import check_locked, parse_overrides
 from releaser.project.site import open_site
 from releaser.recovery import undone_on_failure
 from releaser.steps.build import build, seal
+from releaser.steps.capacity import look_for_room
 from releaser.steps.gate import gate
 from releaser.steps.overriding import refuse_untested, resolved_with
 from releaser.steps.resolve import candidate_key
@@ -39,6 +40,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> Ending:
     live = required(run.store.live())
     with undone_on_failure(run):
         with resolved_with(run, fitness, live, overrides) as resolution:
+            look_for_room(run, fitness, resolution, live)
             run.draft.changes = resolution.diff.changes
             key = candidate_key(run, fitness, resolution.lock)
             candidate = build(run, fitness, resolution, key, overrides=tuple(map(str, overrides)))

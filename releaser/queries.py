@@ -12,7 +12,9 @@ from releaser.errors import AuditError, NoSuchReleaseError, Unfit, VulnerableErr
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
 from releaser.project.pythons import choose
+from releaser.project.room import free_room
 from releaser.releases import leases
+from releaser.releases.disk_use import disk_use, together
 from releaser.releases.holds import Hold, Holds, read_holds
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine
@@ -47,6 +49,7 @@ class ReleaseDetails:
     release: Release
     users: tuple[Process, ...]
     run: Mapping[str, Any] | None
+    own_bytes: int
 
     def as_json(self) -> dict[str, Any]:
         """Return what `show --json` prints."""
@@ -55,6 +58,7 @@ class ReleaseDetails:
             **release.manifest.as_json(),
             "state": release.state,
             "live": release.live,
+            "own_bytes": self.own_bytes,
             "pinned": release.pinned,
             "in_use_by": [process.pid for process in self.users],
             "processes": [process.as_json() for process in self.users],
@@ -82,9 +86,11 @@ def _left_out(run: Mapping[str, Any]) -> list[dict[str, str]]:
 class Status:
     """How a site stands; lengths of time are in seconds.
 
-    `link` is where the symlink leads, `last_run` the newest entry of the history, `last_change` the newest that changed
-    what is live; `interrupted` says that a run was cut off, which the next one repairs. `drift` is how the files of the
-    live release differ from what was sealed, None if they do not.
+    `releases_bytes` is what the releases take together, see `disk_use.together`; free is what this user may take where
+    they lie; `free_inodes` is None where the file system does not count them. `link` is where the symlink leads,
+    `last_run` the newest entry of the history, `last_change` the newest that changed what is live; `interrupted` says
+    that a run was cut off, which the next one repairs. `drift` is how the files of the live release differ from what
+    was sealed, None if they do not.
     """
 
     project: str
@@ -92,6 +98,9 @@ class Status:
     live: str | None
     live_age_seconds: float | None
     live_python: str | None
+    releases_bytes: int
+    free_bytes: int
+    free_inodes: int | None
     link: str | None
     last_run: Mapping[str, Any] | None
     last_change: Mapping[str, Any] | None
@@ -160,7 +169,8 @@ def without_python(site: Site) -> Unfit | None:
 
 def show(site: Site, release: str) -> ReleaseDetails:
     """Return one release whole; NoSuchReleaseError when it is not there."""
-    found = store_of(site).find(release)
+    store = store_of(site)
+    found = store.find(release)
     runs = [
         entry
         for entry in history.read(site.project.state_dir)
@@ -169,7 +179,10 @@ def show(site: Site, release: str) -> ReleaseDetails:
         and entry.get("steps")
     ]
     return ReleaseDetails(
-        release=found, users=tuple(leases.users(str(found.directory))), run=runs[-1] if runs else None
+        release=found,
+        users=tuple(leases.users(str(found.directory))),
+        run=runs[-1] if runs else None,
+        own_bytes=disk_use(store)[found.id].own_bytes,
     )
 
 
@@ -231,6 +244,7 @@ def status(site: Site) -> Status:
     """Return how the site stands."""
     store, project = store_of(site), site.project
     live, runs = store.live(), history.read(project.state_dir)
+    room = free_room(project.state_dir)
     problems = [finding.message for finding in site.findings]
     problems += damaged(site)
     return Status(
@@ -239,6 +253,9 @@ def status(site: Site) -> Status:
         live=live.id if live else None,
         live_age_seconds=(datetime.now(UTC) - live.manifest.created_at).total_seconds() if live else None,
         live_python=live.manifest.python if live else None,
+        releases_bytes=together(disk_use(store).values()),
+        free_bytes=room.bytes,
+        free_inodes=room.inodes,
         link=_link(project.venv),
         last_run=_brief(runs[0]) if runs else None,
         last_change=next((_brief(run) for run in runs if run.get("live_changed")), None),

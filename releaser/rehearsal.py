@@ -24,6 +24,7 @@ from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
+from releaser.steps.capacity import needs
 from releaser.steps.fixes import rehearsed_fixes
 from releaser.steps.founding import counted
 from releaser.steps.gating import make_gates
@@ -59,11 +60,12 @@ class Plan:
 
 def rehearse_check(site: Site, *, ask_remote: bool = True, python: str | None = None) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
-    live = store_of(site).live()
-    needed = live.manifest.size_bytes if live else 0
+    store = store_of(site)
+    live = store.live()
+    room = needs(site, store, live)
     litter = known_litter(site.project.state_dir)
     pending = files_due(site, live)
-    return check(site, needed_bytes=needed, pending=pending, litter=litter, ask_remote=ask_remote, python=python)
+    return check(site, needs=room, pending=pending, litter=litter, ask_remote=ask_remote, python=python)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:

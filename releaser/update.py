@@ -17,6 +17,7 @@ from releaser.report.capping import one_line
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import seal
+from releaser.steps.capacity import look_for_room, needs
 from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.gate import is_well_again
@@ -101,6 +102,7 @@ def _made(
 
 def _sealed(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, before: Fitness) -> Release:
     live = run.store.live()
+    look_for_room(run, fitness, resolution, live)
     audit_live(run, fitness, live)
     run.draft.changes = resolution.diff.changes
     candidate = with_particulars(run, built(run, fitness, resolution, key))
@@ -165,7 +167,7 @@ def preflight(run: Run, *, ask_django: bool = True, python: str | None = None) -
         live = run.store.live()
         fitness = check(
             run.site,
-            needed_bytes=live.manifest.size_bytes if live else 0,
+            needs=needs(run.site, run.store, live),
             pending=files_due(run.site, live),
             litter=known_litter(run.site.project.state_dir),
             ask_django=ask_django,

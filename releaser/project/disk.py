@@ -1,4 +1,4 @@
-"""What preflight looks at on disk: room, permissions, owners, file systems."""
+"""What preflight looks at on disk, but for room: permissions, owners, file systems."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Unfit
+from releaser.project.room import nearest_existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.project.project import Project
 
-LEAST_BYTES = 50_000_000  # for a project whose size is not known yet
-LEAST_INODES = 5_000
 FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
@@ -67,35 +66,6 @@ def _mount(directory: Path) -> tuple[int, str]:
         return os.fstat(descriptor).st_dev, ""
     finally:
         os.close(descriptor)
-
-
-def nearest_existing(path: Path) -> Path:
-    """Return the path itself or the nearest of its parents that exists."""
-    while not os.path.exists(path) and path != path.parent:  # false, too, for what lies in a forbidden directory
-        path = path.parent
-    return path
-
-
-def room_findings(project: Project, *, needed_bytes: int) -> Iterator[Unfit]:
-    """Check free bytes and inodes where the releases lie."""
-    place = nearest_existing(project.state_dir)
-    free = os.statvfs(place)
-    free_bytes = free.f_bavail * free.f_frsize
-    needed = max(needed_bytes, LEAST_BYTES)
-    if free_bytes < needed:
-        yield Unfit(
-            f"no space for another release: {_mb(free_bytes)} free at {place}, {_mb(needed)} needed",
-            advice="Make room, or prune: `releaser prune`; lower `keep`.",
-        )
-    if free.f_files > 0 and free.f_favail < LEAST_INODES:
-        yield Unfit(
-            f"too few free inodes for another release: {free.f_favail} at {place}, {LEAST_INODES} needed",
-            advice="Make room, or prune: `releaser prune`; lower `keep`.",
-        )
-
-
-def _mb(number: int) -> str:
-    return f"{number / 1e6:.0f} MB"
 
 
 def venv_findings(link: Path) -> Iterator[Unfit]:

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.project import disk, group, serving
+from releaser.project import disk, group, room, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.project.pythons import Choice, choose
@@ -20,8 +20,9 @@ from releaser.tools.git import CheckoutState, Layout
 from releaser.tools.uv import Uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from releaser.project.room import Need
     from releaser.project.site import Site
 
 OLDEST_UV = Version("0.10")  # the first that lists local packages alone (`uv export --only-emit-local`)
@@ -54,7 +55,7 @@ def check(
     site: Site,
     *,
     lock: LockFile | None = None,
-    needed_bytes: int = 0,
+    needs: Sequence[Need] = (),
     pending: frozenset[str] = frozenset(),
     litter: frozenset[str] = frozenset(),
     ask_remote: bool = False,
@@ -63,11 +64,11 @@ def check(
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
-    `lock` is one that is not in the checkout yet. `needed_bytes` is the room that a release is expected to take;
-    `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work; `litter`
-    are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its flip,
-    need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when it
-    will not come to that, all is asked all the same, so that the report is whole.
+    `lock` is one that is not in the checkout yet. `needs` are what the run is expected to write, as far as that is
+    known; `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work;
+    `litter` are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its
+    flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
+    it will not come to that, all is asked all the same, so that the report is whole.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -81,7 +82,7 @@ def check(
     checkout = check_checkout(site, findings, pending, litter)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
-    findings.extend(disk.room_findings(site.project, needed_bytes=needed_bytes))
+    findings.extend(room.findings(needs or (room.for_release(site.project.state_dir),)))
     findings.extend(_admin_findings(site))
     unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
     if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing

@@ -30,6 +30,9 @@ _MANIFEST: dict[str, type | tuple[type, ...]] = {
 # What earlier releasers did not write.
 _LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
 _INTERPRETER: dict[str, type | tuple[type, ...]] = {"executable": str, "seen": dict}
+_COST: dict[str, type | tuple[type, ...]] = {
+    "own_bytes": int, "shared_bytes": int, "inodes": int, "peak_bytes": int, "among": list,
+}  # fmt: skip
 _LEDGER: dict[str, type | tuple[type, ...]] = {"marks": dict, "activations": list, "pins": list, "last_sequence": int}
 
 
@@ -40,6 +43,7 @@ def rows(state_dir: str, link: str) -> list[Row]:
     live = _live(link, directory)
     locks = leases.once()
     found = [row for name in _names(directory) if (row := _row(directory, name, ledger, live, locks))]
+    _add_costs(found, _noted(state_dir))
     found.sort(key=_sequence, reverse=True)
     for row in found:
         del row["sequence"]
@@ -78,6 +82,7 @@ def _row(
         "lock_sha256": manifest.get("lock_sha256"),
         "changes": manifest.get("changes"),
         "size_bytes": manifest.get("size_bytes"),
+        "own_bytes": None,
         "in_use_by": [process.pid for process in users],
         "processes": [process.as_json() for process in users],
         "path": os.path.join(place, "venv"),
@@ -104,12 +109,43 @@ def _damage(place: str, manifest: dict[str, object]) -> str | None:
     return damage_in(place)
 
 
+def _noted(state_dir: str) -> dict[object, object]:
+    """Return what is noted of what releases take."""
+    noted = (_json(os.path.join(state_dir, "disk-use.json")) or {}).get("releases")
+    return noted if isinstance(noted, dict) else {}
+
+
+def _add_costs(found: list[Row], noted: dict[object, object]) -> None:
+    """Say of each complete release what it takes on its own, as `disk_use` does."""
+    complete = [row for row in found if row["size_bytes"] is not None]
+    present = {row["id"] for row in complete}
+    for row in complete:
+        cost = noted.get(row["id"])
+        if (
+            isinstance(cost, dict)
+            and _is_whole(cost, _COST)
+            and (not cost["shared_bytes"] or present >= {*cost["among"]})
+        ):
+            row["own_bytes"] = cost["own_bytes"]
+        else:
+            row["own_bytes"] = _own_bytes(os.path.dirname(str(row["path"])))
+
+
+def _own_bytes(directory: str) -> int:
+    """Look at all the files, as what is noted does not hold any more: which is seldom so."""
+    from pathlib import Path
+
+    from releaser.releases.cost import measure
+
+    return measure(Path(directory)).own_bytes
+
+
 def _unfinished(place: str, name: str) -> Row:
     """A candidate that is being built at this moment, or that a crash left."""
     return {
         "id": name, "state": "candidate", "live": False, "pinned": False, "created_at": _time_in(name),
-        "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "in_use_by": [], "processes": [],
-        "path": os.path.join(place, "venv"), "broken": False, "damage": None, "sequence": 1 << 60,
+        "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "own_bytes": None, "in_use_by": [],
+        "processes": [], "path": os.path.join(place, "venv"), "broken": False, "damage": None, "sequence": 1 << 60,
     }  # fmt: skip
 
 
@@ -164,7 +200,7 @@ def _json(path: str) -> dict[str, object] | None:
     return content if isinstance(content, dict) and content.get("version") == 1 else {}
 
 
-COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "IN USE BY")
+COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "OWN", "IN USE BY")
 
 
 def cells(row: Row, now: float) -> list[str]:
@@ -180,6 +216,7 @@ def cells(row: Row, now: float) -> list[str]:
         str(row["python"] or "-"),
         str(len(changes)) if isinstance(changes, list) else "-",
         size(row["size_bytes"]),
+        size(row["own_bytes"]),
         " ".join(map(str, users)) if isinstance(users, list) and users else "-",
     ]
 

@@ -336,16 +336,3 @@ def _open_up(directory: Path) -> None:
                 mode = os.lstat(path).st_mode
                 if stat.S_ISDIR(mode):
                     os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
-
-
-def tree_size(directory: Path) -> int:
-    """Return the bytes that a directory occupies on disk (blocks, a file with several names counted once)."""
-    seen: set[tuple[int, int]] = set()
-    total = 0
-    for place, _, files in os.walk(directory):
-        for name in [*files, "."]:
-            status = os.lstat(os.path.join(place, name))
-            if (status.st_dev, status.st_ino) not in seen:
-                seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * 512
-    return total

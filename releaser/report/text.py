@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from releaser.releases.listing import size
 from releaser.report.capping import cap, one_line
 from releaser.report.changes import changes_table
 from releaser.report.security import security_text
@@ -197,7 +198,7 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
     """Return what `show` prints for people, from what it prints as JSON."""
     facts = (
         "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "commit", "previous",
-        "lock_sha256", "size_bytes", "path", "in_use_by",
+        "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
     )  # fmt: skip
     rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
     rows += [["override:", one] for one in details["overrides"]]
@@ -258,6 +259,8 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
     lines = [f"project: {status['project']} ({status['path']})"]
     live = f"{status['live']} ({age} old, Python {status['live_python']})" if status["live"] else "no release"
     lines.append(f"live: {live}")
+    taken, free = size(status["releases_bytes"]), size(status["free_bytes"])
+    lines.append(f"disk: the releases take {taken}, {free} are free")
     for title, key in (("last run", "last_run"), ("last change", "last_change")):
         if run := status[key]:
             when = str(run["started_at"])[:19].replace("T", " ")

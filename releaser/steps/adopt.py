@@ -15,11 +15,12 @@ from releaser.project.location import PYPROJECT
 from releaser.project.project import Pyproject, read_pyproject
 from releaser.project.pythons import version_in
 from releaser.releases import flip
+from releaser.releases.cost import measure
+from releaser.releases.disk_use import note
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import Entry
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
-from releaser.releases.store import tree_size
 from releaser.report.outcome import Problem
 from releaser.steps import startup
 from releaser.steps.verdict import mark_good
@@ -110,6 +111,7 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
     lock = directory / "uv.lock"
     if not lock.exists():
         replace_file(lock, run.site.project.lock.read_bytes())
+    cost = measure(directory)
     manifest = Manifest(
         id=name,
         sequence=sequence,
@@ -124,10 +126,11 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
         previous=next(reversed(run.store.ledger().activations), None),
         tests="not run",
         changes=(),
-        size_bytes=tree_size(directory / "venv"),
+        size_bytes=cost.size_bytes,
         fingerprint=seal_files(directory),
         interpreter=ask_if_possible(run.site.runner, directory / "venv"),
     )
+    note(run.store, name, cost)
     sync_file_system(directory)
     release = run.store.complete(manifest)
     if trusted:

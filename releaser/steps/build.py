@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from releaser.durable import sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.project import disk
+from releaser.releases.cost import measure
+from releaser.releases.dedupe import dedupe
+from releaser.releases.disk_use import note
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
 from releaser.releases.soundness import seal_files
-from releaser.releases.store import tree_size
 from releaser.steps import startup
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Candidate:
 
     `overrides` are the packages from elsewhere that it is built to try; such a one never goes live. `instead_of` is the
     earlier release whose lock is built anew, and which it is to stand in for. `link_mode` is how its files came out of
-    uv's cache.
+    uv's cache; `saved` are the bytes that it had at first, and shares with the live release now.
     """
 
     id: str
@@ -44,6 +46,7 @@ class Candidate:
     overrides: tuple[str, ...] = ()
     instead_of: Release | None = None
     link_mode: str = ""
+    saved: int = 0
 
     @property
     def venv(self) -> Path:
@@ -86,6 +89,7 @@ def build(
                 group=fitness.unix_group,
                 others=others_may_read(run.site.project.root),
             )
+            candidate = replace(candidate, saved=_dedupe(run, candidate))
         except ToolError as error:
             what = "Make room" if "No space left" in error.output else "See what uv says"
             advice = error.advice or f"{what}; releaser tries again at the next run."
@@ -96,6 +100,12 @@ def build(
             raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
         step.says(name)
     return candidate
+
+
+def _dedupe(run: Run, candidate: Candidate) -> int:
+    """Share with the live release what is the same, before the tests, so that these see what goes live."""
+    live = run.store.live()
+    return 0 if live is None or candidate.link_mode != "clone" else dedupe(candidate.venv, live.venv)
 
 
 def _journal_building(run: Run, name: str) -> None:
@@ -152,6 +162,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
     with run.recorder.step("seal"):
         live, earlier = run.store.live(), candidate.instead_of if tests == "passed" else None
         fingerprint = _fingerprint(candidate)
+        cost = measure(candidate.directory)
         manifest = Manifest(
             id=candidate.id,
             sequence=candidate.sequence,
@@ -166,7 +177,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             previous=live.id if live else None,
             tests=tests,
             changes=candidate.resolution.diff.changes,
-            size_bytes=tree_size(candidate.directory),
+            size_bytes=cost.size_bytes,
             fingerprint=fingerprint,
             overrides=candidate.overrides,
             interpreter=ask_if_possible(run.site.runner, candidate.venv),
@@ -175,6 +186,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
         if earlier is not None:
             manifest = _in_the_place_of(earlier.manifest, manifest)
         try:
+            note(run.store, candidate.id, cost, saved=candidate.saved, like=live.id if live else None)
             sync_file_system(candidate.directory)
             return run.store.complete(manifest)
         except OSError as error:

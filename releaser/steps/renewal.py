@@ -13,6 +13,7 @@ from releaser.project.pythons import minor
 from releaser.releases.soundness import damage, live_damage
 from releaser.report.outcome import Problem
 from releaser.steps.build import build, seal
+from releaser.steps.capacity import look_for_room
 from releaser.steps.diagnosis import flaw, lost_python
 from releaser.steps.gate import gate
 from releaser.steps.migrations import look_at_migrations
@@ -37,7 +38,7 @@ def renewed(
 ) -> Release:
     """Build `lock`, or that of the checkout, test it and seal it; `instead_of` is the earlier release it stands in for.
 
-    Raises BuildError, which names what has no build for this Python, and what the gate raises.
+    Raises BuildError, which names what has no build for this Python, PreflightError, and what the gate raises.
     """
     with resolved(run, fitness, live, upgrade=False, lock=lock) as resolution:
         run.draft.changes = () if instead_of else resolution.diff.changes
@@ -54,6 +55,7 @@ def build_as_locked(
     """Build a candidate from a lock in which nothing may be left out. Raises BuildError."""
     key = candidate_key(run, fitness, resolution.lock)
     refuse_unbuildable(run, resolution.lock, key)
+    look_for_room(run, fitness, resolution, run.store.live())
     try:
         return build(run, fitness, resolution, key, instead_of=instead_of)
     except BuildError as error:

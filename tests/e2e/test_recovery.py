@@ -373,7 +373,7 @@ ADOPTION = (
     (Point(place="releaser.releases.store:ReleaseStore.begin"), ""),
     (Point(place=JOURNAL), ADOPTED),
     (Point(place="releaser.releases.flip:adopt_directory"), ADOPTED),
-    (Point(place="releaser.steps.adopt:tree_size"), ADOPTED),
+    (Point(place="releaser.steps.adopt:measure"), ADOPTED),
     (Point(place=MANIFEST, when="before"), ADOPTED),
     (Point(place=MANIFEST), ADOPTED),
     (Point(place=COMPLETE), ADOPTED),

@@ -93,47 +93,6 @@ def test_a_directory_of_releases_that_is_not_writable_is_unfit(root: Path, monke
     ]
 
 
-def test_the_nearest_directory_that_exists_is_found(root: Path) -> None:
-    assert disk.nearest_existing(root / "a" / "b") == root
-    assert disk.nearest_existing(root) == root
-    assert disk.nearest_existing(Path("/no-such-place/a")) == Path("/")
-    (root / "dangling").symlink_to("nowhere")
-    assert disk.nearest_existing(root / "dangling" / "a") == root
-
-
-# Room
-
-
-@pytest.mark.parametrize(
-    ("free_bytes", "inodes", "free_inodes", "needed", "words"),
-    [
-        (10**9, 10**6, 10**5, 0, []),
-        (10**9, 10**6, 10**5, 10**9, []),
-        (10**9, 10**6, 10**5, 10**9 + 4096, ["no space for another release: 1000 MB free"]),
-        (49_000_000, 10**6, 10**5, 0, ["50 MB needed"]),
-        (49_000_000, 10**6, 10**5, 1000, ["50 MB needed"]),
-        (10**9, 10**6, 4999, 0, ["too few free inodes for another release: 4999"]),
-        (10**9, 10**6, 5000, 0, []),
-        (10**9, 0, 0, 0, []),  # a file system that does not count them
-        (0, 10**6, 0, 0, ["no space", "too few free inodes"]),
-    ],
-)
-def test_there_must_be_room_for_a_release(
-    root: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    free_bytes: int,
-    inodes: int,
-    free_inodes: int,
-    needed: int,
-    words: list[str],
-) -> None:
-    found = SimpleNamespace(f_bavail=free_bytes // 1000, f_frsize=1000, f_files=inodes, f_favail=free_inodes)
-    monkeypatch.setattr(os, "statvfs", lambda _: found)
-    said = messages(disk.room_findings(project(root), needed_bytes=needed))
-    assert len(said) == len(words)
-    assert all(word in message for word, message in zip(words, said, strict=True))
-
-
 # What stands at the place of the symlink
 
 

@@ -13,6 +13,7 @@ from releaser.errors import PreflightError, ToolError, Unfit
 from releaser.project.checkout import own_paths
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
+from releaser.project.room import for_release
 from releaser.project.site import Site, open_site
 from tests.project.fakes import FakeRunner
 from tests.support.guards import require
@@ -62,8 +63,8 @@ def site(root: Path, **answers: str | ToolError) -> Site:
     return dataclasses.replace(found, runner=FakeRunner(environ=found.runner.environ, answers=texts))
 
 
-def fitness(found: Site, *, needed_bytes: int = 0, pending: frozenset[str] = frozenset(), ask: bool = False) -> Fitness:
-    return check(found, needed_bytes=needed_bytes, pending=pending, ask_remote=ask)
+def fitness(found: Site, *, pending: frozenset[str] = frozenset(), ask: bool = False) -> Fitness:
+    return check(found, pending=pending, ask_remote=ask)
 
 
 def problems(found: Site, *, pending: frozenset[str] = frozenset(), ask: bool = False) -> list[str]:
@@ -315,7 +316,7 @@ def test_a_wrong_list_of_people_is_said_once(root: Path) -> None:
 def test_there_must_be_room(root: Path) -> None:
     require(os.statvfs(root).f_bavail > 0, "a disk with some room is needed")
     with pytest.raises(PreflightError, match="no space for another release"):
-        check(site(root), needed_bytes=1 << 60)
+        check(site(root), needs=(for_release(root, needed_bytes=1 << 60),))
 
 
 def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.releases import listing
+from releaser.releases.cost import Cost
+from releaser.releases.disk_use import disk_use, note
 from releaser.releases.ledger import EMPTY_LEDGER, write_ledger
 from releaser.releases.release import Manifest
 from releaser.releases.soundness import damage
@@ -38,6 +40,7 @@ def rows(store: ReleaseStore) -> list[dict[str, Any]]:
 
 def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
     """Return what `list --json` should print, from the store."""
+    taken = disk_use(store)
     found = [
         {
             "id": release.id,
@@ -49,6 +52,7 @@ def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
             "lock_sha256": release.manifest.lock_sha256,
             "changes": json.loads(json.dumps([dataclasses.asdict(change) for change in release.manifest.changes])),
             "size_bytes": release.manifest.size_bytes,
+            "own_bytes": taken[release.id].own_bytes,
             "in_use_by": [],
             "processes": [],
             "path": str(release.venv),
@@ -206,11 +210,13 @@ def test_people_get_aligned_columns(store: ReleaseStore) -> None:
     live(store, 1)
     built(store, 2, tests="failed")
     store.record(lambda ledger: ledger.pinned(a_manifest(2).id, on=True))
+    for number in (1, 2):
+        note(store, a_manifest(number).id, Cost(own_bytes=400, shared_bytes=0, inodes=5))
     now = a_manifest(2).created_at.timestamp() + 90
     assert listing.as_text(listing.rows(str(store.state_dir), str(store.link)), now).splitlines() == [
-        "   RELEASE           STATE           AGE    PYTHON  CHANGES  SIZE  IN USE BY",
-        "   20261122T061200Z  failed, pinned  1 min  3.11.7  1        1 KB  -",
-        "*  20261121T061200Z  live            1 d    3.11.7  1        1 KB  -",
+        "   RELEASE           STATE           AGE    PYTHON  CHANGES  SIZE  OWN    IN USE BY",
+        "   20261122T061200Z  failed, pinned  1 min  3.11.7  1        1 KB  400 B  -",
+        "*  20261121T061200Z  live            1 d    3.11.7  1        1 KB  400 B  -",
     ]
 
 

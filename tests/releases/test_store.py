@@ -15,7 +15,7 @@ import pytest
 
 from releaser.errors import NoSuchReleaseError
 from releaser.releases.release import Manifest, write_manifest
-from releaser.releases.store import ReleaseStore, remove_tree, tree_size
+from releaser.releases.store import ReleaseStore, remove_tree
 from tests.releases.makers import NOW, a_manifest, built, go_to, live
 
 if TYPE_CHECKING:
@@ -497,19 +497,3 @@ def test_a_tree_is_removed_by_its_owner_even_if_parts_of_it_are_not_writable() -
             (tree / name).chmod(0o500)
         remove_tree(tree)
         assert os.listdir(place) == []
-
-
-def test_a_file_with_two_names_counts_once_and_links_count_as_links(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    tree.mkdir()
-    (tmp_path / "big").write_bytes(b"x" * 1_000_000)
-    (tree / "to-big").symlink_to(tmp_path / "big")
-    empty = tree_size(tree)
-    assert empty < 100_000
-    (tree / "one").write_bytes(b"x" * 200_000)
-    one = tree_size(tree)
-    assert 200_000 <= one - empty < 300_000
-    os.link(tree / "one", tree / "two")
-    (tree / "below").mkdir()
-    os.link(tree / "one", tree / "below" / "three")
-    assert tree_size(tree) - one < 100_000

@@ -196,6 +196,7 @@ DETAILS: dict[str, Any] = {
     "previous": "A",
     "lock_sha256": "00",
     "size_bytes": 1000,
+    "own_bytes": 400,
     "path": "/srv/x",
     "in_use_by": [7, 42],
     "processes": [],
@@ -209,14 +210,20 @@ DETAILS: dict[str, Any] = {
 def test_a_release_is_shown_as_facts() -> None:
     lines = release_text(DETAILS)
     assert lines[0] == "id:           B"
-    assert {"pinned:       yes", "group:        -", "in_use_by:    7 42", "size_bytes:   1000"} <= set(lines)
-    assert len(lines) == 14
+    assert {
+        "pinned:       yes",
+        "group:        -",
+        "in_use_by:    7 42",
+        "size_bytes:   1000",
+        "own_bytes:    400",
+    } <= set(lines)
+    assert len(lines) == 15
     assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
     used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
     assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
     assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
     tried = release_text({**DETAILS, "overrides": ["alpha @ file:///srv/alpha", "beta==2"]})
-    assert tried[14:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
+    assert tried[15:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
 
 
 def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
@@ -228,7 +235,7 @@ def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -
             "test_output": "one\ntwo\n",
         }
     )
-    assert lines[14:] == [
+    assert lines[15:] == [
         "",
         *TABLE,
         "",
@@ -268,6 +275,8 @@ STATUS: dict[str, Any] = {
     "path": "/srv/shop",
     "live": None,
     "live_python": None,
+    "releases_bytes": 420_000_000,
+    "free_bytes": 12_300_000_000,
     "last_run": None,
     "last_change": None,
     "running": None,
@@ -281,10 +290,11 @@ STATUS: dict[str, Any] = {
     "waiting": [],
     "problems": [],
 }
+DISK = "disk: the releases take 420 MB, 12.3 GB are free"
 
 
 def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
-    assert status_text(STATUS, age="0 s") == ["project: shop (/srv/shop)", "live: no release"]
+    assert status_text(STATUS, age="0 s") == ["project: shop (/srv/shop)", "live: no release", DISK]
 
 
 def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
@@ -293,7 +303,7 @@ def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
         for number in range(23)
     ]
     found = status_text({**STATUS, "held_back": held}, age="0 s")
-    assert found[2:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
+    assert found[3:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
 
 
 def test_the_status_names_everything_that_is_of_interest() -> None:
@@ -327,6 +337,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
     assert found == [
         "project: shop (/srv/shop)",
         "live: B (3 d old, Python 3.11.7)",
+        DISK,
         "last run: 2026-11-20 06:12:00 UTC, update: failed (code 5): the tests fail",
         "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
