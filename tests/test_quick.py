@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser import __version__, quick
+from releaser.releases.cost import measure
+from releaser.releases.disk_use import note
 from releaser.releases.store import ReleaseStore
 from tests.releases.makers import a_manifest, built, live
 from tests.support.commands import Finished, run
@@ -40,7 +42,8 @@ def site(tmp_path: Path) -> Path:
     store.state_dir.mkdir(parents=True)
     for number in (1, 2):
         live(store, number)
-    built(store, 3, tests="failed")
+    failed = built(store, 3, tests="failed")
+    note(store, failed.id, measure(failed.directory))
     store.record(lambda ledger: ledger.pinned(a_manifest(1).id, on=True))
     return root
 

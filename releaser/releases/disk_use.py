@@ -24,7 +24,8 @@ _KINDS = {"own_bytes": int, "shared_bytes": int, "inodes": int, "peak_bytes": in
 
 @dataclass(frozen=True, kw_only=True)
 class Noted:
-    """What one release takes, see `Cost`. `peak_bytes` is what it took at the most while it was built.
+    """What one release takes, see `Cost`. `peak_bytes` is what it took at the most while it was built;
+    where that was not noted, what it takes now.
 
     `among` are the releases that there were then: what it shared with one of them may be its own once that is gone.
     """
@@ -40,13 +41,13 @@ class Noted:
         return not self.shared_bytes or all(one in present for one in self.among)
 
     @classmethod
-    def of(cls, cost: Cost, *, among: Iterable[str], peak_bytes: int | None = None) -> Noted:
+    def of(cls, cost: Cost, *, among: Iterable[str], peak_bytes: int) -> Noted:
         """Note what was measured."""
         return cls(
             own_bytes=cost.own_bytes,
             shared_bytes=cost.shared_bytes,
             inodes=cost.inodes,
-            peak_bytes=cost.size_bytes if peak_bytes is None else peak_bytes,
+            peak_bytes=peak_bytes,
             among=tuple(sorted(among)),
         )
 
@@ -77,8 +78,8 @@ def _completed(releases: Iterable[Release], known: Mapping[str, Noted]) -> dict[
     for release in releases:
         noted = known.get(release.id)
         if noted is None or not noted.holds(present):
-            peak = noted.peak_bytes if noted else None
-            noted = Noted.of(measure(release.directory), among=present, peak_bytes=peak)
+            cost = measure(release.directory)
+            noted = Noted.of(cost, among=present, peak_bytes=noted.peak_bytes if noted else cost.own_bytes)
         found[release.id] = noted
     return found
 
@@ -100,9 +101,9 @@ def note(store: ReleaseStore, release: str, cost: Cost, *, saved: int = 0, like:
 def note_anew(store: ReleaseStore) -> None:
     """Note what the releases take that shared something with others that are gone now."""
     known = read_disk_use(store.state_dir)
-    now = _completed(store.all(), known)
-    if any(noted != known.get(name) for name, noted in now.items()):
-        _write(store, now)
+    there = {name for name in known if store.path(name).exists()}
+    if not all(known[name].holds(there) for name in there):
+        _write(store, _completed(store.all(), known))
 
 
 def _write(store: ReleaseStore, noted: Mapping[str, Noted]) -> None:
