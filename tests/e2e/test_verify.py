@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.errors import NoSuchReleaseError
+from releaser.project.site import open_site
+from releaser.report.progress import Hidden
+from releaser.verify import verify
 from tests.e2e.scenes import on_terminal
 from tests.support.sites import SiteFactory
 
@@ -135,3 +140,32 @@ def test_every_release_can_be_looked_at(site: SampleSite) -> None:
     site.releaser("verify", "nothing", check=9)
     site.break_tests()
     assert problems(site.json("verify", "--tests", check=10)) == {"tests": {"None"}}
+
+
+class Pruning(Hidden):
+    """Deletes a release as soon as it is looked at, as another run may."""
+
+    def __init__(self, releases: Path) -> None:
+        self._releases = releases
+
+    def begins(self, release: str, total: int) -> None:
+        """Delete it."""
+        assert total > 0
+        shutil.rmtree(self._releases / release)
+
+
+def test_a_release_that_is_deleted_meanwhile_is_said_to_be(site: SampleSite) -> None:
+    kept = site.json("list")[1]["id"]
+    with pytest.raises(NoSuchReleaseError, match=f"release {kept} was deleted while it was looked at"):
+        verify(open_site(site.path, site.env), kept, progress=Pruning(site.state_dir / "releases"))
+
+
+def test_a_release_that_cannot_start_is_looked_at_all_the_same(site: SampleSite) -> None:
+    live, kept, adopted = (Path(row["path"]) for row in site.json("list"))
+    (kept / "bin" / "python").unlink()
+    found = problems(site.json("verify", kept.parent.name, "--check", check=10))
+    assert found == {"interpreter": {"None"}, "check": {"None"}, "missing": {"bin/python"}}
+    shutil.rmtree(adopted)
+    assert problems(site.json("verify", adopted.parent.name, check=10)) == {"interpreter": {"None"}}
+    (live.parent / "uv.lock").write_text("version = 1\n", encoding="utf-8")
+    assert problems(site.json("verify", check=10)).keys() >= {"lock"}
