@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import everything, refused, script, seem_no_bug, small_file_system, without_override
+from tests.e2e.scenes import from_server
 from tests.support import snapshots
 from tests.support.guards import other_file_system, require
+from tests.support.simple_index import serving
 from tests.support.wheels import LocalIndex
 
 if TYPE_CHECKING:
@@ -188,6 +191,23 @@ def test_a_disk_without_a_single_inode(small: SampleSite) -> None:
     refused(small).says("too few free inodes", small.state_dir)
     shutil.rmtree(place)
     small.releaser("update", check=0)
+
+
+def test_too_little_room_for_what_has_to_be_downloaded(site: SampleSite, tmp_path: Path) -> None:
+    """uv's cache lies on a file system of its own; that it is too small is known once it is known what comes."""
+    site.releaser("init", check=0)
+    data = base64.b64encode(os.urandom(8_000_000)).decode()
+    with serving(site.index.path) as index, small_file_system(tmp_path / "cache", size="24m") as cache:
+        from_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "", "alpha/data.txt": data})
+        refusal = refused(site, env={"UV_CACHE_DIR": str(cache)})
+        refusal.says_only("no space for uv's cache", cache, "MB needed", "`uv cache prune`")
+        assert "releaser prune" not in refusal.finished.stderr
+        site.releaser("update", check=0)
+        assert site.live_version("alpha") == "1.1.0"
 
 
 def test_a_full_disk_before_the_project_was_adopted(tmp_path: Path, make_site: SiteFactory) -> None:
