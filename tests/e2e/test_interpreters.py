@@ -47,8 +47,14 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     installation.upgrade(new)
     why = f"Python {old.version} became Python {new.version} under it"
     assert any(why in problem for problem in site.json("status")["problems"])
+    assert site.json("list")[0]["broken"]
+    assert [one["message"] for one in site.json("verify", check=10)["problems"] if one["kind"] == "interpreter"] == [
+        f"{why} ({installation.executable})"
+    ]
     report = site.json("update")
     assert (report["result"], report["changes"], report["problems"]) == ("activated", [], [])
+    assert site.json("verify")["ok"]
+    assert [row["broken"] for row in site.json("list")] == [False, True]
     assert report["rebuilt"].startswith(why)
     assert why in site.outbox_mails()[-1]["subject"]
     assert why in body(site)
