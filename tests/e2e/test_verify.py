@@ -13,7 +13,7 @@ from releaser.errors import NoSuchReleaseError
 from releaser.project.site import open_site
 from releaser.report.progress import Hidden
 from releaser.verify import verify
-from tests.e2e.scenes import on_terminal
+from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
@@ -78,9 +78,10 @@ def harm(venv: Path, packages: Path) -> dict[str, set[str]]:
 
 def test_what_was_harmed_is_named_and_no_rollback_goes_there(site: SampleSite) -> None:
     live, kept, adopted = site.json("list")
-    before = site.snapshot()
+    before, everything = site.snapshot(), outer_snapshot(site)
     assert site.json("verify")["problems"] == []
     assert "is what was sealed" in site.releaser("verify", "--check", check=0).stderr
+    assert outer_snapshot(site) == everything
     expected = harm(Path(kept["path"]), packages_of(kept))
     assert problems(site.json("verify", kept["id"], check=10)) == expected
     told = site.releaser("verify", kept["id"], check=10)
