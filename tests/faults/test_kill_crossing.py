@@ -1,0 +1,122 @@
+"""kill -9 while a project gets its first lock: afterwards it has that, with a release that is live, or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.stage import place
+from tests.faults.tracing import Call, hit, recorded, require_strace, spread
+from tests.support.lockless import fill, installed, make_lockless
+from tests.support.sites import SampleSite, SiteFactory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.templates import Templates
+
+__all__ = ["place"]
+
+KILLED = -9
+POINTS = 3  # of the spread, beside those around the flip
+INSTALLED = ["alpha==1.0.0", "beta==1.0.0", "gamma==1.0.0"]
+FILES = ("pyproject.toml", "uv.lock")
+
+
+class Crossing:
+    """A site without a lock, brought back to that before every point."""
+
+    def __init__(self, place: Path, templates: Templates) -> None:
+        self._place, self._kept = place / "site", place / "kept"
+        self._place.mkdir()
+        self.site: SampleSite = make_lockless(SiteFactory(self._place, templates), pyproject=None)
+        fill(self.site, self.site.link, *INSTALLED)
+        self.site.commit("Require packages", {"requirements.txt": "--no-index\n-f ../index\nalpha\ngamma\n"})
+        self.site.push()
+        self.words = ("init", "--from-requirements", str(self.site.path / "requirements.txt"))
+        shutil.copytree(self._place, self._kept, symlinks=True)
+
+    def again(self) -> SampleSite:
+        """Bring the site back to what it was."""
+        shutil.rmtree(self._place)
+        shutil.copytree(self._kept, self._place, symlinks=True)
+        return self.site
+
+    def broken(self, number: int) -> list[str]:
+        """Name what does not hold after a kill; at every second point another command comes first."""
+        found = self._live()
+        if number % 2:
+            finished = self.site.releaser("prune")
+            known = "pyproject.toml does not exist" in finished.stderr  # as it had not come to anything yet
+            found += [f"prune: {finished}"] if finished.returncode not in (0, 3 if known else 7) else []
+            found += self._live() + (
+                [] if self._has_all() or self._has_nothing() else ["it has neither all nor nothing"]
+            )
+        finished = self.site.releaser(*self.words)
+        whole = "the project has a lock already" in finished.stderr  # that run has finished what was begun
+        found += [] if finished.returncode == (3 if whole else 0) else [f"once more: {finished}"]
+        found += [] if self._has_all() else [f"it has not got all: {self.site.git('status', '--short')}"]
+        return found + self._live() + self._left_over()
+
+    def _live(self) -> list[str]:
+        there = installed(self.site.link / "bin" / "python")
+        return [] if there == INSTALLED else [f"installed is {there}"]
+
+    def _has_all(self) -> bool:
+        site = self.site
+        if not site.link.is_symlink() or any(self._text(name) is None for name in FILES):
+            return False
+        same = self._text("uv.lock") == (site.link.resolve().parent / "uv.lock").read_text(encoding="utf-8")
+        tracked = site.git("ls-files", *FILES).split() == list(FILES)
+        return same and tracked and site.git("status", "--porcelain") == "" and site.head() == site.remote_head()
+
+    def _has_nothing(self) -> bool:
+        is_clean = self.site.git("status", "--porcelain") == ""
+        return is_clean and all(self._text(name) is None for name in FILES)
+
+    def _text(self, name: str) -> str | None:
+        path = self.site.path / name
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def _left_over(self) -> list[str]:
+        places = (self.site.outer, self.site.path, self.site.state_dir)
+        names = [name for place in places for name in os.listdir(place)]
+        return [f"{name} is left" for name in names if name.endswith((".new", "-scratch")) or name == "journal.json"]
+
+
+def around_the_flip(calls: list[Call]) -> list[Call]:
+    """Choose the calls that decide: adopting the venv, the flip, and the two files that come behind it."""
+    deciding = [
+        ("renameat2", ".venv"),
+        ("rename", "manifest.json"),
+        ("rename", ".venv"),
+        ("rename", "uv.lock"),
+        ("rename", "pyproject.toml"),
+    ]
+    found = []
+    for name, path in deciding:
+        found += [call for call in calls if call.name == name and call.text.count(f'{path}"')][-1:]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def strace() -> None:
+    """Skip where there is no strace."""
+    require_strace()
+
+
+def test_a_kill_leaves_all_or_nothing(place: Path, templates: Templates, all_points: bool) -> None:
+    crossing = Crossing(place, templates)
+    calls = [call for call in recorded(crossing.again(), *crossing.words) if not call.concerns_a_log]
+    decisive = around_the_flip(calls)
+    assert len(decisive) == 5
+    broken = []
+    for number, call in enumerate(calls if all_points else [*decisive, *spread(calls, POINTS)]):
+        met = hit(crossing.again(), *crossing.words, at=call, fault="signal=KILL")
+        if met.finished.returncode != KILLED:
+            broken.append(f"{call}: nothing was killed: {met.finished}")
+        broken += [f"{call}: {sentence}" for sentence in crossing.broken(number)]
+    assert not broken, "\n".join(broken)
