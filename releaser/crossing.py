@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import UsageError
+from releaser.errors import TestsFailedError, UsageError
 from releaser.golive import go_live
 from releaser.locking.overrides import parse_overrides
 from releaser.project.preflight import check
@@ -78,7 +78,7 @@ def _cross(run: Run, wanted: Wanted) -> Ending:
             (candidate.directory / "pyproject.toml").write_bytes(text)
             run.draft.release = candidate.id
             same = compare(run, candidate, found)
-            gate(run, fitness, candidate, before=fitness)
+            _test(run, fitness, candidate, wanted)
             look_at_migrations(run, candidate)
             look_before(run, candidate.venv)
             candidate = _behind_what_is_there(
@@ -88,6 +88,14 @@ def _cross(run: Run, wanted: Wanted) -> Ending:
     go_live(run, release, founds=True)
     link = run.site.project.venv.name
     return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}; {same}")
+
+
+def _test(run: Run, fitness: Fitness, candidate: Candidate, wanted: Wanted) -> None:
+    try:
+        gate(run, fitness, candidate, before=fitness)
+    except TestsFailedError as error:
+        error.advice = f"See the end of the test output, and whether they pass with {wanted}; then run it again."
+        raise
 
 
 def _preflight(run: Run, wanted: Wanted) -> tuple[Fitness, Survey]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 import tomllib
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import states, step, steps
 from tests.support.commands import git_executable, run
+from tests.support.guards import require
 from tests.support.lockless import UV_TABLE, fill, installed, make_lockless
 from tests.support.templates import write_files
 
@@ -175,3 +181,43 @@ def make_repository(site: SampleSite, directory: Path) -> str:
         identity = ["-c", "user.name=Grace", "-c", "user.email=grace@example.org"]
         run([git_executable(), *identity, *words], cwd=directory, env=site.env, check=0)
     return run([git_executable(), "rev-parse", "HEAD"], cwd=directory, env=site.env, check=0).stdout.strip()
+
+
+# Thirty packages of several kinds: with and without compiled code, with extras, and one that is held back by another.
+REAL = [
+    "flask==3.1.0", "requests[socks]==2.32.3", "celery==5.4.0", "redis==5.2.1",
+    "pytest==8.3.4", "jinja2==3.1.4", "python-dotenv==1.0.1", "beautifulsoup4==4.12.3", "pyyaml==6.0.2",
+]  # fmt: skip
+
+
+@pytest.mark.network
+def test_a_venv_of_real_packages_keeps_every_version(make_site: SiteFactory) -> None:
+    index = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL")  # as cron would not have it
+    named = f"[[tool.uv.index]]\nurl = {json.dumps(index)}\ndefault = true\n" if index else None
+    site = make_lockless(make_site, pyproject=named)
+    site.env = {**os.environ, **site.env}  # for certificates and proxies
+    site.commit("Import some", {"shop.py": "import flask, yaml\n"})
+    site.push()
+    run([sys.executable, "-m", "venv", site.link], cwd=site.outer, env=site.env, check=0)
+    pip = [site.link / "bin" / "python", "-m", "pip"]
+    words = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", *REAL]
+    finished = run(words, cwd=site.outer, env=os.environ, timeout=300)
+    require(finished.returncode == 0, f"the package index must be within reach\n{finished}")
+    before = run([*pip, "freeze", "--all"], cwd=site.outer, env=os.environ, check=0).stdout.splitlines()
+    assert len(before) >= 30
+
+    env = {"RELEASER_TEST_COMMAND": "python -c 'import celery, requests, shop'", "RELEASER_COLLECTSTATIC": "off"}
+    finished = site.releaser("init", "--from-venv", site.link, "--json", env=env)
+    require("Failed to fetch" not in finished.stderr, f"the package index must be within reach\n{finished}")
+    assert finished.returncode == 0, str(finished)
+    report = json.loads(finished.stdout)
+    assert f"{len(before)} packages: the same names and versions" in report["headline"]
+    after = run([*pip, "freeze", "--all"], cwd=site.outer, env=os.environ, check=0).stdout.splitlines()
+    assert after == before
+    asked_for = dependencies(site)
+    assert [one.partition(">=")[0] for one in asked_for if one.startswith(("flask", "pip>", "requests"))] == [
+        "flask", "pip", "requests[socks]",
+    ]  # fmt: skip
+    assert not any(one.startswith(("urllib3", "kombu", "markupsafe")) for one in asked_for)
+    site.uv("lock", "--check")
+    assert is_as_committed(site)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["place"]
 
 KILLED = -9
-POINTS = 3  # of the spread, beside those around the flip
+POINTS = 2  # of the spread, beside those around the flip
 INSTALLED = ["alpha==1.0.0", "beta==1.0.0", "gamma==1.0.0"]
 FILES = ("pyproject.toml", "uv.lock")
 
@@ -74,8 +74,10 @@ class Crossing:
         return same and tracked and site.git("status", "--porcelain") == "" and site.head() == site.remote_head()
 
     def _has_nothing(self) -> bool:
+        link = self.site.link
+        is_old = not link.is_symlink() or '"origin": "adopted"' in (link.resolve().parent / "manifest.json").read_text()
         is_clean = self.site.git("status", "--porcelain") == ""
-        return is_clean and all(self._text(name) is None for name in FILES)
+        return is_old and is_clean and all(self._text(name) is None for name in FILES)
 
     def _text(self, name: str) -> str | None:
         path = self.site.path / name
