@@ -123,8 +123,10 @@ def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> Non
     for directory in (theme, tools):
         write_files(directory, project_files(directory.name))
     commit = make_repository(site, theme)
+    later = f"python_version > '{sys.version_info[0]}.{sys.version_info[1]}'"
+    site.publish("zeta", "1.0.0", requires=[f"alpha>=1.1; {later}"])  # which no lock for all Pythons could have
     wheel = next(site.index.path.glob("epsilon-*.whl"))
-    fill(site, site.link, "alpha==1.0.0", "beta==1.0.0", f"git+{theme.as_uri()}#egg=theme", "-e", tools, wheel)
+    fill(site, site.link, "alpha==1.0.0", "zeta", "beta==1.0.0", f"git+{theme.as_uri()}#egg=theme", "-e", tools, wheel)
     site.withdraw("beta", "1.0.0")
     before, freeze = site.snapshot(), installed(site.link / "bin" / "python")
     words = ("init", "--from-venv", site.link)
@@ -146,7 +148,8 @@ def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> Non
     report = site.json(*words, *given)
     assert report["result"] == "activated"
     assert installed(site.link / "bin" / "python") == [one for one in freeze if one != "beta==1.0.0"]
-    assert dependencies(site)[-2:] == [f"theme @ git+{theme.as_uri()}@{commit}", "tools"]
+    assert dependencies(site)[-3:] == [f"theme @ git+{theme.as_uri()}@{commit}", "tools", "zeta>=1.0.0"]
+    assert "only for this platform and this Python" in step(report, "lock")["detail"]
     assert 'tools = {path = "../tools", editable = true}' in (site.path / "pyproject.toml").read_text(encoding="utf-8")
     assert is_as_committed(site)
 
@@ -199,7 +202,7 @@ def test_a_venv_of_real_packages_keeps_every_version(make_site: SiteFactory) -> 
     site.commit("Import some", {"shop.py": "import flask, yaml\n"})
     site.push()
     run([sys.executable, "-m", "venv", site.link], cwd=site.outer, env=site.env, check=0)
-    pip = [site.link / "bin" / "python", "-m", "pip"]
+    pip: list[str | Path] = [site.link / "bin" / "python", "-m", "pip"]
     words = [*pip, "install", "--quiet", "--disable-pip-version-check", "--no-compile", *REAL]
     finished = run(words, cwd=site.outer, env=os.environ, timeout=300)
     require(finished.returncode == 0, f"the package index must be within reach\n{finished}")
