@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from releaser.releases import startup
 from releaser.releases.records import hash_of
-from releaser.releases.soundness import damage_in, seal_files
+from releaser.releases.seal import seal_files
+from releaser.releases.soundness import damage_in
 from tests.support.commands import console_script, uv_executable
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates

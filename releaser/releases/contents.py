@@ -16,13 +16,13 @@ from releaser.releases.drift import INFO, drift
 from releaser.releases.files import below, installed, is_byte_code, look, recorded, site_packages
 from releaser.releases.finding import Finding
 from releaser.releases.records import hash_of, is_checkable, matches
-from releaser.releases.soundness import sealed_files
+from releaser.releases.seal import sealed_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from releaser.releases.release import Release
-    from releaser.releases.soundness import Sealed
+    from releaser.releases.seal import Sealed
 
 # What uv and virtualenv put into each venv that they make, without any RECORD.
 _OF_VENVS = frozenset({startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth"})

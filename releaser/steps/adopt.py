@@ -20,7 +20,7 @@ from releaser.releases.disk_use import note
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import Entry
 from releaser.releases.release import Manifest, Release
-from releaser.releases.soundness import seal_files
+from releaser.releases.seal import seal_files
 from releaser.report.outcome import Problem
 from releaser.steps import startup
 from releaser.steps.verdict import mark_good

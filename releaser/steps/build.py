@@ -15,7 +15,7 @@ from releaser.releases.disk_use import note
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
-from releaser.releases.soundness import seal_files
+from releaser.releases.seal import seal_files
 from releaser.steps import startup
 
 if TYPE_CHECKING:

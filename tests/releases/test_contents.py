@@ -12,7 +12,8 @@ import pytest
 from releaser.releases.contents import Contents
 from releaser.releases.records import hash_of, matches
 from releaser.releases.release import Release, write_manifest
-from releaser.releases.soundness import FILES, damage, seal_files
+from releaser.releases.seal import FILES, seal_files
+from releaser.releases.soundness import damage
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ import pytest
 from releaser.releases.drift import Difference, Drift
 from releaser.releases.files import observe
 from releaser.releases.release import Release, write_manifest
-from releaser.releases.soundness import FILES, Damage, damage, is_own_doing, seal_files
+from releaser.releases.seal import FILES, seal_files
+from releaser.releases.soundness import Damage, damage, is_own_doing
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 if TYPE_CHECKING:
