@@ -7,6 +7,7 @@ checkout, and everything if uv's cache lies on another file system.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -61,21 +62,22 @@ def _unshared(venv: str) -> Iterator[str]:
 
 def _share(path: str, like: str, block: int, *, rewrites: bool) -> int:
     """Share the blocks of one file. Raises OSError where the file system cannot do that at all."""
-    try:
-        source = os.open(like, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:  # there is none, which is most often the case
-        return 0
-    try:
-        target = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with contextlib.ExitStack() as closing:
         try:
-            runs = [run for run in _equal_runs(source, target, block) if _share_range(source, target, *run)]
-            if rewrites and runs:
-                _write_anew(target, runs)
-            return sum(length for _, length in runs)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
+            source = _opened(closing, like, os.O_RDONLY | os.O_NONBLOCK)
+            target = _opened(closing, path, os.O_RDWR)
+        except OSError:  # there is none, as of all that is new; or it is a program that runs
+            return 0
+        runs = [run for run in _equal_runs(source, target, block) if _share_range(source, target, *run)]
+        if rewrites and runs:
+            _write_anew(target, runs)
+        return sum(length for _, length in runs)
+
+
+def _opened(closing: contextlib.ExitStack, path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
+    closing.callback(os.close, descriptor)
+    return descriptor
 
 
 def _equal_runs(source: int, target: int, block: int) -> Iterator[tuple[int, int]]:

@@ -124,7 +124,7 @@ def _add_costs(found: list[Row], noted: dict[object, object]) -> None:
         if (
             isinstance(cost, dict)
             and _is_whole(cost, _COST)
-            and (not cost["shared_bytes"] or present >= {*cost["among"]})
+            and (not cost["shared_bytes"] or present >= {*map(str, cost["among"])})
         ):
             row["own_bytes"] = cost["own_bytes"]
         else:

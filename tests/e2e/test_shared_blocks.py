@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,17 @@ def test_what_is_the_same_is_shared_and_nothing_is_changed(
     assert dedupe(venv, like) in (saved, 0), "once more is no harm"
 
 
+def test_what_is_shared_is_free_again(venvs: tuple[Path, Path]) -> None:
+    """Other than in their first block, the files are the same; btrfs frees no extent before all of it is out of use."""
+    like, venv = venvs
+    for number in range(40):
+        for place, head in ((like, 1), (venv, 2)):
+            (place / str(number)).write_bytes(blocks(head, *([3] * 99)))
+    before = used(venv)
+    assert dedupe(venv, like) == 40 * 99 * BLOCK
+    assert before - used(venv) > 35 * 99 * BLOCK
+
+
 def test_what_cannot_be_shared_is_left_alone(venvs: tuple[Path, Path]) -> None:
     like, venv = venvs
     for place in venvs:
@@ -150,6 +162,9 @@ def test_a_release_costs_what_differs(site: SampleSite) -> None:
     newest, taken = released(site, "1.1.0")
     assert newest["size_bytes"] > BULK
     assert newest["own_bytes"] < MB
+    among = noted_among(site)
+    assert among.keys() == {row["id"] for row in site.json("list")}
+    assert among[newest["id"]] == among.keys()
     assert taken < newest["own_bytes"] + MB, "but for the inodes, the log, the history, the repository and the mail"
     for row in site.json("list")[:2]:
         code = next(Path(row["path"]).glob("lib/python3*/site-packages/bulk/__pycache__/__init__*.pyc"))
@@ -163,8 +178,10 @@ def test_what_is_listed_stays_true_when_releases_are_pruned(site: SampleSite) ->
     before, together = used(site.outer), site.json("status")["releases_bytes"]
     site.releaser("prune", check=0, env={"RELEASER_KEEP": "1", "RELEASER_KEEP_WITHIN": "0"})
     now = site.json("list")
-    gone = {row["id"] for row in others} - {row["id"] for row in now}
+    left = {row["id"] for row in now}
+    gone = {row["id"] for row in others} - left
     assert gone
+    assert noted_among(site) == dict.fromkeys(left, left)
     freed = before - used(site.outer)
     assert abs(freed - sum(row["own_bytes"] for row in others if row["id"] in gone)) < 2 * MB
     assert now[0]["id"] == kept["id"]
@@ -206,6 +223,12 @@ def filled(place: Path, *, leave: int) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+def noted_among(site: SampleSite) -> dict[str, set[str]]:
+    """Return among which releases it was found out what each takes."""
+    noted = json.loads((site.state_dir / "disk-use.json").read_text(encoding="utf-8"))["releases"]
+    return {name: set(one["among"]) for name, one in noted.items()}
 
 
 def own_bytes(path: Path) -> int:

@@ -112,6 +112,8 @@ def test_what_others_share_stays_when_a_release_comes(store: ReleaseStore, monke
     [
         "", "garbage", "[]", '{"version": 1}', '{"version": 1, "releases": []}', '{"version": 2, "releases": {}}',
         '{"version": 1, "releases": {"%s": {}}}', '{"version": 1, "releases": {"%s": {"own_bytes": "x"}}}',
+        '{"version": 1, "releases": {"%s": '
+        '{"own_bytes": 1, "shared_bytes": 1, "inodes": 1, "peak_bytes": 1, "among": [[]]}}}',
     ],
 )  # fmt: skip
 def test_a_damaged_note_counts_as_none(store: ReleaseStore, content: str) -> None:
