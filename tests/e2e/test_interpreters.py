@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.e2e.scenes import body, edit_pyproject, silent, states
 from tests.support.pythons import Installation, give_pythons, need_python, need_two_patches
 
@@ -161,32 +159,10 @@ def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Pa
     silent(site.releaser("update"))
 
 
-def test_nothing_that_is_installed_will_do(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    site, installation = site_on(make_site, tmp_path, old, requires_python=">=3.11,<3.13")
-    link = site.link.readlink()
-    give_pythons(site, new)
-    installation.delete()
-    said = site.releaser("update", check=3).stderr
-    assert "Install Python 3.12 again" in said
-    assert "'>=3.11,<3.13'" in said
-    said = site.releaser("rebuild", "--python", "3.13", check=3).stderr
-    assert f"{site.path / 'pyproject.toml'}: requires-python is '>=3.11,<3.13'" in said
-    assert site.link.readlink() == link
-    give_pythons(site, new, old)
-    site.releaser("update", check=0)
-    assert site.python(RUNS_ON) == old.version
-
-
-@pytest.mark.parametrize("culprits", ["hold"])
-def test_red_tests_on_what_stands_in_leave_the_site_as_it_is(
-    make_site: SiteFactory, tmp_path: Path, culprits: str
-) -> None:
+def test_red_tests_on_what_stands_in_leave_the_site_as_it_is(make_site: SiteFactory, tmp_path: Path) -> None:
     old, new = need_python("3.12"), need_python("3.13")
     tests = "import sys\ndef test_python(packages):\n    assert sys.version_info < (3, 13)\n"
-    site, installation = site_on(
-        make_site, tmp_path, old, files={"site_tests.py": tests}, settings={"culprits": culprits}
-    )
+    site, installation = site_on(make_site, tmp_path, old, files={"site_tests.py": tests})
     link = site.link.readlink()
     give_pythons(site, new)
     installation.delete()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.scenes import body, edit_pyproject, silent, states
+from tests.e2e.scenes import body, silent, states
 from tests.support.pythons import give_pythons, need_python
 
 if TYPE_CHECKING:
@@ -141,23 +141,3 @@ def test_the_latest_python_is_not_taken_if_the_tests_fail(make_site: SiteFactory
     assert site.python(RUNS_ON) == old.version
     silent(site.releaser("update"))
     assert site.json("status")["refused_pythons"][0]["version"] == new.version
-    site.commit("Mend", {"site_tests.py": "def test_python(packages):\n    pass\n"})
-    site.push()
-    site.releaser("update", "--force", check=0)
-    assert site.python(RUNS_ON) == new.version
-
-
-def test_another_way_to_link_is_a_reason(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"link_mode": "copy"})
-    site.releaser("init", check=0)
-    silent(site.releaser("update"))  # of a venv that was there before, nobody knows
-    site.releaser("rebuild", check=0)
-    text = edit_pyproject(site, 'link_mode = "copy"', 'link_mode = "clone"')
-    site.commit("Clone", {"pyproject.toml": text})
-    site.push()
-    planned = site.json("update", "--dry-run")["would"]
-    report = site.json("update")
-    assert report["rebuilt"] == "`link_mode` is clone, and it was built with copy"
-    assert planned[0].endswith(f"would be rebuilt, as {report['rebuilt']}")
-    assert report["problems"] == []
-    silent(site.releaser("update"))
