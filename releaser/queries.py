@@ -11,14 +11,13 @@ from releaser.durable import UnreadableStateError
 from releaser.errors import AuditError, NoSuchReleaseError, Unfit, VulnerableError
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
-from releaser.project.pythons import choose
 from releaser.project.room import free_room
 from releaser.releases import leases
 from releaser.releases.disk_use import disk_use, together
 from releaser.releases.holds import Hold, Holds, read_holds
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Quarantine, read_quarantine
-from releaser.releases.soundness import damage
+from releaser.releases.soundness import damage, interpreter_damage
 from releaser.releases.store import ReleaseStore
 from releaser.report import history
 from releaser.report.text import sentences
@@ -157,9 +156,11 @@ def without_python(site: Site) -> Unfit | None:
     """Say what brings a site back that has lost its interpreter, if no update does so by itself; None if one does."""
     store = store_of(site)
     live = store.live()
-    found = damage(live) if live is not None else None
+    found = interpreter_damage(live) if live is not None else None
     if live is None or found is None or not found.fatal or not lost_python(live, found):
         return None
+    from releaser.project.pythons import choose  # which takes long to import, and nobody needs on other days
+
     try:
         choose(site, site.uv())
     except Unfit as error:

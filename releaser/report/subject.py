@@ -116,7 +116,8 @@ def _taken_back(report: RunReport) -> str:
 
 def _because(report: RunReport) -> str:
     if report.exit_code == _TESTS_FAILED:
-        return f": {_failed_trial(report)}{_BLAME[report.blame]}"
+        blamed = "" if report.command == "rebuild" and report.blame == "update" else _BLAME[report.blame]
+        return f": {_failed_trial(report)}{blamed}"
     # Going back is what a failure led to, and never its reason.
     failed = [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
     reason = failed[-1] if failed else _FALLBACK_REASONS.get(report.exit_code, "")

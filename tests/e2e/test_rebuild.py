@@ -16,10 +16,12 @@ RUNS_ON = "import sys; print('%d.%d.%d' % sys.version_info[:3])"
 NEEDS_OLD = "import sys\ndef test_python(packages):\n    assert sys.version_info < (3, 13), 'too new'\n"
 
 
-def site_on(make_site: SiteFactory, *minors: str, **options: Any) -> SampleSite:
-    """Make an adopted site that can find these Pythons, and runs on the first one."""
+def site_on(make_site: SiteFactory, *minors: str, native: str = "", **options: Any) -> SampleSite:
+    """Make an adopted site that can find these Pythons, and runs on the first one; `native` is for 3.12 only."""
     site = make_site(**options)
     give_pythons(site, *map(need_python, minors))
+    if native:
+        only_for(site, native, "cp312")
     site.make_venv()
     site.releaser("init", check=0)
     return site
@@ -105,9 +107,7 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
 
 def test_the_latest_python_is_taken_when_all_goes_well(make_site: SiteFactory, tmp_path: Path) -> None:
     old, new = need_python("3.12"), need_python("3.13")
-    site = site_on(make_site, "3.12", settings={"python": "latest"})
-    only_for(site, "alpha", "cp312")
-    site.releaser("update", check=0)
+    site = site_on(make_site, "3.12", settings={"python": "latest"}, native="alpha")
     give_pythons(site, old, new)
     report = site.json("update")
     assert (report["result"], report["live_changed"]) == ("unchanged", False)

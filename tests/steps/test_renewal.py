@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +24,15 @@ if TYPE_CHECKING:
 def store(tmp_path: Path) -> ReleaseStore:
     """Make a store with a live release."""
     store = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / ".venv")
-    live(store, 1, link_mode="copy")
+    on_our_python(store, 1, link_mode="copy")
     return store
+
+
+def on_our_python(store: ReleaseStore, number: int, **changes: str) -> None:
+    """Make a live release on the interpreter of the tests."""
+    python = live(store, number, python=platform.python_version(), **changes).venv / "bin" / "python"
+    python.unlink()
+    python.symlink_to(os.path.realpath(sys.executable))
 
 
 def reason(store: ReleaseStore, link_mode: str | None = None) -> str:
@@ -35,7 +44,7 @@ def reason(store: ReleaseStore, link_mode: str | None = None) -> str:
 def test_another_way_to_link_is_a_reason_if_it_is_set(store: ReleaseStore) -> None:
     assert reason(store, "clone") == "`link_mode` is clone, and it was built with copy"
     assert reason(store, "copy") == reason(store) == ""
-    live(store, 2)  # by an earlier releaser, which did not note it
+    on_our_python(store, 2)  # by an earlier releaser, which did not note it
     assert reason(store, "clone") == ""
 
 
