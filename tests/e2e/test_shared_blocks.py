@@ -211,6 +211,20 @@ def test_no_more_room_is_asked_for_than_what_differs_needs(site: SampleSite) -> 
     assert "50 MB needed" in refused.stderr
 
 
+@pytest.mark.parametrize("disk", ["xfs"], indirect=True)
+def test_what_uv_had_to_copy_is_shared_all_the_same(site: SampleSite, tmp_path: Path) -> None:
+    """Its cache lies elsewhere, so that a release takes all its room at first, for which the next one asks."""
+    site.publish("alpha", "1.5.0")
+    site.releaser("update", check=0, env={"UV_CACHE_DIR": str(tmp_path / "cache")})
+    newest = site.json("list")[0]
+    assert newest["size_bytes"] > BULK
+    assert newest["own_bytes"] < MB
+    site.publish("alpha", "1.6.0")
+    with filled(site.outer, leave=75 * MB):
+        refused = site.releaser("update", check=3)
+    assert "no space for another release: 75 MB free" in refused.stderr
+
+
 @contextlib.contextmanager
 def filled(place: Path, *, leave: int) -> Iterator[None]:
     """Take all that is free but so many bytes, and give it back."""
