@@ -37,7 +37,7 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
     refuse_unadopted(run.store)
     fitness = preflight(run, ask_django=False, python=python)
     ask_django(run)
-    if earlier is not None:
+    if earlier is not None and earlier.id != run.draft.deserted:  # which was live until a moment ago
         return _revive(run, fitness, earlier)
     live, deserted = run.store.live(), run.store.get(run.draft.deserted)
     with undone_on_failure(run):

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import PreflightError
+from releaser.errors import PreflightError, ReleaserError
 from releaser.golive import go_live
 from releaser.latest import on_the_latest
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
 from releaser.recovery import undo_unfinished, undone_on_failure
+from releaser.releases.soundness import is_dead
 from releaser.report.capping import one_line
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
@@ -97,7 +98,11 @@ def _made(
             ask_django(run)
         if due is not None:
             note_flaw(run, due)
-        return _sealed(run, fitness, resolution, key, before=before)
+        try:
+            return _sealed(run, fitness, resolution, key, before=before)
+        except ReleaserError as error:
+            _tell_dead(run, due, error.message)
+            raise
 
 
 def _sealed(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, before: Fitness) -> Release:
@@ -116,11 +121,17 @@ def _no_use(run: Run, live: Release | None, failed: FailedCandidate, due: Renewa
     """End a run that could only build what has failed before; that nothing can run on what is live is always said."""
     undo_unfinished(run)
     run.about(live, None)
-    if due is not None and not due.release.works():
-        message = f"nothing can run on the live release {due.release.id}: {due.reason}"
-        advice = f"What would take its place has failed ({failed.reason}); mend that, or `releaser rebuild`."
-        run.draft.problems.append(Problem(message=message, advice=advice))
+    _tell_dead(run, due, failed.reason)
     return Ending(result="unchanged", headline=_nothing_newer(failed))
+
+
+def _tell_dead(run: Run, due: Renewal | None, reason: str) -> None:
+    """Report, where what is to take its place has failed, that nothing can run on what is live."""
+    if due is None or due.is_left or not is_dead(due.release):
+        return
+    message = f"nothing can run on the live release {due.release.id}: {due.reason}"
+    advice = f"What would take its place has failed ({reason}); mend that, or `releaser rebuild`."
+    run.draft.problems.append(Problem(message=message, advice=advice))
 
 
 def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
@@ -224,12 +235,18 @@ def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> b
     """Whether a candidate failed only because the site was sick, and is well now, or what it waited for has been done.
 
     To tell, the live release is tested with the code from `before` the pull; after that the checkout moves on again.
+    While nothing can run on that, nobody can tell, and the site is down: the candidate is tried each time.
     """
     if failed.migrations:
         return not still_wait(run, failed)
     if failed.unfinished:
         return True
-    if not failed.sick or not is_well_again(run, before):
+    if not failed.sick:
+        return False
+    live = run.store.live()
+    if live is not None and is_dead(live):
+        return True
+    if not is_well_again(run, before):
         return False
     if run.draft.pulled is not None:
         run.site.git.reset_keep(run.draft.pulled.new)

@@ -75,6 +75,12 @@ def live_damage(release: Release) -> Damage | None:
     return damage(release) or interpreter_damage(release, asks=release.manifest.interpreter is None)
 
 
+def is_dead(release: Release) -> bool:
+    """Whether nothing can run on a release, as its venv or its interpreter is gone, or is one for other packages."""
+    found = live_damage(release)
+    return found is not None and found.fatal
+
+
 def damage_in(directory: str) -> str | None:
     """Say the same of a release in a directory; None as well where no manifest tells what it was."""
     place = Path(directory)

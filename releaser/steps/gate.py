@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from releaser.errors import TestsFailedError, ToolError
 from releaser.releases.quarantine import FailedCandidate
 from releaser.releases.release import OUTPUT
+from releaser.releases.soundness import is_dead
 from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
@@ -193,7 +194,7 @@ def _quarantine(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, u
 def _blame(run: Run, *attempted: Trial) -> Blame:
     """Try what is live: its release, and the commits that were there before the pull, which is taken back here."""
     live = run.store.live()
-    if live is None or not live.works():
+    if live is None or is_dead(live):
         return "unknown"
     for number, trial in enumerate(attempted):
         with run.recorder.step(f"{trial.step} live release") as step:

@@ -106,6 +106,7 @@ def mend_link(run: Run) -> None:
     """Lead a symlink that somebody has moved or removed to the newest good release again, and say so.
 
     One that leads to a good release is believed, whoever moved it. Without a good release everything stays as it is.
+    A rollback leaves a release on which nothing can run by itself, and would go back by one too many from here.
     """
     store, link = run.store, run.site.project.venv
     ledger, live = store.ledger(), store.live()
@@ -118,7 +119,8 @@ def mend_link(run: Run) -> None:
         wrong = f"led to {live.id}, which {unwanted}"
     else:
         found = damage(live)
-        wrong = f"led nowhere: {found}" if found is not None and found.fatal else ""
+        dead = found is not None and found.fatal and run.command != "rollback"
+        wrong = f"led nowhere: {found}" if dead else ""
         if not wrong and live.id != ledger.activations[-1]:
             _follow(run, live, ledger.activations[-1])
     release = store.newest_good() if wrong else None

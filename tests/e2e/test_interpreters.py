@@ -167,9 +167,61 @@ def test_red_tests_on_what_stands_in_leave_the_site_as_it_is(make_site: SiteFact
     give_pythons(site, new)
     installation.delete()
     assert site.json("update", check=5)["result"] == "failed"
-    report = site.json("update")
+    report = site.json("update", check=5)  # each night, as the site is down
     assert any("nothing can run on the live release" in problem for problem in report["problems"])
     assert site.link.readlink() == link
     give_pythons(site, new, old)
     site.releaser("update", check=0)
     assert site.python(RUNS_ON) == old.version
+
+
+def test_another_minor_version_in_its_place_is_as_bad_as_none(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    tests = "import os\ndef test_database(packages):\n    assert os.path.exists('../database')\n"
+    site, installation = make_site(files={"site_tests.py": tests}), Installation(tmp_path / "python", old)
+    give_pythons(site, installation)
+    site.make_venv()
+    python = site.link / "bin" / "python"
+    python.unlink()
+    python.symlink_to(installation.prefix / "bin" / "python3")  # as `python3 -m venv` has it
+    site.releaser("init", check=0)
+    gone = installation.executable
+    installation.upgrade(new)
+    gone.unlink()
+    report = site.json("update", check=5)
+    assert report["blame"] == "unknown"
+    assert "nothing can run on the live release" in body(site)
+    assert site.json("update", check=5)["headline"] == report["headline"]
+    (site.outer / "database").touch()
+    site.releaser("update", check=0)
+    assert site.python(RUNS_ON) == new.version
+
+
+def two_pythons(make_site: SiteFactory, tmp_path: Path) -> tuple[SampleSite, list[str]]:
+    """Make a site whose live release has lost its interpreter, with two before it that have not."""
+    newer = Installation(tmp_path / "newer", need_python("3.13"))
+    site = make_site()
+    give_pythons(site, need_python("3.12"), newer)
+    site.make_venv()
+    site.releaser("init", check=0)
+    names = [site.live_id()]
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    names.append(site.live_id())
+    site.releaser("rebuild", "--python", "3.13", check=0)
+    names.append(site.live_id())
+    newer.delete()
+    return site, names
+
+
+def test_a_rollback_from_a_dead_release_goes_back_by_one(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, (_, before, dead) = two_pythons(make_site, tmp_path)
+    report = site.json("rollback")
+    assert (site.live_id(), report["previous"]) == (before, dead)
+    assert site.restarted_at() is not None
+
+
+def test_a_dead_release_that_is_named_is_built_anew_and_live(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, (*_, dead) = two_pythons(make_site, tmp_path)
+    report = site.json("rebuild", dead)
+    assert site.live_id() == report["release"]
