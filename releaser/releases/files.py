@@ -1,9 +1,10 @@
 """What can be seen of the files of a venv without reading them.
 
-What counts is what was installed: the files that a RECORD names, the programs, the `.pth` files, the start-up module
-and pyvenv.cfg. A file that a site writes beside them while it runs does not, and neither does byte code. Of each file,
-size, time of change, and the bits of its mode for reading and executing are noted, and of a link its text: a copy that
-keeps these is as sound as the original, wherever it lies. Imports little, as `releaser list` needs it.
+What counts is what was installed: the files that a RECORD names, the programs, the `.pth` files, the modules in
+site-packages itself, which could stand in for any other or run at each start, and pyvenv.cfg. A file that a site
+writes beside them while it runs does not, and neither does byte code. Of each file, size, time of change, and the bits
+of its mode for reading and executing are noted, and of a link its text: a copy that keeps these is as sound as the
+original, wherever it lies. Imports little, as `releaser list` needs it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MODE = 0o555
-_MODULE = "_releaser_pin.py"  # of the start-up module, see `startup`
+_ALONE = (".pth", ".py", ".so")  # what in site-packages itself counts, whoever has put it there
+_OF_VENVS = "_virtualenv.py"  # which uv puts into each venv
 
 
 def observe(venv: Path | str) -> dict[str, str]:
@@ -78,7 +80,7 @@ def installed(venv: str) -> dict[str, str]:
     names = dict.fromkeys(("pyvenv.cfg", *programs), "")
     for place in site_packages(venv):
         for name in _listed(os.path.join(venv, place)):
-            if name.endswith(".pth") or name == _MODULE:
+            if name.endswith(_ALONE) and name != _OF_VENVS:
                 names.setdefault(f"{place}/{name}", "")
             elif name.endswith(".dist-info"):
                 names[f"{place}/{name}/RECORD"] = name

@@ -179,6 +179,9 @@ def _drift(venv: str, sealed: Sealed, found: Mapping[str, str]) -> Drift:
     # A name can be missing in `found` because the RECORD that has it is gone.
     now = {**found, **look(venv, sealed.files.keys() - found.keys())}
     drifted = drift(sealed.files, now, installed(venv))
+    # Of the modules in site-packages itself, an earlier releaser noted only that they were there.
+    there = {one for one in drifted.files if one.kind == "added" and one.path in sealed.others}
+    drifted = replace(drifted, files=tuple(one for one in drifted.files if one not in there))
     later = [one for one in drifted.files if _differs_in_time_alone(sealed.files.get(one.path, ""), now[one.path])]
     if not later:
         return drifted

@@ -102,6 +102,8 @@ HARMS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a module is gone": (lambda venv: (venv / SITE / "alpha/__init__.py").unlink(), "alpha/__init__.py is missing"),
     "a quoted name": (lambda venv: (venv / SITE / "alpha/a, b.txt").unlink(), "alpha/a, b.txt is missing"),
     "a .pth file is added": (lambda venv: put(venv / SITE / "evil.pth"), "evil.pth is added"),
+    "a .pth file without a RECORD": (lambda venv: put(venv / SITE / "site.pth", "x"), "site.pth is changed"),
+    "a module is added": (lambda venv: put(venv / SITE / "sitecustomize.py"), "sitecustomize.py is added"),
     "a package is added": (
         lambda venv: put(venv / SITE / "beta-1.0.dist-info/RECORD", ""),
         "beta 1.0 added",
@@ -217,3 +219,13 @@ def test_ten_thousand_files_take_no_time(tmp_path: Path) -> None:
     began = time.process_time()
     assert len(observe(tmp_path / "venv")) == 10_002
     assert time.process_time() - began < 0.3
+
+
+def test_a_module_of_which_an_earlier_releaser_has_noted_only_that_it_was_there(release: Release) -> None:
+    put(release.venv / SITE / "old.py")
+    noted = release.directory / FILES
+    content = json.loads(noted.read_text(encoding="utf-8"))
+    noted.write_text(json.dumps({**content, "others": [f"{SITE}/old.py"]}), encoding="utf-8")
+    assert damage(release) is None
+    put(release.venv / SITE / "new.py")
+    assert found(release) == "new.py is added"
