@@ -22,7 +22,6 @@ from releaser.project.preflight import check
 from releaser.project.room import for_release
 from releaser.recovery import undone_on_failure
 from releaser.releases.cost import measure
-from releaser.report.outcome import Problem
 from releaser.steps.adopt import Founded, adopt
 from releaser.steps.asking import Wanted
 from releaser.steps.build import build, seal
@@ -86,8 +85,12 @@ def _cross(run: Run, wanted: Wanted) -> Ending:
             )
         release = seal(run, candidate, tests="passed")
     go_live(run, release, founds=True)
-    link = run.site.project.venv.name
-    return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}; {same}")
+    link, before = run.site.project.venv, found.python.parent.parent
+    return Ending(
+        result="activated",
+        headline=f"the project is adopted: {link.name} leads to release {release.id}; {same}",
+        advice=f"Let the site run from {link} now, if it runs from {before}." if before != link else "",
+    )
 
 
 def _test(run: Run, fitness: Fitness, candidate: Candidate, wanted: Wanted) -> None:
@@ -103,10 +106,7 @@ def _preflight(run: Run, wanted: Wanted) -> tuple[Fitness, Survey]:
     with run.recorder.step("survey") as step:
         found = survey(run.site, wanted)
         step.says(str(wanted))
-        for note in found.notes:
-            run.draft.problems.append(
-                Problem(message=note, advice="Look whether that is right; if one is missing: --with 'NAME==VERSION'.")
-            )
+        run.draft.problems += found.notes
     with run.recorder.step("preflight"):
         fitness = check_surveyed(run.site, found)
         run.site = surveyed(run.site, found)[0]

@@ -220,7 +220,7 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     packages = [f"{name} {version}" for name, version in sorted(found.versions.items())]
     lines = [f"pyproject.toml would ask for {one}" for one in found.dependencies]
     lines.append(f"{counted(found.versions)} would be locked as they are: {', '.join(packages)}")
-    lines += found.notes
+    lines += [note.message for note in found.notes]
     lines.append("a release would be built from that and tested, and go live if every version is the same")
     if not site.project.venv.is_symlink() and site.project.venv.is_dir():
         lines.append(f"{site.project.venv.name} would become the first release, to go back to, and a symlink")

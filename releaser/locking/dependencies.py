@@ -29,7 +29,6 @@ _OTHERS = (
     ("tool", "poetry", "dependencies"),
     ("tool", "pdm", "dev-dependencies"),
 )
-NO_GROUP = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +37,8 @@ class Founding:
 
     `name` is that of the project if it has none yet; `dependencies` are requirements, `constraints` those that hold for
     whatever comes along. `sources` maps packages to what `[tool.uv.sources]` says of them, `indexes` are tables of
-    `[[tool.uv.index]]`, `links` directories or pages of files. `no_group` says that the environment of this host wants
-    no dependency group. `environments` narrows the lock to these, as markers.
+    `[[tool.uv.index]]`, `links` directories or pages of files. `group` is what releaser's setting of that name gets, if
+    it needs one. `environments` narrows the lock to these, as markers.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Founding:
     indexes: tuple[Mapping[str, Any], ...] = ()
     links: tuple[str, ...] = ()
     no_index: bool = False
-    no_group: bool = False
+    group: str = ""
     environments: tuple[str, ...] = ()
 
 
@@ -135,8 +134,8 @@ def founded(text: str | None, founding: Founding) -> str:
     project.setdefault("requires-python", founding.requires_python)
     project["dependencies"] = _lines(founding.dependencies)
     _uv_settings(document, founding)
-    if founding.no_group:
-        _table(document, "tool", "releaser")["group"] = NO_GROUP
+    if founding.group:
+        _table(document, "tool", "releaser")["group"] = founding.group
     return tomlkit.dumps(document)
 
 

@@ -14,6 +14,7 @@ from releaser.locking.inventory import Inventory, take_stock, unlockable
 from releaser.locking.needs import Needs, Root, admits
 from releaser.locking.requirements import RequirementsFile, read_requirements
 from releaser.redaction import secrets_in_urls
+from releaser.report.outcome import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -63,7 +64,7 @@ class Asked:
     links: tuple[str, ...] = ()
     no_index: bool = False
     hashes: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()
     problems: tuple[Unfit, ...] = ()
 
 
@@ -158,7 +159,7 @@ def _asked(
     roots: Iterable[Root],
     *,
     lines: Iterable[Line] = (),
-    notes: tuple[str, ...] = (),
+    notes: tuple[Problem, ...] = (),
     problems: Iterable[Unfit] = (),
 ) -> Asked:
     versions = {one.name: one.version for one in packages}
@@ -257,16 +258,15 @@ def _instead(one: Elsewhere) -> str:
     return f"Say where to take it from: --with '{one.name or 'NAME'} @ {one.place}'{leave}."
 
 
-def _notes(stock: Inventory) -> tuple[str, ...]:
+def _notes(stock: Inventory) -> tuple[Problem, ...]:
     notes = []
     if stock.of_the_system:
-        notes.append(
-            f"come from the index now, and no longer with the operating system: {_listed(stock.of_the_system)}"
-        )
+        message = f"these packages of the operating system come from the index now: {_listed(stock.of_the_system)}"
+        advice = "The versions are the same, but the operating system may have patched them; see that the site is well."
+        notes.append(Problem(message=message, advice=advice))
     if stock.unused:
-        notes.append(
-            f"are of the operating system, are needed by nothing here, and are left out: {_listed(stock.unused)}"
-        )
+        message = f"packages of the operating system that nothing here needs are left out: {_listed(stock.unused)}"
+        notes.append(Problem(message=message, advice="If the site needs one all the same, add it: `uv add NAME`."))
     return tuple(notes)
 
 

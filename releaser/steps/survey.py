@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from releaser.errors import ToolError, Unfit
-from releaser.locking.dependencies import NO_GROUP, Founding, declared_already, founded
+from releaser.locking.dependencies import Founding, declared_already, founded
 from releaser.locking.lockfile import LockFile
 from releaser.locking.needs import oldest_python
-from releaser.project.group import lacks_group
+from releaser.project.group import NO_GROUP, lacks_group
 from releaser.project.imports import Modules, modules_used
 from releaser.project.project import Pyproject
 from releaser.project.pythons import choose
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from releaser.project.site import Site
+    from releaser.report.outcome import Problem
     from releaser.tools.distributions import Environment
 
 _TIMEOUT = 60.0  # seconds; a cold disk can make the first start of an old Python slow
@@ -47,7 +48,7 @@ class Survey:
     dependencies: tuple[str, ...] = ()
     text: str = ""
     narrowed: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()
     problems: tuple[Unfit, ...] = ()
 
 
@@ -91,7 +92,7 @@ def surveyed(site: Site, found: Survey) -> tuple[Site, LockFile]:
     site = _without_missing(site)
     content: Mapping[str, Any] = tomllib.loads(found.text) if found.text else _stand_in(site)
     settings = site.settings
-    if content.get("tool", {}).get("releaser", {}).get("group") == NO_GROUP:
+    if lacks_group(settings, site.pyproject):
         settings = replace(settings, group=NO_GROUP)
     changed = replace(
         site,
@@ -195,7 +196,7 @@ def _texts(site: Site, asked: Asked, environment: Environment, requires_python: 
         indexes=asked.indexes,
         links=asked.links,
         no_index=asked.no_index,
-        no_group=lacks_group(site.settings, site.pyproject),
+        group=NO_GROUP if lacks_group(site.settings, site.pyproject) else "",
     )
     markers = environment.markers
     python = f"python_version == '{_minor(environment)}' and python_full_version >= '{environment.version}'"

@@ -55,7 +55,7 @@ def test_what_else_uv_has_to_know_is_added_to_what_it_knows() -> None:
     founding = Founding(
         name="shop", requires_python=">=3.11", dependencies=(), constraints=("c<2",),
         sources={"b": {"path": "../b", "editable": True}}, indexes=({"url": "https://i.example.org", "default": True},),
-        links=("../index",), no_index=True, no_group=True, environments=("sys_platform == 'linux'",),
+        links=("../index",), no_index=True, group="none", environments=("sys_platform == 'linux'",),
     )  # fmt: skip
     text = '[tool.uv]\nconstraint-dependencies = ["d<3"]\npackage = false\n\n[tool.releaser]\nkeep = 3\n'
     assert tomllib.loads(founded(text, founding))["tool"] == {

@@ -53,6 +53,8 @@ WEB = ["gunicorn"]
         ("local", None, {}, None),
         ("production", "web", {"web": WEB, "prod": WEB}, "web"),
         ("local", "web", {"web": WEB}, "web"),
+        ("production", "none", {"prod": WEB}, None),
+        ("production", "none", {"none": WEB}, "none"),
         ("staging", None, {"staging": [{"include-group": "web"}], "web": WEB}, "staging"),
     ],
 )
@@ -61,6 +63,22 @@ def test_the_group_is_the_one_for_the_environment(
 ) -> None:
     settings = Settings(environment=environment, group=setting)
     assert group.dependency_group(settings, pyproject(**groups)) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "setting", "groups", "expected"),
+    [
+        ("production", None, {}, True),
+        ("staging", None, {"prod": WEB}, True),
+        ("production", None, {"production": []}, False),
+        ("production", "none", {}, False),
+        ("local", None, {}, False),
+    ],
+)
+def test_only_servers_want_a_group(
+    environment: str, setting: str | None, groups: dict[str, Any], expected: bool
+) -> None:
+    assert group.lacks_group(Settings(environment=environment, group=setting), pyproject(**groups)) is expected
 
 
 @pytest.mark.parametrize(
