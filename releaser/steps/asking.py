@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from releaser.errors import Unfit, os_reason
+from releaser.errors import Unfit
 from releaser.locking.dependencies import asked_for, project_name, source_of
 from releaser.locking.inventory import Inventory, take_stock, unlockable
 from releaser.locking.needs import Needs, Root, admits
@@ -125,7 +125,7 @@ def _file(site: Site, wanted: Wanted) -> RequirementsFile:
     try:
         return read_requirements(wanted.requirements, site.runner.environ)
     except (OSError, UnicodeDecodeError) as error:
-        reason = os_reason(error) if isinstance(error, OSError) else str(error)
+        reason = getattr(error, "strerror", None) or error
         message = f"{wanted.requirements} cannot be read: {reason}"
         raise Unfit(message, advice="Name a requirements file: --from-requirements FILE.") from error
 

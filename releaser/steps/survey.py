@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from releaser.errors import ToolError, Unfit
+from releaser.errors import ResolutionError, ToolError, Unfit
 from releaser.locking.dependencies import Founding, declared_already, founded
 from releaser.locking.lockfile import LockFile
 from releaser.locking.needs import oldest_python
@@ -69,7 +69,11 @@ def survey(site: Site, wanted: Wanted) -> Survey:
     except Unfit as problem:
         return Survey(python=Path(), python_version="", problems=(*problems, problem))
     problems += asked.problems
-    problems += missing_from_index(site, asked, environment)
+    try:
+        problems += missing_from_index(site, asked, environment)
+    except ResolutionError:
+        if not problems:  # else there is enough to be done before it matters
+            raise
     text, narrowed = ("", "") if problems or site.findings else _texts(site, asked, environment, requires_python)
     return Survey(
         python=environment.python,
