@@ -70,6 +70,9 @@ class Contents:
         if path not in self.there:
             yield Finding(kind="missing", path=path, message="it is gone")
             return
+        if self._is_other_than_a_file(path):
+            yield Finding(kind="changed", path=path, message="something else is in its place")
+            return
         try:
             same = matches(f"{self._venv}/{path}", hashed)
         except OSError as error:
@@ -79,6 +82,13 @@ class Contents:
             yield Finding(kind="changed", path=path, message="it has other contents than RECORD says")
         else:
             yield from self._mode(path)
+
+    def _is_other_than_a_file(self, path: str) -> bool:
+        """Whether something else is in the place of a file, which must not be read: a pipe would never end."""
+        mode, before = self.there[path].st_mode, self._sealed.files.get(path)
+        if stat.S_ISREG(mode) or (before is None and stat.S_ISLNK(mode)):
+            return False
+        return look(self._venv, (path,))[path] != before or not stat.S_ISLNK(mode)
 
     def _mode(self, path: str) -> Iterator[Finding]:
         """Compare who may read and run a file with what it was when the release was sealed."""

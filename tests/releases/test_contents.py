@@ -76,6 +76,18 @@ def make_directory(path: Path) -> None:
     path.mkdir()
 
 
+def link(path: Path) -> None:
+    """Put a link to the same contents, which somebody else may change, in the place of a file."""
+    path.chmod(0o755)
+    path.rename(path.parents[5] / "elsewhere")
+    path.symlink_to(path.parents[5] / "elsewhere")
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def touch_what_has_no_hash(venv: Path) -> None:
     for name in ("pyvenv.cfg", "bin/alpha"):
         os.utime(venv / name)
@@ -94,6 +106,8 @@ HARMS: dict[str, tuple[Callable[[Path], object], set[tuple[str, str]]]] = {
         lambda venv: make_directory(venv / SITE / "alpha/other.py"),
         {("missing", "alpha/other.py")},
     ),
+    "a link in its place": (lambda venv: link(venv / SITE / "alpha/other.py"), {("changed", "alpha/other.py")}),
+    "a pipe in its place": (lambda venv: pipe(venv / SITE / "alpha/other.py"), {("changed", "alpha/other.py")}),
     "a module is added": (lambda venv: put(venv / SITE / "six.py"), {("unexpected", "six.py")}),
     "byte code without a source": (lambda venv: put(venv / SITE / "x.pyc"), {("unexpected", "x.pyc")}),
     "a program is added": (lambda venv: put(venv / "bin/x"), {("unexpected", "bin/x")}),
