@@ -146,7 +146,7 @@ def _lock(site: Site) -> LockFile:
         return LockFile.read(path)
     except FileNotFoundError as error:
         message = f"{path} does not exist"
-        raise Unfit(message, advice="Make and commit one: `uv lock`.") from error
+        raise Unfit(message, advice="Make and commit one: `uv lock`, or `releaser init --from-venv PATH`.") from error
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
         raise Unfit(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.") from error
