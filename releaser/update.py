@@ -241,12 +241,10 @@ def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> b
         return not still_wait(run, failed)
     if failed.unfinished:
         return True
-    if not failed.sick:
-        return False
     live = run.store.live()
     if live is not None and is_dead(live):
         return True
-    if not is_well_again(run, before):
+    if not failed.sick or not is_well_again(run, before):
         return False
     if run.draft.pulled is not None:
         run.site.git.reset_keep(run.draft.pulled.new)

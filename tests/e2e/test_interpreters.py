@@ -225,3 +225,16 @@ def test_a_dead_release_that_is_named_is_built_anew_and_live(make_site: SiteFact
     site, (*_, dead) = two_pythons(make_site, tmp_path)
     report = site.json("rebuild", dead)
     assert site.live_id() == report["release"]
+
+
+def test_what_was_backed_out_to_a_dead_release_is_tried_again(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site, installation = site_on(make_site, tmp_path, old, settings={"restart": ["test", "-e", "../up"]})
+    give_pythons(site, new)
+    tools = site.outer.parent / "tools"
+    (tools / "test").symlink_to("/usr/bin/test")
+    installation.delete()
+    assert site.json("update", check=6)["result"] == "rolled_back"
+    (site.outer / "up").touch()
+    site.releaser("update", check=0)
+    assert site.python(RUNS_ON) == new.version
