@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.crossing import check_surveyed
 from releaser.durable import UnreadableStateError
 from releaser.errors import ResolutionError, ToolError
 from releaser.latest import newer_python
@@ -26,7 +25,6 @@ from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.capacity import needs
 from releaser.steps.fixes import rehearsed_fixes
-from releaser.steps.founding import counted
 from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
@@ -34,7 +32,6 @@ from releaser.steps.publish import files_due
 from releaser.steps.renewal import reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
-from releaser.steps.survey import survey
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
@@ -215,6 +212,10 @@ def rehearse_init(site: Site) -> Plan:
 
 def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     """Say what would be locked, and how; uv is asked for nothing but what the index has. Raises PreflightError."""
+    from releaser.crossing import check_surveyed  # which other rehearsals need not wait for
+    from releaser.steps.founding import counted
+    from releaser.steps.survey import survey
+
     found = survey(site, wanted)
     check_surveyed(site, found, ask_remote=True)
     packages = [f"{name} {version}" for name, version in sorted(found.versions.items())]
