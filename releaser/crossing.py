@@ -21,6 +21,7 @@ from releaser.locking.overrides import parse_overrides
 from releaser.project.preflight import check
 from releaser.project.room import for_release
 from releaser.recovery import undone_on_failure
+from releaser.redaction import secrets_in_urls
 from releaser.releases.cost import measure
 from releaser.steps.adopt import Founded, adopt
 from releaser.steps.asking import Wanted
@@ -57,6 +58,11 @@ def read_wanted(venv: Path | None, requirements: Path | None, without: Sequence[
         if one.name in names:
             message = f"--with and --without both name {one.name}"
             raise UsageError(message, advice="Leave one of them away.")
+        if secrets_in_urls(one.url):
+            message = f"--with {one.name} @ ... names a password or a token, which git would keep"
+            raise UsageError(
+                message, advice="Let git ask for it, by a credential helper, or use ssh: git+ssh://git@..."
+            )
         if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
             message = f"--with {one} does not say which version"
             raise UsageError(message, advice=f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_name
+
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.installed import installed
@@ -89,7 +91,7 @@ def compare(run: Run, candidate: Candidate, survey: Survey) -> str:
             after = distributions.ask(run.site.runner, candidate.venv / "bin" / "python", timeout=_TIMEOUT)
         except ToolError as error:
             raise BuildError(error.message, advice="See what it says.", output=error.output) from error
-        own = run.site.pyproject.table("project").get("name", "")
+        own = canonicalize_name(run.site.pyproject.table("project").get("name", ""))
         left_out = {*survey.given, own}
         others = differences(survey.versions, after.versions, whole=survey.whole, except_for=left_out)
         if others:

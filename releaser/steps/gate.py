@@ -257,7 +257,7 @@ def _purpose(run: Run, candidate: Candidate) -> _Purpose:
             broken=f"on the venv that was built anew, with Python {candidate.key.python}",
             without="on the live release",
             since="before",
-            again="`releaser rebuild` tries it again.",
+            again=f"`releaser {'init' if run.command == 'init' else 'rebuild'}` tries it again.",
         )
     return _Purpose(
         broken="with the new packages or commits",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from releaser.project.project import Project
     from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.report.recorder import Step
@@ -91,7 +92,7 @@ def _commit(run: Run, step: Step, release: Release, message: str) -> None:
     Raises ToolError.
     """
     export, git = run.site.settings.requirements_export, run.site.git
-    founded = ["pyproject.toml"] if _came_along(run.site.project.pyproject, release) else []
+    founded = ["pyproject.toml"] if _came_along(run.site.project, release) else []
     paths = [*founded, "uv.lock", *([export] if export and not git.ignores(export) else [])]
     was_due = push_is_due(run)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
@@ -159,14 +160,18 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     except (OSError, ToolError):
         return frozenset()
     exported = [project.root / export] if export and _pending(project.state_dir).get("commit") else []
-    founded = [project.pyproject] if _came_along(project.pyproject, live) else []
+    founded = [project.pyproject] if _came_along(project, live) else []
     return frozenset(str(file.relative_to(top)) for file in [project.lock, *founded, *exported])
 
 
-def _came_along(pyproject: Path, live: Release) -> bool:
-    """Whether this file is the one that the live release has brought."""
+def _came_along(project: Project, live: Release) -> bool:
+    """Whether this file is the one that came with the first lock: with what is live, or before, if it is still due."""
+    brought = [live.pyproject]
+    if _pending(project.state_dir).get("commit"):
+        brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
     try:
-        return live.pyproject.read_bytes() == pyproject.read_bytes()
+        text = project.pyproject.read_bytes()
+        return any(one.read_bytes() == text for one in brought if one.is_file())
     except OSError:
         return False
 

@@ -47,6 +47,12 @@ def call(site: SampleSite, *words: str | Path, env: Mapping[str, str | None] | N
         (("pin",), "RELEASE"),
         (("run",), "COMMAND"),
         (("history", "-n", "0"), "-n"),
+        (("init", "--with", "alpha==1.0.0"), "no meaning"),
+        (("init", "--from-venv", ".venv", "--with", "alpha>=1.0.0"), "which version"),
+        (
+            ("init", "--from-venv", ".venv", "--with", "a @ git+https://kitty:s3cret@example.org/a.git"),
+            "git would keep",
+        ),
     ],
 )
 def test_wrong_usage(site: SampleSite, words: tuple[str, ...], shown: str) -> None:
@@ -54,6 +60,7 @@ def test_wrong_usage(site: SampleSite, words: tuple[str, ...], shown: str) -> No
     finished = call(site, *words)
     assert (finished.returncode, finished.stdout) == (2, ""), str(finished)
     assert shown in finished.stderr
+    assert "s3cret" not in finished.stderr
     assert not site.state_dir.exists()
     assert everything(site) == before
     seem_no_bug(finished)

@@ -169,6 +169,36 @@ def test_a_file_of_pins_needs_no_venv(make_site: SiteFactory) -> None:
     assert is_as_committed(site)
 
 
+def test_what_could_not_be_committed_is_committed_by_a_later_update(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site)
+    fill(site, site.link, "alpha==1.0.0")
+    hook = site.path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+    site.releaser("init", "--from-venv", site.link, check=7)
+    site.releaser("update", check=7)
+    assert site.live_version("alpha") == "1.1.0"
+    assert "pyproject.toml" in site.git("status", "--porcelain")
+    hook.unlink()
+    site.releaser("update", check=0)
+    assert is_as_committed(site)
+    assert "alpha" in site.git("show", "HEAD:pyproject.toml")
+
+
+def test_a_project_that_is_installed_itself_may_write_its_name_as_it_likes(make_site: SiteFactory) -> None:
+    head = project_files("My_Shop")["pyproject.toml"]
+    site = make_lockless(make_site, pyproject=head + UV_TABLE)
+    site.commit("Be a package", {"My_Shop.py": '__version__ = "1.0.0"\n'})
+    site.push()
+    fill(site, site.link, "alpha==1.0.0", "-e", site.path)
+    report = site.json("init", "--from-venv", site.link)
+    assert report["result"] == "activated"
+    assert step(report, "compare")["detail"] == "1 package: the same name and versions"
+    assert "My_Shop==1.0.0" in installed(site.link / "bin" / "python")
+    assert is_as_committed(site)
+
+
 def project_files(name: str) -> dict[str, str]:
     """Return the files of a package that can be built."""
     head = f'[project]\nname = "{name}"\nversion = "1.0.0"\n'
