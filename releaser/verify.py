@@ -83,12 +83,23 @@ def verify(
 ) -> tuple[Verified, ...]:
     """Look at a release as a whole, at the live one, or at `every` one. Raises NoSuchReleaseError, or Unfit."""
     store = ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv)
-    chosen = store.all() if every else (store.find(release) if release else store.live(),)
+    census = store.census()
+    chosen = census.releases if every else (store.find(release) if release else census.live,)
     found = [one for one in chosen if one is not None]
-    if not found:
+    unknown = [_unknown(name, census.damaged[name], live=name == census.live_id) for name in census.damaged if every]
+    if not found and not unknown:
+        if census.live_id is not None and not every:
+            message = f"the manifest of the live release {census.live_id} is gone, or cannot be read"
+            raise NoSuchReleaseError(message, advice="The next `releaser update` builds it anew.")
         message = "no release is live" if not every else "there are no releases"
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
-    return tuple(_verified(site, one, trials, progress) for one in found)
+    return (*(_verified(site, one, trials, progress) for one in found), *unknown)
+
+
+def _unknown(release: str, reason: str, *, live: bool) -> Verified:
+    """Return what there is to say of a release whose manifest does not tell what it was."""
+    finding = Finding(kind="changed", path="../manifest.json", message=f"it {reason}")
+    return Verified(release=release, live=live, findings=(finding,), files=0, seconds=0.0)
 
 
 def _verified(site: Site, release: Release, trials: Sequence[Trial], progress: Progress) -> Verified:

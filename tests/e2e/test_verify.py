@@ -170,3 +170,13 @@ def test_a_release_that_cannot_start_is_looked_at_all_the_same(site: SampleSite)
     assert problems(site.json("verify", adopted.parent.name, check=10)) == {"interpreter": {"None"}}
     (live.parent / "uv.lock").write_text("version = 1\n", encoding="utf-8")
     assert problems(site.json("verify", check=10)).keys() >= {"lock"}
+
+
+def test_a_release_without_its_manifest_is_not_passed_over(site: SampleSite) -> None:
+    live, kept, _ = (Path(row["path"]).parent for row in site.json("list"))
+    (kept / "manifest.json").write_text("{", encoding="utf-8")
+    assert [(one["release"], one["ok"]) for one in site.json("verify", "--all", check=10)][-1] == (kept.name, False)
+    (live / "manifest.json").unlink()
+    said = site.releaser("verify", check=9).stderr
+    assert f"the manifest of the live release {live.name} is gone" in said
+    assert "`releaser update` builds it anew" in said
