@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LISTED = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
-    "in_use_by", "processes", "path",
+    "in_use_by", "processes", "path", "broken", "damage",
 }  # fmt: skip
 ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"]]
 
