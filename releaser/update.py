@@ -155,7 +155,7 @@ def _headline(run: Run, release: Release, due: Renewal | None, live: Release | N
     with_commits = f", {pulled.count} new {'commit' if pulled.count == 1 else 'commits'}" if pulled else ""
     if run.draft.culprits:
         what += f", {len(run.draft.culprits)} held back as the tests fail with {_them(run)}"
-    if due is not None and due.about_python:
+    if due is not None and due.blameless:
         return f"rebuilt {due.release.id} as {release.id}, as {due.reason}: {what}{with_commits}"
     if due is not None:
         why = one_line(due.reason, limit=_LONGEST_REASON)

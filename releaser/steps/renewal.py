@@ -98,11 +98,14 @@ def _unbuildable(named: tuple[str, ...], python: str, *, output: str = "") -> Bu
 
 @dataclass(frozen=True, kw_only=True)
 class Renewal:
-    """A release to be built anew, and why; `is_left` if it is not live any more, as nothing could run on it."""
+    """A release to be built anew, and why; `is_left` if it is not live any more, as nothing could run on it.
+
+    It is `blameless` if nobody has done anything to it: Python has changed, or the settings have.
+    """
 
     release: Release
     reason: str
-    about_python: bool
+    blameless: bool
     is_left: bool = False
 
     @property
@@ -115,11 +118,13 @@ def due_to_renew(run: Run) -> Renewal | None:
     """Return the release that has to be built anew, even if no package is newer."""
     deserted, live = run.store.get(run.draft.deserted), run.store.live()
     if deserted is not None and (found := damage(deserted)) is not None:
-        return Renewal(release=deserted, reason=str(found), about_python=True, is_left=True)
+        return Renewal(release=deserted, reason=str(found), blameless=True, is_left=True)
     reason = reason_to_renew(run.site.settings, run.store, live) if live is not None else ""
     if live is None or not reason:
         return None
-    return Renewal(release=live, reason=reason, about_python=lost_python(live, live_damage(live)))
+    found = live_damage(live)
+    blameless = lost_python(live, found) or (found is None and live.manifest.origin == "built")
+    return Renewal(release=live, reason=reason, blameless=blameless)
 
 
 def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:
@@ -153,8 +158,8 @@ def can_be_renewed(run: Run, fitness: Fitness, release: Release, lock: LockFile)
 
 
 def note_flaw(run: Run, due: Renewal) -> None:
-    """Report that a release is built anew because somebody has changed it; Python changes without anybody's fault."""
-    if due.about_python or not flaw(run.store, due.release):
+    """Report that a release is built anew because somebody has changed it."""
+    if due.blameless:
         return
     message = f"the live release {due.release.id} is not what was sealed: {due.reason}"
     advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
