@@ -60,7 +60,12 @@ def _can_be_had(package: Mapping[str, Any], tags: frozenset[Tag]) -> bool:
     wheels = package.get("wheels")
     if "sdist" in package or not isinstance(wheels, list) or not wheels:
         return True
-    return any(_fits(name, tags) for wheel in wheels for name in _names(wheel))
+    return any(fits(wheel, tags) for wheel in wheels if isinstance(wheel, dict) and any(_names(wheel)))
+
+
+def fits(wheel: Mapping[str, Any], tags: frozenset[Tag]) -> bool:
+    """Whether a wheel of a lock has one of `tags`; where there are none, or it has no name to tell by, it counts."""
+    return not tags or all(_fits(name, tags) for name in _names(wheel))
 
 
 def _names(wheel: Any) -> Iterator[str]:

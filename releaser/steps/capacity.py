@@ -8,14 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ToolError
-from releaser.locking.downloads import download_bytes
+from releaser.locking.builds import tags_of
+from releaser.locking.downloads import download_sizes
+from releaser.locking.installed import installed
+from releaser.locking.lockfile import InvalidLockError
 from releaser.project import room
 from releaser.releases.disk_use import read_disk_use
+from releaser.steps.security import default_groups
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from releaser.locking.lockfile import LockFile
     from releaser.project.preflight import Fitness
     from releaser.project.room import Need
     from releaser.project.site import Site
@@ -44,16 +49,26 @@ def look_for_room(run: Run, fitness: Fitness, resolution: Resolution, live: Rele
     site = run.site
     try:
         cache = fitness.uv.cache_directory()
-    except ToolError:  # the build will tell
+        sizes = _sizes(site, fitness, resolution.lock)
+    except (ToolError, InvalidLockError):  # the build will tell
         return
-    lock = resolution.lock
-    new = None if _is_empty(cache) else [one.name for one in resolution.diff if one.new]
-    added = lock.names if live is None else [one.name for one in resolution.diff if not one.old]
+    new = sizes if _is_empty(cache) else [one.name for one in resolution.diff if one.new]
+    added = sizes if live is None else [one.name for one in resolution.diff if not one.old]
     release, *others = needs(site, run.store, live)
-    release = replace(release, bytes=release.bytes + _UNPACKED * download_bytes(lock, added))
-    found = tuple(room.findings((release, *others, _cached(cache, _UNPACKED * download_bytes(lock, new)))))
+    release = replace(release, bytes=release.bytes + sum(sizes.get(name, 0) for name in added))
+    found = tuple(room.findings((release, *others, _cached(cache, sum(sizes.get(name, 0) for name in new)))))
     if found:
         raise PreflightError(found)
+
+
+def _sizes(site: Site, fitness: Fitness, lock: LockFile) -> dict[str, int]:
+    """Return what each package that is installed here takes, unpacked, by its name.
+
+    Raises ToolError or InvalidLockError.
+    """
+    python = fitness.uv.python_version(fitness.python)
+    pins = installed(lock, group=fitness.group, default_groups=default_groups(site), python=python)
+    return {name: _UNPACKED * size for name, size in download_sizes(lock, pins, tags_of(python)).items()}
 
 
 def _release(site: Site, store: ReleaseStore, live: Release | None) -> Need:

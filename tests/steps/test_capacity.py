@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,8 +21,6 @@ from releaser.steps.capacity import look_for_room, needs
 from tests.releases.makers import built, live
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from releaser.project.preflight import Fitness
     from releaser.project.site import Site
     from releaser.releases.release import Release
@@ -37,17 +36,17 @@ version = 1
 [[package]]
 name = "changed"
 version = "2.0"
-wheels = [{ url = "https://example.org/changed.whl", size = 5_000_000 }]
+wheels = [{ url = "https://example.org/changed-2.0-py3-none-any.whl", size = 5_000_000 }]
 
 [[package]]
 name = "added"
 version = "1.0"
-wheels = [{ url = "https://example.org/added.whl", size = 10_000_000 }]
+wheels = [{ url = "https://example.org/added-1.0-py3-none-any.whl", size = 10_000_000 }]
 
 [[package]]
 name = "as-it-was"
 version = "1.0"
-wheels = [{ url = "https://example.org/as-it-was.whl", size = 50_000_000 }]
+wheels = [{ url = "https://example.org/as_it_was-1.0-py3-none-any.whl", size = 50_000_000 }]
 """
 DIFF = LockDiff(
     changes=(
@@ -78,7 +77,10 @@ def store(root: Path) -> ReleaseStore:
 
 def a_site(root: Path, *, link_mode: str | None = None) -> Site:
     settings = SimpleNamespace(link_mode=link_mode)
-    found = SimpleNamespace(project=Project.at(root, state_dir=None, venv=".venv"), settings=settings)
+    pyproject = SimpleNamespace(table=lambda *_: {})
+    found = SimpleNamespace(
+        project=Project.at(root, state_dir=None, venv=".venv"), settings=settings, pyproject=pyproject
+    )
     return cast("Site", found)
 
 
@@ -150,7 +152,8 @@ def a_fitness(cache: Path | None) -> Fitness:
             raise ToolError(message)
         return cache
 
-    return cast("Fitness", SimpleNamespace(uv=SimpleNamespace(cache_directory=cache_directory)))
+    uv = SimpleNamespace(cache_directory=cache_directory, python_version=lambda _: "3.12.1")
+    return cast("Fitness", SimpleNamespace(uv=uv, python=Path("python3.12"), group=None))
 
 
 def a_resolution(diff: LockDiff = DIFF) -> Resolution:
