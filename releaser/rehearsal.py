@@ -118,7 +118,8 @@ def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> 
     fitness = rehearse_check(site, ask_remote=False, python=python)
     live, version = store.live(), fitness.uv.python_version(fitness.python)
     lock = lock_of(earlier) if earlier else fitness.lock
-    lines = [f"a release would be built from the lock of {_named(earlier or live)}, with Python {version}, and tested"]
+    source = earlier or (live if live and lock.same_packages(lock_of(live)) else None)
+    lines = [f"a release would be built from the lock of {_named(source)}, with Python {version}, and tested"]
     missing = unbuildable(site, lock, group=fitness.group, python=version)
     if missing:
         lines.append(f"there is no build of {', '.join(missing)} for Python {minor(version)}, so that would fail")

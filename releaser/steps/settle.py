@@ -28,9 +28,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AFTERWARDS = (
-    "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
-)
+_AGAIN = "Mend that, and run it again."
+# What to do once what was made live is taken back, by the command that had done so.
+_AFTERWARDS = {
+    "update": (
+        "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
+    ),
+    "init": _AGAIN,
+    "rebuild": _AGAIN,
+}
 
 
 def settle(run: Run, entry: Entry, release: Release) -> Entry:
@@ -51,7 +57,7 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
             try:
                 act(run, turnover, step)
             except ToolError as error:
-                failure = _failed(name, error, command=entry.command)
+                failure = failure_of(name, error, command=entry.command)
                 failure.blameless = isinstance(error.__cause__, OSError)
                 raise failure from error
         entry = entry.moved(entry.phase, done=(*entry.done, name))
@@ -62,10 +68,11 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
     return entry
 
 
-def _failed(name: str, error: ToolError, *, command: str) -> ActivationError:
+def failure_of(name: str, error: ToolError, *, command: str) -> ActivationError:
+    """Say that a step failed, and what to do; `command` is what had flipped."""
     reason = gist(error.output)
     because = f" ({reason[:200]})" if reason and reason not in error.message else ""
-    advice = error.advice if command == "rollback" else f"{error.advice} {_AFTERWARDS}".strip()
+    advice = f"{error.advice} {_AFTERWARDS.get(command, '')}".strip()
     return ActivationError(f"{name} failed: {error.message}{because}", advice=advice, output=error.output)
 
 

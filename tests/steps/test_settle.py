@@ -1,0 +1,26 @@
+"""What is said when a step behind the flip fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.steps.settle import failure_of
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        (
+            "update",
+            "Ask it. See `releaser status` for what is left out of updates now;"
+            " `releaser update --force` takes it all the same.",
+        ),
+        ("init", "Ask it. Mend that, and run it again."),
+        ("rebuild", "Ask it. Mend that, and run it again."),
+        ("rollback", "Ask it."),
+    ],
+)
+def test_what_to_do_is_said_for_the_command_that_failed(command: str, advice: str) -> None:
+    failure = failure_of("health check", ToolError("no answer", advice="Ask it.", output="refused\n"), command=command)
+    assert (failure.message, failure.advice) == ("health check failed: no answer (refused)", advice)
