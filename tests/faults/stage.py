@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 MEMORY = Path("/dev/shm")
 TRIES = 8  # a busy machine begins and ends processes all the time
 FAILED = frozenset({4, 6})
-# Scenes that have most of their calls in common with others: half of them will do for faults of which there are many.
-AKIN = frozenset({"init without a venv", "update, taken back"})
+# Scenes that have most of their calls in common with others: of these, every so manyth will do.
+AKIN = frozenset(
+    {"init without a venv", "update, tests fail", "update, one held back", "update, taken back", "rebuild"}
+)
+SHARE_OF_AKIN = 3
 FOLLOW_UP_FAILED = 7
 LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails that tell of a new release
 DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
@@ -170,6 +173,11 @@ def shares(count: int) -> list[Share]:
 def own_points(stage: Stage) -> list[Call]:
     """Record the calls of the stage's command that change something."""
     return recorded(stage.again(), stage.command, *stage.args, codes={*DONE, stage.scene.code})
+
+
+def thinned(name: str, calls: list[Call]) -> list[Call]:
+    """Leave out what a scene has in common with others, as well as that can be told: evenly."""
+    return calls[::SHARE_OF_AKIN] if name in AKIN else calls
 
 
 def chosen(calls: list[Call], count: int, *, all_points: bool, names: bool = False) -> list[Call]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import AKIN, Expected, Share, Stage, own_points, place, shares
+from tests.faults.stage import AKIN, Expected, Share, Stage, own_points, place, shares, thinned
 from tests.faults.tracing import Call, hit, require_strace, spread
 
 if TYPE_CHECKING:
@@ -64,9 +64,7 @@ def strace() -> None:
 
 def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[Ill]:
     """Choose what happens where: every error at every call, and lasting ones, or one after the other in turn."""
-    calls = [call for call in calls if call.name in NAMES]
-    if name in AKIN:
-        calls = calls[::2]
+    calls = thinned(name, [call for call in calls if call.name in NAMES])
     if not all_points:
         calls = spread([call for call in calls if not call.concerns_a_log], count, names=name == "update")
         return [Ill(call=call, error=ERRORS[n % 4], lasting=lasts(call, n // 4)) for n, call in enumerate(calls)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import Share, Stage, chosen, evenly, own_points, place, shares
+from tests.faults.stage import Share, Stage, chosen, evenly, own_points, place, shares, thinned
 from tests.faults.tracing import Call, followed, require_strace
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def test_kill_at_every_change(
     name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("kill -9")
-    calls = chosen(own_points(stage), OWN[name][0], all_points=all_points, names=name in ("init", "update"))
+    calls = thinned(name, own_points(stage)) if all_points else own_points(stage)
+    calls = chosen(calls, OWN[name][0], all_points=all_points, names=name in ("init", "update"))
     for number, call in share.take(calls):
         points.add(command=stage.command, point=f"{name}: {call}", broken=kill(stage, number, call))
     points.check()

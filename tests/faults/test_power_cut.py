@@ -15,7 +15,7 @@ from tests.faults.aftermath import Eyewitness
 from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
 from tests.faults.powercut import Disks, can_cut, cut_at
 from tests.faults.scenes import SCENES
-from tests.faults.stage import AKIN
+from tests.faults.stage import AKIN, SHARE_OF_AKIN
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -32,15 +32,14 @@ MOMENTS = 24  # at random, of a scene
 SECONDS = 60.0
 
 
-# Scenes that have most of their points in common with others: of these, each kind of power cut takes its share.
-AKIN_ALSO = AKIN | {"update, tests fail", "update, one held back", "rebuild"}
+# Of scenes that have most of their points in common with others, each kind of power cut takes another share.
 KINDS = ("forget", "reorder", "all lost", "entries written")
 
 
 def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool, few: int = FEW) -> Sequence[Point]:
     """Choose some points of a scene, evenly, for one kind of power cut."""
     if all_of_them:
-        return found[KINDS.index(kind) % 3 :: 3] if name in AKIN_ALSO else found
+        return found[KINDS.index(kind) % SHARE_OF_AKIN :: SHARE_OF_AKIN] if name in AKIN else found
     few = 1 if name == "rebuild" else few
     return [found[len(found) * (2 * number + 1) // (2 * few)] for number in range(few)]
 
