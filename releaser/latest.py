@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from packaging.version import InvalidVersion, Version
 
-from releaser.errors import BuildError, MigrationsError, ReleaserError, TestsFailedError, ToolError
+from releaser.errors import BuildError, MigrationsError, TestsFailedError, ToolError
 from releaser.locking.builds import named_as_unbuilt
 from releaser.project.pythons import LATEST, newest
 from releaser.recovery import undo_unfinished
@@ -45,7 +45,7 @@ def on_the_latest(run: Run, fitness: Fitness, live: Release | None, *, force: bo
     missing = unbuildable(run.site, fitness.lock, group=key.group, python=key.python)
     if missing:
         if refused is None:
-            _refuse(run, live, found, f"there is no build for it of {', '.join(missing)}", unbuilt=True)
+            _refuse(run, live, found, f"there is no build for it of {', '.join(missing)}", again="once there is one")
         return None
     return _tried(run, moved, live, found)
 
@@ -79,7 +79,7 @@ def _tried(run: Run, moved: Fitness, live: Release, found: Installed) -> Release
         if named_as_unbuilt(error.output):
             _refuse(run, live, found, error.message)
         else:
-            run.note_problem(_not_built(found, error), follow_up=False)
+            _not_built(run, live, found, error)
     run.draft.blame, run.draft.output = "", ""
     return None
 
@@ -90,15 +90,17 @@ def _forget(run: Run) -> None:
     run.draft.release, run.draft.previous, run.draft.changes = None, None, ()
 
 
-def _not_built(found: Installed, error: BuildError) -> ReleaserError:
-    return BuildError(f"nothing could be built for Python {found.version}: {error.message}", advice=error.advice)
+def _not_built(run: Run, live: Release, found: Installed, error: BuildError) -> None:
+    """Report once that nothing could be built, which may have any reason; each update tries again."""
+    if run.quarantine().python(found.version) is None:
+        _refuse(run, live, found, f"nothing could be built: {error.message}", again="each time")
 
 
-def _refuse(run: Run, live: Release, found: Installed, reason: str, *, unbuilt: bool = False) -> None:
-    """Note that a version of Python is not to be tried again, and report it."""
-    entry = RefusedPython(version=found.version, reason=reason, at=run.now_iso(), unbuilt=unbuilt)
+def _refuse(run: Run, live: Release, found: Installed, reason: str, *, again: str = "") -> None:
+    """Note that a version of Python is not to be tried, or only `again` when things have changed, and report it."""
+    entry = RefusedPython(version=found.version, reason=reason, at=run.now_iso(), unbuilt=bool(again))
     run.change_quarantine(lambda quarantine: quarantine.with_python(entry))
     message = f"the site stays on Python {live.manifest.python}, and does not move to {found.version}: {reason}"
-    again = "once there is one" if unbuilt else "when there is a newer Python"
-    advice = f"An update tries again {again}; `releaser rebuild --python {found.version}` does at once."
+    when = again or "when there is a newer Python"
+    advice = f"An update tries again {when}; `releaser rebuild --python {found.version}` does at once."
     run.draft.problems.append(Problem(message=message, advice=advice))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.scenes import body, silent, states
@@ -128,6 +129,28 @@ def test_the_latest_python_is_taken_when_all_goes_well(make_site: SiteFactory, t
     assert f"from Python {old.version} to {new.version}, as `python` is latest" in body(site)
     assert site.json("status")["refused_pythons"] == []
     silent(site.releaser("update"))
+
+
+def test_that_nothing_can_be_built_for_the_latest_python_is_told_once(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site = site_on(make_site, "3.12", settings={"python": "latest"}, native="alpha")
+    torn = site.index.path / "alpha-1.0.0-cp313-none-any.whl"
+    torn.write_bytes(b"half a download")
+    site.uv("lock", "--quiet", "--upgrade")
+    site.commit("Lock anew")
+    site.push()
+    site.releaser("update", check=0)
+    give_pythons(site, old, new)
+    report = site.json("update")
+    assert (report["result"], report["live_changed"]) == ("unchanged", False)
+    (problem,) = report["problems"]
+    assert f"does not move to {new.version}: nothing could be built" in problem
+    silent(site.releaser("update"))
+
+    shutil.copy(site.index.path / "alpha-1.0.0-cp312-none-any.whl", torn)
+    report = site.json("update")
+    assert (report["result"], site.python(RUNS_ON)) == ("activated", new.version)
+    assert site.json("status")["refused_pythons"] == []
 
 
 def test_the_latest_python_is_not_taken_if_the_tests_fail(make_site: SiteFactory, tmp_path: Path) -> None:
