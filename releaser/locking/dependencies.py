@@ -154,10 +154,12 @@ def _uv_settings(document: TOMLDocument, founding: Founding) -> None:
     if founding.indexes:
         import tomlkit
 
+        table, ours = _table(document, "tool", "uv"), {one.get("url") for one in founding.indexes}
+        others = [one.unwrap() for one in table.get("index", ()) if one.get("url") not in ours]
         tables = tomlkit.aot()
-        for one in founding.indexes:
+        for one in (*founding.indexes, *others):
             tables.append(tomlkit.item(dict(one)))
-        _table(document, "tool", "uv")["index"] = tables
+        table["index"] = tables
     for name, source in founding.sources.items():
         import tomlkit
 
@@ -174,8 +176,21 @@ def _table(document: Any, *keys: str) -> Any:
     for number, key in enumerate(keys):
         if key not in found:
             found[key] = tomlkit.table(is_super_table=number < len(keys) - 1)
+        elif _takes_no_tables(found, key):
+            values = found[key].unwrap()
+            found[key] = tomlkit.table()
+            found[key].update(values)
         found = found[key]
     return found
+
+
+def _takes_no_tables(parent: Any, key: str) -> bool:
+    """Whether a table is written as `{...}`, or by dotted keys in the one above it."""
+    from tomlkit.items import InlineTable, Table
+
+    if isinstance(parent[key], InlineTable):
+        return True
+    return isinstance(parent, Table) and any(one.key == key and one.is_dotted() for one, _ in parent.value.body if one)
 
 
 def _lines(values: Iterable[str]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -70,6 +71,37 @@ def test_what_else_uv_has_to_know_is_added_to_what_it_knows() -> None:
         },
         "releaser": {"keep": 3, "group": "none"},
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tool = {uv = {package = false}}\n",
+        "[tool]\nuv = {package = false}\n",
+        "[tool]\nuv.package = false\n",
+        "tool.uv.package = false\n[tool.black]\nfast = true\n",
+        "[tool.uv]\npackage = false\nsources = {c = {path = 'c'}}\n",
+        "[tool.uv]\npackage = false\nsources.c = {path = 'c'}\n",
+    ],
+)
+def test_it_is_added_however_the_tables_are_written(text: str) -> None:
+    founding = replace(FOUNDING, sources={"b": {"path": "b"}}, indexes=({"url": "https://i.example.org"},))
+    before = tomllib.loads(text)["tool"]["uv"]
+    found = tomllib.loads(founded(text, founding))
+    assert found["project"]["dependencies"] == ["a>=1", "b[x]"]
+    assert found["tool"]["uv"] == {
+        **before,
+        "index": [{"url": "https://i.example.org"}],
+        "sources": {**before.get("sources", {}), "b": {"path": "b"}},
+    }
+
+
+def test_indexes_that_are_there_stay_behind_the_new_ones() -> None:
+    text = '[[tool.uv.index]]\nurl = "https://i.example.org"\n\n[[tool.uv.index]]\nname = "ours"\nurl = "https://o"\n'
+    founding = replace(FOUNDING, indexes=({"url": "https://i.example.org", "default": True},))
+    assert tomllib.loads(founded(text, founding))["tool"]["uv"]["index"] == [
+        {"url": "https://i.example.org", "default": True}, {"name": "ours", "url": "https://o"},
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
