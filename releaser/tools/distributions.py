@@ -128,5 +128,6 @@ def interpreter_of(place: Path) -> Path | None:
     """Return the interpreter of a venv or another installation of Python, or `place` if it is one; None without one."""
     if place.is_file():
         return place if os.access(place, os.X_OK) else None
-    candidates = (place / "bin" / name for name in ("python", "python3"))
+    # Of an operating system, the one without a number may be Python 2.
+    candidates = (place / "bin" / name for name in ("python3", "python"))
     return next((one for one in candidates if os.access(one, os.X_OK)), None)

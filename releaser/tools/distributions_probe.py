@@ -45,7 +45,17 @@ def _interpreter() -> dict[str, Any]:
 
 def _distributions() -> list[dict[str, Any]]:
     """List them in the order of sys.path: of two of one name, the first is the one that is imported."""
+    metadata.PathDistribution.read_text = _read_text  # type: ignore[method-assign,assignment]
     return [_described(one) for one in metadata.distributions()]
+
+
+def _read_text(found: Any, filename: str) -> str | None:
+    """Read a file of the metadata, also one that is not UTF-8, as that of packages from before the rule may be."""
+    try:
+        data: bytes = found._path.joinpath(filename).read_bytes()
+    except (OSError, KeyError):
+        return None
+    return data.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _described(found: metadata.Distribution) -> dict[str, Any]:

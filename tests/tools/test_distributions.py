@@ -74,6 +74,16 @@ def test_what_was_removed_half_way_and_what_the_directory_holds_do_not_count(tmp
     assert ask(runner, python, timeout=60).versions == {"alpha": "1.0.0"}
 
 
+def test_metadata_from_before_they_had_to_be_utf_8_are_read(tmp_path: Path) -> None:
+    python = make_venv(tmp_path / "venv", LocalIndex(tmp_path / "index").publish("alpha", "1.0.0"))
+    (place,) = (tmp_path / "venv").glob("lib/*/site-packages")
+    info = place / "Old-1.2.egg-info"
+    info.mkdir()
+    lines = ["Metadata-Version: 1.1", "Name: Old", "Version: 1.2", "Author: Zoë"]
+    (info / "PKG-INFO").write_bytes("\r\n".join([*lines, ""]).encode("latin-1"))
+    assert asked(python).versions == {"alpha": "1.0.0", "old": "1.2"}
+
+
 def test_what_is_no_interpreter_is_an_error(tmp_path: Path) -> None:
     program = tmp_path / "python"
     program.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 3\n", encoding="utf-8")
@@ -90,3 +100,7 @@ def test_the_interpreter_of_a_place_is_found(tmp_path: Path) -> None:
     assert interpreter_of(tmp_path) is None
     program.chmod(0o755)
     assert interpreter_of(tmp_path) == interpreter_of(program) == program
+    other = program.with_name("python")
+    other.write_text("", encoding="utf-8")
+    other.chmod(0o755)
+    assert interpreter_of(tmp_path) == program  # the other one may be Python 2
