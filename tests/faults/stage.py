@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import tempfile
@@ -32,6 +33,7 @@ AKIN = frozenset(
     {"init without a venv", "update, tests fail", "update, one held back", "update, taken back", "rebuild"}
 )
 SHARE_OF_AKIN = 3
+SHARE_OF_ALIKE = 3  # of the calls about the log, or about one file after the other of a whole tree
 FOLLOW_UP_FAILED = 7
 LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails that tell of a new release
 DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
@@ -178,6 +180,12 @@ def own_points(stage: Stage) -> list[Call]:
 def thinned(name: str, calls: list[Call]) -> list[Call]:
     """Leave out what a scene has in common with others, as well as that can be told: evenly."""
     return calls[::SHARE_OF_AKIN] if name in AKIN else calls
+
+
+def few_alike(calls: Sequence[Call], *, first: int = 0) -> list[Call]:
+    """Keep one of three of the calls that have many like them, starting with the `first`, and all others."""
+    numbers = itertools.count(SHARE_OF_ALIKE - first % SHARE_OF_ALIKE)
+    return [call for call in calls if not call.is_one_of_many or next(numbers) % SHARE_OF_ALIKE == 0]
 
 
 def chosen(calls: list[Call], count: int, *, all_points: bool, names: bool = False) -> list[Call]:

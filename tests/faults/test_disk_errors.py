@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import AKIN, Expected, Share, Stage, own_points, place, shares, thinned
+from tests.faults.stage import AKIN, Expected, Share, Stage, few_alike, own_points, place, shares, thinned
 from tests.faults.tracing import Call, hit, require_strace, spread
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[
         calls = spread([call for call in calls if not call.concerns_a_log], count, names=name == "update")
         return [Ill(call=call, error=ERRORS[n % 4], lasting=lasts(call, n // 4)) for n, call in enumerate(calls)]
     chosen = []
-    for number, call in enumerate(calls):
+    for number, call in enumerate(few_alike(calls)):
         turn = ERRORS[number // 2 % 4]
         errors = (turn,) if name in AKIN or call.concerns_a_log else ERRORS
         chosen += [Ill(call=call, error=one, lasting=False) for one in errors]

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import AKIN, Expected, Share, Stage, chosen, evenly, own_points, place, shares, thinned
+from tests.faults.stage import (
+    AKIN,
+    Expected,
+    Share,
+    Stage,
+    chosen,
+    evenly,
+    few_alike,
+    own_points,
+    place,
+    shares,
+    thinned,
+)
 from tests.faults.tracing import Call, Struck, followed, require_strace
 
 if TYPE_CHECKING:
@@ -73,7 +85,8 @@ def test_interrupt_at_every_change(
     made = {by: tally(f"{by.name}") for by in CODES}
     calls = own_points(stage)
     begun = under_way(calls)
-    for number, call in share.take(chosen(thinned(name, calls), OWN[name][0], all_points=all_points)):
+    wanted = thinned(name, few_alike(calls) if all_points else calls)
+    for number, call in share.take(chosen(wanted, OWN[name][0], all_points=all_points)):
         turn = list(CODES)[number // share.of % 2]
         for by in CODES if all_points and name not in AKIN and not call.is_one_of_many else (turn,):
             made[by].add(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import Share, Stage, chosen, evenly, own_points, place, shares, thinned
+from tests.faults.stage import Share, Stage, chosen, evenly, few_alike, own_points, place, shares, thinned
 from tests.faults.tracing import Call, followed, require_strace
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def test_kill_recovery_at_every_change(
     killed_once(stage, find)
     calls = own_points(stage)
     assert len(calls) > SECOND, "there is nothing to recover"
+    calls = few_alike(calls, first=list(STATES).index(state)) if all_points else calls
     for number, call in enumerate(chosen(calls, SECOND, all_points=all_points)):
         points.add(command="recovery", point=f"{state}: {call}", broken=kill(stage, number, call))
     points.check()
