@@ -29,7 +29,7 @@ from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
-from releaser.steps.renewal import reason_to_renew, unbuildable
+from releaser.steps.renewal import reason_of_pin, reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
 from releaser.upkeep import HoldChange, holding, letting_go
@@ -102,7 +102,7 @@ def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[s
     """Say what would make an update build a release, even if no package is newer."""
     if live is None:
         return []
-    if reason := reason_to_renew(site.settings, store_of(site), live):
+    if reason := reason_to_renew(site.settings, store_of(site), live) or reason_of_pin(site, fitness, live):
         return [f"{live.id} would be rebuilt, as {reason}"]
     found = newer_python(site, fitness.uv, live)
     if found is None or _quarantine(site).python(found.version) is not None:

@@ -28,7 +28,7 @@ from releaser.steps.migrations import listed, look_at_migrations, still_wait
 from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import fetch, lacks, pull
-from releaser.steps.renewal import Renewal, can_be_renewed, due_to_renew, note_flaw, tell_moved
+from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_renew, note_flaw, tell_moved
 from releaser.steps.resolve import Resolution, candidate_key, resolved
 from releaser.steps.unbuildable import built
 
@@ -55,7 +55,7 @@ def _update(run: Run, *, force: bool) -> Ending:
     with undone_on_failure(run):
         before = fitness
         fitness = pull_and_reread(run, fitness, theirs)
-        due, live = due_to_renew(run), run.store.live()
+        due, live = due_to_renew(run) or due_for_pin(run, fitness), run.store.live()
         moved = on_the_latest(run, fitness, live, force=force) if due is None else None
         made = moved or _made(run, fitness, due, before=before, adopted=adopted, force=force)
     if isinstance(made, Ending):

@@ -33,6 +33,21 @@ class Pin:
     request: str
     where: str
 
+    @property
+    def name(self) -> str:
+        """What says it, without the place."""
+        return _PINS if self.where == _PINS else "`python`"
+
+    def admits(self, version: str) -> bool:
+        """Whether it is for a version, as far as it is a version itself, or a range."""
+        number = _NUMBER.fullmatch(self.request)
+        if number is not None:
+            return f"{version}.".startswith(f"{number.group(1)}.")
+        try:
+            return SpecifierSet(self.request).contains(version, prereleases=True)
+        except InvalidSpecifier:
+            return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
@@ -152,23 +167,12 @@ def _asked_for(site: Site, uv: Uv, wanted: str, here: Path | None) -> Choice:
         advice = f"Widen it, run `uv lock`, and commit both; or name another one. {_what_there_is(site, uv)}"
         raise Unfit(message, advice=advice)
     pin = pinned(site)
-    if pin is None or _is_for(pin, version):
+    if pin is None or pin.admits(version):
         return Choice(python=found)
     if _can_be_had(site, uv, pin, found):
         message = f"{pin.where} is {pin.request!r}: the next update would go back from Python {version} to that"
         raise Unfit(message, advice=f"Set it to {minor(version)!r}, or remove it, and commit that first.")
     return Choice(python=found, against=pin)
-
-
-def _is_for(pin: Pin, version: str) -> bool:
-    """Whether a pin admits a version, as far as it is a version, or a range."""
-    number = _NUMBER.fullmatch(pin.request)
-    if number is not None:
-        return f"{version}.".startswith(f"{number.group(1)}.")
-    try:
-        return SpecifierSet(pin.request).contains(version, prereleases=True)
-    except InvalidSpecifier:
-        return False
 
 
 def _can_be_had(site: Site, uv: Uv, pin: Pin, asked_for: Path) -> bool:

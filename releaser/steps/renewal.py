@@ -9,7 +9,7 @@ from releaser.errors import BuildError
 from releaser.locking.builds import named_as_unbuilt, tags_of, without_a_build
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError
-from releaser.project.pythons import minor
+from releaser.project.pythons import minor, pinned
 from releaser.releases.soundness import damage, live_damage
 from releaser.report.outcome import Problem
 from releaser.steps.build import build, seal
@@ -130,6 +130,21 @@ def due_to_renew(run: Run) -> Renewal | None:
 def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:
     """Say why the live release has to be built anew, even if no package is newer; empty when it has not."""
     return flaw(store, live) or _other_links(settings, live)
+
+
+def due_for_pin(run: Run, fitness: Fitness) -> Renewal | None:
+    """Return the live release if the site is to have another Python than the one that it was built with."""
+    live = run.store.live()
+    reason = reason_of_pin(run.site, fitness, live) if live is not None else ""
+    return Renewal(release=live, reason=reason, blameless=True) if live is not None and reason else None
+
+
+def reason_of_pin(site: Site, fitness: Fitness, live: Release) -> str:
+    """Say what asks for another Python, of another minor version; empty when nothing does."""
+    pin, was = pinned(site), live.manifest.python
+    if pin is None or pin.admits(was) or minor(fitness.uv.python_version(fitness.python)) == minor(was):
+        return ""
+    return f"{pin.name} is {pin.request!r}, and it was built with Python {was}"
 
 
 def _other_links(settings: Settings, live: Release) -> str:
