@@ -107,11 +107,13 @@ class MigrationsError(ReleaserError):
 class ActivationError(ReleaserError):
     """The release went live and then collectstatic, the restart or the health check failed.
 
-    A `blameless` release has nothing to do with it: the system refused something, such as room on the disk.
+    `step` is which of these, empty for anything else. A `blameless` release has nothing to do with it: the system
+    refused something, such as room on the disk.
     """
 
     exit_code = 6
     blameless = False
+    step = ""
 
 
 class IncompleteReturnError(ActivationError):

@@ -16,6 +16,7 @@ from releaser.durable import replace_file, replace_symlink, sync_directory
 from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError
 from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
+from releaser.releases.soundness import is_dead
 from releaser.report.outcome import Problem
 from releaser.steps.settle import STEPS, settle
 from releaser.steps.turnover import Turnover, in_use
@@ -28,6 +29,16 @@ log = logging.getLogger(__name__)
 
 LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
 PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
+
+_AGAIN = "Mend that, and run it again."
+# What to do once what was made live is taken back, by the command that had done so.
+_AFTERWARDS = {
+    "update": (
+        "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
+    ),
+    "init": _AGAIN,
+    "rebuild": _AGAIN,
+}
 
 
 def activate(run: Run, release: Release, *, founds: bool = False) -> Entry:
@@ -56,20 +67,44 @@ def _not_moved(run: Run, release: Release, error: OSError) -> BuildError | Incom
 
 
 def finish(run: Run, entry: Entry, release: Release) -> Entry:
-    """Do all that is due behind the flip; also what recovery does. Raises ActivationError after taking it back."""
+    """Do all that is due behind the flip; also what recovery does. Raises ActivationError after taking it back.
+
+    It is not taken back to a release on which nothing can run.
+    """
     run.draft.live_changed = True
     try:
         place_lock(run, release)
         if entry.founds:
             _place(run, run.site.project.pyproject, release.pyproject)
-        return settle(run, entry, release)
+        return _settle(run, entry, release)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
         failure.blameless |= isinstance(error, OSError)
+        failure.advice = advice_for(failure, entry.command)
         reverting = entry.moved("reverting", done=(), reason=failure.message, blameless=failure.blameless)
         entry = _note_return(run, reverting)
         _take_back_or_say(run, entry, failure)
         raise failure from error
+
+
+def advice_for(failure: ActivationError, command: str) -> str:
+    """Return what to do after a failure for which what a command had made live is taken back."""
+    return f"{failure.advice} {_AFTERWARDS.get(command, '')}".strip()
+
+
+def _settle(run: Run, entry: Entry, release: Release) -> Entry:
+    """Do the steps behind the flip; where there is no way back, one that fails is reported, and the others follow."""
+    while True:
+        try:
+            return settle(run, entry, release)
+        except ActivationError as failure:
+            origin = run.store.get(entry.origin)
+            if origin is None or not is_dead(origin):
+                raise
+            message = f"{failure.message}; {release.id} stays live all the same, as nothing can run on {origin.id}"
+            run.note_problem(ActivationError(message, advice=failure.advice, output=failure.output))
+            names = list(STEPS)
+            entry = entry.moved(entry.phase, done=tuple(names[: names.index(failure.step) + 1]))
 
 
 def _note_return(run: Run, entry: Entry) -> Entry:

@@ -28,16 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_AGAIN = "Mend that, and run it again."
-# What to do once what was made live is taken back, by the command that had done so.
-_AFTERWARDS = {
-    "update": (
-        "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
-    ),
-    "init": _AGAIN,
-    "rebuild": _AGAIN,
-}
-
 
 def settle(run: Run, entry: Entry, release: Release) -> Entry:
     """Do each step that the journal does not have as done, and note it there; return the journal's last entry.
@@ -57,9 +47,7 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
             try:
                 act(run, turnover, step)
             except ToolError as error:
-                failure = failure_of(name, error, command=entry.command)
-                failure.blameless = isinstance(error.__cause__, OSError)
-                raise failure from error
+                raise failure_of(name, error) from error
         entry = entry.moved(entry.phase, done=(*entry.done, name))
         try:
             run.journal.insist(entry)
@@ -68,12 +56,13 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
     return entry
 
 
-def failure_of(name: str, error: ToolError, *, command: str) -> ActivationError:
-    """Say that a step failed, and what to do; `command` is what had flipped."""
+def failure_of(name: str, error: ToolError) -> ActivationError:
+    """Say that a step failed, and why."""
     reason = gist(error.output)
     because = f" ({reason[:200]})" if reason and reason not in error.message else ""
-    advice = f"{error.advice} {_AFTERWARDS.get(command, '')}".strip()
-    return ActivationError(f"{name} failed: {error.message}{because}", advice=advice, output=error.output)
+    failure = ActivationError(f"{name} failed: {error.message}{because}", advice=error.advice, output=error.output)
+    failure.step, failure.blameless = name, isinstance(error.__cause__, OSError)
+    return failure
 
 
 def look_before(run: Run, venv: Path) -> None:

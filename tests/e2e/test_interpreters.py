@@ -227,14 +227,24 @@ def test_a_dead_release_that_is_named_is_built_anew_and_live(make_site: SiteFact
     assert site.live_id() == report["release"]
 
 
-def test_what_was_backed_out_to_a_dead_release_is_tried_again(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, tmp_path: Path) -> None:
     old, new = need_python("3.12"), need_python("3.13")
-    site, installation = site_on(make_site, tmp_path, old, settings={"restart": ["test", "-e", "../up"]})
+    settings = {"collectstatic": "on", "restart": ["test", "-e", "../up"]}
+    site, installation = site_on(make_site, tmp_path, old, settings=settings)
+    dead = site.live_id()
     give_pythons(site, new)
     tools = site.outer.parent / "tools"
     (tools / "test").symlink_to("/usr/bin/test")
     installation.delete()
-    assert site.json("update", check=6)["result"] == "rolled_back"
-    (site.outer / "up").touch()
-    site.releaser("update", check=0)
+    checked = len(site.manage_runs("check"))
+    env = {"RELEASER_HEALTH_CHECK": "python manage.py check"}
+    report = site.json("update", env=env, check=7)
+    assert (report["result"], report["release"]) == ("activated", site.live_id())
+    (problem,) = [one for one in report["problems"] if "restart failed" in one]
+    assert f"{site.live_id()} stays live all the same, as nothing can run on {dead}" in problem
+    assert "problem" in site.outbox_mails()[-1]["subject"]
     assert site.python(RUNS_ON) == new.version
+    assert live_is_tested(site)
+    assert len(site.manage_runs("check")) == checked + 1  # what comes behind the restart is done
+    assert states(site)[site.live_id()] == "live"
+    silent(site.releaser("update"))

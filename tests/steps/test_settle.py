@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from releaser.errors import ToolError
+from releaser.steps.activate import advice_for
 from releaser.steps.settle import failure_of
 
 
@@ -22,5 +23,6 @@ from releaser.steps.settle import failure_of
     ],
 )
 def test_what_to_do_is_said_for_the_command_that_failed(command: str, advice: str) -> None:
-    failure = failure_of("health check", ToolError("no answer", advice="Ask it.", output="refused\n"), command=command)
-    assert (failure.message, failure.advice) == ("health check failed: no answer (refused)", advice)
+    failure = failure_of("health check", ToolError("no answer", advice="Ask it.", output="refused\n"))
+    assert (failure.message, failure.step) == ("health check failed: no answer (refused)", "health check")
+    assert advice_for(failure, command) == advice
