@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.durable import UnreadableStateError
 from releaser.errors import ToolError
-from releaser.releases.drift import NO_DRIFT, Drift, drift
+from releaser.releases.drift import NO_DRIFT, Difference, Drift, drift
 from releaser.releases.files import digest, installed, is_as_sealed, look, look_at, observe, recorded
 from releaser.releases.interpreter import Interpreter, ask, change, executable_of
 from releaser.releases.records import is_checkable, matches
@@ -95,16 +95,19 @@ def damage_in(directory: str) -> str | None:
 
 
 def is_own_doing(found: Damage, before: Damage | None) -> bool:
-    """Whether a site itself changes these files: data, and the same as in the release before, which was renewed for it.
+    """Whether a site itself changes these files: the same as in the release before, which was renewed for it.
 
-    One more release would be changed as well, and one more every night.
+    One more release would be changed as well, and one more every night. They are data, or programs that are added.
     """
     if found.fatal or before is None or found.drift.packages or not found.drift.files:
         return False
-    known = {one.path for one in before.drift.files}
-    return all(
-        one.kind == "changed" and one.path in known and not one.path.endswith(_CODE) for one in found.drift.files
-    )
+    return all(one in before.drift.files and _is_left_to_sites(one) for one in found.drift.files)
+
+
+def _is_left_to_sites(one: Difference) -> bool:
+    if one.path.endswith(_CODE):
+        return False
+    return one.kind == "added" or (one.kind == "changed" and not one.path.startswith("bin/"))
 
 
 def is_sound(release: Release) -> bool:

@@ -21,6 +21,8 @@ from tests.releases.makers import LOCK, a_manifest, on_paper
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from releaser.releases.drift import Kind
+
 SITE = "lib/python3.11/site-packages"
 RECORD = """\
 alpha/__init__.py,sha256=x,0
@@ -186,8 +188,8 @@ def test_a_release_of_an_earlier_releaser_counts_as_sound(release: Release, tmp_
     assert damage(old) is None
 
 
-def _changed(*paths: str) -> Damage:
-    drift = Drift(files=tuple(Difference(path=path, kind="changed") for path in paths))
+def _changed(*paths: str, kind: Kind = "changed") -> Damage:
+    drift = Drift(files=tuple(Difference(path=path, kind=kind) for path in paths))
     return Damage(kind="files", reason="r", drift=drift)
 
 
@@ -195,6 +197,13 @@ def test_data_that_changes_in_every_release_is_the_sites_own_doing() -> None:
     assert is_own_doing(_changed("a.json"), _changed("a.json", "b.json"))
     assert not is_own_doing(_changed("a.json", "c.json"), _changed("a.json", "b.json"))
     assert not is_own_doing(_changed("a.json"), None)
+
+
+def test_so_are_programs_that_it_adds_to_every_release() -> None:
+    added = _changed("bin/node", kind="added")
+    assert is_own_doing(added, _changed("bin/node", "bin/npm", kind="added"))
+    assert not is_own_doing(added, _changed("bin/npm", kind="added"))
+    assert not is_own_doing(_changed("bin/gunicorn"), _changed("bin/gunicorn"))
 
 
 GONE = Damage(kind="gone", reason="r", fatal=True)
@@ -206,7 +215,7 @@ def test_code_is_never_a_sites_own_doing(found: Damage) -> None:
 
 
 def test_a_missing_file_is_never_a_sites_own_doing() -> None:
-    found = Damage(kind="files", reason="r", drift=Drift(files=(Difference(path="a.json", kind="missing"),)))
+    found = _changed("a.json", kind="missing")
     assert not is_own_doing(found, found)
 
 
