@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import place
+from tests.faults.stage import Share, few_alike, place, shares
 from tests.faults.tracing import Call, hit, recorded, require_strace, spread
 from tests.support.lockless import fill, installed, make_lockless
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    from tests.faults.tally import Tally
     from tests.support.templates import Templates
 
 __all__ = ["place"]
@@ -110,15 +112,16 @@ def strace() -> None:
     require_strace()
 
 
-def test_a_kill_leaves_all_or_nothing(place: Path, templates: Templates, all_points: bool) -> None:
-    crossing = Crossing(place, templates)
+@pytest.mark.parametrize("share", shares(2), ids=str)
+def test_a_kill_leaves_all_or_nothing(
+    share: Share, place: Path, templates: Templates, tally: Callable[[str], Tally], all_points: bool
+) -> None:
+    crossing, points = Crossing(place, templates), tally("kill -9 while there is no lock yet")
     calls = [call for call in recorded(crossing.again(), *crossing.words) if not call.concerns_a_log]
     decisive = around_the_flip(calls)
     assert len(decisive) == 5
-    broken = []
-    for number, call in enumerate(calls if all_points else [*decisive, *spread(calls, POINTS)]):
+    for number, call in share.take(few_alike(calls) if all_points else [*decisive, *spread(calls, POINTS)]):
         met = hit(crossing.again(), *crossing.words, at=call, fault="signal=KILL")
-        if met.finished.returncode != KILLED:
-            broken.append(f"{call}: nothing was killed: {met.finished}")
-        broken += [f"{call}: {sentence}" for sentence in crossing.broken(number)]
-    assert not broken, "\n".join(broken)
+        broken = [] if met.finished.returncode == KILLED else [f"nothing was killed: {met.finished}"]
+        points.add(command="init", point=str(call), broken=broken + crossing.broken(number // share.of))
+    points.check()
