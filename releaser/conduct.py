@@ -135,12 +135,13 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
     with contextlib.ExitStack() as stack:
         lock = mutex.hold(run.site.project.state_dir, command=request.command, now=run.started_at, wait=request.wait)
         try:
-            descriptor = stack.enter_context(lock)
+            held = stack.enter_context(lock)
         except LockedError as error:
             return _failed(run, error)
         except OSError as error:
             return _stateless(request, run, _unusable(run.site, error))
-        run.site.runner.inherited[:] = [descriptor]
+        run.killed_since = held.killed_since
+        run.site.runner.inherited[:] = [held.descriptor]
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
         with interrupts.raised():
             report = _play(run, pipeline)

@@ -40,6 +40,8 @@ def recover(run: Run) -> None:
     Raises ActivationError when a release that an earlier run had flipped to had to be taken back.
     """
     mend_records(run)
+    if run.killed_since is not None:  # a fetch, say, comes before there is a journal
+        run.site.git.remove_dead_locks(run.killed_since)
     try:
         entry = run.journal.read()
     except UnreadableStateError as error:

@@ -94,7 +94,8 @@ class Draft:
 class Run:
     """A run in progress. `site` is replaced when a pull brings other settings.
 
-    `untracked_before` are the untracked files that there were when it began, None if it has not looked.
+    `untracked_before` are the untracked files that there were when it began, None if it has not looked. `killed_since`
+    is when the run before this one began, in seconds since 1970, if that was killed; None if it was not.
     """
 
     site: Site
@@ -105,6 +106,7 @@ class Run:
     log_file: str = ""
     draft: Draft = field(default_factory=Draft)
     untracked_before: frozenset[str] | None = None
+    killed_since: float | None = None
 
     @property
     def store(self) -> ReleaseStore:

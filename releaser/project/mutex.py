@@ -7,7 +7,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
 from releaser.tools.orphans import end_orphans, is_alive
@@ -38,14 +38,26 @@ class Holder:
         return f"{self.pid}@{self.since}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Held:
+    """The lock that this run holds: its `descriptor`, which children may inherit.
+
+    `killed_since` is when the run before this one began, in seconds since 1970, if it was killed, or the first of
+    several that were killed one after the other; None if it was not.
+    """
+
+    descriptor: int
+    killed_since: float | None
+
+
 def this_run(command: str, now: datetime) -> Holder:
     """Describe this process as a holder."""
     return Holder(pid=os.getpid(), command=command, since=now.isoformat(timespec="seconds"))
 
 
 @contextlib.contextmanager
-def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[int]:
-    """Hold the project lock and yield its descriptor, which children may inherit; wait at most `wait` seconds for it.
+def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[Held]:
+    """Hold the project lock; wait at most `wait` seconds for it.
 
     The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
     left running is ended first. Raises LockedError, or OSError when there can be no such file.
@@ -64,9 +76,9 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
     # filelock closes its own descriptor in every child that Python code prepares; a duplicate holds the same lock.
     lent = os.dup(descriptors[-1])
     try:
-        _end_what_was_left(state_dir)
-        _note(state_dir, this_run(command, now))
-        yield lent
+        killed_since = _end_what_was_left(state_dir)
+        _note(state_dir, this_run(command, now), killed_since)
+        yield Held(descriptor=lent, killed_since=killed_since)
     finally:
         with contextlib.suppress(OSError):
             (state_dir / HOLDER).unlink()
@@ -102,27 +114,40 @@ def _acquired(lock: FileLock, wait: float) -> bool:
     return True
 
 
-def _end_what_was_left(state_dir: Path) -> None:
-    """End what the last holder has started, if it was killed: a run that comes to its end takes its note away."""
+def _end_what_was_left(state_dir: Path) -> float | None:
+    """End what the last holder has started, if it was killed: a run that comes to its end takes its note away.
+
+    Return when it began, by its note; a power cut may have left an empty one, of which the time tells.
+    """
     last = holder(state_dir)
     if last is not None:
         end_orphans(last.mark)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return float(_noted(state_dir)["killed_since"])
+    with contextlib.suppress(OSError):
+        return (state_dir / HOLDER).stat().st_mtime
+    return None
 
 
-def _note(state_dir: Path, run: Holder) -> None:
+def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
+    before = {} if killed_since is None else {"killed_since": killed_since}
     with contextlib.suppress(OSError):  # on a full disk there is a lock without a note
         # A killed run of another user leaves a note that this user could not write over.
         (state_dir / HOLDER).unlink(missing_ok=True)
-        (state_dir / HOLDER).write_text(json.dumps(asdict(run)), encoding="utf-8")
+        (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
 
 
 def holder(state_dir: Path) -> Holder | None:
     """Return who holds the lock, by its note; None when there is none."""
     try:
-        note = json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
+        note = _noted(state_dir)
         return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _noted(state_dir: Path) -> Any:
+    return json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
 
 
 def _held_by(found: Holder | None, state_dir: Path) -> str:

@@ -585,3 +585,15 @@ def test_an_interrupt_between_two_steps_is_dealt_with_as_well(site: SampleSite) 
     assert FINISHED in finished.stderr
     up_to_date(site)
     nothing_is_left_to_do(site)
+
+
+@pytest.mark.parametrize("name", ["refs/remotes/origin/main.lock", "index.lock"])
+def test_a_git_that_died_before_anything_was_journaled_is_in_nobodys_way(site: SampleSite, name: str) -> None:
+    lock = site.path / ".git" / name
+    lock.touch()
+    assert "main.lock" not in name or ".lock': File exists" in site.releaser("update", check=4).stderr
+    (site.state_dir / "lock.holder").touch()  # the note of a run that did not come to its end
+    lock.touch()
+    report = site.json("update")
+    assert [one["name"] for one in report["changes"]] == ["alpha"]
+    assert not lock.exists()

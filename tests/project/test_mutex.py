@@ -40,13 +40,13 @@ from releaser.tools.orphans import MARK
 from releaser.tools.process import Runner
 
 state, script, stays, marked = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3]), bool(sys.argv[4])
-with mutex.hold(state, command="update", now=datetime.now(UTC)) as descriptor:
+with mutex.hold(state, command="update", now=datetime.now(UTC)) as held:
     if not script:
         print("held", flush=True)
         input()
     else:
         marks = {MARK: mutex.holder(state).mark} if marked else {}
-        runner = Runner(environ={"PATH": "/usr/bin:/bin"}, inherited=[descriptor], marks=marks)
+        runner = Runner(environ={"PATH": "/usr/bin:/bin"}, inherited=[held.descriptor], marks=marks)
         runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, stays=bool(stays))
         print("held", flush=True)
         input()
@@ -137,6 +137,22 @@ def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, n
         assert mutex.running(tmp_path) == Holder(pid=0, command="?", since="?")
         with pytest.raises(LockedError, match="another run holds the lock of this project"):
             mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+
+
+def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
+    note, noted = tmp_path / "lock.holder", []
+    for _ in range(3):
+        with other_run(tmp_path) as other:
+            said(other)
+            noted.append(note.stat().st_mtime)
+            other.kill()
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since == noted[0]
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since is None
+    note.touch()  # as a power cut leaves it
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since is not None
 
 
 def test_a_note_that_a_killed_run_left_means_nothing(tmp_path: Path) -> None:
