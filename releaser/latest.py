@@ -93,14 +93,18 @@ def _forget(run: Run) -> None:
 def _not_built(run: Run, live: Release, found: Installed, error: BuildError) -> None:
     """Report once that nothing could be built, which may have any reason; each update tries again."""
     if run.quarantine().python(found.version) is None:
-        _refuse(run, live, found, f"nothing could be built: {error.message}", again="each time")
+        reason = f"nothing could be built: {error.message}"
+        _refuse(run, live, found, reason, again="each time", first=error.advice)
 
 
-def _refuse(run: Run, live: Release, found: Installed, reason: str, *, again: str = "") -> None:
-    """Note that a version of Python is not to be tried, or only `again` when things have changed, and report it."""
+def _refuse(run: Run, live: Release, found: Installed, reason: str, *, again: str = "", first: str = "") -> None:
+    """Note that a version of Python is not to be tried, or only `again` when things have changed, and report it.
+
+    `first` is what to do before it is tried again.
+    """
     entry = RefusedPython(version=found.version, reason=reason, at=run.now_iso(), unbuilt=bool(again))
     run.change_quarantine(lambda quarantine: quarantine.with_python(entry))
     message = f"the site stays on Python {live.manifest.python}, and does not move to {found.version}: {reason}"
     when = again or "when there is a newer Python"
-    advice = f"An update tries again {when}; `releaser rebuild --python {found.version}` does at once."
-    run.draft.problems.append(Problem(message=message, advice=advice))
+    retried = f"An update tries again {when}; `releaser rebuild --python {found.version}` does at once."
+    run.draft.problems.append(Problem(message=message, advice=f"{first} {retried}".strip()))

@@ -163,6 +163,7 @@ def test_that_nothing_can_be_built_for_the_latest_python_is_told_once(make_site:
     assert (report["result"], report["live_changed"]) == ("unchanged", False)
     (problem,) = report["problems"]
     assert f"does not move to {new.version}: nothing could be built" in problem
+    assert "See what uv says" in problem
     silent(site.releaser("update"))
 
     shutil.copy(site.index.path / "alpha-1.0.0-cp312-none-any.whl", torn)
