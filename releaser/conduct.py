@@ -145,6 +145,7 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
         with interrupts.raised():
             report = _play(run, pipeline)
+            held.killed_since = run.killed_since
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
             return notify.finish(run, report, mails=tells, complete=lambda one: _with_what_stands(run, one))

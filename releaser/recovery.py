@@ -40,8 +40,8 @@ def recover(run: Run) -> None:
     Raises ActivationError when a release that an earlier run had flipped to had to be taken back.
     """
     mend_records(run)
-    if run.killed_since is not None:  # a fetch, say, comes before there is a journal
-        run.site.git.remove_dead_locks(run.killed_since)
+    if run.killed_since is not None and run.site.git.remove_dead_locks(run.killed_since):
+        run.killed_since = None  # a fetch, say, comes before there is a journal
     try:
         entry = run.journal.read()
     except UnreadableStateError as error:

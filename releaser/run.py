@@ -95,7 +95,8 @@ class Run:
     """A run in progress. `site` is replaced when a pull brings other settings.
 
     `untracked_before` are the untracked files that there were when it began, None if it has not looked. `killed_since`
-    is when the run before this one began, in seconds since 1970, if that was killed; None if it was not.
+    is when the run before this one began, in seconds since 1970, if that was killed and git's locks have not been
+    looked for yet; None otherwise.
     """
 
     site: Site

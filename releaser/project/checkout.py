@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, Unfit, gist
 from releaser.project.project import local_sources
-from releaser.tools.git import CheckoutState, Layout, asks_for_credentials
+from releaser.tools.git import CheckoutState, asks_for_credentials
+from releaser.tools.git_layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

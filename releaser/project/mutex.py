@@ -38,12 +38,13 @@ class Holder:
         return f"{self.pid}@{self.since}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Held:
     """The lock that this run holds: its `descriptor`, which children may inherit.
 
     `killed_since` is when the run before this one began, in seconds since 1970, if it was killed, or the first of
-    several that were killed one after the other; None if it was not.
+    several that were killed one after the other; None if it was not. It is set to None once what such a run may leave
+    has been looked for; otherwise the next run is told of it as well.
     """
 
     descriptor: int
@@ -75,13 +76,15 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
     _acquire(lock, state_dir, wait)
     # filelock closes its own descriptor in every child that Python code prepares; a duplicate holds the same lock.
     lent = os.dup(descriptors[-1])
+    held = Held(descriptor=lent, killed_since=None)
     try:
-        killed_since = _end_what_was_left(state_dir)
-        _note(state_dir, this_run(command, now), killed_since)
-        yield Held(descriptor=lent, killed_since=killed_since)
+        held.killed_since = _end_what_was_left(state_dir)
+        _note(state_dir, this_run(command, now), held.killed_since)
+        yield held
     finally:
-        with contextlib.suppress(OSError):
-            (state_dir / HOLDER).unlink()
+        if held.killed_since is None:
+            with contextlib.suppress(OSError):
+                (state_dir / HOLDER).unlink()
         lock.release()
         os.close(lent)
 

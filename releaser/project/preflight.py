@@ -16,7 +16,8 @@ from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
-from releaser.tools.git import CheckoutState, Layout
+from releaser.tools.git import CheckoutState
+from releaser.tools.git_layout import Layout
 from releaser.tools.uv import Uv
 
 if TYPE_CHECKING:

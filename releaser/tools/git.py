@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.tools.environment import neutral
-from releaser.tools.orphans import may_be_running
+from releaser.tools.git_layout import Layout
 from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
@@ -28,19 +28,9 @@ _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
 _FETCHED = "refs/releaser/fetched"  # ours alone: where the remote was when it was last asked
-_CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kernel
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _LOCKING = _MOVES_INDEX | {"fetch", "push"}
 _PATHS_AT_ONCE = 200  # a command line has a limit
-# Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
-_IN_PROGRESS = {
-    "rebase-merge": "a rebase",
-    "rebase-apply": "a rebase",
-    "MERGE_HEAD": "a merge",
-    "CHERRY_PICK_HEAD": "a cherry-pick",
-    "REVERT_HEAD": "a revert",
-    "BISECT_LOG": "a bisection",
-}
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
@@ -59,22 +49,6 @@ class CheckoutState:
     head: str | None
     dirty: tuple[str, ...]
     untracked: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Where things lie: the top of the work tree and the repository's own directory."""
-
-    top: Path
-    git_directory: Path
-    common_directory: Path
-
-    def in_progress(self) -> str | None:
-        """Name the operation that waits for somebody to finish it, if there is one."""
-        for name, words in _IN_PROGRESS.items():
-            if (self.git_directory / name).exists():
-                return words
-        return None
 
 
 def parse_status(text: str) -> CheckoutState:
@@ -311,37 +285,15 @@ class Git:
         Every later git command would refuse to work until somebody deletes them. The index was locked only if the
         command was one that `moves` it; another lock of it is somebody else's.
         """
-        if not moves:
-            return
-        for lock in self._locks():
-            if lock.name != "index.lock" or moves & _MOVES_INDEX:
-                _remove_if_made(lock, began, ended)
+        if moves:
+            with contextlib.suppress(ToolError):
+                self.layout.remove_locks(began, ended, index=bool(moves & _MOVES_INDEX))
 
-    def remove_dead_locks(self, since: float) -> None:
-        """Take away the lock files that a git has left which died with all around it: in a power cut, for one.
-
-        They were made after `since` (seconds since 1970), when the run began that was cut off, and nobody's git is at
-        work here any more.
-        """
-        locks = self._locks()
-        if locks and not may_be_running("git", self.layout.top):
-            for lock in locks:
-                _remove_if_made(lock, since, time.time())
-
-    def _locks(self) -> list[Path]:
-        try:
-            layout = self.layout
-        except ToolError:
-            return []
-        found = {*layout.git_directory.glob("*.lock"), *layout.common_directory.glob("*.lock")}
-        return [*found, *(layout.common_directory / "refs").rglob("*.lock")]
-
-
-def _remove_if_made(lock: Path, began: float, ended: float) -> None:
-    """Delete a lock file that was made between these times, in seconds since 1970."""
-    with contextlib.suppress(OSError):
-        if began - _CLOCK_TICK <= lock.stat().st_mtime <= ended:
-            lock.unlink()
+    def remove_dead_locks(self, since: float) -> bool:
+        """Take away the lock files that a git has left which died with all around it: see `Layout`."""
+        with contextlib.suppress(ToolError):
+            return self.layout.remove_dead_locks(since)
+        return False
 
 
 def asks_for_credentials(error: ToolError) -> str:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -49,21 +49,32 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def may_be_running(program: str, directory: Path) -> bool:
-    """Tell whether a program of that name may be at work in or below a directory; another user's may be anywhere."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                if file.read().strip() != program:
-                    continue
-            place = os.readlink(f"/proc/{pid}/cwd")
-        except PermissionError:
-            return True
-        except OSError:  # it has just ended
-            continue
-        if f"{place}/".startswith(f"{directory}/"):
-            return True
-    return False
+def may_be_running(program: str, places: Collection[Path], *, owner: int) -> bool:
+    """Tell whether a program may be at work in or below any of these places, that makes files which `owner` owns.
+
+    It has that name, or that and what follows a hyphen. Only this user's make files that this user (an id) owns.
+    Another's may be anywhere, and there may be some even if they are hidden (proc(5), `hidepid`).
+    """
+    ours = owner == os.geteuid()
+    if not ours and not os.path.exists("/proc/1"):
+        return True
+    return any(_may_be(program, pid, places, ours=ours) for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def _may_be(program: str, pid: str, places: Collection[Path], *, ours: bool) -> bool:
+    try:
+        if ours and os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+            return False
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            name = file.read().strip()
+        if name != program and not name.startswith(f"{program}-"):
+            return False
+        place = os.readlink(f"/proc/{pid}/cwd")
+    except PermissionError:
+        return True
+    except OSError:  # it has just ended
+        return False
+    return any(f"{place}/".startswith(f"{one}/") for one in places)
 
 
 def _marked(mark: str) -> Iterator[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import body, in_background, meeting
-from tests.support.commands import uv_executable
+from tests.support.commands import git_executable, uv_executable
 from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
@@ -597,3 +598,16 @@ def test_a_git_that_died_before_anything_was_journaled_is_in_nobodys_way(site: S
     report = site.json("update")
     assert [one["name"] for one in report["changes"]] == ["alpha"]
     assert not lock.exists()
+
+
+def test_a_git_at_work_keeps_such_a_lock_until_the_next_run(site: SampleSite) -> None:
+    lock = site.path / ".git" / "refs/remotes/origin/main.lock"
+    lock.touch()
+    (site.state_dir / "lock.holder").touch()
+    words = [str(git_executable()), "stripspace"]
+    with subprocess.Popen(words, cwd=site.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
+        assert ".lock': File exists" in site.releaser("update", check=4).stderr
+        somebody.kill()
+    assert [one["name"] for one in site.json("update")["changes"]] == ["alpha"]
+    assert not lock.exists()
+    assert not (site.state_dir / "lock.holder").exists()

@@ -147,7 +147,10 @@ def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
             noted.append(note.stat().st_mtime)
             other.kill()
     with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since == noted[0]  # and what it may have left cannot be looked for
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since == noted[0]
+        held.killed_since = None
     with mutex.hold(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since is None
     note.touch()  # as a power cut leaves it

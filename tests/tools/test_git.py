@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ToolError
-from releaser.tools.git import CheckoutState, Git, Layout, asks_for_credentials, parse_status
+from releaser.tools.git import CheckoutState, Git, asks_for_credentials, parse_status
+from releaser.tools.git_layout import Layout
 from releaser.tools.process import Runner
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
+from tests.tools.repository import SECONDS, Repository
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-SECONDS = 60.0
 OID = "1" * 40
 HEADERS = f"# branch.oid {OID}\0# branch.head main\0# branch.upstream origin/main\0# branch.ab +0 -0\0"
 ONE = f"N... 100644 100644 100644 {OID} {OID}"
@@ -52,45 +47,6 @@ def test_a_status_is_understood(
 ) -> None:
     expected = CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
     assert parse_status(text) == expected
-
-
-class Repository:
-    """A checkout `site` with a bare remote, and ways to change both from outside of the code that is tested."""
-
-    def __init__(self, base: Path, name: str = "site") -> None:
-        self.path = base / name
-        self.env = clean_environment(base / "home", base / "cache")
-        self.git = Git(runner=Runner(environ=self.env), root=self.path, timeout=SECONDS)
-
-    def call(self, *words: str | Path) -> str:
-        return run([git_executable(), *words], cwd=self.path, env=self.env, check=0).stdout.strip()
-
-    def commit(self, files: Mapping[str, str], message: str = "Work") -> str:
-        write_files(self.path, files)
-        self.call("add", "--all")
-        self.call("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "-m", message)
-        return self.call("rev-parse", "HEAD")
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    """Make a checkout with one commit, which is pushed."""
-    found = Repository(tmp_path.resolve())
-    found.path.mkdir()
-    found.call("init", "--quiet", "--bare", "--template=", "../remote.git")
-    found.call("init", "--quiet", "--template=")
-    found.commit({"uv.lock": "one", "code.py": "one", ".gitignore": "*.log\n"}, "Begin")
-    found.call("remote", "add", "origin", "../remote.git")
-    found.call("push", "--quiet", "--set-upstream", "origin", "main")
-    return found
-
-
-@pytest.fixture
-def elsewhere(repository: Repository) -> Repository:
-    """Make another clone."""
-    found = Repository(repository.path.parent, "elsewhere")
-    repository.call("clone", "--quiet", "../remote.git", "../elsewhere")
-    return found
 
 
 def test_the_state_of_a_real_checkout(repository: Repository) -> None:
@@ -284,62 +240,6 @@ def test_a_fast_forward_loses_no_file_that_is_not_tracked(
         repository.git.fast_forward(repository.git.fetch("origin", "main"))
     assert (repository.path / name).read_text(encoding="utf-8") == "ours"
     assert repository.git.state() == before
-
-
-def test_a_killed_git_leaves_no_lock_behind(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-commit"
-    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
-    hook.chmod(0o755)
-    with pytest.raises(ToolError, match="SIGKILL"):
-        repository.git.commit_only(["uv.lock"], "Update")
-    hook.unlink()
-    assert not list((repository.path / ".git").rglob("*.lock"))
-    assert repository.git.commit_only(["uv.lock"], "Update")
-
-
-def test_the_lock_of_another_git_stays(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-commit"
-    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
-    hook.chmod(0o755)
-    other = repository.path / ".git" / "refs" / "heads" / "other.lock"
-    other.touch()
-    os.utime(other, (other.stat().st_mtime - 60,) * 2)
-    with pytest.raises(ToolError, match="SIGKILL"):
-        repository.git.commit_only(["uv.lock"], "Update")
-    assert [path.name for path in (repository.path / ".git").rglob("*.lock")] == ["other.lock"]
-
-
-def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Repository) -> None:
-    hook = repository.path / ".git" / "hooks" / "pre-push"
-    script = "#!/bin/sh\ntouch .git/index.lock\nkill -9 $PPID\n"
-    repository.commit({"code.py": "two"})
-    write_files(repository.path, {".git/hooks/pre-push": script})
-    hook.chmod(0o755)
-    with pytest.raises(ToolError, match="SIGKILL"):
-        repository.git.push("origin", "main")
-    assert (repository.path / ".git" / "index.lock").exists()
-
-
-def test_locks_that_outlive_every_git_are_taken_away(repository: Repository) -> None:
-    git_directory = repository.path / ".git"
-    dead = [git_directory / name for name in ("index.lock", "HEAD.lock", "refs/heads/main.lock")]
-    older = git_directory / "config.lock"
-    for lock in (*dead, older):
-        lock.touch()
-    os.utime(older, (1000, 1000))
-    repository.git.remove_dead_locks(time.time() - 60)
-    assert [lock.exists() for lock in (*dead, older)] == [False, False, False, True]
-
-
-def test_locks_stay_while_a_git_is_at_work_there(repository: Repository) -> None:
-    lock = repository.path / ".git" / "index.lock"
-    lock.touch()
-    words = [str(git_executable()), "cat-file", "--batch"]
-    with subprocess.Popen(words, cwd=repository.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
-        repository.git.remove_dead_locks(0)
-        assert somebody.poll() is None
-        somebody.kill()
-    assert lock.exists()
 
 
 def test_going_back_keeps_uncommitted_work_or_refuses(repository: Repository) -> None:

@@ -1,0 +1,34 @@
+"""A real repository, its remote, and ways to change both from outside of the code that is tested."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.tools.git import Git
+from releaser.tools.process import Runner
+from tests.support.commands import clean_environment, git_executable, run
+from tests.support.templates import write_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+SECONDS = 60.0
+
+
+class Repository:
+    """A checkout `site` with a bare remote, and ways to change both from outside of the code that is tested."""
+
+    def __init__(self, base: Path, name: str = "site") -> None:
+        self.path = base / name
+        self.env = clean_environment(base / "home", base / "cache")
+        self.git = Git(runner=Runner(environ=self.env), root=self.path, timeout=SECONDS)
+
+    def call(self, *words: str | Path) -> str:
+        return run([git_executable(), *words], cwd=self.path, env=self.env, check=0).stdout.strip()
+
+    def commit(self, files: Mapping[str, str], message: str = "Work") -> str:
+        write_files(self.path, files)
+        self.call("add", "--all")
+        self.call("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "-m", message)
+        return self.call("rev-parse", "HEAD")

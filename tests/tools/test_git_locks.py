@@ -1,0 +1,147 @@
+"""The lock files that a dead git has left, and those of one at work, in real repositories."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import ToolError
+from tests.support.commands import git_executable
+from tests.support.templates import write_files
+from tests.tools.repository import Repository
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def test_a_killed_git_leaves_no_lock_behind(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-commit"
+    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
+    hook.chmod(0o755)
+    with pytest.raises(ToolError, match="SIGKILL"):
+        repository.git.commit_only(["uv.lock"], "Update")
+    hook.unlink()
+    assert not list((repository.path / ".git").rglob("*.lock"))
+    assert repository.git.commit_only(["uv.lock"], "Update")
+
+
+def test_the_lock_of_another_git_stays(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-commit"
+    write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
+    hook.chmod(0o755)
+    other = repository.path / ".git" / "refs" / "heads" / "other.lock"
+    other.touch()
+    os.utime(other, (other.stat().st_mtime - 60,) * 2)
+    with pytest.raises(ToolError, match="SIGKILL"):
+        repository.git.commit_only(["uv.lock"], "Update")
+    assert [path.name for path in (repository.path / ".git").rglob("*.lock")] == ["other.lock"]
+
+
+def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Repository) -> None:
+    hook = repository.path / ".git" / "hooks" / "pre-push"
+    script = "#!/bin/sh\ntouch .git/index.lock\nkill -9 $PPID\n"
+    repository.commit({"code.py": "two"})
+    write_files(repository.path, {".git/hooks/pre-push": script})
+    hook.chmod(0o755)
+    with pytest.raises(ToolError, match="SIGKILL"):
+        repository.git.push("origin", "main")
+    assert (repository.path / ".git" / "index.lock").exists()
+
+
+def test_locks_that_outlive_every_git_are_taken_away(repository: Repository) -> None:
+    git_directory = repository.path / ".git"
+    dead = [git_directory / name for name in ("index.lock", "HEAD.lock", "refs/heads/main.lock")]
+    older = git_directory / "config.lock"
+    for lock in (*dead, older):
+        lock.touch()
+    os.utime(older, (1000, 1000))
+    assert repository.git.remove_dead_locks(time.time() - 60)
+    assert [lock.exists() for lock in (*dead, older)] == [False, False, False, True]
+
+
+@contextlib.contextmanager
+def at_work(place: Path, *, program: Path | None = None, user: int | None = None) -> Iterator[None]:
+    """Let somebody's git wait for input in a directory, or another program of its kind."""
+    words = [str(program)] if program else [str(git_executable()), "stripspace"]
+    with subprocess.Popen(
+        words, cwd=place, user=user, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as somebody:
+        yield
+        assert somebody.poll() is None
+        somebody.kill()
+
+
+@pytest.fixture
+def lock(repository: Repository) -> Path:
+    """Leave a lock of the index, as a git that waits for an editor does."""
+    found = repository.path / ".git" / "index.lock"
+    found.touch()
+    return found
+
+
+@pytest.mark.parametrize("place", [".", ".git", "../linked", "../linked/deeper"])
+def test_locks_stay_while_a_git_is_at_work_there(repository: Repository, lock: Path, place: str) -> None:
+    lock.unlink()
+    repository.call("worktree", "add", "--quiet", "--detach", "../linked")
+    (repository.path.parent / "linked" / "deeper").mkdir()
+    lock.touch()
+    with at_work(repository.path / place):
+        assert not repository.git.remove_dead_locks(0)
+        assert lock.exists()
+    assert repository.git.remove_dead_locks(0)
+    assert not lock.exists()
+
+
+def test_they_stay_while_somebody_pushes_to_it(repository: Repository, lock: Path, tmp_path: Path) -> None:
+    program = tmp_path / "git-receive-pack"  # of which the kernel keeps 15 characters
+    shutil.copy("/bin/cat", program)
+    with at_work(repository.path / ".git", program=program):
+        assert not repository.git.remove_dead_locks(0)
+    assert lock.exists()
+
+
+def test_a_git_elsewhere_keeps_nothing(repository: Repository, elsewhere: Repository, lock: Path) -> None:
+    with at_work(elsewhere.path):
+        assert repository.git.remove_dead_locks(0)
+    assert not lock.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
+def test_only_the_git_of_its_owner_keeps_a_lock(repository: Repository, lock: Path) -> None:
+    theirs, nobody = lock.with_name("config.lock"), 65534
+    theirs.touch()
+    os.chown(theirs, nobody, nobody)
+    with at_work(repository.path, user=nobody):
+        assert not repository.git.remove_dead_locks(0)
+    assert (lock.exists(), theirs.exists()) == (False, True)
+
+
+def test_the_locks_of_another_work_tree_are_left_to_it(repository: Repository, lock: Path) -> None:
+    lock.unlink()
+    repository.call("worktree", "add", "--quiet", "--detach", "../linked")
+    linked = Repository(repository.path.parent, "linked")
+    own, shared = (linked.git.layout.git_directory / "index.lock", repository.path / ".git" / "packed-refs.lock")
+    for one in (lock, own, shared):
+        one.touch()
+    assert linked.git.remove_dead_locks(0)
+    assert [one.exists() for one in (lock, own, shared)] == [True, False, False]
+
+
+def test_a_lock_that_has_taken_the_place_of_a_dead_one_stays(
+    repository: Repository, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def somebody_locks(*_: object, **__: object) -> bool:
+        lock.rename(lock.with_name("gone"))
+        lock.touch()
+        return False
+
+    monkeypatch.setattr("releaser.tools.git_layout.may_be_running", somebody_locks)
+    repository.git.remove_dead_locks(0)
+    assert lock.exists()
