@@ -30,6 +30,7 @@ from releaser.steps.publish import files_due, publish_lock, push_is_due, push_wh
 from releaser.steps.pull import fetch, lacks, pull
 from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_renew, note_flaw, tell_moved
 from releaser.steps.resolve import Resolution, candidate_key, resolved
+from releaser.steps.settle import settle_what_failed
 from releaser.steps.unbuildable import built
 
 if TYPE_CHECKING:
@@ -207,10 +208,11 @@ def _tell_unknown(step: Step, reason: str) -> None:
 
 
 def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
-    """Commit and push what an earlier run could not, before anything is built on top of it.
+    """Settle, commit and push what an earlier run could not, before anything is built on top of it.
 
     Nothing is pushed while the remote (at `theirs`) has commits that are not here: it would refuse.
     """
+    settle_what_failed(run)
     live = run.store.live()
     due = files_due(run.site, live)
     may_push = theirs is None or not lacks(run, theirs)

@@ -18,6 +18,7 @@ from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.releases.soundness import is_dead
 from releaser.report.outcome import Problem
+from releaser.steps.follow_ups import note_unsettled
 from releaser.steps.settle import STEPS, settle
 from releaser.steps.turnover import Turnover, in_use
 
@@ -69,7 +70,7 @@ def _not_moved(run: Run, release: Release, error: OSError) -> BuildError | Incom
 def finish(run: Run, entry: Entry, release: Release) -> Entry:
     """Do all that is due behind the flip; also what recovery does. Raises ActivationError after taking it back.
 
-    It is not taken back to a release on which nothing can run.
+    For a step that fails it is not taken back to a release on which nothing can run.
     """
     run.draft.live_changed = True
     try:
@@ -93,18 +94,27 @@ def advice_for(failure: ActivationError, command: str) -> str:
 
 
 def _settle(run: Run, entry: Entry, release: Release) -> Entry:
-    """Do the steps behind the flip; where there is no way back, one that fails is reported, and the others follow."""
+    """Do the steps behind the flip; where there is no way back, one that fails is reported, and the others follow.
+
+    It is due at the next update, which is noted before the journal has it as done.
+    """
+    failed: set[str] = set()
     while True:
         try:
-            return settle(run, entry, release)
+            entry = settle(run, entry, release)
         except ActivationError as failure:
             origin = run.store.get(entry.origin)
             if origin is None or not is_dead(origin):
                 raise
             message = f"{failure.message}; {release.id} stays live all the same, as nothing can run on {origin.id}"
             run.note_problem(ActivationError(message, advice=failure.advice, output=failure.output))
+            failed.add(failure.step)
+            note_unsettled(run, release, failed)
             names = list(STEPS)
             entry = entry.moved(entry.phase, done=tuple(names[: names.index(failure.step) + 1]))
+        else:
+            note_unsettled(run, release, failed)
+            return entry
 
 
 def _note_return(run: Run, entry: Entry) -> Entry:

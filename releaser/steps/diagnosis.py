@@ -15,8 +15,8 @@ from releaser.releases.release import read_manifest
 from releaser.releases.soundness import damage, is_own_doing, live_damage
 from releaser.releases.store import DOOMED
 from releaser.report.outcome import Problem
+from releaser.steps.follow_ups import PENDING, unsettled
 from releaser.steps.litter import LITTER
-from releaser.steps.publish import PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,6 +70,9 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
         return
     if unwanted := unfit_for_live(store, live):
         yield Problem(message=f"{store.link} leads to {live.id}, which {unwanted}", advice=MENDS)
+    if failed := unsettled(store.state_dir, live):
+        message = f"behind the flip to {live.id}, from which there was no way back, failed: {', '.join(sorted(failed))}"
+        yield Problem(message=message, advice="The next `releaser update` does it again.")
     found = live_damage(live)
     renewed = _flaw(store, live, found)
     if renewed or found:

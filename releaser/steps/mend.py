@@ -20,8 +20,8 @@ from releaser.report.outcome import Problem
 from releaser.steps.activate import LOCK_BEFORE, place_lock
 from releaser.steps.adopt import take_in
 from releaser.steps.diagnosis import LAST_MAIL, astray, lost, lost_python, named, unfit_for_live
+from releaser.steps.follow_ups import PENDING
 from releaser.steps.litter import LITTER
-from releaser.steps.publish import PENDING
 from releaser.steps.verdict import brought_by, key_of, mark_good
 
 if TYPE_CHECKING:

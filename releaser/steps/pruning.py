@@ -14,7 +14,7 @@ from releaser.releases import leases
 from releaser.releases.disk_use import note_anew
 from releaser.releases.policy import KeepPolicy, Verdict, judge
 from releaser.releases.soundness import is_sound
-from releaser.steps.publish import attempt
+from releaser.steps.follow_ups import attempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

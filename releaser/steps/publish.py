@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
-from releaser.durable import UnreadableStateError, read_json, replace_file, write_json
-from releaser.errors import FollowUpError, ReleaserError, ToolError
+from releaser.durable import replace_file
+from releaser.errors import FollowUpError, ToolError
+from releaser.steps.follow_ups import attempt, note, pending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from releaser.project.project import Project
@@ -18,15 +17,13 @@ if TYPE_CHECKING:
     from releaser.report.recorder import Step
     from releaser.run import Run
 
-PENDING = "pending.json"
-
 
 def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = True) -> None:
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
 
     `command` is the one that made the release live; without `pushes` the push stays due. Failures are reported.
     """
-    _note(run, commit=True)
+    note(run, commit=True)
     if not _may_commit(run):
         return
     if run.site.settings.requirements_export:
@@ -39,26 +36,6 @@ def push_what_is_due(run: Run) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
     if run.site.settings.git_push:
         attempt(run, "push", lambda step: _push(run, step))
-
-
-def attempt(run: Run, name: str, act: Callable[[Step], None]) -> bool:
-    """Do one follow-up; False when it failed, which is reported and makes the exit code 7."""
-    with run.recorder.step(name) as step:
-        try:
-            act(step)
-        except (ReleaserError, OSError) as error:
-            failure = _follow_up_error(name, error)
-            step.status, step.detail = "failed", failure.message
-            run.note_problem(failure)
-            return False
-    return True
-
-
-def _follow_up_error(name: str, error: ReleaserError | OSError) -> FollowUpError:
-    if isinstance(error, ReleaserError):
-        advice = error.advice or "releaser tries again at the next run."
-        return FollowUpError(f"{name} failed: {error.message}", advice=advice, output=error.output)
-    return FollowUpError(f"{name} failed: {error}", advice="releaser tries again at the next run.")
 
 
 def _may_commit(run: Run) -> bool:
@@ -96,13 +73,13 @@ def _commit(run: Run, step: Step, release: Release, message: str) -> None:
     paths = [*founded, "uv.lock", *([export] if export and not git.ignores(export) else [])]
     was_due = push_is_due(run)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
-    _note(run, push=run.site.settings.git_push or was_due)
+    note(run, push=run.site.settings.git_push or was_due)
     if git.commit_only(paths, message):
         step.says(" and ".join(paths))
     else:
-        _note(run, push=was_due)
+        note(run, push=was_due)
         step.skipped("as committed")
-    _note(run, commit=False)
+    note(run, commit=False)
 
 
 def _push(run: Run, step: Step) -> None:
@@ -118,7 +95,7 @@ def _push(run: Run, step: Step) -> None:
         run.site.git.push(remote, branch)
     except ToolError as error:
         raise _push_error(remote, error) from error
-    _note(run, push=False)
+    note(run, push=False)
     step.says(f"to {remote}")
 
 
@@ -159,7 +136,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
         top = site.git.layout.top
     except (OSError, ToolError):
         return frozenset()
-    exported = [project.root / export] if export and _pending(project.state_dir).get("commit") else []
+    exported = [project.root / export] if export and pending(project.state_dir).get("commit") else []
     founded = [project.pyproject] if _came_along(project, live) else []
     return frozenset(str(file.relative_to(top)) for file in [project.lock, *founded, *exported])
 
@@ -167,7 +144,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
 def _came_along(project: Project, live: Release) -> bool:
     """Whether this file is the one that came with the first lock: with what is live, or before, if it is still due."""
     brought = [live.pyproject]
-    if _pending(project.state_dir).get("commit"):
+    if pending(project.state_dir).get("commit"):
         brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
     try:
         text = project.pyproject.read_bytes()
@@ -183,20 +160,4 @@ def push_is_due(run: Run) -> bool:
 
 def push_is_due_in(state_dir: Path) -> bool:
     """Tell whether a commit of ours still has to be pushed, by the state alone."""
-    return bool(_pending(state_dir).get("push"))
-
-
-def _pending(state_dir: Path) -> dict[str, object]:
-    with contextlib.suppress(UnreadableStateError):
-        return read_json(state_dir / PENDING) or {}
-    return {}
-
-
-def _note(run: Run, **due: bool) -> None:
-    """Note what is due; a disk that is full must not keep a good release from being published."""
-    state_dir = run.site.project.state_dir
-    pending = _pending(state_dir)
-    if any(bool(pending.get(name)) != value for name, value in due.items()):
-        content = {name: bool({**pending, **due}.get(name)) for name in ("commit", "push")}
-        with contextlib.suppress(OSError):
-            write_json(state_dir / PENDING, content)
+    return bool(pending(state_dir).get("push"))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ActivationError, PreflightError, ToolError, gist
 from releaser.project import serving
 from releaser.project.static import static_findings
+from releaser.releases import processes
+from releaser.steps.follow_ups import attempt, note_unsettled, unsettled
 from releaser.steps.health import health_check
 from releaser.steps.static import collectstatic
-from releaser.steps.turnover import Turnover, moment
+from releaser.steps.turnover import Turnover, in_use, moment
 from releaser.tools import webserver
 from releaser.tools.django import is_django
 from releaser.tools.environment import inside
@@ -54,6 +58,33 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
         except OSError as error:  # after a crash the step would be done once more
             log.warning("%s is done, which cannot be noted: %s", name, error)
     return entry
+
+
+def settle_what_failed(run: Run) -> None:
+    """Do again what failed behind the flip to the live release, and what comes behind that.
+
+    There was no way back from it. What fails again is reported, and due once more.
+    """
+    release = run.store.live()
+    due = unsettled(run.site.project.state_dir, release)
+    if release is None or not due:
+        return
+    turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
+    done: list[str] = []
+    for name, act in STEPS.items():
+        if name not in due and not done:
+            continue
+        # Who restarts nothing need not wait for new processes.
+        looked_for = turnover if "restart" in done else replace(turnover, was_used=False)
+        if attempt(run, name, partial(act, run, looked_for)):
+            done.append(name)
+            due -= {name}
+        else:
+            due |= {name}
+    note_unsettled(run, release, due)
+    if not due:
+        names = " and ".join(done)
+        run.draft.recovered.append(f"What had failed behind the flip to {release.id} is done now: {names}.")
 
 
 def failure_of(name: str, error: ToolError) -> ActivationError:

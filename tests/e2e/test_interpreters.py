@@ -247,4 +247,17 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert live_is_tested(site)
     assert len(site.manage_runs("check")) == checked + 1  # what comes behind the restart is done
     assert states(site)[site.live_id()] == "live"
-    silent(site.releaser("update"))
+    problem = site.json("status")["problems"][0]
+    assert f"behind the flip to {site.live_id()}, from which there was no way back, failed: restart" in problem
+
+    again = site.json("update", env=env, check=7)  # its processes may still be dead
+    assert (again["result"], again["live_changed"]) == ("unchanged", False)
+    assert any("restart failed" in one for one in again["problems"])
+    (site.outer / "up").touch()
+    checked = len(site.manage_runs("check"))
+    well = site.json("update", env=env)
+    assert f"behind the flip to {site.live_id()} is done now: restart and health check" in well["recovered"]
+    assert len(site.manage_runs("check")) == checked + 1
+    assert "no way back" not in str(site.json("status")["problems"])
+    silent(site.releaser("update", env=env))
+    assert len(site.manage_runs("check")) == checked + 1
