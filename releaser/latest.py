@@ -44,10 +44,10 @@ def on_the_latest(run: Run, fitness: Fitness, live: Release | None, *, force: bo
         return None
     missing = unbuildable(run.site, fitness.lock, group=key.group, python=key.python)
     if missing:
-        if refused is None:
-            _refuse(run, live, found, f"there is no build for it of {', '.join(missing)}", again="once there is one")
+        reason = f"there is no build for it of {', '.join(missing)}"
+        _refuse_again(run, live, found, reason, again="once there is one", force=force)
         return None
-    return _tried(run, moved, live, found)
+    return _tried(run, moved, live, found, force=force)
 
 
 def newer_python(site: Site, uv: Uv, live: Release) -> Installed | None:
@@ -67,7 +67,7 @@ def _is_settled(run: Run, fitness: Fitness, live: Release) -> bool:
     return same and live.manifest.group == fitness.group and fitness.lock.same_packages(lock_of(live))
 
 
-def _tried(run: Run, moved: Fitness, live: Release, found: Installed) -> Release | None:
+def _tried(run: Run, moved: Fitness, live: Release, found: Installed, *, force: bool) -> Release | None:
     try:
         return renewed(run, moved, live)
     except (TestsFailedError, MigrationsError) as error:
@@ -78,8 +78,9 @@ def _tried(run: Run, moved: Fitness, live: Release, found: Installed) -> Release
         _forget(run)
         if named_as_unbuilt(error.output):
             _refuse(run, live, found, error.message)
-        else:
-            _not_built(run, live, found, error)
+        else:  # which may have any reason
+            reason = f"nothing could be built: {error.message}"
+            _refuse_again(run, live, found, reason, again="each time", first=error.advice, force=force)
     run.draft.blame, run.draft.output = "", ""
     return None
 
@@ -90,11 +91,13 @@ def _forget(run: Run) -> None:
     run.draft.release, run.draft.previous, run.draft.changes = None, None, ()
 
 
-def _not_built(run: Run, live: Release, found: Installed, error: BuildError) -> None:
-    """Report once that nothing could be built, which may have any reason; each update tries again."""
-    if run.quarantine().python(found.version) is None:
-        reason = f"nothing could be built: {error.message}"
-        _refuse(run, live, found, reason, again="each time", first=error.advice)
+def _refuse_again(
+    run: Run, live: Release, found: Installed, reason: str, *, again: str, force: bool, first: str = ""
+) -> None:
+    """Refuse what is tried again, and report it once for each reason; always to who has asked for it by `force`."""
+    known = run.quarantine().python(found.version)
+    if force or known is None or known.reason != reason:
+        _refuse(run, live, found, reason, again=again, first=first)
 
 
 def _refuse(run: Run, live: Release, found: Installed, reason: str, *, again: str = "", first: str = "") -> None:

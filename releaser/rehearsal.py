@@ -105,9 +105,11 @@ def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[s
     if reason := reason_to_renew(site.settings, store_of(site), live) or reason_of_pin(site, fitness, live):
         return [f"{live.id} would be rebuilt, as {reason}"]
     found = newer_python(site, fitness.uv, live)
-    if found is None or _quarantine(site).python(found.version) is not None:
+    refused = _quarantine(site).python(found.version) if found is not None else None
+    if found is None or (refused is not None and not refused.unbuilt):
         return []
-    return [f"Python {found.version} would be tried, as `python` is latest"]
+    once = f", which it was before: {refused.reason}" if refused is not None else ""
+    return [f"Python {found.version} would be tried, as `python` is latest{once}"]
 
 
 def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> Plan:

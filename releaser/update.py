@@ -94,7 +94,7 @@ def _made(
         if not is_new and (failed is None or not failed.migrations):
             return _nothing_to_do(run, live, adopted=adopted)
         if failed is not None and not force and not gets_another_chance(run, failed, before):
-            return _no_use(run, live, failed, due)
+            return _no_use(run, fitness, failed, due)
         if run.draft.pulled is None:  # else this has been done, as the code has changed
             ask_django(run)
         if due is not None:
@@ -118,10 +118,17 @@ def _sealed(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKe
     return seal(run, candidate, tests="passed")
 
 
-def _no_use(run: Run, live: Release | None, failed: FailedCandidate, due: Renewal | None) -> Ending:
-    """End a run that could only build what has failed before; that nothing can run on what is live is always said."""
+def _no_use(run: Run, fitness: Fitness, failed: FailedCandidate, due: Renewal | None) -> Ending:
+    """End a run that could only build what has failed before; that nothing can run on what is live is always said.
+
+    Where that is but another Python, to which the site does not move, all else is looked after.
+    """
+    live = run.store.live()
     undo_unfinished(run)
     run.about(live, None)
+    if due is not None and due.blameless:
+        look_at_what_is_held(run, fitness, live)
+    note_left_behind(run)
     _tell_dead(run, due, failed.reason)
     return Ending(result="unchanged", headline=_nothing_newer(failed))
 

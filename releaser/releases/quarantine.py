@@ -61,7 +61,8 @@ class BadVersion:
 class RefusedPython:
     """A version of Python that the site was to move to by itself, and did not; it is not tried again.
 
-    One for which something is `unbuilt` is, as soon as all that is locked can be had for it.
+    One for which something is `unbuilt` is: as soon as all that is locked can be had for it, or, if nobody can tell
+    what is missing, at each update.
     """
 
     version: str

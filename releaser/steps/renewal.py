@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.errors import BuildError
+from packaging.version import InvalidVersion
+
+from releaser.errors import BuildError, ToolError
 from releaser.locking.builds import named_as_unbuilt, tags_of, without_a_build
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError
@@ -142,7 +144,10 @@ def due_for_pin(run: Run, fitness: Fitness) -> Renewal | None:
 def reason_of_pin(site: Site, fitness: Fitness, live: Release) -> str:
     """Say what asks for another Python, of another minor version; empty when nothing does."""
     pin, was = pinned(site), live.manifest.python
-    if pin is None or pin.admits(was) or minor(fitness.uv.python_version(fitness.python)) == minor(was):
+    try:
+        if pin is None or pin.admits(was) or minor(fitness.uv.python_version(fitness.python)) == minor(was):
+            return ""
+    except (ToolError, InvalidVersion):  # the interpreter does not start, which the build says; or was never known
         return ""
     return f"{pin.name} is {pin.request!r}, and it was built with Python {was}"
 

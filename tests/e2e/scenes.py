@@ -265,3 +265,13 @@ def watched(make_site: SiteFactory, service: str, **settings: str) -> SampleSite
     site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service, **variables})
     site.releaser("init", check=0)
     return site
+
+
+def users(site: SampleSite) -> dict[str, list[int]]:
+    """Return which processes use each release."""
+    return {row["id"]: row["in_use_by"] for row in site.json("list")}
+
+
+def wait_until_used(site: SampleSite, release: str, pid: int) -> None:
+    """Wait until a process is all that uses a release."""
+    eventually(lambda: users(site)[release] == [pid], f"the use of {release} by {pid}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from typing import TYPE_CHECKING, Any
 
-from tests.e2e.scenes import body, silent, states
+from tests.e2e.scenes import body, in_background, silent, states, wait_until_used
 from tests.support.pythons import give_pythons, need_python
 
 if TYPE_CHECKING:
@@ -124,6 +126,27 @@ def test_another_python_that_is_set_is_taken_without_a_newer_package(make_site: 
     silent(site.releaser("update"))
 
 
+def test_one_that_is_set_and_fails_leaves_the_nights_as_they_are(make_site: SiteFactory, tmp_path: Path) -> None:
+    old = need_python("3.12")
+    site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD})
+    (site.outer.parent / "tools" / "sleep").symlink_to("/usr/bin/sleep")
+    site.publish("alpha", "1.1.0")
+    before = site.json("update")["release"]
+    with in_background(site, "run", "--", "sleep", "600") as sleeper:
+        wait_until_used(site, before, sleeper.pid)
+        site.publish("alpha", "1.2.0")
+        site.releaser("update", check=0)
+        site.write_dotenv({"RELEASER_PYTHON": "3.13"})
+        site.releaser("update", check=5)
+        assert site.python(RUNS_ON) == old.version
+        silent(site.releaser("update"))
+        long_ago = time.time() - 7200
+        os.utime(site.link, (long_ago, long_ago), follow_symlinks=False)
+        assert f"not restarted since the last flip: on {before}" in site.releaser("update", check=0).stderr
+        silent(site.releaser("update"))
+        sleeper.kill()
+
+
 def test_the_latest_python_is_taken_when_all_goes_well(make_site: SiteFactory, tmp_path: Path) -> None:
     old, new = need_python("3.12"), need_python("3.13")
     site = site_on(make_site, "3.12", settings={"python": "latest"}, native="alpha")
@@ -165,6 +188,9 @@ def test_that_nothing_can_be_built_for_the_latest_python_is_told_once(make_site:
     assert f"does not move to {new.version}: nothing could be built" in problem
     assert "See what uv says" in problem
     silent(site.releaser("update"))
+    (would,) = [line for line in site.json("update", "--dry-run")["would"] if "would be tried" in line]
+    assert f"Python {new.version} would be tried, as `python` is latest, which it was before: nothing could be" in would
+    assert site.json("update", "--force")["problems"] == report["problems"]
 
     shutil.copy(site.index.path / "alpha-1.0.0-cp312-none-any.whl", torn)
     report = site.json("update")

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import MEETING_TESTS, body, eventually, in_background, meeting, silent, states
+from tests.e2e.scenes import (
+    MEETING_TESTS,
+    body,
+    in_background,
+    meeting,
+    silent,
+    states,
+    users,
+    wait_until_used,
+)
 from tests.support.commands import console_script, run
 from tests.support.guards import require
 
@@ -329,14 +338,6 @@ def test_who_uses_a_release_from_outside_of_a_container_keeps_it_there(make_site
         sleeper.kill()
         sleeper.wait(timeout=60)
     assert (r1, "remove") in [verdict[:2] for verdict in verdicts(site)]
-
-
-def users(site: SampleSite) -> dict[str, list[int]]:
-    return {row["id"]: row["in_use_by"] for row in site.json("list")}
-
-
-def wait_until_used(site: SampleSite, release: str, pid: int) -> None:
-    eventually(lambda: users(site)[release] == [pid], f"the use of {release} by {pid}")
 
 
 def verdicts(site: SampleSite) -> Iterator[tuple[str, str, str]]:
