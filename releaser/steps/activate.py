@@ -18,7 +18,7 @@ from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.releases.soundness import is_dead
 from releaser.report.outcome import Problem
-from releaser.steps.follow_ups import note_unsettled
+from releaser.steps.follow_ups import note_unsettled, unsettled
 from releaser.steps.settle import STEPS, settle
 from releaser.steps.turnover import Turnover, in_use
 
@@ -96,9 +96,9 @@ def advice_for(failure: ActivationError, command: str) -> str:
 def _settle(run: Run, entry: Entry, release: Release) -> Entry:
     """Do the steps behind the flip; where there is no way back, one that fails is reported, and the others follow.
 
-    It is due at the next update, which is noted before the journal has it as done.
+    It is due at the next update, which is noted before the journal has it as done: so a run that was cut off has noted.
     """
-    failed: set[str] = set()
+    failed = {*unsettled(run.site.project.state_dir, release)}.intersection(entry.done)
     while True:
         try:
             entry = settle(run, entry, release)

@@ -261,3 +261,22 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert "no way back" not in str(site.json("status")["problems"])
     silent(site.releaser("update", env=env))
     assert len(site.manage_runs("check")) == checked + 1
+
+
+def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory, tmp_path: Path) -> None:
+    old, new = need_python("3.12"), need_python("3.13")
+    site = make_site(settings={"collectstatic": "on"})
+    installation = Installation(tmp_path / "python", old)
+    give_pythons(site, installation)
+    site.publish("alpha", "1.1.0", broken="collectstatic")
+    site.uv("lock", "--quiet", "--upgrade")
+    site.commit("Lock anew")
+    site.push()
+    site.make_venv()
+    site.releaser("init", check=0)
+    give_pythons(site, new)
+    installation.delete()
+    site.releaser("update", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)
+    report = site.json("update", check=7)
+    assert any("collectstatic failed" in one for one in report["problems"])
+    assert "collectstatic failed" in site.json("update", check=7)["problems"][0]
