@@ -19,6 +19,7 @@ from releaser.report.outcome import Problem
 from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
+from releaser.steps.follow_ups import deserted, note_due
 from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
 from releaser.steps.migrations import tell_migrations_of
 from releaser.steps.publish import publish_lock
@@ -62,6 +63,7 @@ def recover(run: Run) -> None:
     else:
         mend_quarantine(run)
     mend_link(run)
+    run.draft.deserted = deserted(run.site.project.state_dir)
     mend_store(run)
     sweep(run)
     if entry is not None or run.draft.untold:
@@ -138,6 +140,7 @@ def conclude(run: Run, entry: Entry) -> None:
         if origin is not None and entry.command == "rollback" and _went_back(run, entry):
             mark_bad(run, origin, f"rolled back to {release.id}", since=release)
         mark_good(run, release)
+        note_due(run, deserted=None)
 
 
 def _went_back(run: Run, entry: Entry) -> bool:

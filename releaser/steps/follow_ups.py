@@ -46,7 +46,7 @@ def pending(state_dir: Path) -> dict[str, object]:
     return {}
 
 
-def note(run: Run, **due: object) -> None:
+def note_due(run: Run, **due: object) -> None:
     """Note what is due; a disk that is full must not keep a good release from being published."""
     state_dir = run.site.project.state_dir
     before = pending(state_dir)
@@ -56,10 +56,16 @@ def note(run: Run, **due: object) -> None:
             write_json(state_dir / PENDING, content)
 
 
+def deserted(state_dir: Path) -> str | None:
+    """Return the release that was live until nothing could run on it, if it is still to be built anew."""
+    name = pending(state_dir).get("deserted")
+    return name if isinstance(name, str) else None
+
+
 def note_unsettled(run: Run, release: Release, names: Iterable[str]) -> None:
     """Note which steps behind the flip to a release have failed, so that the next update does them again."""
     failed = sorted(names)
-    note(run, unsettled={"release": release.id, "steps": failed} if failed else None)
+    note_due(run, unsettled={"release": release.id, "steps": failed} if failed else None)
 
 
 def unsettled(state_dir: Path, release: Release | None) -> frozenset[str]:

@@ -20,7 +20,7 @@ from releaser.report.outcome import Problem
 from releaser.steps.activate import LOCK_BEFORE, place_lock
 from releaser.steps.adopt import take_in
 from releaser.steps.diagnosis import LAST_MAIL, astray, lost, lost_python, named, unfit_for_live
-from releaser.steps.follow_ups import PENDING
+from releaser.steps.follow_ups import PENDING, note_due
 from releaser.steps.litter import LITTER
 from releaser.steps.verdict import brought_by, key_of, mark_good
 
@@ -127,7 +127,7 @@ def mend_link(run: Run) -> None:
     if release is None or release.id == store.live_id():
         return
     if live is not None and lost_python(live, found):
-        run.draft.deserted = live.id
+        note_due(run, deserted=live.id)
     _take_away(run, link)
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the next run would take it for moved
     flip.flip(link, release.venv, staging=run.site.project.state_dir)
@@ -144,6 +144,7 @@ def _follow(run: Run, live: Release, before: str) -> None:
     if earlier is not None and lock.exists() and lock.read_bytes() == earlier.lock.read_bytes():
         place_lock(run, live)
     mark_good(run, live)
+    note_due(run, deserted=None)
     message = f"{run.site.project.venv} was moved by hand from {before} to {live.id}"
     _say(run, message, "Use `releaser rollback`, which restarts the site and keeps the reason.")
 

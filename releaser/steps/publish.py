@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file
 from releaser.errors import FollowUpError, ToolError
-from releaser.steps.follow_ups import attempt, note, pending
+from releaser.steps.follow_ups import attempt, note_due, pending
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,7 @@ def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = Tru
 
     `command` is the one that made the release live; without `pushes` the push stays due. Failures are reported.
     """
-    note(run, commit=True)
+    note_due(run, commit=True)
     if not _may_commit(run):
         return
     if run.site.settings.requirements_export:
@@ -73,13 +73,13 @@ def _commit(run: Run, step: Step, release: Release, message: str) -> None:
     paths = [*founded, "uv.lock", *([export] if export and not git.ignores(export) else [])]
     was_due = push_is_due(run)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
-    note(run, push=run.site.settings.git_push or was_due)
+    note_due(run, push=run.site.settings.git_push or was_due)
     if git.commit_only(paths, message):
         step.says(" and ".join(paths))
     else:
-        note(run, push=was_due)
+        note_due(run, push=was_due)
         step.skipped("as committed")
-    note(run, commit=False)
+    note_due(run, commit=False)
 
 
 def _push(run: Run, step: Step) -> None:
@@ -95,7 +95,7 @@ def _push(run: Run, step: Step) -> None:
         run.site.git.push(remote, branch)
     except ToolError as error:
         raise _push_error(remote, error) from error
-    note(run, push=False)
+    note_due(run, push=False)
     step.says(f"to {remote}")
 
 

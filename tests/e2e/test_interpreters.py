@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import body, edit_pyproject, silent, states
 from tests.support.pythons import Installation, give_pythons, need_python, need_two_patches
 
@@ -101,8 +103,9 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
 
 
+@pytest.mark.parametrize("meanwhile", [None, "prune"])
 def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
-    make_site: SiteFactory, tmp_path: Path
+    make_site: SiteFactory, tmp_path: Path, meanwhile: str | None
 ) -> None:
     old, new = need_python("3.12"), need_python("3.13")
     newer = Installation(tmp_path / "newer", new)
@@ -118,8 +121,9 @@ def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
     left = site.live_id()
     newer.delete()
     site.publish("alpha", "1.2.0")
+    words = site.releaser(meanwhile, check=0).stderr if meanwhile else ""
     report = site.json("update")
-    assert f"it leads to {first} again, the newest good release" in report["recovered"]  # which works meanwhile
+    assert f"it leads to {first} again, the newest good release" in words + report["recovered"]  # which works
     assert f"rebuilt {left} as {report['release']}, as its interpreter is gone" in report["headline"]
     assert (report["previous"], report["rebuilt"]) == (
         first,
@@ -130,6 +134,7 @@ def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
     assert site.git("show", "HEAD:uv.lock") == site.lock_text().rstrip("\n")
     site.releaser("update", check=0)
     assert (site.python(RUNS_ON), site.live_version("alpha")) == (old.version, "1.2.0")
+    silent(site.releaser("update"))
 
 
 def test_what_is_set_cannot_be_had_any_more(make_site: SiteFactory, tmp_path: Path) -> None:
