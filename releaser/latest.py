@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.tools.uv import Installed, Uv
 
+_NOT_BUILT = "nothing could be built"
+
 
 def on_the_latest(run: Run, fitness: Fitness, live: Release | None, *, force: bool) -> Release | None:
     """Build what is live with the newest Python, and test it; None if the site stays on its own.
@@ -79,7 +81,7 @@ def _tried(run: Run, moved: Fitness, live: Release, found: Installed, *, force: 
         if named_as_unbuilt(error.output):
             _refuse(run, live, found, error.message)
         else:  # which may have any reason
-            reason = f"nothing could be built: {error.message}"
+            reason = f"{_NOT_BUILT}: {error.message}"
             _refuse_again(run, live, found, reason, again="each time", first=error.advice, force=force)
     run.draft.blame, run.draft.output = "", ""
     return None
@@ -94,9 +96,12 @@ def _forget(run: Run) -> None:
 def _refuse_again(
     run: Run, live: Release, found: Installed, reason: str, *, again: str, force: bool, first: str = ""
 ) -> None:
-    """Refuse what is tried again, and report it once for each reason; always to who has asked for it by `force`."""
+    """Refuse what is tried again, and report it once; always to who has asked for it by `force`.
+
+    It is reported anew if it is the build that fails now, or no build that is missing: what a build says varies.
+    """
     known = run.quarantine().python(found.version)
-    if force or known is None or known.reason != reason:
+    if force or known is None or known.reason.startswith(_NOT_BUILT) != reason.startswith(_NOT_BUILT):
         _refuse(run, live, found, reason, again=again, first=first)
 
 

@@ -10,7 +10,7 @@ from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.releases.soundness import damage
 from releaser.steps.pruning import prune_after
-from releaser.steps.renewal import reason_to_renew, renewed, tell_moved
+from releaser.steps.renewal import deserted_release, reason_to_renew, renewed, tell_moved
 from releaser.steps.resolve import lock_of
 from releaser.update import ask_django, preflight
 
@@ -37,9 +37,9 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
     refuse_unadopted(run.store)
     fitness = preflight(run, ask_django=False, python=python)
     ask_django(run)
-    if earlier is not None and earlier.id != run.draft.deserted:  # which was live until a moment ago
+    live, deserted = run.store.live(), deserted_release(run.store)
+    if earlier is not None and (deserted is None or earlier.id != deserted.id):
         return _revive(run, fitness, earlier)
-    live, deserted = run.store.live(), run.store.get(run.draft.deserted)
     with undone_on_failure(run):
         made = renewed(run, fitness, live, lock=lock_of(deserted) if deserted else None)
     run.draft.rebuilt = _why(run, made, live, deserted)

@@ -19,7 +19,7 @@ from releaser.report.outcome import Problem
 from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
-from releaser.steps.follow_ups import deserted, note_due
+from releaser.steps.follow_ups import note_due
 from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
 from releaser.steps.migrations import tell_migrations_of
 from releaser.steps.publish import publish_lock
@@ -63,7 +63,6 @@ def recover(run: Run) -> None:
     else:
         mend_quarantine(run)
     mend_link(run)
-    run.draft.deserted = deserted(run.site.project.state_dir)
     mend_store(run)
     sweep(run)
     if entry is not None or run.draft.untold:
@@ -185,6 +184,7 @@ def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
     target = run.store.get(entry.target)
     if target is not None and entry.command != "rollback":
         mark_bad(run, target, reason, blameless=entry.blameless)
+    note_due(run, deserted=None)
 
 
 def undo(run: Run, entry: Entry) -> None:

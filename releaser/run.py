@@ -50,7 +50,7 @@ class Draft:
     applied, `culprits` the upgrades that were found to break the tests. `audit_before` and `audit_after` are what is
     known to be wrong with the release that was live, and with the one that is to be; None if nobody asked. `closed`
     says that telling is all that is left, whatever the journal says. `rebuilt` says why a lock was built anew, None if
-    none was; `deserted` is the release that was live until recovery had to leave it, if that is not built anew yet.
+    none was.
     """
 
     release: str | None = None
@@ -68,7 +68,6 @@ class Draft:
     untold: list[str] = field(default_factory=list)
     closed: bool = False
     rebuilt: str | None = None
-    deserted: str | None = None
     follow_up_failed: bool = False
     sick_before: bool = False
     cut_off_since: datetime | None = None

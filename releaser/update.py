@@ -21,6 +21,7 @@ from releaser.steps.build import seal
 from releaser.steps.capacity import look_for_room, needs
 from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
+from releaser.steps.follow_ups import note_due
 from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
@@ -49,6 +50,7 @@ def update(request: Request, *, force: bool = False) -> RunReport:
 
 
 def _update(run: Run, *, force: bool) -> Ending:
+    settle_what_failed(run)
     fitness = preflight(run, ask_django=False)
     theirs = fetch(run, fitness)
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
@@ -102,6 +104,8 @@ def _made(
         try:
             return _sealed(run, fitness, resolution, key, before=before)
         except ReleaserError as error:
+            if due is not None and due.is_left:
+                note_due(run, deserted=None)  # lest it be tried for ever, and nothing else
             _tell_dead(run, due, error.message)
             raise
 
@@ -215,11 +219,10 @@ def _tell_unknown(step: Step, reason: str) -> None:
 
 
 def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
-    """Settle, commit and push what an earlier run could not, before anything is built on top of it.
+    """Commit and push what an earlier run could not, before anything is built on top of it.
 
     Nothing is pushed while the remote (at `theirs`) has commits that are not here: it would refuse.
     """
-    settle_what_failed(run)
     live = run.store.live()
     due = files_due(run.site, live)
     may_push = theirs is None or not lacks(run, theirs)

@@ -13,6 +13,7 @@ from releaser.errors import ActivationError, PreflightError, ToolError, gist
 from releaser.project import serving
 from releaser.project.static import static_findings
 from releaser.releases import processes
+from releaser.releases.soundness import is_dead
 from releaser.steps.follow_ups import attempt, note_unsettled, unsettled
 from releaser.steps.health import health_check
 from releaser.steps.static import collectstatic
@@ -63,11 +64,12 @@ def settle(run: Run, entry: Entry, release: Release) -> Entry:
 def settle_what_failed(run: Run) -> None:
     """Do again what failed behind the flip to the live release, and what comes behind that.
 
-    There was no way back from it. What fails again is reported, and due once more.
+    There was no way back from it. What fails again is reported, and due once more. Where nothing can run, nothing is
+    restarted.
     """
     release = run.store.live()
     due = unsettled(run.site.project.state_dir, release)
-    if release is None or not due:
+    if release is None or not due or is_dead(release):
         return
     turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
     done: list[str] = []

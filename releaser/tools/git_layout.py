@@ -60,16 +60,14 @@ class Layout:
         """Take away the lock files that a git has left which died with all around it: in a power cut, for one.
 
         They were made after `since` (seconds since 1970), when the run began that was cut off, and no git is at work
-        here any more that may have made them. False if one may be: then its locks stay, whoever made them.
+        here any more that may have made them. False if one stays: a git may be, or this user may not delete it.
         """
         found = self._locks(since, time.time())
         places = self.places if found else frozenset()
         owners = {made.st_uid for made in found.values()}
         alive = {owner for owner in owners if may_be_running("git", places, owner=owner)}
-        for lock, made in found.items():
-            if made.st_uid not in alive:
-                _remove_if_same(lock, made)
-        return not alive
+        gone = [made.st_uid not in alive and _remove_if_same(lock, made) for lock, made in found.items()]
+        return all(gone)
 
     def _locks(self, began: float, ended: float) -> dict[Path, os.stat_result]:
         """Look at the lock files that were made between these times, but for those of another work tree alone."""
@@ -87,9 +85,14 @@ def _made(lock: Path, began: float, ended: float) -> os.stat_result | None:
     return None
 
 
-def _remove_if_same(lock: Path, made: os.stat_result) -> None:
-    """Delete a lock file, unless that one has gone and there is another of its name."""
-    with contextlib.suppress(OSError):
+def _remove_if_same(lock: Path, made: os.stat_result) -> bool:
+    """Delete a lock file, unless that one has gone and there is another of its name; whether that one is gone."""
+    try:
         now = lock.stat()
         if (now.st_ino, now.st_mtime_ns) == (made.st_ino, made.st_mtime_ns):
             lock.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True

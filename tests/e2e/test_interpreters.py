@@ -122,6 +122,9 @@ def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
     newer.delete()
     site.publish("alpha", "1.2.0")
     words = site.releaser(meanwhile, check=0).stderr if meanwhile else ""
+    if meanwhile:
+        for command in ("update", "rebuild"):
+            assert f"{left}, which was live before, would be" in site.json(command, "--dry-run")["would"][0]
     report = site.json("update")
     assert f"it leads to {first} again, the newest good release" in words + report["recovered"]  # which works
     assert f"rebuilt {left} as {report['release']}, as its interpreter is gone" in report["headline"]
@@ -266,6 +269,29 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert "no way back" not in str(site.json("status")["problems"])
     silent(site.releaser("update", env=env))
     assert len(site.manage_runs("check")) == checked + 1
+
+
+def test_a_deserted_release_that_cannot_be_built_is_tried_once(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, _ = two_pythons(make_site, tmp_path)
+    wheel = site.index.path / "alpha-1.1.0-py3-none-any.whl"
+    wheel.write_bytes(b"half a download")
+    site.env["UV_CACHE_DIR"] = str(tmp_path / "empty-cache")
+    site.releaser("prune", check=0)
+    report = site.json("update", check=4)
+    assert report["live_changed"] is False
+    site.publish("alpha", "1.2.0")
+    assert [one["new"] for one in site.json("update")["changes"]] == ["1.2.0"]
+
+
+def test_a_deserted_release_whose_python_is_back_is_left_alone(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, (_, before, _) = two_pythons(make_site, tmp_path)
+    site.releaser("prune", check=0)
+    assert site.live_id() == before
+    Installation(tmp_path / "newer", need_python("3.13"))
+    assert site.json("rebuild", "--dry-run")["would"][0].startswith(
+        f"a release would be built from the lock of {before}"
+    )
+    silent(site.releaser("update"))
 
 
 def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -602,8 +602,8 @@ def test_a_git_that_died_before_anything_was_journaled_is_in_nobodys_way(site: S
 
 def test_a_git_at_work_keeps_such_a_lock_until_the_next_run(site: SampleSite) -> None:
     lock = site.path / ".git" / "refs/remotes/origin/main.lock"
-    lock.touch()
     (site.state_dir / "lock.holder").touch()
+    lock.touch()
     words = [str(git_executable()), "stripspace"]
     with subprocess.Popen(words, cwd=site.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
         assert ".lock': File exists" in site.releaser("update", check=4).stderr
