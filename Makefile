@@ -25,7 +25,7 @@ demo-gunicorn: ## Show the same on gunicorn
 test: $(READY) ## Install what the tests need, run them, and print which lines and branches they reach
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
-faults: $(READY) ## Make every fault at every point, and print how many held (some three and a half hours, needs root)
+faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)
 	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults $(ARGS)
 
 faults-spread: $(READY) ## Make every fault at a spread of points
