@@ -13,6 +13,7 @@ import pytest
 
 from releaser.errors import ToolError
 from tests.support.commands import git_executable
+from tests.support.guards import require
 from tests.support.templates import write_files
 from tests.tools.repository import Repository
 
@@ -113,8 +114,8 @@ def test_a_git_elsewhere_keeps_nothing(repository: Repository, elsewhere: Reposi
     assert not lock.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
 def test_only_the_git_of_its_owner_keeps_a_lock(repository: Repository, lock: Path) -> None:
+    require(os.geteuid() == 0, "root, to be another user")
     theirs, nobody = lock.with_name("config.lock"), 65534
     theirs.touch()
     os.chown(theirs, nobody, nobody)
