@@ -29,9 +29,12 @@ from releaser.steps.build import build, seal
 from releaser.steps.capacity import look_for_room
 from releaser.steps.founding import compare, founded
 from releaser.steps.gate import gate
+from releaser.steps.guard import read_basis
 from releaser.steps.migrations import look_at_migrations
+from releaser.steps.pull import as_checked_out
 from releaser.steps.resolve import candidate_key
 from releaser.steps.settle import look_before
+from releaser.steps.staging import staging_tree
 from releaser.steps.survey import survey, surveyed
 
 if TYPE_CHECKING:
@@ -75,22 +78,21 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _cross(run: Run, wanted: Wanted) -> Ending:
     fitness, found = _preflight(run, wanted)
-    with undone_on_failure(run):
-        with founded(run, fitness, found) as resolution:
-            text = (resolution.tree / "pyproject.toml").read_bytes()
-            look_for_room(run, fitness, resolution, None)
-            candidate = build(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
-            (candidate.directory / "pyproject.toml").write_bytes(text)
-            run.draft.release = candidate.id
-            same = compare(run, candidate, found)
-            _test(run, fitness, candidate, wanted)
-            look_at_migrations(run, candidate)
-            look_before(run, candidate.venv)
-            candidate = _behind_what_is_there(
-                run, fitness, candidate, Founded(lock=resolution.lock.data, pyproject=text)
-            )
-        release = seal(run, candidate, tests="passed")
-    go_live(run, release, founds=True)
+    basis, target = read_basis(run.site), as_checked_out(fitness)
+    with undone_on_failure(run), staging_tree(run, target.commit) as staged:
+        resolution = founded(staged, fitness, found)
+        text = staged.site.project.pyproject.read_bytes()
+        look_for_room(staged, fitness, resolution, None)
+        candidate = build(staged, fitness, resolution, candidate_key(staged, fitness, resolution.lock))
+        (candidate.directory / "pyproject.toml").write_bytes(text)
+        run.draft.release = candidate.id
+        same = compare(staged, candidate, found)
+        _test(staged, fitness, candidate, wanted)
+        look_at_migrations(staged, candidate)
+        look_before(staged, candidate.venv)
+        candidate = _behind_what_is_there(run, fitness, candidate, Founded(lock=resolution.lock.data, pyproject=text))
+        release = seal(staged, candidate, tests="passed")
+    go_live(run, release, target, replace(basis, link=read_basis(run.site).link), founds=True)
     link, before = run.site.project.venv, found.python.parent.parent
     return Ending(
         result="activated",

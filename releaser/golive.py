@@ -7,28 +7,32 @@ from typing import TYPE_CHECKING
 from releaser.errors import BuildError, PreflightError
 from releaser.recovery import changes_since, conclude, taken_back_on_failure, undo_unfinished
 from releaser.steps.activate import activate
+from releaser.steps.guard import refuse_changes
 from releaser.steps.litter import note_litter
 from releaser.steps.migrations import tell_migrations
 from releaser.steps.pruning import prune_after
 from releaser.steps.publish import publish_lock
-from releaser.steps.settle import look_before
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.run import Run
+    from releaser.steps.guard import Basis
+    from releaser.steps.pull import Target
 
 
-def go_live(run: Run, release: Release, *, founds: bool = False) -> None:
-    """Flip, settle, record, publish, prune; with `founds`, pyproject.toml comes with the first lock.
+def go_live(run: Run, release: Release, target: Target, basis: Basis | None, *, founds: bool = False) -> None:
+    """Move the checkout to `target`, flip, settle, record, publish, prune; all of it only if `basis` is still so.
 
-    Raises BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has
-    been taken back.
+    A rollback has none: it builds on nothing. With `founds`, pyproject.toml comes with the first lock. Raises
+    BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has been
+    taken back.
     """
     run.about(release, run.store.live())
     try:
-        look_before(run, release.venv)
+        if basis is not None:
+            refuse_changes(run, basis)
         with taken_back_on_failure(run):
-            entry = activate(run, release, founds=founds)
+            entry = activate(run, release, target, founds=founds)
     except (BuildError, PreflightError) as error:
         undo_unfinished(run, error)
         raise

@@ -8,7 +8,11 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.steps.adopt import adopt, found_at
+from releaser.steps.guard import read_basis
+from releaser.steps.pull import as_checked_out
 from releaser.steps.renewal import renewed
+from releaser.steps.settle import look_before
+from releaser.steps.staging import staging_tree
 from releaser.update import preflight
 
 if TYPE_CHECKING:
@@ -38,7 +42,9 @@ def _init(run: Run) -> Ending:
 
 
 def _first_release(run: Run, fitness: Fitness) -> Release:
-    with undone_on_failure(run):
-        release = renewed(run, fitness, None)
-    go_live(run, release)
+    basis, target = read_basis(run.site), as_checked_out(fitness)
+    with undone_on_failure(run), staging_tree(run, target.commit) as staged:
+        release = renewed(staged, fitness, None)
+        look_before(staged, release.venv)
+    go_live(run, release, target, basis)
     return release

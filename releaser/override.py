@@ -16,7 +16,9 @@ from releaser.steps.build import build, seal
 from releaser.steps.capacity import look_for_room
 from releaser.steps.gate import gate
 from releaser.steps.overriding import refuse_untested, resolved_with
+from releaser.steps.pull import as_checked_out
 from releaser.steps.resolve import candidate_key
+from releaser.steps.staging import staging_tree
 from releaser.update import preflight
 
 if TYPE_CHECKING:
@@ -38,17 +40,17 @@ def override(request: Request, overrides: Sequence[Override]) -> RunReport:
 def _override(run: Run, overrides: Sequence[Override]) -> Ending:
     fitness = preflight(run, ask_django=False)
     live = required(run.store.live())
-    with undone_on_failure(run):
-        with resolved_with(run, fitness, live, overrides) as resolution:
-            look_for_room(run, fitness, resolution, live)
-            run.draft.changes = resolution.diff.changes
-            key = candidate_key(run, fitness, resolution.lock)
-            candidate = build(run, fitness, resolution, key, overrides=tuple(map(str, overrides)))
-            refuse_untested(candidate, overrides)
-            run.draft.release, run.draft.previous = candidate.id, live.id
-            gate(run, fitness, candidate, before=fitness)
-            release = seal(run, candidate, tests="passed")
-        run.close()
+    with undone_on_failure(run), staging_tree(run, as_checked_out(fitness).commit) as staged:
+        resolution = resolved_with(staged, fitness, live, overrides)
+        look_for_room(staged, fitness, resolution, live)
+        run.draft.changes = resolution.diff.changes
+        key = candidate_key(staged, fitness, resolution.lock)
+        candidate = build(staged, fitness, resolution, key, overrides=tuple(map(str, overrides)))
+        refuse_untested(candidate, overrides)
+        run.draft.release, run.draft.previous = candidate.id, live.id
+        gate(staged, fitness, candidate, before=fitness)
+        release = seal(staged, candidate, tests="passed")
+    run.close()
     wanted = ", ".join(release.manifest.overrides)
     return Ending(result="unchanged", headline=f"{wanted} passed, and is not live: the candidate is {release.venv}")
 

@@ -125,7 +125,12 @@ class Status:
         quarantined = [entry for entry in quarantine["candidates"] if not entry["migrations"]]
         for entry in quarantined:
             del entry["migrations"]
-        lists = {"quarantined": quarantined, "refused_pythons": quarantine["pythons"], "waiting": waiting}
+        lists = {
+            "quarantined": quarantined,
+            "refused_pythons": quarantine["pythons"],
+            "rejected_commits": quarantine["commits"],
+            "waiting": waiting,
+        }
         return {**content, "held_back": failed + held, **lists}
 
 

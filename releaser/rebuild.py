@@ -9,9 +9,13 @@ from releaser.errors import NoSuchReleaseError, PreflightError, Unfit
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.releases.soundness import damage
+from releaser.steps.guard import read_basis
 from releaser.steps.pruning import prune_after
+from releaser.steps.pull import as_checked_out
 from releaser.steps.renewal import deserted_release, reason_to_renew, renewed, tell_moved
 from releaser.steps.resolve import lock_of
+from releaser.steps.settle import look_before
+from releaser.steps.staging import staging_tree
 from releaser.update import ask_django, preflight
 
 if TYPE_CHECKING:
@@ -40,11 +44,13 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
     live, deserted = run.store.live(), deserted_release(run.store)
     if earlier is not None and (deserted is None or earlier.id != deserted.id):
         return _revive(run, fitness, earlier)
-    with undone_on_failure(run):
-        made = renewed(run, fitness, live, lock=lock_of(deserted) if deserted else None)
+    basis, target = read_basis(run.site), as_checked_out(fitness)
+    with undone_on_failure(run), staging_tree(run, target.commit) as staged:
+        made = renewed(staged, fitness, live, lock=lock_of(deserted) if deserted else None)
+        look_before(staged, made.venv)
     run.draft.rebuilt = _why(run, made, live, deserted)
     tell_moved(run, fitness, made.manifest.python)
-    go_live(run, made)
+    go_live(run, made, target, basis)
     return Ending(
         result="activated", headline=f"rebuilt as {made.id}, with Python {made.manifest.python}: {_why_of(run)}"
     )
@@ -53,8 +59,8 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
 def _revive(run: Run, fitness: Fitness, earlier: Release) -> Ending:
     """Let a new release stand where an earlier one stood; what is live stays live."""
     found = damage(earlier)
-    with undone_on_failure(run):
-        made = renewed(run, fitness, run.store.live(), lock=lock_of(earlier), instead_of=earlier)
+    with undone_on_failure(run), staging_tree(run, as_checked_out(fitness).commit) as staged:
+        made = renewed(staged, fitness, run.store.live(), lock=lock_of(earlier), instead_of=earlier)
         run.store.record(lambda ledger: ledger.replaced(earlier.id, made.id))
     run.draft.rebuilt = str(found) if found else _ASKED_FOR
     prune_after(run)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from releaser.durable import UnreadableStateError, clear_name
 from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locking.diff import LockDiff
-from releaser.locking.scratch import remove_scratch
 from releaser.report.outbox import Outbox
 from releaser.report.outcome import Problem
 from releaser.run import begun_at, named
@@ -22,14 +21,17 @@ from releaser.steps.adopt import complete_adoption
 from releaser.steps.follow_ups import note_due
 from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
 from releaser.steps.migrations import tell_migrations_of
+from releaser.steps.move import move_back
 from releaser.steps.publish import publish_lock
-from releaser.steps.resolve import lock_of
-from releaser.steps.verdict import mark_bad, mark_good
+from releaser.steps.resolve import code_key_of, lock_of
+from releaser.steps.staging import remove_staging_trees
+from releaser.steps.verdict import brought_by, mark_bad, mark_good, reject_commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from releaser.releases.journal import Entry
+    from releaser.releases.release import Release
     from releaser.run import Run
 
 log = logging.getLogger(__name__)
@@ -137,9 +139,21 @@ def conclude(run: Run, entry: Entry) -> None:
     if release is not None:
         origin = run.store.get(entry.origin)
         if origin is not None and entry.command == "rollback" and _went_back(run, entry):
-            mark_bad(run, origin, f"rolled back to {release.id}", since=release)
+            _mark_left(run, entry, origin, release)
         mark_good(run, release)
         note_due(run, deserted=None)
+
+
+def _mark_left(run: Run, entry: Entry, left: Release, target: Release) -> None:
+    """Keep out what a rollback left: the versions that came after its target, and the commit if the code went back."""
+    reason, commit = f"rolled back to {target.id}", None
+    before, after = entry.head_before, entry.head_after
+    if before is not None and before != after:
+        key = code_key_of(run, before)
+        if key and key != target.manifest.code_key:
+            tested = left.manifest.commit if left.manifest.code_key == key else None
+            commit = reject_commit(run, tested or before, key, f"was rolled back from, to {target.id}")
+    mark_bad(run, left, reason, versions=brought_by(left, target), commit=commit)
 
 
 def _went_back(run: Run, entry: Entry) -> bool:
@@ -181,18 +195,26 @@ def revert(run: Run, entry: Entry) -> None:
 
 def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
     """A rollback that did not work out says nothing about the release it was to go to: that one was good before."""
-    target = run.store.get(entry.target)
+    target, origin = run.store.get(entry.target), run.store.get(entry.origin)
     if target is not None and entry.command != "rollback":
-        mark_bad(run, target, reason, blameless=entry.blameless)
+        manifest = target.manifest
+        is_sick = run.draft.sick_before  # what fails with what was there before says nothing against what is new
+        is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
+        commit = None
+        if is_new and entry.head_before != entry.head_after and manifest.commit and not is_sick:
+            commit = reject_commit(run, manifest.commit, manifest.code_key, f"was taken back: {reason}")
+        versions = {} if commit is not None or is_sick else brought_by(target)
+        mark_bad(run, target, reason, versions=versions, commit=commit, blameless=entry.blameless)
     note_due(run, deserted=None)
 
 
 def undo(run: Run, entry: Entry) -> None:
-    """Take back what a run did before its flip: the candidate, the pulled commits."""
-    remove_scratch(run.site.project.scratch)
-    if entry.phase == "committing":  # going back may have been cut short before it came to the lock
-        activate.restore_files(run, entry)
-    activate.restore_code(run, entry)
+    """Take back what a run did before its flip: the candidate, and the move of the checkout."""
+    remove_staging_trees(run.site)
+    if entry.phase == "committing":  # going back may have been cut short before it came to the checkout
+        activate.restore_checkout(run, entry)
+    elif entry.phase == "pulling":
+        move_back(run, entry)
     target = run.store.get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
         _note_undeleted(run, run.store.remove(target.id))
@@ -220,8 +242,8 @@ def undo_unfinished(run: Run, error: Exception | None = None) -> None:
 
 
 def sweep(run: Run) -> None:
-    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, the scratch tree."""
-    remove_scratch(run.site.project.scratch)
+    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, staging trees."""
+    _sweep_staging(run)
     store = run.store
     try:
         _note_undeleted(run, store.finish_removal(*store.half_removed()))
@@ -236,6 +258,14 @@ def sweep(run: Run) -> None:
     for temporary in run.site.project.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         with contextlib.suppress(OSError):
             clear_name(temporary)
+
+
+def _sweep_staging(run: Run) -> None:
+    try:
+        remove_staging_trees(run.site)
+    except OSError as error:
+        message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
+        run.draft.problems.append(Problem(message=message, advice="Delete it by hand, as its owner."))
 
 
 def _note_undeleted(run: Run, failures: Mapping[str, OSError]) -> None:

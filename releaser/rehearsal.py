@@ -25,6 +25,7 @@ from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.soundness import damage
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.capacity import needs
+from releaser.steps.code import code_of_release
 from releaser.steps.fixes import rehearsed_fixes
 from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
@@ -237,15 +238,19 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     return Plan(lines=tuple(lines))
 
 
-def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
-    """Say where a rollback would go. Raises NoSuchReleaseError and PreflightError."""
+def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
+    """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
     store = store_of(site)
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id:
         return Plan(lines=(f"{target.id} is live already",))
-    refuse_unwise(site, target, force=force)
+    code = code_of_release(site, target)
+    goes_back = code.moves and not keep_code
+    refuse_unwise(site, target, force=force or goes_back)
     changes = LockDiff.between(lock_of(live), lock_of(target)).changes
-    return Plan(lines=(f"would go from {live.id if live else 'nothing'} to {target.id}",), changes=changes)
+    lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
+    lines += [f"the checkout would go from {code.head[:12]} to {code.commit[:12]}"] if goes_back else []
+    return Plan(lines=tuple(lines), changes=changes)
 
 
 def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
@@ -284,7 +289,7 @@ def rehearse_hold(site: Site, name: str, reason: str) -> Plan:
 
 def rehearse_unhold(site: Site, name: str) -> Plan:
     """Say what letting go of a package would change. Raises UsageError."""
-    return _plan_of(letting_go(_holds(site), name))
+    return _plan_of(letting_go(_holds(site), _quarantine(site), name))
 
 
 def _plan_of(change: HoldChange) -> Plan:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.durable import replace_file
 from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
-from releaser.project import disk
+from releaser.project import disk, serving
 from releaser.queries import without_python
 from releaser.releases.soundness import damage
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
+from releaser.steps.code import code_of_release
 from releaser.steps.gate import smoke_test
+from releaser.steps.migrations import tell_applied_migrations
+from releaser.steps.move import keep_edited, known_locks
+from releaser.steps.pull import Target
 from releaser.steps.resolve import lock_of
+from releaser.steps.settle import look_before
 
 if TYPE_CHECKING:
     from releaser.project.site import Site
@@ -31,12 +36,15 @@ if TYPE_CHECKING:
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
-def rollback(request: Request, *, to: str | None = None, force: bool = False) -> RunReport:
-    """Flip to release `to`, or to the last good one before the live one; `force` accepts other dependencies."""
-    return conduct(request, lambda run: _rollback(run, to=to, force=force))
+def rollback(request: Request, *, to: str | None = None, force: bool = False, keep_code: bool = False) -> RunReport:
+    """Flip to release `to`, or to the last good one before the live one, with the commit that it was tested with.
+
+    `keep_code` leaves the code as it is; `force` then accepts other dependencies.
+    """
+    return conduct(request, lambda run: _rollback(run, to=to, force=force, keep_code=keep_code))
 
 
-def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
+def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Ending:
     live = run.store.live()
     try:
         target = choose(run.store, to)
@@ -48,12 +56,39 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
     if live is not None and target.id == live.id:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
-        others = refuse_unwise(run.site, target, force=force)
+        code = _code_of(run, target, keep_code=keep_code)
+        others = refuse_unwise(run.site, target, force=force or code.moves)
         run.draft.problems += map(problem_of, others)
-    _keep_edited_lock(run, live)
+    if code.moves:
+        _refuse_unrestartable(run)
+    else:
+        look_before(run, target.venv)
+    with contextlib.suppress(ToolError):
+        keep_edited(run, run.site.project.lock, known_locks(run, live))
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
-    go_live(run, target)
-    return Ending(result="activated", headline=_headline(run, target, live))
+    go_live(run, target, code, None)
+    tell_applied_migrations(run, target)
+    return Ending(result="activated", headline=_headline(run, target, live, code))
+
+
+def _code_of(run: Run, target: Release, *, keep_code: bool) -> Target:
+    """Return the commit to go back to with a release. Where git does not work, only the packages go back."""
+    try:
+        code = code_of_release(run.site, target)
+    except ToolError as error:
+        run.note_problem(error)
+        return Target(head="", commit="")
+    if code.moves and keep_code:
+        message = f"the code stays at {code.head[:12]}: it was never tested with the packages of {target.id}"
+        run.draft.problems.append(Problem(message=message, advice="Look at the site; `releaser update` tests it."))
+        return Target(head=code.head, commit=code.head)
+    return code
+
+
+def _refuse_unrestartable(run: Run) -> None:
+    problems = tuple(serving.restart_findings(run.site))
+    if problems:
+        raise PreflightError(problems)
 
 
 def _say_what_brings_it_back(run: Run, live: Release | None) -> None:
@@ -130,7 +165,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Unfit]:
         problems.append(
             Unfit(
                 f"{target.id} was built for other dependencies than {site.pyproject.path} has now",
-                advice="Go to it all the same with --force, or check out the code that belongs to it first.",
+                advice="Leave out --keep-code, so that the code goes back too; or go to it all the same with --force.",
             )
         )
     if problems:
@@ -145,26 +180,12 @@ def _sorted_findings(site: Site) -> tuple[list[Unfit], list[Unfit]]:
     return decisive, [one for one in site.findings if one not in decisive]
 
 
-def _keep_edited_lock(run: Run, live: Release | None) -> None:
-    """Keep a uv.lock that somebody has changed, before it is replaced, and say where."""
-    project = run.site.project
-    try:
-        data = project.lock.read_bytes()
-        if live is None or data == live.lock.read_bytes():
-            return
-        committed = run.site.git.content("HEAD", str(project.lock.relative_to(run.site.git.layout.top)))
-        if committed is not None and committed.encode() == data:
-            return
-    except (OSError, ToolError):
-        return
-    kept = project.state_dir / f"uv.lock-{run.run_id}"
-    replace_file(kept, data)
-    message = f"uv.lock in the checkout had uncommitted changes; they are kept as {kept}"
-    run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
-
-
-def _headline(run: Run, target: Release, live: Release | None) -> str:
+def _headline(run: Run, target: Release, live: Release | None, code: Target) -> str:
     left = run.store.get(live.id) if live else None
+    with_code = f" and to commit {code.commit[:12]}" if code.moves else ""
     if left is not None and left.state == "bad":
-        return f"rolled back from {left.id} to {target.id}; what {left.id} brought is left out of updates from now on"
-    return f"went to {target.id}"
+        return (
+            f"rolled back from {left.id} to {target.id}{with_code}; what {left.id} brought is left out of updates from"
+            " now on"
+        )
+    return f"went to {target.id}{with_code}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from releaser.locking.vulnerabilities import Audit, Vulnerability
     from releaser.project.site import Site
     from releaser.redaction import Redactor
-    from releaser.releases.release import Release
+    from releaser.releases.release import Release, Staged
     from releaser.report.recorder import Recorder
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,14 @@ class Run:
     draft: Draft = field(default_factory=Draft)
     untracked_before: frozenset[str] | None = None
     killed_since: float | None = None
+    #: The staging tree that `site` is in, and the run outside of it; None in the checkout itself.
+    staged: Staged | None = None
+    unstaged: Run | None = None
+
+    @property
+    def outside(self) -> Run:
+        """The run as it is in the checkout that visitors see."""
+        return self.unstaged or self
 
     @property
     def store(self) -> ReleaseStore:
@@ -206,7 +214,7 @@ class Run:
         return RunReport(
             command=self.command,
             project=project.name,
-            path=str(project.root),
+            path=str(project.checkout),
             host=this_host(),
             run_id=self.run_id,
             started_at=self.started_at,

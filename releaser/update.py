@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import PreflightError, ReleaserError
+from releaser.errors import PreflightError, ReleaserError, Unfit
 from releaser.golive import go_live
 from releaser.latest import on_the_latest
 from releaser.project.findings import Findings
@@ -23,15 +23,18 @@ from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.follow_ups import note_due
 from releaser.steps.gate import is_well_again
+from releaser.steps.guard import Basis, read_basis
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
+from releaser.steps.move import follow_quietly
 from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
-from releaser.steps.pull import fetch, lacks, pull
+from releaser.steps.pull import Target, choose_target, fetch, lacks
 from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_renew, note_flaw, tell_moved
-from releaser.steps.resolve import Resolution, candidate_key, resolved
-from releaser.steps.settle import settle_what_failed
+from releaser.steps.resolve import Resolution, candidate_key, resolve, resolve_as_locked
+from releaser.steps.settle import look_before, settle_what_failed
+from releaser.steps.staging import staging_tree
 from releaser.steps.unbuildable import built
 
 if TYPE_CHECKING:
@@ -44,24 +47,32 @@ if TYPE_CHECKING:
 _LONGEST_REASON = 200  # characters
 
 
-def update(request: Request, *, force: bool = False) -> RunReport:
-    """Bring the site to the newest packages that pass its tests; `force` tries quarantined ones again."""
-    return conduct(request, lambda run: _update(run, force=force))
+def update(request: Request, *, force: bool = False, follow: bool = False) -> RunReport:
+    """Bring the site to the newest code and packages that pass its tests.
+
+    `force` tries quarantined ones again; `follow` takes a remote branch that was moved back or rewritten as it is.
+    """
+    return conduct(request, lambda run: _update(run, force=force, follow=follow))
 
 
-def _update(run: Run, *, force: bool) -> Ending:
+def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     settle_what_failed(run)
     fitness = preflight(run, ask_django=False)
-    theirs = fetch(run, fitness)
+    theirs = fetch(run, fitness, follow=follow)
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness, theirs)
-    with undone_on_failure(run):
-        before = fitness
-        fitness = pull_and_reread(run, fitness, theirs)
-        due, live = due_to_renew(run) or due_for_pin(run, fitness), run.store.live()
-        moved = on_the_latest(run, fitness, live, force=force) if due is None else None
-        made = moved or _made(run, fitness, due, before=before, adopted=adopted, force=force)
+    target = choose_target(run, fitness, theirs, force=force, follow=follow)
+    basis, live, before = read_basis(run.site), run.store.live(), fitness
+    run.draft.pulled = target.pulled
+    with undone_on_failure(run), staging_tree(run, target.commit) as staged:
+        fitness = examine_target(staged, fitness, target)
+        due = due_to_renew(staged) or due_for_pin(staged, fitness)
+        moved = on_the_latest(staged, fitness, live, force=force) if due is None else None
+        made = moved or _made(staged, fitness, due, before=before, adopted=adopted, force=force)
+        if not isinstance(made, Ending):
+            look_before(staged, made.venv)
     if isinstance(made, Ending):
+        _follow(run, target, basis)
         return made
     if due is not None:
         run.draft.rebuilt = due.reason
@@ -69,8 +80,48 @@ def _update(run: Run, *, force: bool) -> Ending:
         run.draft.rebuilt = f"from Python {live.manifest.python} to {moved.manifest.python}, as `python` is latest"
     tell_moved(run, fitness, made.manifest.python)
     headline = _headline(run, made, due, live)
-    go_live(run, made)
+    go_live(run, made, target, basis)
     return Ending(result="activated", headline=headline)
+
+
+def _follow(run: Run, target: Target, basis: Basis) -> None:
+    """Move to commits that bring nothing but the lock or the export of what is live; nobody needs to hear of it."""
+    if not target.moves or target.brings_code or run.draft.problems:
+        return
+    if read_basis(run.site) == basis:
+        follow_quietly(run, target)
+
+
+def examine_target(staged: Run, fitness: Fitness, target: Target) -> Fitness:
+    """Check the code that is to go live as it is in the staging tree, with its own settings. Raises PreflightError."""
+    if not target.moves:
+        return fitness
+    with staged.recorder.step("preflight") as step:
+        live = staged.store.live()
+        try:
+            found = check(
+                staged.site, needs=needs(staged.site, staged.store, live), checkout=fitness.checkout,
+                ask_django=target.brings_code,
+            )  # fmt: skip
+        except PreflightError as error:
+            raise _of_commit(staged, target, error) from error
+        _tell_unknown(step, found.unknown)
+    return found
+
+
+def _of_commit(staged: Run, target: Target, error: PreflightError) -> PreflightError:
+    """Say of findings in the staging tree in which commit they are, and name files as in the checkout."""
+    project = staged.site.project
+
+    def named(text: str) -> str:
+        return text.replace(str(project.root), str(project.checkout))
+
+    return PreflightError(
+        tuple(
+            Unfit(f"commit {target.commit[:12]}: {named(one.message)}", advice=named(one.advice), output=one.output)
+            for one in error.problems
+        )
+    )
 
 
 def _made(
@@ -84,30 +135,32 @@ def _made(
     def fixes() -> dict[str, str]:
         return fixes_due(run, fitness, live)
 
-    source = lock if renews else None
-    with resolved(run, fitness, live, upgrade=not renews, force=force, lock=source, fixes=fixes) as resolution:
-        run.draft.held_back = resolution.held_back
-        is_new = due is not None or is_due(run, fitness, resolution, live)
-        if not is_new and not run.quarantine().waiting:
-            look_at_what_is_held(run, fitness, live)
-            return _nothing_to_do(run, live, adopted=adopted)
-        key = candidate_key(run, fitness, resolution.lock)
-        failed = run.quarantine().candidate(key)
-        if not is_new and (failed is None or not failed.migrations):
-            return _nothing_to_do(run, live, adopted=adopted)
-        if failed is not None and not force and not gets_another_chance(run, failed, before):
-            return _no_use(run, fitness, failed, due)
-        if run.draft.pulled is None:  # else this has been done, as the code has changed
-            ask_django(run)
-        if due is not None:
-            note_flaw(run, due)
-        try:
-            return _sealed(run, fitness, resolution, key, before=before)
-        except ReleaserError as error:
-            if due is not None and due.is_left:
-                note_due(run, deserted=None)  # lest it be tried for ever, and nothing else
-            _tell_dead(run, due, error.message)
-            raise
+    if renews:
+        resolution = resolve_as_locked(run, fitness, live, lock)
+    else:
+        resolution = resolve(run, fitness, live, force=force, fixes=fixes)
+    run.draft.held_back = resolution.held_back
+    is_new = due is not None or is_due(run, fitness, resolution, live)
+    if not is_new and not run.quarantine().waiting:
+        look_at_what_is_held(run, fitness, live)
+        return _nothing_to_do(run, live, adopted=adopted)
+    key = candidate_key(run, fitness, resolution.lock)
+    failed = run.quarantine().candidate(key)
+    if not is_new and (failed is None or not failed.migrations):
+        return _nothing_to_do(run, live, adopted=adopted)
+    if failed is not None and not force and not gets_another_chance(run, failed, before):
+        return _no_use(run, fitness, failed, due)
+    if run.draft.pulled is None:  # else this has been done, as the code has changed
+        ask_django(run)
+    if due is not None:
+        note_flaw(run, due)
+    try:
+        return _sealed(run, fitness, resolution, key, before=before)
+    except ReleaserError as error:
+        if due is not None and due.is_left:
+            note_due(run, deserted=None)  # lest it be tried for ever, and nothing else
+        _tell_dead(run, due, error.message)
+        raise
 
 
 def _sealed(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, before: Fitness) -> Release:
@@ -234,19 +287,10 @@ def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
     return fitness
 
 
-def pull_and_reread(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
-    """Pull what was fetched; if that brought anything, preflight applies to what is there now."""
-    run.draft.pulled = pull(run, fitness, theirs)
-    if run.draft.pulled is None:
-        return fitness
-    run.site = run.site.reread()
-    return preflight(run)
-
-
 def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> bool:
     """Whether a candidate failed only because the site was sick, and is well now, or what it waited for has been done.
 
-    To tell, the live release is tested with the code from `before` the pull; after that the checkout moves on again.
+    To tell, the live release is tested with the code that is live, whose fitness is `before`.
     While nothing can run on that, nobody can tell, and the site is down: the candidate is tried each time.
     """
     if failed.migrations:
@@ -256,11 +300,7 @@ def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> b
     live = run.store.live()
     if live is not None and is_dead(live):
         return True
-    if not failed.sick or not is_well_again(run, before):
-        return False
-    if run.draft.pulled is not None:
-        run.site.git.reset_keep(run.draft.pulled.new)
-    return True
+    return failed.sick and is_well_again(run, before)
 
 
 def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:

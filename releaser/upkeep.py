@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
@@ -65,6 +65,9 @@ def set_pin(request: Request, release: str, *, on: bool) -> RunReport:
     return conduct(request, pipeline)
 
 
+_SHORTEST_HASH = 7  # characters of a commit that tell which one is meant
+
+
 @dataclass(frozen=True, kw_only=True)
 class HoldChange:
     """What holding or letting go of a package comes to: the holds after it, and what to say of it (`is held`, say)."""
@@ -73,6 +76,8 @@ class HoldChange:
     name: str
     state: str
     news: bool
+    #: What is quarantined after it; None if that does not change.
+    quarantine: Quarantine | None = None
 
 
 def hold(request: Request, name: str, reason: str) -> RunReport:
@@ -85,15 +90,10 @@ def hold(request: Request, name: str, reason: str) -> RunReport:
 
 
 def unhold(request: Request, name: str) -> RunReport:
-    """Let a package come in again, whoever holds it."""
+    """Let in again what is held back: a package, a commit, a candidate or a Python, by the name `status` shows."""
 
     def pipeline(run: Run) -> Ending:
-        before = run.holds()
-        change = letting_go(before, name)
-        failed = {one.release for one in before.entries if one.name == change.name and one.by == "tests"}
-        if failed:  # else the very candidate that failed would not be tried again, and nobody be told
-            run.change_quarantine(lambda quarantine: quarantine.without_releases(failed))
-        return _changed(run, change)
+        return _changed(run, letting_go(run.holds(), run.quarantine(), name))
 
     return conduct(request, pipeline)
 
@@ -101,6 +101,9 @@ def unhold(request: Request, name: str) -> RunReport:
 def _changed(run: Run, change: HoldChange) -> Ending:
     if not change.news:
         return Ending(result="unchanged", headline=f"{change.name} {change.state} already")
+    if change.quarantine is not None:
+        quarantine = change.quarantine
+        run.change_quarantine(lambda _: quarantine)
     run.change_holds(lambda _: change.holds)
     return Ending(result="activated", headline=f"{change.name} {change.state} now")
 
@@ -126,15 +129,42 @@ def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> Hol
     return HoldChange(holds=holds.adding([new]), name=name, state=state, news=True)
 
 
-def letting_go(holds: Holds, name: str) -> HoldChange:
-    """Say what letting go of a package comes to. Raises UsageError when nobody holds it."""
-    name = normalized(name)
-    held = sorted({one.name for one in holds.entries})
-    if name not in held:
-        advice = f"Held are: {', '.join(held)}." if held else "Nothing is held."
-        message = f"{name or 'a package without a name'} is not held"
+def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
+    """Say what letting something in again comes to. Raises UsageError when nothing of that name is held back."""
+    package = normalized(name)
+    by_tests = {one.release for one in holds.entries if one.name == package and one.by == "tests"}
+    commits = [one for one in quarantine.commits if len(name) >= _SHORTEST_HASH and one.commit.startswith(name)]
+    without = replace(
+        quarantine,
+        versions=tuple(one for one in quarantine.versions if one.name != package),
+        pythons=tuple(one for one in quarantine.pythons if one.version != name),
+        commits=tuple(one for one in quarantine.commits if one not in commits),
+    )
+    releases = by_tests | {one.release for one in quarantine.versions if one.name == package}
+    codes = {one.code_key for one in commits}
+    # Else the very candidate that failed would not be tried again, and nobody be told.
+    releases |= {one.release for one in quarantine.candidates if one.release == name or one.key.code_key in codes}
+    without = without.without_releases(releases)
+    held = any(one.name == package for one in holds.entries)
+    if not held and without == quarantine:
+        known = _names_held_back(holds, quarantine)
+        advice = f"Held back are: {', '.join(known)}." if known else "Nothing is held back."
+        message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
-    return HoldChange(holds=holds.without([name]), name=name, state="is not held", news=True)
+    shown = commits[0].commit[:12] if commits else name if without.pythons != quarantine.pythons else package
+    return HoldChange(
+        holds=holds.without([package]) if held else holds,
+        quarantine=without,
+        name=shown if shown else name,
+        state="is not held back",
+        news=True,
+    )
+
+
+def _names_held_back(holds: Holds, quarantine: Quarantine) -> list[str]:
+    packages = {one.name for one in (*holds.entries, *quarantine.versions)}
+    others = [one.commit[:12] for one in quarantine.commits] + [one.version for one in quarantine.pythons]
+    return [*sorted(packages), *others, *(one.release for one in quarantine.candidates)]
 
 
 def _lock_of_checkout(site: Site) -> LockFile:

@@ -87,7 +87,7 @@ def hold(call: Call, name: str, reason: str, dry_run: bool) -> None:
 @dry_run
 @click.argument("name")
 def unhold(call: Call, name: str, dry_run: bool) -> None:
-    """Let newer versions of the package NAME come in again, whoever holds it, the tests included."""
+    """Let in again what is held back, by the NAME that `status` shows: a package, a commit, a candidate, a Python."""
     if dry_run:
         from releaser.rehearsal import rehearse_unhold
 

@@ -92,17 +92,20 @@ def _cross(
 @wait
 @click.option("--force", is_flag=True, help=FORCE_HELP)
 @click.option(
+    "--follow-remote", "follow", is_flag=True, help="Take a remote branch that was moved back or rewritten as it is."
+)
+@click.option(
     "--override",
     "overrides",
     multiple=True,
     metavar="PACKAGE",
     help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
 )
-def update(call: Call, dry_run: bool, wait: float, force: bool, overrides: tuple[str, ...]) -> None:
+def update(call: Call, dry_run: bool, wait: float, force: bool, follow: bool, overrides: tuple[str, ...]) -> None:
     """Bring the site to the newest packages that pass its tests. This is the command for cron."""
     if overrides:
-        if force:
-            message = "--force has no meaning together with --override"
+        if force or follow:
+            message = f"{'--force' if force else '--follow-remote'} has no meaning together with --override"
             raise UsageError(message, advice="Leave one of them away.")
         _override(call, overrides, dry_run=dry_run, wait=wait)
         return
@@ -113,7 +116,7 @@ def update(call: Call, dry_run: bool, wait: float, force: bool, overrides: tuple
         return
     from releaser.update import update as run_update
 
-    call.end(run_update(call.request("update", wait=wait, mails=True), force=force))
+    call.end(run_update(call.request("update", wait=wait, mails=True), force=force, follow=follow))
 
 
 def _override(call: Call, values: tuple[str, ...], *, dry_run: bool, wait: float) -> None:
@@ -133,17 +136,20 @@ def _override(call: Call, values: tuple[str, ...], *, dry_run: bool, wait: float
 @dry_run
 @wait
 @click.option("--force", is_flag=True, help="Also go to a release that was built for other dependencies.")
+@click.option("--keep-code", is_flag=True, help="Leave the code as it is, and go back to the packages alone.")
 @click.argument("release", required=False)
-def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force: bool) -> None:
-    """Go back to the last good release before the live one, or to RELEASE."""
+def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force: bool, keep_code: bool) -> None:
+    """Go back to the last good release before the live one, or to RELEASE, with the commit that it was tested with."""
     if dry_run:
         from releaser.rehearsal import rehearse_rollback
 
-        say_plan(call, rehearse_rollback(call.site(), release, force=force))
+        say_plan(call, rehearse_rollback(call.site(), release, force=force, keep_code=keep_code))
         return
     from releaser.rollback import rollback as run_rollback
 
-    call.end(run_rollback(call.request("rollback", wait=wait, mails=True), to=release, force=force))
+    call.end(
+        run_rollback(call.request("rollback", wait=wait, mails=True), to=release, force=force, keep_code=keep_code)
+    )
 
 
 @click.command()

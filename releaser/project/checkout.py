@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, Unfit, gist
 from releaser.project.project import local_sources
-from releaser.tools.git import CheckoutState, asks_for_credentials
+from releaser.tools.git import CheckoutState, Commit, asks_for_credentials
 from releaser.tools.git_layout import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from releaser.project.findings import Findings
@@ -93,7 +93,7 @@ def own_paths(site: Site, top: Path) -> tuple[str, ...]:
     """List what may lie untracked in the work tree: releaser's own things, and where uv takes local packages from."""
     project = site.project
     sources = [project.root / source for source in local_sources(site.pyproject)]
-    places = [project.venv, project.state_dir, project.scratch, *sources]
+    places = [project.venv, project.state_dir, *sources]
     return tuple(str(place.relative_to(top)) for place in places if place.is_relative_to(top) and place != top)
 
 
@@ -141,6 +141,20 @@ def no_such_branch(remote: str, branch: str) -> Unfit:
     return Unfit(
         f"git remote {remote} has no branch {branch}",
         advice=f"`git push {remote} {branch}`, or set `branch`.",
+    )
+
+
+def rewritten(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Unfit:
+    """Say that the remote branch lacks commits that it had before."""
+    what = "was moved back" if moved_back else "was rewritten"
+    count = "1 commit" if len(lost) == 1 else f"{len(lost)} commits"
+    newest = f"{lost[0].id[:12]} ({lost[0].subject})"
+    return Unfit(
+        f"{branch} on {remote} {what} to {theirs[:12]}: {count} that it had before, up to {newest}, are live here",
+        advice=(
+            f"`releaser update --follow-remote` tests what is there now and goes live with it;"
+            f" `git push {remote} {branch}` puts the commits back."
+        ),
     )
 
 

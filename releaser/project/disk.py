@@ -34,23 +34,23 @@ def state_findings(project: Project) -> Iterator[Unfit]:
                 f"state_dir {project.state_dir} is not writable for this user",
                 advice=f"Let this user write {directory}, or set `state_dir`.",
             )
-    if len({_mount(one) for one in (project.root, place, nearest_existing(project.releases))}) > 1:
+    if len({_mount(one) for one in (project.checkout, place, nearest_existing(project.releases))}) > 1:
         yield Unfit(
             f"state_dir {project.state_dir} is on another file system than the project",
             advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
         )
     if project.state_dir.is_relative_to(project.venv):
         yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
-    if project.root.is_relative_to(project.state_dir):
+    if project.checkout.is_relative_to(project.state_dir):
         yield Unfit(f"state_dir {project.state_dir} holds the project itself", advice="Correct `state_dir`.")
-    if not os.access(project.root, os.W_OK | os.X_OK):
+    if not os.access(project.checkout, os.W_OK | os.X_OK):
         yield Unfit(
-            f"{project.root} is not writable for this user",
+            f"{project.checkout} is not writable for this user",
             advice="Run releaser as the owner of the project.",
         )
     if not os.access(project.outer, os.W_OK | os.X_OK):
         yield Unfit(
-            f"{project.outer} is not writable for this user, so the scratch tree cannot lie beside the checkout",
+            f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout",
             advice=f"Let this user write {project.outer}.",
         )
 

@@ -48,6 +48,14 @@ def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
     raise Unfit(message, advice="Add the group, or set `group` or `environment`.")
 
 
+def export_group(settings: Settings, pyproject: Pyproject) -> str | None:
+    """Return the group whose packages the requirements export has, the same on every host: that of production."""
+    if settings.requirements_export_group:
+        named = settings.requirements_export_group
+        return None if named == NO_GROUP and NO_GROUP not in pyproject.groups else named
+    return next((name for name in _CANDIDATES["production"] if name in pyproject.groups), None)
+
+
 def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
     """Whether the environment of this host wants a dependency group, and none is set nor there."""
     wanted = _CANDIDATES[environment(settings)]

@@ -12,7 +12,7 @@ from packaging.version import Version
 from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, room, serving
-from releaser.project.checkout import check_checkout, remote_findings
+from releaser.project.checkout import Checkout, check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
@@ -51,6 +51,11 @@ class Fitness:
     restart_file: Path | None
     unknown: str = ""
 
+    @property
+    def checkout(self) -> Checkout:
+        """What is known of the checkout."""
+        return Checkout(layout=self.layout, state=self.state, remote=self.remote)
+
 
 def check(
     site: Site,
@@ -62,6 +67,7 @@ def check(
     ask_remote: bool = False,
     ask_django: bool = True,
     python: str | None = None,
+    checkout: Checkout | None = None,
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
@@ -69,7 +75,8 @@ def check(
     known; `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work;
     `litter` are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
-    it will not come to that, all is asked all the same, so that the report is whole.
+    it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
+    already, where a staging tree of it is checked.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -77,10 +84,10 @@ def check(
     uv = findings.collect(_working_uv, site, python)
     chosen_group = findings.collect(_group, site)
     command = findings.collect(_test_command, site, lock)
-    unix_group = findings.collect(group.unix_group, site.settings, site.project.root)
+    unix_group = findings.collect(group.unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
     findings.extend(without_django(site))
-    checkout = check_checkout(site, findings, pending, litter)
+    checkout = checkout or check_checkout(site, findings, pending, litter)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(room.findings(needs or (room.for_release(site.project.state_dir),)))

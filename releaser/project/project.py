@@ -81,6 +81,8 @@ class Project:
     root: Path
     venv: Path
     state_dir: Path
+    #: The checkout that visitors see, if `root` is a staging tree of it; None if `root` is that checkout.
+    staged_from: Path | None = None
 
     @classmethod
     def at(cls, root: Path, *, state_dir: str | None, venv: str) -> Project:
@@ -95,12 +97,21 @@ class Project:
     @property
     def name(self) -> str:
         """The name of the project's directory."""
-        return self.root.name
+        return self.checkout.name
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout that visitors see, also where `root` is a staging tree of it."""
+        return self.staged_from or self.root
+
+    def of_checkout(self, path: Path) -> Path:
+        """Return the path in the checkout that visitors see for one in the staging tree."""
+        return Path(os.path.normpath(self.checkout / os.path.relpath(path, self.root)))
 
     @property
     def outer(self) -> Path:
         """The directory around the checkout, with `.env` in it."""
-        return self.root.parent
+        return self.checkout.parent
 
     @property
     def pyproject(self) -> Path:
@@ -111,11 +122,6 @@ class Project:
     def lock(self) -> Path:
         """The path of uv.lock in the checkout."""
         return self.root / "uv.lock"
-
-    @property
-    def scratch(self) -> Path:
-        """The scratch tree: beside the checkout, so that paths such as `../lib` lead to the same place."""
-        return self.outer / f".{self.name}.releaser-scratch"
 
     @property
     def releases(self) -> Path:

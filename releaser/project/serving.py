@@ -31,7 +31,7 @@ def findings(site: Site) -> Iterator[Unfit]:
 
 def restart_file(site: Site) -> Path | None:
     """Find what to touch for `restart = "auto"`; None when there is nothing, or another way to restart is set."""
-    settings, root = site.settings, site.project.root
+    settings, root = site.settings, site.project.checkout
     if settings.restart != ("auto",):
         return None
     return root / settings.restart_file if settings.restart_file else webserver.restart_file_in(root)
@@ -39,7 +39,7 @@ def restart_file(site: Site) -> Path | None:
 
 def app_root(site: Site) -> Path:
     """Return the application root as Passenger knows it: as written, with its symlinks."""
-    return site.project.root / Path(site.settings.passenger_app_root or ".").expanduser()
+    return site.project.checkout / Path(site.settings.passenger_app_root or ".").expanduser()
 
 
 def restart_findings(site: Site) -> Iterator[Unfit]:

@@ -70,13 +70,16 @@ def _findings(site: Site, found: StaticFiles) -> Iterator[Unfit]:
         yield from _not_collectable(site, found)
     elif not found.has_a_place:
         return
-    if found.place is not None and not _is_told_already(site, found.place):
-        yield from _unwritable(found, found.place)
+    place = found.place
+    if place is not None and place.is_relative_to(site.project.root):
+        place = site.project.of_checkout(place)  # where collectstatic will write, once this code is live
+    if place is not None and not _is_told_already(site, place):
+        yield from _unwritable(found, place)
 
 
 def _is_told_already(site: Site, place: Path) -> bool:
     """Whether the place cannot be written because nothing in the project can, which is a finding of its own."""
-    return place.is_relative_to(site.project.root) and not os.access(site.project.root, os.W_OK)
+    return place.is_relative_to(site.project.checkout) and not os.access(site.project.checkout, os.W_OK)
 
 
 def _not_collectable(site: Site, found: StaticFiles) -> Iterator[Unfit]:

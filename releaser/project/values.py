@@ -199,6 +199,16 @@ def names(value: Any) -> tuple[str, ...]:
     return tuple(name for item in items for name in re.split(r"[\s,]+", item) if name)
 
 
+def patterns(value: Any) -> tuple[str, ...]:
+    """Patterns of paths, relative to the top of the checkout: as names are written, and without a leading slash."""
+    found = names(value)
+    for one in found:
+        if one.startswith(("/", "../")) or "/../" in one:
+            message = f"must be patterns of paths below the top of the checkout, which {one!r} is not"
+            raise ValueError(message)
+    return found
+
+
 def statuses(value: Any) -> tuple[range, ...]:
     """HTTP statuses, one or more: `200`, a class such as `2xx`, or a range such as `200-299`."""
     items = value if isinstance(value, list) else [value]

@@ -25,10 +25,13 @@ _MANIFEST: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
     "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
-    "link_mode": str,
+    "link_mode": str, "subject": str, "staging_copied": list, "staging_linked": list,
 }  # fmt: skip
 # What earlier releasers did not write.
-_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
+_LATER: dict[str, object] = {
+    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "subject": "",
+    "staging_copied": [], "staging_linked": [],
+}  # fmt: skip
 _INTERPRETER: dict[str, type | tuple[type, ...]] = {"executable": str, "seen": dict}
 _COST: dict[str, type | tuple[type, ...]] = {
     "own_bytes": int, "shared_bytes": int, "inodes": int, "peak_bytes": int, "among": list,
@@ -79,6 +82,8 @@ def _row(
         "pinned": name in _collection(ledger.get("pins")),
         "created_at": manifest.get("created_at"),
         "python": manifest.get("python"),
+        "commit": manifest.get("commit"),
+        "subject": manifest.get("subject", ""),
         "lock_sha256": manifest.get("lock_sha256"),
         "changes": manifest.get("changes"),
         "size_bytes": manifest.get("size_bytes"),

@@ -58,6 +58,19 @@ class BadVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RejectedCommit:
+    """A commit that does not come in again by itself: it broke the tests or the site, or was rolled back from."""
+
+    commit: str
+    #: What identifies its code: everything in it but the files that releaser commits.
+    code_key: str
+    subject: str
+    reason: str
+    #: An ISO time.
+    at: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class RefusedPython:
     """A version of Python that the site was to move to by itself, and did not; it is not tried again.
 
@@ -78,6 +91,15 @@ class Quarantine:
     candidates: tuple[FailedCandidate, ...] = ()
     versions: tuple[BadVersion, ...] = ()
     pythons: tuple[RefusedPython, ...] = ()
+    commits: tuple[RejectedCommit, ...] = ()
+
+    def commit(self, code_key: str) -> RejectedCommit | None:
+        """Return the entry for code that was rejected."""
+        return next((entry for entry in self.commits if entry.code_key == code_key), None)
+
+    def with_commit(self, entry: RejectedCommit) -> Quarantine:
+        """Add a rejected commit."""
+        return replace(self, commits=(*(one for one in self.commits if one.code_key != entry.code_key), entry))
 
     def candidate(self, key: CandidateKey) -> FailedCandidate | None:
         """Return the entry for a candidate that failed before."""
@@ -118,6 +140,7 @@ class Quarantine:
             versions=tuple(entry for entry in self.versions if not entry.is_in(locked)),
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
             pythons=tuple(entry for entry in self.pythons if entry.version != key.python),
+            commits=tuple(entry for entry in self.commits if entry.code_key != key.code_key),
         )
 
     def without_releases(self, releases: Collection[str]) -> Quarantine:
@@ -132,13 +155,15 @@ def read_quarantine(state_dir: Path) -> Quarantine:
     if content is None:
         return Quarantine()
     try:
-        check_types({"pythons": [], **content}, {"candidates": list, "versions": list, "pythons": list})
+        lists = {"candidates": list, "versions": list, "pythons": list, "commits": list}
+        check_types({"pythons": [], "commits": [], **content}, lists)
         for entry in (*content["candidates"], *content["versions"]):
             check_texts(entry[name] for name in ("release", "reason", "at"))
         return Quarantine(
             candidates=tuple(_candidate(entry) for entry in content["candidates"]),
             versions=tuple(BadVersion(**entry) for entry in content["versions"]),
             pythons=tuple(_refused(entry) for entry in content.get("pythons", ())),
+            commits=tuple(_rejected(entry) for entry in content.get("commits", ())),
         )
     except (KeyError, TypeError) as error:
         raise UnreadableStateError(path, f"not a quarantine ({error!r})") from error
@@ -153,6 +178,11 @@ def _candidate(entry: dict[str, Any]) -> FailedCandidate:
 def _refused(entry: dict[str, Any]) -> RefusedPython:
     check_texts(entry[name] for name in ("version", "reason", "at"))
     return RefusedPython(**entry)
+
+
+def _rejected(entry: dict[str, Any]) -> RejectedCommit:
+    check_texts(entry.values())
+    return RejectedCommit(**entry)
 
 
 def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:

@@ -25,10 +25,25 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
     "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
-    "link_mode": str,
+    "link_mode": str, "subject": str, "staging_copied": list, "staging_linked": list,
 }  # fmt: skip
 # What earlier releasers did not write.
-_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
+_LATER: dict[str, object] = {
+    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "subject": "",
+    "staging_copied": [], "staging_linked": [],
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """The staging tree that a release was tested in."""
+
+    #: The commit that was checked out there, and the first line of its message.
+    commit: str
+    subject: str
+    #: What the checkout has and git does not track, relative to the top: copied into the tree, or linked there.
+    copied: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +80,11 @@ class Manifest:
     interpreter: Interpreter | None = None
     replaces: str | None = None
     link_mode: str = ""
+    #: The first line of the message of `commit`.
+    subject: str = ""
+    #: What the staging tree had besides the commit, relative to the top of the checkout.
+    staging_copied: tuple[str, ...] = ()
+    staging_linked: tuple[str, ...] = ()
 
     @property
     def never_live(self) -> bool:
@@ -87,7 +107,8 @@ class Manifest:
         known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
         known["created_at"] = datetime.fromisoformat(content["created_at"])
         known["changes"] = tuple(Change.from_json(change) for change in content["changes"])
-        known["overrides"] = tuple(map(str, content.get("overrides", ())))
+        for name in ("overrides", "staging_copied", "staging_linked"):
+            known[name] = tuple(map(str, content.get(name, ())))
         if (said := content.get("interpreter")) is not None:
             known["interpreter"] = Interpreter.from_json(said)
         return cls(**known)

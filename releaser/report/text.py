@@ -290,6 +290,11 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         for entry in status["quarantined"]
     ]
     lines += [
+        f"held back: commit {entry['commit'][:12]} ({entry['subject']}):"
+        f" it {entry['reason']} (since {entry['at'][:10]})"
+        for entry in status["rejected_commits"]
+    ]
+    lines += [
         f"quarantined: Python {entry['version']}: {entry['reason']} (since {entry['at'][:10]})"
         for entry in status["refused_pythons"]
     ]

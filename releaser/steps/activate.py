@@ -13,18 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file, replace_symlink, sync_directory
-from releaser.errors import ActivationError, BuildError, IncompleteReturnError, ToolError
+from releaser.errors import ActivationError, BuildError, IncompleteReturnError, PreflightError, ToolError, Unfit
 from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.releases.soundness import is_dead
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import note_unsettled, unsettled
+from releaser.steps.move import keep_edited, move_back, move_checkout, somebody_committed
 from releaser.steps.settle import STEPS, settle
 from releaser.steps.turnover import Turnover, in_use
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.run import Run
+    from releaser.steps.pull import Target
 
 log = logging.getLogger(__name__)
 
@@ -42,16 +44,17 @@ _AFTERWARDS = {
 }
 
 
-def activate(run: Run, release: Release, *, founds: bool = False) -> Entry:
-    """Flip to a sealed release and see that the site runs on it; return the journal's entry, which is still there.
+def activate(run: Run, release: Release, target: Target, *, founds: bool = False) -> Entry:
+    """Move the checkout to `target`, flip to a sealed release and see that the site runs on it.
 
-    With `founds`, the release brings the project's pyproject.toml too, along with its first lock.
+    Returns the journal's entry, which is still there. With `founds`, the release brings the project's pyproject.toml
+    too, along with its first lock.
 
-    Raises BuildError when the flip could not be made (nothing has changed then), ActivationError when it was made and
-    has been taken back, and IncompleteReturnError when it could not be taken back whole.
+    Raises BuildError or PreflightError when that could not be done (nothing has changed then), ActivationError when it
+    was done and has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
-        entry = _commit(run, release, founds=founds)
+        entry = _commit(run, release, target, founds=founds)
     except OSError as error:
         raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
@@ -74,9 +77,11 @@ def finish(run: Run, entry: Entry, release: Release) -> Entry:
     """
     run.draft.live_changed = True
     try:
-        place_lock(run, release)
+        place_lock(run, release, entry)
         if entry.founds:
             _place(run, run.site.project.pyproject, release.pyproject)
+        if entry.head_before != entry.head_after:
+            run.site = run.site.reread()  # the settings are those of the code
         return _settle(run, entry, release)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}")
@@ -139,27 +144,35 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
-def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
+def _commit(run: Run, release: Release, target: Target, *, founds: bool) -> Entry:
     live = run.store.live()
-    pulled = run.draft.pulled
     _keep_lock(run)
     if founds:
         _keep(run, run.site.project.pyproject, PYPROJECT_BEFORE)
-    with run.recorder.step("flip") as step:
-        entry = run.journal.write(
-            run.entry(
-                "committing",
-                origin=live.id if live else None,
-                origin_link=_link_text(run.site.project.venv),
-                target=release.id,
-                head_before=pulled.old if pulled else None,
-                head_after=pulled.new if pulled else None,
-                flipped_at=processes.now(),
-                boot=processes.boot_id(),
-                was_used=in_use(live),
-                founds=founds,
-            )
+    entry = run.journal.write(
+        run.entry(
+            "committing",
+            origin=live.id if live else None,
+            origin_link=_link_text(run.site.project.venv),
+            target=release.id,
+            head_before=target.head or None,
+            head_after=target.commit or None,
+            flipped_at=processes.now(),
+            boot=processes.boot_id(),
+            was_used=in_use(live),
+            founds=founds,
         )
+    )
+    try:
+        move_checkout(run, target)
+    except ToolError as error:
+        finding = Unfit(
+            f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
+            advice=error.advice or "See what git says. Nothing went live, and the next run tries again.",
+            output=error.output,
+        )
+        raise PreflightError((finding,)) from error
+    with run.recorder.step("flip") as step:
         _flip(run, entry, release)
         step.says(f"{live.id if live else 'none'} → {release.id}")
     return entry
@@ -195,9 +208,32 @@ def _keep(run: Run, path: Path, name: str) -> None:
         kept.unlink(missing_ok=True)
 
 
-def place_lock(run: Run, release: Release) -> None:
-    """Let the checkout's uv.lock be the one of the live release, by a rename. Raises OSError."""
+def place_lock(run: Run, release: Release, entry: Entry | None = None) -> None:
+    """Let the checkout's uv.lock be the one of the live release, by a rename. Raises OSError.
+
+    One that somebody has edited meanwhile is kept aside, one that somebody has committed stays.
+    """
+    if entry is not None:
+        if _is_somebodys(run, entry):
+            return
+        keep_edited_lock(run, entry)
     _place(run, run.site.project.lock, release.lock)
+
+
+def _is_somebodys(run: Run, entry: Entry) -> bool:
+    """Whether uv.lock is as in a commit that somebody made since; this is told."""
+    if not somebody_committed(run, entry):
+        return False
+    lock = run.site.project.lock
+    committed = run.site.git.data("HEAD", str(lock.relative_to(run.site.git.layout.top)))
+    if committed is None or not lock.is_file() or lock.read_bytes() != committed:
+        return False
+    ours = [one.lock.read_bytes() for name in (entry.origin, entry.target) if (one := run.store.get(name)) is not None]
+    if committed in ours:
+        return False
+    message = f"somebody committed another {lock.name} meanwhile; it stays"
+    run.draft.problems.append(Problem(message=message, advice="The next update takes it."))
+    return True
 
 
 def _place(run: Run, path: Path, source: Path) -> None:
@@ -227,10 +263,9 @@ def take_back(run: Run, entry: Entry) -> None:
             step.says(entry.origin or "as it was before")
         run.draft.live_changed = False
     try:
-        restore_files(run, entry)
+        restore_checkout(run, entry)
     except OSError as error:
         unfinished = error
-    restore_code(run, entry)
     if origin is not None:
         _settle_again(run, Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used))
     if unfinished is not None:
@@ -270,23 +305,33 @@ def restore_link(run: Run, entry: Entry) -> None:
 
 
 def keep_edited_lock(run: Run, entry: Entry) -> None:
-    """Keep a uv.lock that somebody has changed since a run was cut off, before it is replaced, and say where."""
+    """Keep a uv.lock that somebody has edited, before it is replaced, and say where. Raises OSError."""
     project = run.site.project
-    releases = [one for name in (entry.origin, entry.target) if (one := run.store.get(name)) is not None]
-    _keep_edited(run, project.lock, [project.state_dir / LOCK_BEFORE, *(one.lock for one in releases)])
+    releases = [run.store.get(entry.origin), run.store.get(entry.target)]
+    try:
+        top, git = run.site.git.layout.top, run.site.git
+        name = str(project.lock.relative_to(top))
+        committed = [git.data(one, name) for one in ("HEAD", entry.head_before, entry.head_after) if one]
+    except ToolError:
+        committed = []
+    before = project.state_dir / LOCK_BEFORE
+    ours = [*(one.lock for one in releases if one is not None), before]
+    keep_edited(run, project.lock, [*committed, *(one.read_bytes() for one in ours if one.is_file())])
     if entry.founds:
-        ours = [project.state_dir / PYPROJECT_BEFORE, *(one.pyproject for one in releases)]
-        _keep_edited(run, project.pyproject, ours)
+        brought = [project.state_dir / PYPROJECT_BEFORE, *(one.pyproject for one in releases if one is not None)]
+        keep_edited(run, project.pyproject, [one.read_bytes() for one in brought if one.is_file()])
 
 
-def _keep_edited(run: Run, path: Path, ours: list[Path]) -> None:
-    known = [one.read_bytes() for one in ours if one.is_file()]
-    if not path.is_file() or (data := path.read_bytes()) in known:
-        return
-    kept = run.site.project.state_dir / f"{path.name}-{run.run_id}"
-    replace_file(kept, data)
-    message = f"{path.name} in the checkout was changed after a run was cut off; what it held is kept as {kept}"
-    run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
+def restore_checkout(run: Run, entry: Entry) -> None:
+    """Take the checkout back to what it was before the flip: its commit, uv.lock, and what else came. Raises OSError.
+
+    What somebody has committed since stays, and is reported.
+    """
+    keep_edited_lock(run, entry)
+    stays = _is_somebodys(run, entry)
+    move_back(run, entry)
+    if not stays:
+        restore_files(run, entry)
 
 
 def restore_files(run: Run, entry: Entry) -> None:
@@ -319,33 +364,3 @@ def _remove_unless_kept(run: Run, path: Path, name: str) -> None:
     if path.exists() and not (run.site.project.state_dir / name).exists():
         path.unlink()
         sync_directory(path.parent)
-
-
-def restore_code(run: Run, entry: Entry) -> None:
-    """Take back the commits that the run had pulled, if HEAD still is where the pull left it; report what is not so.
-
-    The settings are those of the code, so they are read again.
-    """
-    if entry.head_before is None or entry.head_after is None:
-        return
-    try:
-        _restore_code(run, entry.head_before, entry.head_after)
-    except ToolError as error:
-        message = f"the pulled commits could not be taken back: {error.message}"
-        run.note_problem(ActivationError(message, advice=error.advice, output=error.output))
-    run.site = run.site.reread()
-
-
-def _restore_code(run: Run, before: str, after: str) -> None:
-    git = run.site.git
-    head = git.commit("HEAD")
-    if head == after:
-        try:
-            git.reset_keep(before)
-        except ToolError:
-            git.reset_torn(before, after)
-    elif head == before:
-        git.reset_torn(before, after)
-    else:
-        message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
-        raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits are to stay.")

@@ -23,6 +23,7 @@ from releaser.releases.release import Manifest, Release
 from releaser.releases.seal import seal_files
 from releaser.report.outcome import Problem
 from releaser.steps import startup
+from releaser.steps.resolve import code_key_of
 from releaser.steps.verdict import mark_good
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
     if not lock.exists():
         replace_file(lock, run.site.project.lock.read_bytes())
     cost = measure(directory)
+    commit = _head(run)
     manifest = Manifest(
         id=name,
         sequence=sequence,
@@ -121,8 +123,9 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
         group=group,
         lock_sha256=LockFile.read(lock).sha256,
         dependencies_key=_pyproject(run, directory).dependencies_key(),
-        code_key="",
-        commit=None,
+        code_key=code_key_of(run, commit) if commit else "",
+        commit=commit,
+        subject=run.site.git.subject(commit) if commit else "",
         previous=next(reversed(run.store.ledger().activations), None),
         tests="not run",
         changes=(),
@@ -138,6 +141,13 @@ def _complete(run: Run, name: str, sequence: int, *, group: str | None, trusted:
     else:
         _mark(run, release)
     return release
+
+
+def _head(run: Run) -> str | None:
+    try:
+        return run.site.git.commit("HEAD")
+    except ToolError:
+        return None
 
 
 def _pyproject(run: Run, directory: Path) -> Pyproject:
@@ -206,7 +216,7 @@ def _pattern(path: str) -> str:
 
 def _to_exclude(run: Run, fitness: Fitness) -> list[str]:
     project, top = run.site.project, fitness.layout.top
-    ours = (project.venv, project.state_dir, project.scratch)
+    ours = (project.venv, project.state_dir)
     names = [str(place.relative_to(top)) for place in ours if place.is_relative_to(top)]
     restart_file = fitness.restart_file
     if restart_file is not None and restart_file.is_relative_to(top) and not _known_to_git(run, restart_file):

@@ -12,11 +12,13 @@ from releaser.project import disk
 from releaser.releases.cost import measure
 from releaser.releases.dedupe import dedupe
 from releaser.releases.disk_use import note
+from releaser.releases.editables import lead_elsewhere
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import Manifest, Release
 from releaser.releases.seal import seal_files
 from releaser.steps import startup
+from releaser.steps.local_builds import refuse_built_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,14 +82,14 @@ def build(
             overrides=overrides,
             instead_of=instead_of,
         )
-        _journal_building(run, name)
+        run.journal.write(run.entry("building", target=name))
         try:
             candidate = replace(candidate, link_mode=_install(run, fitness, candidate))
             startup.fit(run, candidate.venv)
             share(
                 candidate.directory,
                 group=fitness.unix_group,
-                others=others_may_read(run.site.project.root),
+                others=others_may_read(run.site.project.checkout),
             )
             candidate = replace(candidate, saved=_dedupe(run, candidate))
         except ToolError as error:
@@ -108,23 +110,11 @@ def _dedupe(run: Run, candidate: Candidate) -> int:
     return 0 if live is None or candidate.link_mode != "clone" else dedupe(candidate.venv, live.venv)
 
 
-def _journal_building(run: Run, name: str) -> None:
-    pulled = run.draft.pulled
-    run.journal.write(
-        run.entry(
-            "building",
-            target=name,
-            head_before=pulled.old if pulled else None,
-            head_after=pulled.new if pulled else None,
-        )
-    )
-
-
 def _install(run: Run, fitness: Fitness, candidate: Candidate) -> str:
     tree = candidate.resolution.tree
     (candidate.directory / "uv.lock").write_bytes(candidate.resolution.lock.data)
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-    install(run, fitness, tree, candidate.venv, link_mode=mode, overrides=bool(candidate.overrides))
+    install(run, fitness, tree, candidate.venv, link_mode=mode)
     return mode
 
 
@@ -136,31 +126,29 @@ def install(
     *,
     link_mode: str,
     compiled: bool = True,
-    overrides: bool = False,
 ) -> None:
-    """Install third-party packages from the scratch tree, and local ones from the live checkout.
+    """Install third-party packages as locked in the staging tree, and local ones from its source.
 
-    An editable install would otherwise point at the scratch tree. With `overrides`, that tree's pyproject.toml is
-    another one, which has to count for what is overridden. Raises ToolError.
+    Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
     """
     uv, group = fitness.uv, fitness.group
     uv.sync(tree, venv, python=fitness.python, group=group, link_mode=link_mode, compiled=compiled)
-    local = uv.local_packages(tree, group=group).splitlines(keepends=True)
-    # `uv pip install` heeds overrides and constraints of the pyproject.toml where it runs, also for a path that it is
-    # told to install (uv 0.13); there, those of overrides are absolute.
-    elsewhere = [line for line in local if overrides and line.startswith("file://")]
-    of_project = [line for line in local if line not in elsewhere]
-    for place, lines in ((run.site.project.root, of_project), (tree, elsewhere)):
-        if "".join(lines).strip():
-            requirements = tree / ".releaser-local.txt"
-            requirements.write_text("".join(lines), encoding="utf-8")
-            uv.install_local(place, venv, requirements, link_mode=link_mode, compiled=compiled)
+    local = uv.local_packages(tree, group=group)
+    if not local.strip():
+        return
+    requirements = tree / ".releaser-local.txt"
+    requirements.write_text(local, encoding="utf-8")
+    before = set(run.site.git.unknown_files())
+    uv.install_local(tree, venv, requirements, link_mode=link_mode, compiled=compiled)
+    refuse_built_files(run.site, before)
 
 
 def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
     with run.recorder.step("seal"):
         live, earlier = run.store.live(), candidate.instead_of if tests == "passed" else None
+        staged = run.staged
+        _lead_to_checkout(run, candidate)
         fingerprint = _fingerprint(candidate)
         cost = measure(candidate.directory)
         manifest = Manifest(
@@ -173,7 +161,10 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             lock_sha256=candidate.key.lock_sha256,
             dependencies_key=run.site.pyproject.dependencies_key(),
             code_key=candidate.key.code_key,
-            commit=run.draft.pulled.new if run.draft.pulled else None,
+            commit=staged.commit if staged else None,
+            subject=staged.subject if staged else "",
+            staging_copied=staged.copied if staged else (),
+            staging_linked=staged.linked if staged else (),
             previous=live.id if live else None,
             tests=tests,
             changes=candidate.resolution.diff.changes,
@@ -191,6 +182,15 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             return run.store.complete(manifest)
         except OSError as error:
             raise _not_sealed(error) from error
+
+
+def _lead_to_checkout(run: Run, candidate: Candidate) -> None:
+    """Let editable packages lead into the checkout, and no longer into the staging tree. Raises BuildError."""
+    top = run.site.git.layout.top
+    try:
+        lead_elsewhere(candidate.venv, top, run.site.project.of_checkout(top))
+    except OSError as error:
+        raise _not_sealed(error) from error
 
 
 def _in_the_place_of(earlier: Manifest, manifest: Manifest) -> Manifest:

@@ -10,6 +10,7 @@ from releaser.locking.culprits import Exhausted, Unsteady
 from releaser.report.outcome import Problem
 from releaser.steps.gate import gate
 from releaser.steps.hunt import Hunt
+from releaser.steps.verdict import reject_commit
 
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
@@ -24,14 +25,34 @@ def tested(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness)
 
     Raises TestsFailedError when nothing newer than what is live passes.
     """
-    searches = run.site.settings.culprits != "off" and bool(candidate.resolution.diff)
+    changed, pulled = bool(candidate.resolution.diff), run.draft.pulled
+    searches = run.site.settings.culprits != "off" and changed
     try:
         gate(run, fitness, candidate, before=before, searches=searches)
     except TestsFailedError as failure:
-        if failure.blame != "update" or not searches:
+        if failure.blame != "update" or not (searches or pulled):
+            raise
+        if pulled is not None and not changed:
+            _reject_pulled(run, candidate, failure)
             raise
         return _without_culprits(run, fitness, candidate, failure)
     return candidate
+
+
+def _reject_pulled(run: Run, candidate: Candidate, failure: TestsFailedError) -> None:
+    """Keep a commit out with which the tests fail, whatever the packages are; these come in without it."""
+    pulled = run.draft.pulled
+    if pulled is None:
+        return
+    entry = reject_commit(run, pulled.new, candidate.key.code_key, "breaks the tests")
+    run.change_quarantine(lambda quarantine: quarantine.with_commit(entry))
+    named = f"{entry.commit[:12]} ({entry.subject})"
+    message = f"commit {named} breaks the tests with the packages that are live, too: {failure.fault}"
+    advice = (
+        "It is left out until the remote has a newer one; packages are updated without it from the next run on."
+        f" `releaser unhold {entry.commit[:12]}` tries it again."
+    )
+    run.draft.problems.append(Problem(message=message, advice=advice))
 
 
 def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure: TestsFailedError) -> Candidate:
@@ -53,6 +74,8 @@ def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure:
         run.draft.problems.append(Problem(message=message, advice="Make the tests reliable; see `releaser history`."))
         _finish(run, candidate)
     else:
+        if hunt.base_failed and run.draft.pulled is not None:
+            _reject_pulled(run, candidate, failure)
         hunt.tell()  # first: a candidate that is not taken up again, with nothing held, would keep all of it out
         _finish(run, candidate)
     if found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
@@ -12,13 +11,12 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.installed import installed
 from releaser.locking.inventory import differences
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.locking.scratch import scratch_tree
 from releaser.steps.resolve import Resolution
 from releaser.tools import distributions
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from releaser.project.preflight import Fitness
@@ -30,19 +28,17 @@ _TIMEOUT = 60.0  # seconds
 _NARROWED = "only for this platform and this Python: in `environments` of [tool.uv], as the versions fit nowhere else"
 
 
-@contextlib.contextmanager
-def founded(run: Run, fitness: Fitness, survey: Survey) -> Iterator[Resolution]:
-    """Lock exactly what the survey found, in a scratch tree whose pyproject.toml is the one that is to be.
+def founded(run: Run, fitness: Fitness, survey: Survey) -> Resolution:
+    """Lock exactly what the survey found, in a staging tree whose pyproject.toml is the one that is to be.
 
-    Raises ResolutionError, or OSError when the scratch tree cannot be made.
+    Raises ResolutionError.
     """
-    project = run.site.project
-    with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
-        with run.recorder.step("lock") as step:
-            lock, narrowed = _lock(fitness, tree, survey)
-            _refuse_other_versions(lock, survey, group=fitness.group)
-            step.says(f"{counted(survey.versions)}{f', {_NARROWED}' if narrowed else ''}")
-        yield Resolution(tree=tree, lock=lock, diff=LockDiff(changes=()), held_back=(), checkout_differs=False)
+    tree = run.site.project.root
+    with run.recorder.step("lock") as step:
+        lock, narrowed = _lock(fitness, tree, survey)
+        _refuse_other_versions(lock, survey, group=fitness.group)
+        step.says(f"{counted(survey.versions)}{f', {_NARROWED}' if narrowed else ''}")
+    return Resolution(tree=tree, lock=lock, diff=LockDiff(changes=()), held_back=(), checkout_differs=False)
 
 
 def counted(packages: Mapping[str, str]) -> str:

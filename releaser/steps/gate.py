@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from releaser.errors import TestsFailedError, ToolError
+from releaser.errors import BuildError, TestsFailedError, ToolError
 from releaser.releases.quarantine import FailedCandidate
 from releaser.releases.release import OUTPUT
 from releaser.releases.soundness import is_dead
 from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
-from releaser.steps.litter import note_litter
+from releaser.steps.staging import link_venv, staging_tree
 from releaser.steps.suspects import complaint
 from releaser.tools.environment import inside
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.project.preflight import Fitness
@@ -83,6 +85,8 @@ def trials(run: Run, fitness: Fitness) -> tuple[Trial, ...]:
 def run_trial(run: Run, trial: Trial, venv: Path) -> Tried:
     """Let the interpreter of `venv` try, within `test_timeout`."""
     words = list(trial.command)
+    if run.staged is not None:
+        link_venv(run, venv)
     if words[0] == "python":
         words[0] = str(venv / "bin" / "python")
     try:
@@ -114,7 +118,7 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness, s
 
     If they fail, the live release is tested too, the candidate is sealed as failed and quarantined, and
     TestsFailedError tells whose fault it is. If the caller `searches` for what in the update is to blame, a failure has
-    to be steady first, and the checkout is left as it is with the pull.
+    to be steady first.
     """
     failed = first_failure(run, fitness, candidate)
     if failed is None:
@@ -122,7 +126,6 @@ def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness, s
     blame = _blame(run, next(one for one in trials(run, before) if one.step == failed.trial.step))
     searches = searches and blame == "update"
     if searches:
-        _pull_again(run)
         failed = _steady(run, fitness, candidate, failed)
         if failed is None:
             return
@@ -138,7 +141,6 @@ def first_failure(run: Run, fitness: Fitness, candidate: Candidate, *, after: Tr
         for trial in due:
             tried = _recorded(run, trial, candidate.venv)
             outputs.write(tried.output + "\n")
-            note_litter(run)
             if not tried.passed:
                 return tried
     return None
@@ -192,41 +194,46 @@ def _quarantine(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, u
 
 
 def _blame(run: Run, *attempted: Trial) -> Blame:
-    """Try what is live: its release, and the commits that were there before the pull, which is taken back here."""
+    """Try what is live: its release, with the code that is checked out."""
     live = run.store.live()
     if live is None or is_dead(live):
         return "unknown"
-    for number, trial in enumerate(attempted):
-        with run.recorder.step(f"{trial.step} live release") as step:
-            try:
-                if number == 0:
-                    _take_back_pull(run)
-            except ToolError as error:
-                step.warns(f"the commits from before the pull cannot be had: {error.message}")
-                return "unknown"
-            tried = run_trial(run, trial, live.venv)
-            step.says("passed" if tried.passed else tried.reason)
-            step.status = "ok" if tried.passed else "failed"
-        if not tried.passed:
-            return "before"
+    try:
+        with tree_of_live(run) as before:
+            for trial in attempted:
+                if not _passes_live(before, trial, live):
+                    return "before"
+    except BuildError as error:
+        run.note_problem(error, follow_up=False)
+        return "unknown"
     return "update"
 
 
+def _passes_live(run: Run, trial: Trial, live: Release) -> bool:
+    with run.recorder.step(f"{trial.step} live release") as step:
+        tried = run_trial(run, trial, live.venv)
+        step.says("passed" if tried.passed else tried.reason)
+        step.status = "ok" if tried.passed else "failed"
+    return tried.passed
+
+
+@contextlib.contextmanager
+def tree_of_live(run: Run) -> Iterator[Run]:
+    """Yield the run in a staging tree of the code that is live; what the tests leave there goes with it.
+
+    Raises BuildError.
+    """
+    head = run.outside.site.git.commit("HEAD")
+    if run.staged is not None and run.staged.commit == head:
+        yield run
+        return
+    with staging_tree(run.outside, head, of_live=True) as tree:
+        yield tree
+
+
 def is_well_again(run: Run, before: Fitness) -> bool:
-    """Whether the live release passes, with the code from before the pull, which is taken back here."""
+    """Whether the live release passes, with the code that is checked out."""
     return _blame(run, *trials(run, before)) == "update"
-
-
-def _take_back_pull(run: Run) -> None:
-    pulled = run.draft.pulled
-    if pulled is not None and run.site.git.commit("HEAD") == pulled.new:
-        run.site.git.reset_keep(pulled.old)
-
-
-def _pull_again(run: Run) -> None:
-    pulled = run.draft.pulled
-    if pulled is not None:
-        run.site.git.reset_keep(pulled.new)
 
 
 @dataclass(frozen=True, kw_only=True)

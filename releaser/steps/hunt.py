@@ -38,6 +38,8 @@ class Hunt:
     full: Candidate
     failure: TestsFailedError
     runs: int = 1
+    #: Whether the tests fail even with the packages as they were.
+    base_failed: bool = False
     learned: int = 0
     _candidate: Candidate | None = None
     _faults: dict[str, Fault] = field(default_factory=dict)
@@ -63,10 +65,13 @@ class Hunt:
         """
         upgrades = self._locks.upgrades()
         if not self._base_passes():
+            self.base_failed = True
+            if self.run.draft.pulled is not None:  # which the caller tells
+                return None
             message = f"the tests fail with {self._news} and the packages as they were, too: no package is to blame"
             self.run.draft.problems.append(Problem(message=message, advice="See what else has changed."))
             return None
-        if not upgrades:
+        if not upgrades or self.run.site.settings.culprits == "off":
             return None
         hints = suspects(self.failure.output, self.full.venv, upgrades)
         # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from releaser.errors import BuildError, MigrationsError, ToolError
+from releaser.errors import MigrationsError, ToolError
 from releaser.project.static import manage
 from releaser.releases.quarantine import FailedCandidate
 from releaser.report.outcome import Problem
@@ -65,30 +65,14 @@ def _unapplied(run: Run, venv: Path, step: Step) -> tuple[str, ...]:
 
 
 def _unapplied_before(run: Run) -> frozenset[str] | None:
-    """Return what is not applied of the live release, with the code from before the pull; None if that is not known.
-
-    The checkout moves back for that, and on again. Raises BuildError when it does not.
-    """
-    live, pulled = run.store.live(), run.draft.pulled
+    """Return what is not applied of the live release, with the code that is live; None if that is not known."""
+    live = run.store.live()
     if live is None or not live.works():
         return None
     try:
-        if pulled is not None:
-            run.site.git.reset_keep(pulled.old)
-        return frozenset(manage(run.site, live.venv).migrations().unapplied)
+        return frozenset(manage(run.outside.site, live.venv).migrations().unapplied)
     except ToolError:
         return None
-    finally:
-        if pulled is not None:
-            _move_on(run, pulled.new)
-
-
-def _move_on(run: Run, commit: str) -> None:
-    try:
-        run.site.git.reset_keep(commit)
-    except ToolError as error:
-        message = f"the checkout could not be moved to the pulled commits again: {error.message}"
-        raise BuildError(message, advice="See what git says; the next run pulls again.", output=error.output) from error
 
 
 def _told(brought: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
@@ -127,6 +111,25 @@ def tell_migrations_of(run: Run, release: Release) -> None:
     _tell(run, names)
 
 
+def tell_applied_migrations(run: Run, release: Release) -> None:
+    """Report the migrations that the release before has applied and this one does not have: they are not undone."""
+    if run.site.settings.migrations == "off" or not is_django(run.site.project.root):
+        return
+    with run.recorder.step("migrations") as step:
+        try:
+            names = manage(run.site, release.venv).migrations().foreign
+        except ToolError as error:
+            step.warns(f"not known: {error.message}")
+            return
+        if not names:
+            step.says("none applied that this release does not have")
+            return
+        step.warns(f"applied, and not in this release: {listed(names)}")
+    message = f"migrations that {release.id} does not have are applied, and were not undone: {listed(names)}"
+    advice = "See that the site works with them, or undo them by hand with the code that has them."
+    run.draft.problems.append(Problem(message=message, advice=advice))
+
+
 def _tell(run: Run, names: Collection[str]) -> None:
     if names:
         message = f"migrations of this release are not applied: {listed(names)}"
@@ -143,7 +146,7 @@ def _refuse(run: Run, candidate: Candidate, names: tuple[str, ...]) -> None:
     pulls = "`git pull` and " if run.draft.pulled else ""
     migrate = f"`{candidate.venv / 'bin' / 'python'} manage.py migrate`{_databases(names)}"
     message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
-    advice = f"Do {pulls}{migrate} in {run.site.project.root}; the next update then goes on by itself."
+    advice = f"Do {pulls}{migrate} in {run.site.project.checkout}; the next update then goes on by itself."
     raise MigrationsError(message, advice=advice)
 
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from typing import TYPE_CHECKING
 
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.overrides import not_taken, overridden, with_extras, without_passwords
-from releaser.locking.scratch import scratch_tree
 from releaser.steps.resolve import Resolution, lock_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from releaser.locking.overrides import Override
@@ -24,23 +21,21 @@ if TYPE_CHECKING:
     from releaser.steps.build import Candidate
 
 
-@contextlib.contextmanager
-def resolved_with(run: Run, fitness: Fitness, live: Release, overrides: Sequence[Override]) -> Iterator[Resolution]:
-    """Lock in a scratch tree what is live, with these packages instead.
+def resolved_with(run: Run, fitness: Fitness, live: Release, overrides: Sequence[Override]) -> Resolution:
+    """Lock in the staging tree what is live, with these packages instead.
 
     What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there to install.
-    Raises ResolutionError, or OSError when the scratch tree cannot be made.
+    Raises ResolutionError.
     """
-    project, before = run.site.project, lock_of(live)
-    with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
-        with run.recorder.step("resolve") as step:
-            if before.data:
-                shutil.copyfile(live.lock, tree / "uv.lock")
-            lock = _lock(fitness, tree, overrides)
-            diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
-            step.says(", ".join(map(str, overrides)))
-        differs = not fitness.lock.same_packages(before)
-        yield Resolution(tree=tree, lock=lock, diff=diff, held_back=(), checkout_differs=differs)
+    tree, before = run.site.project.root, lock_of(live)
+    with run.recorder.step("resolve") as step:
+        if before.data:
+            (tree / "uv.lock").write_bytes(before.data)
+        lock = _lock(fitness, tree, overrides)
+        diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
+        step.says(", ".join(map(str, overrides)))
+    differs = not fitness.lock.same_packages(before)
+    return Resolution(tree=tree, lock=lock, diff=diff, held_back=(), checkout_differs=differs)
 
 
 def _lock(fitness: Fitness, tree: Path, overrides: Sequence[Override]) -> LockFile:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file
-from releaser.errors import FollowUpError, ToolError
+from releaser.errors import FollowUpError, ToolError, os_reason
+from releaser.project.group import export_group
 from releaser.steps.follow_ups import attempt, note_due, pending
+from releaser.steps.own_commits import SEEN, forget_pushed, make_commit, own_commits
+from releaser.steps.resolve import code_key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from releaser.project.project import Project
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report.recorder import Step
     from releaser.run import Run
+    from releaser.tools.git import Commit
 
 
 def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = True) -> None:
@@ -26,8 +32,10 @@ def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = Tru
     note_due(run, commit=True)
     if not _may_commit(run):
         return
+    if not _is_ours(run, release):
+        return
     if run.site.settings.requirements_export:
-        attempt(run, "export", lambda step: _export(run, release, step))
+        attempt(run, "export", lambda step: _export(run, step))
     if attempt(run, "commit", lambda step: _commit(run, step, release, commit_message(command, release))) and pushes:
         push_what_is_due(run)
 
@@ -54,10 +62,28 @@ def _may_commit(run: Run) -> bool:
     return False
 
 
-def _export(run: Run, release: Release, step: Step) -> None:
-    root = run.site.project.root
-    path = root / str(run.site.settings.requirements_export)
-    text = run.site.uv().requirements(root, group=release.manifest.group).encode()
+def _is_ours(run: Run, release: Release) -> bool:
+    """Whether uv.lock of the checkout is that of the release; another one is somebody's, and this is told."""
+    lock = run.site.project.lock
+    try:
+        if lock.read_bytes() == release.lock.read_bytes():
+            return True
+        reason = "somebody has changed it since"
+    except OSError as error:
+        reason = os_reason(error)
+    advice = "Commit it if it is meant, or `git checkout uv.lock`; the next update takes what is there."
+    run.note_problem(FollowUpError(f"{lock.name} is not committed: {reason}", advice=advice))
+    note_due(run, commit=False)
+    return False
+
+
+def _export(run: Run, step: Step) -> None:
+    """Write the export. It depends on the commit alone, as several hosts may write it in turn."""
+    root, settings = run.site.project.root, run.site.settings
+    path = root / str(settings.requirements_export)
+    group = export_group(settings, run.site.pyproject)
+    hashes = settings.requirements_export_hashes
+    text = run.site.uv().requirements(root, group=group, hashes=hashes).encode()
     if not path.exists() or path.read_bytes() != text:
         replace_file(path, text, staging=run.site.project.state_dir)
     step.says(path.name)
@@ -74,7 +100,7 @@ def _commit(run: Run, step: Step, release: Release, message: str) -> None:
     was_due = push_is_due(run)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
     note_due(run, push=run.site.settings.git_push or was_due)
-    if git.commit_only(paths, message):
+    if make_commit(run, paths, message):
         step.says(" and ".join(paths))
     else:
         note_due(run, push=was_due)
@@ -91,12 +117,40 @@ def _push(run: Run, step: Step) -> None:
     if remote is None:
         step.skipped("no remote")
         return
-    try:
-        run.site.git.push(remote, branch)
-    except ToolError as error:
-        raise _push_error(remote, error) from error
+    theirs = run.site.git.fetch(remote, branch)
+    if stays_behind(run, theirs):
+        note_due(run, push=False)  # the commits give way once the remote has something newer
+        step.skipped(f"{remote} is ahead, with a commit that was rejected here")
+        return
+    waiting = run.site.git.commits(theirs, "HEAD")
+    own = own_commits(run.site)
+    ready = list(itertools.takewhile(lambda one: one.id in own, reversed(waiting)))
+    others = [one for one in waiting if one.id not in own]
+    if ready:
+        try:
+            run.site.git.push(remote, branch, ready[-1].id)
+        except ToolError as error:
+            raise _push_error(remote, error) from error
+        run.site.git.set_reference(SEEN, ready[-1].id)
+        forget_pushed(run, ready[-1].id)
+        step.says(f"to {remote}")
+    if others:
+        raise _unpushed(branch, remote, others)
     note_due(run, push=False)
-    step.says(f"to {remote}")
+    if not ready:
+        step.skipped("nothing to push")
+
+
+def stays_behind(run: Run, theirs: str) -> bool:
+    """Whether the remote has commits that do not come in, as their code was rejected."""
+    behind = run.site.git.apart("HEAD", theirs)[1] > 0
+    return behind and run.quarantine().commit(code_key_of(run, theirs)) is not None
+
+
+def _unpushed(branch: str, remote: str, others: Sequence[Commit]) -> ToolError:
+    count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
+    message = f"{count} not pushed ({others[0].id[:12]} {others[0].subject}); the lock waits"
+    return ToolError(message, advice=f"Push when you are done: `git push {remote} {branch}`.")
 
 
 def _push_error(remote: str, error: ToolError) -> ToolError:

@@ -1,15 +1,16 @@
-"""Bringing the checkout up to date: fast-forward only, and taken back when the run fails."""
+"""Choosing the commit that is to go live. Nothing in the checkout moves for that; see `activate` for when it does."""
 
 from __future__ import annotations
 
 import tomllib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ResolutionError, ToolError, Unfit
-from releaser.project.checkout import diverged, no_such_branch, unreachable
+from releaser.project.checkout import diverged, no_such_branch, rewritten, unreachable
 from releaser.project.project import Pyproject
 from releaser.report.outcome import Pulled
-from releaser.steps.publish import push_is_due
+from releaser.steps.own_commits import SEEN, own_commits
 from releaser.steps.resolve import released_paths
 from releaser.tools.git import asks_for_credentials
 
@@ -20,17 +21,50 @@ if TYPE_CHECKING:
 _PATHS_SHOWN = 5
 
 
-def fetch(run: Run, fitness: Fitness) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The commit that is to go live."""
+
+    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
+    head: str
+    commit: str
+    #: How many commits come in, and whether they change anything but the files that releaser itself commits.
+    count: int = 0
+    brings_code: bool = False
+    #: Whether the checkout gets there by a fast-forward; else commits that releaser made give way.
+    forward: bool = True
+
+    @property
+    def moves(self) -> bool:
+        """Whether the checkout has to move."""
+        return self.commit != self.head
+
+    @property
+    def pulled(self) -> Pulled | None:
+        """The commits that change the code; None without any."""
+        return Pulled(old=self.head, new=self.commit, count=self.count) if self.brings_code else None
+
+
+def as_checked_out(fitness: Fitness) -> Target:
+    """Return the commit that is checked out already."""
+    head = fitness.state.head or "HEAD"
+    return Target(head=head, commit=head)
+
+
+def fetch(run: Run, fitness: Fitness, *, follow: bool = False) -> str | None:
     """Fetch, and return the commit that the remote is at; None when nothing is pulled. The checkout does not move.
 
-    Raises PreflightError when the remote asks for credentials, lacks the branch or has diverged, and ResolutionError
-    when it cannot be reached: before anything has changed, an adoption included.
+    With `follow`, a remote branch that was moved back or rewritten is taken as it is. Raises PreflightError when the
+    remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
+    reached: before anything has changed, an adoption included.
     """
     if not run.site.settings.git_pull or fitness.remote is None:
         return None
     with run.recorder.step("fetch"):
         theirs = _fetch(run, fitness.remote)
-        _apart(run, fitness, theirs)
+        _refuse_divergence(run, fitness, theirs, follow=follow)
+        if run.site.git.reference(SEEN) != theirs:
+            run.site.git.set_reference(SEEN, theirs)
     return theirs
 
 
@@ -39,44 +73,50 @@ def lacks(run: Run, theirs: str) -> bool:
     return run.site.git.apart("HEAD", theirs)[1] > 0
 
 
-def pull(run: Run, fitness: Fitness, theirs: str | None) -> Pulled | None:
-    """Move to what was fetched; return what it brought, None when there was nothing.
+def choose_target(
+    run: Run, fitness: Fitness, theirs: str | None, *, force: bool = False, follow: bool = False
+) -> Target:
+    """Return the commit to go live with: that of the remote, or the one that is checked out.
 
-    That is a fast-forward, but for one case: if all that stands against it are our own commits of the lock, whose push
-    was refused, they give way, as this run makes the lock anew. The journal names both commits before the checkout
-    moves. Raises PreflightError.
+    The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
+    `force` asks for it. Raises PreflightError.
     """
-    if theirs is None:
-        return None
-    with run.recorder.step("pull") as step:
-        ours = fitness.state.head or "HEAD"
-        ahead, behind = _apart(run, fitness, theirs)
-        if not behind:
-            step.skipped("nothing new" if not ahead else f"nothing new; {ahead} not pushed yet")
-            return None
+    head, git = fitness.state.head or "HEAD", run.site.git
+    stay = Target(head=head, commit=head)
+    if theirs is None or theirs == head:
+        return stay
+    ahead, behind = git.apart(head, theirs)
+    if not behind and not follow:
+        return stay
+    with run.recorder.step("choose commit") as step:
+        own = released_paths(run)
+        key = git.code_key(own, commit=theirs)
+        rejected = None if force else run.quarantine().commit(key)
+        if rejected is not None:
+            step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
+            return stay
         _refuse_other_places(run, theirs)
-        _refuse_files_in_the_way(run, ours, theirs)
-        run.journal.write(run.entry("pulling", head_before=ours, head_after=theirs))
-        _move(run, theirs, forward=not ahead)
-        step.says(f"{behind} {'commit' if behind == 1 else 'commits'}")
-        return Pulled(old=ours, new=theirs, count=behind)
+        _refuse_files_in_the_way(run, head, theirs)
+        step.says(f"{behind} new {'commit' if behind == 1 else 'commits'}" if behind else f"back to {theirs[:12]}")
+        brings_code = key != git.code_key(own, commit=head)
+    return Target(head=head, commit=theirs, count=behind, brings_code=brings_code, forward=not ahead)
 
 
-def _apart(run: Run, fitness: Fitness, theirs: str) -> tuple[int, int]:
-    """Count the commits that only HEAD has and those that only `theirs` has.
-
-    Raises PreflightError if both have some, unless all that HEAD has are commits of ours that could not be pushed.
-    """
-    ours = fitness.state.head or "HEAD"
-    ahead, behind = (0, 0) if theirs == ours else run.site.git.apart(ours, theirs)
-    if ahead and behind and not (push_is_due(run) and _only_locks(run, fitness, ours, theirs)):
-        raise PreflightError((diverged(fitness.remote or "", run.site.settings.branch),))
-    return ahead, behind
-
-
-def _only_locks(run: Run, fitness: Fitness, ours: str, theirs: str) -> bool:
-    changed = run.site.git.changed_since_parting(ours, theirs)
-    return changed <= set(released_paths(run, fitness))
+def _refuse_divergence(run: Run, fitness: Fitness, theirs: str, *, follow: bool) -> None:
+    """Refuse what is no fast-forward, unless all that HEAD has on top are commits that releaser made."""
+    git, ours, branch = run.site.git, fitness.state.head or "HEAD", run.site.settings.branch
+    ahead, behind = (0, 0) if theirs == ours else git.apart(ours, theirs)
+    if not ahead:
+        return
+    own = own_commits(run.site)
+    others = [one for one in git.commits(theirs, ours) if one.id not in own]
+    seen = git.reference(SEEN)
+    lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
+    if lost and not follow:
+        back = seen is not None and git.is_ancestor(theirs, seen)
+        raise PreflightError((rewritten(fitness.remote or "", branch, theirs, lost, moved_back=back),))
+    if len(others) > len(lost) and (behind or follow):
+        raise PreflightError((diverged(fitness.remote or "", branch),))
 
 
 def _refuse_other_places(run: Run, commit: str) -> None:
@@ -86,7 +126,7 @@ def _refuse_other_places(run: Run, commit: str) -> None:
     try:
         fresh = Pyproject(path=project.pyproject, content=tomllib.loads(text or ""))
     except tomllib.TOMLDecodeError:
-        return  # preflight says so, once it is there
+        return  # preflight says so, once it is staged
     for key in ("state_dir", "venv"):
         old, new = (one.table("tool", "releaser").get(key) for one in (run.site.pyproject, fresh))
         if old != new:
@@ -101,7 +141,7 @@ def _refuse_files_in_the_way(run: Run, ours: str, theirs: str) -> None:
     """Refuse to put a pulled file where one lies that git does not know.
 
     git would refuse it too, in most cases. But once it has begun, a file that is the same as the pulled one could not
-    be told from git's own, and would be taken away with it when the pull is undone.
+    be told from git's own, and would be taken away with it when the move is undone.
     """
     if paths := run.site.git.in_the_way(ours, theirs):
         shown = ", ".join(paths[:_PATHS_SHOWN]) + (", ..." if len(paths) > _PATHS_SHOWN else "")
@@ -121,18 +161,3 @@ def _fetch(run: Run, remote: str) -> str:
         if asks_for_credentials(error):
             raise PreflightError((finding,)) from error
         raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error
-
-
-def _move(run: Run, commit: str, *, forward: bool) -> None:
-    try:
-        if forward:
-            run.site.git.fast_forward(commit)
-        else:
-            run.site.git.reset_keep(commit)
-    except ToolError as error:
-        finding = Unfit(
-            "the checkout could not be moved forward to what was fetched",
-            advice="See what git says, and mend it by hand: `git pull --ff-only`.",
-            output=error.output,
-        )
-        raise PreflightError((finding,)) from error

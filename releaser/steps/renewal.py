@@ -20,7 +20,7 @@ from releaser.steps.diagnosis import flaw, lost_python
 from releaser.steps.follow_ups import deserted
 from releaser.steps.gate import gate
 from releaser.steps.migrations import look_at_migrations
-from releaser.steps.resolve import candidate_key, lock_of, resolved
+from releaser.steps.resolve import candidate_key, lock_of, resolve_as_locked
 from releaser.steps.security import default_groups
 
 if TYPE_CHECKING:
@@ -39,17 +39,19 @@ if TYPE_CHECKING:
 def renewed(
     run: Run, fitness: Fitness, live: Release | None, *, lock: LockFile | None = None, instead_of: Release | None = None
 ) -> Release:
-    """Build `lock`, or that of the checkout, test it and seal it; `instead_of` is the earlier release it stands in for.
+    """Build `lock`, or that of the staging tree, test it and seal it.
+
+    `instead_of` is the earlier release that it stands in for.
 
     Raises BuildError, which names what has no build for this Python, PreflightError, and what the gate raises.
     """
-    with resolved(run, fitness, live, upgrade=False, lock=lock) as resolution:
-        run.draft.changes = () if instead_of else resolution.diff.changes
-        candidate = build_as_locked(run, fitness, resolution, instead_of=instead_of)
-        run.draft.release, run.draft.previous = candidate.id, live.id if live else None
-        gate(run, fitness, candidate, before=fitness)
-        look_at_migrations(run, candidate)
-        return seal(run, candidate, tests="passed")
+    resolution = resolve_as_locked(run, fitness, live, lock)
+    run.draft.changes = () if instead_of else resolution.diff.changes
+    candidate = build_as_locked(run, fitness, resolution, instead_of=instead_of)
+    run.draft.release, run.draft.previous = candidate.id, live.id if live else None
+    gate(run, fitness, candidate, before=fitness)
+    look_at_migrations(run, candidate)
+    return seal(run, candidate, tests="passed")
 
 
 def build_as_locked(

@@ -1,10 +1,8 @@
-"""Finding out what the site should run on: an upgraded lock, made away from the checkout."""
+"""Finding out what the site should run on: an upgraded lock, made in the staging tree."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
 from releaser.locking.policy import is_newer
-from releaser.locking.scratch import scratch_tree
 from releaser.locking.uploads import Uploads, uploads_in
 from releaser.releases.quarantine import CandidateKey, Quarantine
 from releaser.report.outcome import HeldBack
@@ -21,7 +18,7 @@ from releaser.steps.restraint import Restrained, resolve_within
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from releaser.locking.gates import Gates
@@ -38,10 +35,10 @@ _UNBUILT = re.compile(r"Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """A lock to build from, in a scratch tree that lasts as long as the step around it.
+    """A lock to build from, in the staging tree `tree`.
 
     `diff` is what it changes against the live release, `held_back` what was left out on purpose;
-    `checkout_differs` says that the checkout's own lock is not the one of the live release.
+    `checkout_differs` says that the lock of the commit is not the one of the live release.
     """
 
     tree: Path
@@ -55,25 +52,20 @@ class Resolution:
         return not self.checkout_differs and self.lock.same_packages(lock_of(live))
 
 
-@contextlib.contextmanager
-def resolved(
+def resolve(
     run: Run,
     fitness: Fitness,
     live: Release | None,
     *,
-    upgrade: bool = True,
     force: bool = False,
-    lock: LockFile | None = None,
     fixes: Callable[[], Mapping[str, str]] = dict,
-) -> Iterator[Resolution]:
-    """Resolve in a scratch tree; `force` takes what failed before too, without `upgrade` the lock stays as it is.
+) -> Resolution:
+    """Resolve the newest versions in the staging tree; `force` takes what failed before too.
 
-    That is the one of the checkout, or `lock`.
     `fixes`, which is asked if policy or age keep anything out, maps packages to the versions that fix a vulnerability:
-    those come in all the same. Raises ResolutionError, or OSError when the scratch tree cannot be made.
+    those come in all the same. Raises ResolutionError.
     """
     quarantine = Quarantine() if force else run.quarantine()
-    project = run.site.project
     before = lock_of(live)
 
     def gates() -> Gates:
@@ -86,26 +78,38 @@ def resolved(
             now=run.started_at,
         )
 
-    with scratch_tree(project.root, project.scratch, without=project.venv) as tree:
-        restrained = Restrained(versions={})
-        with run.recorder.step("resolve") as step:
-            if lock is not None:
-                (tree / "uv.lock").write_bytes(lock.data)
-            if upgrade:
-                scratch = _Scratch(run=run, fitness=fitness, tree=tree)
-                restrained = _lock(scratch, gates, fixes, quarantine, before)
-            found = _read(tree / "uv.lock")
-            if upgrade:
-                _refuse_bad_versions(found, quarantine)
-            diff = LockDiff.between(before, found) if before.data else LockDiff(changes=())
-            step.says(_extent(diff))
-        yield Resolution(
-            tree=tree,
-            lock=found,
-            diff=diff,
-            held_back=held_back(restrained, quarantine, found),
-            checkout_differs=live is not None and not fitness.lock.same_packages(before),
-        )
+    with run.recorder.step("resolve") as step:
+        staging = _Staging(run=run, fitness=fitness, tree=run.site.project.root)
+        restrained = _lock(staging, gates, fixes, quarantine, before)
+        found = _read(run.site.project.lock)
+        _refuse_bad_versions(found, quarantine)
+        resolution = _resolution(run, fitness, live, found, held_back(restrained, quarantine, found))
+        step.says(_extent(resolution.diff))
+    return resolution
+
+
+def resolve_as_locked(run: Run, fitness: Fitness, live: Release | None, lock: LockFile | None) -> Resolution:
+    """Take a lock as it is: `lock`, or that of the staging tree. Raises ResolutionError."""
+    with run.recorder.step("resolve") as step:
+        if lock is not None:
+            run.site.project.lock.write_bytes(lock.data)
+        found = _read(run.site.project.lock)
+        resolution = _resolution(run, fitness, live, found, left_out(run.quarantine(), found))
+        step.says(_extent(resolution.diff))
+    return resolution
+
+
+def _resolution(
+    run: Run, fitness: Fitness, live: Release | None, found: LockFile, withheld: tuple[HeldBack, ...]
+) -> Resolution:
+    before = lock_of(live)
+    return Resolution(
+        tree=run.site.project.root,
+        lock=found,
+        diff=LockDiff.between(before, found) if before.data else LockDiff(changes=()),
+        held_back=withheld,
+        checkout_differs=live is not None and not fitness.lock.same_packages(before),
+    )
 
 
 def _extent(diff: LockDiff) -> str:
@@ -125,8 +129,8 @@ def lock_of(release: Release | None) -> LockFile:
 
 
 @dataclass(kw_only=True)
-class _Scratch:
-    """Resolves in the scratch tree; each try begins at the lock of the checkout."""
+class _Staging:
+    """Resolves in the staging tree; each try begins at the lock of the commit."""
 
     run: Run
     fitness: Fitness
@@ -134,7 +138,7 @@ class _Scratch:
 
     def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
         """Lock within bounds."""
-        shutil.copyfile(self.run.site.project.lock, self.tree / "uv.lock")
+        self.run.site.project.lock.write_bytes(self.fitness.lock.data)
         self._uv_lock(bounds, cuts)
         return _read(self.tree / "uv.lock").versions
 
@@ -154,15 +158,15 @@ class _Scratch:
 
 
 def _lock(
-    scratch: _Scratch,
+    staging: _Staging,
     gates: Callable[[], Gates],
     fixes: Callable[[], Mapping[str, str]],
     quarantine: Quarantine,
     live: LockFile,
 ) -> Restrained:
-    locked = scratch.fitness.lock.versions
+    locked = staging.fitness.lock.versions
     try:
-        return resolve_within(scratch, gates, locked=locked, live=live.versions, fixes=fixes)
+        return resolve_within(staging, gates, locked=locked, live=live.versions, fixes=fixes)
     except ToolError as error:
         left_out = [f"{entry.name} {entry.version}" for entry in quarantine.versions]
         raise _unresolved(error, left_out) from error
@@ -247,14 +251,22 @@ def _surroundings(site: Site, fitness: Fitness) -> tuple[str, str]:
     """Return what a candidate is tried with: the key of the code, and the Python."""
     try:
         python = fitness.uv.python_version(fitness.python)
-        return site.git.code_key(own_files(site, fitness.layout.top)), python
+        return site.git.code_key(own_files(site, site.git.layout.top)), python
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
 
 
-def released_paths(run: Run, fitness: Fitness) -> tuple[str, ...]:
+def code_key_of(run: Run, commit: str) -> str:
+    """Return what identifies the code of a commit, the files that releaser commits left out; empty if not known."""
+    try:
+        return run.site.git.code_key(own_files(run.site, run.site.git.layout.top), commit=commit)
+    except ToolError:
+        return ""
+
+
+def released_paths(run: Run) -> tuple[str, ...]:
     """Return the files that releaser itself commits, relative to the top of the work tree."""
-    return own_files(run.site, fitness.layout.top)
+    return own_files(run.site, run.site.git.layout.top)
 
 
 def own_files(site: Site, top: Path) -> tuple[str, ...]:

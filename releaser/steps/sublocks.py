@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class SubLocks:
-    """Makes them in the scratch tree `tree`, from the lock at `checkout` and the `full` one.
+    """Makes them in the staging tree `tree`, from the lock of the commit, `committed`, and the `full` one.
 
     `live` are the versions of the live release, `bad` those that failed before, by package.
 
@@ -40,7 +39,7 @@ class SubLocks:
     uv: Uv
     python: Path
     tree: Path
-    checkout: Path
+    committed: LockFile
     full: LockFile
     live: Mapping[str, str] = field(default_factory=dict)
     bad: Mapping[str, frozenset[str]] = field(default_factory=dict)
@@ -66,7 +65,7 @@ class SubLocks:
         What the checkout does not lock yet, uv would take in its newest version; what it locks may have failed before,
         and the full resolution then leads back to what is live.
         """
-        locked = self._read(self.checkout).versions
+        locked = self.committed.versions
         pins: dict[str, str] = {}
         lock = self._locked(pins)
         while lock is not None and (more := self._foregone(lock, locked).items() - pins.items()):
@@ -132,7 +131,7 @@ class SubLocks:
     def _locked(self, pins: dict[str, str]) -> LockFile | None:
         """Lock with exact versions of some packages; None if there is no solution. Raises ResolutionError."""
         lock = self.tree / "uv.lock"
-        shutil.copyfile(self.checkout, lock)
+        lock.write_bytes(self.committed.data)
         try:
             self.uv.lock_pinned(self.tree, python=self.python, pins=pins)
         except ToolError as error:
@@ -158,7 +157,7 @@ def sub_locks(run: Run, fitness: Fitness, resolution: Resolution) -> SubLocks:
         uv=fitness.uv,
         python=fitness.python,
         tree=resolution.tree,
-        checkout=run.site.project.lock,
+        committed=fitness.lock,
         full=resolution.lock,
         live=lock_of(run.store.live()).versions,
         bad={name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed},

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
+from releaser.errors import ToolError
 from releaser.locking.diff import LockDiff
-from releaser.releases.quarantine import CandidateKey, FailedCandidate
+from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantine, RejectedCommit
 from releaser.steps.resolve import lock_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from releaser.releases.release import Release
     from releaser.run import Run
 
@@ -23,13 +27,19 @@ def mark_good(run: Run, release: Release) -> None:
     run.change_holds(lambda holds: holds.without_live(lock_of(release).versions))
 
 
-def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None = None, blameless: bool = False) -> None:
-    """Record that a release was backed out, and keep out what it brought: these versions, and the very candidate.
+def mark_bad(
+    run: Run,
+    release: Release,
+    reason: str,
+    *,
+    versions: Mapping[str, str] | None = None,
+    commit: RejectedCommit | None = None,
+    blameless: bool = False,
+) -> None:
+    """Record that a release was backed out, and keep out what is to blame: the very candidate, versions, a commit.
 
-    With `since`, all that came after that release counts as brought: a rollback may go back several releases. What is
-    `blameless` is kept out of nothing.
-
-    The version of a local package is a matter of the code, so that it may come again with other code.
+    What is `blameless` is kept out of nothing. The version of a local package is a matter of the code, so that it may
+    come again with other code.
     """
     run.store.record(lambda ledger: ledger.marked(release.id, "bad"))
     if blameless:
@@ -37,13 +47,21 @@ def mark_bad(run: Run, release: Release, reason: str, *, since: Release | None =
         return
     at = run.now_iso()
     failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
-    # What fails with the earlier versions too says nothing against the new ones.
-    brought = {} if run.draft.sick_before else brought_by(release, since)
-    run.change_quarantine(
-        lambda quarantine: quarantine.with_versions(brought, release=release.id, reason=reason, at=at).with_candidate(
-            failed
-        )
-    )
+
+    def rejecting(quarantine: Quarantine) -> Quarantine:
+        changed = quarantine.with_versions(versions or {}, release=release.id, reason=reason, at=at)
+        changed = changed.with_candidate(failed)
+        return changed.with_commit(commit) if commit is not None else changed
+
+    run.change_quarantine(rejecting)
+
+
+def reject_commit(run: Run, commit: str, code_key: str, reason: str) -> RejectedCommit:
+    """Return the entry that keeps a commit from coming in again by itself."""
+    with contextlib.suppress(ToolError):
+        subject = run.site.git.subject(commit)
+        return RejectedCommit(commit=commit, code_key=code_key, subject=subject, reason=reason, at=run.now_iso())
+    return RejectedCommit(commit=commit, code_key=code_key, subject="", reason=reason, at=run.now_iso())
 
 
 def brought_by(release: Release, since: Release | None = None) -> dict[str, str]:

@@ -47,11 +47,15 @@ class StaticFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Migrations:
-    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why."""
+    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why.
+
+    `foreign` are those that are applied, and that the code does not have.
+    """
 
     databases: int
     unapplied: tuple[str, ...]
     failed: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
 
 
 def is_django(project: Path) -> bool:
@@ -103,7 +107,10 @@ class Manage:
         """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does."""
         answer = self._ask("migrations")
         return Migrations(
-            databases=answer["databases"], unapplied=tuple(answer["unapplied"]), failed=tuple(answer["failed"])
+            databases=answer["databases"],
+            unapplied=tuple(answer["unapplied"]),
+            failed=tuple(answer["failed"]),
+            foreign=tuple(answer["foreign"]),
         )
 
     def _ask(self, question: str) -> dict[str, Any]:

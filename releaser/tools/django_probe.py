@@ -103,6 +103,7 @@ def migrations() -> dict[str, Any]:
 
     names: list[str] = []
     failed: list[str] = []
+    foreign: list[str] = []
     count = 0
     for alias in connections:
         try:
@@ -111,10 +112,11 @@ def migrations() -> dict[str, Any]:
                 continue
             count += 1
             names += unapplied(connection, alias)
+            foreign += not_on_disk(connection) if alias == "default" else []
             connection.close()
         except Exception as error:  # noqa: BLE001 - every driver has errors of its own
             failed.append(f"{alias}: {' '.join(str(error).split()) or type(error).__name__}")
-    return {"databases": count, "unapplied": names, "failed": failed}
+    return {"databases": count, "unapplied": names, "failed": failed, "foreign": foreign}
 
 
 def unapplied(connection: Any, alias: str) -> list[str]:
@@ -135,6 +137,16 @@ def unapplied(connection: Any, alias: str) -> list[str]:
     # A site gives such a database a router, so that only some of its apps have their tables there.
     here = [migration for migration in plan if router.allow_migrate(alias, migration.app_label)]
     return [f"{migration.app_label}.{migration.name} (database {alias})" for migration in here]
+
+
+def not_on_disk(connection: Any) -> list[str]:
+    """Name what is applied of apps that are installed, and that their code does not have."""
+    from django.db.migrations.loader import MigrationLoader
+
+    loader = MigrationLoader(connection, ignore_no_initial=True)
+    known = {*loader.disk_migrations, *(old for one in loader.disk_migrations.values() for old in one.replaces)}
+    missing = sorted(key for key in {*loader.applied_migrations} - known if key[0] in loader.migrated_apps)
+    return [f"{app}.{name}" for app, name in missing]
 
 
 def main(question: str) -> None:

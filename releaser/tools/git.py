@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
-_FETCHED = "refs/releaser/fetched"  # ours alone: where the remote was when it was last asked
+_OURS = "refs/releaser/"  # references that no other program uses
+_FETCHED = f"{_OURS}fetched"  # where the remote was when it was last asked
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _LOCKING = _MOVES_INDEX | {"fetch", "push"}
 _PATHS_AT_ONCE = 200  # a command line has a limit
@@ -35,6 +36,15 @@ _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One commit: its id, the first line of its message, and who wrote it."""
+
+    id: str
+    subject: str
+    author: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +133,51 @@ class Git:
         """Return the id of the commit that `name` stands for."""
         return self._lines("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")[0]
 
+    def commits(self, old: str, new: str) -> tuple[Commit, ...]:
+        """List the commits that `new` has and `old` has not, newest first."""
+        found = self._run("log", "-z", "--format=%H%x1f%s%x1f%an", f"{old}..{new}").stdout
+        return tuple(
+            Commit(**dict(zip(("id", "subject", "author"), line.split("\x1f"), strict=True)))
+            for line in found.split("\0")
+            if line
+        )
+
+    def following(self, old: str, new: str) -> list[str]:
+        """List the commits after `old` on the way to `new`, oldest first, along first parents."""
+        if not self.is_ancestor(old, new):
+            return []
+        return self._lines("rev-list", "--first-parent", "--reverse", f"{old}..{new}")
+
+    def subject(self, commit: str) -> str:
+        """Return the first line of a commit's message."""
+        return "".join(self._lines("show", "--no-patch", "--format=%s", commit)[:1])
+
+    def message(self, commit: str) -> str:
+        """Return the whole message of a commit."""
+        return self._run("show", "--no-patch", "--format=%B", commit).stdout
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Tell whether `new` has everything that `old` has. A commit that is not here has nothing in common."""
+        return self._run("merge-base", "--is-ancestor", old, new, check=False).returncode == 0
+
+    def has(self, commit: str) -> bool:
+        """Tell whether a commit is in this repository."""
+        return self._run("cat-file", "-e", f"{commit}^{{commit}}", check=False).returncode == 0
+
+    def reference(self, name: str) -> str | None:
+        """Return the commit that a reference of ours names; None when there is none."""
+        found = self._run("rev-parse", "--verify", "--quiet", f"{_OURS}{name}^{{commit}}", check=False)
+        return found.stdout.strip() or None
+
+    def tracked(self, remote: str, branch: str) -> str | None:
+        """Return where a remote's branch was when somebody last fetched or pushed; None when nobody has."""
+        name = f"refs/remotes/{remote}/{branch}^{{commit}}"
+        return self._run("rev-parse", "--verify", "--quiet", name, check=False).stdout.strip() or None
+
+    def set_reference(self, name: str, commit: str) -> None:
+        """Let a reference of ours name a commit."""
+        self._run("update-ref", f"{_OURS}{name}", commit)
+
     def apart(self, ours: str, theirs: str) -> tuple[int, int]:
         """Count the commits that only `ours` has and those that only `theirs` has."""
         ahead, behind = self._lines("rev-list", "--left-right", "--count", f"{ours}...{theirs}")[0].split()
@@ -158,8 +213,30 @@ class Git:
 
     def _move(self, *words: str) -> None:
         """Run what moves the checkout; git syncs its own files alone, so those of the checkout are synced here."""
+        before = self.submodules("HEAD")
         self._run(*_WITHOUT_HOOKS, *words)
+        moved = [path for path, commit in self.submodules("HEAD").items() if before.get(path) != commit]
+        used = [path for path in moved if (self.layout.top / path / ".git").exists()]
+        if used:  # the staging tree has brought their commits here
+            top = ("-C", str(self.layout.top))
+            self._run(*top, *_WITHOUT_HOOKS, "submodule", "update", "--no-fetch", "--quiet", "--", *used)
         write_out(self.root)
+
+    def add_work_tree(self, place: Path, commit: str) -> None:
+        """Check out a commit at `place`, which has the repository in common with the checkout."""
+        words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
+        self._run(*_WITHOUT_HOOKS, *words)
+
+    def clone_submodule(self, path: str, commit: str, place: Path) -> None:
+        """Check out a submodule at `place`, from the one at `path` in the checkout, which gets the commit if need be.
+
+        The submodule of the checkout stays at its own commit.
+        """
+        source = str(self.layout.top / path)
+        if self._run("-C", source, "cat-file", "-e", f"{commit}^{{commit}}", check=False).returncode != 0:
+            self._run("-C", source, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+        self._run("clone", "--quiet", "--shared", "--no-checkout", source, str(place))
+        self._run("-C", str(place), *_WITHOUT_HOOKS, "checkout", "--quiet", "--detach", commit)
 
     def undo_half_merge(self, before: str, after: str) -> None:
         """Undo what a fast-forward from `before` (where HEAD mostly still is) to `after` did before it was cut off.
@@ -221,15 +298,15 @@ class Git:
         self._run(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 
-    def push(self, remote: str, branch: str) -> None:
-        """Push `branch`; never forced, so ToolError when the remote moved."""
-        self._run("push", "--quiet", remote, f"refs/heads/{branch}:refs/heads/{branch}")
+    def push(self, remote: str, branch: str, commit: str) -> None:
+        """Push `commit` to the remote's `branch`; never forced, so ToolError when the remote moved."""
+        self._run("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
 
-    def code_key(self, without: Iterable[str]) -> str:
-        """Return a digest of everything committed at HEAD but the paths in `without` (relative to the top)."""
+    def code_key(self, without: Iterable[str], *, commit: str = "HEAD") -> str:
+        """Return a digest of everything in a commit but the paths in `without` (relative to the top)."""
         left_out = set(without)
         digest = hashlib.sha256()
-        for line in self._run("ls-tree", "-r", "-z", "--full-tree", "HEAD").stdout.split("\0"):
+        for line in self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout.split("\0"):
             if line and line.partition("\t")[2] not in left_out:
                 digest.update(line.encode() + b"\0")
         return digest.hexdigest()
@@ -238,6 +315,26 @@ class Git:
         """Return a file as it is in a commit (`path` relative to the top); None when it is not there."""
         finished = self._run("show", f"{commit}:{path}", check=False)
         return finished.stdout if finished.returncode == 0 else None
+
+    def data(self, commit: str, path: str) -> bytes | None:
+        """Return a text file as it is in a commit, as bytes; None when it is not there."""
+        text = self.content(commit, path)
+        return None if text is None else text.encode("utf-8", "surrogateescape")
+
+    def unknown_files(self) -> list[str]:
+        """List everything in the work tree that git does not track, ignored or not, relative to the top.
+
+        A directory in which nothing is tracked is one entry, which ends with a slash.
+        """
+        top = str(self.layout.top)
+        found = self._run("-C", top, "ls-files", "--others", "--directory", "-z").stdout
+        return [name for name in found.split("\0") if name]
+
+    def submodules(self, commit: str) -> dict[str, str]:
+        """Map the paths of submodules in a commit, relative to the top, to the commits they are at."""
+        found = self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout.split("\0")
+        entries = (line.partition("\t") for line in found if line.startswith("160000 "))
+        return {path: words.split()[2] for words, _, path in entries}
 
     def tracked_files(self) -> list[str]:
         """List the tracked files below `root`, relative to it."""

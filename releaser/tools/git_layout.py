@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,18 @@ class Layout:
                 link = file.parent / file.read_text(encoding="utf-8").strip()
                 found.add(link.parent.resolve())
         return frozenset(found)
+
+    def forget_work_tree(self, place: Path) -> None:
+        """Delete what the repository knows of a work tree that was at `place`, and of no other. Raises OSError.
+
+        `git worktree prune` would also forget those of people whose disk is not mounted at the moment.
+        """
+        for file in self.common_directory.glob("worktrees/*/gitdir"):
+            with contextlib.suppress(FileNotFoundError):
+                text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
+                # A power cut can leave the file empty; the name that git gives the directory is that of the tree.
+                if Path(text) == place / ".git" or (not text and file.parent.name == place.name):
+                    shutil.rmtree(file.parent)
 
     def in_progress(self) -> str | None:
         """Name the operation that waits for somebody to finish it, if there is one."""

@@ -127,9 +127,13 @@ def local_export_arguments(*, group: str | None) -> list[str]:
     ]  # fmt: skip
 
 
-def requirements_arguments(*, group: str | None) -> list[str]:
-    """Arguments of the `uv export` that writes a requirements file for people and tools without uv."""
-    return ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group)]
+def requirements_arguments(*, group: str | None, hashes: bool = True) -> list[str]:
+    """Arguments of the `uv export` that writes a requirements file for people and tools without uv.
+
+    pip takes one with hashes for a constraints file only where all that is installed has one.
+    """
+    words = ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group)]
+    return words if hashes else [*words, "--no-hashes"]
 
 
 def _group(group: str | None) -> list[str]:
@@ -235,9 +239,9 @@ class Uv:
         )
         return self._run(words, cwd=project, venv=venv)
 
-    def requirements(self, project: Path, *, group: str | None) -> str:
-        """Return the lock of `project` as a requirements file with hashes."""
-        return self._run(requirements_arguments(group=group), cwd=project).stdout
+    def requirements(self, project: Path, *, group: str | None, hashes: bool = True) -> str:
+        """Return the lock of `project` as a requirements file."""
+        return self._run(requirements_arguments(group=group, hashes=hashes), cwd=project).stdout
 
     def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
         """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.

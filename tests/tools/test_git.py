@@ -336,11 +336,11 @@ def test_a_commit_that_a_hook_refuses_is_a_failure_with_its_words(repository: Re
 
 def test_a_push_moves_the_remote_and_never_by_force(repository: Repository, elsewhere: Repository) -> None:
     head = repository.commit({"code.py": "two"})
-    repository.git.push("origin", "main")
+    repository.git.push("origin", "main", "HEAD")
     assert repository.git.remote_commit("origin", "main") == head
     elsewhere.commit({"code.py": "three"})
     with pytest.raises(ToolError) as caught:
-        elsewhere.git.push("origin", "main")
+        elsewhere.git.push("origin", "main", "HEAD")
     assert "[rejected]" in caught.value.output
     assert repository.git.remote_commit("origin", "main") == head
 

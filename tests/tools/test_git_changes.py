@@ -60,7 +60,7 @@ def test_whatever_git_writes_survives_a_power_cut(told: Git, noting: Noting) -> 
     """`git add` writes the object that the commit then finds and does not sync any more."""
     told.commit_only(["uv.lock"], "Update 1 package")
     told.fast_forward("c0ffee")
-    told.push("origin", "main")
+    told.push("origin", "main", "HEAD")
     assert all("core.fsync=all" in options(words) for words in noting.asked)
 
 
@@ -73,7 +73,7 @@ def test_a_commit_takes_these_files_alone(told: Git, noting: Noting) -> None:
 
 
 def test_a_push_names_the_branch_on_both_sides_and_is_not_forced(told: Git, noting: Noting) -> None:
-    told.push("origin", "main")
+    told.push("origin", "main", "HEAD")
     words = noting.told("push")
     assert words[words.index("push") :] == ["push", "--quiet", "origin", "refs/heads/main:refs/heads/main"]
 
@@ -88,7 +88,7 @@ def test_moving_the_checkout_starts_no_hooks(told: Git, noting: Noting) -> None:
 
 
 def test_hooks_are_told_not_to_sync(told: Git, noting: Noting) -> None:
-    told.push("origin", "main")
+    told.push("origin", "main", "HEAD")
     assert [env.get("UV_NO_SYNC") for env in noting.environments] == ["1"]
 
 
@@ -207,7 +207,7 @@ def test_a_push_from_another_branch_pushes_the_branch_alone(repository: Reposito
     repository.git("switch", "--quiet", "--create", "feature")
     (repository.path / "kept").write_text("half\n", encoding="utf-8")
     repository.commit()
-    repository.driven.push("origin", "main")
+    repository.driven.push("origin", "main", "HEAD")
     assert repository.git("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
 
 

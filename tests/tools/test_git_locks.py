@@ -52,7 +52,7 @@ def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Rep
     write_files(repository.path, {".git/hooks/pre-push": script})
     hook.chmod(0o755)
     with pytest.raises(ToolError, match="SIGKILL"):
-        repository.git.push("origin", "main")
+        repository.git.push("origin", "main", "HEAD")
     assert (repository.path / ".git" / "index.lock").exists()
 
 

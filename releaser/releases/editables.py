@@ -1,0 +1,51 @@
+"""Where the editable packages of a venv lead: into a source tree, by absolute paths in the venv's own files."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+_LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
+
+
+def lead_elsewhere(venv: Path, old: Path, new: Path) -> None:
+    """Let packages that were installed from below `old` lead to the same place below `new`. Raises OSError.
+
+    Only files that those packages have in their RECORD are changed, and their lines in it
+    (https://packaging.python.org/en/latest/specifications/recording-installed-packages/).
+    """
+    if old == new:
+        return
+    for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
+        url = json.loads(note.read_text(encoding="utf-8")).get("url", "")
+        if url == old.as_uri() or url.startswith(f"{old.as_uri()}/"):
+            _rewrite(note.parent, ((str(old), str(new)), (quote(str(old)), quote(str(new)))))
+
+
+def _rewrite(dist_info: Path, words: tuple[tuple[str, str], ...]) -> None:
+    record = dist_info / "RECORD"
+    rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+    for row in rows:
+        file = dist_info.parent / row[0]
+        if file == record or not file.is_file() or file.stat().st_size > _LARGEST:
+            continue
+        before = after = file.read_bytes()
+        for old, new in words:
+            after = after.replace(old.encode(), new.encode())
+        if after != before:
+            file.write_bytes(after)
+            row[1:3] = [f"sha256={_digest(after)}", str(len(after))]
+            for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
+                compiled.unlink()
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    record.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()

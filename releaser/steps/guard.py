@@ -1,0 +1,90 @@
+"""The guard before a release goes live: what was tested is what is there, whatever a person did meanwhile."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import PreflightError, ToolError, Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.project.site import Site
+    from releaser.run import Run
+
+_NEXT = "Nothing went live; the next run takes what is there now."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What a run is based on, as it was when it began to build; None for a file that is not there."""
+
+    head: str | None
+    branch: str | None
+    lock: bytes | None
+    pyproject: bytes | None
+    #: The `.env` beside the checkout, with settings.
+    settings: bytes | None
+    #: The text of the symlink `.venv`.
+    link: str | None
+
+
+def read_basis(site: Site) -> Basis:
+    """Read what the release to be is based on. Raises ToolError."""
+    state, project = site.git.state(), site.project
+    return Basis(
+        head=state.head,
+        branch=state.branch,
+        lock=_read(project.lock),
+        pyproject=_read(project.pyproject),
+        settings=_read(project.outer / ".env"),
+        link=_link(project.venv),
+    )
+
+
+def refuse_changes(run: Run, before: Basis) -> None:
+    """See that nobody has changed what a release is based on. Raises PreflightError, which names what they did."""
+    try:
+        findings = tuple(_changes(run.site, before, read_basis(run.site)))
+    except ToolError as error:
+        findings = (Unfit(error.message, advice=error.advice, output=error.output),)
+    if findings:
+        raise PreflightError(findings)
+
+
+def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Unfit]:
+    if now.branch != before.branch:
+        yield Unfit(f"somebody checked out {now.branch or 'a commit'} instead of {before.branch}", advice=_NEXT)
+    elif now.head != before.head and now.head is not None:
+        yield Unfit(
+            f"somebody committed {now.head[:12]} ({site.git.subject(now.head)}), which was not tested", advice=_NEXT
+        )
+    project = site.project
+    files = (
+        (project.lock, before.lock, now.lock),
+        (project.pyproject, before.pyproject, now.pyproject),
+        (project.outer / ".env", before.settings, now.settings),
+    )
+    for path, old, new in files:
+        if old != new:
+            yield Unfit(f"somebody changed {path}, so that what was tested is not what is there", advice=_NEXT)
+    if now.link != before.link:
+        where = f"leads to {now.link}" if now.link else "is no symlink"
+        yield Unfit(f"somebody changed {project.venv}, which {where} now", advice=_NEXT)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _link(path: Path) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None

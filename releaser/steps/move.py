@@ -1,0 +1,124 @@
+"""Moving the checkout to a tested commit as a release goes live, and back if that is taken back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from releaser.durable import replace_file
+from releaser.errors import ActivationError, ToolError
+from releaser.report.outcome import Problem
+from releaser.steps.resolve import own_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from releaser.releases.journal import Entry
+    from releaser.releases.release import Release
+    from releaser.run import Run
+    from releaser.steps.pull import Target
+
+
+def move_checkout(run: Run, target: Target) -> None:
+    """Move the checkout to the commit that was tested: forward, or back where releaser's own commits give way.
+
+    uv.lock and the export may still wait to be committed; they get the content that HEAD has for them first, as git
+    would refuse to replace them otherwise. Raises ToolError, with the checkout at the commit where it was.
+    """
+    if not target.moves:
+        return
+    with run.recorder.step("move checkout") as step:
+        own_files_as_committed(run)
+        if target.forward:
+            run.site.git.fast_forward(target.commit)
+        else:
+            run.site.git.reset_keep(target.commit)
+        step.says(f"{target.head[:12]} → {target.commit[:12]}")
+
+
+def follow_quietly(run: Run, target: Target) -> None:
+    """Move to a commit with the code and packages that are live: it brings no more than another text of the lock.
+
+    Raises ToolError.
+    """
+    run.journal.write(run.entry("pulling", head_before=target.head, head_after=target.commit))
+    move_checkout(run, target)
+    run.close()
+
+
+def own_files_as_committed(run: Run) -> None:
+    """Give the files that releaser commits the content that HEAD has. Raises ToolError and OSError."""
+    top, git = run.site.git.layout.top, run.site.git
+    for name in own_files(run.site, top):
+        path, committed = top / name, git.data("HEAD", name)
+        if committed is not None and (not path.exists() or path.read_bytes() != committed):
+            replace_file(path, committed, staging=run.site.project.state_dir)
+
+
+def move_back(run: Run, entry: Entry) -> None:
+    """Take the checkout back to the commit before a flip, if it still is where releaser moved it; report what is not.
+
+    The settings are those of the code, so they are read again.
+    """
+    if entry.head_before is None or entry.head_after is None or entry.head_before == entry.head_after:
+        return
+    try:
+        _move_back(run, entry.head_before, entry.head_after)
+    except ToolError as error:
+        message = f"the checkout could not be taken back to {entry.head_before[:12]}: {error.message}"
+        run.note_problem(ActivationError(message, advice=error.advice, output=error.output))
+    run.site = run.site.reread()
+
+
+def _move_back(run: Run, before: str, after: str) -> None:
+    git = run.site.git
+    head = git.commit("HEAD")
+    if head not in (before, after):
+        message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
+        raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits are to stay.")
+    own_files_as_committed(run)
+    if head == before:
+        git.reset_torn(before, after)
+        return
+    try:
+        git.reset_keep(before)
+    except ToolError:
+        git.reset_torn(before, after)
+
+
+def somebody_committed(run: Run, entry: Entry) -> bool:
+    """Whether HEAD is at a commit that the change in progress knows nothing of. Raises nothing."""
+    known = {entry.head_before, entry.head_after} - {None}
+    try:
+        return bool(known) and run.site.git.commit("HEAD") not in known
+    except ToolError:
+        return False
+
+
+def keep_edited(run: Run, path: Path, known: Iterable[bytes | None]) -> None:
+    """Keep a file of the checkout that somebody has edited beside the state, before it is replaced, and say where.
+
+    `known` are the contents that are no edit of anybody. Raises OSError.
+    """
+    if not path.is_file() or (data := path.read_bytes()) in set(known):
+        return
+    kept = run.site.project.state_dir / f"{path.name}-{run.run_id}"
+    if kept.exists():
+        return
+    replace_file(kept, data)
+    message = f"{path.name} in the checkout was edited, and not committed; what it held is kept as {kept}"
+    run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
+
+
+def known_locks(run: Run, *releases: Release | None) -> list[bytes | None]:
+    """Return the contents of uv.lock that are releases' or committed."""
+    top, git = run.site.git.layout.top, run.site.git
+    name = str(run.site.project.lock.relative_to(top))
+    return [_read(one.lock) for one in releases if one is not None] + [git.data("HEAD", name)]
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,203 @@
+"""The staging tree: the commit that is to go live, checked out beside the checkout that visitors see.
+
+Packages are resolved, built and tested there. The checkout itself stays as it is until the release goes live.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import BuildError, ToolError
+from releaser.releases.release import Staged
+from releaser.releases.store import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.project.settings import Settings
+    from releaser.project.site import Site
+    from releaser.run import Run
+
+SMALL = 1024 * 1024  # bytes; an untracked file that is larger is linked, and not copied
+# Never of any use to the tests of another commit, and some would be written to.
+_CACHES = (
+    "__pycache__", "*.pyc", "*.egg-info", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".tox", ".nox", ".hypothesis",
+    ".coverage", ".coverage.*", ".git",
+)  # fmt: skip
+
+
+def staging_places(top: Path) -> tuple[Path, Path]:
+    """Return where staging trees of the checkout at `top` lie: the one to go live, and the one of what is live.
+
+    They are siblings of the checkout, so that `../.env` and `../lib` are the same files for both.
+    """
+    return top.parent / f".{top.name}.releaser-staging", top.parent / f".{top.name}.releaser-staging-live"
+
+
+@contextlib.contextmanager
+def staging_tree(run: Run, commit: str, *, of_live: bool = False) -> Iterator[Run]:
+    """Check out `commit` beside the checkout, and yield the run as it is there; the tree is removed at the end.
+
+    It gets what the checkout has and git does not track, but for virtual environments and caches: files of up to
+    1 MiB are copied, larger ones and directories are symlinks to those of the checkout. The settings `staging_copy`,
+    `staging_link` and `staging_omit` correct that. Raises BuildError.
+    """
+    site, git = run.site, run.site.git
+    place = staging_places(git.layout.top)[of_live]
+    try:
+        with run.recorder.step("stage live" if of_live else "stage") as step:
+            try:
+                remove_staging_tree(site, place)
+                git.add_work_tree(place, commit)
+                place.chmod(0o700)
+                staged = _carry(site, place, commit)
+                _check_out_submodules(site, place, commit)
+            except (ToolError, OSError) as error:
+                raise _not_staged(place, error) from error
+            step.says(_summary(staged))
+        yield replace(run, site=_staged_site(site, place, commit), staged=staged, unstaged=run)
+    finally:
+        with contextlib.suppress(OSError):  # the next run tries again, and says so
+            remove_staging_tree(site, place)
+
+
+def link_venv(run: Run, venv: Path) -> None:
+    """Let `.venv` of the staging tree lead to the venv that is tried, for tests that call programs by that path."""
+    project = run.site.project
+    if not project.venv.is_relative_to(project.checkout):
+        return
+    link = project.root / project.venv.relative_to(project.checkout)
+    with contextlib.suppress(OSError):  # tests that want it say so
+        link.unlink(missing_ok=True)
+        link.symlink_to(venv)
+
+
+def remove_staging_trees(site: Site) -> None:
+    """Remove the staging trees that a killed run left. Raises OSError."""
+    with contextlib.suppress(ToolError):  # not a repository any more: then there is no telling where they would be
+        for place in staging_places(site.git.layout.top):
+            remove_staging_tree(site, place)
+
+
+def remove_staging_tree(site: Site, place: Path) -> None:
+    """Remove one staging tree and git's records of it; what its symlinks lead to is not touched. Raises OSError."""
+    if place.is_symlink() or place.is_file():
+        place.unlink()
+    elif place.exists():
+        remove_tree(place)
+    site.git.layout.forget_work_tree(place)
+
+
+def _not_staged(place: Path, error: ToolError | OSError) -> BuildError:
+    reason = error.message if isinstance(error, ToolError) else str(error)
+    output = error.output if isinstance(error, ToolError) else ""
+    advice = f"Let this user write {place.parent}, and see that there is room."
+    return BuildError(
+        f"the staging tree {place} could not be made: {reason}",
+        advice=(isinstance(error, ToolError) and error.advice) or advice,
+        output=output,
+    )
+
+
+def _summary(staged: Staged) -> str:
+    parts = [staged.commit[:12]]
+    parts += [f"{len(staged.copied)} untracked copied"] if staged.copied else []
+    parts += [f"{len(staged.linked)} untracked linked"] if staged.linked else []
+    return ", ".join(parts)
+
+
+def _staged_site(site: Site, place: Path, commit: str) -> Site:
+    """Return the site as it is in the staging tree; state directory and symlink stay those of the checkout."""
+    checkout = site.project.checkout
+    root = place / checkout.relative_to(site.git.layout.top)
+    staged = replace(site, project=replace(site.project, root=root, staged_from=checkout))
+    return staged if commit == site.git.commit("HEAD") else staged.reread()
+
+
+def _carry(site: Site, place: Path, commit: str) -> Staged:
+    """Bring the untracked files of the checkout into the staging tree, and its uv.lock if that is not committed yet."""
+    top, project = site.git.layout.top, site.project
+    carrier = _Carrier(site.settings, top=top, place=place, kept_out=frozenset({project.venv, project.state_dir}))
+    for name in site.git.unknown_files():
+        carrier.carry(name.rstrip("/"))
+    lock = project.lock.relative_to(top)
+    head = site.git.data("HEAD", str(lock))
+    if head is not None and project.lock.is_file() and site.git.data(commit, str(lock)) == head:
+        shutil.copyfile(project.lock, place / lock)  # the one of the live release, while its commit is still due
+    return Staged(
+        commit=commit,
+        subject=site.git.subject(commit),
+        copied=tuple(sorted(carrier.copied)),
+        linked=tuple(sorted(carrier.linked)),
+    )
+
+
+class _Carrier:
+    """Brings untracked files from the checkout at `top` into the staging tree at `place`."""
+
+    def __init__(self, settings: Settings, *, top: Path, place: Path, kept_out: frozenset[Path]) -> None:
+        self.copied: list[str] = []
+        self.linked: list[str] = []
+        self._settings = settings
+        self._top = top
+        self._place = place
+        self._kept_out = kept_out
+
+    def carry(self, name: str) -> None:
+        """Bring one entry; `name` is relative to the top. What the commit has itself stays as it is there."""
+        source, target = self._top / name, self._place / name
+        if source in self._kept_out or self._is_omitted(name, source) or os.path.lexists(target):
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_symlink():
+            target.symlink_to(source.readlink())
+            return
+        copy, link = _matches(name, self._settings.staging_copy), _matches(name, self._settings.staging_link)
+        if source.is_dir() and not (copy or link) and self._has_rules_for_parts_of(name):
+            target.mkdir()
+            for entry in sorted(os.listdir(source)):
+                self.carry(f"{name}/{entry}")
+        elif copy or (not link and source.is_file() and source.stat().st_size <= SMALL):
+            shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy2(source, target)
+            self.copied.append(name)
+        elif source.is_dir() or source.is_file():  # and not a socket or a pipe
+            target.symlink_to(source)
+            self.linked.append(name)
+
+    def _is_omitted(self, name: str, source: Path) -> bool:
+        settings = self._settings
+        if _matches(name, settings.staging_omit):
+            return True
+        if _matches(name, (*settings.staging_copy, *settings.staging_link)):
+            return False
+        return _matches(name, _CACHES) or (source / "pyvenv.cfg").is_file()
+
+    def _has_rules_for_parts_of(self, directory: str) -> bool:
+        """Whether a pattern names something below a directory, which then cannot be one symlink."""
+        settings = self._settings
+        patterns = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
+        return any(pattern.startswith(f"{directory}/") for pattern in patterns)
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    """Whether one of these patterns is for a path: for all of it if the pattern has a slash, else for its last part."""
+    last = name.rpartition("/")[2]
+    return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)
+
+
+def _check_out_submodules(site: Site, place: Path, commit: str) -> None:
+    """Check out the submodules that the checkout uses, at the commits that `commit` names. Raises ToolError."""
+    git, known = site.git, site.git.submodules("HEAD")
+    for path, wanted in git.submodules(commit).items():
+        if path not in known:
+            message = f"commit {commit[:12]} adds the submodule {path}"
+            advice = "Bring it in by hand: `git pull --ff-only`, then `git submodule update --init`."
+            raise ToolError(message, advice=advice)
+        if (git.layout.top / path / ".git").exists():
+            git.clone_submodule(path, wanted, place / path)
