@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
+    from releaser.releases.quarantine import Quarantine
     from releaser.report.outcome import RunReport
     from releaser.run import Run
 
