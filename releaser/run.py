@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from releaser.redaction import Redactor
     from releaser.releases.release import Release, Staged
     from releaser.report.recorder import Recorder
+    from releaser.tools.git import Commit
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Draft:
     changes: tuple[Change, ...] = ()
     held_back: tuple[HeldBack, ...] = ()
     pulled: Pulled | None = None
+    commits: tuple[Commit, ...] = ()
     problems: list[Problem] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     blame: Blame = ""
@@ -208,6 +210,8 @@ class Run:
         if result != "unchanged" or exit_code or problems or draft.recovered:
             problems = [*problems, *draft.undeleted.values()]
 
+        release = self.store.get(draft.release)
+
         def clean(text: str) -> str:
             return cleaned(self.site.redactor, text)
 
@@ -228,6 +232,9 @@ class Run:
             changes=draft.changes,
             held_back=draft.held_back,
             pulled=draft.pulled,
+            commits=tuple(replace(one, subject=clean(one.subject), author=clean(one.author)) for one in draft.commits),
+            commit=release.manifest.commit if release else None,
+            subject=clean(release.manifest.subject) if release else "",
             steps=tuple(replace(one, detail=clean(one.detail)) for one in self.recorder.outcomes),
             problems=cleaned_problems(self.site.redactor, problems),
             answers=tuple(_cleaned_answer(self.site.redactor, one) for one in draft.answers),

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 _LONGEST_REASON = 200  # characters
+_MOST_COMMITS = 100  # in a report
 
 
 def update(request: Request, *, force: bool = False, follow: bool = False) -> RunReport:
@@ -64,6 +65,7 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     target = choose_target(run, fitness, theirs, force=force, follow=follow)
     basis, live, before = read_basis(run.site), run.store.live(), fitness
     run.draft.pulled = target.pulled
+    run.draft.commits = run.site.git.commits(target.head, target.commit)[:_MOST_COMMITS] if target.moves else ()
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:
         fitness = examine_target(staged, fitness, target)
         due = due_to_renew(staged) or due_for_pin(staged, fitness)

@@ -163,7 +163,7 @@ def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
 
 
 def _names_held_back(holds: Holds, quarantine: Quarantine) -> list[str]:
-    packages = {one.name for one in (*holds.entries, *quarantine.versions)}
+    packages = {one.name for one in holds.entries} | {one.name for one in quarantine.versions}
     others = [one.commit[:12] for one in quarantine.commits] + [one.version for one in quarantine.pythons]
     return [*sorted(packages), *others, *(one.release for one in quarantine.candidates)]
 

@@ -149,7 +149,8 @@ def _unfinished(place: str, name: str) -> Row:
     """A candidate that is being built at this moment, or that a crash left."""
     return {
         "id": name, "state": "candidate", "live": False, "pinned": False, "created_at": _time_in(name),
-        "python": None, "lock_sha256": None, "changes": [], "size_bytes": None, "own_bytes": None, "in_use_by": [],
+        "python": None, "commit": None, "subject": "",
+        "lock_sha256": None, "changes": [], "size_bytes": None, "own_bytes": None, "in_use_by": [],
         "processes": [], "path": os.path.join(place, "venv"), "broken": False, "damage": None, "sequence": 1 << 60,
     }  # fmt: skip
 
@@ -205,7 +206,8 @@ def _json(path: str) -> dict[str, object] | None:
     return content if isinstance(content, dict) and content.get("version") == 1 else {}
 
 
-COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "OWN", "IN USE BY")
+_SUBJECT = 40  # characters of the first line of a commit's message
+COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "OWN", "IN USE BY", "COMMIT")
 
 
 def cells(row: Row, now: float) -> list[str]:
@@ -223,6 +225,7 @@ def cells(row: Row, now: float) -> list[str]:
         size(row["size_bytes"]),
         size(row["own_bytes"]),
         " ".join(map(str, users)) if isinstance(users, list) and users else "-",
+        f"{str(row['commit'])[:7]} {str(row['subject'])[:_SUBJECT]}".rstrip() if row["commit"] else "-",
     ]
 
 

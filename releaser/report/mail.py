@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from releaser.report.outcome import HeldBack, RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
+_COMMITS = 20  # that a mail lists
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Asked for by")
 _TAKEN_BACK = 6
 
@@ -122,6 +123,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "security": security_lists(report),
         "security_first": not report.exit_code,  # of a failure, what to do about it is first
         "pulled": _pulled(report),
+        "commits": [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]],
         "changes": _changes(report),
         "changes_title": _changes_title(report),
         "held_back": [one_line(line, limit=1000) for line in held_back_lines(_held(report))],
@@ -231,6 +233,7 @@ def _facts(report: RunReport) -> Table:
         ("Started", report.started_at.isoformat(sep=" ", timespec="seconds")),
         ("Took", _duration(report.seconds)),
         ("Release (not live)" if _stays_behind(report) else "Release", report.release or ""),
+        ("Commit", f"{report.commit[:12]} {report.subject}" if report.commit else ""),
         ("Release before", report.previous or ""),
         ("Exit code", str(report.exit_code)),
         ("Log file", report.log_file),

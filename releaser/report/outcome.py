@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from releaser.locking.diff import Change
     from releaser.locking.vulnerabilities import Vulnerability
+    from releaser.tools.git import Commit
 
 Status = Literal["ok", "failed", "skipped", "warning"]
 Result = Literal["unchanged", "activated", "failed", "rolled_back", "refused"]
@@ -116,6 +117,11 @@ class RunReport:
     holds: tuple[HeldBack, ...] = ()
     left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
+    #: The commits that came in, newest first, as far as there are not too many.
+    commits: tuple[Commit, ...] = ()
+    #: The commit that `release` was tested with, and the first line of its message.
+    commit: str | None = None
+    subject: str = ""
     steps: tuple[Outcome, ...] = ()
     problems: tuple[Problem, ...] = field(default=())
     answers: tuple[Answer, ...] = ()

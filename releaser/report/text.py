@@ -197,11 +197,13 @@ def summary(report: RunReport) -> list[str]:
 def release_text(details: Mapping[str, Any]) -> list[str]:
     """Return what `show` prints for people, from what it prints as JSON."""
     facts = (
-        "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "commit", "previous",
+        "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "commit", "subject", "previous",
         "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
     )  # fmt: skip
     rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
     rows += [["override:", one] for one in details["overrides"]]
+    rows += [["staging:", f"{one} (copied)"] for one in details["staging_copied"]]
+    rows += [["staging:", f"{one} (linked)"] for one in details["staging_linked"]]
     rows += [["replaces:", details["replaces"]]] if details.get("replaces") else []
     lines = aligned(rows)
     if details["processes"]:
