@@ -117,7 +117,7 @@ def tell_applied_migrations(run: Run, release: Release) -> None:
         return
     with run.recorder.step("migrations") as step:
         try:
-            names = manage(run.site, release.venv).migrations().foreign
+            names = manage(run.site, release.venv).migrations_not_on_disk()
         except ToolError as error:
             step.warns(f"not known: {error.message}")
             return

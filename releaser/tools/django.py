@@ -47,15 +47,11 @@ class StaticFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Migrations:
-    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why.
-
-    `foreign` are those that are applied, and that the code does not have.
-    """
+    """What so many `databases` lack: `unapplied` migrations, in order. `failed` says which cannot be asked, and why."""
 
     databases: int
     unapplied: tuple[str, ...]
     failed: tuple[str, ...]
-    foreign: tuple[str, ...] = ()
 
 
 def is_django(project: Path) -> bool:
@@ -110,8 +106,11 @@ class Manage:
             databases=answer["databases"],
             unapplied=tuple(answer["unapplied"]),
             failed=tuple(answer["failed"]),
-            foreign=tuple(answer["foreign"]),
         )
+
+    def migrations_not_on_disk(self) -> tuple[str, ...]:
+        """Name the migrations that are applied and that the code does not have. Raises ToolError."""
+        return tuple(self._ask("not on disk")["names"])
 
     def _ask(self, question: str) -> dict[str, Any]:
         # In some versions of Django `shell -c` is within a function, where definitions would not find each other.

@@ -78,6 +78,7 @@ def shell(argv: Sequence[str]) -> int:
         "django.contrib.staticfiles.storage": {"staticfiles_storage": SimpleNamespace(path=static_path)},
         "django.contrib.staticfiles.finders": {"get_finders": list},
         "django.db": {"connections": {name: Database() for name in databases()}, "router": None},
+        "django.db.migrations.loader": {"MigrationLoader": Loader},
         "django.db.migrations.executor": {"MigrationExecutor": Migrations},
     }
     for name, content in fakes.items():
@@ -142,6 +143,17 @@ class Migrations:
             for app, name in found
             if f"{app}.{name}" not in self.applied
         ]
+
+
+class Loader:
+    """What is applied, and what there is in the code of the site itself."""
+
+    migrated_apps = ("site",)
+
+    def __init__(self, connection: Database, *, ignore_no_initial: bool) -> None:
+        names = getattr(settings(), "MIGRATIONS", ())
+        self.disk_migrations = {("site", name): SimpleNamespace(replaces=[]) for name in names}
+        self.applied_migrations = {tuple(name.split(".", 1)): None for name in connection.applied()}
 
 
 def test(_: Sequence[str]) -> int:
