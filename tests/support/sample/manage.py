@@ -150,7 +150,7 @@ class Loader:
 
     migrated_apps = ("site",)
 
-    def __init__(self, connection: Database, *, ignore_no_initial: bool) -> None:
+    def __init__(self, connection: Database, **_: bool) -> None:
         names = getattr(settings(), "MIGRATIONS", ())
         self.disk_migrations = {("site", name): SimpleNamespace(replaces=[]) for name in names}
         self.applied_migrations = {tuple(name.split(".", 1)): None for name in connection.applied()}

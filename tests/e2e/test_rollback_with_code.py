@@ -1,0 +1,136 @@
+"""A rollback goes back to what was tested together: packages and commit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import edit_pyproject, silent, states
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def _with_commit(make_site: SiteFactory, **options: object) -> tuple[SampleSite, str, str]:
+    """Return a site after an update with a commit and a package, with the commits before and after."""
+    site = make_site(venv=True, **options)  # type: ignore[arg-type]
+    site.releaser("init", check=0)
+    before = site.head()
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    return site, before, theirs
+
+
+def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
+    site, before, theirs = _with_commit(make_site)
+    finished = site.releaser("rollback", check=0)
+    assert before[:12] in finished.stderr
+    assert (site.live_version("alpha"), site.git("diff", "--name-only", before, "HEAD")) == ("1.0.0", "")
+    assert not (site.path / "notes.txt").exists()
+    assert site.git("status", "--porcelain") == ""
+    assert site.git("merge-base", "--is-ancestor", theirs, site.remote_head()) == ""
+
+
+def test_the_commit_comes_in_again_only_when_the_remote_has_a_newer_one(make_site: SiteFactory) -> None:
+    site, before, theirs = _with_commit(make_site)
+    site.releaser("rollback", check=0)
+    silent(site.releaser("update"))
+    assert site.git("diff", "--name-only", before, "HEAD") == ""
+    status = site.releaser("status", check=0).stdout
+    assert f"held back: commit {theirs[:12]} (Work from elsewhere): it was rolled back from" in status
+    newer = site.push_from_elsewhere({"notes.txt": "better news"})
+    site.releaser("update", check=0)
+    assert newer in site.git("log", "--format=%H")
+    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "better news"
+
+
+def test_packages_go_on_without_the_commit(make_site: SiteFactory) -> None:
+    site, before, _ = _with_commit(make_site)
+    site.releaser("rollback", check=0)
+    site.publish("beta", "1.1.0")
+    report = site.json("update")
+    assert [one["name"] for one in report["changes"]] == ["beta"]
+    assert site.git("diff", "--name-only", before, "HEAD").splitlines() == ["uv.lock"]
+    silent(site.releaser("update"))
+
+
+def test_unhold_lets_the_commit_in_by_the_name_that_status_shows(make_site: SiteFactory) -> None:
+    site, _, theirs = _with_commit(make_site)
+    site.releaser("rollback", check=0)
+    site.releaser("unhold", theirs[:12], check=0)
+    assert theirs[:12] not in site.releaser("status", check=0).stdout
+    site.releaser("update", check=0)
+    assert (site.path / "notes.txt").exists()
+
+
+def test_keep_code_leaves_the_commit_and_says_that_the_pair_was_never_tested(make_site: SiteFactory) -> None:
+    site, _, _ = _with_commit(make_site)
+    head = site.head()
+    finished = site.releaser("rollback", "--keep-code", check=0)
+    assert "never tested" in finished.stderr
+    assert (site.path / "notes.txt").exists()
+    assert (site.live_version("alpha"), site.git("rev-parse", "HEAD^")) == ("1.0.0", head)
+
+
+def test_keep_code_refuses_other_dependencies(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')}, lock=True)
+    site.releaser("update", check=0)
+    before = site.snapshot()
+    assert "other dependencies" in site.releaser("rollback", "--keep-code", check=3).stderr
+    assert site.snapshot() == before
+    site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.0.0"
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_somebodys_unpushed_commit_is_not_lost(make_site: SiteFactory) -> None:
+    site, _, _ = _with_commit(make_site)
+    mine = site.commit("Mine", {"mine.txt": ""})
+    before = site.snapshot()
+    finished = site.releaser("rollback", check=3)
+    assert f"{mine[:12]} (Mine)" in finished.stderr
+    assert "--keep-code" in finished.stderr
+    assert site.snapshot() == before
+    site.releaser("rollback", "--keep-code", check=7)
+    assert mine in site.git("log", "--format=%H")
+
+
+def test_a_rollback_goes_forward_again_with_the_commit(make_site: SiteFactory) -> None:
+    site, _, _ = _with_commit(make_site)
+    second = site.live_id()
+    site.releaser("rollback", check=0)
+    site.releaser("rollback", second, check=0)
+    assert (site.path / "notes.txt").exists()
+    assert site.live_version("alpha") == "1.1.0"
+    assert states(site)[second] == "live"
+    silent(site.releaser("update"))
+
+
+def test_a_failing_restart_takes_code_and_packages_forward_again(make_site: SiteFactory) -> None:
+    restart = "sh -c 'test -e notes.txt'"
+    site, _, _ = _with_commit(make_site, dotenv={"RELEASER_RESTART": restart})
+    before = site.snapshot()
+    site.releaser("rollback", check=6)
+    after = site.snapshot()
+    assert {key: value for key, value in after.items() if key != "(restarted at)"} == {
+        key: value for key, value in before.items() if key != "(restarted at)"
+    }
+
+
+def test_applied_migrations_of_the_left_release_are_named(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
+    site.commit("Have a database", {"site_settings.py": settings + 'DATABASE = "db.txt"\n', ".gitignore": "db.txt\n"})
+    site.push()
+    (site.path / "db.txt").write_text("", encoding="utf-8")
+    site.releaser("init", check=0)
+    more = settings + 'DATABASE = "db.txt"\nMIGRATIONS = ["0001_begin"]\n'
+    site.push_from_elsewhere({"site_settings.py": more})
+    site.releaser("update", check=0)
+    (site.path / "db.txt").write_text("site.0001_begin\n", encoding="utf-8")
+    finished = site.releaser("rollback", check=0)
+    assert "site.0001_begin" in finished.stderr
+    assert "not undone" in finished.stderr

@@ -1,0 +1,222 @@
+"""Everything before the flip happens in a staging tree: the checkout that visitors see does not change meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import states, steps
+from tests.support.sites import RED_TESTS, TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+_LITTERING = "import pathlib\npathlib.Path('litter.txt').write_text('')\npathlib.Path('seen.txt').unlink()\n"
+
+
+def _adopted(make_site: SiteFactory, **options: object) -> SampleSite:
+    site = make_site(venv=True, **options)  # type: ignore[arg-type]
+    site.releaser("init", check=0)
+    return site
+
+
+def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, str, str]]:
+    """Return every state that the checkout had while something happened: HEAD, status, the code of the site."""
+    seen: set[tuple[str, str, str]] = set()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            status = site.git("--no-optional-locks", "status", "--porcelain", "--untracked-files=all")
+            seen.add((site.head(), status, (site.path / "site_settings.py").read_text(encoding="utf-8")))
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        act()
+    finally:
+        done.set()
+        looker.join()
+    return seen
+
+
+def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
+    site.push_from_elsewhere({TESTS: RED_TESTS, "site_settings.py": settings + "# untested\n"})
+    seen = _seen_during(site, lambda: site.releaser("update", check=5))
+    assert seen == {(site.head(), "", settings)}
+
+
+def test_an_accepted_update_moves_the_checkout_once(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    before = site.head()
+    settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
+    theirs = site.push_from_elsewhere({"site_settings.py": settings + "# tested\n"})
+    seen = _seen_during(site, lambda: site.releaser("update", check=0))
+    assert {head for head, _, _ in seen} <= {before, theirs}
+    assert site.head() == theirs
+    report = site.json("history")[0]
+    names = [one["step"] for one in report["steps"]]
+    assert names.index("test") < names.index("move checkout") < names.index("flip") < names.index("restart")
+
+
+def test_what_the_tests_leave_is_gone_with_the_staging_tree(make_site: SiteFactory) -> None:
+    site = _adopted(make_site, files={"run_tests.py": _LITTERING, "seen.txt": "tracked"})
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.git("status", "--porcelain", "--ignored", "--untracked-files=all").count("litter") == 0
+    assert (site.path / "seen.txt").exists()
+    assert not list(site.outer.glob(".*staging*"))
+    assert "staging" not in site.git("worktree", "list")
+
+
+def test_untracked_files_are_there_for_the_tests(make_site: SiteFactory) -> None:
+    """Small ones are copies, so that no test changes them; directories and large ones are links; caches stay away."""
+    code = (
+        "import pathlib\nroot = pathlib.Path.cwd()\nassert (root / 'local.ini').read_text() == 'secret'\n"
+        "assert not (root / 'local.ini').is_symlink()\nassert (root / 'media').is_symlink()\n"
+        "assert (root / 'big.bin').is_symlink()\nassert not (root / '.pytest_cache').exists()\n"
+        "assert (root / 'fixtures').is_dir() and not (root / 'fixtures').is_symlink()\n"
+        "assert not (root / 'dump.sql').exists()\n(root / 'local.ini').write_text('spoilt')\n"
+    )
+    ignored = "local.ini\nmedia\nbig.bin\n.pytest_cache\nfixtures\ndump.sql\n"
+    site = _adopted(
+        make_site,
+        files={"run_tests.py": code, "config/.gitignore": ""},
+        settings={"staging_copy": ["fixtures"], "staging_omit": ["*.sql"]},
+    )
+    exclude = site.path / ".git" / "info" / "exclude"
+    exclude.write_text(exclude.read_text(encoding="utf-8") + ignored, encoding="utf-8")
+    for name in ("media", ".pytest_cache", "fixtures"):
+        (site.path / name).mkdir()
+        (site.path / name / "file").write_text(name, encoding="utf-8")
+    (site.path / "local.ini").write_text("secret", encoding="utf-8")
+    (site.path / "dump.sql").write_text("", encoding="utf-8")
+    (site.path / "big.bin").write_bytes(b"x" * (1024 * 1024 + 1))
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert (site.path / "local.ini").read_text(encoding="utf-8") == "secret"
+    shown = site.json("show", report["release"])
+    assert shown["staging_copied"] == ["fixtures", "local.ini"]
+    assert {"big.bin", "media"} <= set(shown["staging_linked"])
+    assert "local.ini (copied)" in site.releaser("show", report["release"], check=0).stdout
+
+
+def test_a_pattern_outside_of_the_checkout_is_refused(make_site: SiteFactory) -> None:
+    site = make_site(settings={"staging_copy": ["../secrets"]})
+    assert "tool.releaser.staging_copy" in site.releaser("check", check=3).stderr
+
+
+def test_local_packages_lead_into_the_checkout_once_they_are_live(make_site: SiteFactory) -> None:
+    """While they are tested they lead into the staging tree, where the new code is."""
+    for number, kind in enumerate(("packaged", "workspace")):
+        site = make_site(outer=f"outer{number}", kind=kind, venv=True)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        site.releaser("update", check=0)
+        assert not _files_with(site.link.resolve(), ".releaser-staging")
+        assert _files_with(site.link.resolve(), str(site.path))
+        assert site.json("verify", check=0)
+
+
+def _files_with(directory: Path, text: str) -> list[Path]:
+    files = (one for one in directory.glob("lib/*/site-packages/**/*") if one.is_file() and one.suffix != ".so")
+    return [one for one in files if text.encode() in one.read_bytes()]
+
+
+def test_new_code_of_a_local_package_is_what_is_tested(make_site: SiteFactory) -> None:
+    site = make_site(kind="packaged", venv=True)
+    site.releaser("init", check=0)
+    (module,) = (one for one in site.git("ls-files", "src").splitlines() if one.endswith("__init__.py"))
+    site.push_from_elsewhere({module: 'raise ImportError("not finished")\n'})
+    package = module.split("/")[1]
+    site.edit(TESTS, (site.path / TESTS).read_text(encoding="utf-8"))
+    site.push_from_elsewhere({TESTS: f"def test_import(packages):\n    import {package}\n"})
+    assert "not finished" in site.releaser("update", check=5).stderr
+    assert "not finished" not in (site.path / module).read_text(encoding="utf-8")
+
+
+def test_a_release_names_the_commit_that_it_was_tested_with(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    theirs = site.push_from_elsewhere({"notes.txt": "news"}, message="Write the notes")
+    report = site.json("update")
+    assert (report["commit"], report["subject"]) == (theirs, "Write the notes")
+    assert report["commits"] == [{"id": theirs, "subject": "Write the notes", "author": "Edsger"}]
+    shown, first = site.json("show", report["release"]), site.json("list")[-1]
+    assert (shown["commit"], shown["subject"]) == (theirs, "Write the notes")
+    assert first["commit"] == report["pulled"]["old"]
+    assert f"{theirs[:7]} Write the notes" in site.releaser("list", check=0).stdout
+    (mail,) = site.outbox_mails()
+    text = mail.get_body(preferencelist=("plain",))
+    assert text is not None
+    assert f"{theirs[:12]} Write the notes (Edsger)" in text.get_content()
+
+
+def test_a_killed_run_leaves_a_staging_tree_that_the_next_one_removes(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    tree = site.outer / f".{site.path.name}.releaser-staging"
+    site.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
+    (tree / "stray").mkdir(mode=0o500)
+    site.releaser("update", check=0)
+    assert not tree.exists()
+    assert "staging" not in site.git("worktree", "list")
+
+
+def test_submodules_move_with_the_tested_commit(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    library = _library(site)
+    site.git("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", str(library), "vendored")
+    site.commit("Use the library", {})
+    site.push()
+    site.releaser("init", check=0)
+    (library / "code.txt").write_text("new", encoding="utf-8")
+    _run_git(site, library, "commit", "--quiet", "--all", "--message", "New")
+    _bump_submodule(site, library)
+    site.push_from_elsewhere({"run_tests.py": "assert open('vendored/code.txt').read() == 'new'\n"})
+    env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
+    site.releaser("update", check=0, env=env)
+    assert (site.path / "vendored" / "code.txt").read_text(encoding="utf-8") == "new"
+    assert site.git("status", "--porcelain") == ""
+    site.releaser("rollback", check=0, env=env)
+    assert (site.path / "vendored" / "code.txt").read_text(encoding="utf-8") == "old"
+    assert site.git("status", "--porcelain") == ""
+
+
+def _library(site: SampleSite) -> Path:
+    library = site.outer / "library"
+    library.mkdir()
+    _run_git(site, library, "init", "--quiet", "--initial-branch", "main")
+    for key, value in (("user.name", "Ada"), ("user.email", "ada@example.org")):
+        _run_git(site, library, "config", key, value)
+    (library / "code.txt").write_text("old", encoding="utf-8")
+    _run_git(site, library, "add", ".")
+    _run_git(site, library, "commit", "--quiet", "--message", "Begin")
+    return library
+
+
+def _bump_submodule(site: SampleSite, library: Path) -> None:
+    """Commit and push, from elsewhere, that the submodule is at the newest commit of the library."""
+    site.push_from_elsewhere({"notes.txt": "a new library"})
+    clone = next(site.outer.parent.glob("elsewhere/*/site"))
+    newest = _run_git(site, library, "rev-parse", "HEAD")
+    _run_git(site, clone, "update-index", "--cacheinfo", f"160000,{newest},vendored")
+    _run_git(site, clone, "commit", "--quiet", "--message", "Take the new library")
+    _run_git(site, clone, "push", "--quiet")
+
+
+def _run_git(site: SampleSite, directory: Path, *words: str) -> str:
+    from tests.support.commands import git_executable, run
+
+    return run([git_executable(), *words], cwd=directory, env=site.env, check=0).stdout.strip()
+
+
+def test_a_candidate_is_sealed_once_and_listed(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert "stage" in steps(report)
+    assert states(site)[report["release"]] == "live"
