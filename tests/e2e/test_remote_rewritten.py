@@ -1,0 +1,65 @@
+"""A remote branch that was moved back or rewritten is reported as that, and followed by one command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import silent
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def _two_commits(make_site: SiteFactory) -> tuple[SampleSite, str, str]:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    first = site.push_from_elsewhere({"notes.txt": "one"})
+    site.releaser("update", check=0)
+    second = site.push_from_elsewhere({"notes.txt": "two"}, message="Second")
+    site.releaser("update", check=0)
+    return site, first, second
+
+
+def test_a_remote_that_was_moved_back(make_site: SiteFactory) -> None:
+    site, first, second = _two_commits(make_site)
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
+    before = site.snapshot()
+    finished = site.releaser("update", check=3)
+    assert f"main on origin was moved back to {first[:12]}: 1 commit that it had before" in finished.stderr
+    assert "releaser update --follow-remote" in finished.stderr
+    assert site.snapshot() == before
+    assert site.remote_head() == first  # and nothing was pushed
+    assert site.releaser("update").returncode == 3
+    site.releaser("update", "--follow-remote", check=0)
+    assert (site.head(), (site.path / "notes.txt").read_text(encoding="utf-8")) == (first, "one")
+    assert second not in site.git("log", "--format=%H")
+    silent(site.releaser("update"))
+
+
+def test_a_remote_that_was_rewritten(make_site: SiteFactory) -> None:
+    site, first, _ = _two_commits(make_site)
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
+    other = site.push_from_elsewhere({"notes.txt": "another two"})
+    finished = site.releaser("update", check=3)
+    assert f"main on origin was rewritten to {other[:12]}" in finished.stderr
+    site.releaser("update", "--follow-remote", check=0)
+    assert (site.head(), (site.path / "notes.txt").read_text(encoding="utf-8")) == (other, "another two")
+
+
+def test_following_does_not_drop_what_is_only_here(make_site: SiteFactory) -> None:
+    site, first, _ = _two_commits(make_site)
+    mine = site.commit("Mine", {"mine.txt": ""})
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
+    site.releaser("update", "--follow-remote", check=3)
+    assert site.head() == mine
+
+
+def test_the_locks_of_releaser_do_not_count_as_lost(make_site: SiteFactory) -> None:
+    """A push that is undone on the server takes along only what releaser itself made."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    before = site.remote_head()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", before)
+    assert "was moved back" in site.releaser("update", check=3).stderr

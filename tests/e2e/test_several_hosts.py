@@ -1,0 +1,111 @@
+"""Several hosts on one remote: none makes the other build, commit or restart night after night."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import silent
+from tests.support.commands import git_executable, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+EXPORT = {"requirements_export": "requirements.txt"}
+
+
+def _second_host(site: SampleSite, base: Path, group: str) -> SampleSite:
+    """Return another host's checkout of the same remote, with another dependency group."""
+    other = site.copy(base)
+    shutil.rmtree(other.state_dir, ignore_errors=True)
+    run([git_executable(), "remote", "set-url", "origin", site.remote], cwd=other.path, env=site.env, check=0)
+    other.write_dotenv({"RELEASER_GROUP": group})
+    other.make_venv(group)
+    return other
+
+
+def test_two_groups_on_one_remote_come_to_rest_after_a_night_each(make_site: SiteFactory, tmp_path: Path) -> None:
+    staging = make_site(settings=EXPORT, dotenv={"RELEASER_GROUP": "staging"})
+    staging.make_venv("staging")
+    production = _second_host(staging, tmp_path / "production", "prod")
+    for host in (staging, production):
+        host.releaser("init", check=0)
+    staging.publish("alpha", "1.1.0")
+    shutil.copytree(staging.index.path, production.index.path, dirs_exist_ok=True)
+    for host in (staging, production):
+        host.releaser("update", check=0)
+    assert staging.live_version("alpha") == production.live_version("alpha") == "1.1.0"
+    remote, lives = staging.remote_head(), (staging.live_id(), production.live_id())
+    for _ in range(2):
+        for host in (staging, production):
+            silent(host.releaser("update"))
+    assert (staging.remote_head(), (staging.live_id(), production.live_id())) == (remote, lives)
+    text = (production.path / "requirements.txt").read_text(encoding="utf-8")
+    assert "prodtools" in text
+    assert "stagingtools" not in text
+
+
+def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    first = make_site(venv=True)
+    second = _second_host(first, tmp_path / "second", "local")
+    for host in (first, second):
+        host.releaser("init", check=0)
+    first.publish("alpha", "1.1.0")
+    shutil.copytree(first.index.path, second.index.path, dirs_exist_ok=True)
+    second.git("config", "remote.origin.pushurl", "/nowhere")
+    second.releaser("update", check=7)  # it has the same packages before it sees that they are published
+    first.releaser("update", check=0)
+    live, restarted, mails = second.live_id(), second.restarted_at(), len(second.outbox_mails())
+    silent(second.releaser("update"))
+    assert (second.live_id(), second.restarted_at(), len(second.outbox_mails())) == (live, restarted, mails)
+    assert second.head() == first.head()
+    assert second.git("status", "--porcelain") == ""
+
+
+def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"git_push": False})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    for number in range(2):
+        theirs = site.push_from_elsewhere({"notes.txt": f"news {number}"})
+        site.publish("beta", f"1.{number + 1}.0")
+        site.releaser("update", check=0)
+        assert theirs in site.git("log", "--format=%H")
+        silent(site.releaser("update"))
+
+
+@pytest.mark.parametrize("hashes", [True, False])
+def test_the_export_without_hashes_is_one_that_pip_takes_for_constraints(
+    make_site: SiteFactory, *, hashes: bool
+) -> None:
+    site = make_site(venv=True, settings={**EXPORT, "requirements_export_hashes": hashes})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert ("--hash" in (site.path / "requirements.txt").read_text(encoding="utf-8")) is hashes
+
+
+def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    hook = site.path / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
+    hook.chmod(0o755)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=7)
+    site.publish("beta", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "news", "pyproject.toml": (site.path / "pyproject.toml").read_text() + "\n"})
+    clone = next(site.outer.parent.glob("elsewhere/*/site"))
+    site._uv(clone, "lock", "--quiet", "--upgrade")
+    run([git_executable(), "commit", "--quiet", "--all", "--message", "Upgrade"], cwd=clone, env=site.env, check=0)
+    run([git_executable(), "push", "--quiet"], cwd=clone, env=site.env, check=0)
+    site.releaser("update", check=7)
+    assert (site.live_version("beta"), (site.path / "notes.txt").exists()) == ("1.1.0", True)
