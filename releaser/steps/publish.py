@@ -122,7 +122,7 @@ def _push(run: Run, step: Step) -> None:
         note_due(run, push=False)  # the commits give way once the remote has something newer
         step.skipped(f"{remote} is ahead, with a commit that was rejected here")
         return
-    waiting = run.site.git.commits(theirs, "HEAD")
+    waiting = run.site.git.commits(theirs, f"refs/heads/{branch}")
     own = own_commits(run.site)
     ready = list(itertools.takewhile(lambda one: one.id in own, reversed(waiting)))
     others = [one for one in waiting if one.id not in own]

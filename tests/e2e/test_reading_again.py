@@ -40,7 +40,7 @@ def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: S
     site.git("config", "remote.origin.uploadpack", str(script))
     with in_background(site, "update") as update:
         eventually(came.exists, "the fetch")
-        with stopped(site, "rollback", "--wait", "60", at=ASKING_FOR_THE_LOCK) as rollback:
+        with stopped(site, "rollback", "--wait", "60", "--keep-code", at=ASKING_FOR_THE_LOCK) as rollback:
             with go.open("w", encoding="utf-8") as gate:
                 gate.write("go\n")
             assert update.wait(timeout=60) == 0

@@ -55,6 +55,7 @@ def test_a_rollback_flips_first_and_builds_nothing(make_site: SiteFactory) -> No
         "commit",
         "push",
         "prune",
+        "migrations",
     ]
     assert len(site.manage_runs("test")) == tests
 
@@ -245,11 +246,11 @@ def test_a_release_for_other_dependencies_takes_force(make_site: SiteFactory) ->
     site.commit("Need the newer one", {"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')})
     site.push()
     before = site.snapshot()
-    finished = site.releaser("rollback", check=3)
+    finished = site.releaser("rollback", "--keep-code", check=3)
     assert f"{first} was built for other dependencies" in finished.stderr
     assert "--force" in finished.stderr
     assert site.snapshot() == before
-    site.releaser("rollback", "--force", check=0)
+    site.releaser("rollback", "--keep-code", "--force", check=0)
     assert site.live_id() == first
     assert states(site)[second] == "bad"
 
@@ -323,18 +324,6 @@ def test_a_rollback_that_makes_the_site_ill_returns(make_site: SiteFactory) -> N
     (site.path / "static_out" / "sick.txt").unlink()
     site.releaser("rollback", check=0)
     assert site.live_id() == first
-
-
-def test_a_rollback_keeps_code_that_was_pulled(make_site: SiteFactory) -> None:
-    """Releases are venvs: going back to one does not take commits of the site back."""
-    site, (first,) = with_releases(make_site)
-    theirs = site.push_from_elsewhere({"notes.txt": "news"})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    site.releaser("rollback", check=0)
-    assert site.live_id() == first
-    assert (site.path / "notes.txt").exists()
-    assert theirs in site.git("log", "--format=%H")
 
 
 def test_a_rollback_with_wrong_settings_says_what_is_wrong(make_site: SiteFactory) -> None:

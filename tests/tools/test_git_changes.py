@@ -72,10 +72,10 @@ def test_a_commit_takes_these_files_alone(told: Git, noting: Noting) -> None:
     ]
 
 
-def test_a_push_names_the_branch_on_both_sides_and_is_not_forced(told: Git, noting: Noting) -> None:
-    told.push("origin", "main", "HEAD")
+def test_a_push_names_commit_and_branch_and_is_not_forced(told: Git, noting: Noting) -> None:
+    told.push("origin", "main", "c0ffee")
     words = noting.told("push")
-    assert words[words.index("push") :] == ["push", "--quiet", "origin", "refs/heads/main:refs/heads/main"]
+    assert words[words.index("push") :] == ["push", "--quiet", "origin", "c0ffee:refs/heads/main"]
 
 
 def test_moving_the_checkout_starts_no_hooks(told: Git, noting: Noting) -> None:
@@ -200,14 +200,14 @@ def test_what_somebody_wrote_meanwhile_is_not_taken_for_torn(repository: Reposit
     assert repository.git("rev-parse", "HEAD") == repository.after
 
 
-def test_a_push_from_another_branch_pushes_the_branch_alone(repository: Repository, tmp_path: Path) -> None:
+def test_a_push_from_another_branch_pushes_the_commit_alone(repository: Repository, tmp_path: Path) -> None:
     remote = tmp_path / "remote.git"
     repository.git("init", "--quiet", "--bare", str(remote))
     repository.git("remote", "add", "origin", str(remote))
     repository.git("switch", "--quiet", "--create", "feature")
     (repository.path / "kept").write_text("half\n", encoding="utf-8")
     repository.commit()
-    repository.driven.push("origin", "main", "HEAD")
+    repository.driven.push("origin", "main", repository.before)
     assert repository.git("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
 
 
