@@ -244,12 +244,13 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id:
         return Plan(lines=(f"{target.id} is live already",))
-    code = code_of_release(site, target)
-    goes_back = code.moves and not keep_code
+    code = None if keep_code else code_of_release(site, target)
+    goes_back = code is not None and code.moves
     refuse_unwise(site, target, force=force or goes_back)
     changes = LockDiff.between(lock_of(live), lock_of(target)).changes
     lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
-    lines += [f"the checkout would go from {code.head[:12]} to {code.commit[:12]}"] if goes_back else []
+    if code is not None and goes_back:
+        lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
     return Plan(lines=tuple(lines), changes=changes)
 
 

@@ -16,7 +16,7 @@ from releaser.queries import without_python
 from releaser.releases.soundness import damage
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
-from releaser.steps.code import code_of_release
+from releaser.steps.code import code_of_release, has_other_code
 from releaser.steps.gate import smoke_test
 from releaser.steps.migrations import tell_applied_migrations
 from releaser.steps.move import keep_edited, known_locks
@@ -74,15 +74,16 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
 def _code_of(run: Run, target: Release, *, keep_code: bool) -> Target:
     """Return the commit to go back to with a release. Where git does not work, only the packages go back."""
     try:
-        code = code_of_release(run.site, target)
+        if not keep_code:
+            return code_of_release(run.site, target)
+        head = run.site.git.commit("HEAD")
+        if has_other_code(run.site, target):
+            message = f"the code stays at {head[:12]}: it was never tested with the packages of {target.id}"
+            run.draft.problems.append(Problem(message=message, advice="Look at the site; `releaser update` tests it."))
+        return Target(head=head, commit=head)
     except ToolError as error:
         run.note_problem(error)
         return Target(head="", commit="")
-    if code.moves and keep_code:
-        message = f"the code stays at {code.head[:12]}: it was never tested with the packages of {target.id}"
-        run.draft.problems.append(Problem(message=message, advice="Look at the site; `releaser update` tests it."))
-        return Target(head=code.head, commit=code.head)
-    return code
 
 
 def _refuse_unrestartable(run: Run) -> None:

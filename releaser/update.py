@@ -23,7 +23,7 @@ from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.follow_ups import note_due
 from releaser.steps.gate import is_well_again
-from releaser.steps.guard import Basis, read_basis
+from releaser.steps.guard import Basis, basis_after_own_acts, read_basis
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
@@ -58,12 +58,14 @@ def update(request: Request, *, force: bool = False, follow: bool = False) -> Ru
 
 def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     settle_what_failed(run)
+    basis = read_basis(run.site)
     fitness = preflight(run, ask_django=False)
     theirs = fetch(run, fitness, follow=follow)
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness, theirs)
-    target = choose_target(run, fitness, theirs, force=force, follow=follow)
-    basis, live, before = read_basis(run.site), run.store.live(), fitness
+    basis = basis_after_own_acts(run, basis, adopted=adopted)
+    target = choose_target(run, basis, fitness, theirs, force=force, follow=follow)
+    live, before = run.store.live(), fitness
     run.draft.pulled = target.pulled
     run.draft.commits = run.site.git.commits(target.head, target.commit)[:_MOST_COMMITS] if target.moves else ()
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:

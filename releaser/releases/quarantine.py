@@ -143,6 +143,10 @@ class Quarantine:
             commits=tuple(entry for entry in self.commits if entry.code_key != key.code_key),
         )
 
+    def without_commits(self, commits: Collection[str]) -> Quarantine:
+        """Lift commits."""
+        return replace(self, commits=tuple(entry for entry in self.commits if entry.commit not in commits))
+
     def without_releases(self, releases: Collection[str]) -> Quarantine:
         """Lift candidates by the releases that they were built as: somebody wants them tried again."""
         return replace(self, candidates=tuple(entry for entry in self.candidates if entry.release not in releases))

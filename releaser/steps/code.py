@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from releaser.project.site import Site
     from releaser.releases.release import Release
 
+_MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
 _KEEP = "`--keep-code` goes back to the packages alone."
+
+
+def has_other_code(site: Site, release: Release) -> bool:
+    """Whether a release was tested with other code than what is checked out, as far as is known. Raises ToolError."""
+    manifest = release.manifest
+    if not manifest.commit or not manifest.code_key:
+        return False
+    return site.git.code_key(own_files(site, site.git.layout.top)) != manifest.code_key
 
 
 def code_of_release(site: Site, release: Release) -> Target:
@@ -23,15 +32,14 @@ def code_of_release(site: Site, release: Release) -> Target:
     """
     git, manifest = site.git, release.manifest
     head = git.commit("HEAD")
-    own = own_files(site, git.layout.top)
-    if not manifest.commit or not manifest.code_key or git.code_key(own, commit=head) == manifest.code_key:
+    if not manifest.commit or not has_other_code(site, release):
         return Target(head=head, commit=head)
     if not git.has(manifest.commit):
         message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
         raise PreflightError((Unfit(message, advice=_KEEP),))
     _refuse_other_work(site)
     _refuse_loss(site, manifest.commit, head)
-    commit = _with_lock(site, release, manifest.commit, head, own)
+    commit = _with_lock(site, release, manifest.commit)
     return Target(head=head, commit=commit, brings_code=True, forward=False)
 
 
@@ -45,10 +53,7 @@ def _refuse_other_work(site: Site) -> None:
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
     """Refuse to go back behind commits of a person that are not on the remote."""
-    git, own = site.git, own_commits(site)
-    remote = git.remote(site.settings.branch)
-    known = (git.reference(SEEN), git.tracked(remote, site.settings.branch) if remote else None)
-    places = [one for one in known if one is not None]
+    git, own, places = site.git, own_commits(site), _known_of_remote(site)
     here = [
         one
         for one in git.commits(commit, head)
@@ -60,14 +65,24 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
         raise PreflightError((Unfit(message, advice=f"Push first, so that nothing is lost. {_KEEP}"),))
 
 
-def _with_lock(site: Site, release: Release, commit: str, head: str, own: tuple[str, ...]) -> str:
+def _known_of_remote(site: Site) -> list[str]:
+    """Return where the remote branch was, as far as that is known without asking it."""
+    git, branch = site.git, site.settings.branch
+    remote = git.remote(branch)
+    known = (git.reference(SEEN), git.tracked(remote, branch) if remote else None)
+    return [one for one in known if one is not None]
+
+
+def _with_lock(site: Site, release: Release, commit: str) -> str:
     """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
-    git = site.git
+    git, own = site.git, own_files(site, site.git.layout.top)
     lock, wanted = str(site.project.lock.relative_to(git.layout.top)), release.lock.read_bytes()
-    found = commit
-    for one in git.following(commit, head):
-        if git.code_key(own, commit=one) != release.manifest.code_key:
-            break
-        if git.data(one, lock) == wanted:
-            found = one
-    return found
+    for line in ("HEAD", *_known_of_remote(site)):
+        found = ""
+        for one in git.following(commit, line)[:_MOST_FOLLOWING]:
+            if git.code_key(own, commit=one) != release.manifest.code_key:
+                break
+            found = one if git.data(one, lock) == wanted else found
+        if found:
+            return found
+    return commit

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ToolError, Unfit
+from releaser.steps.own_commits import own_commits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,17 @@ def read_basis(site: Site) -> Basis:
         settings=_read(project.outer / ".env"),
         link=_link(project.venv),
     )
+
+
+def basis_after_own_acts(run: Run, basis: Basis, *, adopted: bool) -> Basis:
+    """Return the basis after releaser itself has adopted the venv, or committed what was due. Raises ToolError."""
+    if adopted:
+        basis = replace(basis, link=_link(run.site.project.venv))
+    git = run.site.git
+    head = git.commit("HEAD")
+    if head != basis.head and head in own_commits(run.site) and git.commit("HEAD^") == basis.head:
+        basis = replace(basis, head=head)
+    return basis
 
 
 def refuse_changes(run: Run, before: Basis) -> None:

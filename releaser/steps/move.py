@@ -53,6 +53,7 @@ def own_files_as_committed(run: Run) -> None:
         path, committed = top / name, git.data("HEAD", name)
         if committed is not None and (not path.exists() or path.read_bytes() != committed):
             replace_file(path, committed, staging=run.site.project.state_dir)
+    git.unstage([name for name in own_files(run.site, top) if git.data("HEAD", name) is not None])
 
 
 def move_back(run: Run, entry: Entry) -> None:

@@ -17,6 +17,7 @@ from releaser.tools.git import asks_for_credentials
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
     from releaser.run import Run
+    from releaser.steps.guard import Basis
 
 _PATHS_SHOWN = 5
 
@@ -74,14 +75,14 @@ def lacks(run: Run, theirs: str) -> bool:
 
 
 def choose_target(
-    run: Run, fitness: Fitness, theirs: str | None, *, force: bool = False, follow: bool = False
+    run: Run, basis: Basis, fitness: Fitness, theirs: str | None, *, force: bool = False, follow: bool = False
 ) -> Target:
     """Return the commit to go live with: that of the remote, or the one that is checked out.
 
     The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
     `force` asks for it. Raises PreflightError.
     """
-    head, git = fitness.state.head or "HEAD", run.site.git
+    head, git = basis.head or fitness.state.head or "HEAD", run.site.git
     stay = Target(head=head, commit=head)
     if theirs is None or theirs == head:
         return stay

@@ -22,9 +22,21 @@ def mark_good(run: Run, release: Release) -> None:
     run.store.record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
     quarantine = run.quarantine()
     lifted = quarantine.without(lock_of(release).versions, key_of(release))
+    lifted = lifted.without_commits(_overtaken(run, release, lifted))
     if lifted != quarantine:
         run.change_quarantine(lambda _: lifted)
     run.change_holds(lambda holds: holds.without_live(lock_of(release).versions))
+
+
+def _overtaken(run: Run, release: Release, quarantine: Quarantine) -> frozenset[str]:
+    """Return the rejected commits on top of which somebody has built what is live and good now."""
+    git, commit = run.site.git, release.manifest.commit
+    if commit is None:
+        return frozenset()
+    try:
+        return frozenset(one.commit for one in quarantine.commits if git.is_ancestor(one.commit, commit))
+    except ToolError:
+        return frozenset()
 
 
 def mark_bad(

@@ -298,6 +298,11 @@ class Git:
         self._run(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 
+    def unstage(self, paths: Sequence[str]) -> None:
+        """Let the index have these paths, relative to the top, as HEAD has them; a commit that failed staged them."""
+        if paths:
+            self._run(*_WITHOUT_HOOKS, "reset", "--quiet", "HEAD", "--", *(f":(top){path}" for path in paths))
+
     def push(self, remote: str, branch: str, commit: str) -> None:
         """Push `commit` to the remote's `branch`; never forced, so ToolError when the remote moved."""
         self._run("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")

@@ -58,7 +58,7 @@ def test_unhold_lets_the_commit_in_by_the_name_that_status_shows(make_site: Site
     site, _, theirs = _with_commit(make_site)
     site.releaser("rollback", check=0)
     site.releaser("unhold", theirs[:12], check=0)
-    assert theirs[:12] not in site.releaser("status", check=0).stdout
+    assert f"held back: commit {theirs[:12]}" not in site.releaser("status", check=0).stdout
     site.releaser("update", check=0)
     assert (site.path / "notes.txt").exists()
 
@@ -110,8 +110,7 @@ def test_a_rollback_goes_forward_again_with_the_commit(make_site: SiteFactory) -
 
 
 def test_a_failing_restart_takes_code_and_packages_forward_again(make_site: SiteFactory) -> None:
-    restart = "sh -c 'test -e notes.txt'"
-    site, _, _ = _with_commit(make_site, dotenv={"RELEASER_RESTART": restart})
+    site, _, _ = _with_commit(make_site, settings={"restart": "test -e notes.txt"})
     before = site.snapshot()
     site.releaser("rollback", check=6)
     after = site.snapshot()

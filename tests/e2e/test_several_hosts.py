@@ -5,8 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.scenes import silent
 from tests.support.commands import git_executable, run
 
@@ -79,17 +77,6 @@ def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory)
         site.releaser("update", check=0)
         assert theirs in site.git("log", "--format=%H")
         silent(site.releaser("update"))
-
-
-@pytest.mark.parametrize("hashes", [True, False])
-def test_the_export_without_hashes_is_one_that_pip_takes_for_constraints(
-    make_site: SiteFactory, *, hashes: bool
-) -> None:
-    site = make_site(venv=True, settings={**EXPORT, "requirements_export_hashes": hashes})
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert ("--hash" in (site.path / "requirements.txt").read_text(encoding="utf-8")) is hashes
 
 
 def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:

@@ -85,6 +85,7 @@ def test_exports_are_of_the_lock_as_it_is(group: str | None) -> None:
     assert {"--frozen", "--only-emit-local", "--no-hashes", "--no-header"} <= set(local)
     assert {"--frozen", "--no-emit-local", "--no-header"} <= set(requirements)
     assert "--no-hashes" not in requirements
+    assert "--no-hashes" in requirements_arguments(group=group, hashes=False)
     for words in (local, requirements):
         assert words[0] == "export"
         assert (words[-2:] == ["--group", "prod"]) is (group is not None)
