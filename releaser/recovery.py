@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, clear_name
@@ -203,8 +204,11 @@ def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
         commit = None
         if is_new and entry.head_before != entry.head_after and manifest.commit and not is_sick:
             commit = reject_commit(run, manifest.commit, manifest.code_key, f"was taken back: {reason}")
+            commit = replace(commit, is_suspect=bool(brought_by(target)))
         versions = {} if commit is not None or is_sick else brought_by(target)
         mark_bad(run, target, reason, versions=versions, commit=commit, blameless=entry.blameless)
+        if versions and not entry.blameless:
+            run.change_quarantine(lambda quarantine: quarantine.without_suspects())
     note_due(run, deserted=None)
 
 

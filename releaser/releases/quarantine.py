@@ -68,6 +68,8 @@ class RejectedCommit:
     reason: str
     #: An ISO time.
     at: str
+    #: Whether packages came in with it that may be to blame instead; if they fail alone, the commit is let in again.
+    is_suspect: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,10 @@ class Quarantine:
             commits=tuple(entry for entry in self.commits if entry.code_key != key.code_key),
         )
 
+    def without_suspects(self) -> Quarantine:
+        """Lift the commits that came in with packages which turned out to fail by themselves."""
+        return replace(self, commits=tuple(entry for entry in self.commits if not entry.is_suspect))
+
     def without_commits(self, commits: Collection[str]) -> Quarantine:
         """Lift commits."""
         return replace(self, commits=tuple(entry for entry in self.commits if entry.commit not in commits))
@@ -185,7 +191,7 @@ def _refused(entry: dict[str, Any]) -> RefusedPython:
 
 
 def _rejected(entry: dict[str, Any]) -> RejectedCommit:
-    check_texts(entry.values())
+    check_texts(entry[name] for name in ("commit", "code_key", "subject", "reason", "at"))
     return RejectedCommit(**entry)
 
 

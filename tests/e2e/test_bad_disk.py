@@ -84,7 +84,7 @@ def test_an_outer_directory_that_is_not_writable(site: SampleSite, command: str)
     site.outer.chmod(0o555)
     refusal = refused(site, command=command, before=without_override())
     refusal.says("state_dir", site.state_dir, "not writable")
-    refusal.says(site.outer, "scratch tree")
+    refusal.says(site.outer, "staging tree")
     site.outer.chmod(0o755)
     assert not (site.outer / ".releaser").exists()
 

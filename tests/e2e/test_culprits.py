@@ -339,7 +339,7 @@ def test_nothing_of_a_search_is_left_behind(make_site: SiteFactory) -> None:
     publish(site, "a", "b", "c", broken=("b",))
     site.releaser("update", check=0)
     assert list(states(site).values()) == ["live", "failed", "good"]
-    assert not site.path.with_name(".site.releaser-scratch").exists()
+    assert not site.path.with_name(".site.releaser-staging").exists()
     assert len(list((site.state_dir / "releases").iterdir())) == 3
 
 
@@ -370,5 +370,5 @@ def test_a_search_that_is_killed_goes_on_at_the_next_update(make_site: SiteFacto
     again = [run.versions for run in site.manage_runs("test")[len(tried) :]]
     # The verdicts of two runs of the search were known: only the one cut off is repeated, and what comes before.
     assert [one for one in again if one in tried[3:-1]] == []
-    assert not site.path.with_name(".site.releaser-scratch").exists()
+    assert not site.path.with_name(".site.releaser-staging").exists()
     assert len(list((site.state_dir / "releases").iterdir())) == 4

@@ -13,7 +13,7 @@ from tests.support.layouts import SHARED_LIBRARY, common_library
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
-SCRATCH = "releaser-scratch"
+SCRATCH = "releaser-staging"
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {"kind": "plain"},
     "packaged": {"kind": "packaged"},

@@ -247,7 +247,7 @@ def test_what_a_kill_leaves_is_removed(site: SampleSite, at: Point) -> None:
     assert ("`releaser update --override`" in report["recovered"]) == (at.place != "releaser.tools.uv:Uv.lock_as_it_is")
     assert site.snapshot() == before
     assert states(site) == {live: "live"}
-    assert not list(site.outer.glob("*scratch*"))
+    assert not list(site.outer.glob("*staging*"))
 
 
 # What pyproject.toml says of the package itself

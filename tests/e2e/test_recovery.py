@@ -86,10 +86,12 @@ def whole(site: SampleSite) -> None:
 
 
 def left_over(site: SampleSite) -> list[str]:
-    """Name what no run should leave: scratch trees, temporary files and links, the journal."""
+    """Name what no run should leave: staging trees, temporary files and links, the journal."""
     places = [site.outer, site.path, site.state_dir, *(site.state_dir / "releases").iterdir()]
     names = [entry.name for place in places for entry in place.iterdir()]
-    return [name for name in names if name.endswith((".new", "scratch", "-copy")) or name.startswith("journal")]
+    return [
+        name for name in names if name.endswith((".new", "staging", "-live", "-copy")) or name.startswith("journal")
+    ]
 
 
 def nothing_is_left_to_do(site: SampleSite) -> None:
@@ -121,27 +123,27 @@ def points(*found: tuple[Point, str]) -> pytest.MarkDecorator:
 
 BEFORE_THE_FLIP = (
     (Point(place=JOURNAL, when="before"), ""),
-    (Point(place=JOURNAL), UNTOUCHED),  # pulling
-    (Point(place="releaser.tools.git:Git.fast_forward"), UNTOUCHED),
-    (Point(place="releaser.locking.scratch:_fill"), UNTOUCHED),
-    (Point(place="releaser.tools.uv:Uv.lock"), UNTOUCHED),
-    (Point(place="releaser.releases.store:ReleaseStore.begin"), UNTOUCHED),
-    (Point(place=JOURNAL, number=2), UNTOUCHED),  # building
+    (Point(place="releaser.tools.git:Git.add_work_tree"), ""),
+    (Point(place="releaser.tools.uv:Uv.lock"), ""),
+    (Point(place="releaser.releases.store:ReleaseStore.begin"), ""),
+    (Point(place=JOURNAL), UNTOUCHED),  # building
     (Point(place="releaser.tools.uv:Uv.sync"), UNTOUCHED),
     (Point(place="releaser.steps.gate:run_trial"), UNTOUCHED),
     (Point(place=MANIFEST), UNTOUCHED),
     (Point(place=COMPLETE), UNTOUCHED),
     (Point(place="releaser.steps.activate:_keep_lock"), UNTOUCHED),
-    (Point(place=JOURNAL, number=3), UNTOUCHED),  # committing
+    (Point(place=JOURNAL, number=2), UNTOUCHED),  # committing
+    (Point(place="releaser.tools.git:Git.fast_forward", when="before"), UNTOUCHED),
+    (Point(place="releaser.tools.git:Git.fast_forward"), UNTOUCHED),
     (Point(place=LINK, when="before"), UNTOUCHED),
 )
 AFTER_THE_FLIP = (
     (Point(place=LINK), FINISHED),
     (Point(place=PLACE_LOCK), FINISHED),
     (Point(place="releaser.tools.django:Manage.collectstatic"), FINISHED),
-    (Point(place=JOURNAL, number=4), FINISHED),  # collectstatic is done
+    (Point(place=JOURNAL, number=3), FINISHED),  # collectstatic is done
     (Point(place="releaser.tools.webserver:touch"), FINISHED),
-    (Point(place=JOURNAL, number=5), FINISHED),  # restart is done
+    (Point(place=JOURNAL, number=4), FINISHED),  # restart is done
     (Point(place="releaser.steps.settle:health_check"), FINISHED),
     (Point(place="releaser.recovery:mark_good"), FINISHED),
     (Point(place=COMMIT, when="before"), FINISHED),
@@ -193,7 +195,7 @@ def test_an_update_that_is_cut_off_after_the_flip_is_finished(site: SampleSite, 
     (Point(place=JOURNAL), UNTOUCHED),
 )
 def test_undoing_can_be_cut_off_as_well(site: SampleSite, at: Point, said: str) -> None:
-    interrupted(site, "update", at=Point(place=JOURNAL, number=3))
+    interrupted(site, "update", at=Point(place=LINK, when="before"))
     assert interrupted(site, "update", at=at).returncode == KILLED
     report = site.json("update")
     assert report["result"] == "activated"
@@ -221,7 +223,7 @@ def test_finishing_can_be_cut_off_as_well(site: SampleSite, at: Point, said: str
 
 
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=JOURNAL, number=5))
+    interrupted(site, "update", at=Point(place=JOURNAL, number=4))
     restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))
     report = site.json("update")
     assert FINISHED in report["recovered"]
@@ -296,14 +298,11 @@ def ill_site(site: SampleSite) -> SampleSite:
     return site
 
 
-RESTORE = "releaser.steps.activate:restore_"
-
-
 @points(
-    (Point(place=JOURNAL, number=4), TAKEN_BACK),  # reverting
+    (Point(place=JOURNAL, number=3), TAKEN_BACK),  # reverting
     (Point(place=LINK, number=2), TAKEN_BACK),
-    (Point(place=f"{RESTORE}lock"), TAKEN_BACK),
-    (Point(place=f"{RESTORE}code"), TAKEN_BACK),
+    (Point(place="releaser.tools.git:Git.reset_keep"), TAKEN_BACK),
+    (Point(place="releaser.steps.activate:restore_lock"), TAKEN_BACK),
     (Point(place="releaser.recovery:mark_bad", when="before"), TAKEN_BACK),
     (Point(place="releaser.run:Run.change_quarantine", when="before"), TAKEN_BACK),
     (Point(place="releaser.recovery:mark_bad"), TAKEN_BACK),
@@ -319,8 +318,10 @@ def test_taking_back_can_be_cut_off(ill_site: SampleSite, at: Point, said: str) 
     assert (site.live_id(), site.live_version("alpha"), site.head()) == (before, "1.0.0", head)
     assert (site.static_versions() or {}).get("alpha") == "1.0.0"
     assert [row["state"] for row in site.json("list")] == ["bad", "live"]
+    site.json("update", check=6)  # the package without the commit, to see which of them is to blame
     assert site.json("update")["held_back"][0]["version"] == "1.2.0"
     assert site.live_version("alpha") == "1.0.0"
+    assert (site.path / "notes.txt").exists()
     nothing_is_left_to_do(site)
 
 

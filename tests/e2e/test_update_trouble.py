@@ -55,7 +55,7 @@ def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
     assert "ghost" in report["output"]
     assert site.snapshot() == before
     assert "ghost" in body(site)
-    assert not list(site.outer.glob(".*scratch*"))
+    assert not list(site.outer.glob(".*staging*"))
 
 
 def test_an_index_that_is_gone(make_site: SiteFactory) -> None:

@@ -40,9 +40,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _RELEASE = re.compile(r"\d{8}T\d{6}Z(-\d+)*")
 _DEEP = re.compile(r"(releases/[^/]*<release>/\w+/).+")
 _MAIL = re.compile(r"(outbox/\w+/).+")
-_SCRATCH = re.compile(r"^[^/]*scratch(/.+)?$")
+_STAGING = re.compile(r"^[^/]*staging(-live)?(/.+)?$")
 _CHANGING = {
-    "git": ("fetch", "merge", "reset", "checkout", "add", "commit", "push"),
+    "git": ("fetch", "worktree", "merge", "reset", "checkout", "add", "commit", "push", "update-ref"),
     "uv": ("lock", "sync", "pip", "export"),
     "python": ("manage.py",),
 }
@@ -203,7 +203,7 @@ class Observer:
         inside = _RELEASE.sub("<release>", inside)
         inside = _DEEP.sub(r"\1<file>", inside)
         inside = _MAIL.sub(r"\1<mail>", inside)
-        return _SCRATCH.sub("<scratch>", inside)
+        return _STAGING.sub("<staging>", inside)
 
     def audit(self, event: str, args: tuple[Any, ...]) -> None:
         """Hear of a call of Python's; see the table of audit events."""

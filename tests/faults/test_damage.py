@@ -283,7 +283,7 @@ NAMES = (("state_dir", ".venv.new"), ("state_dir", ".uv.lock.new"), ("state_dir"
 OCCUPIED: Mapping[str, Harm] = {
     f"{name} is {by}": occupied(place, name, by=by)
     for (place, name), by in itertools.product(
-        (*NAMES, ("outer", ".site.releaser-scratch")), ("a directory", "a file", "a link")
+        (*NAMES, ("outer", ".site.releaser-staging")), ("a directory", "a file", "a link")
     )
 }
 

@@ -96,7 +96,7 @@ class Crossing:
     def _left_over(self) -> list[str]:
         places = (self.site.outer, self.site.path, self.site.state_dir)
         names = [name for place in places for name in os.listdir(place)]
-        return [f"{name} is left" for name in names if name.endswith((".new", "-scratch")) or name == "journal.json"]
+        return [f"{name} is left" for name in names if name.endswith((".new", "-staging")) or name == "journal.json"]
 
 
 def around_the_flip(calls: list[Call]) -> list[Call]:

@@ -287,7 +287,7 @@ TRIALS: dict[str, Trial] = {
         scene="update", how="cut", command=("prune",), prepare=killed_in_build, check=clean_tree
     ),
     "syncfs after collectstatic": Trial(scene="update", how="cut"),
-    "journal: pulling": Trial(scene="update", how="SIGKILL", at=Point(event="mkdir <scratch>"), check=code_taken_back),
+    "journal: committing, code": Trial(scene="update", how="SIGKILL", at=Point(event="after git merge"), check=code_taken_back),
     "journal: building": Trial(
         scene="update",
         how="SIGKILL",

@@ -80,7 +80,7 @@ def test_directories_that_are_not_writable_are_unfit(root: Path, monkeypatch: py
     assert messages(disk.state_findings(project(root))) == [
         f"state_dir {root.parent / '.releaser' / 'site'} is not writable for this user",
         f"{root} is not writable for this user",
-        f"{root.parent} is not writable for this user, so the scratch tree cannot lie beside the checkout",
+        f"{root.parent} is not writable for this user, so the staging tree cannot lie beside the checkout",
     ]
 
 

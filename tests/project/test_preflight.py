@@ -362,4 +362,4 @@ def test_findings_collect_what_is_wrong_and_return_the_rest() -> None:
 
 def test_what_is_outside_of_the_work_tree_is_not_in_it(root: Path) -> None:
     assert own_paths(site(root), root) == (".venv",)
-    assert sorted(own_paths(site(root), root.parent)) == [".releaser/site", ".site.releaser-scratch", "site/.venv"]
+    assert sorted(own_paths(site(root), root.parent)) == [".releaser/site", "site/.venv"]

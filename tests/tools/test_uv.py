@@ -23,7 +23,7 @@ from tests.project.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
 
 UV = Path("/opt/uv/bin/uv")
-TREE = Path("/srv/.site.releaser-scratch")
+TREE = Path("/srv/.site.releaser-staging")
 VENV = Path("/srv/.releaser/site/releases/A/venv")
 
 
