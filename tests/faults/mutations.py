@@ -198,7 +198,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="core.fsync=all for git", patch=_git_by_default),
     Mutation(name="syncfs after git moved the checkout", patch=_not_written_out("releaser.tools.git")),
     Mutation(name="syncfs after collectstatic", patch=_not_written_out("releaser.tools.django")),
-    Mutation(name="journal: pulling", patch=_without_journal("pulling")),
     Mutation(name="journal: building", patch=_without_journal("building")),
     Mutation(name="journal: adopting", patch=_adoption_unnoted),
     Mutation(name="journal: committing", patch=_without_journal("committing")),

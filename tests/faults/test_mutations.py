@@ -287,7 +287,6 @@ TRIALS: dict[str, Trial] = {
         scene="update", how="cut", command=("prune",), prepare=killed_in_build, check=clean_tree
     ),
     "syncfs after collectstatic": Trial(scene="update", how="cut"),
-    "journal: committing, code": Trial(scene="update", how="SIGKILL", at=Point(event="after git merge"), check=code_taken_back),
     "journal: building": Trial(
         scene="update",
         how="SIGKILL",
@@ -295,7 +294,9 @@ TRIALS: dict[str, Trial] = {
         check=candidate_gone,
     ),
     "journal: adopting": Trial(scene="init", how="SIGKILL", at=Point(event="symlink site/.venv"), check=venv_kept),
-    "journal: committing": Trial(scene="update", how="SIGKILL", at=PLACES_LOCK),
+    "journal: committing": Trial(
+        scene="update", how="SIGKILL", at=Point(event="after git merge"), check=code_taken_back
+    ),
     "journal: what is done behind the flip": Trial(
         scene="update", how="SIGKILL", at=Point(event="start python check"), check=restarted_once
     ),
