@@ -100,7 +100,14 @@ def _gunicorn(site: SampleSite) -> Iterator[Callable[[], str]]:
                 raise RuntimeError(message)
             return page
 
-    words = [site.link / "bin" / "python", "-m", "gunicorn", "--config", "tmp/gunicorn.conf.py", "app:application"]
+    words: list[str | Path] = [
+        site.link / "bin" / "python",
+        "-m",
+        "gunicorn",
+        "--config",
+        "tmp/gunicorn.conf.py",
+        "app:application",
+    ]
     log = site.outer / "gunicorn.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -148,10 +155,9 @@ def test_no_visitor_meets_untested_code(make_site: SiteFactory) -> None:
         code = "import sys; sys.path.insert(0, '.'); import app; print(app.CODE)"
 
         def import_live() -> str:
-            words = [site.link / "bin" / "python", "-c", code]
-            return subprocess.run(
-                words, cwd=site.path, env=site.env, capture_output=True, text=True, check=True
-            ).stdout.strip()
+            words: list[str | Path] = [site.link / "bin" / "python", "-c", code]
+            finished = subprocess.run(words, cwd=site.path, env=site.env, capture_output=True, text=True, check=True)
+            return str(finished.stdout.strip())
 
         def look() -> str:
             status = site.git("--no-optional-locks", "status", "--porcelain")
