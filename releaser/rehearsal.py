@@ -16,8 +16,8 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
+from releaser.project.base_python import minor
 from releaser.project.preflight import Fitness, check
-from releaser.project.pythons import minor
 from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds

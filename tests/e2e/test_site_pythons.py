@@ -1,0 +1,69 @@
+"""A site may run on any supported Python, however its venv was made: it is adopted, updated twice, and rolled back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.live.pair import interpreter
+from tests.support.commands import run, uv_executable
+from tests.support.pythons import SUPPORTED, SYSTEM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Literal
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+    Maker = Literal["uv", "venv"]
+
+# What the live interpreter says of itself; on Python 3.10, `sys._base_executable` of a venv is what uv goes by.
+FACTS = """\
+import json, os, sys
+print(json.dumps({"version": "%d.%d" % sys.version_info[:2], "prefix": os.path.realpath(sys.prefix),
+    "base_prefix": sys.base_prefix, "base": os.path.realpath(sys._base_executable)}))
+"""
+TINY = {"collectstatic": "off", "migrations": "off", "test_command": ["python", "-c", "import alpha"]}
+
+
+def site_on(make_site: SiteFactory, python: Path, maker: Maker) -> SampleSite:
+    """Make a site with a venv on this interpreter, which lies nowhere on PATH unless it is the system's."""
+    site = make_site(requires_python=">=3.8", packages={"alpha": "1.0.0"}, groups={"local": ["alpha"]}, settings=TINY)
+    words: list[str | Path] = [uv_executable(), "venv", "--quiet", "--python", python, site.link]
+    if maker == "venv":
+        words = [python, "-m", "venv", "--without-pip", site.link]
+    run(words, cwd=site.path, env=site.env, check=0)
+    site.uv("sync", "--quiet", "--frozen", "--group", "local")
+    return site
+
+
+def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
+    """See that the live release is what it should be, on the very interpreter that the site began with."""
+    said = json.loads(run([site.link / "bin" / "python", "-c", FACTS], cwd=site.outer, env=site.env, check=0).stdout)
+    assert said["prefix"] == str(site.link.resolve())
+    assert said["base"] == str(python.resolve())
+    assert site.live_version("alpha") == version
+    # No link on the way to the interpreter leads through the site's own venv, which leads to the release itself.
+    on_the_way = site.link.resolve() / "bin" / "python"
+    while on_the_way.is_symlink():
+        on_the_way = on_the_way.parent / on_the_way.readlink()
+        assert not on_the_way.is_relative_to(site.link)
+    config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")
+    assert not any(line.startswith(f"home = {site.link}") for line in config.splitlines())
+
+
+@pytest.mark.parametrize("maker", ["uv", "venv"])
+@pytest.mark.parametrize("which", [*SUPPORTED, SYSTEM])
+def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
+    python = interpreter(which)
+    site = site_on(make_site, python, maker)
+    site.releaser("init", check=0)
+    see_that_it_runs(site, python, "1.0.0")
+    for version in ("1.1.0", "1.2.0"):
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+        see_that_it_runs(site, python, version)
+    site.releaser("rollback", check=0)
+    see_that_it_runs(site, python, "1.1.0")
