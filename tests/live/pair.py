@@ -17,7 +17,7 @@ from tests.support.guards import require
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 WAIT = 60  # seconds for a process to say something
 
 # Tells where it runs once a line comes on standard input; what it imports then, nothing has imported before.
