@@ -157,7 +157,8 @@ class _DryResolver:
     def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
         """Ask what would be locked within bounds."""
         fitness = self.fitness
-        text = fitness.uv.lock_dry_run(self.site.project.root, bounds=bounds, packages=fitness.lock.names, cuts=cuts)
+        root, names = self.site.project.root, fitness.lock.names
+        text = fitness.uv.lock_dry_run(root, python=fitness.python, bounds=bounds, packages=names, cuts=cuts)
         self.changes = parse_changes(text)
         removed = {change.name for change in self.changes if change.new is None}
         kept = {name: version for name, version in fitness.lock.versions.items() if name not in removed}

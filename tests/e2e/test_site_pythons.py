@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.scenes import edit_pyproject
 from tests.live.pair import interpreter
 from tests.support.commands import run, uv_executable
 from tests.support.pythons import SUPPORTED, SYSTEM
@@ -25,12 +26,17 @@ import json, os, sys
 print(json.dumps({"version": "%d.%d" % sys.version_info[:2], "prefix": os.path.realpath(sys.prefix),
     "base_prefix": sys.base_prefix, "base": os.path.realpath(sys._base_executable)}))
 """
-TINY = {"collectstatic": "off", "migrations": "off", "test_command": ["python", "-c", "import alpha"]}
+SMALL: dict[str, Any] = {
+    "requires_python": ">=3.8",
+    "packages": {"alpha": "1.0.0"},
+    "groups": {"local": ["alpha"]},
+    "settings": {"collectstatic": "off", "migrations": "off", "test_command": ["python", "-c", "import alpha"]},
+}
 
 
-def site_on(make_site: SiteFactory, python: Path, maker: Maker) -> SampleSite:
+def site_on(make_site: SiteFactory, python: Path, maker: Maker, **options: Any) -> SampleSite:
     """Make a site with a venv on this interpreter, which lies nowhere on PATH unless it is the system's."""
-    site = make_site(requires_python=">=3.8", packages={"alpha": "1.0.0"}, groups={"local": ["alpha"]}, settings=TINY)
+    site = make_site(**SMALL | options)
     words: list[str | Path] = [uv_executable(), "venv", "--quiet", "--python", python, site.link]
     if maker == "venv":
         words = [python, "-m", "venv", "--without-pip", site.link]
@@ -67,3 +73,48 @@ def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: st
         see_that_it_runs(site, python, version)
     site.releaser("rollback", check=0)
     see_that_it_runs(site, python, "1.1.0")
+
+
+@pytest.mark.parametrize("which", ["3.6", "3.7"])
+def test_an_older_one_is_refused_before_anything_is_built(make_site: SiteFactory, which: str) -> None:
+    site = make_site(**SMALL | {"requires_python": ">=3.6"})
+    run([interpreter(which), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
+    before = site.snapshot()
+    for command in ("check", "init", "update"):
+        said = site.releaser(command, check=3).stderr
+        assert f"{site.link}: Python {which}." in said
+        assert "too old for releaser, which needs 3.8 or newer" in said
+        assert "`python`" in said
+    assert site.snapshot() == before
+    assert not list((site.state_dir / "releases").glob("*"))
+
+
+def test_an_older_one_that_is_set_is_refused_by_its_key(make_site: SiteFactory) -> None:
+    python = interpreter("3.7")
+    site = site_on(make_site, interpreter("3.11"), "venv", requires_python=">=3.6")
+    site.releaser("init", check=0)
+    said = site.releaser("check", env={"RELEASER_PYTHON": str(python)}, check=3).stderr
+    assert f"environment: RELEASER_PYTHON is '{python}': Python 3.7." in said
+    said = site.releaser("rebuild", "--python", python, check=3).stderr
+    assert f"--python {python}: Python 3.7." in said
+    assert site.json("check", env={"RELEASER_PYTHON": None})
+
+
+def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
+    """What asks only, too: no interpreter that PATH leads to is one that this site may have."""
+    python = interpreter("3.10")
+    site = site_on(make_site, python, "uv", link="../env", settings=SMALL["settings"] | {"venv": "../env"})
+    site.edit("pyproject.toml", edit_pyproject(site, 'requires-python = ">=3.8"', 'requires-python = "==3.10.*"'))
+    site.uv("lock", "--quiet", "--python", python)
+    site.commit("Stay on 3.10")
+    site.push()
+    site.env["PATH"] = "/usr/bin:/bin"
+    site.publish("alpha", "1.1.0")
+    expected = [{"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}]
+    assert site.json("outdated") == expected  # before it is adopted
+    site.releaser("init", check=0)
+    assert site.json("outdated") == expected
+    assert "would change" in site.releaser("update", "--dry-run", check=0).stdout
+    site.releaser("update", check=0)
+    see_that_it_runs(site, python, "1.1.0")
+    assert site.json("outdated") == []
