@@ -134,15 +134,26 @@ def _leads_to(venv: Path, short: str) -> bool:
 
 def _choose_base(uv: Uv, found: Path, *, by: str) -> Choice:
     """Choose an interpreter that uv has found, or the one that it was made from; `by` is what asks for it."""
-    python = find_base(found)
-    if python is None:
-        message = f"{found} is the interpreter of a venv, and the one that this was made from is gone"
-        raise ToolError(message)
+    python = need_base(found)
     version = uv.python_version(python)
+    refuse_too_old(version, python, by=by)
+    return Choice(python=python, version=version)
+
+
+def need_base(python: Path) -> Path:
+    """Return the interpreter that one was made from, as of `find_base`; ToolError where that is gone."""
+    base = find_base(python)
+    if base is None:
+        message = f"{python} is the interpreter of a venv, and the one that this was made from is gone"
+        raise ToolError(message)
+    return base
+
+
+def refuse_too_old(version: str, python: Path, *, by: str) -> None:
+    """See that a site may run on an interpreter; `by` is what asks for it. Raises Unfit."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
         raise Unfit(message, advice="Make the venv of the site anew with a newer Python, or set `python` to one.")
-    return Choice(python=python, version=version)
 
 
 def _name_reason(site: Site, here: Path | None, request: str | None) -> str:

@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.scenes import edit_pyproject
 from tests.live.pair import interpreter
 from tests.support.commands import run, uv_executable
+from tests.support.lockless import UV_TABLE, fill, make_lockless
 from tests.support.pythons import SUPPORTED, SYSTEM
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ SMALL: dict[str, Any] = {
     "groups": {"local": ["alpha"]},
     "settings": {"collectstatic": "off", "migrations": "off", "test_command": ["python", "-c", "import alpha"]},
 }
+NO_DJANGO = f"""{UV_TABLE}
+[tool.releaser]
+collectstatic = "off"
+migrations = "off"
+test_command = ["python", "-c", "import alpha"]
+"""
 
 
 def site_on(make_site: SiteFactory, python: Path, maker: Maker, **options: Any) -> SampleSite:
@@ -118,3 +125,26 @@ def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
     site.releaser("update", check=0)
     see_that_it_runs(site, python, "1.1.0")
     assert site.json("outdated") == []
+
+
+@pytest.mark.parametrize("which", ["3.8", "3.10"])
+def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(
+    make_site: SiteFactory, which: str
+) -> None:
+    """Else the release would not start without that venv, or, where that stands at .venv, at all."""
+    python = interpreter(which)
+    site = make_lockless(make_site, pyproject=NO_DJANGO)
+    run([uv_executable(), "venv", "--quiet", "--python", python, site.link], cwd=site.path, env=site.env, check=0)
+    fill(site, site.link, "alpha==1.0.0")
+    site.releaser("init", "--from-venv", site.link, check=0)
+    see_that_it_runs(site, python, "1.0.0")
+    site.releaser("update", check=0)
+    see_that_it_runs(site, python, "1.1.0")
+
+
+def test_the_venv_that_a_first_lock_comes_from_may_not_be_of_an_older_one(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site, pyproject=NO_DJANGO)
+    run([interpreter("3.7"), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
+    said = site.releaser("init", "--from-venv", site.link, check=3).stderr
+    assert f"{site.link}/bin/python3: Python 3.7." in said
+    assert "too old for releaser, which needs 3.8 or newer" in said
