@@ -148,3 +148,20 @@ def test_the_venv_that_a_first_lock_comes_from_may_not_be_of_an_older_one(make_s
     said = site.releaser("init", "--from-venv", site.link, check=3).stderr
     assert f"{site.link}/bin/python3: Python 3.7." in said
     assert "too old for releaser, which needs 3.8 or newer" in said
+
+
+def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_site: SiteFactory) -> None:
+    """As earlier versions of releaser have left it."""
+    python = interpreter("3.10")
+    site = site_on(make_site, python, "uv")
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")
+    (site.link / "pyvenv.cfg").write_text(config.replace(str(python.parent), f"{site.link}/bin"), encoding="utf-8")
+    live = site.link.resolve() / "bin" / "python"
+    live.unlink()
+    live.symlink_to(site.link / "bin" / "python")
+    report = site.json("update")
+    assert (report["result"], report["exit_code"]) == ("activated", 0)
+    see_that_it_runs(site, python, "1.1.0")
