@@ -36,7 +36,7 @@ _TIMEOUT = 60.0  # seconds; a cold disk can make the first start of an old Pytho
 class Survey:
     """What was found: the packages with their `versions`, and the two texts that pyproject.toml may get.
 
-    `python` is the interpreter that they are installed for, `base` the one to build with, which is never that of a venv.
+    `python` is the interpreter that they are installed for, `base` the one to build with, never that of a venv.
     With `whole`, these packages are all there are to be, else more may come along. Of those in `given`, the version is
     not known beforehand. The second text narrows the lock to this platform and this Python, for packages whose versions
     go together nowhere else. `notes` are for people, `problems` keep the project from being locked.
