@@ -36,12 +36,16 @@ def start_python(run: Run, release: Release, step: Step) -> None:
     except ToolError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno in _SHORT_OF:
             raise
-        raise ToolError(error.message, output=error.output) from error
+        raise ToolError(error.message, advice=_advice(release), output=error.output) from error
     prefix = _read_prefix(finished.stdout)
     if prefix != os.path.realpath(release.venv):
         message = f"{python} takes {prefix or 'nothing that it could name'} for its venv, and not {release.venv}"
-        raise ToolError(message, output=finished.output)
+        raise ToolError(message, advice=_advice(release), output=finished.output)
     step.says(str(python))
+
+
+def _advice(release: Release) -> str:
+    return f"See where {release.venv / 'bin' / 'python'} leads, and what it says when it is started."
 
 
 def _read_prefix(said: str) -> str:
