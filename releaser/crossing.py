@@ -131,7 +131,7 @@ def check_surveyed(site: Site, found: Survey, *, ask_remote: bool = False) -> Fi
     needed = measure(venv).size_bytes if (venv / "pyvenv.cfg").is_file() else 0
     room = for_release(site.project.state_dir, needed_bytes=needed)
     fitness = check(changed, lock=lock, needs=(room,), ask_remote=ask_remote)
-    return replace(fitness, python=found.python)
+    return replace(fitness, python=found.base)
 
 
 def _behind_what_is_there(run: Run, fitness: Fitness, candidate: Candidate, lock: Founded) -> Candidate:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.errors import PreflightError, ToolError, Unfit
+from releaser.errors import PreflightError, Unfit
 from releaser.locking.demands import Demand, demands, project_demands
 from releaser.locking.graph import Graph
 from releaser.locking.lockfile import InvalidLockError, LockFile
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from releaser.locking.gates import Gates
     from releaser.locking.question import Available
+    from releaser.project.pythons import Choice
     from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.tools.uv import Uv
@@ -73,7 +74,8 @@ def outdated(site: Site) -> Outlook:
     lock = _lock(site, live)
     graph = Graph.of(lock)
     uv = site.uv()
-    python, version = _python(site, uv, live)
+    choice = _choose_python(site, uv)
+    python, version = choice.python, choice.version
     with tempfile.TemporaryDirectory(prefix="releaser-outdated-") as place:
         locked = {name: newest_of(lock.versions[name].split(", ")) for name in sorted(graph.from_index)}
         market = Market(site=site, uv=uv, place=Path(place), python=python, version=version)
@@ -87,7 +89,7 @@ def outdated(site: Site) -> Outlook:
         python=version,
         locked=locked,
         available=available,
-        reachable=without_restraint(site, uv, checkout) if behind else None,
+        reachable=without_restraint(site, uv, checkout, python=python) if behind else None,
         demands=tuple(_demands(site, live, graph, version)) if behind else (),
     )
     return Outlook(
@@ -116,17 +118,12 @@ def _lock(site: Site, live: Release | None) -> LockFile:
         raise PreflightError((Unfit(message, advice="Make one: `uv lock`; `releaser check` tells more."),)) from error
 
 
-def _python(site: Site, uv: Uv, live: Release | None) -> tuple[Path, str]:
-    """Return the interpreter of the site and its version."""
-    if live is not None and live.works():
-        return live.venv / "bin" / "python", live.manifest.python
+def _choose_python(site: Site, uv: Uv) -> Choice:
+    """Choose the interpreter that the next update builds with."""
     try:
-        found = choose(site, uv).python
-        return found, uv.python_version(found)
+        return choose(site, uv)
     except Unfit as error:
         raise PreflightError((error,)) from error
-    except ToolError as error:
-        raise PreflightError((Unfit(error.message, advice=error.advice, output=error.output),)) from error
 
 
 def _demands(site: Site, live: Release | None, graph: Graph, python: str) -> Iterator[Demand]:

@@ -16,8 +16,8 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
+from releaser.project.base_python import minor
 from releaser.project.preflight import Fitness, check
-from releaser.project.pythons import minor
 from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
@@ -158,7 +158,8 @@ class _DryResolver:
     def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
         """Ask what would be locked within bounds."""
         fitness = self.fitness
-        text = fitness.uv.lock_dry_run(self.site.project.root, bounds=bounds, packages=fitness.lock.names, cuts=cuts)
+        root, names = self.site.project.root, fitness.lock.names
+        text = fitness.uv.lock_dry_run(root, python=fitness.python, bounds=bounds, packages=names, cuts=cuts)
         self.changes = parse_changes(text)
         removed = {change.name for change in self.changes if change.new is None}
         kept = {name: version for name, version in fitness.lock.versions.items() if name not in removed}

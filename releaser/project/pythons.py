@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import ToolError, Unfit, gist
+from releaser.project.base_python import find_base, minor, version_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Installed, Uv
 
 LATEST = "latest"
+OLDEST = Version("3.8")  # that the start-up module is for, and the questions that a site's interpreter is asked
 _PINS = ".python-version"  # of uv, pyenv and others
 _NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
 _OF_ITS_NAME = re.compile(r"python(\d+\.\d+)")
@@ -51,13 +53,14 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """An interpreter to build with.
+    """An interpreter to build with, never that of a venv, and its version.
 
     `instead_of` is the version that the site ran on, if that is gone and another minor version stands in for it.
     `against` is a pin that speaks for another one, which is not there.
     """
 
     python: Path
+    version: str
     instead_of: str = ""
     against: Pin | None = None
 
@@ -66,8 +69,8 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     """Choose an interpreter, `wanted` if that is given, as uv's `--python` takes it. Nothing is downloaded.
 
     Without that it is the one that is live, or what a pin says. If the one that is live is gone, another one of the
-    same minor version takes its place, or else what uv picks within requires-python. Raises Unfit, and says which
-    command brings a site back that has lost its interpreter.
+    same minor version takes its place, or else what uv picks within requires-python. Raises Unfit where it is too old
+    for releaser, and says which command brings a site back that has lost its interpreter.
     """
     root, venv = site.project.root, site.project.venv
     before = version_in(venv)
@@ -81,7 +84,7 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     if here is not None and site.settings.python == LATEST:
         request = minor(before)  # lest that file take the site back from where it has been moved to
     try:
-        return Choice(python=uv.find_python(root, here, request=request))
+        return _choose_base(uv, uv.find_python(root, here, request=request), by=_name_reason(site, here, request))
     except ToolError as error:
         raise _none_found(error) from error
 
@@ -107,22 +110,6 @@ def newest(site: Site, uv: Uv) -> Installed | None:
     return max(found, key=lambda one: Version(one.version), default=None)
 
 
-def minor(version: str) -> str:
-    """Return a version without its patch, such as `3.11`."""
-    return ".".join(version.split(".")[:2])
-
-
-def version_in(venv: Path) -> str:
-    """Return the version that pyvenv.cfg names; empty when it names none."""
-    try:
-        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    pairs = {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
-    version = pairs.get("version_info") or pairs.get("version") or ""
-    return ".".join(version.split(".")[:3])
-
-
 def admits(site: Site, version: str) -> bool:
     """Whether requires-python admits a version; one that cannot be read, which is a finding of its own, admits all."""
     try:
@@ -139,10 +126,42 @@ def _required(site: Site) -> str:
 def _leads_to(venv: Path, short: str) -> bool:
     """Whether the interpreter of a venv is there, and, as far as its name tells, still of that minor version."""
     python = venv / "bin" / "python"
-    if not os.path.exists(python):
+    if not os.path.exists(python) or find_base(python) is None:
         return False
     name = _OF_ITS_NAME.fullmatch(os.path.basename(os.path.realpath(python)))
     return name is None or name.group(1) == short
+
+
+def _choose_base(uv: Uv, found: Path, *, by: str) -> Choice:
+    """Choose an interpreter that uv has found, or the one that it was made from; `by` is what asks for it."""
+    python = need_base(found)
+    version = uv.python_version(python)
+    refuse_too_old(version, python, by=by)
+    return Choice(python=python, version=version)
+
+
+def need_base(python: Path) -> Path:
+    """Return the interpreter that one was made from, as of `find_base`; ToolError where that is gone."""
+    base = find_base(python)
+    if base is None:
+        message = f"{python} is the interpreter of a venv, and the one that this was made from is gone"
+        raise ToolError(message)
+    return base
+
+
+def refuse_too_old(version: str, python: Path, *, by: str) -> None:
+    """See that a site may run on an interpreter; `by` is what asks for it. Raises Unfit."""
+    if Version(version) < OLDEST:
+        message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
+        raise Unfit(message, advice="Make the venv of the site anew with a newer Python, or set `python` to one.")
+
+
+def _name_reason(site: Site, here: Path | None, request: str | None) -> str:
+    """Name what has uv find the interpreter that it finds."""
+    pin = pinned(site)
+    if pin is not None and request is not None:
+        return f"{pin.where} is {pin.request!r}"
+    return str(here or (pin and site.project.root / pin.where) or site.pyproject.path)
 
 
 def _none_found(error: ToolError) -> Unfit:
@@ -155,11 +174,11 @@ def _none_found(error: ToolError) -> Unfit:
 
 def _asked_for(site: Site, uv: Uv, wanted: str, here: Path | None) -> Choice:
     try:
-        found = uv.find_python(site.project.root, here, request=wanted)
-        version = uv.python_version(found)
+        choice = _choose_base(uv, uv.find_python(site.project.root, here, request=wanted), by=f"--python {wanted}")
     except ToolError as error:
         message = f"--python {wanted}: uv finds no such Python: {gist(error.output) or error.message}"
         raise Unfit(message, advice=f"Install it, or name another one. {_what_there_is(site, uv)}") from error
+    version = choice.version
     if not admits(site, version):
         message = (
             f"{site.pyproject.path}: requires-python is {_required(site)!r}, which does not admit Python {version}"
@@ -168,20 +187,22 @@ def _asked_for(site: Site, uv: Uv, wanted: str, here: Path | None) -> Choice:
         raise Unfit(message, advice=advice)
     pin = pinned(site)
     if pin is None or pin.admits(version):
-        return Choice(python=found)
-    if _can_be_had(site, uv, pin, found):
+        return choice
+    named = _find_pinned(site, uv, pin)
+    if named is None:
+        return replace(choice, against=pin)
+    if os.path.realpath(named) != os.path.realpath(choice.python):
         message = f"{pin.where} is {pin.request!r}: the next update would go back from Python {version} to that"
         raise Unfit(message, advice=f"Set it to {minor(version)!r}, or remove it, and commit that first.")
-    return Choice(python=found, against=pin)
+    return choice
 
 
-def _can_be_had(site: Site, uv: Uv, pin: Pin, asked_for: Path) -> bool:
-    """Whether a pin leads to an interpreter that is there, and another one than was asked for."""
+def _find_pinned(site: Site, uv: Uv, pin: Pin) -> Path | None:
+    """Return the interpreter that a pin leads to; None if there is no such."""
     try:
-        found = uv.find_python(site.project.root, None, request=pin.request)
+        return find_base(uv.find_python(site.project.root, None, request=pin.request))
     except ToolError:
-        return False
-    return os.path.realpath(found) != os.path.realpath(asked_for)
+        return None
 
 
 # One in the place of what is gone
@@ -194,12 +215,12 @@ def _replacement(site: Site, uv: Uv, before: str, pin: Pin | None) -> Choice:
             found = Path(latest.path)
         if found is None:
             found = uv.find_python(site.project.root, None, request=pin.request if pin else None)
-        version = uv.python_version(found)
+        choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would stand in for it")
     except ToolError as error:
         raise _gone(site, uv, before, pin) from error
-    if not admits(site, version):
+    if not admits(site, choice.version):
         raise _gone(site, uv, before, pin)
-    return Choice(python=found, instead_of="" if minor(version) == minor(before) else before)
+    return replace(choice, instead_of="" if minor(choice.version) == minor(before) else before)
 
 
 def _of_the_same_kind(site: Site, uv: Uv, before: str) -> Path | None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from releaser.durable import replace_file, replace_symlink, sync_directory, sync_file_system
 from releaser.errors import BuildError, ToolError
 from releaser.locking.lockfile import LockFile
+from releaser.project.base_python import version_in
 from releaser.project.location import PYPROJECT
 from releaser.project.project import Pyproject, read_pyproject
-from releaser.project.pythons import version_in
 from releaser.releases import flip
 from releaser.releases.cost import measure
 from releaser.releases.disk_use import note

@@ -99,13 +99,13 @@ def locked_in(site: Site) -> LockFile:
         return EMPTY
 
 
-def without_restraint(site: Site, uv: Uv, locked: LockFile) -> Mapping[str, str] | None:
+def without_restraint(site: Site, uv: Uv, locked: LockFile, *, python: Path) -> Mapping[str, str] | None:
     """Return the versions that uv would lock now; None if what the project asks for has no solution.
 
     `locked` is the lock of the checkout. Raises ResolutionError.
     """
     try:
-        text = uv.lock_dry_run(site.project.root, bounds={}, packages=())
+        text = uv.lock_dry_run(site.project.root, python=python, bounds={}, packages=())
     except ToolError as error:
         if error.returncode == NO_SOLUTION:
             return None

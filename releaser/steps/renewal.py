@@ -11,7 +11,8 @@ from releaser.errors import BuildError, ToolError
 from releaser.locking.builds import named_as_unbuilt, tags_of, without_a_build
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError
-from releaser.project.pythons import minor, pinned
+from releaser.project.base_python import minor
+from releaser.project.pythons import pinned
 from releaser.releases.soundness import damage, is_dead, live_damage
 from releaser.report.outcome import Problem
 from releaser.steps.build import build, seal

@@ -1,4 +1,4 @@
-"""What follows a flip so that the site runs on the new release: static files, restart, and the health check."""
+"""What follows a flip so that the site runs on the new release: its Python, static files, restart, health check."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from releaser.releases import processes
 from releaser.releases.soundness import is_dead
 from releaser.steps.follow_ups import attempt, note_unsettled, unsettled
 from releaser.steps.health import health_check
+from releaser.steps.python_start import start_python
 from releaser.steps.static import collectstatic
 from releaser.steps.turnover import Turnover, in_use, moment
 from releaser.tools import webserver
@@ -153,6 +154,7 @@ def _start(run: Run, words: list[str], venv: Path) -> Finished:
 
 # In this order, behind every flip; each may be done twice.
 STEPS: Mapping[str, Callable[[Run, Turnover, Step], None]] = {
+    "python start": lambda run, turnover, step: start_python(run, turnover.target, step),
     "collectstatic": lambda run, turnover, step: collectstatic(run, turnover.target.venv, step),
     "restart": lambda run, turnover, step: restart(run, turnover.target.venv, step),
     "health check": lambda run, turnover, step: health_check(run, turnover, step),

@@ -16,10 +16,11 @@ from releaser.locking.needs import oldest_python
 from releaser.project.group import NO_GROUP, lacks_group
 from releaser.project.imports import Modules, modules_used
 from releaser.project.project import Pyproject
-from releaser.project.pythons import choose
+from releaser.project.pythons import choose, need_base, refuse_too_old
 from releaser.steps.asking import Asked, Wanted, asked_of_file, asked_of_venv
 from releaser.steps.offers import missing_from_index
 from releaser.tools import distributions
+from releaser.tools.python import identify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,12 +36,14 @@ _TIMEOUT = 60.0  # seconds; a cold disk can make the first start of an old Pytho
 class Survey:
     """What was found: the packages with their `versions`, and the two texts that pyproject.toml may get.
 
+    `python` is the interpreter that they are installed for, `base` the one to build with, never that of a venv.
     With `whole`, these packages are all there are to be, else more may come along. Of those in `given`, the version is
     not known beforehand. The second text narrows the lock to this platform and this Python, for packages whose versions
     go together nowhere else. `notes` are for people, `problems` keep the project from being locked.
     """
 
     python: Path
+    base: Path
     python_version: str
     versions: Mapping[str, str] = field(default_factory=dict)
     whole: bool = True
@@ -60,6 +63,7 @@ def survey(site: Site, wanted: Wanted) -> Survey:
     site, problems = _without_missing(site), list(_refusals(site))
     try:
         environment = _environment(site, wanted)
+        base = _find_base(environment.python)
         used = _modules(site)
         if wanted.requirements is not None:
             asked = asked_of_file(site, wanted, environment, used)
@@ -67,7 +71,7 @@ def survey(site: Site, wanted: Wanted) -> Survey:
             asked = asked_of_venv(site, wanted, environment, used)
         requires_python = _requires_python(site, environment)
     except Unfit as problem:
-        return Survey(python=Path(), python_version="", problems=(*problems, problem))
+        return Survey(python=Path(), base=Path(), python_version="", problems=(*problems, problem))
     problems += asked.problems
     try:
         problems += missing_from_index(site, asked, environment)
@@ -77,6 +81,7 @@ def survey(site: Site, wanted: Wanted) -> Survey:
     text, narrowed = ("", "") if problems or site.findings else _texts(site, asked, environment, requires_python)
     return Survey(
         python=environment.python,
+        base=base,
         python_version=environment.version,
         versions=asked.versions,
         whole=asked.whole,
@@ -155,10 +160,18 @@ def _environment(site: Site, wanted: Wanted) -> Environment:
 
 def _ask(site: Site, python: Path) -> Environment:
     try:
+        refuse_too_old(identify(site.runner, python).version, python, by=str(python))
         return distributions.ask(site.runner, python, timeout=_TIMEOUT)
     except ToolError as error:
         advice = error.advice or "See that it starts; what is installed there cannot be told otherwise."
         raise Unfit(error.message, advice=advice, output=error.output) from error
+
+
+def _find_base(python: Path) -> Path:
+    try:
+        return need_base(python)
+    except ToolError as error:
+        raise Unfit(error.message, advice="Make the venv anew, or install what it was made from again.") from error
 
 
 def _python_of_uv(site: Site) -> Path:

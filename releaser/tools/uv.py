@@ -197,10 +197,12 @@ class Uv:
         """Make the uv.lock of `tree` fit its pyproject.toml, and upgrade nothing that need not be. Raises ToolError."""
         return self._run(["lock", "--python", str(python)], cwd=tree)
 
-    def lock_dry_run(self, tree: Path, *, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None) -> str:
+    def lock_dry_run(
+        self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None
+    ) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
         words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts, dry_run=True)
-        return self._run(words, cwd=tree).stderr
+        return self._run([*words, "--python", str(python)], cwd=tree).stderr
 
     def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> None:
         """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""

@@ -120,7 +120,7 @@ def test_show_tells_all_about_a_release(make_site: SiteFactory) -> None:
     listed = site.json("list")[0]
     assert {name: shown[name] for name in LISTED} == listed
     assert (shown["origin"], shown["tests"], shown["previous"], shown["group"]) == ("built", "passed", first, "local")
-    made = ["resolve", "build", "test", "seal", "flip", "collectstatic", "restart"]
+    made = ["resolve", "build", "test", "seal", "flip", "python start", "collectstatic", "restart"]
     assert [name for name in steps(shown) if name in made] == made
     assert "test_packages ... ok" in shown["test_output"]
     text = site.releaser("show", second, check=0).stdout

@@ -7,8 +7,10 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import body, in_background, silent, states, wait_until_used
-from tests.support.pythons import give_pythons, need_python
+from tests.support.pythons import Installation, give_pythons, need_python
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,3 +211,18 @@ def test_the_latest_python_is_not_taken_if_the_tests_fail(make_site: SiteFactory
     assert site.python(RUNS_ON) == old.version
     silent(site.releaser("update"))
     assert site.json("status")["refused_pythons"][0]["version"] == new.version
+
+
+@pytest.mark.parametrize("alias", ["python3.13", "python3"])
+def test_the_very_path_that_is_set_may_be_asked_for(make_site: SiteFactory, tmp_path: Path, alias: str) -> None:
+    """Also by another name of the same file; nothing is said to be missing, or to be set otherwise."""
+    python = Installation(tmp_path / "python", need_python("3.13"))
+    path = python.executable
+    site = site_on(make_site, "3.12", settings={"python": str(path)})
+    report = site.json("rebuild", "--python", str(path.with_name(alias)))
+    assert (report["result"], report["problems"]) == ("activated", [])
+    assert site.python(RUNS_ON) == python.python.version
+    again = site.json("rebuild", "--python", str(path.with_name(alias)))  # from the venv that is on it by now
+    assert (again["result"], again["problems"]) == ("activated", [])
+    assert site.python("import os, sys; print(os.path.realpath(sys.executable))") == str(path)
+    silent(site.releaser("update"))

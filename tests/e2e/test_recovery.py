@@ -140,10 +140,12 @@ BEFORE_THE_FLIP = (
 AFTER_THE_FLIP = (
     (Point(place=LINK), FINISHED),
     (Point(place=PLACE_LOCK), FINISHED),
+    (Point(place="releaser.steps.settle:start_python"), FINISHED),
+    (Point(place=JOURNAL, number=3), FINISHED),  # Python has started
     (Point(place="releaser.tools.django:Manage.collectstatic"), FINISHED),
-    (Point(place=JOURNAL, number=3), FINISHED),  # collectstatic is done
+    (Point(place=JOURNAL, number=4), FINISHED),  # collectstatic is done
     (Point(place="releaser.tools.webserver:touch"), FINISHED),
-    (Point(place=JOURNAL, number=4), FINISHED),  # restart is done
+    (Point(place=JOURNAL, number=5), FINISHED),  # restart is done
     (Point(place="releaser.steps.settle:health_check"), FINISHED),
     (Point(place="releaser.recovery:mark_good"), FINISHED),
     (Point(place=COMMIT, when="before"), FINISHED),
@@ -223,7 +225,7 @@ def test_finishing_can_be_cut_off_as_well(site: SampleSite, at: Point, said: str
 
 
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
-    interrupted(site, "update", at=Point(place=JOURNAL, number=4))
+    interrupted(site, "update", at=Point(place=JOURNAL, number=5))
     restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))
     report = site.json("update")
     assert FINISHED in report["recovered"]
@@ -299,7 +301,7 @@ def ill_site(site: SampleSite) -> SampleSite:
 
 
 @points(
-    (Point(place=JOURNAL, number=3), TAKEN_BACK),  # reverting
+    (Point(place=JOURNAL, number=4), TAKEN_BACK),  # reverting
     (Point(place=LINK, number=2), TAKEN_BACK),
     (Point(place="releaser.tools.git:Git.reset_keep"), TAKEN_BACK),
     (Point(place="releaser.steps.activate:restore_lock"), TAKEN_BACK),

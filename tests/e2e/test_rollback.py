@@ -49,6 +49,7 @@ def test_a_rollback_flips_first_and_builds_nothing(make_site: SiteFactory) -> No
     assert steps(report) == [
         "preflight",
         "flip",
+        "python start",
         "collectstatic",
         "restart",
         "health check",

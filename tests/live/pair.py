@@ -17,7 +17,7 @@ from tests.support.guards import require
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")
 WAIT = 60  # seconds for a process to say something
 
 # Tells where it runs once a line comes on standard input; what it imports then, nothing has imported before.
@@ -53,7 +53,10 @@ SCRIPT = "from probe import main\nmain()\n"
 
 
 def interpreter(version: str) -> Path:
-    """Return an interpreter of that version, outside any venv; skip the test where there is none."""
+    """Return an interpreter of that version, or at that path, outside any venv; skip the test where there is none."""
+    if version.startswith("/"):
+        require(Path(version).is_file(), f"{version} is not installed")
+        return Path(version)
     places = [Path(name) for name in (f"/usr/bin/python{version}", f"/usr/local/bin/python{version}")]
     roots = [Path(os.environ.get("PYENV_ROOT", "")), Path.home() / ".pyenv"]
     places += [path for root in roots for path in sorted(root.glob(f"versions/{version}.*/bin/python{version}"))]

@@ -73,12 +73,32 @@ def test_uv_run_is_whole(pair: Pair) -> None:
     whole(pair.facts_after_flip(uv_executable(), "run", "--no-sync", "--offline", "python", "x.py"), pair, "a")
 
 
-def test_uv_run_is_on_the_new_release_after_a_flip(pair: Pair) -> None:
+def test_uv_run_is_on_the_new_release_after_a_flip(each: Pair) -> None:
     """Also when uv knows an answer about `.venv` from before, which it keeps by that path."""
     words = ["run", "--no-sync", "--offline", "python", "-c", "import sys; print(sys.prefix)"]
-    assert pair.said(uv_executable(), *words).strip() == str(pair.venv("a"))
-    pair.flip("b")
-    assert pair.said(uv_executable(), *words).strip() == str(pair.venv("b"))
+    each.flip("a")
+    assert each.said(uv_executable(), *words).strip() == str(each.venv("a"))
+    each.flip("b")
+    assert each.said(uv_executable(), *words).strip() == str(each.venv("b"))
+
+
+def test_uv_pip_looks_into_the_new_release_after_a_flip(each: Pair) -> None:
+    """uv keeps by the path of `.venv` what the interpreter has said of itself: that must not be about one release."""
+    words = ["pip", "list", "--format", "freeze", "--python", str(each.link / "bin" / "python")]
+    for name in ("a", "b"):
+        each.flip(name)
+        assert f"late==1+{name}" in each.said(uv_executable(), *words)
+
+
+def test_the_base_of_a_venv_is_what_it_is_without_the_pin(each: Pair) -> None:
+    """Before Python 3.11 it is the executable of the venv itself, by which uv and virtualenv know to look further."""
+    each.flip("a")
+    program = "import sys; print(sys._base_executable == sys.executable, sys._base_executable)"
+    same, base = each.said(".venv/bin/python", "-c", program).split()
+    if same == "True":
+        assert base == str(each.venv("a") / "bin" / "python")
+    else:
+        assert not base.startswith(str(each.site.parent))
 
 
 def test_a_process_that_is_started_later_is_on_the_new_release(pair: Pair) -> None:
@@ -169,7 +189,8 @@ def test_further_interpreters_of_a_process_are_pinned_like_the_first(each: Pair)
         "        _interpreters.run_string(_interpreters.create('legacy'), ask)\n"
         "    else:\n"
         "        import _xxsubinterpreters\n"
-        "        _xxsubinterpreters.run_string(_xxsubinterpreters.create(isolated=False), ask)\n"
+        "        options = {'isolated': False} if sys.version_info >= (3, 9) else {}\n"
+        "        _xxsubinterpreters.run_string(_xxsubinterpreters.create(**options), ask)\n"
     )
     said = each.said(".venv/bin/python", "-c", program)
     assert said.splitlines() == [f"{each.venv('a')} {each.venv('a')}"] * 4
@@ -187,7 +208,7 @@ def test_a_daemon_that_closes_all_descriptors_keeps_its_later_ones_in_its_childr
         "        for descriptor in opened:\n"
         "            os.fstat(descriptor)\n"
         "    else:\n"
-        "        os._exit(os.waitstatus_to_exitcode(os.wait()[1]))\n"
+        "        os._exit(1 if os.wait()[1] else 0)\n"
     )
     each.said(".venv/bin/python", "-c", program)
 

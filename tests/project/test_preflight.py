@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import PreflightError, ToolError, Unfit
+from releaser.project.base_python import find_base
 from releaser.project.checkout import own_paths
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
@@ -58,6 +59,7 @@ def site(root: Path, **answers: str | ToolError) -> Site:
         "git rev-list": "0\t0\n",
         "uv --version": "uv 0.11.3 (abc 2026-11-01)\n",
         "uv python find": sys.executable + "\n",
+        "uv python find --show-version": "3.11.7\n",
     }
     texts |= {name.replace("_", " ", 1).replace("_", "-"): answer for name, answer in answers.items()}
     return dataclasses.replace(found, runner=FakeRunner(environ=found.runner.environ, answers=texts))
@@ -85,7 +87,7 @@ def edit(root: Path, name: str, old: str, new: str) -> None:
 def test_a_project_that_is_fit_has_all_that_the_steps_need(root: Path) -> None:
     found = fitness(site(root))
     assert found.uv.executable == root.parent / "bin" / "uv"
-    assert found.python == Path(sys.executable)
+    assert found.python == find_base(Path(sys.executable))
     assert (found.group, found.test_command) == ("prod", ("python", "manage.py", "test", "--noinput"))
     assert (found.state.branch, found.state.head, found.remote) == ("main", COMMIT, "origin")
     assert found.lock.versions == {"pytest": "9.0"}
@@ -151,6 +153,15 @@ def test_a_uv_that_will_not_do_is_the_one_problem(root: Path, answer: str | Tool
     (message,) = problems(site(root, uv___version=answer))
     assert str(root.parent / "bin" / "uv") in message
     assert words in message
+
+
+def test_a_python_that_is_too_old_for_a_site_is_the_one_problem(root: Path) -> None:
+    found = site(root)
+    assert isinstance(found.runner, FakeRunner)
+    found.runner.answers["uv python find --show-version"] = "3.7.16\n"
+    (message,) = problems(found)
+    assert "Python 3.7.16 (" in message
+    assert "too old for releaser, which needs 3.8 or newer" in message
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import ToolError, Unfit
-from releaser.project.pythons import Pin, admits, choose, newest, pinned, version_in
+from releaser.project.base_python import version_in
+from releaser.project.pythons import Pin, admits, choose, newest, pinned
 from releaser.project.site import Site, open_site
 from tests.project.fakes import FakeRunner
 

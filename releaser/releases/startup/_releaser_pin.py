@@ -1,7 +1,7 @@
 """Keeps a process on the release that it was started on, and tells releaser that it is there.
 
 releaser puts this module and a `.pth` file that imports it into each release; nothing else imports it. It runs at the
-start of every interpreter of the venv, before any other package, on Python 3.10 and later, and needs nothing but the
+start of every interpreter of the venv, before any other package, on Python 3.8 and later, and needs nothing but the
 standard library. Whatever fails in it leaves the interpreter as it would be without.
 
 The venv of a site is a symlink, and may lead elsewhere at any moment. A process whose paths name the symlink would
@@ -64,6 +64,9 @@ class _Pin:
         executable = self.resolved(came_by)
         times = 0 if executable == came_by else self._times_before()
         if times < 1 and executable:
+            # Before Python 3.11 both are the same in a venv, by which uv and virtualenv know to look for its base.
+            if getattr(sys, "_base_executable", None) == came_by:
+                sys._base_executable = executable  # type: ignore[attr-defined]
             sys.executable = executable
         if times < 2:
             for name in ("prefix", "exec_prefix", "base_prefix", "base_exec_prefix"):
@@ -197,7 +200,19 @@ def _is_questioned_by_uv() -> bool:
     That path is mostly the symlink, and what it leads to now would be taken for it after the next flip: uv's key is
     the path and the time of the base interpreter, which is the same in every release (seen with uv 0.13).
     """
-    return any("get_interpreter_info" in word for word in getattr(sys, "orig_argv", [])[:9])
+    return any("get_interpreter_info" in word for word in _command_line()[:9])
+
+
+def _command_line() -> "Sequence[str]":
+    """Return the words by which this process was started; Python itself tells them from 3.10 on."""
+    words: Sequence[str] | None = getattr(sys, "orig_argv", None)
+    if words is not None:
+        return words
+    try:
+        with open("/proc/self/cmdline", encoding="utf-8", errors="replace") as file:
+            return file.read().split("\0")
+    except OSError:
+        return []
 
 
 _pin = None if _is_questioned_by_uv() else _start()

@@ -1,0 +1,167 @@
+"""A site may run on any supported Python, however its venv was made: it is adopted, updated twice, and rolled back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject
+from tests.live.pair import interpreter
+from tests.support.commands import run, uv_executable
+from tests.support.lockless import UV_TABLE, fill, make_lockless
+from tests.support.pythons import SUPPORTED, SYSTEM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Literal
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+    Maker = Literal["uv", "venv"]
+
+# What the live interpreter says of itself; on Python 3.10, `sys._base_executable` of a venv is what uv goes by.
+FACTS = """\
+import json, os, sys
+print(json.dumps({"version": "%d.%d" % sys.version_info[:2], "prefix": os.path.realpath(sys.prefix),
+    "base_prefix": sys.base_prefix, "base": os.path.realpath(sys._base_executable)}))
+"""
+SMALL: dict[str, Any] = {
+    "requires_python": ">=3.8",
+    "packages": {"alpha": "1.0.0"},
+    "groups": {"local": ["alpha"]},
+    "settings": {"collectstatic": "off", "migrations": "off", "test_command": ["python", "-c", "import alpha"]},
+}
+NO_DJANGO = f"""{UV_TABLE}
+[tool.releaser]
+collectstatic = "off"
+migrations = "off"
+test_command = ["python", "-c", "import alpha"]
+"""
+
+
+def site_on(make_site: SiteFactory, python: Path, maker: Maker, **options: Any) -> SampleSite:
+    """Make a site with a venv on this interpreter, which lies nowhere on PATH unless it is the system's."""
+    site = make_site(**SMALL | options)
+    words: list[str | Path] = [uv_executable(), "venv", "--quiet", "--python", python, site.link]
+    if maker == "venv":
+        words = [python, "-m", "venv", "--without-pip", site.link]
+    run(words, cwd=site.path, env=site.env, check=0)
+    site.uv("sync", "--quiet", "--frozen", "--group", "local")
+    return site
+
+
+def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
+    """See that the live release is what it should be, on the very interpreter that the site began with."""
+    said = json.loads(run([site.link / "bin" / "python", "-c", FACTS], cwd=site.outer, env=site.env, check=0).stdout)
+    assert said["prefix"] == str(site.link.resolve())
+    assert said["base"] == str(python.resolve())
+    assert site.live_version("alpha") == version
+    # No link on the way to the interpreter leads through the site's own venv, which leads to the release itself.
+    on_the_way = site.link.resolve() / "bin" / "python"
+    while on_the_way.is_symlink():
+        on_the_way = on_the_way.parent / on_the_way.readlink()
+        assert not on_the_way.is_relative_to(site.link)
+    config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")
+    assert not any(line.startswith(f"home = {site.link}") for line in config.splitlines())
+
+
+@pytest.mark.parametrize("maker", ["uv", "venv"])
+@pytest.mark.parametrize("which", [*SUPPORTED, SYSTEM])
+def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
+    python = interpreter(which)
+    site = site_on(make_site, python, maker)
+    site.releaser("init", check=0)
+    see_that_it_runs(site, python, "1.0.0")
+    for version in ("1.1.0", "1.2.0"):
+        site.publish("alpha", version)
+        site.releaser("update", check=0)
+        see_that_it_runs(site, python, version)
+    site.releaser("rollback", check=0)
+    see_that_it_runs(site, python, "1.1.0")
+
+
+@pytest.mark.parametrize("which", ["3.6", "3.7"])
+def test_an_older_one_is_refused_before_anything_is_built(make_site: SiteFactory, which: str) -> None:
+    site = make_site(**SMALL | {"requires_python": ">=3.6"})
+    run([interpreter(which), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
+    before = site.snapshot()
+    for command in ("check", "init", "update"):
+        said = site.releaser(command, check=3).stderr
+        assert f"{site.link}: Python {which}." in said
+        assert "too old for releaser, which needs 3.8 or newer" in said
+        assert "`python`" in said
+    assert site.snapshot() == before
+    assert not list((site.state_dir / "releases").glob("*"))
+
+
+def test_an_older_one_that_is_set_is_refused_by_its_key(make_site: SiteFactory) -> None:
+    python = interpreter("3.7")
+    site = site_on(make_site, interpreter("3.11"), "venv", requires_python=">=3.6")
+    site.releaser("init", check=0)
+    said = site.releaser("check", env={"RELEASER_PYTHON": str(python)}, check=3).stderr
+    assert f"environment: RELEASER_PYTHON is '{python}': Python 3.7." in said
+    said = site.releaser("rebuild", "--python", python, check=3).stderr
+    assert f"--python {python}: Python 3.7." in said
+    assert site.json("check", env={"RELEASER_PYTHON": None})
+
+
+def test_everything_works_by_the_path_of_cron(make_site: SiteFactory) -> None:
+    """What asks only, too: no interpreter that PATH leads to is one that this site may have."""
+    python = interpreter("3.10")
+    site = site_on(make_site, python, "uv", link="../env", settings=SMALL["settings"] | {"venv": "../env"})
+    site.edit("pyproject.toml", edit_pyproject(site, 'requires-python = ">=3.8"', 'requires-python = "==3.10.*"'))
+    site.uv("lock", "--quiet", "--python", python)
+    site.commit("Stay on 3.10")
+    site.push()
+    site.env["PATH"] = "/usr/bin:/bin"
+    site.publish("alpha", "1.1.0")
+    expected = [{"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}]
+    assert site.json("outdated") == expected  # before it is adopted
+    site.releaser("init", check=0)
+    assert site.json("outdated") == expected
+    assert "would change" in site.releaser("update", "--dry-run", check=0).stdout
+    site.releaser("update", check=0)
+    see_that_it_runs(site, python, "1.1.0")
+    assert site.json("outdated") == []
+
+
+@pytest.mark.parametrize("which", ["3.8", "3.10"])
+def test_the_first_lock_is_built_with_the_base_of_the_venv_that_it_comes_from(
+    make_site: SiteFactory, which: str
+) -> None:
+    """Else the release would not start without that venv, or, where that stands at .venv, at all."""
+    python = interpreter(which)
+    site = make_lockless(make_site, pyproject=NO_DJANGO)
+    run([uv_executable(), "venv", "--quiet", "--python", python, site.link], cwd=site.path, env=site.env, check=0)
+    fill(site, site.link, "alpha==1.0.0")
+    site.releaser("init", "--from-venv", site.link, check=0)
+    see_that_it_runs(site, python, "1.0.0")
+    site.releaser("update", check=0)
+    see_that_it_runs(site, python, "1.1.0")
+
+
+def test_the_venv_that_a_first_lock_comes_from_may_not_be_of_an_older_one(make_site: SiteFactory) -> None:
+    site = make_lockless(make_site, pyproject=NO_DJANGO)
+    run([interpreter("3.7"), "-m", "venv", "--without-pip", site.link], cwd=site.path, env=site.env, check=0)
+    said = site.releaser("init", "--from-venv", site.link, check=3).stderr
+    assert f"{site.link}/bin/python3: Python 3.7." in said
+    assert "too old for releaser, which needs 3.8 or newer" in said
+
+
+def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_site: SiteFactory) -> None:
+    """As earlier versions of releaser have left it."""
+    python = interpreter("3.10")
+    site = site_on(make_site, python, "uv")
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    config = (site.link / "pyvenv.cfg").read_text(encoding="utf-8")
+    (site.link / "pyvenv.cfg").write_text(config.replace(str(python.parent), f"{site.link}/bin"), encoding="utf-8")
+    live = site.link.resolve() / "bin" / "python"
+    live.unlink()
+    live.symlink_to(site.link / "bin" / "python")
+    report = site.json("update")
+    assert (report["result"], report["exit_code"]) == ("activated", 0)
+    see_that_it_runs(site, python, "1.1.0")
