@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
+from releaser.project.chosen import chosen
 from releaser.recovery import undone_on_failure
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.renewal import renewed
@@ -24,6 +25,7 @@ def init(request: Request) -> RunReport:
 
 
 def _init(run: Run) -> Ending:
+    run.draft.chosen = chosen(run.site)
     fitness = preflight(run)
     what = found_at(run)
     release = adopt(run, fitness)

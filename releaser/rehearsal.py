@@ -16,6 +16,7 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
+from releaser.project.chosen import chosen
 from releaser.project.preflight import Fitness, check
 from releaser.project.pythons import minor
 from releaser.queries import store_of
@@ -208,15 +209,18 @@ def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
 def rehearse_init(site: Site) -> Plan:
     """Say what adopting the project would do. Raises PreflightError."""
     rehearse_check(site)
-    link, store = site.project.venv, store_of(site)
-    live = store.live()
+    return Plan(lines=(*map(str, chosen(site)), _adoption(site)))
+
+
+def _adoption(site: Site) -> str:
+    link, live = site.project.venv, store_of(site).live()
     if live is not None:
-        return Plan(lines=(f"the project is adopted already; {live.id} is live",))
+        return f"the project is adopted already; {live.id} is live"
     if link.is_symlink() and (link / "pyvenv.cfg").is_file():
-        return Plan(lines=(f"the venv that {link.name} leads to would become the first release",))
+        return f"the venv that {link.name} leads to would become the first release"
     if link.is_dir():
-        return Plan(lines=(f"{link.name} would become the first release, and a symlink to it",))
-    return Plan(lines=("a first release would be built from uv.lock and tested",))
+        return f"{link.name} would become the first release, and a symlink to it"
+    return "a first release would be built from uv.lock and tested"
 
 
 def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:

@@ -16,9 +16,10 @@ from releaser.console import Manner, say_error
 from releaser.errors import Interrupted, ReleaserError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from releaser.conduct import Request
+    from releaser.project.chosen import Chosen
     from releaser.project.site import Site
     from releaser.rehearsal import Plan
     from releaser.report.outcome import RunReport
@@ -73,6 +74,11 @@ class Call:
         for sentence in found:
             self.manner.note(f"warning: {sentence}")
         return found
+
+    def say_chosen(self, chosen: Iterable[Chosen]) -> None:
+        """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
+        for one in chosen if not self.manner.json else ():
+            self.manner.note(str(one))
 
     def end(self, report: RunReport, *, answers: bool = False) -> None:
         """Say how a run ended, and exit; what `answers` a question is said even if nothing changed."""

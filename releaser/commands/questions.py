@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 @common
 def check(call: Call) -> None:
     """Check everything that an update needs; report all problems at once, change nothing."""
+    from dataclasses import asdict
+
     from releaser.errors import PreflightError
+    from releaser.project.chosen import chosen
     from releaser.project.site import open_site
     from releaser.rehearsal import rehearse_check
 
     site = open_site(call.project, os.environ)
-    damaged = call.say_damage(site)
+    found = chosen(site)
+    call.say_chosen(found)
+    told = {"damage": call.say_damage(site), "chosen": [asdict(one) for one in found]}
     try:
         fitness = rehearse_check(site)
     except PreflightError as error:
@@ -31,13 +36,13 @@ def check(call: Call) -> None:
             from releaser.report.text import sentences
 
             problems = [sentences(problem.message, problem.advice) for problem in error.problems]
-            call.manner.data({"fit": False, "problems": problems, "damage": damaged})
+            call.manner.data({"fit": False, "problems": problems, **told})
         raise
     if fitness.unknown:
         call.manner.note(fitness.unknown)
     if call.manner.json:
         known = {"group": fitness.group, "tests": list(fitness.test_command)}
-        call.manner.data({"fit": True, "problems": [], "damage": damaged, **known})
+        call.manner.data({"fit": True, "problems": [], **told, **known})
     else:
         call.manner.note("everything is fit for an update")
 

@@ -62,7 +62,9 @@ def init(
         return
     from releaser.init import init as adopt
 
-    call.end(adopt(call.request("init", wait=wait)))
+    report = adopt(call.request("init", wait=wait))
+    call.say_chosen(report.chosen)
+    call.end(report)
 
 
 def _cross(
@@ -83,7 +85,9 @@ def _cross(
 
         say_plan(call, rehearse_crossing(call.site(founds=True), wanted))
         return
-    call.end(cross(call.request("init", wait=wait), wanted))
+    report = cross(call.request("init", wait=wait), wanted)
+    call.say_chosen(report.chosen)
+    call.end(report)
 
 
 @click.command()

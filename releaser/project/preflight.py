@@ -179,7 +179,7 @@ def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
 
 
 def _admin_findings(site: Site) -> Iterator[Unfit]:
-    if site.settings.admins or group.environment(site.settings) == "local":
+    if site.settings.admins or group.environment(site.settings, site.pyproject) == "local":
         return
     env_file = site.project.outer / ".env"
     keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from releaser.locking.diff import Change
     from releaser.locking.vulnerabilities import Vulnerability
+    from releaser.project.chosen import Chosen
 
 Status = Literal["ok", "failed", "skipped", "warning"]
 Result = Literal["unchanged", "activated", "failed", "rolled_back", "refused"]
@@ -95,7 +96,7 @@ class RunReport:
     brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
     whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not;
     `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was built anew as it was, None if
-    none was. `mail` tells what became of the mail about this one.
+    none was. `mail` tells what became of the mail about this one. `chosen` is what an adoption found out to use.
     """
 
     command: str
@@ -132,6 +133,7 @@ class RunReport:
     fixed: tuple[Vulnerability, ...] = ()
     rebuilt: str | None = None
     mail: str = ""
+    chosen: tuple[Chosen, ...] = ()
 
     @property
     def bad_answers(self) -> tuple[Answer, ...]:
