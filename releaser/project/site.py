@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import PreflightError, Unfit
 from releaser.project.project import Project, Pyproject, read_pyproject
 from releaser.project.settings import Settings, load
+from releaser.project.variables import Given, read_given
 from releaser.redaction import Redactor, secrets_in_environment, secrets_in_urls
 from releaser.tools.git import Git
 from releaser.tools.process import Runner
@@ -80,12 +82,17 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     tool = pyproject.table("tool").get("releaser", {})
     loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
+    given = _given(root, settings)
     return Site(
         project=Project.at(root, state_dir=settings.state_dir, venv=settings.venv),
         settings=settings,
         pyproject=pyproject,
-        findings=findings + loaded.problems,
-        runner=Runner(environ=environ, redactor=_redactor(settings, pyproject_path, environ)),
+        findings=findings + loaded.problems + given.findings,
+        runner=Runner(
+            environ=environ,
+            site_variables=given.variables,
+            redactor=_redactor(settings, pyproject_path, environ, given.secrets),
+        ),
         sources=loaded.sources,
     )
 
@@ -113,8 +120,13 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str]) -> Redactor:
-    secrets = secrets_in_environment(environ)
+def _given(root: Path, settings: Settings) -> Given:
+    name = settings.environment_file
+    return read_given(Path(os.path.normpath(root / Path(name).expanduser()))) if name else Given(variables={})
+
+
+def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
+    secrets = secrets_in_environment(environ) | given
     if settings.smtp_password:
         secrets.add(settings.smtp_password)
     if settings.vulnerability_service:

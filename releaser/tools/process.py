@@ -56,13 +56,20 @@ class Runner:
     """Starts programs with `environ` and `marks`, cleans what they print, and lends them the descriptors `inherited`.
 
     `inherited` holds the project lock: a child that outlives releaser keeps other runs out until it is gone too.
-    `marks` are variables by which the next run finds what a killed one has left.
+    `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
+    the site are to get besides.
     """
 
     environ: Mapping[str, str]
+    site_variables: Mapping[str, str] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
     inherited: list[int] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def site_environ(self) -> dict[str, str]:
+        """The environment of the site's own programs, whatever else they need."""
+        return {**self.environ, **self.site_variables}
 
     def run(
         self,

@@ -13,6 +13,8 @@ from tests.support.commands import console_script, run
 from tests.support.guards import require
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -23,7 +25,18 @@ def on_host(name: str, site: SampleSite, *words: str, check: int = 0) -> Finishe
     """Run releaser on a host of this name."""
     require(os.geteuid() == 0 and shutil.which("unshare"), "only root can give a host another name")
     script = 'hostname "$0" && exec "$@"'
-    argv = ["unshare", "--uts", "sh", "-c", script, name, console_script(), *words, "--project", site.path]
+    argv: list[str | Path] = [
+        "unshare",
+        "--uts",
+        "sh",
+        "-c",
+        script,
+        name,
+        console_script(),
+        *words,
+        "--project",
+        site.path,
+    ]
     return run(argv, cwd=site.outer, env=site.env, check=check)
 
 
