@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.project.chosen import chosen
+from releaser.project.telling import warnings
 from releaser.recovery import undone_on_failure
+from releaser.run import problem_of
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.renewal import renewed
 from releaser.update import preflight
@@ -27,6 +29,7 @@ def init(request: Request) -> RunReport:
 def _init(run: Run) -> Ending:
     run.draft.chosen = chosen(run.site)
     fitness = preflight(run)
+    run.draft.problems += map(problem_of, warnings(run.site))
     what = found_at(run)
     release = adopt(run, fitness)
     if what == "adopted" and release is not None:

@@ -75,6 +75,16 @@ class Call:
             self.manner.note(f"warning: {sentence}")
         return found
 
+    def say_warnings(self, site: Site) -> list[str]:
+        """Warn of what lets nobody be told; return it in sentences."""
+        from releaser.project.telling import warnings
+        from releaser.report.text import sentences
+
+        found = [sentences(one.message, one.advice) for one in warnings(site)]
+        for sentence in found:
+            self.manner.note(f"warning: {sentence}")
+        return found
+
     def say_chosen(self, chosen: Iterable[Chosen]) -> None:
         """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
         for one in chosen if not self.manner.json else ():

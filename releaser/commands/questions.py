@@ -28,7 +28,11 @@ def check(call: Call) -> None:
     site = open_site(call.project, os.environ)
     found = chosen(site)
     call.say_chosen(found)
-    told = {"damage": call.say_damage(site), "chosen": [asdict(one) for one in found]}
+    told = {
+        "damage": call.say_damage(site),
+        "warnings": call.say_warnings(site),
+        "chosen": [asdict(one) for one in found],
+    }
     try:
         fitness = rehearse_check(site)
     except PreflightError as error:
@@ -45,6 +49,24 @@ def check(call: Call) -> None:
         call.manner.data({"fit": True, "problems": [], **told, **known})
     else:
         call.manner.note("everything is fit for an update")
+
+
+@click.command("test-mail")
+@common
+def test_mail(call: Call) -> None:
+    """Send one mail to all who get mails about the site, and say where it went."""
+    from dataclasses import asdict
+
+    from releaser.errors import MailError
+    from releaser.testmail import send_test_mail
+
+    sent = send_test_mail(call.site())
+    if call.manner.json:
+        call.manner.data(asdict(sent))
+    if sent.problem:
+        raise MailError(sent.problem, advice="Check the settings of mails, and the mail server.")
+    if not call.manner.json:
+        call.manner.note(f"sent to {', '.join(sent.to)} by {sent.by}; see that it arrives")
 
 
 @click.command("list")

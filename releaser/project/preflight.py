@@ -16,12 +16,13 @@ from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
+from releaser.project.telling import admin_findings, sendmail_findings
 from releaser.tools.git import CheckoutState
 from releaser.tools.git_layout import Layout
 from releaser.tools.uv import Uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from releaser.project.room import Need
     from releaser.project.site import Site
@@ -84,7 +85,8 @@ def check(
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(room.findings(needs or (room.for_release(site.project.state_dir),)))
-    findings.extend(_admin_findings(site))
+    findings.extend(admin_findings(site))
+    findings.extend(sendmail_findings(site))
     unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
     if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
@@ -111,7 +113,7 @@ def check(
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
-        if not _mentioned(site, str(pyproject.path)):
+        if not site.mentions(str(pyproject.path)):
             findings.problems.append(Unfit(f"{pyproject.path} is empty", advice="Write a [project] table."))
         return
     project = pyproject.table("project")
@@ -134,11 +136,6 @@ def _check_specifier(path: Path, text: str) -> None:
     except InvalidSpecifier as error:
         message = f"{path}: requires-python is {text!r}, which is not a range of versions"
         raise Unfit(message, advice='Correct it: requires-python = ">=3.11", for example.') from error
-
-
-def _mentioned(site: Site, *words: str) -> bool:
-    """Tell whether what is wrong with the files and settings is about one of these already."""
-    return any(word in finding.message for finding in site.findings for word in words)
 
 
 def _lock(site: Site) -> LockFile:
@@ -176,15 +173,3 @@ def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
     if lock is None and not site.settings.test_command:
         return None
     return group.test_command(site.settings, site.project.root, locked=lock.names if lock else frozenset())
-
-
-def _admin_findings(site: Site) -> Iterator[Unfit]:
-    if site.settings.admins or group.environment(site.settings, site.pyproject) == "local":
-        return
-    env_file = site.project.outer / ".env"
-    keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
-    if not _mentioned(site, *keys, f"{env_file} cannot", f"{env_file}, line"):
-        yield Unfit(
-            f"nobody is set to be told about this project ({env_file}: ADMINS_JSON)",
-            advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""",
-        )

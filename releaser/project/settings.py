@@ -99,6 +99,7 @@ class Settings:
     smtp_user: str | None = _setting(None, values.text)
     smtp_password: str | None = _setting(None, values.text, secret=True)
     smtp_security: Literal["none", "starttls", "tls"] = _setting("none", values.choice("none", "starttls", "tls"))
+    sendmail: str | None = _setting(None, values.path)
     smtp_timeout: float = _setting(30.0, values.limit)
     admins: tuple[Address, ...] = _setting((), values.addresses, aliases=("ADMINS_JSON",))
     updater_admins: tuple[Address, ...] = _setting(

@@ -45,6 +45,10 @@ class Site:
         """What keeps this site's secrets out of everything that is shown."""
         return self.runner.redactor
 
+    def mentions(self, *words: str) -> bool:
+        """Tell whether what is wrong with the files and settings is about one of these already."""
+        return any(word in finding.message for finding in self.findings for word in words)
+
     def uv(self) -> Uv:
         """Return uv; Unfit when there is none."""
         setting = self.settings.uv

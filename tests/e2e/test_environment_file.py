@@ -1,4 +1,4 @@
-"""What the site needs in its environment, given in a file: every program of the site gets it, and no secret is shown."""
+"""What the site needs in its environment, given in a file: every program of the site gets it, no secret is shown."""
 
 from __future__ import annotations
 

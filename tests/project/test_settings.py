@@ -166,7 +166,8 @@ WRONG_TEXT: dict[str, str] = {
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "[3]",
     "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
-    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "smtp_host": "a\nb", "smtp_user": "a\nb",
+    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "sendmail": "",
+    "smtp_host": "a\nb", "smtp_user": "a\nb",
     "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
     "health_host": "http://shop", "passenger_app_root": "",
 }  # fmt: skip
