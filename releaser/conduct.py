@@ -23,7 +23,7 @@ from releaser.errors import (
 )
 from releaser.project import disk, mutex, state
 from releaser.project.preflight import check
-from releaser.project.site import Site, open_site
+from releaser.project.site import Site, find_site, open_site
 from releaser.recovery import recover
 from releaser.releases.journal import Journal
 from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
@@ -80,7 +80,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     started = datetime.now(UTC)
     run_id = new_run_id(started)
     try:
-        site = open_site(request.path, request.environ)
+        site = (open_site if request.founds else find_site)(request.path, request.environ)
     except PreflightError as error:
         return notify.about_missing_project(
             request.path, request.environ, request.command, run_id, started, error, mails=request.mails

@@ -34,11 +34,13 @@ from releaser.steps.publish import files_due
 from releaser.steps.renewal import deserted_release, reason_of_pin, reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
+from releaser.steps.unsynced import unsynced
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from releaser.errors import Unfit
     from releaser.locking.diff import Change
     from releaser.locking.gates import Gates
     from releaser.locking.overrides import Override
@@ -57,14 +59,16 @@ class Plan:
     changes: tuple[Change, ...] = ()
 
 
-def rehearse_check(site: Site, *, ask_remote: bool = True, python: str | None = None) -> Fitness:
-    """Run every check, the remote included. Raises PreflightError with all the problems."""
+def rehearse_check(
+    site: Site, *, ask_remote: bool = True, python: str | None = None, beside: Iterable[Unfit] = ()
+) -> Fitness:
+    """Run every check, the remote included. Raises PreflightError with all the problems, those `beside` included."""
     store = store_of(site)
     live = store.live()
     room = needs(site, store, live)
     litter = known_litter(site.project.state_dir)
     pending = files_due(site, live)
-    return check(site, needs=room, pending=pending, litter=litter, ask_remote=ask_remote, python=python)
+    return check(site, needs=room, pending=pending, litter=litter, beside=beside, ask_remote=ask_remote, python=python)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:
@@ -73,6 +77,7 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     The pull cannot be tried without writing to the repository, so packages are resolved for the code as it is.
     """
     fitness = rehearse_check(site)
+    fitness = replace(fitness, uv=fitness.uv.within_its_limit())
     live, now = store_of(site).live(), datetime.now(UTC)
     quarantine = Quarantine() if force else _quarantine(site)
     dry = _DryResolver(site=site, fitness=fitness, now=now)
@@ -206,10 +211,11 @@ def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
     )
 
 
-def rehearse_init(site: Site) -> Plan:
-    """Say what adopting the project would do. Raises PreflightError."""
-    rehearse_check(site)
-    return Plan(lines=(*map(str, chosen(site)), _adoption(site)))
+def rehearse_init(site: Site, *, force: bool) -> Plan:
+    """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
+    differences = tuple(unsynced(site))
+    rehearse_check(site, beside=() if force else differences)
+    return Plan(lines=(*map(str, chosen(site)), *(one.message for one in differences), _adoption(site)))
 
 
 def _adoption(site: Site) -> str:

@@ -46,9 +46,9 @@ class Call:
 
         What `founds` the project tells of that by itself.
         """
-        from releaser.project.site import open_site
+        from releaser.project.site import find_site, open_site
 
-        site = open_site(self.project, os.environ)
+        site = (open_site if founds else find_site)(self.project, os.environ)
         for finding in site.findings if not founds else ():
             self.manner.note(f"warning: {finding.message}")
         return site
@@ -105,7 +105,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         envvar="RELEASER_PROJECT",
         default=Path(),
         show_default="the current directory",
-        help="The directory of the project.",
+        help="The directory of the project, or one in it.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.option("-v", "--verbose", is_flag=True, help="Say more, also without a terminal.")

@@ -22,10 +22,11 @@ def check(call: Call) -> None:
 
     from releaser.errors import PreflightError
     from releaser.project.chosen import chosen
-    from releaser.project.site import open_site
+    from releaser.project.site import find_site
     from releaser.rehearsal import rehearse_check
+    from releaser.steps.unsynced import unsynced
 
-    site = open_site(call.project, os.environ)
+    site = find_site(call.project, os.environ)
     found = chosen(site)
     call.say_chosen(found)
     told = {
@@ -34,7 +35,7 @@ def check(call: Call) -> None:
         "chosen": [asdict(one) for one in found],
     }
     try:
-        fitness = rehearse_check(site)
+        fitness = rehearse_check(site, beside=unsynced(site))
     except PreflightError as error:
         if call.manner.json:
             from releaser.report.text import sentences

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, room, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
+from releaser.project.project import first_lock
 from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
 from releaser.project.telling import admin_findings, sendmail_findings
@@ -22,7 +24,7 @@ from releaser.tools.git_layout import Layout
 from releaser.tools.uv import Uv
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from releaser.project.room import Need
     from releaser.project.site import Site
@@ -60,6 +62,7 @@ def check(
     needs: Sequence[Need] = (),
     pending: frozenset[str] = frozenset(),
     litter: frozenset[str] = frozenset(),
+    beside: Iterable[Unfit] = (),
     ask_remote: bool = False,
     ask_django: bool = True,
     python: str | None = None,
@@ -68,11 +71,12 @@ def check(
 
     `lock` is one that is not in the checkout yet. `needs` are what the run is expected to write, as far as that is
     known; `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work;
-    `litter` are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its
+    `litter` are untracked files that earlier runs left; `beside` is what the caller has found.
+    A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
     it will not come to that, all is asked all the same, so that the report is whole.
     """
-    findings = Findings(site.findings)
+    findings = Findings((*site.findings, *beside))
     _check_pyproject(site, findings)
     lock = lock or findings.collect(_lock, site)
     uv = findings.collect(_working_uv, site, python)
@@ -144,7 +148,9 @@ def _lock(site: Site) -> LockFile:
         return LockFile.read(path)
     except FileNotFoundError as error:
         message = f"{path} does not exist"
-        raise Unfit(message, advice="Make and commit one: `uv lock`, or `releaser init --from-venv PATH`.") from error
+        venv = os.path.relpath(site.project.venv, site.project.root)
+        advice = f"{first_lock(site.project.root, venv)} For a project of uv, commit what `uv lock` makes."
+        raise Unfit(message, advice=advice) from error
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
         raise Unfit(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.") from error

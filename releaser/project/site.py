@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, Unfit
-from releaser.project.project import Project, Pyproject, read_pyproject
+from releaser.project.location import find_project
+from releaser.project.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.project.settings import Settings, load
 from releaser.project.variables import Given, read_given
 from releaser.redaction import Redactor, secrets_in_environment, secrets_in_urls
@@ -68,6 +69,16 @@ class Site:
         fresh = open_site(self.project.root, self.runner.environ)
         runner = replace(fresh.runner, inherited=self.runner.inherited, marks=self.runner.marks)
         return replace(fresh, project=self.project, runner=runner)
+
+
+def find_site(path: Path, environ: Mapping[str, str]) -> Site:
+    """Read the project that `path` is in, as `open_site` reads one. Raises PreflightError outside of any."""
+    root = existing_directory(path)
+    found = find_project(str(root))
+    if found is None:
+        message = f"{root} is not in a project: neither it nor any directory above has pyproject.toml and uv.lock"
+        raise PreflightError((Unfit(message, advice=f"Name the project with --project. {first_lock(root)}"),))
+    return open_site(Path(found), environ)
 
 
 def open_site(path: Path, environ: Mapping[str, str]) -> Site:

@@ -73,6 +73,7 @@ def resolved(
     those come in all the same. Raises ResolutionError, or OSError when the scratch tree cannot be made.
     """
     quarantine = Quarantine() if force else run.quarantine()
+    fitness = replace(fitness, uv=fitness.uv.within_its_limit())
     project = run.site.project
     before = lock_of(live)
 
