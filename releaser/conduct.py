@@ -30,6 +30,7 @@ from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, new_run_id, problem_of
 from releaser.runlog import run_log
+from releaser.steps.fixes import tell_unknown_once
 from releaser.steps.holding import standing_holds
 from releaser.steps.left_behind import left_behind
 from releaser.tools.orphans import MARK
@@ -153,6 +154,7 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
 
 def _with_what_stands(run: Run, report: RunReport) -> RunReport:
     """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
+    report = tell_unknown_once(run, report)
     if not report.noteworthy:
         return report
     processes: tuple[LeftBehind, ...] = ()

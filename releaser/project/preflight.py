@@ -11,6 +11,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import PreflightError, ToolError, Unfit, gist
+from releaser.locking.dependencies import declared_already
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, room, serving
 from releaser.project.checkout import check_checkout, remote_findings
@@ -149,7 +150,8 @@ def _lock(site: Site) -> LockFile:
     except FileNotFoundError as error:
         message = f"{path} does not exist"
         venv = os.path.relpath(site.project.venv, site.project.root)
-        advice = f"{first_lock(site.project.root, venv)} For a project of uv, commit what `uv lock` makes."
+        is_of_uv = any(declared_already(site.pyproject.content))
+        advice = "Make one by `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
         raise Unfit(message, advice=advice) from error
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
