@@ -38,5 +38,6 @@ for _command in (
     keeping.hold,
     keeping.unhold,
     site.run,
+    questions.test_mail,
 ):
     cli.add_command(_command)

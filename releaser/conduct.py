@@ -23,13 +23,14 @@ from releaser.errors import (
 )
 from releaser.project import disk, mutex, state
 from releaser.project.preflight import check
-from releaser.project.site import Site, open_site
+from releaser.project.site import Site, find_site, open_site
 from releaser.recovery import recover
 from releaser.releases.journal import Journal
 from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, new_run_id, problem_of
 from releaser.runlog import run_log
+from releaser.steps.fixes import tell_unknown_once
 from releaser.steps.holding import standing_holds
 from releaser.steps.left_behind import left_behind
 from releaser.tools.orphans import MARK
@@ -80,7 +81,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     started = datetime.now(UTC)
     run_id = new_run_id(started)
     try:
-        site = open_site(request.path, request.environ)
+        site = (open_site if request.founds else find_site)(request.path, request.environ)
     except PreflightError as error:
         return notify.about_missing_project(
             request.path, request.environ, request.command, run_id, started, error, mails=request.mails
@@ -153,6 +154,7 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
 
 def _with_what_stands(run: Run, report: RunReport) -> RunReport:
     """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
+    report = tell_unknown_once(run, report)
     if not report.noteworthy:
         return report
     processes: tuple[LeftBehind, ...] = ()

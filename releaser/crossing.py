@@ -18,11 +18,14 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.errors import TestsFailedError, UsageError
 from releaser.golive import go_live
 from releaser.locking.overrides import parse_overrides
+from releaser.project.chosen import chosen
 from releaser.project.preflight import check
 from releaser.project.room import for_release
+from releaser.project.telling import warnings
 from releaser.recovery import undone_on_failure
 from releaser.redaction import secrets_in_urls
 from releaser.releases.cost import measure
+from releaser.run import problem_of
 from releaser.steps.adopt import Founded, adopt
 from releaser.steps.asking import Wanted
 from releaser.steps.build import build, seal
@@ -118,6 +121,8 @@ def _preflight(run: Run, wanted: Wanted) -> tuple[Fitness, Survey]:
     with run.recorder.step("preflight"):
         fitness = check_surveyed(run.site, found)
         run.site = surveyed(run.site, found)[0]
+    run.draft.chosen = chosen(run.site, lock=fitness.lock)
+    run.draft.problems += map(problem_of, warnings(run.site))
     project, top = run.site.project, fitness.layout.top
     ours = {str(path.relative_to(top)) for path in (project.pyproject, project.lock)}
     run.untracked_before = frozenset(fitness.state.untracked) | ours

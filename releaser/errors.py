@@ -126,6 +126,19 @@ class FollowUpError(ReleaserError):
     exit_code = 7
 
 
+class MailError(ReleaserError):
+    """A mail could not be handed to the server.
+
+    `refused` tells that the server was well and did not want this very mail; another one may pass.
+    """
+
+    exit_code = 7
+
+    def __init__(self, message: str, *, advice: str = "", output: str = "", refused: bool = False) -> None:
+        super().__init__(message, advice=advice, output=output)
+        self.refused = refused
+
+
 class LockedError(ReleaserError):
     """Another run holds the project's lock."""
 

@@ -28,7 +28,7 @@ def execute(site: Site, words: Sequence[str]) -> None:
         raise NoSuchReleaseError(message, advice="Adopt the project: `releaser init`.")
     with contextlib.suppress(OSError):  # a user who may not write here can still use the release
         os.set_inheritable(leases.take(str(live.directory)), True)
-    env = inside(live.venv, site.runner.environ)
+    env = inside(live.venv, site.runner.site_environ)
     try:
         os.execvpe(words[0], list(words), env)  # noqa: S606 - to become another program is the purpose
     except OSError as error:

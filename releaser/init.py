@@ -5,14 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
+from releaser.errors import PreflightError
 from releaser.golive import go_live
+from releaser.project.chosen import chosen
+from releaser.project.telling import warnings
 from releaser.recovery import undone_on_failure
+from releaser.run import problem_of
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.guard import read_basis
 from releaser.steps.pull import as_checked_out
 from releaser.steps.renewal import renewed
 from releaser.steps.settle import look_before
 from releaser.steps.staging import staging_tree
+from releaser.steps.unsynced import unsynced
 from releaser.update import preflight
 
 if TYPE_CHECKING:
@@ -22,13 +27,20 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 
-def init(request: Request) -> RunReport:
-    """Adopt the project; without any venv, build one from the lock as it is. Doing it twice changes nothing."""
-    return conduct(request, _init)
+def init(request: Request, *, force: bool = False) -> RunReport:
+    """Adopt the project; without any venv, build one from the lock as it is. Doing it twice changes nothing.
+
+    A venv that is not what the lock says is adopted by `force` alone.
+    """
+    return conduct(request, lambda run: _init(run, force=force))
 
 
-def _init(run: Run) -> Ending:
+def _init(run: Run, *, force: bool) -> Ending:
+    run.draft.chosen = chosen(run.site)
     fitness = preflight(run)
+    if not force and (differences := tuple(unsynced(run.site))):
+        raise PreflightError(differences)
+    run.draft.problems += map(problem_of, warnings(run.site))
     what = found_at(run)
     release = adopt(run, fitness)
     if what == "adopted" and release is not None:

@@ -14,22 +14,27 @@ from releaser.durable import UnreadableStateError, read_json, write_json
 from releaser.errors import Interrupted
 from releaser.project.project import Project
 from releaser.project.settings import Settings, load, this_host
+from releaser.project.telling import carrier_of
 from releaser.redaction import Redactor
 from releaser.report import history
 from releaser.report.outcome import Problem, RunReport
 from releaser.run import cleaned, cleaned_problems, problem_of
+from releaser.tools.process import Runner
+from releaser.tools.sendmail import Sendmail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from releaser.address import Address
     from releaser.errors import PreflightError
+    from releaser.project.site import Site
+    from releaser.report.outbox import Carrier
     from releaser.run import Run
-    from releaser.tools.smtp import SmtpServer
 
 FOLLOW_UP_FAILED = 7
 BUG = 1
 LAST_MAIL = "mail.json"
+_NO_CARRIER = "no smtp_host is set, and no sendmail is used"
 _LOST = "lost"
 
 
@@ -86,15 +91,15 @@ def _keep_mail(run: Run, report: RunReport) -> tuple[RunReport, Path | None]:
     from releaser.report.mail import compose
     from releaser.report.outbox import Outbox
 
-    settings, outbox = run.site.settings, run.site.project.outbox
+    settings, outbox, carrier = run.site.settings, run.site.project.outbox, _carrier(run.site)
     recipients = _recipients(report, settings)
-    message = compose(report, sender=_sender(settings), recipients=recipients)
+    message = compose(report, sender=sender_of(settings), recipients=recipients)
     try:
-        path = Outbox(outbox).put(message, queued=bool(settings.smtp_host and recipients))
+        path = Outbox(outbox).put(message, queued=carrier is not None and bool(recipients))
     except OSError as error:
         problem = f"the mail cannot be kept in {outbox}: {error}"
         return _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions."), None
-    why = "nobody is set to be told" if not recipients else "not sent" if settings.smtp_host else "no smtp_host is set"
+    why = "nobody is set to be told" if not recipients else "not sent" if carrier else _NO_CARRIER
     return replace(report, mail=f"kept in {path} ({why})"), path
 
 
@@ -105,9 +110,10 @@ def finish_without_state(run: Run, report: RunReport) -> RunReport:
     """
     site = run.site
     outbox = Project.at(site.project.root, state_dir=None, venv=site.settings.venv).outbox
-    if not site.settings.smtp_host and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
+    carrier = _carrier(site)
+    if carrier is None and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
         return report
-    return _mail(report, site.settings, outbox, _recipients(report, site.settings), site.redactor)
+    return _mail(report, site.settings, carrier, outbox, _recipients(report, site.settings), site.redactor)
 
 
 def remember(run: Run, report: RunReport) -> RunReport:
@@ -125,33 +131,21 @@ def _recipients(report: RunReport, settings: Settings) -> Sequence[Address]:
     return settings.admins or settings.updater_admins
 
 
-def _server(settings: Settings) -> SmtpServer | None:
-    if not settings.smtp_host:
-        return None
-    from releaser.tools.smtp import SmtpServer
-
-    return SmtpServer(
-        host=settings.smtp_host,
-        port=settings.smtp_port,
-        user=settings.smtp_user or "",
-        password=settings.smtp_password or "",
-        security=settings.smtp_security,
-        timeout=settings.smtp_timeout,
-        deadline=4 * settings.smtp_timeout,
-    )
+def _carrier(site: Site) -> Carrier | None:
+    return carrier_of(site.settings, site.project.root, site.runner)
 
 
 def _send_what_is_due(run: Run, report: RunReport, kept: Path | None) -> RunReport:
     """Send all that waits in the outbox; `kept` is the mail about this run, if it is among these."""
-    server, outbox = _server(run.site.settings), run.site.project.outbox
-    if server is None or not _has_mail(outbox):
+    carrier, outbox = _carrier(run.site), run.site.project.outbox
+    if carrier is None or not _has_mail(outbox):
         return report
     from releaser.report.outbox import Outbox, flush
 
-    result = flush(Outbox(outbox), server)
+    result = flush(Outbox(outbox), carrier)
     if kept is not None and not kept.exists():
         recipients = _recipients(report, run.site.settings)
-        report = replace(report, mail=f"sent to {', '.join(one.address for one in recipients)}")
+        report = replace(report, mail=_sent(carrier, recipients))
     if result.problem:
         return _with_problem(report, run.site.redactor.clean(f"mail: {result.problem}"), _mail_advice(outbox))
     return report
@@ -168,23 +162,33 @@ def _has_mail(outbox: Path) -> bool:
     return False
 
 
-def _sender(settings: Settings) -> str:
+def _sent(carrier: Carrier, recipients: Sequence[Address]) -> str:
+    by = f" by {carrier.address}" if isinstance(carrier, Sendmail) else ""
+    return f"sent to {', '.join(one.address for one in recipients)}{by}"
+
+
+def sender_of(settings: Settings) -> str:
+    """Return whom mails are from."""
     return settings.mail_from or f"releaser@{this_host()}"
 
 
 def _mail(
-    report: RunReport, settings: Settings, outbox: Path, recipients: Sequence[Address], redactor: Redactor
+    report: RunReport,
+    settings: Settings,
+    carrier: Carrier | None,
+    outbox: Path,
+    recipients: Sequence[Address],
+    redactor: Redactor,
 ) -> RunReport:
     from releaser.report.mail import compose
     from releaser.report.outbox import Outbox, deliver
 
-    server = _server(settings)
-    message = compose(report, sender=_sender(settings), recipients=recipients)
-    delivery = deliver(message, server=server, outbox=Outbox(outbox))
-    if delivery.sent:
-        said = f"sent to {', '.join(one.address for one in recipients)}"
+    message = compose(report, sender=sender_of(settings), recipients=recipients)
+    delivery = deliver(message, server=carrier, outbox=Outbox(outbox))
+    if delivery.sent and carrier is not None:
+        said = _sent(carrier, recipients)
     elif delivery.path is not None:
-        why = "no smtp_host is set" if server is None else "not sent" if recipients else "nobody is set to be told"
+        why = _NO_CARRIER if carrier is None else "not sent" if recipients else "nobody is set to be told"
         said = f"kept in {delivery.path} ({why})"
     else:
         said = _LOST
@@ -257,10 +261,11 @@ def about_missing_project(
     )
     outbox = Project.at(root, state_dir=settings.state_dir, venv=settings.venv).outbox
     recipients = settings.updater_admins or settings.admins
-    if not mails or not recipients or (not settings.smtp_host and not os.path.isdir(outbox.parent)):
+    carrier = carrier_of(settings, root, Runner(environ=environ, redactor=redactor))
+    if not mails or not recipients or (carrier is None and not os.path.isdir(outbox.parent)):
         return report
     made = _first_missing(outbox)
-    report = _mail(report, settings, outbox, recipients, redactor)
+    report = _mail(report, settings, carrier, outbox, recipients, redactor)
     _remove_empty(made)
     return report
 

@@ -10,7 +10,7 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.errors import PreflightError, Unfit
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.overrides import check_locked, parse_overrides
-from releaser.project.site import open_site
+from releaser.project.site import find_site
 from releaser.recovery import undone_on_failure
 from releaser.steps.build import build, seal
 from releaser.steps.capacity import look_for_room
@@ -59,7 +59,7 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
     """Read what `--override` asks for; relative paths start at the current directory. Raises UsageError."""
     overrides = parse_overrides(values, Path.cwd())
     with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
-        lock = LockFile.read(open_site(path, environ).project.lock)
+        lock = LockFile.read(find_site(path, environ).project.lock)
         check_locked(overrides, lock.data)
     return overrides
 

@@ -12,6 +12,7 @@ from releaser.errors import AuditError, NoSuchReleaseError, Unfit, VulnerableErr
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
 from releaser.project.room import free_room
+from releaser.project.telling import carrier_of
 from releaser.releases import leases
 from releaser.releases.disk_use import disk_use, together
 from releaser.releases.holds import Hold, Holds, read_holds
@@ -268,7 +269,7 @@ def status(site: Site) -> Status:
         running=mutex.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
         push_pending=push_is_due_in(project.state_dir),
-        mails_pending=_mails(project.outbox) if site.settings.smtp_host else 0,
+        mails_pending=_mails(project.outbox) if carrier_of(site.settings, project.root, site.runner) else 0,
         left_behind=left_behind(store),
         quarantine=_quarantine(site, live),
         holds=_holds(site, live),

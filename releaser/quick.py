@@ -41,11 +41,12 @@ def _list_options(words: list[str]) -> tuple[str, bool] | None:
 def _list(project: str, as_json: bool) -> bool:
     if sys.stdout.isatty() and not as_json:
         return False  # people get the coloured table
-    root = os.path.realpath(project)
-    if not os.path.exists(os.path.join(root, "pyproject.toml")):
-        return False
-    from releaser.project.location import quick_location
+    from releaser.project.location import PYPROJECT, find_project, quick_location
 
+    start = os.path.realpath(project)
+    root = find_project(start) if os.path.isdir(start) else None
+    if root is None or not os.path.exists(os.path.join(root, PYPROJECT)):
+        return False
     place = quick_location(root, os.environ)
     if place is None:
         return False

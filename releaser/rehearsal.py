@@ -17,6 +17,7 @@ from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
 from releaser.project.base_python import minor
+from releaser.project.chosen import chosen
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
@@ -34,11 +35,13 @@ from releaser.steps.publish import files_due
 from releaser.steps.renewal import deserted_release, reason_of_pin, reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
+from releaser.steps.unsynced import unsynced
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from releaser.errors import Unfit
     from releaser.locking.diff import Change
     from releaser.locking.gates import Gates
     from releaser.locking.overrides import Override
@@ -57,14 +60,16 @@ class Plan:
     changes: tuple[Change, ...] = ()
 
 
-def rehearse_check(site: Site, *, ask_remote: bool = True, python: str | None = None) -> Fitness:
-    """Run every check, the remote included. Raises PreflightError with all the problems."""
+def rehearse_check(
+    site: Site, *, ask_remote: bool = True, python: str | None = None, beside: Iterable[Unfit] = ()
+) -> Fitness:
+    """Run every check, the remote included. Raises PreflightError with all the problems, those `beside` included."""
     store = store_of(site)
     live = store.live()
     room = needs(site, store, live)
     litter = known_litter(site.project.state_dir)
     pending = files_due(site, live)
-    return check(site, needs=room, pending=pending, litter=litter, ask_remote=ask_remote, python=python)
+    return check(site, needs=room, pending=pending, litter=litter, beside=beside, ask_remote=ask_remote, python=python)
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:
@@ -73,6 +78,7 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     The pull cannot be tried without writing to the repository, so packages are resolved for the code as it is.
     """
     fitness = rehearse_check(site)
+    fitness = replace(fitness, uv=fitness.uv.within_its_limit())
     live, now = store_of(site).live(), datetime.now(UTC)
     quarantine = Quarantine() if force else _quarantine(site)
     dry = _DryResolver(site=site, fitness=fitness, now=now)
@@ -207,18 +213,22 @@ def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
     )
 
 
-def rehearse_init(site: Site) -> Plan:
-    """Say what adopting the project would do. Raises PreflightError."""
-    rehearse_check(site)
-    link, store = site.project.venv, store_of(site)
-    live = store.live()
+def rehearse_init(site: Site, *, force: bool) -> Plan:
+    """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
+    differences = tuple(unsynced(site))
+    rehearse_check(site, beside=() if force else differences)
+    return Plan(lines=(*map(str, chosen(site)), *(one.message for one in differences), _adoption(site)))
+
+
+def _adoption(site: Site) -> str:
+    link, live = site.project.venv, store_of(site).live()
     if live is not None:
-        return Plan(lines=(f"the project is adopted already; {live.id} is live",))
+        return f"the project is adopted already; {live.id} is live"
     if link.is_symlink() and (link / "pyvenv.cfg").is_file():
-        return Plan(lines=(f"the venv that {link.name} leads to would become the first release",))
+        return f"the venv that {link.name} leads to would become the first release"
     if link.is_dir():
-        return Plan(lines=(f"{link.name} would become the first release, and a symlink to it",))
-    return Plan(lines=("a first release would be built from uv.lock and tested",))
+        return f"{link.name} would become the first release, and a symlink to it"
+    return "a first release would be built from uv.lock and tested"
 
 
 def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:

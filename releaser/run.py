@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from releaser.errors import ReleaserError
     from releaser.locking.diff import Change
     from releaser.locking.vulnerabilities import Audit, Vulnerability
+    from releaser.project.chosen import Chosen
     from releaser.project.site import Site
     from releaser.redaction import Redactor
     from releaser.releases.release import Release, Staged
@@ -51,7 +52,7 @@ class Draft:
     applied, `culprits` the upgrades that were found to break the tests. `audit_before` and `audit_after` are what is
     known to be wrong with the release that was live, and with the one that is to be; None if nobody asked. `closed`
     says that telling is all that is left, whatever the journal says. `rebuilt` says why a lock was built anew, None if
-    none was.
+    none was. `chosen` is what an adoption found out to use.
     """
 
     release: str | None = None
@@ -77,6 +78,7 @@ class Draft:
     culprits: tuple[str, ...] = ()
     audit_before: Audit | None = None
     audit_after: Audit | None = None
+    chosen: tuple[Chosen, ...] = ()
 
     @property
     def audit(self) -> Audit | None:
@@ -250,6 +252,7 @@ class Run:
             vulnerabilities=audit.vulnerabilities if audit else (),
             fixed=draft.fixed,
             rebuilt=clean(draft.rebuilt) if draft.rebuilt else None,
+            chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in draft.chosen),
         )
 
 

@@ -145,7 +145,7 @@ def _started(site: Site, release: Release) -> Iterator[Finding]:
         finished = site.runner.run(
             [release.venv / "bin" / "python", "-I", "-B", "-c", _PREFIX],
             cwd=site.project.root,
-            env=inside(release.venv, site.runner.environ),
+            env=inside(release.venv, site.runner.site_environ),
             timeout=_START_TIMEOUT,
         )
     except ToolError as error:
@@ -218,7 +218,7 @@ def _tried(site: Site, release: Release, trial: Trial) -> Iterator[Finding]:
         site.runner.run(
             [release.venv / "bin" / "python" if first == "python" else first, *others],
             cwd=site.project.root,
-            env={**inside(release.venv, site.runner.environ), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**inside(release.venv, site.runner.site_environ), "PYTHONDONTWRITEBYTECODE": "1"},
             timeout=site.settings.test_timeout,
             merge=True,
         )

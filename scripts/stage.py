@@ -33,6 +33,7 @@ PRICETAG = {
 }
 DOTENV = """\
 ADMINS_JSON='[["Ada", "ada@example.org"]]'
+RELEASER_SENDMAIL=none
 RELEASER_ENVIRONMENT='local'
 RELEASER_MAIL_FROM='releaser@example.org'
 RELEASER_VULNERABILITY_SERVICE='none'

@@ -16,9 +16,10 @@ from releaser.console import Manner, say_error
 from releaser.errors import Interrupted, ReleaserError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from releaser.conduct import Request
+    from releaser.project.chosen import Chosen
     from releaser.project.site import Site
     from releaser.rehearsal import Plan
     from releaser.report.outcome import RunReport
@@ -45,9 +46,9 @@ class Call:
 
         What `founds` the project tells of that by itself.
         """
-        from releaser.project.site import open_site
+        from releaser.project.site import find_site, open_site
 
-        site = open_site(self.project, os.environ)
+        site = (open_site if founds else find_site)(self.project, os.environ)
         for finding in site.findings if not founds else ():
             self.manner.note(f"warning: {finding.message}")
         return site
@@ -74,6 +75,21 @@ class Call:
             self.manner.note(f"warning: {sentence}")
         return found
 
+    def say_warnings(self, site: Site) -> list[str]:
+        """Warn of what lets nobody be told; return it in sentences."""
+        from releaser.project.telling import warnings
+        from releaser.report.text import sentences
+
+        found = [sentences(one.message, one.advice) for one in warnings(site)]
+        for sentence in found:
+            self.manner.note(f"warning: {sentence}")
+        return found
+
+    def say_chosen(self, chosen: Iterable[Chosen]) -> None:
+        """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
+        for one in chosen if not self.manner.json else ():
+            self.manner.note(str(one))
+
     def end(self, report: RunReport, *, answers: bool = False) -> None:
         """Say how a run ended, and exit; what `answers` a question is said even if nothing changed."""
         self.manner.say_report(report, answers=answers)
@@ -89,7 +105,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         envvar="RELEASER_PROJECT",
         default=Path(),
         show_default="the current directory",
-        help="The directory of the project.",
+        help="The directory of the project, or one in it.",
     )
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.option("-v", "--verbose", is_flag=True, help="Say more, also without a terminal.")

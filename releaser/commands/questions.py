@@ -18,28 +18,56 @@ if TYPE_CHECKING:
 @common
 def check(call: Call) -> None:
     """Check everything that an update needs; report all problems at once, change nothing."""
-    from releaser.errors import PreflightError
-    from releaser.project.site import open_site
-    from releaser.rehearsal import rehearse_check
+    from dataclasses import asdict
 
-    site = open_site(call.project, os.environ)
-    damaged = call.say_damage(site)
+    from releaser.errors import PreflightError
+    from releaser.project.chosen import chosen
+    from releaser.project.site import find_site
+    from releaser.rehearsal import rehearse_check
+    from releaser.steps.unsynced import unsynced
+
+    site = find_site(call.project, os.environ)
+    found = chosen(site)
+    call.say_chosen(found)
+    told = {
+        "damage": call.say_damage(site),
+        "warnings": call.say_warnings(site),
+        "chosen": [asdict(one) for one in found],
+    }
     try:
-        fitness = rehearse_check(site)
+        fitness = rehearse_check(site, beside=unsynced(site))
     except PreflightError as error:
         if call.manner.json:
             from releaser.report.text import sentences
 
             problems = [sentences(problem.message, problem.advice) for problem in error.problems]
-            call.manner.data({"fit": False, "problems": problems, "damage": damaged})
+            call.manner.data({"fit": False, "problems": problems, **told})
         raise
     if fitness.unknown:
         call.manner.note(fitness.unknown)
     if call.manner.json:
         known = {"group": fitness.group, "tests": list(fitness.test_command)}
-        call.manner.data({"fit": True, "problems": [], "damage": damaged, **known})
+        call.manner.data({"fit": True, "problems": [], **told, **known})
     else:
         call.manner.note("everything is fit for an update")
+
+
+@click.command("test-mail")
+@common
+def test_mail(call: Call) -> None:
+    """Send one mail to all who get mails about the site, and say where it went."""
+    from dataclasses import asdict
+
+    from releaser.errors import MailError
+    from releaser.testmail import send_test_mail
+
+    sent = send_test_mail(call.site())
+    if call.manner.json:
+        call.manner.data(asdict(sent))
+    if sent.problem:
+        raise MailError(sent.problem, advice="Check the settings of mails, and the mail server.")
+    if not call.manner.json:
+        call.manner.note(f"sent to {', '.join(sent.to)} by {sent.by}; see that it arrives")
 
 
 @click.command("list")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @common
 @dry_run
 @wait
+@click.option("--force", is_flag=True, help="Also adopt a .venv that is not what uv.lock says.")
 @click.option(
     "--from-venv",
     type=Place(path_type=Path),
@@ -43,6 +44,7 @@ def init(
     call: Call,
     dry_run: bool,
     wait: float,
+    force: bool,
     from_venv: Path | None,
     from_requirements: Path | None,
     without: tuple[str, ...],
@@ -50,6 +52,9 @@ def init(
 ) -> None:
     """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
     if from_venv is not None or from_requirements is not None:
+        if force:
+            message = "--force has no meaning together with --from-venv or --from-requirements"
+            raise UsageError(message, advice="Leave one of them away.")
         _cross(call, from_venv, from_requirements, without, given, dry_run=dry_run, wait=wait)
         return
     if without or given:
@@ -58,11 +63,13 @@ def init(
     if dry_run:
         from releaser.rehearsal import rehearse_init
 
-        say_plan(call, rehearse_init(call.site()))
+        say_plan(call, rehearse_init(call.site(), force=force))
         return
     from releaser.init import init as adopt
 
-    call.end(adopt(call.request("init", wait=wait)))
+    report = adopt(call.request("init", wait=wait), force=force)
+    call.say_chosen(report.chosen)
+    call.end(report)
 
 
 def _cross(
@@ -83,7 +90,9 @@ def _cross(
 
         say_plan(call, rehearse_crossing(call.site(founds=True), wanted))
         return
-    call.end(cross(call.request("init", wait=wait), wanted))
+    report = cross(call.request("init", wait=wait), wanted)
+    call.say_chosen(report.chosen)
+    call.end(report)
 
 
 @click.command()

@@ -19,32 +19,36 @@ if TYPE_CHECKING:
 
     from releaser.project.project import Pyproject
 
-_CANDIDATES = {"staging": ("staging",), "production": ("prod", "production"), "local": ("local",)}
+CANDIDATES = {"staging": ("staging",), "production": ("prod", "production"), "local": ("local",)}
 NO_GROUP = "none"
 _SAMPLE = 5000  # files; enough to know the commonest group, quick enough for every run
 _SKIPPED_DIRECTORIES = {".git", "node_modules", "__pycache__"}
 
 
-def environment(settings: Settings) -> str:
-    """Return the environment: as set, else by host name."""
-    return settings.environment or environment_of(this_host())
+def environment(settings: Settings, pyproject: Pyproject) -> str:
+    """Return the environment: as set, else by host name, if the project has the group that this asks for."""
+    if settings.environment:
+        return settings.environment
+    guess = environment_of(this_host())
+    return guess if any(name in pyproject.groups for name in CANDIDATES[guess]) else "local"
 
 
 def dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
     """Return the dependency group to install beside the project's own dependencies; None for a local project without.
 
-    Nor is there one if the setting is `none`. A group that is missing, empty, or not a list is unfit.
+    Nor is there one if the setting is `none`. A group that is missing, or not a list, is unfit.
     """
     if settings.group == NO_GROUP and NO_GROUP not in pyproject.groups:
         return None
-    names = (settings.group,) if settings.group else _CANDIDATES[environment(settings)]
+    chosen = environment(settings, pyproject)
+    names = (settings.group,) if settings.group else CANDIDATES[chosen]
     for name in names:
         if name in pyproject.groups:
             return _checked(name, pyproject)
-    if settings.group is None and environment(settings) == "local":
+    if settings.group is None and chosen == "local":
         return None
     wanted = " or ".join(f"`{name}`" for name in names)
-    message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment(settings)})"
+    message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {chosen})"
     raise Unfit(message, advice="Add the group, or set `group` or `environment`.")
 
 
@@ -53,22 +57,20 @@ def export_group(settings: Settings, pyproject: Pyproject) -> str | None:
     if settings.requirements_export_group:
         named = settings.requirements_export_group
         return None if named == NO_GROUP and NO_GROUP not in pyproject.groups else named
-    return next((name for name in _CANDIDATES["production"] if name in pyproject.groups), None)
+    return next((name for name in CANDIDATES["production"] if name in pyproject.groups), None)
 
 
 def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
-    """Whether the environment of this host wants a dependency group, and none is set nor there."""
-    wanted = _CANDIDATES[environment(settings)]
-    is_local = environment(settings) == "local"
-    return settings.group is None and not is_local and not any(name in pyproject.groups for name in wanted)
+    """Whether the environment that is set wants a dependency group, and none is set nor there."""
+    chosen = environment(settings, pyproject)
+    is_missing = not any(name in pyproject.groups for name in CANDIDATES[chosen])
+    return settings.group is None and chosen != "local" and is_missing
 
 
 def _checked(name: str, pyproject: Pyproject) -> str:
-    entries = pyproject.groups[name]
-    if isinstance(entries, list) and entries:
+    if isinstance(pyproject.groups[name], list):
         return name
-    state = "is empty" if isinstance(entries, list) else "is not a list"
-    message = f"{pyproject.path}: dependency group `{name}` {state}"
+    message = f"{pyproject.path}: dependency group `{name}` is not a list"
     raise Unfit(message, advice=f"List the packages of `{name}`, or set `group` to another one.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,18 +11,21 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from releaser.errors import PreflightError, ToolError, Unfit, gist
+from releaser.locking.dependencies import declared_already
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project import disk, group, room, serving
 from releaser.project.checkout import Checkout, check_checkout, remote_findings
 from releaser.project.findings import Findings
+from releaser.project.project import first_lock
 from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
+from releaser.project.telling import admin_findings, sendmail_findings
 from releaser.tools.git import CheckoutState
 from releaser.tools.git_layout import Layout
 from releaser.tools.uv import Uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from releaser.project.room import Need
     from releaser.project.site import Site
@@ -64,6 +68,7 @@ def check(
     needs: Sequence[Need] = (),
     pending: frozenset[str] = frozenset(),
     litter: frozenset[str] = frozenset(),
+    beside: Iterable[Unfit] = (),
     ask_remote: bool = False,
     ask_django: bool = True,
     python: str | None = None,
@@ -73,12 +78,13 @@ def check(
 
     `lock` is one that is not in the checkout yet. `needs` are what the run is expected to write, as far as that is
     known; `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work;
-    `litter` are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its
+    `litter` are untracked files that earlier runs left; `beside` is what the caller has found.
+    A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
     it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
     already, where a staging tree of it is checked.
     """
-    findings = Findings(site.findings)
+    findings = Findings((*site.findings, *beside))
     _check_pyproject(site, findings)
     lock = lock or findings.collect(_lock, site)
     uv = findings.collect(_working_uv, site, python)
@@ -91,7 +97,8 @@ def check(
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(room.findings(needs or (room.for_release(site.project.state_dir),)))
-    findings.extend(_admin_findings(site))
+    findings.extend(admin_findings(site))
+    findings.extend(sendmail_findings(site))
     unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
     if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
@@ -118,7 +125,7 @@ def check(
 def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
-        if not _mentioned(site, str(pyproject.path)):
+        if not site.mentions(str(pyproject.path)):
             findings.problems.append(Unfit(f"{pyproject.path} is empty", advice="Write a [project] table."))
         return
     project = pyproject.table("project")
@@ -143,18 +150,16 @@ def _check_specifier(path: Path, text: str) -> None:
         raise Unfit(message, advice='Correct it: requires-python = ">=3.11", for example.') from error
 
 
-def _mentioned(site: Site, *words: str) -> bool:
-    """Tell whether what is wrong with the files and settings is about one of these already."""
-    return any(word in finding.message for finding in site.findings for word in words)
-
-
 def _lock(site: Site) -> LockFile:
     path = site.project.lock
     try:
         return LockFile.read(path)
     except FileNotFoundError as error:
         message = f"{path} does not exist"
-        raise Unfit(message, advice="Make and commit one: `uv lock`, or `releaser init --from-venv PATH`.") from error
+        venv = os.path.relpath(site.project.venv, site.project.root)
+        is_of_uv = any(declared_already(site.pyproject.content))
+        advice = "Make one by `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
+        raise Unfit(message, advice=advice) from error
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
         raise Unfit(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.") from error
@@ -183,15 +188,3 @@ def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
     if lock is None and not site.settings.test_command:
         return None
     return group.test_command(site.settings, site.project.root, locked=lock.names if lock else frozenset())
-
-
-def _admin_findings(site: Site) -> Iterator[Unfit]:
-    if site.settings.admins or group.environment(site.settings) == "local":
-        return
-    env_file = site.project.outer / ".env"
-    keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
-    if not _mentioned(site, *keys, f"{env_file} cannot", f"{env_file}, line"):
-        yield Unfit(
-            f"nobody is set to be told about this project ({env_file}: ADMINS_JSON)",
-            advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""",
-        )

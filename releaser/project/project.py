@@ -64,7 +64,8 @@ def read_pyproject(path: Path) -> Pyproject:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         message = f"{path} does not exist"
-        raise Unfit(message, advice="Name the directory of a uv project with --project.") from error
+        advice = f"Name the directory of a uv project with --project. {first_lock(path.parent)}"
+        raise Unfit(message, advice=advice) from error
     except (OSError, UnicodeDecodeError) as error:
         message = f"{path} cannot be read: {error}"
         raise Unfit(message, advice="Make it readable UTF-8 text.") from error
@@ -137,6 +138,15 @@ class Project:
     def outbox(self) -> Path:
         """The Maildir of mails that were not sent."""
         return self.state_dir / "outbox"
+
+
+def first_lock(root: Path, venv: str = location.DEFAULT_VENV) -> str:
+    """Say which command gives a project without a uv.lock its first one."""
+    if (root / venv / "pyvenv.cfg").is_file():
+        return f"A site that pip has installed gets its first lock by `releaser init --from-venv {venv}`."
+    if (root / "requirements.txt").is_file():
+        return "A site that pip installs gets its first lock by `releaser init --from-requirements requirements.txt`."
+    return "A site that pip has installed gets its first lock by `releaser init --from-venv PATH`, that of its venv."
 
 
 def _resolved_parent(link: Path) -> Path:

@@ -54,7 +54,7 @@ def restart_findings(site: Site) -> Iterator[Unfit]:
 def program_findings(site: Site, venv: Path) -> Iterator[Unfit]:
     """Find the programs of the commands that are set which there are not, neither on PATH nor in a venv."""
     settings, root = site.settings, site.project.root
-    path = inside(venv, site.runner.environ)["PATH"]
+    path = inside(venv, site.runner.site_environ)["PATH"]
     commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
     if settings.health_check and not health.is_url(settings.health_check):
         commands["health_check"] = shlex.split(settings.health_check)[0]

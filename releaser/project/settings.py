@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import io
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.address import Address
 from releaser.errors import Unfit
 from releaser.locking.policy import LEVELS, Level
 from releaser.project import values
+from releaser.project.variables import parse_variables
 from releaser.tools.health import USUAL_STATUSES
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Settings:
     group: str | None = _setting(None, values.non_empty)
     branch: str = _setting("main", values.non_empty)
     venv: str = _setting(".venv", values.non_empty)
+    environment_file: str | None = _setting(None, values.path)
     uv: str | None = _setting(None, values.path, aliases=("AUTO_UPDTR__UV_PATH",))
     uv_timeout: float = _setting(1800.0, values.limit)
     python: str | None = _setting(None, values.non_empty)
@@ -103,6 +104,7 @@ class Settings:
     smtp_user: str | None = _setting(None, values.text)
     smtp_password: str | None = _setting(None, values.text, secret=True)
     smtp_security: Literal["none", "starttls", "tls"] = _setting("none", values.choice("none", "starttls", "tls"))
+    sendmail: str | None = _setting(None, values.path)
     smtp_timeout: float = _setting(30.0, values.limit)
     admins: tuple[Address, ...] = _setting((), values.addresses, aliases=("ADMINS_JSON",))
     updater_admins: tuple[Address, ...] = _setting(
@@ -128,10 +130,14 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """One place that settings come from; `entries` maps a setting to the key as written there and its raw value."""
+    """One place that settings come from; `entries` maps a setting to the key as written there and its raw value.
+
+    In a place with `unsets`, an empty value takes back what a weaker place says.
+    """
 
     source: str
     entries: Mapping[str, tuple[str, Any]]
+    unsets: bool = False
 
 
 def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, str]) -> Loaded:
@@ -142,13 +148,17 @@ def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, s
     problems: list[Unfit] = []
     layers = [
         _toml_layer(table, pyproject, problems),
-        _variables_layer(_read_env_file(env_file, problems), str(env_file), problems),
+        replace(_variables_layer(_read_env_file(env_file, problems), str(env_file), problems), unsets=True),
         _variables_layer(environ, "environment", problems),
     ]
     chosen: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for layer in layers:
         for name, (key, raw) in layer.entries.items():
+            if layer.unsets and raw == "":
+                chosen.pop(name, None)
+                sources.pop(name, None)
+                continue
             try:
                 chosen[name] = SPECS[name].parse(raw)
             except ValueError as error:
@@ -192,19 +202,10 @@ def _read_env_file(path: Path, problems: list[Unfit]) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         problems.append(Unfit(f"{path} cannot be read: {error}", advice="Make it readable UTF-8 text."))
         return {}
-    from dotenv import dotenv_values
-    from dotenv.parser import parse_stream
-
-    sound = ""
-    for binding in parse_stream(io.StringIO(text)):
-        if binding.error:
-            message = f"{path}, line {binding.original.line}: not of the form NAME=value"
-            problems.append(Unfit(message, advice="Mend or remove the line."))
-        else:
-            sound += binding.original.string
-    variables = dotenv_values(stream=io.StringIO(sound))
-    problems += [_without_value(path, name) for name, value in variables.items() if value is None and _is_ours(name)]
-    return {name: value for name, value in variables.items() if value is not None}
+    found = parse_variables(text, path, interpolate=True)
+    problems += found.findings
+    problems += [_without_value(path, name) for name, value in found.values.items() if value is None and _is_ours(name)]
+    return {name: value for name, value in found.values.items() if value is not None}
 
 
 def _is_ours(variable: str) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, Unfit
-from releaser.project.project import Project, Pyproject, read_pyproject
+from releaser.project.location import find_project
+from releaser.project.project import Project, Pyproject, first_lock, read_pyproject
 from releaser.project.settings import Settings, load
+from releaser.project.variables import Given, read_given
 from releaser.redaction import Redactor, secrets_in_environment, secrets_in_urls
 from releaser.tools.git import Git
 from releaser.tools.process import Runner
@@ -43,6 +46,10 @@ class Site:
         """What keeps this site's secrets out of everything that is shown."""
         return self.runner.redactor
 
+    def mentions(self, *words: str) -> bool:
+        """Tell whether what is wrong with the files and settings is about one of these already."""
+        return any(word in finding.message for finding in self.findings for word in words)
+
     def uv(self) -> Uv:
         """Return uv; Unfit when there is none."""
         setting = self.settings.uv
@@ -64,6 +71,16 @@ class Site:
         return replace(fresh, project=self.project, runner=runner)
 
 
+def find_site(path: Path, environ: Mapping[str, str]) -> Site:
+    """Read the project that `path` is in, as `open_site` reads one. Raises PreflightError outside of any."""
+    root = existing_directory(path)
+    found = find_project(str(root))
+    if found is None:
+        message = f"{root} is not in a project: neither it nor any directory above has pyproject.toml and uv.lock"
+        raise PreflightError((Unfit(message, advice=f"Name the project with --project. {first_lock(root)}"),))
+    return open_site(Path(found), environ)
+
+
 def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     """Read the project at `path`. What is wrong with it is kept in `findings`, for preflight to report all at once.
 
@@ -80,12 +97,17 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     tool = pyproject.table("tool").get("releaser", {})
     loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
+    given = _given(root, settings)
     return Site(
         project=Project.at(root, state_dir=settings.state_dir, venv=settings.venv),
         settings=settings,
         pyproject=pyproject,
-        findings=findings + loaded.problems,
-        runner=Runner(environ=environ, redactor=_redactor(settings, pyproject_path, environ)),
+        findings=findings + loaded.problems + given.findings,
+        runner=Runner(
+            environ=environ,
+            site_variables=given.variables,
+            redactor=_redactor(settings, pyproject_path, environ, given.secrets),
+        ),
         sources=loaded.sources,
     )
 
@@ -113,8 +135,13 @@ def _is_text(path: Path) -> bool:
     return True
 
 
-def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str]) -> Redactor:
-    secrets = secrets_in_environment(environ)
+def _given(root: Path, settings: Settings) -> Given:
+    name = settings.environment_file
+    return read_given(Path(os.path.normpath(root / Path(name).expanduser()))) if name else Given(variables={})
+
+
+def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
+    secrets = secrets_in_environment(environ) | given
     if settings.smtp_password:
         secrets.add(settings.smtp_password)
     if settings.vulnerability_service:

@@ -41,6 +41,16 @@ def _places(venv: Path) -> list[str]:
     return [str(place) for place in sorted((venv / "lib").glob("*/site-packages"))]
 
 
+def versions_in(venv: Path) -> dict[str, str]:
+    """Return the versions of what is installed, by normalized name; what cannot be read is left out."""
+    found = {}
+    for one in distributions(path=_places(venv)):
+        name = one.metadata["Name"]
+        if name and one.version:
+            found[str(canonicalize_name(name))] = one.version
+    return found
+
+
 def metadata_of(venv: Path, name: str) -> RawMetadata:
     """Return the metadata of a package, as far as it can be read; nothing at all if it is not installed."""
     try:

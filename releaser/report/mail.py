@@ -10,7 +10,7 @@ from datetime import timedelta
 from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import formataddr
+from email.utils import formataddr, make_msgid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from markupsafe import Markup
 
 from releaser.address import Address, parse_address
+from releaser.project.settings import this_host
 from releaser.report.capping import cap, one_line, strip_control
 from releaser.report.changes import ChangesTable, changes_table
 from releaser.report.security import security_lists
@@ -26,6 +27,7 @@ from releaser.report.text import essence, held_back_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from releaser.report.outcome import HeldBack, RunReport
 
@@ -61,22 +63,36 @@ def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) ->
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
     """
-    message = EmailMessage(policy=_POLICY)
-    # Raw, since Python 3.11.7 folds lists of non-ASCII names so that addresses get lost, and subjects so that
-    # spaces do.
-    message.set_raw("Subject", _encoded(subject(report)))
-    message.set_raw("From", _mailbox(parse_address(sender)))
-    if recipients:
-        message.set_raw("To", ",\r\n ".join(map(_mailbox, recipients)))
-    message["Date"] = report.started_at + timedelta(seconds=report.seconds)
+    ended = report.started_at + timedelta(seconds=report.seconds)
+    message = _addressed(subject(report), sender=sender, recipients=recipients, at=ended)
     message["Message-ID"] = message_id(report)
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
     message.set_raw("X-Releaser-Run", _encoded(header_text(report.run_id)))
     text, html = render_bodies(report)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
     message.set_boundary(f"=_{_digest(report)}")  # "=_" cannot be in quoted-printable (RFC 2045, 6.7)
+    return message
+
+
+def compose_plain(title: str, text: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
+    """Make a mail of a subject and a text."""
+    message = _addressed(header_text(title), sender=sender, recipients=recipients, at=at)
+    message["Message-ID"] = make_msgid("releaser", domain=this_host() or "localhost")
+    message.set_content(text, cte="quoted-printable")
+    return message
+
+
+def _addressed(title: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
+    message = EmailMessage(policy=_POLICY)
+    # Raw, since Python 3.11.7 folds lists of non-ASCII names so that addresses get lost, and subjects so that
+    # spaces do.
+    message.set_raw("Subject", _encoded(title))
+    message.set_raw("From", _mailbox(parse_address(sender)))
+    if recipients:
+        message.set_raw("To", ",\r\n ".join(map(_mailbox, recipients)))
+    message["Date"] = at
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
     return message
 
 

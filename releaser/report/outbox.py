@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import SMTP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from releaser.address import parse_address
 from releaser.durable import replace_file, sync_directory
-from releaser.tools.smtp import MailError
+from releaser.errors import MailError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from releaser.tools.smtp import SmtpServer
 
 _QUEUE = "X-Releaser-Queue"
 _QUEUED_AT = "X-Releaser-Queued-At"
@@ -30,6 +29,17 @@ _RECIPIENTS = "X-Releaser-Recipients"
 _OURS = (_QUEUE, _QUEUED_AT, _SENDER, _RECIPIENTS)
 _FOR_SMTP = "smtp"
 _POLICY = SMTP.clone(refold_source="none")  # a queued mail is sent with its headers as they were written
+
+
+class Carrier(Protocol):
+    """What takes mails: a server, or a program."""
+
+    @property
+    def address(self) -> str:
+        """It, for people."""
+
+    def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
+        """Take a mail; return the recipients that were refused. Raises MailError if nobody gets it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +147,7 @@ class Outbox:
                 sync_directory(directory.parent)
 
 
-def deliver(message: EmailMessage, *, server: SmtpServer | None, outbox: Outbox) -> Delivery:
+def deliver(message: EmailMessage, *, server: Carrier | None, outbox: Outbox) -> Delivery:
     """Send a mail, or keep it: queued when the server fails, as local mail without a server or a recipient.
 
     The mail is queued before the server is tried, so that not even a kill in the middle of it loses the mail.
@@ -156,7 +166,7 @@ def deliver(message: EmailMessage, *, server: SmtpServer | None, outbox: Outbox)
     return Delivery(sent=True, queued=False, problem=_joined(_refusal(server, refused), trouble, left_behind))
 
 
-def flush(outbox: Outbox, server: SmtpServer, *, limit: int = 50, seconds: float = 120.0) -> FlushResult:
+def flush(outbox: Outbox, server: Carrier, *, limit: int = 50, seconds: float = 120.0) -> FlushResult:
     """Send what is queued, oldest first, until the server fails.
 
     A mail that the server itself refuses stays queued and does not hold up those behind it. No more than
@@ -200,8 +210,8 @@ def _drop(outbox: Outbox, key: str) -> str:
     return ""
 
 
-def _refusal(server: SmtpServer, refused: tuple[str, ...]) -> str:
-    return f"the mail server {server.address} refused {', '.join(refused)}" if refused else ""
+def _refusal(server: Carrier, refused: tuple[str, ...]) -> str:
+    return f"{server.address} refused {', '.join(refused)}" if refused else ""
 
 
 def _joined(*problems: str) -> str:

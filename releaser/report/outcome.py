@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from releaser.locking.diff import Change
     from releaser.locking.vulnerabilities import Vulnerability
+    from releaser.project.chosen import Chosen
     from releaser.tools.git import Commit
 
 Status = Literal["ok", "failed", "skipped", "warning"]
@@ -94,9 +95,10 @@ class RunReport:
     `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
     to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
     brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
-    whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not;
+    whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not,
+    and `audit_told` that an earlier report has said so;
     `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was built anew as it was, None if
-    none was. `mail` tells what became of the mail about this one.
+    none was. `mail` tells what became of the mail about this one. `chosen` is what an adoption found out to use.
     """
 
     command: str
@@ -134,10 +136,12 @@ class RunReport:
     culprits: tuple[str, ...] = ()
     audit: Audited = ""
     audit_reason: str = ""
+    audit_told: bool = False
     vulnerabilities: tuple[Vulnerability, ...] = ()
     fixed: tuple[Vulnerability, ...] = ()
     rebuilt: str | None = None
     mail: str = ""
+    chosen: tuple[Chosen, ...] = ()
 
     @property
     def bad_answers(self) -> tuple[Answer, ...]:

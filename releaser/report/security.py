@@ -24,8 +24,9 @@ def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
     lists = []
     if report.fixed:
         lists.append(("Known vulnerabilities fixed by this run", _capped(map(_fixed_line, report.fixed))))
-    if report.audit == "unknown":
-        lists.append(("Known vulnerabilities", [f"Not known: {one_line(report.audit_reason, limit=500)}."]))
+    if report.audit == "unknown" and not report.audit_told:
+        reason = one_line(report.audit_reason, limit=150)
+        lists.append(("Known vulnerabilities", [f"Not known: {reason}."]))
     if report.vulnerabilities:
         lines = (_left_line(one, report) for one in report.vulnerabilities)
         lists.append(("Known vulnerabilities of what is live", _capped(lines)))

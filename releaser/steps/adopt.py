@@ -24,6 +24,7 @@ from releaser.releases.seal import seal_files
 from releaser.report.outcome import Problem
 from releaser.steps import startup
 from releaser.steps.resolve import code_key_of
+from releaser.steps.unsynced import unsynced
 from releaser.steps.verdict import mark_good
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 _UNPINNED = "Releases that releaser builds are; see that nothing is pruned that old processes still use."
+_UNSYNCED = "It is adopted as it is; what an update builds is what the lock says."
 Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 
 
@@ -68,6 +70,8 @@ def adopt(run: Run, fitness: Fitness, *, founded: Founded | None = None) -> Rele
     what = found_at(run)
     if what not in ("directory", "symlink", "unsealed"):
         return run.store.live()
+    if what != "unsealed" and founded is None:
+        run.draft.problems += [Problem(message=one.message, advice=_UNSYNCED) for one in unsynced(run.site)]
     with run.recorder.step("adopt") as step:
         try:
             release = _adopt(run, fitness.group, what, founded=founded)

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
     from releaser.project.site import Site
     from releaser.releases.release import Release
-    from releaser.report.outcome import HeldBack
+    from releaser.report.outcome import HeldBack, RunReport
     from releaser.run import Run
     from releaser.steps.build import Candidate
 
 TOLD = "vulnerabilities.json"
+UNKNOWN_TOLD = "vulnerabilities-unknown.json"
 _BY = {
     "person": "somebody holds it back",
     "ignore": "the setting `ignore` keeps it out",
@@ -139,6 +140,27 @@ def note_unfixed(run: Run, *, only_new: bool) -> None:
         if not only_new or _key(one) not in told:
             run.draft.problems.append(_problem(one, held[one.name]))
     _write_told(state_dir, stuck, told)
+
+
+def tell_unknown_once(run: Run, report: RunReport) -> RunReport:
+    """Mark a report if it has been told before that the service does not answer, and forget that once it does."""
+    told = run.site.project.state_dir / UNKNOWN_TOLD
+    if report.audit == "known":
+        with contextlib.suppress(OSError):
+            told.unlink(missing_ok=True)
+    if report.audit != "unknown" or not report.noteworthy:
+        return report
+    if not told.exists():
+        with contextlib.suppress(OSError):  # then somebody is told twice
+            write_json(told, {"since": run.now_iso()})
+        return report
+    steps = tuple(
+        replace(one, status="skipped", detail="not known")
+        if one.step.startswith("audit") and one.status == "warning"
+        else one
+        for one in report.steps
+    )
+    return replace(report, audit_told=True, steps=steps)
 
 
 def _was_to_come_early(run: Run, held: HeldBack) -> bool:

@@ -93,7 +93,7 @@ def run_trial(run: Run, trial: Trial, venv: Path) -> Tried:
         finished = run.site.runner.run(
             words,
             cwd=run.site.project.root,
-            env=inside(venv, run.site.runner.environ),
+            env=inside(venv, run.site.runner.site_environ),
             timeout=run.site.settings.test_timeout,
             merge=True,
         )
@@ -300,6 +300,6 @@ def smoke_test(site: Site, release: Release) -> None:
     site.runner.run(
         [release.venv / "bin" / "python", "-c", "pass"],
         cwd=site.project.root,
-        env=inside(release.venv, site.runner.environ),
+        env=inside(release.venv, site.runner.site_environ),
         timeout=60,
     )

@@ -89,7 +89,7 @@ def _question(run: Run, check: str, venv: Path) -> Callable[[], str]:
     words = shlex.split(check)
 
     def ask() -> str:
-        env = inside(venv, run.site.runner.environ)
+        env = inside(venv, run.site.runner.site_environ)
         run.site.runner.run(words, cwd=run.site.project.root, env=env, timeout=settings.health_timeout)
         return f"{words[0]} says yes"
 

@@ -66,6 +66,7 @@ def resolve(
     those come in all the same. Raises ResolutionError.
     """
     quarantine = Quarantine() if force else run.quarantine()
+    fitness = replace(fitness, uv=fitness.uv.within_its_limit())
     before = lock_of(live)
 
     def gates() -> Gates:

@@ -146,7 +146,7 @@ def _start(run: Run, words: list[str], venv: Path) -> Finished:
     return run.site.runner.run(
         words,
         cwd=run.site.project.root,
-        env=inside(venv, run.site.runner.environ),
+        env=inside(venv, run.site.runner.site_environ),
         timeout=run.site.settings.restart_timeout,
         stays=True,
     )

@@ -142,7 +142,7 @@ class Manage:
         return self.runner.run(
             [self.venv / "bin" / "python", "manage.py", *words],
             cwd=self.project,
-            env={**inside(self.venv, self.runner.environ), **(env or {})},
+            env={**inside(self.venv, self.runner.site_environ), **(env or {})},
             timeout=self.timeout,
             check=check,
         )

@@ -56,13 +56,20 @@ class Runner:
     """Starts programs with `environ` and `marks`, cleans what they print, and lends them the descriptors `inherited`.
 
     `inherited` holds the project lock: a child that outlives releaser keeps other runs out until it is gone too.
-    `marks` are variables by which the next run finds what a killed one has left.
+    `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
+    the site are to get besides.
     """
 
     environ: Mapping[str, str]
+    site_variables: Mapping[str, str] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
     inherited: list[int] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def site_environ(self) -> dict[str, str]:
+        """The environment of the site's own programs, whatever else they need."""
+        return {**self.environ, **self.site_variables}
 
     def run(
         self,
@@ -75,13 +82,14 @@ class Runner:
         merge: bool = False,
         stays: bool = False,
         death_signal: signal.Signals = signal.SIGKILL,
+        input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
         `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
         program may leave a service behind, which then is not ended, neither now nor by another run, and does not hold
         the project lock. Whatever else it leaves in its process group is ended. If releaser itself dies, the program
-        gets `death_signal`.
+        gets `death_signal`. On its standard input it finds `input`.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -101,6 +109,7 @@ class Runner:
                         words,
                         cwd=cwd,
                         env=self._marked(self.environ if env is None else env, stays=stays),
+                        stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
                         pass_fds=() if stays else tuple(self.inherited),
@@ -132,10 +141,18 @@ class Runner:
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True, **options)
+            return subprocess.Popen(words, start_new_session=True, **options)
         except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error
+
+
+def _file_of(content: bytes) -> IO[bytes]:
+    """Return a file to read from: unlike a pipe, it needs nobody who writes while the program runs."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
 
 
 def write_out(directory: Path) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import ReleaserError
+from releaser.errors import MailError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,19 +23,6 @@ _DEFAULT_PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 _GOODBYE_SECONDS = 1.0
 _SERVER_ADVICE = "Check that the mail server runs, and the settings smtp_host, smtp_port and smtp_security."
 _CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): the server's trouble, not the mail's
-
-
-class MailError(ReleaserError):
-    """A mail could not be handed to the server.
-
-    `refused` tells that the server was well and did not want this very mail; another one may pass.
-    """
-
-    exit_code = 7
-
-    def __init__(self, message: str, *, advice: str = "", output: str = "", refused: bool = False) -> None:
-        super().__init__(message, advice=advice, output=output)
-        self.refused = refused
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +72,8 @@ def lock_arguments(
             bound = bounds.get(name, "")
             if bound is not None:
                 words += ["--upgrade-package", f"{name}{bound}"]
-    for name, time in sorted((cuts or {}).items()):
-        words += ["--exclude-newer-package", f"{name}={time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
+    for name, cut in sorted((cuts or {}).items()):
+        words += ["--exclude-newer-package", f"{name}={cut.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
     if dry_run:
         words.append("--dry-run")
     return words
@@ -168,11 +169,19 @@ def installed_in(text: str) -> tuple[Installed, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Uv:
-    """One uv executable and how it is to be called; `timeout` bounds each call, in seconds."""
+    """One uv executable and how it is to be called; `timeout` bounds each call, in seconds.
+
+    With `ends_at`, by the monotonic clock, no call goes on after that.
+    """
 
     runner: Runner
     executable: Path
     timeout: float
+    ends_at: float | None = None
+
+    def within_its_limit(self) -> Uv:
+        """Return a uv all of whose calls, from now on, share the limit of one."""
+        return replace(self, ends_at=time.monotonic() + self.timeout)
 
     def version(self) -> str:
         """Return uv's version; ToolError when this is not uv or it does not work."""
@@ -290,12 +299,19 @@ class Uv:
     def _run(
         self, words: Sequence[str], *, cwd: Path, venv: Path | None = None, env: Mapping[str, str] | None = None
     ) -> Finished:
-        return self.runner.run(
-            [self.executable, "--no-progress", "--color", "never", *words],
-            cwd=cwd,
-            env=self._environment(venv) if env is None else env,
-            timeout=self.timeout,
-        )
+        left = self.timeout if self.ends_at is None else min(self.timeout, self.ends_at - time.monotonic())
+        try:
+            return self.runner.run(
+                [self.executable, "--no-progress", "--color", "never", *words],
+                cwd=cwd,
+                env=self._environment(venv) if env is None else env,
+                timeout=max(left, 0.0),
+            )
+        except ToolError as error:
+            if not error.timed_out or self.ends_at is None:
+                raise
+            message = f"uv was still running after {self.timeout:g} s in all and was ended"
+            raise ToolError(message, timed_out=True, output=error.output) from error
 
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # behind --no-progress --color never

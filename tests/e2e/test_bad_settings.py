@@ -126,7 +126,7 @@ def test_a_wrong_secret_is_not_shown(make_site: SiteFactory) -> None:
     [
         ('[["Ada","ada@example.org"]', "not JSON"),
         ("ada@example.org", "not JSON"),
-        ("", "not JSON"),
+        (" ", "not JSON"),
         ('{"Ada": "ada@example.org"}', "a JSON list"),
         ('"ada@example.org"', "a JSON list"),
         ('["Ada", "ada@example.org"]', "item 1"),

@@ -184,7 +184,7 @@ def test_a_directory_that_is_no_project_stays_as_it_is(site: SampleSite, tmp_pat
     place.mkdir(parents=True)
     finished = call(site, "update", "--project", place)
     assert finished.returncode == 3, str(finished)
-    assert f"{place / 'pyproject.toml'} does not exist" in finished.stderr
+    assert f"{place} is not in a project" in finished.stderr
     assert os.listdir(tmp_path / "photos") == ["2026"]
     assert os.listdir(place) == []
 

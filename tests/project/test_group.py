@@ -21,21 +21,25 @@ def pyproject(**groups: Any) -> Pyproject:
 
 
 @pytest.mark.parametrize(
-    ("host", "setting", "expected"),
+    ("host", "setting", "groups", "expected"),
     [
-        ("dweb1", None, "staging"),
-        ("qweb1", None, "staging"),
-        ("pweb1.example.org", None, "production"),
-        ("laptop", None, "local"),
-        ("pweb1", "local", "local"),
-        ("laptop", "production", "production"),
+        ("dweb1", None, ["staging"], "staging"),
+        ("qweb1", None, ["staging"], "staging"),
+        ("pweb1.example.org", None, ["production"], "production"),
+        ("pweb1", None, ["prod"], "production"),
+        ("debian", None, ["prod"], "local"),
+        ("pop-os", None, [], "local"),
+        ("laptop", None, ["staging", "prod"], "local"),
+        ("pweb1", "local", ["prod"], "local"),
+        ("laptop", "production", [], "production"),
     ],
 )
-def test_the_environment_is_as_set_or_by_host(
-    monkeypatch: pytest.MonkeyPatch, host: str, setting: str | None, expected: str
+def test_the_environment_is_as_set_or_by_host_where_its_group_exists(
+    monkeypatch: pytest.MonkeyPatch, host: str, setting: str | None, groups: list[str], expected: str
 ) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: host)
-    assert group.environment(Settings(environment=setting)) == expected
+    there = pyproject(**dict.fromkeys(groups, WEB))
+    assert group.environment(Settings(environment=setting), there) == expected
 
 
 WEB = ["gunicorn"]
@@ -51,6 +55,8 @@ WEB = ["gunicorn"]
         ("local", None, {"local": WEB, "prod": WEB}, "local"),
         ("local", None, {"prod": WEB}, None),
         ("local", None, {}, None),
+        ("staging", None, {"staging": []}, "staging"),
+        ("production", None, {"prod": [], "production": WEB}, "prod"),
         ("production", "web", {"web": WEB, "prod": WEB}, "web"),
         ("local", "web", {"web": WEB}, "web"),
         ("production", "none", {"prod": WEB}, None),
@@ -87,8 +93,6 @@ def test_only_servers_want_a_group(
         ("staging", None, {}, "has no group `staging` (environment staging)"),
         ("production", None, {"staging": WEB}, "has no group `prod` or `production` (environment production)"),
         ("local", "web", {"local": WEB}, "has no group `web` (environment local)"),
-        ("staging", None, {"staging": []}, "dependency group `staging` is empty"),
-        ("production", None, {"prod": [], "production": WEB}, "dependency group `prod` is empty"),
         ("staging", None, {"staging": "gunicorn"}, "dependency group `staging` is not a list"),
         ("local", None, {"local": {}}, "dependency group `local` is not a list"),
     ],

@@ -118,7 +118,36 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
     )
     assert messages(found) == []
     assert [admin.name for admin in found.settings.admins] == ["Ada", "Bob"]
-    assert found.settings.smtp_host == ""
+    assert found.settings.smtp_host is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("RELEASER_HEALTH_CHECK=\n", None),
+        ("RELEASER_HEALTH_CHECK=''\n", None),
+        ("export RELEASER_HEALTH_CHECK=   # none here\n", None),
+        ("RELEASER_HEALTH_CHECK=http://two.example.org\n", "http://two.example.org"),
+    ],
+)
+def test_an_empty_variable_in_the_file_unsets_what_pyproject_says(
+    tmp_path: Path, line: str, expected: str | None
+) -> None:
+    found = loaded(tmp_path, {"health_check": "http://one.example.org", "keep": 1}, line)
+    assert messages(found) == []
+    assert found.settings.health_check == expected
+    assert found.settings.keep == 1
+    assert ("health_check" in found.sources) == (expected is not None)
+
+
+def test_an_empty_alias_unsets_as_well(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"admins": [["Ada", "ada@example.org"]]}, "ADMINS_JSON=\n")
+    assert (messages(found), found.settings.admins) == ([], ())
+
+
+def test_the_environment_still_sets_what_the_file_unsets(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"keep": 1}, "RELEASER_KEEP=\n", {"RELEASER_KEEP": "2"})
+    assert found.settings.keep == 2
 
 
 # What is wrong
@@ -127,7 +156,8 @@ def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> Non
 WRONG_TEXT: dict[str, str] = {
     "upgrade": "major", "upgrade_packages": "django=none", "ignore": "django>=5", "min_age": "a week",
     "min_age_packages": "django", "min_age_unknown": "maybe",
-    "state_dir": " ", "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
+    "state_dir": " ", "environment_file": "",
+    "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
     "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
     "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
     "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
@@ -136,7 +166,8 @@ WRONG_TEXT: dict[str, str] = {
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "[3]",
     "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
-    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "smtp_host": "a\nb", "smtp_user": "a\nb",
+    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "sendmail": "",
+    "smtp_host": "a\nb", "smtp_user": "a\nb",
     "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
     "health_host": "http://shop", "passenger_app_root": "",
 }  # fmt: skip

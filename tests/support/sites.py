@@ -34,6 +34,7 @@ _DOTENV = {
     "RELEASER_ENVIRONMENT": "local",  # else the name of the host that runs the tests would decide
     "RELEASER_KEEP_AT_LEAST": "0",  # else nothing would be pruned that a test makes
     "RELEASER_MAIL_FROM": "releaser@example.org",
+    "RELEASER_SENDMAIL": "none",  # else a host with a mail server would send what tests mail
     "RELEASER_VULNERABILITY_SERVICE": "none",  # else the network would be asked
 }
 

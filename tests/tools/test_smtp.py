@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.tools.smtp import MailError, SmtpServer
+from releaser.errors import MailError
+from releaser.tools.smtp import SmtpServer
 from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
 
 if TYPE_CHECKING:

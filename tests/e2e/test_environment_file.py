@@ -1,0 +1,109 @@
+"""What the site needs in its environment, given in a file: every program of the site gets it, no secret is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import refused, without_override
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+SECRET = "s3cr3t-of-the-shop"
+FILE = f"""\
+# What the web server has as well.
+; systemd takes this for a comment, too
+DJANGO_SETTINGS_MODULE=shop.live
+export SHOP_NAME = "The \\"old\\" shop"
+SHOP_SECRET_KEY='{SECRET}'
+SHOP_DATABASE=postgresql://shop:p4ssw0rd-of-db@db.example.org/shop
+SHOP_LITERAL=${{HOME}}/x
+ALPHA=from-file
+"""
+
+
+def with_file(make_site: SiteFactory, **settings: object) -> SampleSite:
+    site = make_site(venv=True, settings={"environment_file": "../site.env", **settings})
+    (site.outer / "site.env").write_text(FILE, encoding="utf-8")
+    return site
+
+
+def seen_by(site: SampleSite, command: str) -> dict[str, str]:
+    return dict(site.manage_runs(command)[-1].env)
+
+
+@pytest.mark.parametrize("command", ["test", "shell", "collectstatic", "check"])
+def test_every_question_to_the_site_gets_it(make_site: SiteFactory, command: str) -> None:
+    site = with_file(make_site, django_check="deploy")
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", env={"ALPHA": "from-the-shell"}, check=0)
+    env = seen_by(site, command)
+    assert env["DJANGO_SETTINGS_MODULE"] == "shop.live"
+    assert env["SHOP_NAME"] == 'The "old" shop'
+    assert env["SHOP_SECRET_KEY"] == SECRET
+    assert env["SHOP_LITERAL"] == "${HOME}/x", "nothing is put in"
+    assert env["ALPHA"] == "from-file", "the file is laid over the environment"
+    assert env["VIRTUAL_ENV"].startswith(str(site.state_dir)), "the release is what decides, all the same"
+
+
+def test_the_commands_of_restart_and_health_check_get_it(make_site: SiteFactory) -> None:
+    note = "sh -c 'echo $DJANGO_SETTINGS_MODULE >> ../{}'"
+    site = with_file(make_site, restart=note.format("restarted"), health_check=note.format("asked"))
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    for name in ("restarted", "asked"):
+        assert "shop.live" in (site.outer / name).read_text(encoding="utf-8").split()
+
+
+def test_what_releaser_run_starts_gets_it(make_site: SiteFactory) -> None:
+    site = with_file(make_site)
+    site.releaser("init", check=0)
+    code = "import os; print(os.environ['DJANGO_SETTINGS_MODULE'])"
+    assert site.releaser("run", "--", "python", "-c", code, check=0).stdout.strip() == "shop.live"
+
+
+def test_git_and_uv_do_not_get_it(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = with_file(make_site)
+    (site.outer / "site.env").write_text("GIT_SSH_COMMAND=false\nUV_OFFLINE=1\nPATH=/nowhere\n", encoding="utf-8")
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_no_secret_of_it_is_shown(make_site: SiteFactory) -> None:
+    site = with_file(make_site)
+    site.releaser("init", check=0)
+    code = "import os; print(dict(os.environ)); raise SystemExit(1)"
+    site.commit("Chatter", {"run_tests.py": code})
+    site.push()
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", "-v", "--json", check=5)
+    (mail,) = site.outbox_mails()
+    logs = [file.read_text(encoding="utf-8") for file in (site.state_dir / "logs").iterdir()]
+    shown = "".join([finished.stdout, finished.stderr, mail.as_string(), *logs])
+    assert "SHOP_NAME" in shown
+    assert SECRET not in shown
+    assert "p4ssw0rd-of-db" not in shown
+
+
+@pytest.mark.parametrize("command", ["check", "update"])
+def test_a_file_that_is_not_there_is_a_problem(make_site: SiteFactory, command: str) -> None:
+    site = make_site(venv=True, settings={"environment_file": "../gone.env"})
+    refused(site, command=command).says_only(site.outer / "gone.env", "does not exist", "environment_file")
+
+
+def test_a_file_that_cannot_be_read_is_a_problem(make_site: SiteFactory) -> None:
+    site = with_file(make_site)
+    (site.outer / "site.env").chmod(0)
+    refused(site, before=without_override()).says_only(site.outer / "site.env", "Permission denied", "environment_file")
+
+
+def test_a_line_that_is_no_variable_is_a_problem(make_site: SiteFactory) -> None:
+    site = with_file(make_site)
+    (site.outer / "site.env").write_text("A=1\n\nthis is none\nB=2\nC\n", encoding="utf-8")
+    refusal = refused(site)
+    refusal.says(site.outer / "site.env", "line 3", "NAME=value")
+    refusal.says(site.outer / "site.env", "C has no value")

@@ -1,0 +1,48 @@
+"""An index that takes connections and never answers: the run ends in time, and the next one tries again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import refused, script
+from tests.e2e.scenes import endless_server, from_server, step
+from tests.support.commands import uv_executable
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+LIMIT = 12.0  # seconds
+SLACK = 8.0  # seconds that a busy machine needs to end a program
+
+
+@pytest.mark.parametrize("settings", [{}, {"min_age": "7d"}], ids=["plain", "age"])
+def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactory, settings: dict[str, str]) -> None:
+    site = make_site(venv=True, settings={"uv_timeout": f"{LIMIT:g}s", **settings})
+    site.releaser("init", check=0)
+    with endless_server(()) as url:
+        from_server(site, url)
+        site.commit("Take packages from a server")
+        site.push()
+        refusal = refused(site, code=4, timeout=300)
+    assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
+    refusal.says("no upgraded lock could be made", "still running after", "uv_timeout")
+    assert "failed" in site.releaser("history").stdout
+    assert site.json("status")["quarantined"] == []
+
+
+def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.releaser("hold", "alpha", check=0)
+    for name in ("alpha", "beta"):  # with one that is held, uv is asked at least twice
+        site.publish(name, "1.1.0")
+    slow = script(
+        site.outer / "slow-uv", f'case " $* " in *" lock "*) sleep {0.7 * LIMIT};; esac; exec {uv_executable()} "$@"'
+    )
+    refusal = refused(site, code=4, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}"}, timeout=300)
+    assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
+    refusal.says("no upgraded lock could be made", f"{LIMIT:g} s in all", "uv_timeout")
+    assert site.json("update")["result"] == "activated", "the next night tries it again"
+    assert site.live_version("beta") == "1.1.0"

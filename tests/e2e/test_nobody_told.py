@@ -1,0 +1,155 @@
+"""Mail goes by a mail server, or by the sendmail of the host; where nobody would be told, that is said in time."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.refusals import refused, script
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.smtp import MailServer
+
+BY_SENDMAIL = {"RELEASER_SENDMAIL": None}
+
+
+def sendmail(site: SampleSite, status: int = 0, *, name: str = "sendmail") -> dict[str, str]:
+    """Put a sendmail on PATH that notes its arguments and keeps the mail; return the environment with it."""
+    place = site.outer / "bin"
+    place.mkdir()
+    record = site.outer / "sent"
+    text = f'echo "$@" > {record}.words; cat > {record}; echo said by sendmail >&2; exit {status}'
+    script(place / name, text)
+    return {"PATH": f"{place}{os.pathsep}{site.env['PATH']}"}
+
+
+def sent(site: SampleSite) -> tuple[str, str]:
+    words, mail = ((site.outer / name).read_text(encoding="utf-8") for name in ("sent.words", "sent"))
+    return words, mail
+
+
+def test_without_a_mail_server_the_local_sendmail_is_used(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, dotenv=BY_SENDMAIL)
+    env = sendmail(site)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", env=env)
+    words, mail = sent(site)
+    assert words.split() == ["-i", "-f", "releaser@example.org", "--", "ada@example.org"]
+    assert "Subject: " in mail
+    assert "alpha" in mail
+    assert report["mail"] == f"sent to ada@example.org by {site.outer / 'bin' / 'sendmail'}"
+    assert site.outbox_mails() == []
+
+
+def test_a_sendmail_that_fails_leaves_the_mail_for_the_next_run(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, dotenv=BY_SENDMAIL)
+    env = sendmail(site, status=75)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", env=env, check=7)
+    (problem,) = report["problems"]
+    assert f"{site.outer / 'bin' / 'sendmail'} did not take the mail" in problem
+    assert "said by sendmail" in problem
+    assert site.json("status", env=env)["mails_pending"] == 1
+    script(site.outer / "bin" / "sendmail", f"cat > {site.outer / 'sent'}")
+    site.releaser("update", env=env, check=0)
+    assert "alpha" in (site.outer / "sent").read_text(encoding="utf-8")
+    assert site.json("status", env=env)["mails_pending"] == 0
+
+
+def test_a_mail_server_that_is_set_comes_first(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    settings = {"RELEASER_SMTP_HOST": smtp_server.host, "RELEASER_SMTP_PORT": str(smtp_server.port)}
+    site = make_site(venv=True, dotenv={**BY_SENDMAIL, **settings})
+    finished = site.releaser("test-mail", env=sendmail(site), check=0)
+    assert len(smtp_server.messages) == 1
+    assert not (site.outer / "sent").exists()
+    assert f"sent to ada@example.org by {smtp_server.host}:{smtp_server.port}" in finished.stderr
+
+
+def test_a_sendmail_elsewhere_and_none_at_all(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"sendmail": "../bin/msmtp"}, dotenv=BY_SENDMAIL)
+    sendmail(site, name="msmtp")
+    answer = site.json("test-mail")
+    assert answer == {
+        "sent": True, "to": ["ada@example.org"], "by": str(site.outer / "bin" / "msmtp"), "problem": "",
+    }  # fmt: skip
+    assert "test mail" in sent(site)[1]
+    site.write_dotenv({"RELEASER_SENDMAIL": "none"})
+    site.releaser("test-mail", check=3)
+
+
+def test_a_sendmail_that_is_set_and_not_there_is_a_problem(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"sendmail": "../gone"}, dotenv=BY_SENDMAIL)
+    refused(site).says_only("sendmail", site.outer / "gone")
+
+
+class TestTestMail:
+    """`releaser test-mail` shows whether a mail gets through."""
+
+    def test_it_says_where_it_went(self, make_site: SiteFactory) -> None:
+        site = make_site(dotenv={**BY_SENDMAIL, "RELEASER_UPDATER_ADMINS": '["team@example.org"]'})
+        finished = site.releaser("test-mail", env=sendmail(site), check=0)
+        words, mail = sent(site)
+        assert words.split()[4:] == ["ada@example.org", "team@example.org"]
+        assert f"sent to ada@example.org, team@example.org by {site.outer / 'bin' / 'sendmail'}" in finished.stderr
+        assert str(site.path) in mail.replace("=\n", "")
+
+    def test_a_mail_that_is_not_taken_is_a_failure(self, make_site: SiteFactory) -> None:
+        site = make_site(dotenv=BY_SENDMAIL)
+        env = sendmail(site, status=1)
+        finished = site.releaser("test-mail", env=env, check=7)
+        assert "did not take the mail" in finished.stderr
+        answer = json.loads(site.releaser("test-mail", "--json", env=env, check=7).stdout)
+        assert (answer["sent"], "did not take" in answer["problem"]) == (False, True)
+
+    def test_without_anybody_to_tell(self, make_site: SiteFactory) -> None:
+        site = make_site(dotenv={**BY_SENDMAIL, "ADMINS_JSON": None})
+        assert "ADMINS_JSON" in site.releaser("test-mail", env=sendmail(site), check=3).stderr
+
+    def test_without_any_way_to_send_it(self, make_site: SiteFactory) -> None:
+        site = make_site(dotenv=BY_SENDMAIL)
+        assert "smtp_host" in site.releaser("test-mail", env=without_sendmail(site.outer), check=3).stderr
+
+
+def without_sendmail(place: Path) -> dict[str, str]:
+    """Return the environment of a host without sendmail, by a setting if this host has one."""
+    if any(os.path.exists(name) for name in ("/usr/sbin/sendmail", "/usr/lib/sendmail")):
+        pytest.skip(f"this host has a sendmail, which {place} cannot hide")
+    return {}
+
+
+class TestWarning:
+    """`check` and `init` say it; neither fails for it."""
+
+    @pytest.mark.parametrize("command", ["check", "init"])
+    def test_no_way_to_send_a_mail(self, make_site: SiteFactory, command: str) -> None:
+        site = make_site(venv=True, dotenv=BY_SENDMAIL)
+        finished = site.releaser(command, env=without_sendmail(site.outer), check=0)
+        assert "nobody would be told" in finished.stderr
+        assert "smtp_host is not set, and this host has no sendmail" in finished.stderr
+        assert "releaser test-mail" in finished.stderr
+
+    @pytest.mark.parametrize("command", ["check", "init"])
+    def test_nobody_is_set(self, make_site: SiteFactory, command: str) -> None:
+        site = make_site(venv=True, dotenv={**BY_SENDMAIL, "ADMINS_JSON": None})
+        finished = site.releaser(command, env=sendmail(site), check=0)
+        assert "nobody would be told" in finished.stderr
+        assert "ADMINS_JSON" in finished.stderr
+
+    def test_it_is_in_the_json(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True, dotenv={"ADMINS_JSON": None})
+        (warning,) = site.json("check")["warnings"]
+        assert "nobody would be told" in warning
+        assert any("nobody would be told" in one for one in site.json("init")["problems"])
+
+    def test_where_all_is_well_nothing_is_said(self, make_site: SiteFactory) -> None:
+        site = make_site(venv=True, dotenv=BY_SENDMAIL)
+        env = sendmail(site)
+        assert "nobody" not in site.releaser("check", env=env, check=0).stderr
+        assert site.json("check", env=env)["warnings"] == []
+        assert site.json("init", env=env)["problems"] == []

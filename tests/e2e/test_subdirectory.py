@@ -1,0 +1,96 @@
+"""In a directory of the project every command finds the project, as git does; outside of any, it says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.commands import console_script, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite, SiteFactory
+
+QUESTIONS = [["list"], ["list", "--json"], ["status"], ["check"], ["history"], ["prune", "--dry-run"]]
+COMMANDS = [
+    *QUESTIONS,
+    ["update"],
+    ["rollback"],
+    ["rebuild"],
+    ["init"],
+    ["run", "--", "true"],
+    ["test-mail"],
+    ["verify"],
+]
+
+
+def inside(site: SampleSite, place: Path, *words: str | Path, check: int | None = None) -> Finished:
+    """Run releaser as somebody does who has changed to a directory."""
+    return run([console_script(), *words], cwd=place, env=site.env, check=check)
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    (site.path / "config" / "deep").mkdir()
+    return site
+
+
+def test_every_question_is_answered_in_a_subdirectory(site: SampleSite) -> None:
+    for words in QUESTIONS:
+        here = inside(site, site.path, *words, check=0)
+        for place in (site.path / "config", site.path / "config" / "deep"):
+            there = inside(site, place, *words, check=0)
+            if words != ["status"]:  # which tells ages and free room
+                assert there.stdout == here.stdout
+            assert "no releases yet" not in there.stderr
+
+
+def test_an_update_in_a_subdirectory(site: SampleSite) -> None:
+    site.publish("alpha", "1.1.0")
+    assert "updated to" in inside(site, site.path / "config", "update", check=0).stderr
+    assert site.live_version("alpha") == "1.1.0"
+    assert "rolled back" in inside(site, site.path / "config", "rollback", check=0).stderr
+    assert not (site.path / ".releaser").exists()
+
+
+def test_an_explicit_path_that_is_a_subdirectory(site: SampleSite) -> None:
+    finished = inside(site, site.outer, "list", "--project", site.path / "config")
+    assert site.live_id() in finished.stdout
+    env = {**site.env, "RELEASER_PROJECT": str(site.path / "config" / "deep")}
+    assert site.live_id() in run([console_script(), "list", "--json"], cwd=site.outer, env=env, check=0).stdout
+
+
+def test_a_program_runs_where_it_was_started(site: SampleSite) -> None:
+    finished = inside(site, site.path / "config", "run", "--", "pwd", check=0)
+    assert finished.stdout.strip() == str(site.path / "config")
+
+
+def test_a_member_of_a_workspace_is_not_the_project(make_site: SiteFactory) -> None:
+    site = make_site(kind="workspace", venv=True)
+    member = site.path / "packages" / "one"
+    inside(site, member, "init", check=0)
+    assert site.link.is_symlink()
+    assert site.live_id() in inside(site, member / "src", "list", check=0).stdout
+    assert inside(site, member, "check", check=0).stderr
+
+
+def test_a_project_without_its_lock_is_found_by_its_state(site: SampleSite) -> None:
+    (site.path / "uv.lock").unlink()
+    finished = inside(site, site.path / "config", "check", check=3)
+    assert f"{site.path / 'uv.lock'} does not exist" in finished.stderr
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_outside_of_any_project(site: SampleSite, words: list[str]) -> None:
+    place = site.outer.parent / "elsewhere"
+    place.mkdir()
+    finished = inside(site, place, *words, check=3)
+    assert f"{place} is not in a project" in finished.stderr
+    assert "--project" in finished.stderr
+    assert "no releases yet" not in finished.stderr
+    assert list(place.iterdir()) == []
