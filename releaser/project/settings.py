@@ -77,6 +77,7 @@ class Settings:
     health_timeout: float = _setting(10.0, values.limit)
     health_retries: int = _setting(7, values.count)
     health_pause: float = _setting(2.0, values.duration)
+    health_seconds: float = _setting(10.0, values.duration)
     git_pull: bool = _setting(True, values.flag)
     git_push: bool = _setting(True, values.flag)
     git_timeout: float = _setting(300.0, values.limit)

@@ -232,7 +232,8 @@ def take_back(run: Run, entry: Entry) -> None:
         unfinished = error
     restore_code(run, entry)
     if origin is not None:
-        _settle_again(run, Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used))
+        turnover = Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
+        _settle_again(run, turnover)
     if unfinished is not None:
         raise unfinished
 

@@ -131,7 +131,7 @@ WRONG_TEXT: dict[str, str] = {
     "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
     "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
     "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
-    "health_retries": "-1", "health_pause": "x", "git_pull": "x", "git_push": "x", "git_timeout": "x",
+    "health_retries": "-1", "health_pause": "x", "health_seconds": "x", "git_pull": "x", "git_push": "x", "git_timeout": "x",
     "requirements_export": "..", "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "[3]",
     "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
