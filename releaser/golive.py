@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from releaser.run import Run
 
 
-def go_live(run: Run, release: Release, *, founds: bool = False) -> None:
+def go_live(run: Run, release: Release, *, founds: bool = False, stays: bool = False) -> None:
     """Flip, settle, record, publish, prune; with `founds`, pyproject.toml comes with the first lock.
+
+    With `stays`, a step behind the flip that fails is reported, and the release stays live.
 
     Raises BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has
     been taken back.
@@ -28,7 +30,7 @@ def go_live(run: Run, release: Release, *, founds: bool = False) -> None:
     try:
         look_before(run, release.venv)
         with taken_back_on_failure(run):
-            entry = activate(run, release, founds=founds)
+            entry = activate(run, release, founds=founds, stays=stays)
     except (BuildError, PreflightError) as error:
         undo_unfinished(run, error)
         raise

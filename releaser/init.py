@@ -8,6 +8,7 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.steps.adopt import adopt, found_at
+from releaser.steps.live_health import tell_illness
 from releaser.steps.renewal import renewed
 from releaser.update import preflight
 
@@ -27,6 +28,8 @@ def _init(run: Run) -> Ending:
     fitness = preflight(run)
     what = found_at(run)
     release = adopt(run, fitness)
+    if release is not None:
+        tell_illness(run)
     if what == "adopted" and release is not None:
         run.about(release, None)
         return Ending(result="unchanged", headline=f"the project is adopted already; {release.id} is live")

@@ -32,7 +32,7 @@ _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
 def rollback(request: Request, *, to: str | None = None, force: bool = False) -> RunReport:
-    """Flip to release `to`, or to the last good one before the live one; `force` accepts other dependencies."""
+    """Flip to release `to`, or to the last good one before the live one; `force` accepts all that can be."""
     return conduct(request, lambda run: _rollback(run, to=to, force=force))
 
 
@@ -52,7 +52,7 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
         run.draft.problems += map(problem_of, others)
     _keep_edited_lock(run, live)
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
-    go_live(run, target)
+    go_live(run, target, stays=force)
     return Ending(result="activated", headline=_headline(run, target, live))
 
 

@@ -25,6 +25,8 @@ from releaser.steps.follow_ups import note_due
 from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
+from releaser.steps.live_health import check_live_site
+from releaser.steps.live_tests import try_live_release
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
 from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
@@ -62,7 +64,7 @@ def _update(run: Run, *, force: bool) -> Ending:
         moved = on_the_latest(run, fitness, live, force=force) if due is None else None
         made = moved or _made(run, fitness, due, before=before, adopted=adopted, force=force)
     if isinstance(made, Ending):
-        return made
+        return _with_live_tests(run, fitness, made)
     if due is not None:
         run.draft.rebuilt = due.reason
     elif moved is not None and live is not None:
@@ -71,6 +73,14 @@ def _update(run: Run, *, force: bool) -> Ending:
     headline = _headline(run, made, due, live)
     go_live(run, made)
     return Ending(result="activated", headline=headline)
+
+
+def _with_live_tests(run: Run, fitness: Fitness, ending: Ending) -> Ending:
+    """Look after what is live on a night without anything newer. Raises TestsFailedError if its tests turn red."""
+    red = try_live_release(run, fitness)
+    if red is None:
+        return ending
+    return replace(ending, headline=f"{ending.headline}; the tests of {red.release} fail since {red.since[:10]}")
 
 
 def _made(
@@ -97,6 +107,7 @@ def _made(
             return _nothing_to_do(run, live, adopted=adopted)
         if failed is not None and not force and not gets_another_chance(run, failed, before):
             return _no_use(run, fitness, failed, due)
+        check_live_site(run, due, force=force)
         if run.draft.pulled is None:  # else this has been done, as the code has changed
             ask_django(run)
         if due is not None:

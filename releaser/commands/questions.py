@@ -25,7 +25,7 @@ def check(call: Call) -> None:
     site = open_site(call.project, os.environ)
     damaged = call.say_damage(site)
     try:
-        fitness = rehearse_check(site)
+        fitness = rehearse_check(site, ask_site=True)
     except PreflightError as error:
         if call.manner.json:
             from releaser.report.text import sentences

@@ -132,7 +132,11 @@ def _override(call: Call, values: tuple[str, ...], *, dry_run: bool, wait: float
 @common
 @dry_run
 @wait
-@click.option("--force", is_flag=True, help="Also go to a release that was built for other dependencies.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also go to a release that was built for other dependencies, and stay there if its health check fails.",
+)
 @click.argument("release", required=False)
 def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force: bool) -> None:
     """Go back to the last good release before the live one, or to RELEASE."""

@@ -11,7 +11,7 @@ from packaging.version import Version
 
 from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.project import disk, group, room, serving
+from releaser.project import disk, group, live_site, room, serving
 from releaser.project.checkout import check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.project.pythons import Choice, choose
@@ -61,6 +61,7 @@ def check(
     litter: frozenset[str] = frozenset(),
     ask_remote: bool = False,
     ask_django: bool = True,
+    ask_site: bool = False,
     python: str | None = None,
 ) -> Fitness:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
@@ -69,7 +70,8 @@ def check(
     known; `pending` are files whose commit is still due, so that they do not count as somebody's uncommitted work;
     `litter` are untracked files that earlier runs left. A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
-    it will not come to that, all is asked all the same, so that the report is whole.
+    it will not come to that, all is asked all the same, so that the report is whole. With `ask_site`, the live site has
+    to pass its health check.
     """
     findings = Findings(site.findings)
     _check_pyproject(site, findings)
@@ -88,6 +90,8 @@ def check(
     unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
     if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
+    if ask_site:
+        findings.extend(live_site.live_findings(site))
     if checkout is not None and (ask_remote or findings.problems):
         findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:

@@ -25,10 +25,12 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
     "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
-    "link_mode": str,
+    "link_mode": str, "tests_run": (int, type(None)),
 }  # fmt: skip
 # What earlier releasers did not write.
-_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
+_LATER: dict[str, object] = {
+    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "tests_run": None,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +46,7 @@ class Manifest:
     `interpreter` is the one under it (None: it could not be asked, or an earlier releaser sealed it, which did not).
     `replaces` is the release whose lock was built anew in this one, which stands in its place among the earlier ones
     and has its number; None for all others. `link_mode` is how its files came out of uv's cache (empty: not known).
+    `tests_run` is how many tests there were (None: nobody can tell).
     """
 
     id: str
@@ -65,6 +68,7 @@ class Manifest:
     interpreter: Interpreter | None = None
     replaces: str | None = None
     link_mode: str = ""
+    tests_run: int | None = None
 
     @property
     def never_live(self) -> bool:

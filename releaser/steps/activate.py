@@ -42,16 +42,17 @@ _AFTERWARDS = {
 }
 
 
-def activate(run: Run, release: Release, *, founds: bool = False) -> Entry:
+def activate(run: Run, release: Release, *, founds: bool = False, stays: bool = False) -> Entry:
     """Flip to a sealed release and see that the site runs on it; return the journal's entry, which is still there.
 
-    With `founds`, the release brings the project's pyproject.toml too, along with its first lock.
+    With `founds`, the release brings the project's pyproject.toml too, along with its first lock. With `stays` it is
+    not taken back for a step that fails.
 
     Raises BuildError when the flip could not be made (nothing has changed then), ActivationError when it was made and
     has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
-        entry = _commit(run, release, founds=founds)
+        entry = _commit(run, release, founds=founds, stays=stays)
     except OSError as error:
         raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
@@ -94,7 +95,7 @@ def advice_for(failure: ActivationError, command: str) -> str:
 
 
 def _settle(run: Run, entry: Entry, release: Release) -> Entry:
-    """Do the steps behind the flip; where there is no way back, one that fails is reported, and the others follow.
+    """Do the steps behind the flip; where nothing is taken back, one that fails is reported, and the others follow.
 
     It is due at the next update, which is noted before the journal has it as done: so a run that was cut off has noted.
     """
@@ -104,9 +105,13 @@ def _settle(run: Run, entry: Entry, release: Release) -> Entry:
             entry = settle(run, entry, release)
         except ActivationError as failure:
             origin = run.store.get(entry.origin)
-            if origin is None or not is_dead(origin):
+            if entry.stays:
+                why = "as --force says"
+            elif origin is not None and is_dead(origin):
+                why = f"as nothing can run on {origin.id}"
+            else:
                 raise
-            message = f"{failure.message}; {release.id} stays live all the same, as nothing can run on {origin.id}"
+            message = f"{failure.message}; {release.id} stays live all the same, {why}"
             run.note_problem(ActivationError(message, advice=failure.advice, output=failure.output))
             failed.add(failure.step)
             note_unsettled(run, release, failed)
@@ -139,7 +144,7 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
-def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
+def _commit(run: Run, release: Release, *, founds: bool, stays: bool) -> Entry:
     live = run.store.live()
     pulled = run.draft.pulled
     _keep_lock(run)
@@ -158,6 +163,7 @@ def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
                 boot=processes.boot_id(),
                 was_used=in_use(live),
                 founds=founds,
+                stays=stays,
             )
         )
         _flip(run, entry, release)

@@ -77,7 +77,7 @@ def served(site: SampleSite, notes: Path) -> Iterator[Served]:
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         keeper.bind(("127.0.0.1", 0))
         found = Served(site, keeper.getsockname()[1], notes)
-        words = [site.link / "bin" / "python", "server.py"]
+        words: list[str | Path] = [site.link / "bin" / "python", "server.py"]
         first = subprocess.Popen(words, cwd=site.path, env=site.environment(found.env))
         try:
             eventually(lambda: notes.read_text(encoding="ascii"), "the start of the first server")
