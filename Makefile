@@ -8,7 +8,7 @@ JOBS ?= 2
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 
-.PHONY: help demo demo-passenger demo-gunicorn test faults faults-spread faults-mutations check lint types imports bench durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test faults faults-spread faults-mutations check lint types imports bench durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -21,6 +21,9 @@ demo-passenger: ## Show that no visitor notices, on Apache with Passenger (insta
 
 demo-gunicorn: ## Show the same on gunicorn
 	@PYTHON="$(PYTHON)" bash scripts/demo gunicorn
+
+demo-health: ## Show that no answer of an old worker lets a release through that breaks the site (20 times in each of 3 ways)
+	@PYTHON="$(PYTHON)" bash scripts/demo health
 
 test: $(READY) ## Install what the tests need, run them, and print which lines and branches they reach
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from releaser.steps.pull import Target
 
 
-def go_live(run: Run, release: Release, target: Target, basis: Basis | None, *, founds: bool = False) -> None:
+def go_live(
+    run: Run, release: Release, target: Target, basis: Basis | None, *, founds: bool = False, stays: bool = False
+) -> None:
     """Move the checkout to `target`, flip, settle, record, publish, prune; all of it only if `basis` is still so.
 
-    A rollback has none: it builds on nothing. With `founds`, pyproject.toml comes with the first lock. Raises
+    A rollback has none: it builds on nothing. With `stays`, a step after the flip that fails is reported, and the
+    release stays live. With `founds`, pyproject.toml comes with the first lock. Raises
     BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has been
     taken back.
     """
@@ -32,7 +35,7 @@ def go_live(run: Run, release: Release, target: Target, basis: Basis | None, *, 
         if basis is not None:
             refuse_changes(run, basis)
         with taken_back_on_failure(run):
-            entry = activate(run, release, target, founds=founds)
+            entry = activate(run, release, target, founds=founds, stays=stays)
     except (BuildError, PreflightError) as error:
         undo_unfinished(run, error)
         raise

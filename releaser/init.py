@@ -13,6 +13,7 @@ from releaser.recovery import undone_on_failure
 from releaser.run import problem_of
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.guard import read_basis
+from releaser.steps.live_health import tell_illness
 from releaser.steps.pull import as_checked_out
 from releaser.steps.renewal import renewed
 from releaser.steps.settle import look_before
@@ -43,6 +44,8 @@ def _init(run: Run, *, force: bool) -> Ending:
     run.draft.problems += map(problem_of, warnings(run.site))
     what = found_at(run)
     release = adopt(run, fitness)
+    if release is not None:
+        tell_illness(run)
     if what == "adopted" and release is not None:
         run.about(release, None)
         return Ending(result="unchanged", headline=f"the project is adopted already; {release.id} is live")

@@ -14,6 +14,7 @@ from releaser.project.pythons import LATEST, newest
 from releaser.recovery import undo_unfinished
 from releaser.releases.quarantine import RefusedPython
 from releaser.report.outcome import Problem
+from releaser.steps.live_health import check_live_site
 from releaser.steps.renewal import renewed, unbuildable
 from releaser.steps.resolve import candidate_key, lock_of
 
@@ -49,6 +50,7 @@ def on_the_latest(run: Run, fitness: Fitness, live: Release | None, *, force: bo
         reason = f"there is no build for it of {', '.join(missing)}"
         _refuse_again(run, live, found, reason, again="once there is one", force=force)
         return None
+    check_live_site(run, force=force)
     return _tried(run, moved, live, found, force=force)
 
 

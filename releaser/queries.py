@@ -24,6 +24,7 @@ from releaser.report import history
 from releaser.report.text import sentences
 from releaser.steps.diagnosis import diagnose, lost_python
 from releaser.steps.left_behind import left_behind
+from releaser.steps.live_tests import red_tests
 from releaser.steps.particulars import described
 from releaser.steps.publish import push_is_due_in
 from releaser.steps.resolve import left_out, lock_of
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from releaser.releases.processes import Process
     from releaser.releases.release import Release
     from releaser.report.outcome import LeftBehind
+    from releaser.steps.live_tests import RedTests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ class Status:
     they lie; `free_inodes` is None where the file system does not count them. `link` is where the symlink leads,
     `last_run` the newest entry of the history, `last_change` the newest that changed what is live; `interrupted` says
     that a run was cut off, which the next one repairs. `drift` is how the files of the live release differ from what
-    was sealed, None if they do not.
+    was sealed, None if they do not. `red_tests` tells that its tests fail, None if that is not known.
     """
 
     project: str
@@ -112,6 +114,7 @@ class Status:
     quarantine: Quarantine
     holds: Holds
     drift: Drift | None
+    red_tests: RedTests | None
     problems: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -274,6 +277,7 @@ def status(site: Site) -> Status:
         quarantine=_quarantine(site, live),
         holds=_holds(site, live),
         drift=_drift(live),
+        red_tests=red_tests(project.state_dir, live),
         problems=tuple(problems),
     )
 

@@ -18,6 +18,7 @@ from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
 from releaser.project.base_python import minor
 from releaser.project.chosen import chosen
+from releaser.project.live_site import live_findings
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
@@ -61,7 +62,12 @@ class Plan:
 
 
 def rehearse_check(
-    site: Site, *, ask_remote: bool = True, python: str | None = None, beside: Iterable[Unfit] = ()
+    site: Site,
+    *,
+    ask_remote: bool = True,
+    ask_site: bool = False,
+    python: str | None = None,
+    beside: Iterable[Unfit] = (),
 ) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems, those `beside` included."""
     store = store_of(site)
@@ -69,7 +75,16 @@ def rehearse_check(
     room = needs(site, store, live)
     litter = known_litter(site.project.state_dir)
     pending = files_due(site, live)
-    return check(site, needs=room, pending=pending, litter=litter, beside=beside, ask_remote=ask_remote, python=python)
+    return check(
+        site,
+        needs=room,
+        pending=pending,
+        litter=litter,
+        beside=beside,
+        ask_remote=ask_remote,
+        ask_site=ask_site,
+        python=python,
+    )
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:
@@ -96,11 +111,14 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
         raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
     changes = dry.changes
     packages = {0: "no package", 1: "1 package"}.get(len(changes), f"{len(changes)} packages")
-    lines = [*_other_reasons(site, fitness, live), f"{packages} would change"]
+    others, commits = _other_reasons(site, fitness, live), _commits_to_pull(site, fitness)
+    lines = [*others, f"{packages} would change"]
     lines += [f"{one.name} {one.version} would be left out: {one.reason}" for one in restrained.kept]
     if dry.failure:
         lines.append(f"how old new versions are could not be found out: {dry.failure}")
-    lines += _commits_to_pull(site, fitness)
+    lines += commits
+    if not force and not others and (changes or commits):
+        lines += [f"it would be refused: {one.message}" for one in live_findings(site)]
     if live is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     return Plan(lines=tuple(lines), changes=changes)

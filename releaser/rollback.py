@@ -39,7 +39,7 @@ _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 def rollback(request: Request, *, to: str | None = None, force: bool = False, keep_code: bool = False) -> RunReport:
     """Flip to release `to`, or to the last good one before the live one, with the commit that it was tested with.
 
-    `keep_code` leaves the code as it is; `force` then accepts other dependencies.
+    `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays whatever fails after the flip.
     """
     return conduct(request, lambda run: _rollback(run, to=to, force=force, keep_code=keep_code))
 
@@ -66,7 +66,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     with contextlib.suppress(ToolError):
         keep_edited(run, run.site.project.lock, known_locks(run, live))
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
-    go_live(run, target, code, None)
+    go_live(run, target, code, None, stays=force)
     tell_applied_migrations(run, target)
     return Ending(result="activated", headline=_headline(run, target, live, code))
 

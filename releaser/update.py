@@ -22,10 +22,12 @@ from releaser.steps.capacity import look_for_room, needs
 from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.follow_ups import note_due
-from releaser.steps.gate import is_well_again
+from releaser.steps.gate import is_well_again, tree_of_live
 from releaser.steps.guard import Basis, basis_after_own_acts, read_basis
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
+from releaser.steps.live_health import check_live_site
+from releaser.steps.live_tests import try_live_release
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
 from releaser.steps.move import follow_quietly
 from releaser.steps.particulars import with_particulars
@@ -73,7 +75,9 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
         due = due_to_renew(staged) or due_for_pin(staged, fitness)
         moved = on_the_latest(staged, fitness, live, force=force) if due is None else None
         made = moved or _made(staged, fitness, due, before=before, adopted=adopted, force=force)
-        if not isinstance(made, Ending):
+        if isinstance(made, Ending):
+            made = _with_live_tests(staged, before, made)
+        else:
             look_before(staged, made.venv)
     if isinstance(made, Ending):
         _follow(run, target, basis)
@@ -86,6 +90,18 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     headline = _headline(run, made, due, live)
     go_live(run, made, target, basis)
     return Ending(result="activated", headline=headline)
+
+
+def _with_live_tests(run: Run, fitness: Fitness, ending: Ending) -> Ending:
+    """Look after what is live on a night without anything newer. Raises TestsFailedError if its tests turn red."""
+    if run.site.settings.test_live == "always":
+        with tree_of_live(run) as tree:
+            red = try_live_release(tree, fitness)
+    else:
+        red = try_live_release(run, fitness)
+    if red is None:
+        return ending
+    return replace(ending, headline=f"{ending.headline}; the tests of {red.release} fail since {red.since[:10]}")
 
 
 def _follow(run: Run, target: Target, basis: Basis) -> None:
@@ -154,6 +170,7 @@ def _made(
         return _nothing_to_do(run, live, adopted=adopted)
     if failed is not None and not force and not gets_another_chance(run, failed, before):
         return _no_use(run, fitness, failed, due)
+    check_live_site(run.outside, due, force=force)
     if run.draft.pulled is None:  # else this has been done, as the code has changed
         ask_django(run)
     if due is not None:

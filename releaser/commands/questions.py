@@ -35,7 +35,7 @@ def check(call: Call) -> None:
         "chosen": [asdict(one) for one in found],
     }
     try:
-        fitness = rehearse_check(site, beside=unsynced(site))
+        fitness = rehearse_check(site, beside=unsynced(site), ask_site=True)
     except PreflightError as error:
         if call.manner.json:
             from releaser.report.text import sentences

@@ -144,7 +144,11 @@ def _override(call: Call, values: tuple[str, ...], *, dry_run: bool, wait: float
 @common
 @dry_run
 @wait
-@click.option("--force", is_flag=True, help="Also go to a release that was built for other dependencies.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also go to a release that was built for other dependencies, and stay there if its health check fails.",
+)
 @click.option("--keep-code", is_flag=True, help="Leave the code as it is, and go back to the packages alone.")
 @click.argument("release", required=False)
 def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force: bool, keep_code: bool) -> None:

@@ -13,7 +13,7 @@ from packaging.version import Version
 from releaser.errors import PreflightError, ToolError, Unfit, gist
 from releaser.locking.dependencies import declared_already
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.project import disk, group, room, serving
+from releaser.project import disk, group, live_site, room, serving
 from releaser.project.checkout import Checkout, check_checkout, remote_findings
 from releaser.project.findings import Findings
 from releaser.project.project import first_lock
@@ -71,6 +71,7 @@ def check(
     beside: Iterable[Unfit] = (),
     ask_remote: bool = False,
     ask_django: bool = True,
+    ask_site: bool = False,
     python: str | None = None,
     checkout: Checkout | None = None,
 ) -> Fitness:
@@ -82,7 +83,7 @@ def check(
     A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
     it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
-    already, where a staging tree of it is checked.
+    already, where a staging tree of it is checked. With `ask_site`, the live site has to pass its health check.
     """
     findings = Findings((*site.findings, *beside))
     _check_pyproject(site, findings)
@@ -102,6 +103,8 @@ def check(
     unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
     if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
+    if ask_site:
+        findings.extend(live_site.live_findings(site))
     if checkout is not None and (ask_remote or findings.problems):
         findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:

@@ -26,11 +26,12 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
     "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
     "link_mode": str, "subject": str, "staging_copied": list, "staging_linked": list,
+    "tests_run": (int, type(None)),
 }  # fmt: skip
 # What earlier releasers did not write.
 _LATER: dict[str, object] = {
     "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "subject": "",
-    "staging_copied": [], "staging_linked": [],
+    "staging_copied": [], "staging_linked": [], "tests_run": None,
 }  # fmt: skip
 
 
@@ -59,6 +60,7 @@ class Manifest:
     `interpreter` is the one under it (None: it could not be asked, or an earlier releaser sealed it, which did not).
     `replaces` is the release whose lock was built anew in this one, which stands in its place among the earlier ones
     and has its number; None for all others. `link_mode` is how its files came out of uv's cache (empty: not known).
+    `tests_run` is how many tests there were (None: nobody can tell).
     """
 
     id: str
@@ -85,6 +87,7 @@ class Manifest:
     #: What the staging tree had besides the commit, relative to the top of the checkout.
     staging_copied: tuple[str, ...] = ()
     staging_linked: tuple[str, ...] = ()
+    tests_run: int | None = None
 
     @property
     def never_live(self) -> bool:

@@ -127,7 +127,11 @@ def _because(report: RunReport) -> str:
 def _failed_trial(report: RunReport) -> str:
     """Name what the candidate did not pass; what was tried on the live release comes after it."""
     failed = next((one.step for one in report.steps if one.status == "failed"), "test")
-    return {"test": "tests", "migrations": "migrations not applied"}.get(failed, failed)
+    return {
+        "test": "tests",
+        "test live release": "tests of the live release",
+        "migrations": "migrations not applied",
+    }.get(failed, failed)
 
 
 def _problem_count(report: RunReport) -> str:

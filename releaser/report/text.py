@@ -197,7 +197,8 @@ def summary(report: RunReport) -> list[str]:
 def release_text(details: Mapping[str, Any]) -> list[str]:
     """Return what `show` prints for people, from what it prints as JSON."""
     facts = (
-        "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "commit", "subject", "previous",
+        "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "tests_run", "commit", "subject",
+        "previous",
         "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
     )  # fmt: skip
     rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
@@ -276,6 +277,10 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
         f"not restarted: {one['pid']} of {one['user']} runs on {one['release']} since {one['since']}: {one['command']}"
         for one in status["left_behind"]
     ]
+    if red := status["red_tests"]:
+        lines.append(
+            f"tests: those of {red['release']} fail since {red['since'][:10]}: {', '.join(red['failing'][:5])}"
+        )
     lines += _pending(status)
     lines += [
         f"held back: {line}"

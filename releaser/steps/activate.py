@@ -44,17 +44,17 @@ _AFTERWARDS = {
 }
 
 
-def activate(run: Run, release: Release, target: Target, *, founds: bool = False) -> Entry:
+def activate(run: Run, release: Release, target: Target, *, founds: bool = False, stays: bool = False) -> Entry:
     """Move the checkout to `target`, flip to a sealed release and see that the site runs on it.
 
     Returns the journal's entry, which is still there. With `founds`, the release brings the project's pyproject.toml
-    too, along with its first lock.
+    too, along with its first lock. With `stays` it is not taken back for a step that fails.
 
     Raises BuildError or PreflightError when that could not be done (nothing has changed then), ActivationError when it
     was done and has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
-        entry = _commit(run, release, target, founds=founds)
+        entry = _commit(run, release, target, founds=founds, stays=stays)
     except OSError as error:
         raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
@@ -99,7 +99,7 @@ def advice_for(failure: ActivationError, command: str) -> str:
 
 
 def _settle(run: Run, entry: Entry, release: Release) -> Entry:
-    """Do the steps behind the flip; where there is no way back, one that fails is reported, and the others follow.
+    """Do the steps behind the flip; where nothing is taken back, one that fails is reported, and the others follow.
 
     It is due at the next update, which is noted before the journal has it as done: so a run that was cut off has noted.
     """
@@ -109,9 +109,13 @@ def _settle(run: Run, entry: Entry, release: Release) -> Entry:
             entry = settle(run, entry, release)
         except ActivationError as failure:
             origin = run.store.get(entry.origin)
-            if origin is None or not is_dead(origin):
+            if entry.stays:
+                why = "as --force says"
+            elif origin is not None and is_dead(origin):
+                why = f"as nothing can run on {origin.id}"
+            else:
                 raise
-            message = f"{failure.message}; {release.id} stays live all the same, as nothing can run on {origin.id}"
+            message = f"{failure.message}; {release.id} stays live all the same, {why}"
             run.note_problem(ActivationError(message, advice=failure.advice, output=failure.output))
             failed.add(failure.step)
             note_unsettled(run, release, failed)
@@ -144,7 +148,7 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
-def _commit(run: Run, release: Release, target: Target, *, founds: bool) -> Entry:
+def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: bool) -> Entry:
     live = run.store.live()
     _keep_lock(run)
     if founds:
@@ -161,6 +165,7 @@ def _commit(run: Run, release: Release, target: Target, *, founds: bool) -> Entr
             boot=processes.boot_id(),
             was_used=in_use(live),
             founds=founds,
+            stays=stays,
         )
     )
     try:
@@ -267,7 +272,8 @@ def take_back(run: Run, entry: Entry) -> None:
     except OSError as error:
         unfinished = error
     if origin is not None:
-        _settle_again(run, Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used))
+        turnover = Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
+        _settle_again(run, turnover)
     if unfinished is not None:
         raise unfinished
 

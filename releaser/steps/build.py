@@ -15,10 +15,11 @@ from releaser.releases.disk_use import note
 from releaser.releases.editables import lead_elsewhere
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.permissions import others_may_read, share
-from releaser.releases.release import Manifest, Release
+from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.seal import seal_files
 from releaser.steps import startup
 from releaser.steps.local_builds import refuse_built_files
+from releaser.steps.runners import count_tests, fewer_tests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,14 @@ class Candidate:
     def venv(self) -> Path:
         """The environment itself."""
         return self.directory / "venv"
+
+    @property
+    def output(self) -> str:
+        """What its tests have printed so far; empty when there is none."""
+        try:
+            return (self.directory / OUTPUT).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
 
 
 def build(
@@ -173,7 +182,9 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             overrides=candidate.overrides,
             interpreter=ask_if_possible(run.site.runner, candidate.venv),
             link_mode=candidate.link_mode,
+            tests_run=count_tests(candidate.output),
         )
+        run.draft.problems += filter(None, [fewer_tests(manifest, live.manifest if live else None)])
         if earlier is not None:
             manifest = _in_the_place_of(earlier.manifest, manifest)
         try:

@@ -13,6 +13,7 @@ from releaser.releases.soundness import is_dead
 from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
+from releaser.steps.runners import ADVICE, NONE_RUN, count_tests, flaw_of
 from releaser.steps.staging import link_venv, staging_tree
 from releaser.steps.suspects import complaint
 from releaser.tools.environment import inside
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from releaser.report.outcome import Blame
     from releaser.run import Run
     from releaser.steps.build import Candidate
+
+TEST = "test"  # the step of the project's own tests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,13 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """How a trial ended: `reason` is empty when it was passed."""
+    """How a trial ended: `reason` is empty when it was passed; one that `proves_nothing` ran no tests, or not all."""
 
     trial: Trial
     reason: str
     output: str
     timed_out: bool = False
+    proves_nothing: bool = False
 
     @property
     def passed(self) -> bool:
@@ -65,14 +69,14 @@ class Tried:
     @property
     def fault(self) -> str:
         """What went wrong with the packages that were tried, in a few words."""
-        if self.timed_out:
+        if self.timed_out or self.proves_nothing:
             return f"{self.reason} with it"
         return f"{self.trial.name} {self.trial.verb('fail')} with it{complaint(self.output)}"
 
 
 def trials(run: Run, fitness: Fitness) -> tuple[Trial, ...]:
     """List what has to be passed, the quickest first."""
-    tests = Trial(step="test", command=fitness.test_command, name="the tests", plural=True)
+    tests = Trial(step=TEST, command=fitness.test_command, name="the tests", plural=True)
     settings = run.site.settings
     if settings.django_check == "off":
         return (tests,)
@@ -100,10 +104,13 @@ def run_trial(run: Run, trial: Trial, venv: Path) -> Tried:
     except ToolError as error:
         if error.returncode is None and not error.timed_out:
             raise _not_run(trial, error) from error
+        if trial.step == TEST and count_tests(error.output) == 0:  # of which pytest makes exit status 5
+            return Tried(trial=trial, reason=NONE_RUN, output=cap(error.output), proves_nothing=True)
         slow = f"{trial.name} did not end within {run.site.settings.test_timeout:g} s"
         reason = slow if error.timed_out else error.message
         return Tried(trial=trial, reason=reason, output=cap(error.output), timed_out=error.timed_out)
-    return Tried(trial=trial, reason="", output=cap(finished.output))
+    flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
+    return Tried(trial=trial, reason=flaw, output=cap(finished.output), proves_nothing=bool(flaw))
 
 
 def _not_run(trial: Trial, error: ToolError) -> TestsFailedError:
@@ -277,7 +284,7 @@ def _purpose(run: Run, candidate: Candidate) -> _Purpose:
 def _verdict(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
     trial = tried.trial
     fail, succeed = trial.verb("fail"), trial.verb("pass")
-    what = tried.reason if tried.timed_out else f"{trial.name} {fail}"
+    what = tried.reason if tried.timed_out or tried.proves_nothing else f"{trial.name} {fail}"
     return {
         "update": f"{what} {purpose.broken} and {succeed} {purpose.without}",
         "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing {purpose.since}",
@@ -287,6 +294,8 @@ def _verdict(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
 def _advice(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
     trial = tried.trial
     longer = f"Raise `test_timeout` if {trial.pronoun} {trial.verb('need')} longer. " if tried.timed_out else ""
+    if tried.proves_nothing:
+        longer = f"{ADVICE} "
     if blame == "before":
         mend = "Mend the tests or the site" if trial.plural else "Mend the site or its settings"
         if purpose.asked_for:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.project import serving
+from releaser.project.live_site import patience_of, question
 from releaser.report.outcome import Answer
-from releaser.tools.environment import inside
-from releaser.tools.health import Check, Patience, ask_url, is_url, until_good
+from releaser.tools.health import stay_good, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from releaser.project.settings import Settings
     from releaser.report.recorder import Step
@@ -33,14 +31,11 @@ def health_check(run: Run, turnover: Turnover, step: Step) -> None:
     if settings.health_check is None:
         step.skipped("none is set")
         return
-    ask = _question(run, settings.health_check, release.venv)
+    ask = question(run.site, settings.health_check, release.venv)
     restarts = _restarts(run)
     watches = restarts and turnover.can_be_seen
     try:
-        if watches:
-            said = until_good(ask, _patience(settings), is_settled=lambda: turnover.look().is_settled)
-        else:
-            said = until_good(ask, _patience(settings))
+        said = _ask(ask, settings, turnover, watches=watches)
     except ToolError as error:
         output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
         run.draft.answers.append(Answer(release=release.id, good=False, text=error.message, body=output))
@@ -71,26 +66,28 @@ def _restarts(run: Run) -> bool:
     return restart != ("none",) and (restart != ("auto",) or serving.restart_file(run.site) is not None)
 
 
-def _patience(settings: Settings) -> Patience:
-    return Patience(timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause)
+def _ask(ask: Callable[[], str], settings: Settings, turnover: Turnover, *, watches: bool) -> str:
+    """Ask until the new release answers well; where nobody can tell who answers, for `health_seconds`.
 
-
-def _question(run: Run, check: str, venv: Path) -> Callable[[], str]:
-    settings = run.site.settings
-    if is_url(check):
-        wanted = Check(
-            url=check,
-            statuses=settings.health_status,
-            text=settings.health_text,
-            socket=settings.health_socket,
-            host=settings.health_host,
-        )
-        return lambda: ask_url(wanted, timeout=settings.health_timeout)
-    words = shlex.split(check)
-
-    def ask() -> str:
-        env = inside(venv, run.site.runner.site_environ)
-        run.site.runner.run(words, cwd=run.site.project.root, env=env, timeout=settings.health_timeout)
-        return f"{words[0]} says yes"
-
-    return ask
+    Every answer must be good in that time. But when it goes back, one that is not may still come from the release that
+    is left: then it starts anew, as long as there are tries.
+    """
+    patience = patience_of(settings)
+    if watches:
+        said = until_good(ask, patience, is_settled=lambda: turnover.look().is_settled)
+        if said.settled and turnover.sees_all and turnover.look().proves_it:
+            return said.answer
+    else:
+        said = until_good(ask, patience)
+    for left in range(patience.tries if turnover.goes_back else 1, 0, -1):
+        try:
+            stay_good(ask, seconds=settings.health_seconds, pause=settings.health_pause)
+        except ToolError:
+            if left == 1:
+                raise
+            until_good(ask, patience)
+        else:
+            break
+    return (
+        f"{said.answer}, and went on to for {settings.health_seconds:g} s" if settings.health_seconds else said.answer
+    )

@@ -43,6 +43,11 @@ class Seen:
         return bool(self.begun or self.hidden) and not self.has_left
 
     @property
+    def proves_it(self) -> bool:
+        """Whether it is known that the new release answers: a process has begun on it, and none is left before."""
+        return bool(self.begun) and not self.has_left
+
+    @property
     def summary(self) -> str:
         """What there is to say of those on the new release."""
         if not self.begun:
@@ -57,14 +62,15 @@ class Turnover:
     """A flip from `origin` (None: nothing was live) to `target`, made when the system had run for `flipped_at` seconds.
 
     `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,
-    or started before its release had the start-up module. `users` tells which processes use the release in a directory,
-    `is_used` whether any does at all.
+    or started before its release had the start-up module. One that `goes_back` takes back a release that did not work
+    out. `users` tells which processes use the release in a directory, `is_used` whether any does at all.
     """
 
     target: Release
     origin: Release | None
     flipped_at: float
     was_used: bool
+    goes_back: bool = False
     users: Callable[[str], list[Process]] = leases.users
     is_used: Callable[[str], bool] = leases.is_used
 
@@ -72,6 +78,11 @@ class Turnover:
     def can_be_seen(self) -> bool:
         """Whether processes on the new release are to be expected, and counted."""
         return self.was_used and self.shows_processes
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether no process can be on the earlier release unseen, as may be one from before its adoption."""
+        return self.can_be_seen and self.origin is not None and self.origin.manifest.origin != "adopted"
 
     @property
     def shows_processes(self) -> bool:

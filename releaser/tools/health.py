@@ -25,6 +25,7 @@ _SHOWN_BODY = 4000  # bytes
 SEARCHED_BODY = 1_000_000  # bytes of a page in which a text is looked for
 _AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters and digits
 _POLL = 0.1  # seconds
+_LONGEST_PAUSE = 1.0  # seconds, where every answer must be good: several processes may take turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,21 @@ class Patience:
     pause: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A good answer; `settled` says that it was asked for when those who are to answer had taken over."""
+
+    answer: str
+    settled: bool
+
+
 def until_good(
     ask: Callable[[], str],
     patience: Patience,
     *,
     is_settled: Callable[[], bool] = lambda: True,
     sleep: Callable[[float], None] = time.sleep,
-) -> str:
+) -> Said:
     """Ask until there is a good answer and return it; ToolError of the last try when that was no good one.
 
     An answer to a question that was asked before all `is_settled` may not be from those who are to answer: then the
@@ -59,10 +68,24 @@ def until_good(
             sleep(patience.pause)
         else:
             if settled or not left:
-                return answer
+                return Said(answer=answer, settled=settled)
             _wait(patience.pause, is_settled, sleep)
     message = "no health check was made"
     raise ToolError(message, advice="Set `health_retries` to 0 or more.")
+
+
+def stay_good(
+    ask: Callable[[], str], *, seconds: float, pause: float, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Ask a site that was well again and again for some seconds. Raises the ToolError of the first bad answer."""
+    began = time.monotonic()
+    while (left := began + seconds - time.monotonic()) > 0:
+        sleep(min(max(pause, _POLL), left, _LONGEST_PAUSE))
+        try:
+            ask()
+        except ToolError as error:
+            message = f"{error.message}, {time.monotonic() - began:.1f} s after a good answer"
+            raise ToolError(message, advice=error.advice, output=error.output) from error
 
 
 def _wait(pause: float, is_settled: Callable[[], bool], sleep: Callable[[float], None]) -> None:

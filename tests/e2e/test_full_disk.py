@@ -32,7 +32,7 @@ sys.exit(os.environ.get("SAID", "the log has filled the disk") or 0)
 
 @pytest.fixture
 def small(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
-    """Make an adopted site on a small file system, which its health check fills while `sick` is there."""
+    """Make an adopted site on a small disk, which its health check fills from the tests on, while `sick` is there."""
     filler = tmp_path / "fill.py"
     filler.write_text(FILL, encoding="utf-8")
     with small_file_system(tmp_path / "small", size="120m") as place:
@@ -42,13 +42,14 @@ def small(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
         site.env["TMPDIR"] = str(tmp_path)
         site.releaser("init", check=0)
         site.publish("alpha", "1.1.0")
-        (place / "sick").touch()
+        site.env["RELEASER_TEST_COMMAND"] = f"touch {place}/sick"  # as the check is made before the build, too
         yield site
 
 
 def make_room(site: SampleSite) -> None:
     (site.outer.parent / "log").unlink()
     (site.outer.parent / "sick").unlink()
+    del site.env["RELEASER_TEST_COMMAND"]
 
 
 def test_a_disk_that_the_new_release_fills_does_not_keep_it_live(small: SampleSite) -> None:

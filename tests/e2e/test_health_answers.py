@@ -64,10 +64,10 @@ def sick_with(*versions: str) -> Callable[[str], tuple[int, str]]:
     return lambda version: (500, PAGE.format(version=version)) if version in versions else (200, f"well: {version}")
 
 
-def update(site: SampleSite, web: Web, *, check: int, settings: Mapping[str, Any] | None = None) -> Any:
+def update(site: SampleSite, web: Web, *words: str, check: int, settings: Mapping[str, Any] | None = None) -> Any:
     """Update with a health check that asks `web`."""
     chosen = IMPATIENT | {"health_check": web.url} | dict(settings or {})
-    return site.json("update", check=check, env={f"RELEASER_{key.upper()}": str(chosen[key]) for key in chosen})
+    return site.json("update", *words, check=check, env={f"RELEASER_{key.upper()}": str(chosen[key]) for key in chosen})
 
 
 def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactory) -> None:
@@ -77,7 +77,7 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
     site.publish("alpha", "1.1.0")
     with served(site, sick_with("1.1.0")) as web:
         report = update(site, web, check=6)
-        assert web.asked == ["1.1.0", "1.0.0"]
+        assert web.asked == ["1.0.0", "1.1.0", "1.0.0"]
     bad, good = report["answers"]
     assert bad == {
         "release": report["release"],
@@ -108,8 +108,8 @@ def test_a_release_before_that_fails_too_is_flipped_to_once_and_loudly(make_site
     earlier, before = site.live_id(), states(site)
     site.publish("alpha", "1.1.0")
     with served(site, sick_with("1.0.0", "1.1.0")) as web:
-        report = update(site, web, check=6)
-        assert web.asked == ["1.1.0", "1.0.0"]
+        report = update(site, web, "--force", check=6)
+        assert web.asked == ["1.0.0", "1.1.0", "1.0.0"]
     assert [name for name in steps(report) if name.startswith("flip")] == ["flip", "flip back"]
     assert site.live_id() == earlier
     assert {name: state for name, state in states(site).items() if name in before} == before
@@ -134,7 +134,7 @@ def test_both_answers_are_printed_for_people(make_site: SiteFactory) -> None:
     site.publish("alpha", "1.1.0")
     with served(site, sick_with("1.0.0", "1.1.0")) as web:
         env = {f"RELEASER_{key.upper()}": str(value) for key, value in IMPATIENT.items()}
-        finished = site.releaser("update", check=6, env=env | {"RELEASER_HEALTH_CHECK": web.url})
+        finished = site.releaser("update", "--force", check=6, env=env | {"RELEASER_HEALTH_CHECK": web.url})
     assert f"answer with {earlier}: BAD: {web.url} answered 500 Internal Server Error" in finished.stderr
     assert finished.stderr.count(": BAD: ") == 2
     assert "  ImportError: alpha 1.0.0" in finished.stderr
@@ -155,7 +155,7 @@ def test_an_answer_that_is_not_the_expected_one_takes_the_release_back(
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     with served(site, sick_with()) as web:
-        report = update(site, web, check=6, settings=settings)
+        report = update(site, web, "--force", check=6, settings=settings)
     assert report["answers"][0]["text"] == f"{web.url} {said}"
     assert report["answers"][0]["body"] == "well: 1.1.0"
     assert report["answers"][1]["good"] is ("health_text" in settings)
@@ -166,7 +166,7 @@ def test_what_a_command_printed_is_told_with_either_release(make_site: SiteFacto
     site = make_site(venv=True, settings={**IMPATIENT, "health_check": f'python -c "{code}"'})
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
-    report = site.json("update", check=6)
+    report = site.json("update", "--force", check=6)
     assert [one["body"] for one in report["answers"]] == ["ill with 1.1.0", "ill with 1.0.0"]
 
 

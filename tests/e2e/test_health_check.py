@@ -62,13 +62,16 @@ def everything_but_the_restart(site: SampleSite) -> dict[str, str]:
 
 
 def see_that_it_is_rolled_back(
-    site: SampleSite, failing: str, *, broken: Literal[False, "collectstatic"] = False
+    site: SampleSite, failing: str, *words: str, broken: Literal[False, "collectstatic"] = False
 ) -> Any:
-    """Update to a new alpha, which goes live and fails at one step; see that everything is as before."""
+    """Update to a new alpha, which goes live and fails at one step; see that everything is as before.
+
+    A site that is ill from the start takes the word `--force`.
+    """
     site.publish("alpha", "1.1.0", broken=broken)
     live, before, restarted = site.live_id(), everything_but_the_restart(site), site.restarted_at() or 0
     remote = site.remote_head()
-    report = site.json("update", check=6)
+    report = site.json("update", *words, check=6)
     assert (report["result"], report["exit_code"]) == ("rolled_back", 6)
     assert (report["release"], report["previous"], report["live_changed"]) == (report["release"], live, False)
     assert step(report, failing)["status"] == "failed"
@@ -97,14 +100,14 @@ def see_that_it_stays_out(site: SampleSite) -> None:
 def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
     with web_site(answers(status)) as web:
         site = adopted(make_site, {"health_check": web.url})
-        assert web.asked == 1
+        assert web.asked == 2  # before the build, and behind the flip
         (entry,) = site.json("history")
     assert step(entry, "health check")["detail"].startswith(f"{web.url} answered {status}")
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
 def test_a_url_that_answers_badly_takes_the_release_back(make_site: SiteFactory, status: int) -> None:
-    with web_site(answers(200, status)) as web:
+    with web_site(answers(200, 200, 200, status)) as web:
         site = adopted(make_site, {"health_check": web.url})
         report = see_that_it_is_rolled_back(site, "health check")
     assert f"answered {status}" in report["headline"]
@@ -112,19 +115,19 @@ def test_a_url_that_answers_badly_takes_the_release_back(make_site: SiteFactory,
 
 
 def test_a_url_is_asked_again_before_it_counts_as_a_failure(make_site: SiteFactory) -> None:
-    with web_site(answers(200, 503, 503, 200)) as web:
+    with web_site(answers(200, 200, 200, 503, 503, 200)) as web:
         site = adopted(make_site, {"health_check": web.url, "health_retries": 2})
         site.publish("alpha", "1.1.0")
         site.releaser("update", check=0)
-        assert web.asked == 4
+        assert web.asked == 3 + 3
     assert site.live_version("alpha") == "1.1.0"
 
 
 def test_a_url_is_asked_no_more_often_than_set(make_site: SiteFactory) -> None:
-    with web_site(answers(200, 503)) as web:
+    with web_site(answers(200, 200, 200, 503)) as web:
         site = adopted(make_site, {"health_check": web.url, "health_retries": 2})
         see_that_it_is_rolled_back(site, "health check")
-        assert web.asked == 1 + 3 + 3
+        assert web.asked == 3 + 3 + 3
 
 
 def test_a_site_that_does_not_listen(make_site: SiteFactory, dead_port: int) -> None:
@@ -132,7 +135,7 @@ def test_a_site_that_does_not_listen(make_site: SiteFactory, dead_port: int) -> 
     url = f"http://127.0.0.1:{dead_port}/"
     site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
     site.push()
-    assert "cannot be reached" in see_that_it_is_rolled_back(site, "health check")["headline"]
+    assert "cannot be reached" in see_that_it_is_rolled_back(site, "health check", "--force")["headline"]
 
 
 def with_health_check(site: SampleSite, check: str) -> str:
@@ -148,7 +151,7 @@ def test_a_server_that_never_ends_its_answer_is_not_waited_for(make_site: SiteFa
     with endless_server(words) as url:
         site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
         site.push()
-        report = see_that_it_is_rolled_back(site, "health check")
+        report = see_that_it_is_rolled_back(site, "health check", "--force")
     assert step(report, "health check")["seconds"] < 10
 
 
@@ -179,12 +182,12 @@ def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
     site = adopted(make_site, {"health_timeout": "1s"})
     site.commit("Watch the site", {"pyproject.toml": with_health_check(site, "sleep 600")})
     site.push()
-    report = see_that_it_is_rolled_back(site, "health check")
+    report = see_that_it_is_rolled_back(site, "health check", "--force")
     assert "was still running after 1 s" in report["headline"]
 
 
 def test_a_release_that_was_taken_back_is_mailed(make_site: SiteFactory) -> None:
-    with web_site(answers(200, 500)) as web:
+    with web_site(answers(200, 200, 200, 500)) as web:
         site = adopted(make_site, {"health_check": web.url})
         see_that_it_is_rolled_back(site, "health check")
     assert "update rolled back: health check" in site.outbox_mails()[-1]["subject"]
@@ -199,7 +202,7 @@ def test_what_is_said_when_a_release_was_taken_back(make_site: SiteFactory) -> N
     site = adopted(make_site, {"health_check": "test ! -e static_out/sick.txt"})
     site.edit("static_out/sick.txt", "")
     site.publish("alpha", "1.1.0")
-    finished = site.releaser("update", check=6)
+    finished = site.releaser("update", "--force", check=6)
     assert finished.stdout == ""
     assert "health check failed" in finished.stderr
     assert "live: as before; it was changed, and back" in finished.stderr
@@ -295,7 +298,7 @@ def test_the_earlier_release_is_restarted_and_collected_again(make_site: SiteFac
     code = f"import alpha; open({str(note)!r}, 'a').write(alpha.__version__ + ' ')"
     site = adopted(make_site, {"restart": ["python", "-c", code], "health_check": "test ! -e static_out/sick.txt"})
     site.edit("static_out/sick.txt", "")
-    report = see_that_it_is_rolled_back(site, "health check")
+    report = see_that_it_is_rolled_back(site, "health check", "--force")
     assert note.read_text(encoding="utf-8").split() == ["1.0.0", "1.1.0", "1.0.0"]
     again = ["python start again", "collectstatic again", "restart again", "health check again"]
     assert steps(report)[-5:] == ["flip back", *again]
@@ -370,11 +373,11 @@ def test_passenger_that_refuses_in_the_end_has_not_restarted(
 
 def test_packages_are_not_to_blame_for_a_site_that_is_ill_without_them_too(make_site: SiteFactory) -> None:
     """The earlier release is asked as well: if it is no better off, the versions may come in again."""
-    with web_site(answers(200, 500)) as web:
+    with web_site(answers(200, 200, 200, 500)) as web:
         site = adopted(make_site, {"health_check": web.url})
         report = see_that_it_is_rolled_back(site, "health check")
         assert step(report, "health check again")["status"] == "warning"
-        assert web.asked == 3
+        assert web.asked == 3 + 2
     assert site.json("status")["held_back"] == []
     silent(site.releaser("update"))  # but not the very same candidate, night after night
     site.publish("beta", "1.2.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 RED = {TESTS: RED_TESTS}
-WELL = "test ! -e sick.txt"  # a health check: the code that is there decides
+# A health check: the code that is there decides, but for one release, whose link `well` beside the checkout has.
+WELL = """sh -c 'test ! -e sick.txt || test "$(readlink .venv)" = "$(cat ../well)"'"""
 
 
 def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
@@ -144,10 +146,15 @@ def test_red_commits_are_tried_again_with_a_new_package(make_site: SiteFactory) 
     assert site.live_version("alpha") == "1.1.0"
 
 
+def note_as_well(site: SampleSite) -> None:
+    (site.outer / "well").write_text(os.readlink(site.link), encoding="utf-8")
+
+
 def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
     site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
+    note_as_well(site)
     before, live = site.snapshot(), site.live_id()
     del before["(restarted at)"]
     static = site.static_versions()
@@ -171,6 +178,7 @@ def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site
 
 def test_ill_commits_alone_are_not_tried_again(make_site: SiteFactory) -> None:
     site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
+    note_as_well(site)
     site.push_from_elsewhere({"sick.txt": ""})
     before = site.head()
     site.releaser("update", check=6)
@@ -217,7 +225,8 @@ def test_a_pulled_lock_that_fails_goes_back_as_well(make_site: SiteFactory) -> N
 
 def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -> None:
     site = adopted(make_site)
-    settings = '\n[tool.releaser]\nhealth_check = "false"\nhealth_retries = 0\n'
+    well = f"test {os.readlink(site.link)} -ef .venv"
+    settings = f'\n[tool.releaser]\nhealth_check = "{well}"\nhealth_retries = 0\n'
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     before = site.head()
     site.push_from_elsewhere({"pyproject.toml": text + settings})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,10 +14,14 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
+ILL = 'test "$(readlink .venv)" = "$(cat ../well)"\n'  # with any release but the one that was live before
+
+
 def push_version(site: SampleSite, version: str, *, healthy: bool) -> None:
     """Push a new version of the project, well or ill."""
+    (site.outer / "well").write_text(os.readlink(site.link), encoding="utf-8")
     text = edit_pyproject(site, 'version = "0.1.0"', f'version = "{version}"')
-    site.push_from_elsewhere({"pyproject.toml": text, "health.sh": f"exit {0 if healthy else 1}\n"}, lock=True)
+    site.push_from_elsewhere({"pyproject.toml": text, "health.sh": "exit 0\n" if healthy else ILL}, lock=True)
 
 
 @pytest.mark.parametrize("kind", ["plain", "packaged"])

@@ -226,7 +226,7 @@ def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> Non
     reports.append(site.json("update", check=5))
     site.publish("alpha", "2.0.1")
     site.edit("static_out/sick.txt", "")  # git ignores it
-    reports.append(site.json("update", check=6))
+    reports.append(site.json("update", "--force", check=6))
     site.edit("untidy.txt", "")
     reports.append(site.json("update", check=3))
     kinds = {

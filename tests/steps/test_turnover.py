@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.releases import processes
+from releaser.releases import processes, startup
 from releaser.releases.processes import Process
 from releaser.steps.turnover import Turnover, in_use, moment
 from tests.releases.makers import a_manifest, on_paper
@@ -52,6 +52,27 @@ def test_new_processes_and_no_old_ones_are_as_it_should_be() -> None:
     assert doubt(found) == ""
     assert found.look().summary == "2 processes have begun since the flip"
     assert turnover(new=[process(7, FLIP + 1)]).look().summary == "1 process has begun since the flip"
+
+
+def test_only_processes_that_are_seen_prove_that_the_new_release_answers() -> None:
+    assert turnover(new=[process(7, FLIP + 1)]).look().proves_it
+    assert not turnover([process(6, FLIP - 60)], [process(7, FLIP + 1)]).look().proves_it
+    assert not turnover(hidden=(NEW,)).look().proves_it
+    assert not turnover().look().proves_it
+
+
+def test_processes_from_before_an_adoption_may_be_there_unseen(tmp_path: Path) -> None:
+    def sees_all(**fields: Any) -> bool:
+        found = turnover(target=on_disk, **fields)
+        return found.sees_all
+
+    on_disk = on_paper(tmp_path, a_manifest(id=NEW))
+    (on_disk.venv / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    startup.put_into(on_disk.venv)
+    assert sees_all()
+    assert not sees_all(was_used=False)
+    assert not sees_all(origin=None)
+    assert not sees_all(origin=on_paper(Path("/releases"), a_manifest(id=OLD, origin="adopted")))
 
 
 @pytest.mark.parametrize(("began", "counts"), [(FLIP - 60, False), (FLIP - 0.02, False), (FLIP - 0.005, True)])

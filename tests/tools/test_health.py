@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from releaser.errors import ToolError
-from releaser.tools.health import SEARCHED_BODY, Check, Patience, ask_url, is_url, until_good
+from releaser.tools.health import SEARCHED_BODY, Check, Patience, ask_url, is_url, stay_good, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -408,7 +408,13 @@ class Answers:
         return answer
 
     def patience(self, tries: int) -> str:
-        return until_good(self.ask, Patience(timeout=1, tries=tries, pause=7), sleep=self.pauses.append)
+        return until_good(self.ask, Patience(timeout=1, tries=tries, pause=7), sleep=self.pauses.append).answer
+
+    def stay(self, seconds: float, *, pause: float = 1.0) -> None:
+        """Have to stay good, with a clock that sleeping alone moves on."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("releaser.tools.health.time.monotonic", lambda: sum(self.pauses))
+            stay_good(self.ask, seconds=seconds, pause=pause, sleep=self.pauses.append)
 
 
 def test_the_first_good_answer_is_enough() -> None:
@@ -430,6 +436,27 @@ def test_patience_has_an_end_and_no_pause_follows_it() -> None:
     assert (answers.asked, answers.pauses) == (2, [7])
 
 
+@pytest.mark.parametrize(("pause", "pauses"), [(2.0, [1.0, 1.0, 0.5]), (0.5, [0.5] * 5), (0.0, [0.1] * 25)])
+def test_a_site_that_is_to_stay_good_is_asked_often_and_at_the_end(pause: float, pauses: list[float]) -> None:
+    answers = Answers(*["well"] * 30)
+    answers.stay(2.5, pause=pause)
+    assert answers.pauses == pytest.approx(pauses + [0.0] * (len(answers.pauses) - len(pauses)))
+    assert answers.asked == len(answers.pauses)
+
+
+def test_one_bad_answer_is_enough_where_all_must_be_good() -> None:
+    answers = Answers("well", ToolError("ill", output="page"), "well")
+    with pytest.raises(ToolError, match=r"^ill, 2\.0 s after a good answer$") as caught:
+        answers.stay(10)
+    assert (answers.asked, caught.value.output) == (2, "page")
+
+
+def test_a_site_that_need_not_stay_good_is_not_asked_again() -> None:
+    answers = Answers()
+    answers.stay(0)
+    assert answers.asked == 0
+
+
 class Processes:
     """Are settled once they have been looked at so often; each pause is a short one."""
 
@@ -448,7 +475,8 @@ def unsettled(answers: Answers, looks: float, *, tries: int, pause: float = 60) 
     patience = Patience(timeout=1, tries=tries, pause=pause)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("releaser.tools.health.time.monotonic", lambda: next(clock))
-        return until_good(answers.ask, patience, is_settled=Processes(looks).settled, sleep=answers.pauses.append)
+        settled = Processes(looks).settled
+        return until_good(answers.ask, patience, is_settled=settled, sleep=answers.pauses.append).answer
 
 
 def test_a_good_answer_is_no_reason_to_wait_when_all_is_settled() -> None:

@@ -163,6 +163,7 @@ def test(_: Sequence[str]) -> int:
     tests = {name: function for name, function in vars(module).items() if name.startswith("test_")}
     say(f"Found {len(tests)} test(s).")
     failures = sum(not passes(name, partial(function, packages)) for name, function in tests.items())
+    say(f"{'-' * 70}\nRan {len(tests)} test{'' if len(tests) == 1 else 's'} in 0.001s\n")
     if failures:
         say(f"FAILED (failures={failures})")
         return 1

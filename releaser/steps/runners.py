@@ -1,0 +1,68 @@
+"""What a test runner says at its end: how many tests it has run, and whether it got to its end at all."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from releaser.report.capping import strip_control
+from releaser.report.outcome import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.releases.release import Manifest
+
+NONE_RUN = "not a single test was run"
+CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
+ADVICE = "See that `test_command` runs the tests, and that nothing ends it before they are through."
+# Django's runner is that of unittest. Tests that were skipped are in its number.
+_UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?", re.MULTILINE)
+_PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTILINE)
+_SUGAR = re.compile(r"^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)", re.MULTILINE)  # of the plugin pytest-sugar
+_NOTHING = re.compile(r"^(?:=+ )?(?:no tests ran\b|collected 0 items)", re.MULTILINE)
+_RAN = re.compile(r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b")  # others were skipped, or not chosen
+
+
+def count_tests(output: str) -> int | None:
+    """Count the tests that were run, by the last lines of unittest, Django and pytest; None if there is none."""
+    text = strip_control(output)
+    counts = [int(ran) - int(skipped or 0) for ran, skipped in _UNITTEST.findall(text)]
+    ends = [*_PYTEST.findall(text), *_SUGAR.findall(text)]
+    counts += [sum(map(int, _RAN.findall(end))) for end in ends]
+    if not counts:
+        return 0 if _NOTHING.search(text) else None
+    return sum(counts)
+
+
+def names_runner(command: Sequence[str]) -> bool:
+    """Whether a command starts a runner that is known, whose last line must therefore be there."""
+    names = [PurePath(word).name for word in command]
+    arguments = [word for word in names if not word.startswith("-")]
+    if any(words in (("-m", "pytest"), ("-m", "unittest")) for words in itertools.pairwise(names)):
+        return True
+    if names[0] in ("pytest", "py.test") or ("pytest" in arguments[:3] and "run" in names[:2]):  # `uv run pytest`
+        return True
+    found = {"manage.py", "django-admin", "django"}.intersection(arguments)
+    return any(arguments[arguments.index(name) + 1 :][:1] == ["test"] for name in found)
+
+
+def flaw_of(command: Sequence[str], output: str) -> str:
+    """Say why tests that ended with exit status 0 prove nothing; empty if they do prove something."""
+    count = count_tests(output)
+    if count == 0:
+        return NONE_RUN
+    return CUT_SHORT if count is None and names_runner(command) else ""
+
+
+def fewer_tests(now: Manifest, before: Manifest | None) -> Problem | None:
+    """Say that fewer tests were run than with the release before; None if it is not so, or not known."""
+    if before is None or now.tests_run is None or before.tests_run is None or now.tests_run >= before.tests_run:
+        return None
+    count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
+    return Problem(
+        message=f"{count}, where {before.tests_run} were with {before.id}, the release before",
+        advice="See that none got lost: tests that are not found, or are skipped, do not fail.",
+    )

@@ -1,0 +1,140 @@
+"""The live site is asked before anything is built: what is wrong with it, or with the check, is told then."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import answers, silent, states, step, steps, web_site
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+IMPATIENT = {"health_retries": 0, "health_pause": "0s"}
+
+
+def due(make_site: SiteFactory) -> SampleSite:
+    """Make an adopted site for which a package is newer."""
+    site = make_site(venv=True, settings=IMPATIENT)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+def asks(url: str, **settings: str) -> dict[str, str]:
+    return {"RELEASER_HEALTH_CHECK": url} | {f"RELEASER_{key.upper()}": value for key, value in settings.items()}
+
+
+def test_a_site_that_is_down_is_told_before_anything_is_built(make_site: SiteFactory, dead_port: int) -> None:
+    site = due(make_site)
+    before, releases = site.snapshot(), states(site)
+    report = site.json("update", check=3, env=asks(f"http://127.0.0.1:{dead_port}/"))
+    assert report["result"] == "refused"
+    assert report["headline"].startswith(
+        f"the live site fails its health check: http://127.0.0.1:{dead_port}/ cannot be"
+    )
+    assert "--force" in report["problems"][0]
+    assert "build" not in steps(report)
+    assert (site.snapshot(), states(site)) == (before, releases)
+    assert len(site.outbox_mails()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"health_text": "welcome"}, "answered 200, but 'welcome' is not in the page"),
+        ({"health_status": "204"}, "answered 200 OK, where 204 was expected"),
+    ],
+)
+def test_a_check_that_is_wrong_is_told_before_anything_is_built(
+    make_site: SiteFactory, settings: dict[str, str], said: str
+) -> None:
+    site = due(make_site)
+    with web_site(answers(200)) as web:
+        report = site.json("update", check=3, env=asks(web.url, **settings))
+    assert f"{web.url} {said}" in report["headline"]
+    assert "health_check" in report["problems"][0]
+    assert site.live_version("alpha") == "1.0.0"
+
+
+def test_commits_of_a_refused_update_are_not_in_the_checkout(make_site: SiteFactory) -> None:
+    site = due(make_site)
+    head = site.head()
+    site.push_from_elsewhere({"notes.txt": "news"})
+    site.releaser("update", check=3, env=asks("false"))
+    assert site.head() == head
+    assert not (site.path / "notes.txt").exists()
+
+
+def test_with_force_it_goes_on_and_may_be_the_cure(make_site: SiteFactory) -> None:
+    """What is live may be the very reason why the site is down."""
+    site = due(make_site)
+    code = "import alpha, sys; sys.exit('ill' if alpha.__version__ == '1.0.0' else 0)"
+    check = asks(f'python -c "{code}"')
+    assert "ill" in site.json("update", check=3, env=check)["problems"][0]
+    report = site.json("update", "--force", check=0, env=check)
+    assert step(report, "live health check")["status"] == "warning"
+    assert any("the live site fails its health check" in problem for problem in report["problems"])
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_on_a_quiet_night_nothing_is_asked(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("update", check=0)
+    with web_site(answers(500)) as web:
+        silent(site.releaser("update", env=asks(web.url)))
+        assert web.asked == 0
+
+
+def test_a_release_on_which_nothing_runs_is_repaired_all_the_same(make_site: SiteFactory) -> None:
+    site = due(make_site)
+    site.releaser("update", check=0)
+    python = site.link.resolve() / "bin" / "python"
+    python.unlink()
+    code = "import alpha"
+    site.releaser("update", check=0, env=asks(f'python -c "{code}"'))
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_a_damaged_release_is_repaired_and_the_illness_is_told(make_site: SiteFactory) -> None:
+    site = due(make_site)
+    site.releaser("update", check=0)
+    (site_packages,) = site.link.resolve().glob("lib/python*/site-packages")
+    shutil.rmtree(site_packages / "alpha")
+    report = site.json("update", check=0, env=asks('python -c "import alpha.__init__"'))
+    assert step(report, "live health check")["status"] == "warning"
+    assert any("the live site fails its health check" in problem for problem in report["problems"])
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def test_check_and_init_tell_too(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings=IMPATIENT)
+    with web_site(answers(200)) as web:
+        wrong = asks(web.url, health_text="welcome")
+        report = site.json("check", check=3, env=wrong)
+        (problem,) = report["problems"]
+        assert f"the live site fails its health check: {web.url} answered 200, but 'welcome'" in problem
+        site.releaser("check", check=0, env=asks(web.url))
+        report = site.json("init", check=0, env=wrong)
+        assert any("'welcome' is not in the page" in problem for problem in report["problems"])
+        assert site.link.is_symlink()
+        assert "'welcome' is not in the page" in site.releaser("init", env=wrong).stderr
+    site.releaser("init", check=0)
+
+
+def test_a_site_without_a_venv_need_not_run_yet(make_site: SiteFactory) -> None:
+    site = make_site(settings=IMPATIENT)
+    with web_site(answers(200)) as web:
+        site.releaser("check", check=0, env=asks("false"))
+        site.releaser("init", check=0, env=asks(web.url))
+        assert web.asked == 1  # behind the flip
+
+
+def test_a_dry_run_says_that_it_would_be_refused(make_site: SiteFactory) -> None:
+    site = due(make_site)
+    told = site.releaser("update", "--dry-run", check=0, env=asks("false"))
+    assert "it would be refused: the live site fails its health check" in told.stdout + told.stderr
+    told = site.releaser("update", "--dry-run", "--force", check=0, env=asks("false"))
+    assert "refused" not in told.stdout + told.stderr

@@ -1,0 +1,79 @@
+"""Tests that prove nothing are no pass: none was run, or their runner did not get to its end. The number is kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import states
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+TWO_TESTS = "def test_one(packages):\n    pass\ndef test_two(packages):\n    pass\n"
+LEAVES = "import os\ndef test_one(packages):\n    os._exit(0)\n"
+
+
+def adopted(make_site: SiteFactory, tests: str = TWO_TESTS) -> SampleSite:
+    site = make_site(venv=True, files={"site_tests.py": tests})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    return site
+
+
+def test_no_test_at_all_is_no_pass(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "")
+    before = site.live_id()
+    report = site.json("update", check=5)
+    assert "not a single test was run" in report["headline"]
+    assert "test_command" in report["problems"][0]
+    assert site.live_id() == before
+    assert "failed" in states(site).values()
+
+
+def test_a_run_that_ends_early_is_no_pass(make_site: SiteFactory) -> None:
+    site = adopted(make_site, LEAVES)
+    before = site.live_id()
+    report = site.json("update", check=5)
+    assert "without the last line of their runner" in report["headline"]
+    assert site.live_id() == before
+
+
+@pytest.mark.parametrize(("said", "status"), [("Ran 0 tests in 0.000s\n\nOK", 5), ("no tests ran in 0.01s", 5)])
+def test_any_other_command_may_say_that_nothing_was_run(make_site: SiteFactory, said: str, status: int) -> None:
+    site = make_site(venv=True, files={"run_tests.py": f"print({said!r})\n"})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    assert "not a single test was run" in site.json("update", check=status)["headline"]
+
+
+def test_any_other_command_may_say_nothing(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, files={"run_tests.py": "print('all is well')\n"})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update", check=0)
+    assert site.json("show", report["release"])["tests_run"] is None
+
+
+def test_exit_status_5_of_pytest_is_said_in_words(make_site: SiteFactory) -> None:
+    code = "print('===== no tests ran in 0.01s ====='); raise SystemExit(5)"
+    site = make_site(venv=True, files={"run_tests.py": code})
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    assert "not a single test was run" in site.json("update", check=5)["headline"]
+
+
+def test_the_number_is_kept_and_a_fall_is_told(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    first = site.json("update", check=0)
+    assert first["problems"] == []
+    assert site.json("show", first["release"])["tests_run"] == 2
+    assert "tests_run:" in site.releaser("show", first["release"], check=0).stdout
+    site.push_from_elsewhere({"site_tests.py": "def test_one(packages):\n    pass\n"})
+    second = site.json("update", check=0)
+    (problem,) = second["problems"]
+    assert problem.startswith(f"1 test was run with {second['release']}, where 2 were with {first['release']}")
+    assert site.live_id() == second["release"]
+    site.publish("alpha", "1.2.0")
+    assert site.json("update", check=0)["problems"] == []
