@@ -22,6 +22,7 @@ from releaser.errors import (
     Unfit,
 )
 from releaser.project import disk, mutex, state
+from releaser.project.ownership import claim
 from releaser.project.preflight import check
 from releaser.project.site import Site, open_site
 from releaser.recovery import recover
@@ -170,6 +171,7 @@ def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
     with interrupts.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
+            run.draft.recovered += filter(None, [claim(run.site.project)])
             recover(run)
             run.site = run.site.reread()
             ending = pipeline(run)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from releaser.conduct import Ending, Request, conduct
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
+from releaser.releases.whereabouts import moved_by_hand
 from releaser.steps.adopt import adopt, found_at
+from releaser.steps.mend import adopt_moved
 from releaser.steps.renewal import renewed
 from releaser.update import preflight
 
@@ -25,7 +27,9 @@ def init(request: Request) -> RunReport:
 
 def _init(run: Run) -> Ending:
     fitness = preflight(run)
-    what = found_at(run)
+    moved, what = moved_by_hand(run.store), found_at(run)
+    if moved is not None:
+        return _keep(run, adopt_moved(run, fitness))
     release = adopt(run, fitness)
     if what == "adopted" and release is not None:
         run.about(release, None)
@@ -35,6 +39,12 @@ def _init(run: Run) -> Ending:
     run.about(release, None)
     link = run.site.project.venv.name
     return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}")
+
+
+def _keep(run: Run, release: Release) -> Ending:
+    run.about(release, None)
+    headline = f"{run.site.project.venv.name} stays where it leads, and {release.id} counts as live from now on"
+    return Ending(result="activated", headline=headline, advice="Restart the site if that has not been done.")
 
 
 def _first_release(run: Run, fitness: Fitness) -> Release:

@@ -9,6 +9,7 @@ from releaser.errors import NoSuchReleaseError, PreflightError, Unfit
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.releases.soundness import damage
+from releaser.releases.whereabouts import refuse_moved
 from releaser.steps.pruning import prune_after
 from releaser.steps.renewal import deserted_release, reason_to_renew, renewed, tell_moved
 from releaser.steps.resolve import lock_of
@@ -33,6 +34,7 @@ def rebuild(request: Request, *, release: str | None = None, python: str | None 
 
 
 def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
+    refuse_moved(run.store)
     earlier = to_revive(run.store, release)
     refuse_unadopted(run.store)
     fitness = preflight(run, ask_django=False, python=python)

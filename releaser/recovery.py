@@ -14,13 +14,24 @@ from releaser.durable import UnreadableStateError, clear_name
 from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locking.diff import LockDiff
 from releaser.locking.scratch import remove_scratch
+from releaser.releases import leases
+from releaser.releases.store import DOOMED
 from releaser.report.outbox import Outbox
 from releaser.report.outcome import Problem
 from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
 from releaser.steps.follow_ups import note_due
-from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
+from releaser.steps.mend import (
+    accept_link,
+    mend_link,
+    mend_quarantine,
+    mend_records,
+    mend_store,
+    remove_unless_used,
+    remove_unsealed,
+    settle_on,
+)
 from releaser.steps.migrations import tell_migrations_of
 from releaser.steps.publish import publish_lock
 from releaser.steps.resolve import lock_of
@@ -46,6 +57,7 @@ def recover(run: Run) -> None:
     try:
         entry = run.journal.read()
     except UnreadableStateError as error:
+        accept_link(run)  # a run may have been cut off behind its flip
         aside = run.journal.put_aside()
         run.draft.recovered.append(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
@@ -95,6 +107,8 @@ def _continue(run: Run, entry: Entry) -> str:
     if entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
         _roll_forward(run, entry)
         return f"had made release {entry.target} live; the rest is done now{changes_since(run, entry)}"
+    if entry.phase == "mending":
+        return _mended(run, entry)
     if entry.phase == "adopting":
         complete_adoption(run, entry)
         return "was adopting the project; that is finished or undone now"
@@ -108,6 +122,16 @@ def _continue(run: Run, entry: Entry) -> str:
         what = "whose tests failed" if not failed.migrations else "which waits"
         return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
     return "was interrupted before it changed anything for the site; what it left is removed"
+
+
+def _mended(run: Run, entry: Entry) -> str:
+    """Go on where a symlink that led nowhere was mended; while it still does, it is mended anew."""
+    release = run.store.live()
+    if release is None or release.id != entry.target:
+        return "had begun to mend the symlink, which is done now"
+    accept_link(run)
+    settle_on(run, release)
+    return f"had led the symlink to {release.id} again, as it led nowhere; the rest is done now"
 
 
 def changes_since(run: Run, entry: Entry) -> str:
@@ -195,7 +219,7 @@ def undo(run: Run, entry: Entry) -> None:
     activate.restore_code(run, entry)
     target = run.store.get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
-        _note_undeleted(run, run.store.remove(target.id))
+        remove_unless_used(run, target.id)
     sweep(run)
 
 
@@ -224,7 +248,8 @@ def sweep(run: Run) -> None:
     remove_scratch(run.site.project.scratch)
     store = run.store
     try:
-        _note_undeleted(run, store.finish_removal(*store.half_removed()))
+        free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
+        _note_undeleted(run, store.finish_removal(*free))
     except OSError as error:
         message = f"that releases are deleted cannot be recorded: {error}"
         run.draft.problems.append(Problem(message=message, advice="Check free space; the next run looks again."))

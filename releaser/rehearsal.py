@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import PreflightError, ResolutionError, ToolError
 from releaser.latest import newer_python
 from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
@@ -23,6 +23,7 @@ from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.soundness import damage
+from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.capacity import needs
 from releaser.steps.fixes import rehearsed_fixes
@@ -58,6 +59,17 @@ class Plan:
 
 def rehearse_check(site: Site, *, ask_remote: bool = True, python: str | None = None) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems."""
+    moved = moved_by_hand(store_of(site))
+    try:
+        fitness = _checked(site, ask_remote=ask_remote, python=python)
+    except PreflightError as error:
+        raise PreflightError((*([moved] if moved else []), *error.problems)) from error
+    if moved is not None:
+        raise PreflightError((moved,))
+    return fitness
+
+
+def _checked(site: Site, *, ask_remote: bool = True, python: str | None = None) -> Fitness:
     store = store_of(site)
     live = store.live()
     room = needs(site, store, live)
@@ -207,9 +219,11 @@ def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
 
 def rehearse_init(site: Site) -> Plan:
     """Say what adopting the project would do. Raises PreflightError."""
-    rehearse_check(site)
+    _checked(site)
     link, store = site.project.venv, store_of(site)
     live = store.live()
+    if moved_by_hand(store) is not None:
+        return Plan(lines=(f"what {link.name} leads to now would become the live release",))
     if live is not None:
         return Plan(lines=(f"the project is adopted already; {live.id} is live",))
     if link.is_symlink() and (link / "pyvenv.cfg").is_file():
@@ -240,8 +254,10 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
 def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError and PreflightError."""
     store = store_of(site)
+    if to is None:
+        refuse_moved(store)
     live, target = store.live(), choose(store, to)
-    if live is not None and live.id == target.id:
+    if live is not None and live.id == target.id and moved_by_hand(store) is None:
         return Plan(lines=(f"{target.id} is live already",))
     refuse_unwise(site, target, force=force)
     changes = LockDiff.between(lock_of(live), lock_of(target)).changes
@@ -249,7 +265,8 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
 
 
 def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
-    """Return the verdict on every release."""
+    """Return the verdict on every release. Raises PreflightError."""
+    refuse_moved(store_of(site))
     return verdicts(keep_policy(site.settings), store_of(site), now=datetime.now(UTC))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk
+from releaser.project.checkout import lock_findings
 from releaser.queries import without_python
 from releaser.releases.soundness import damage
+from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
+from releaser.steps.adopt import take_in
 from releaser.steps.gate import smoke_test
 from releaser.steps.resolve import lock_of
 
@@ -37,7 +41,9 @@ def rollback(request: Request, *, to: str | None = None, force: bool = False) ->
 
 
 def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
-    live = run.store.live()
+    if to is None:
+        refuse_moved(run.store)
+    live, moved = run.store.live(), moved_by_hand(run.store)
     try:
         target = choose(run.store, to)
     except NoSuchReleaseError:
@@ -45,13 +51,15 @@ def _rollback(run: Run, *, to: str | None, force: bool) -> Ending:
         raise
     run.about(target, live)
     run.draft.problems += [] if to else passed_over(run.store, target)
-    if live is not None and target.id == live.id:
+    if live is not None and target.id == live.id and moved is None:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
         others = refuse_unwise(run.site, target, force=force)
         run.draft.problems += map(problem_of, others)
     _keep_edited_lock(run, live)
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
+    if moved is not None and not run.site.project.venv.is_symlink():
+        take_in(run)
     go_live(run, target)
     return Ending(result="activated", headline=_headline(run, target, live))
 
@@ -122,6 +130,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Unfit]:
     """
     decisive, others = _sorted_findings(site)
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
+    problems += lock_findings(site)
     try:
         smoke_test(site, target)
     except ToolError as error:
@@ -152,7 +161,7 @@ def _keep_edited_lock(run: Run, live: Release | None) -> None:
         data = project.lock.read_bytes()
         if live is None or data == live.lock.read_bytes():
             return
-        committed = run.site.git.content("HEAD", str(project.lock.relative_to(run.site.git.layout.top)))
+        committed = run.site.git.content("HEAD", os.path.relpath(project.lock, run.site.git.layout.top))
         if committed is not None and committed.encode() == data:
             return
     except (OSError, ToolError):

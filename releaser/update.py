@@ -14,6 +14,7 @@ from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
 from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.releases.soundness import is_dead
+from releaser.releases.whereabouts import refuse_moved
 from releaser.report.capping import one_line
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
@@ -50,6 +51,7 @@ def update(request: Request, *, force: bool = False) -> RunReport:
 
 
 def _update(run: Run, *, force: bool) -> Ending:
+    refuse_moved(run.store)
     settle_what_failed(run)
     fitness = preflight(run, ask_django=False)
     theirs = fetch(run, fitness)

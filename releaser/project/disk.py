@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Unfit
+from releaser.project.ownership import dispute
 from releaser.project.room import nearest_existing
 
 if TYPE_CHECKING:
@@ -34,10 +35,18 @@ def state_findings(project: Project) -> Iterator[Unfit]:
                 f"state_dir {project.state_dir} is not writable for this user",
                 advice=f"Let this user write {directory}, or set `state_dir`.",
             )
+    if found := dispute(project):
+        yield found
     if len({_mount(one) for one in (project.root, place, nearest_existing(project.releases))}) > 1:
         yield Unfit(
             f"state_dir {project.state_dir} is on another file system than the project",
             advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+        )
+    beside = project.venv if _is_directory(project.venv) else project.venv.parent  # one may be mounted there
+    if beside.is_dir() and _mount(beside) != _mount(project.root):
+        yield Unfit(
+            f"venv {project.venv} is on another file system than the project",
+            advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
         )
     if project.state_dir.is_relative_to(project.venv):
         yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
@@ -53,6 +62,10 @@ def state_findings(project: Project) -> Iterator[Unfit]:
             f"{project.outer} is not writable for this user, so the scratch tree cannot lie beside the checkout",
             advice=f"Let this user write {project.outer}.",
         )
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _mount(directory: Path) -> tuple[int, str]:

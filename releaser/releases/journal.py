@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "telling"]
+Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "mending", "telling"]
 JOURNAL = "journal.json"
 _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {

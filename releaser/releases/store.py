@@ -91,6 +91,10 @@ class ReleaseStore:
             return None
         return target.parent.name
 
+    def live_by_record(self) -> str | None:
+        """Return the id of the release that releaser made live last, wherever the symlink leads; None before that."""
+        return next(reversed(self.ledger().activations), None)
+
     def rollback_target(self) -> Release | None:
         """Return the first of `rollback_order` that still is what was sealed."""
         return next(filter(is_sound, self.rollback_order()), None)
@@ -178,6 +182,9 @@ class ReleaseStore:
                 ledger = ledger.marked(manifest.id, "bad").activated(manifest.id)
             else:
                 ledger = ledger.marked(manifest.id, "good").activated(manifest.id)
+        live = self.live_id()
+        if ledger.marks.get(live or "") == "good":  # after a rollback, it is not the newest that was live last
+            ledger = ledger.activated(str(live))
         last = manifests[-1].sequence if manifests else 0
         return Ledger(marks=ledger.marks, activations=ledger.activations, last_sequence=last)
 

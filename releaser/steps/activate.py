@@ -17,6 +17,7 @@ from releaser.errors import ActivationError, BuildError, IncompleteReturnError, 
 from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.releases.soundness import is_dead
+from releaser.releases.whereabouts import leads_nowhere, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import note_unsettled, unsettled
 from releaser.steps.settle import STEPS, settle
@@ -140,6 +141,8 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
 
 
 def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
+    if run.command != "rollback":  # which a person may have asked for just because of that
+        refuse_moved(run.store)
     live = run.store.live()
     pulled = run.draft.pulled
     _keep_lock(run)
@@ -150,7 +153,7 @@ def _commit(run: Run, release: Release, *, founds: bool) -> Entry:
             run.entry(
                 "committing",
                 origin=live.id if live else None,
-                origin_link=_link_text(run.site.project.venv),
+                origin_link=link_text(run.site.project.venv),
                 target=release.id,
                 head_before=pulled.old if pulled else None,
                 head_after=pulled.new if pulled else None,
@@ -176,7 +179,8 @@ def _flip(run: Run, entry: Entry, release: Release) -> None:
         raise
 
 
-def _link_text(link: Path) -> str | None:
+def link_text(link: Path) -> str | None:
+    """Return what stands in the symlink; None when there is none."""
     try:
         return os.readlink(link)
     except OSError:
@@ -253,13 +257,19 @@ def _is_back(run: Run, entry: Entry) -> bool:
     origin = run.store.get(entry.origin)
     if origin is not None:
         return run.store.live_id() == origin.id
-    return _link_text(run.site.project.venv) == entry.origin_link
+    return link_text(run.site.project.venv) == entry.origin_link
 
 
 def restore_link(run: Run, entry: Entry) -> None:
-    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError."""
+    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError.
+
+    One that somebody has moved since stays, as the next run says.
+    """
     link, staging = run.site.project.venv, run.site.project.state_dir
     origin = run.store.get(entry.origin)
+    known = {one for one in (entry.origin, entry.target) if one}
+    if run.store.live_id() not in known and link_text(link) != entry.origin_link and not leads_nowhere(link):
+        return
     if origin is not None:
         flip.flip(link, origin.venv, staging=staging)
     elif entry.origin_link is not None:

@@ -13,6 +13,7 @@ from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
 from releaser.steps.litter import note_litter
+from releaser.steps.live_copy import copied
 from releaser.steps.suspects import complaint
 from releaser.tools.environment import inside
 
@@ -204,7 +205,12 @@ def _blame(run: Run, *attempted: Trial) -> Blame:
             except ToolError as error:
                 step.warns(f"the commits from before the pull cannot be had: {error.message}")
                 return "unknown"
-            tried = run_trial(run, trial, live.venv)
+            try:
+                with copied(run, live) as venv:
+                    tried = run_trial(run, trial, venv)
+            except (ToolError, OSError) as error:
+                step.warns(f"the live release cannot be copied to be tested: {error}")
+                return "unknown"
             step.says("passed" if tried.passed else tried.reason)
             step.status = "ok" if tried.passed else "failed"
         if not tried.passed:
