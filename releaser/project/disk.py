@@ -37,17 +37,7 @@ def state_findings(project: Project) -> Iterator[Unfit]:
             )
     if found := dispute(project):
         yield found
-    if len({_mount(one) for one in (project.root, place, nearest_existing(project.releases))}) > 1:
-        yield Unfit(
-            f"state_dir {project.state_dir} is on another file system than the project",
-            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
-        )
-    beside = project.venv if _is_directory(project.venv) else project.venv.parent  # one may be mounted there
-    if beside.is_dir() and _mount(beside) != _mount(project.root):
-        yield Unfit(
-            f"venv {project.venv} is on another file system than the project",
-            advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
-        )
+    yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
         yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
     if project.root.is_relative_to(project.state_dir):
@@ -61,6 +51,20 @@ def state_findings(project: Project) -> Iterator[Unfit]:
         yield Unfit(
             f"{project.outer} is not writable for this user, so the scratch tree cannot lie beside the checkout",
             advice=f"Let this user write {project.outer}.",
+        )
+
+
+def _mount_findings(project: Project, place: Path) -> Iterator[Unfit]:
+    if len({_mount(one) for one in (project.root, place, nearest_existing(project.releases))}) > 1:
+        yield Unfit(
+            f"state_dir {project.state_dir} is on another file system than the project",
+            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+        )
+    beside = project.venv if _is_directory(project.venv) else project.venv.parent  # one may be mounted there
+    if beside.is_dir() and _mount(beside) != _mount(project.root):
+        yield Unfit(
+            f"venv {project.venv} is on another file system than the project",
+            advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
         )
 
 

@@ -97,7 +97,7 @@ def _is_of(owner: Owner, project: Project) -> bool:
 
 def _is_same(one: Path, other: Path) -> bool:
     try:
-        return one == other or os.path.samefile(one, other)
+        return one == other or one.samefile(other)
     except OSError:
         return False
 

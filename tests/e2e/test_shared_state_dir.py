@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -79,5 +78,5 @@ def test_a_project_that_was_moved_is_taken_over_with_a_word(make_site: SiteFacto
 
 def test_all_may_be_moved_together(first: SampleSite) -> None:
     other = first.outer.with_name("elsewhere")
-    os.rename(first.outer, other)
+    first.outer.rename(other)
     silent(first.releaser("update", "--project", other / "shop"))
