@@ -127,7 +127,7 @@ def _note_return(run: Run, entry: Entry) -> Entry:
     try:
         return run.journal.insist(entry)
     except OSError as error:
-        log.warning("nor can it be overwritten: %s", error)
+        log.warning("nor can it be with the room that was kept for that: %s", error)
         return entry
 
 
