@@ -127,6 +127,7 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
         # A killed run of another user leaves a note that this user could not write over.
         (state_dir / HOLDER).unlink(missing_ok=True)
         (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
+        (state_dir / HOLDER).chmod(0o664)  # whatever the umask is: it tells the others of the group who is at work
 
 
 def holder(state_dir: Path) -> Holder | None:

@@ -18,6 +18,7 @@ from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases import flip
 from releaser.releases.census import Census
 from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
+from releaser.releases.permissions import open_to_group
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import NEVER_LIVE, Manifest, Release, State, new_id, read_manifest, write_manifest
 from releaser.releases.soundness import is_sound
@@ -208,6 +209,7 @@ class ReleaseStore:
         taken = frozenset(entry.name for entry in self.directory.iterdir()) | ledger.marks.keys()
         name = new_id(now, frozenset(taken))
         self.path(name).mkdir()
+        self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
         return name, self.next_sequence()
 
     def next_sequence(self) -> int:
@@ -221,6 +223,7 @@ class ReleaseStore:
         file system.
         """
         self.record(lambda ledger: _numbered(ledger, manifest))
+        open_to_group(self.path(manifest.id))
         write_manifest(self.path(manifest.id), manifest)
         return self._release(manifest, self.ledger(), self.live_id())
 

@@ -227,7 +227,7 @@ SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
 
 @pytest.mark.parametrize("stays", [False, True])
 def test_no_child_has_the_lock(tmp_path: Path, go: Fifo, done: Fifo, stays: bool) -> None:
-    """Else a daemon that the tests of a site leave behind would keep out every run to come."""
+    """Else a daemon that the tests of a site leave behind would keep out all runs to come, once one is killed."""
     with other_run(tmp_path, f"setsid sh -c '{SERVICE}'" if not stays else SERVICE, stays=stays) as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
