@@ -57,7 +57,9 @@ def recover(run: Run) -> None:
     try:
         entry = run.journal.read()
     except UnreadableStateError as error:
-        accept_link(run)  # a run may have been cut off behind its flip
+        accepted = accept_link(run)  # a run may have been cut off behind its flip
+        if accepted is not None:
+            settle_on(run, accepted)
         aside = run.journal.put_aside()
         run.draft.recovered.append(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None

@@ -5,6 +5,7 @@ What a run of releaser leaves when it is cut off is a matter of recovery. No run
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, put_aside, read_json, write_json
-from releaser.errors import PreflightError, Unfit, os_reason
+from releaser.errors import PreflightError, ToolError, Unfit, os_reason
 from releaser.releases import flip, leases, processes
 from releaser.releases.holds import HOLDS, read_holds
 from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
@@ -128,7 +129,7 @@ def mend_link(run: Run) -> None:
     before = store.live_by_record()
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
     flip.flip(link, release.venv, staging=run.site.project.state_dir)
-    follow_with_lock(run, before, release)
+    _follow_with_lock(run, before, release)
     run.draft.live_changed = True
     message = f"{link} {wrong}; it leads to {release.id} again, the newest good release"
     _say(run, message, "Find out who did that.")
@@ -148,21 +149,29 @@ def settle_on(run: Run, release: Release) -> None:
         attempt(run, name, partial(act, run, turnover))
 
 
-def follow_with_lock(run: Run, before: str | None, release: Release) -> None:
+def _follow_with_lock(run: Run, before: str | None, release: Release) -> None:
     """Let uv.lock of the checkout follow from the release `before`, unless somebody has changed it. Raises OSError."""
     earlier, lock = run.store.get(before), run.site.project.lock
-    if not lock.exists() or (earlier is not None and lock.read_bytes() == earlier.lock.read_bytes()):
+    known = [earlier.lock.read_bytes()] if earlier is not None and earlier.lock.is_file() else []
+    with contextlib.suppress(ToolError):
+        committed = run.site.git.content("HEAD", os.path.relpath(lock, run.site.git.layout.top))
+        known.append((committed or "").encode())
+    if not lock.exists() or lock.read_bytes() in known:
         place_lock(run, release)
 
 
-def accept_link(run: Run) -> None:
-    """Take the release that the link leads to for the live one, if it may be; uv.lock follows. Raises OSError."""
+def accept_link(run: Run) -> Release | None:
+    """Take the release that the link leads to for the live one, if it may be, and return it; None if it is that.
+
+    uv.lock follows. Raises OSError.
+    """
     store = run.store
     live, before = store.live(), store.live_by_record()
     if live is None or live.id == before or live.manifest.never_live:
-        return
-    follow_with_lock(run, before, live)
+        return None
+    _follow_with_lock(run, before, live)
     mark_good(run, live)
+    return live
 
 
 def adopt_moved(run: Run, fitness: Fitness) -> Release:

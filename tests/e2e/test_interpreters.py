@@ -275,27 +275,27 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert len(site.manage_runs("check")) == checked + 1
 
 
-def test_a_deserted_release_that_cannot_be_built_is_tried_once(make_site: SiteFactory, tmp_path: Path) -> None:
-    site, _ = two_pythons(make_site, tmp_path)
+def test_a_dead_release_that_cannot_be_built_stays_until_told(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, (_, before, dead) = two_pythons(make_site, tmp_path)
     wheel = site.index.path / "alpha-1.1.0-py3-none-any.whl"
     wheel.write_bytes(b"half a download")
     site.env["UV_CACHE_DIR"] = str(tmp_path / "empty-cache")
-    site.releaser("prune", check=0)
     report = site.json("update", check=4)
-    assert report["live_changed"] is False
+    assert (report["live_changed"], site.live_id()) == (False, dead)
+    assert any("nothing can run on the live release" in problem for problem in report["problems"])
+    site.releaser("rollback", check=0)
+    assert site.live_id() == before
     site.publish("alpha", "1.2.0")
     assert [one["new"] for one in site.json("update")["changes"]] == ["1.2.0"]
 
 
-def test_a_deserted_release_whose_python_is_back_is_left_alone(make_site: SiteFactory, tmp_path: Path) -> None:
-    site, (_, before, _) = two_pythons(make_site, tmp_path)
+def test_a_dead_release_whose_python_is_back_is_left_alone(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, (*_, dead) = two_pythons(make_site, tmp_path)
     site.releaser("prune", check=0)
-    assert site.live_id() == before
+    assert site.live_id() == dead
     Installation(tmp_path / "newer", need_python("3.13"))
-    assert site.json("rebuild", "--dry-run")["would"][0].startswith(
-        f"a release would be built from the lock of {before}"
-    )
     silent(site.releaser("update"))
+    assert site.live_id() == dead
 
 
 def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory, tmp_path: Path) -> None:

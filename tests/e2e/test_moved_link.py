@@ -164,6 +164,18 @@ def test_a_link_that_leads_nowhere_is_mended_with_restart_and_health_check(site:
     silent(site.releaser("update"))
 
 
+def test_mending_that_is_cut_off_is_finished(site: SampleSite) -> None:
+    live = site.live_id()
+    site.link.unlink()
+    site.releaser("prune", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)
+    asked = site.outer.parent / "asked"
+    report = site.json("update", env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
+    assert f"had led the symlink to {live} again" in report["recovered"]
+    assert asked.exists()
+    assert site.live_id() == live
+    silent(site.releaser("update"))
+
+
 def test_an_interpreter_that_cannot_be_seen_moves_nothing(site: SampleSite) -> None:
     """As in a sandbox that hides it: recovery leaves the link, and an update builds anew."""
     live = site.live_id()
