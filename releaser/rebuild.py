@@ -11,7 +11,7 @@ from releaser.recovery import undone_on_failure
 from releaser.releases.soundness import damage
 from releaser.releases.whereabouts import refuse_moved
 from releaser.steps.pruning import prune_after
-from releaser.steps.renewal import deserted_release, reason_to_renew, renewed, tell_moved
+from releaser.steps.renewal import reason_to_renew, renewed, tell_moved
 from releaser.steps.resolve import lock_of
 from releaser.update import ask_django, preflight
 
@@ -39,12 +39,12 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
     refuse_unadopted(run.store)
     fitness = preflight(run, ask_django=False, python=python)
     ask_django(run)
-    live, deserted = run.store.live(), deserted_release(run.store)
-    if earlier is not None and (deserted is None or earlier.id != deserted.id):
+    live = run.store.live()
+    if earlier is not None:
         return _revive(run, fitness, earlier)
     with undone_on_failure(run):
-        made = renewed(run, fitness, live, lock=lock_of(deserted) if deserted else None)
-    run.draft.rebuilt = _why(run, made, live, deserted)
+        made = renewed(run, fitness, live)
+    run.draft.rebuilt = _why(run, made, live)
     tell_moved(run, fitness, made.manifest.python)
     go_live(run, made)
     return Ending(
@@ -69,16 +69,14 @@ def _why_of(run: Run) -> str:
     return run.draft.rebuilt or _ASKED_FOR
 
 
-def _why(run: Run, made: Release, live: Release | None, deserted: Release | None) -> str:
+def _why(run: Run, made: Release, live: Release | None) -> str:
     """Say why what was live is built anew."""
-    before = deserted or live
-    if before is None:
+    if live is None:
         return "no release was live"
-    found = damage(deserted) if deserted else None
-    if reason := str(found) if found else reason_to_renew(run.site.settings, run.store, before):
+    if reason := reason_to_renew(run.site.settings, run.store, live):
         return reason
-    if before.manifest.python != made.manifest.python:
-        return f"from Python {before.manifest.python} to {made.manifest.python}, as somebody asked for"
+    if live.manifest.python != made.manifest.python:
+        return f"from Python {live.manifest.python} to {made.manifest.python}, as somebody asked for"
     return _ASKED_FOR
 
 

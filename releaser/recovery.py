@@ -21,7 +21,6 @@ from releaser.report.outcome import Problem
 from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
-from releaser.steps.follow_ups import note_due
 from releaser.steps.mend import (
     accept_link,
     mend_link,
@@ -165,7 +164,6 @@ def conclude(run: Run, entry: Entry) -> None:
         if origin is not None and entry.command == "rollback" and _went_back(run, entry):
             mark_bad(run, origin, f"rolled back to {release.id}", since=release)
         mark_good(run, release)
-        note_due(run, deserted=None)
 
 
 def _went_back(run: Run, entry: Entry) -> bool:
@@ -210,7 +208,6 @@ def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
     target = run.store.get(entry.target)
     if target is not None and entry.command != "rollback":
         mark_bad(run, target, reason, blameless=entry.blameless)
-    note_due(run, deserted=None)
 
 
 def undo(run: Run, entry: Entry) -> None:

@@ -22,7 +22,6 @@ from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
-from releaser.releases.soundness import damage
 from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.capacity import needs
@@ -31,7 +30,7 @@ from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
-from releaser.steps.renewal import deserted_release, reason_of_pin, reason_to_renew, unbuildable
+from releaser.steps.renewal import reason_of_pin, reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
 from releaser.upkeep import HoldChange, holding, letting_go
@@ -115,8 +114,6 @@ def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[s
     """Say what would make an update build a release, even if no package is newer."""
     if live is None:
         return []
-    if left := deserted_release(store_of(site)):
-        return [f"{left.id}, which was live before, would be rebuilt, as {damage(left)}"]
     if reason := reason_to_renew(site.settings, store_of(site), live) or reason_of_pin(site, fitness, live):
         return [f"{live.id} would be rebuilt, as {reason}"]
     found = newer_python(site, fitness.uv, live)
@@ -134,9 +131,6 @@ def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> 
     refuse_unadopted(store)
     fitness = rehearse_check(site, ask_remote=False, python=python)
     live, version = store.live(), fitness.uv.python_version(fitness.python)
-    left = deserted_release(store)
-    if left is not None and (earlier is None or earlier.id == left.id):
-        return Plan(lines=(f"{left.id}, which was live before, would be built anew with Python {version} and tested",))
     lock = lock_of(earlier) if earlier else fitness.lock
     source = earlier or (live if live and lock.same_packages(lock_of(live)) else None)
     lines = [f"a release would be built from the lock of {_named(source)}, with Python {version}, and tested"]

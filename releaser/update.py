@@ -22,7 +22,6 @@ from releaser.steps.build import seal
 from releaser.steps.capacity import look_for_room, needs
 from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
-from releaser.steps.follow_ups import note_due
 from releaser.steps.gate import is_well_again
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
@@ -80,7 +79,7 @@ def _made(
 ) -> Release | Ending:
     """Build, test and seal the release that is to go live, or say why there is none."""
     live = run.store.live()
-    lock = (due.lock or fitness.lock) if due else fitness.lock
+    lock = fitness.lock
     renews = due is not None and can_be_renewed(run, fitness, due.release, lock)
 
     def fixes() -> dict[str, str]:
@@ -106,8 +105,6 @@ def _made(
         try:
             return _sealed(run, fitness, resolution, key, before=before)
         except ReleaserError as error:
-            if due is not None and due.is_left:
-                note_due(run, deserted=None)  # lest it be tried for ever, and nothing else
             _tell_dead(run, due, error.message)
             raise
 
@@ -141,7 +138,7 @@ def _no_use(run: Run, fitness: Fitness, failed: FailedCandidate, due: Renewal | 
 
 def _tell_dead(run: Run, due: Renewal | None, reason: str) -> None:
     """Report, where what is to take its place has failed, that nothing can run on what is live."""
-    if due is None or due.is_left or not is_dead(due.release):
+    if due is None or not is_dead(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     advice = f"What would take its place has failed ({reason}); mend that, or `releaser rebuild`."
