@@ -5,6 +5,7 @@ Two projects with one state directory would take each other's releases for their
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from releaser.errors import PreflightError, Unfit
 
 if TYPE_CHECKING:
     from releaser.project.project import Project
+
+log = logging.getLogger(__name__)
 
 OWNER = "project.json"
 
@@ -66,20 +69,26 @@ def dispute(project: Project) -> Unfit | None:
 def claim(project: Project) -> str:
     """Write down whose state directory this is; return what there is to say of it, mostly nothing.
 
-    The caller holds the project lock. Raises PreflightError if it belongs to another project, and OSError.
+    The caller holds the project lock. Raises PreflightError if it belongs to another project.
     """
     said = ""
     try:
         owner = read_owner(project.state_dir)
     except UnreadableStateError as error:
         owner, said = None, f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
+    except OSError as error:
+        log.warning("%s cannot be looked at: %s", _file(project), error)
+        return ""
     if owner is not None and _is_of(owner, project):
         return ""
     if found := dispute(project):
         raise PreflightError((found,))
     base = os.path.realpath(project.state_dir)
     paths = {"root": os.path.relpath(project.root, base), "link": os.path.relpath(project.venv, base)}
-    write_json(_file(project), paths)
+    try:
+        write_json(_file(project), paths)
+    except OSError as error:  # a full disk must not keep anybody from going back; the next run writes it
+        log.warning("%s cannot be written: %s", _file(project), error)
     if owner is not None:
         said = f"The project was moved from {owner.root} ({owner.link}) to {project.root} ({project.venv})."
     return said

@@ -32,6 +32,8 @@ from releaser.steps.turnover import Turnover, in_use
 from releaser.steps.verdict import brought_by, key_of, mark_good
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from releaser.project.preflight import Fitness
     from releaser.releases.release import Release
     from releaser.run import Run
@@ -206,15 +208,9 @@ def mend_store(run: Run) -> None:
 
 def remove_unless_used(run: Run, name: str) -> None:
     """Delete a release; in use, it stays until it is not. Raises OSError when the ledger cannot be written."""
-    claimed = leases.claim(str(run.store.path(name)))
-    if claimed is None:
-        run.note_undeleted(name, IN_USE)
-        return
-    try:
-        for undeleted, error in run.store.remove(name).items():
+    with _unused(run, run.store.path(name)) as unused:
+        for undeleted, error in run.store.remove(name).items() if unused else ():
             run.note_undeleted(undeleted, os_reason(error))
-    finally:
-        leases.release(claimed)
 
 
 def remove_unsealed(run: Run, place: Path) -> None:
@@ -222,15 +218,28 @@ def remove_unsealed(run: Run, place: Path) -> None:
 
     In use, it stays until it is not.
     """
-    claimed = leases.claim(str(place))
-    if claimed is None:
-        run.note_undeleted(place.name, IN_USE)
-        return
-    try:
+    with _unused(run, place) as unused:
+        if not unused:
+            return
         known = run.store.forget([place.name])
         remove_tree(place)
-    finally:
-        leases.release(claimed)
     if known:
         message = f"release {place.name} had lost its manifest, so nothing vouches for it any more; it is removed"
         _say(run, message, "Find out who deleted that; the site goes on as it is.")
+
+
+@contextlib.contextmanager
+def _unused(run: Run, place: Path) -> Iterator[bool]:
+    """Keep others from beginning to use a release, and tell whether nobody does; noted is what stays for that.
+
+    On a full disk, one that has no lease file yet gets none, and can be deleted all the same.
+    """
+    claimed = leases.claim(str(place))
+    try:
+        unused = claimed is not None or not leases.is_used(str(place))
+        if not unused:
+            run.note_undeleted(place.name, IN_USE)
+        yield unused
+    finally:
+        if claimed is not None:
+            leases.release(claimed)

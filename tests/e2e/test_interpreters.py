@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.e2e.scenes import body, edit_pyproject, silent, states
 from tests.support.pythons import Installation, give_pythons, need_python, need_two_patches
 
@@ -103,10 +101,8 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
 
 
-@pytest.mark.parametrize("meanwhile", [None, "prune"])
-def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
-    make_site: SiteFactory, tmp_path: Path, meanwhile: str | None
-) -> None:
+def test_what_is_live_stays_until_it_is_built_anew(make_site: SiteFactory, tmp_path: Path) -> None:
+    """An earlier release would work, but the interpreter may just not be visible for this run: nothing goes there."""
     old, new = need_python("3.12"), need_python("3.13")
     newer = Installation(tmp_path / "newer", new)
     gone = newer.executable
@@ -114,22 +110,19 @@ def test_an_earlier_release_takes_over_until_what_was_live_is_built_anew(
     give_pythons(site, old, newer)
     site.make_venv()
     site.releaser("init", check=0)
-    first = site.live_id()
     site.releaser("rebuild", "--python", "3.13", check=0)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     left = site.live_id()
     newer.delete()
     site.publish("alpha", "1.2.0")
-    words = site.releaser(meanwhile, check=0).stderr if meanwhile else ""
-    if meanwhile:
-        for command in ("update", "rebuild"):
-            assert f"{left}, which was live before, would be" in site.json(command, "--dry-run")["would"][0]
+    site.releaser("prune", check=0)
+    assert site.live_id() == left
+    assert f"{left} would be rebuilt, as its interpreter is gone" in site.json("update", "--dry-run")["would"][0]
     report = site.json("update")
-    assert f"it leads to {first} again, the newest good release" in words + report["recovered"]  # which works
     assert f"rebuilt {left} as {report['release']}, as its interpreter is gone" in report["headline"]
     assert (report["previous"], report["rebuilt"]) == (
-        first,
+        left,
         f"its interpreter is gone (Python {new.version} at {gone})",
     )
     assert (site.python(RUNS_ON), site.live_version("alpha")) == (old.version, "1.1.0")
