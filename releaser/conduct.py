@@ -22,10 +22,12 @@ from releaser.errors import (
     Unfit,
 )
 from releaser.project import disk, mutex, state
+from releaser.project.ownership import claim
 from releaser.project.preflight import check
 from releaser.project.site import Site, find_site, open_site
 from releaser.recovery import recover
 from releaser.releases.journal import Journal
+from releaser.releases.reserve import keep_reserve
 from releaser.report.outcome import LeftBehind, Problem, Result, RunReport
 from releaser.report.recorder import Listener, Recorder, Silence
 from releaser.run import Run, new_run_id, problem_of
@@ -142,7 +144,6 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
         except OSError as error:
             return _stateless(request, run, _unusable(run.site, error))
         run.killed_since = held.killed_since
-        run.site.runner.inherited[:] = [held.descriptor]
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.started_at).mark
         with interrupts.raised():
             report = _play(run, pipeline)
@@ -172,6 +173,8 @@ def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
     with interrupts.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
+            run.draft.recovered += filter(None, [claim(run.site.project)])
+            keep_reserve(run.site.project.state_dir)
             recover(run)
             run.site = run.site.reread()
             ending = pipeline(run)

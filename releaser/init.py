@@ -10,10 +10,12 @@ from releaser.golive import go_live
 from releaser.project.chosen import chosen
 from releaser.project.telling import warnings
 from releaser.recovery import undone_on_failure
+from releaser.releases.whereabouts import moved_by_hand
 from releaser.run import problem_of
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.guard import read_basis
 from releaser.steps.live_health import tell_illness
+from releaser.steps.mend import adopt_moved
 from releaser.steps.pull import as_checked_out
 from releaser.steps.renewal import renewed
 from releaser.steps.settle import look_before
@@ -42,7 +44,9 @@ def _init(run: Run, *, force: bool) -> Ending:
     if not force and (differences := tuple(unsynced(run.site))):
         raise PreflightError(differences)
     run.draft.problems += map(problem_of, warnings(run.site))
-    what = found_at(run)
+    moved, what = moved_by_hand(run.store), found_at(run)
+    if moved is not None:
+        return _keep(run, adopt_moved(run, fitness))
     release = adopt(run, fitness)
     if release is not None:
         tell_illness(run)
@@ -54,6 +58,12 @@ def _init(run: Run, *, force: bool) -> Ending:
     run.about(release, None)
     link = run.site.project.venv.name
     return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}")
+
+
+def _keep(run: Run, release: Release) -> Ending:
+    run.about(release, None)
+    headline = f"{run.site.project.venv.name} stays where it leads, and {release.id} counts as live from now on"
+    return Ending(result="activated", headline=headline, advice="Restart the site if that has not been done.")
 
 
 def _first_release(run: Run, fitness: Fitness) -> Release:

@@ -12,6 +12,7 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.overrides import check_locked, parse_overrides
 from releaser.project.site import find_site
 from releaser.recovery import undone_on_failure
+from releaser.releases.whereabouts import refuse_moved
 from releaser.steps.build import build, seal
 from releaser.steps.capacity import look_for_room
 from releaser.steps.gate import gate
@@ -38,6 +39,7 @@ def override(request: Request, overrides: Sequence[Override]) -> RunReport:
 
 
 def _override(run: Run, overrides: Sequence[Override]) -> Ending:
+    refuse_moved(run.store)
     fitness = preflight(run, ask_django=False)
     live = required(run.store.live())
     with undone_on_failure(run), staging_tree(run, as_checked_out(fitness).commit) as staged:

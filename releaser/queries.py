@@ -11,6 +11,7 @@ from releaser.durable import UnreadableStateError
 from releaser.errors import AuditError, NoSuchReleaseError, Unfit, VulnerableError
 from releaser.locking.diff import Change, LockDiff
 from releaser.project import mutex
+from releaser.project.ownership import dispute
 from releaser.project.room import free_room
 from releaser.project.telling import carrier_of
 from releaser.releases import leases
@@ -155,7 +156,9 @@ def store_of(site: Site) -> ReleaseStore:
 
 
 def damaged(site: Site) -> list[str]:
-    """Say what others have damaged, each with what to do."""
+    """Say what others have damaged, each with what to do; of a state directory of another project, just that."""
+    if disputed := dispute(site.project):
+        return [sentences(disputed.message, disputed.advice)]
     lost = without_python(site)
     first = [sentences(lost.message, lost.advice)] if lost else []
     return first + [sentences(one.message, one.advice) for one in diagnose(store_of(site))]

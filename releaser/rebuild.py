@@ -9,10 +9,11 @@ from releaser.errors import NoSuchReleaseError, PreflightError, Unfit
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
 from releaser.releases.soundness import damage
+from releaser.releases.whereabouts import refuse_moved
 from releaser.steps.guard import read_basis
 from releaser.steps.pruning import prune_after
 from releaser.steps.pull import as_checked_out
-from releaser.steps.renewal import deserted_release, reason_to_renew, renewed, tell_moved
+from releaser.steps.renewal import reason_to_renew, renewed, tell_moved
 from releaser.steps.resolve import lock_of
 from releaser.steps.settle import look_before
 from releaser.steps.staging import staging_tree
@@ -37,18 +38,19 @@ def rebuild(request: Request, *, release: str | None = None, python: str | None 
 
 
 def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
+    refuse_moved(run.store)
     earlier = to_revive(run.store, release)
     refuse_unadopted(run.store)
     fitness = preflight(run, ask_django=False, python=python)
     ask_django(run)
-    live, deserted = run.store.live(), deserted_release(run.store)
-    if earlier is not None and (deserted is None or earlier.id != deserted.id):
+    live = run.store.live()
+    if earlier is not None:
         return _revive(run, fitness, earlier)
     basis, target = read_basis(run.site), as_checked_out(fitness)
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:
-        made = renewed(staged, fitness, live, lock=lock_of(deserted) if deserted else None)
+        made = renewed(staged, fitness, live)
         look_before(staged, made.venv)
-    run.draft.rebuilt = _why(run, made, live, deserted)
+    run.draft.rebuilt = _why(run, made, live)
     tell_moved(run, fitness, made.manifest.python)
     go_live(run, made, target, basis)
     return Ending(
@@ -73,16 +75,14 @@ def _why_of(run: Run) -> str:
     return run.draft.rebuilt or _ASKED_FOR
 
 
-def _why(run: Run, made: Release, live: Release | None, deserted: Release | None) -> str:
+def _why(run: Run, made: Release, live: Release | None) -> str:
     """Say why what was live is built anew."""
-    before = deserted or live
-    if before is None:
+    if live is None:
         return "no release was live"
-    found = damage(deserted) if deserted else None
-    if reason := str(found) if found else reason_to_renew(run.site.settings, run.store, before):
+    if reason := reason_to_renew(run.site.settings, run.store, live):
         return reason
-    if before.manifest.python != made.manifest.python:
-        return f"from Python {before.manifest.python} to {made.manifest.python}, as somebody asked for"
+    if live.manifest.python != made.manifest.python:
+        return f"from Python {live.manifest.python} to {made.manifest.python}, as somebody asked for"
     return _ASKED_FOR
 
 

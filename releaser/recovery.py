@@ -14,13 +14,23 @@ from typing import TYPE_CHECKING
 from releaser.durable import UnreadableStateError, clear_name
 from releaser.errors import ActivationError, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locking.diff import LockDiff
+from releaser.releases import leases
+from releaser.releases.store import DOOMED
 from releaser.report.outbox import Outbox
 from releaser.report.outcome import Problem
 from releaser.run import begun_at, named
 from releaser.steps import activate
 from releaser.steps.adopt import complete_adoption
-from releaser.steps.follow_ups import note_due
-from releaser.steps.mend import mend_link, mend_quarantine, mend_records, mend_store, remove_unsealed
+from releaser.steps.mend import (
+    accept_link,
+    mend_link,
+    mend_quarantine,
+    mend_records,
+    mend_store,
+    remove_unless_used,
+    remove_unsealed,
+    settle_on,
+)
 from releaser.steps.migrations import tell_migrations_of
 from releaser.steps.move import move_back
 from releaser.steps.publish import publish_lock
@@ -49,6 +59,9 @@ def recover(run: Run) -> None:
     try:
         entry = run.journal.read()
     except UnreadableStateError as error:
+        accepted = accept_link(run)  # a run may have been cut off behind its flip
+        if accepted is not None:
+            settle_on(run, accepted)
         aside = run.journal.put_aside()
         run.draft.recovered.append(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
@@ -98,6 +111,8 @@ def _continue(run: Run, entry: Entry) -> str:
     if entry.phase == "committing" and live == entry.target and run.store.get(live) is not None:
         _roll_forward(run, entry)
         return f"had made release {entry.target} live; the rest is done now{changes_since(run, entry)}"
+    if entry.phase == "mending":
+        return _mended(run, entry)
     if entry.phase == "adopting":
         complete_adoption(run, entry)
         return "was adopting the project; that is finished or undone now"
@@ -111,6 +126,16 @@ def _continue(run: Run, entry: Entry) -> str:
         what = "whose tests failed" if not failed.migrations else "which waits"
         return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
     return "was interrupted before it changed anything for the site; what it left is removed"
+
+
+def _mended(run: Run, entry: Entry) -> str:
+    """Go on where a symlink that led nowhere was mended; while it still does, it is mended anew."""
+    release = run.store.live()
+    if release is None or release.id != entry.target:
+        return "had begun to mend the symlink, which is done now"
+    accept_link(run)
+    settle_on(run, release)
+    return f"had led the symlink to {release.id} again, as it led nowhere; the rest is done now"
 
 
 def changes_since(run: Run, entry: Entry) -> str:
@@ -142,7 +167,6 @@ def conclude(run: Run, entry: Entry) -> None:
         if origin is not None and entry.command == "rollback" and _went_back(run, entry):
             _mark_left(run, entry, origin, release)
         mark_good(run, release)
-        note_due(run, deserted=None)
 
 
 def _mark_left(run: Run, entry: Entry, left: Release, target: Release) -> None:
@@ -209,7 +233,6 @@ def _record_backed_out(run: Run, entry: Entry, reason: str) -> None:
         mark_bad(run, target, reason, versions=versions, commit=commit, blameless=entry.blameless)
         if versions and not entry.blameless:
             run.change_quarantine(lambda quarantine: quarantine.without_suspects())
-    note_due(run, deserted=None)
 
 
 def undo(run: Run, entry: Entry) -> None:
@@ -221,7 +244,7 @@ def undo(run: Run, entry: Entry) -> None:
         move_back(run, entry)
     target = run.store.get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
-        _note_undeleted(run, run.store.remove(target.id))
+        remove_unless_used(run, target.id)
     sweep(run)
 
 
@@ -250,7 +273,8 @@ def sweep(run: Run) -> None:
     _sweep_staging(run)
     store = run.store
     try:
-        _note_undeleted(run, store.finish_removal(*store.half_removed()))
+        free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
+        _note_undeleted(run, store.finish_removal(*free))
     except OSError as error:
         message = f"that releases are deleted cannot be recorded: {error}"
         run.draft.problems.append(Problem(message=message, advice="Check free space; the next run looks again."))

@@ -24,7 +24,7 @@ from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
-from releaser.releases.soundness import damage
+from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.rollback import choose, refuse_unwise
 from releaser.steps.capacity import needs
 from releaser.steps.code import code_of_release
@@ -33,7 +33,7 @@ from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
-from releaser.steps.renewal import deserted_release, reason_of_pin, reason_to_renew, unbuildable
+from releaser.steps.renewal import reason_of_pin, reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
 from releaser.steps.unsynced import unsynced
@@ -70,6 +70,20 @@ def rehearse_check(
     beside: Iterable[Unfit] = (),
 ) -> Fitness:
     """Run every check, the remote included. Raises PreflightError with all the problems, those `beside` included."""
+    moved = moved_by_hand(store_of(site))
+    return _checked(
+        site, ask_remote=ask_remote, ask_site=ask_site, python=python, beside=[*([moved] if moved else []), *beside]
+    )
+
+
+def _checked(
+    site: Site,
+    *,
+    ask_remote: bool = True,
+    ask_site: bool = False,
+    python: str | None = None,
+    beside: Iterable[Unfit] = (),
+) -> Fitness:
     store = store_of(site)
     live = store.live()
     room = needs(site, store, live)
@@ -128,8 +142,6 @@ def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[s
     """Say what would make an update build a release, even if no package is newer."""
     if live is None:
         return []
-    if left := deserted_release(store_of(site)):
-        return [f"{left.id}, which was live before, would be rebuilt, as {damage(left)}"]
     if reason := reason_to_renew(site.settings, store_of(site), live) or reason_of_pin(site, fitness, live):
         return [f"{live.id} would be rebuilt, as {reason}"]
     found = newer_python(site, fitness.uv, live)
@@ -147,9 +159,6 @@ def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> 
     refuse_unadopted(store)
     fitness = rehearse_check(site, ask_remote=False, python=python)
     live, version = store.live(), fitness.uv.python_version(fitness.python)
-    left = deserted_release(store)
-    if left is not None and (earlier is None or earlier.id == left.id):
-        return Plan(lines=(f"{left.id}, which was live before, would be built anew with Python {version} and tested",))
     lock = lock_of(earlier) if earlier else fitness.lock
     source = earlier or (live if live and lock.same_packages(lock_of(live)) else None)
     lines = [f"a release would be built from the lock of {_named(source)}, with Python {version}, and tested"]
@@ -234,12 +243,14 @@ def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
 def rehearse_init(site: Site, *, force: bool) -> Plan:
     """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
     differences = tuple(unsynced(site))
-    rehearse_check(site, beside=() if force else differences)
+    _checked(site, beside=() if force else differences)
     return Plan(lines=(*map(str, chosen(site)), *(one.message for one in differences), _adoption(site)))
 
 
 def _adoption(site: Site) -> str:
     link, live = site.project.venv, store_of(site).live()
+    if moved_by_hand(store_of(site)) is not None:
+        return f"what {link.name} leads to now would become the live release"
     if live is not None:
         return f"the project is adopted already; {live.id} is live"
     if link.is_symlink() and (link / "pyvenv.cfg").is_file():
@@ -270,8 +281,10 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
 def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
     store = store_of(site)
+    if to is None:
+        refuse_moved(store)
     live, target = store.live(), choose(store, to)
-    if live is not None and live.id == target.id:
+    if live is not None and live.id == target.id and moved_by_hand(store) is None:
         return Plan(lines=(f"{target.id} is live already",))
     code = None if keep_code else code_of_release(site, target)
     goes_back = code is not None and code.moves
@@ -284,7 +297,8 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
 
 
 def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
-    """Return the verdict on every release."""
+    """Return the verdict on every release. Raises PreflightError."""
+    refuse_moved(store_of(site))
     return verdicts(keep_policy(site.settings), store_of(site), now=datetime.now(UTC))
 
 

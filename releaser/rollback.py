@@ -12,10 +12,13 @@ from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk, serving
+from releaser.project.checkout import lock_findings
 from releaser.queries import without_python
 from releaser.releases.soundness import damage
+from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
+from releaser.steps.adopt import take_in
 from releaser.steps.code import code_of_release, has_other_code
 from releaser.steps.gate import smoke_test
 from releaser.steps.migrations import tell_applied_migrations
@@ -45,7 +48,9 @@ def rollback(request: Request, *, to: str | None = None, force: bool = False, ke
 
 
 def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Ending:
-    live = run.store.live()
+    if to is None:
+        refuse_moved(run.store)
+    live, moved = run.store.live(), moved_by_hand(run.store)
     try:
         target = choose(run.store, to)
     except NoSuchReleaseError:
@@ -53,7 +58,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
         raise
     run.about(target, live)
     run.draft.problems += [] if to else passed_over(run.store, target)
-    if live is not None and target.id == live.id:
+    if live is not None and target.id == live.id and moved is None:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
         code = _code_of(run, target, keep_code=keep_code)
@@ -66,6 +71,8 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     with contextlib.suppress(ToolError):
         keep_edited(run, run.site.project.lock, known_locks(run, live))
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
+    if moved is not None and not run.site.project.venv.is_symlink():
+        take_in(run)
     go_live(run, target, code, None, stays=force)
     tell_applied_migrations(run, target)
     return Ending(result="activated", headline=_headline(run, target, live, code))
@@ -158,6 +165,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Unfit]:
     """
     decisive, others = _sorted_findings(site)
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
+    problems += lock_findings(site)
     try:
         smoke_test(site, target)
     except ToolError as error:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import TextIOWrapper
     from pathlib import Path
 
     from releaser.redaction import Redactor
 
 KEPT = 30
+_MODE = 0o660  # whatever the umask is
 
 
 class _CleanFormatter(logging.Formatter):
@@ -28,6 +31,11 @@ class _CleanFormatter(logging.Formatter):
 
 class _LogFile(logging.FileHandler):
     """A log that cannot be written, as on a full disk, is done without: what matters can still be said."""
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        os.fchmod(stream.fileno(), _MODE)
+        return stream
 
     def emit(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
 from releaser.recovery import undo_unfinished, undone_on_failure
 from releaser.releases.soundness import is_dead
+from releaser.releases.whereabouts import refuse_moved
 from releaser.report.capping import one_line
 from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
@@ -21,7 +22,6 @@ from releaser.steps.build import seal
 from releaser.steps.capacity import look_for_room, needs
 from releaser.steps.culprits import tested
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
-from releaser.steps.follow_ups import note_due
 from releaser.steps.gate import is_well_again, tree_of_live
 from releaser.steps.guard import Basis, basis_after_own_acts, read_basis
 from releaser.steps.left_behind import note_left_behind
@@ -59,6 +59,7 @@ def update(request: Request, *, force: bool = False, follow: bool = False) -> Ru
 
 
 def _update(run: Run, *, force: bool, follow: bool) -> Ending:
+    refuse_moved(run.store)
     settle_what_failed(run)
     basis = read_basis(run.site)
     fitness = preflight(run, ask_django=False)
@@ -149,7 +150,7 @@ def _made(
 ) -> Release | Ending:
     """Build, test and seal the release that is to go live, or say why there is none."""
     live = run.store.live()
-    lock = (due.lock or fitness.lock) if due else fitness.lock
+    lock = fitness.lock
     renews = due is not None and can_be_renewed(run, fitness, due.release, lock)
 
     def fixes() -> dict[str, str]:
@@ -178,8 +179,6 @@ def _made(
     try:
         return _sealed(run, fitness, resolution, key, before=before)
     except ReleaserError as error:
-        if due is not None and due.is_left:
-            note_due(run, deserted=None)  # lest it be tried for ever, and nothing else
         _tell_dead(run, due, error.message)
         raise
 
@@ -213,7 +212,7 @@ def _no_use(run: Run, fitness: Fitness, failed: FailedCandidate, due: Renewal | 
 
 def _tell_dead(run: Run, due: Renewal | None, reason: str) -> None:
     """Report, where what is to take its place has failed, that nothing can run on what is live."""
-    if due is None or due.is_left or not is_dead(due.release):
+    if due is None or not is_dead(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     advice = f"What would take its place has failed ({reason}); mend that, or `releaser rebuild`."

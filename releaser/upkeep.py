@@ -11,6 +11,7 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.policy import normalized
 from releaser.releases.holds import Hold, Holds
 from releaser.releases.store import ReleaseStore
+from releaser.releases.whereabouts import refuse_moved
 from releaser.steps.pruning import failures, pruned, removals
 from releaser.steps.resolve import lock_of
 
@@ -29,6 +30,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
     decided: list[Verdict] = []
 
     def pipeline(run: Run) -> Ending:
+        refuse_moved(run.store)
         with run.recorder.step("prune") as step:
             try:
                 decided.extend(pruned(run))

@@ -11,7 +11,7 @@ from releaser.errors import NoSuchReleaseError, ToolError, Unfit, UnsoundError, 
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project.group import test_command, unix_group
-from releaser.releases.agreement import package_findings, permission_findings
+from releaser.releases.agreement import adopted_findings, package_findings, permission_findings
 from releaser.releases.contents import Contents
 from releaser.releases.drift import packages_in
 from releaser.releases.finding import Finding
@@ -161,7 +161,10 @@ def _lock(site: Site, release: Release, contents: Contents) -> Iterator[Finding]
     damaged = lock_damage(release)
     if damaged is not None:
         yield Finding(kind="lock", path="../uv.lock", message=damaged.reason)
-    manifest = release.manifest
+    manifest, there, sealed = release.manifest, packages_in(contents.there), packages_in(contents.sealed)
+    if manifest.origin == "adopted" and contents.sealed:
+        yield from adopted_findings(there, sealed)
+        return
     try:
         lock = LockFile.read(release.lock)
         pins = installed(lock, group=manifest.group, default_groups=default_groups(site), python=manifest.python)
@@ -169,8 +172,7 @@ def _lock(site: Site, release: Release, contents: Contents) -> Iterator[Finding]
         if damaged is None:
             yield Finding(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
         return
-    sealed = packages_in(contents.sealed)
-    yield from package_findings(pins, packages_in(contents.there), sealed, locked=lock.names)
+    yield from package_findings(pins, there, sealed, locked=lock.names)
 
 
 def _permissions(site: Site, release: Release, contents: Contents) -> Iterator[Finding]:

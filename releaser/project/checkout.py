@@ -38,6 +38,7 @@ def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litt
         return None
     findings.extend(_branch_findings(site, state, layout))
     findings.extend(_dirt_findings(site, state, layout, pending, litter))
+    findings.extend(lock_findings(site))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
         findings.problems.append(
             Unfit(
@@ -46,6 +47,17 @@ def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litt
             )
         )
     return Checkout(layout=layout, state=state, remote=remote)
+
+
+def lock_findings(site: Site) -> Iterator[Unfit]:
+    """Check that a uv.lock that is a symlink leads to a file of the repository, which a commit can take."""
+    link, lock = site.project.root / "uv.lock", site.project.lock
+    with contextlib.suppress(ToolError):
+        if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
+            yield Unfit(
+                f"{link} is a symlink to {lock}, which is outside of the repository",
+                advice="Let it be a file, or a symlink to a file of the repository.",
+            )
 
 
 def _not_a_repository(site: Site, error: ToolError) -> Unfit:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Unfit
+from releaser.project.ownership import dispute
 from releaser.project.room import nearest_existing
 
 if TYPE_CHECKING:
@@ -34,11 +35,9 @@ def state_findings(project: Project) -> Iterator[Unfit]:
                 f"state_dir {project.state_dir} is not writable for this user",
                 advice=f"Let this user write {directory}, or set `state_dir`.",
             )
-    if len({_mount(one) for one in (project.checkout, place, nearest_existing(project.releases))}) > 1:
-        yield Unfit(
-            f"state_dir {project.state_dir} is on another file system than the project",
-            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
-        )
+    if found := dispute(project):
+        yield found
+    yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
         yield Unfit(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
     if project.checkout.is_relative_to(project.state_dir):
@@ -53,6 +52,24 @@ def state_findings(project: Project) -> Iterator[Unfit]:
             f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout",
             advice=f"Let this user write {project.outer}.",
         )
+
+
+def _mount_findings(project: Project, place: Path) -> Iterator[Unfit]:
+    if len({_mount(one) for one in (project.checkout, place, nearest_existing(project.releases))}) > 1:
+        yield Unfit(
+            f"state_dir {project.state_dir} is on another file system than the project",
+            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+        )
+    beside = project.venv if _is_directory(project.venv) else project.venv.parent  # one may be mounted there
+    if beside.is_dir() and _mount(beside) != _mount(project.checkout):
+        yield Unfit(
+            f"venv {project.venv} is on another file system than the project",
+            advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
+        )
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def _mount(directory: Path) -> tuple[int, str]:

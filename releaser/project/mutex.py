@@ -40,14 +40,13 @@ class Holder:
 
 @dataclass(kw_only=True)
 class Held:
-    """The lock that this run holds: its `descriptor`, which children may inherit.
+    """The lock that this run holds.
 
     `killed_since` is when the run before this one began, in seconds since 1970, if it was killed, or the first of
     several that were killed one after the other; None if it was not. It is set to None once what such a run may leave
     has been looked for; otherwise the next run is told of it as well.
     """
 
-    descriptor: int
     killed_since: float | None
 
 
@@ -65,18 +64,14 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
     """
     from filelock import FileLock
 
-    descriptors: list[int] = []
     lock = FileLock(
         state_dir / LOCK,
         mode=0o664,
         fallback_to_soft=False,
         preserve_lock_file=True,
-        on_acquired=descriptors.append,
     )
     _acquire(lock, state_dir, wait)
-    # filelock closes its own descriptor in every child that Python code prepares; a duplicate holds the same lock.
-    lent = os.dup(descriptors[-1])
-    held = Held(descriptor=lent, killed_since=None)
+    held = Held(killed_since=None)
     try:
         held.killed_since = _end_what_was_left(state_dir)
         _note(state_dir, this_run(command, now), held.killed_since)
@@ -86,15 +81,9 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
             with contextlib.suppress(OSError):
                 (state_dir / HOLDER).unlink()
         lock.release()
-        os.close(lent)
 
 
 def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
-    if _acquired(lock, 0):
-        return
-    last = holder(state_dir)
-    if last is not None and not is_alive(last.pid):
-        end_orphans(last.mark)
     if _acquired(lock, wait):
         return
     ends_at = time.monotonic() + INTRODUCTION
@@ -138,6 +127,7 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
         # A killed run of another user leaves a note that this user could not write over.
         (state_dir / HOLDER).unlink(missing_ok=True)
         (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
+        (state_dir / HOLDER).chmod(0o664)  # whatever the umask is: it tells the others of the group who is at work
 
 
 def holder(state_dir: Path) -> Holder | None:
@@ -156,8 +146,7 @@ def _noted(state_dir: Path) -> Any:
 def _held_by(found: Holder | None, state_dir: Path) -> str:
     if found is None:
         return f"another run holds the lock of this project ({state_dir / LOCK})"
-    held = f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
-    return held if is_alive(found.pid) else f"{held}: it was killed, but a program that it started is still running"
+    return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
 
 
 def running(state_dir: Path) -> Holder | None:

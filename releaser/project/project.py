@@ -121,8 +121,8 @@ class Project:
 
     @property
     def lock(self) -> Path:
-        """The path of uv.lock in the checkout."""
-        return self.root / "uv.lock"
+        """The path of uv.lock in the checkout; of what it leads to, if it is a symlink, which thus stays one."""
+        return Path(os.path.realpath(self.root / "uv.lock"))
 
     @property
     def releases(self) -> Path:

@@ -43,6 +43,14 @@ def package_findings(
         yield Finding(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
 
 
+def adopted_findings(found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield the packages of an adopted release that are not what it was adopted with, whatever its lock says."""
+    for name in sorted(found.keys() | sealed.keys()):
+        now, before = found.get(name, "not installed"), sealed.get(name, "not installed")
+        if now != before:
+            yield Finding(kind="package", package=name, message=f"it is {now}, and was {before} when it was adopted")
+
+
 def _is_same(found: str, locked: str) -> bool:
     try:
         return Version(found) == Version(locked)

@@ -34,6 +34,7 @@ class Contents:
 
     def __init__(self, release: Release) -> None:
         self._venv = str(release.venv)
+        self._adopted = release.manifest.origin == "adopted"  # then what was found there is what it is compared with
         self._sealed: Sealed = sealed_files(release)
         self.there = below(self._venv, "")
         self.recorded = recorded(self._venv)
@@ -60,7 +61,9 @@ class Contents:
     def findings(self, read: Callable[[], None]) -> Iterator[Finding]:
         """Yield every file that is not what was installed, or should not be there; `read` is called after each."""
         for path, hashed in self._checkable.items():
-            yield from self._compared(path, hashed)
+            found = list(self._compared(path, hashed))
+            if found and not self._is_as_found(path):
+                yield from found
             read()
         yield from self._drifted()
         yield from self._unexpected()
@@ -82,6 +85,10 @@ class Contents:
             yield Finding(kind="changed", path=path, message="it has other contents than RECORD says")
         else:
             yield from self._mode(path)
+
+    def _is_as_found(self, path: str) -> bool:
+        """Whether a file of an adopted release, whatever RECORD says, looks as it did when that was adopted."""
+        return self._adopted and look(self._venv, (path,))[path] == self._sealed.files.get(path)
 
     def _is_other_than_a_file(self, path: str) -> bool:
         """Whether something else is in the place of a file, which must not be read: a pipe would never end."""
@@ -139,7 +146,12 @@ class Contents:
                 yield Finding(kind="unexpected", path=path, message=message)
 
     def _shared(self) -> Iterator[Finding]:
-        """Yield the files that have another name outside of the venv: who changes them there changes them here."""
+        """Yield the files that have another name outside of the venv: who changes them there changes them here.
+
+        An adopted venv mostly has such files, as uv links from its cache.
+        """
+        if self._adopted:
+            return
         within = collections.Counter((one.st_dev, one.st_ino) for one in self.there.values() if one.st_nlink > 1)
         for path, status in sorted(self.there.items()):
             outside = status.st_nlink - within[status.st_dev, status.st_ino]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,19 +11,19 @@ from releaser.durable import (
     UnreadableStateError,
     check_texts,
     check_types,
-    encoded,
     put_aside,
     read_json,
     sync_directory,
     write_json,
 )
+from releaser.releases.reserve import free_reserve
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 log = logging.getLogger(__name__)
 
-Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "telling"]
+Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "mending", "telling"]
 JOURNAL = "journal.json"
 _TEXT = (str, type(None))
 _KINDS: dict[str, type | tuple[type, ...]] = {
@@ -106,29 +105,14 @@ class Journal:
         write_json(self.path, asdict(entry))
         return entry
 
-    def overwrite(self, entry: Entry) -> Entry:
-        """Record the change over what is there, which takes no room on most file systems; raises OSError.
-
-        For a full disk alone: a crash in the middle of it leaves a journal that cannot be read.
-        """
-        data = encoded(asdict(entry))
-        with self.path.open("r+b") as file:
-            file.write(data)
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
-        return entry
-
     def insist(self, entry: Entry) -> Entry:
-        """Record the change even on a full disk, if there is any way to; a crash finds the earlier entry if not.
-
-        Raises OSError when there is none.
-        """
+        """Record the change even on a full disk: the room that is kept for that is freed. Raises OSError."""
         try:
             return self.write(entry)
         except OSError as error:
-            log.warning("the journal cannot be replaced: %s", error)
-            return self.overwrite(entry)
+            log.warning("the journal cannot be replaced before room is made: %s", error)
+            free_reserve(self.state_dir)
+            return self.write(entry)
 
     def drop(self) -> None:
         """Record, durably, that nothing is in progress any more."""

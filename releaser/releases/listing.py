@@ -53,6 +53,15 @@ def rows(state_dir: str, link: str) -> list[Row]:
     return found
 
 
+def is_in_order(state_dir: str, root: str, link: str) -> bool:
+    """Whether the state is this project's own, and the link leads where releaser has let it; else, people are told."""
+    ledger = _ledger(os.path.join(state_dir, "ledger.json"))
+    owner = _json(os.path.join(state_dir, "project.json"))
+    expected = {"version": 1, "root": os.path.relpath(root, state_dir), "link": os.path.relpath(link, state_dir)}
+    activations = _collection(ledger.get("activations"))
+    return owner == expected and activations[-1:] == [_live(link, os.path.join(state_dir, "releases"))]
+
+
 def _sequence(row: Row) -> int:
     number = row["sequence"]
     return number if isinstance(number, int) else 0

@@ -8,6 +8,8 @@ import shutil
 import stat
 from typing import TYPE_CHECKING
 
+from releaser.durable import NEW_FILE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -67,3 +69,11 @@ def _separate(path: str) -> None:
 def others_may_read(directory: Path) -> bool:
     """Tell whether a directory is open to everybody, as the web server's user may be anybody."""
     return bool(directory.stat().st_mode & stat.S_IROTH)
+
+
+def open_to_group(directory: Path) -> None:
+    """Let the group read and write the files that lie in a directory itself, whatever the umask was."""
+    for file in directory.iterdir():
+        if file.is_file() and not file.is_symlink():
+            with contextlib.suppress(PermissionError):  # it is another user's, who has opened it
+                file.chmod(NEW_FILE)

@@ -18,6 +18,7 @@ from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases import flip
 from releaser.releases.census import Census
 from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
+from releaser.releases.permissions import open_to_group
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import NEVER_LIVE, Manifest, Release, State, new_id, read_manifest, write_manifest
 from releaser.releases.soundness import is_sound
@@ -90,6 +91,10 @@ class ReleaseStore:
         if target is None or target.name != "venv" or target.parent.parent != self.directory:
             return None
         return target.parent.name
+
+    def live_by_record(self) -> str | None:
+        """Return the id of the release that releaser made live last, wherever the symlink leads; None before that."""
+        return next(reversed(self.ledger().activations), None)
 
     def rollback_target(self) -> Release | None:
         """Return the first of `rollback_order` that still is what was sealed."""
@@ -178,6 +183,9 @@ class ReleaseStore:
                 ledger = ledger.marked(manifest.id, "bad").activated(manifest.id)
             else:
                 ledger = ledger.marked(manifest.id, "good").activated(manifest.id)
+        live = self.live_id()
+        if ledger.marks.get(live or "") == "good":  # after a rollback, it is not the newest that was live last
+            ledger = ledger.activated(str(live))
         last = manifests[-1].sequence if manifests else 0
         return Ledger(marks=ledger.marks, activations=ledger.activations, last_sequence=last)
 
@@ -201,6 +209,7 @@ class ReleaseStore:
         taken = frozenset(entry.name for entry in self.directory.iterdir()) | ledger.marks.keys()
         name = new_id(now, frozenset(taken))
         self.path(name).mkdir()
+        self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
         return name, self.next_sequence()
 
     def next_sequence(self) -> int:
@@ -214,6 +223,7 @@ class ReleaseStore:
         file system.
         """
         self.record(lambda ledger: _numbered(ledger, manifest))
+        open_to_group(self.path(manifest.id))
         write_manifest(self.path(manifest.id), manifest)
         return self._release(manifest, self.ledger(), self.live_id())
 

@@ -17,6 +17,7 @@ from releaser.errors import ActivationError, BuildError, IncompleteReturnError, 
 from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.releases.soundness import is_dead
+from releaser.releases.whereabouts import leads_nowhere, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import note_unsettled, unsettled
 from releaser.steps.move import keep_edited, move_back, move_checkout, somebody_committed
@@ -135,7 +136,7 @@ def _note_return(run: Run, entry: Entry) -> Entry:
     try:
         return run.journal.insist(entry)
     except OSError as error:
-        log.warning("nor can it be overwritten: %s", error)
+        log.warning("nor can it be with the room that was kept for that: %s", error)
         return entry
 
 
@@ -149,6 +150,8 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
 
 
 def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: bool) -> Entry:
+    if run.command != "rollback":  # which a person may have asked for just because of that
+        refuse_moved(run.store)
     live = run.store.live()
     _keep_lock(run)
     if founds:
@@ -157,7 +160,7 @@ def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: 
         run.entry(
             "committing",
             origin=live.id if live else None,
-            origin_link=_link_text(run.site.project.venv),
+            origin_link=link_text(run.site.project.venv),
             target=release.id,
             head_before=target.head or None,
             head_after=target.commit or None,
@@ -194,7 +197,8 @@ def _flip(run: Run, entry: Entry, release: Release) -> None:
         raise
 
 
-def _link_text(link: Path) -> str | None:
+def link_text(link: Path) -> str | None:
+    """Return what stands in the symlink; None when there is none."""
     try:
         return os.readlink(link)
     except OSError:
@@ -294,13 +298,19 @@ def _is_back(run: Run, entry: Entry) -> bool:
     origin = run.store.get(entry.origin)
     if origin is not None:
         return run.store.live_id() == origin.id
-    return _link_text(run.site.project.venv) == entry.origin_link
+    return link_text(run.site.project.venv) == entry.origin_link
 
 
 def restore_link(run: Run, entry: Entry) -> None:
-    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError."""
+    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError.
+
+    One that somebody has moved since stays, as the next run says.
+    """
     link, staging = run.site.project.venv, run.site.project.state_dir
     origin = run.store.get(entry.origin)
+    known = {one for one in (entry.origin, entry.target) if one}
+    if run.store.live_id() not in known and link_text(link) != entry.origin_link and not leads_nowhere(link):
+        return
     if origin is not None:
         flip.flip(link, origin.venv, staging=staging)
     elif entry.origin_link is not None:

@@ -1,4 +1,4 @@
-"""Trying a part of the upgrades: in a venv that is made the cheap way, or as a candidate that may go live."""
+"""Trying a part of the upgrades: in a venv that is made quickly, or as a candidate that may go live."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
+from releaser.project.disk import can_clone
 from releaser.steps.build import build, install
 from releaser.steps.gate import run_trial, trials
 from releaser.steps.holding import Fault
@@ -38,7 +39,7 @@ class Attempts:
     live: LockFile
 
     def fault_with(self, lock: LockFile) -> Fault | None:
-        """Try a lock in a venv that is made the cheap way, and is gone afterwards; None if it passes.
+        """Try a lock in a venv that is not compiled, and is gone afterwards; None if it passes.
 
         Raises ResolutionError if no venv can be made.
         """
@@ -60,7 +61,9 @@ class Attempts:
         return None
 
     def _install(self, tree: Path, venv: Path) -> None:
-        install(self.run, self.fitness, tree, venv, link_mode="hardlink", compiled=False)
+        # Links to uv's cache would let a test that edits its packages change whatever is built later.
+        mode = "clone" if can_clone(tree) else "copy"
+        install(self.run, self.fitness, tree, venv, link_mode=mode, compiled=False)
 
     def _see_that_others_can_be_installed(self, tree: Path, venv: Path, failure: ToolError) -> None:
         """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""

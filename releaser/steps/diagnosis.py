@@ -14,6 +14,7 @@ from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import read_manifest
 from releaser.releases.soundness import damage, is_own_doing, live_damage
 from releaser.releases.store import DOOMED
+from releaser.releases.whereabouts import leads_nowhere, moved_by_hand
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import PENDING, unsettled
 from releaser.steps.litter import LITTER
@@ -57,19 +58,19 @@ def unreadable(state_dir: Path) -> Iterator[UnreadableStateError]:
 
 
 def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
-    ledger, live = store.ledger(), store.live()
-    if not ledger.activations:
+    live = store.live()
+    if store.live_by_record() is None:
+        return
+    if moved := moved_by_hand(store):
+        yield Problem(message=moved.message, advice=moved.advice)
+        return
+    if leads_nowhere(store.link):
+        yield Problem(message=f"{store.link} {nowhere(store.link)}", advice=MENDS)
         return
     if live is None:
-        wrong = astray(store)
-        if wrong:
-            yield Problem(message=f"{store.link} {wrong}", advice=MENDS)
-        else:
-            message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
-            yield Problem(message=message, advice="The next `releaser update` builds it anew.")
+        message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
+        yield Problem(message=message, advice="The next `releaser update` builds it anew.")
         return
-    if unwanted := unfit_for_live(store, live):
-        yield Problem(message=f"{store.link} leads to {live.id}, which {unwanted}", advice=MENDS)
     if failed := unsettled(store.state_dir, live):
         message = f"behind the flip to {live.id}, from which there was no way back, failed: {', '.join(sorted(failed))}"
         yield Problem(message=message, advice="The next `releaser update` does it again.")
@@ -82,25 +83,9 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
         yield Problem(message=f"the live release {live.id} is not what was sealed: {renewed or found}", advice=advice)
 
 
-def unfit_for_live(store: ReleaseStore, live: Release) -> str:
-    """Say why a release that is live should never be, whoever made it so; empty when it may be."""
-    if live.manifest.origin == "override":
-        return f"was built to try {', '.join(live.manifest.overrides)}"
-    mark = store.ledger().marks.get(live.id)
-    return f"is {mark}" if mark in ("bad", "failed") else ""
-
-
-def astray(store: ReleaseStore) -> str:
-    """Say where a link leads that leads to no release; empty for a release that has only lost its manifest."""
-    link = store.link
-    if store.live_id() is not None and (link / "pyvenv.cfg").is_file():
-        return ""
-    if not os.path.lexists(link):
-        return "led nowhere: it was gone"
-    if not link.is_symlink():
-        return "was no symlink any more"
-    target = os.readlink(link)
-    return f"led to {target}" if os.path.exists(link) else f"led nowhere ({target})"
+def nowhere(link: Path) -> str:
+    """Say of a link that leads nowhere what it is."""
+    return f"led nowhere ({os.readlink(link)})" if link.is_symlink() else "led nowhere: it was gone"
 
 
 def flaw(store: ReleaseStore, live: Release) -> str:
@@ -110,11 +95,8 @@ def flaw(store: ReleaseStore, live: Release) -> str:
 
 def _flaw(store: ReleaseStore, live: Release, found: Damage | None) -> str:
     manifest = live.manifest
-    if manifest.origin == "adopted" and manifest.previous is not None:
-        what = (
-            "had lost its manifest" if manifest.previous == live.id else f"was put in the place of {manifest.previous}"
-        )
-        return f"it {what}, and no tests have passed on it"
+    if manifest.origin == "adopted" and manifest.previous == live.id:
+        return "it had lost its manifest, and no tests have passed on it"
     before = store.get(manifest.previous) if found is not None else None
     if found is None or is_own_doing(found, damage(before) if before is not None else None):
         return ""

@@ -56,12 +56,6 @@ def note_due(run: Run, **due: object) -> None:
             write_json(state_dir / PENDING, content)
 
 
-def deserted(state_dir: Path) -> str | None:
-    """Return the release that was live until nothing could run on it, if it is still to be built anew."""
-    name = pending(state_dir).get("deserted")
-    return name if isinstance(name, str) else None
-
-
 def note_unsettled(run: Run, release: Release, names: Iterable[str]) -> None:
     """Note which steps behind the flip to a release have failed, so that the next update does them again."""
     failed = sorted(names)

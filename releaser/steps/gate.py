@@ -13,6 +13,7 @@ from releaser.releases.soundness import is_dead
 from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
+from releaser.steps.live_copy import copied
 from releaser.steps.runners import ADVICE, NONE_RUN, count_tests, flaw_of
 from releaser.steps.staging import link_venv, staging_tree
 from releaser.steps.suspects import complaint
@@ -217,11 +218,22 @@ def _blame(run: Run, *attempted: Trial) -> Blame:
 
 
 def _passes_live(run: Run, trial: Trial, live: Release) -> bool:
+    """Try a copy of what is live. Raises BuildError where it cannot be copied."""
     with run.recorder.step(f"{trial.step} live release") as step:
-        tried = run_trial(run, trial, live.venv)
+        tried = try_live(run, trial, live)
         step.says("passed" if tried.passed else tried.reason)
         step.status = "ok" if tried.passed else "failed"
     return tried.passed
+
+
+def try_live(run: Run, trial: Trial, live: Release) -> Tried:
+    """Try a copy of what is live, as tests may write into their venv. Raises BuildError where it cannot be copied."""
+    try:
+        with copied(run, live) as venv:
+            return run_trial(run, trial, venv)
+    except (ToolError, OSError) as error:
+        message = f"the live release cannot be copied to be tested: {error}"
+        raise BuildError(message, advice="Check free space below state_dir.") from error
 
 
 @contextlib.contextmanager

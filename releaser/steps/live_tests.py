@@ -12,7 +12,7 @@ from releaser.durable import UnreadableStateError, check_texts, read_json, write
 from releaser.errors import TestsFailedError
 from releaser.releases.soundness import is_dead
 from releaser.report.capping import one_line
-from releaser.steps.gate import run_trial, trials
+from releaser.steps.gate import trials, try_live
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def _try(run: Run, fitness: Fitness, live: Release) -> Tried | None:
     """Return the first trial that fails."""
     for trial in trials(run, fitness):
         with run.recorder.step(f"{trial.step} live release") as step:
-            tried = run_trial(run, trial, live.venv)
+            tried = try_live(run, trial, live)
             step.says(tried.reason or "passed")
             if not tried.passed:
                 step.status = "failed"

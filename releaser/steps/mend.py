@@ -1,36 +1,47 @@
-"""Mending what others have damaged: state files that cannot be read, releases that are gone, a symlink led astray.
+"""Mending what others have damaged: state files that cannot be read, releases that are gone, a symlink to nowhere.
 
 What a run of releaser leaves when it is cut off is a matter of recovery. No run leaves this, so it is always said.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError, put_aside, read_json, write_json
-from releaser.releases import flip, leases
+from releaser.errors import PreflightError, ToolError, Unfit, os_reason
+from releaser.releases import flip, leases, processes
 from releaser.releases.holds import HOLDS, read_holds
 from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
 from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, read_quarantine, write_quarantine
-from releaser.releases.soundness import damage
 from releaser.releases.store import remove_tree
+from releaser.releases.whereabouts import leads_nowhere, moved_by_hand
 from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
-from releaser.steps.activate import LOCK_BEFORE, place_lock
-from releaser.steps.adopt import take_in
-from releaser.steps.diagnosis import LAST_MAIL, astray, lost, lost_python, named, unfit_for_live
-from releaser.steps.follow_ups import PENDING, note_due
+from releaser.steps.activate import LOCK_BEFORE, link_text, place_lock
+from releaser.steps.adopt import adopt
+from releaser.steps.diagnosis import LAST_MAIL, lost, named, nowhere
+from releaser.steps.follow_ups import PENDING, attempt
 from releaser.steps.litter import LITTER
+from releaser.steps.settle import STEPS
+from releaser.steps.turnover import Turnover, in_use
 from releaser.steps.verdict import brought_by, key_of, mark_good
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    from releaser.project.preflight import Fitness
     from releaser.releases.release import Release
     from releaser.run import Run
 
 
+PAUSE = 1.0  # seconds between two looks at a link: somebody may be replacing it just now
+IN_USE = "a process is using it"
+_NEVER = {"override": "was built for a trial", "built": "failed its tests", "adopted": "failed its tests"}
 _KEPT_OUT = ("bad", "failed")
 
 
@@ -103,88 +114,132 @@ def _say(run: Run, message: str, advice: str) -> None:
 
 
 def mend_link(run: Run) -> None:
-    """Lead a symlink that somebody has moved or removed to the newest good release again, and say so.
+    """Lead a symlink that is gone, or leads nowhere, to the newest good release again, and let the site run on that.
 
-    One that leads to a good release is believed, whoever moved it. Without a good release everything stays as it is.
-    A rollback leaves a release on which nothing can run by itself, and would go back by one too many from here.
+    Whatever it leads to that is there stays: see `whereabouts`. Without a good release everything stays as it is.
     """
     store, link = run.store, run.site.project.venv
-    ledger, live = store.ledger(), store.live()
-    if not ledger.activations:
-        return  # not adopted yet
-    found = None
-    if live is None:
-        wrong = astray(store)
-    elif unwanted := unfit_for_live(store, live):
-        wrong = f"led to {live.id}, which {unwanted}"
-    else:
-        found = damage(live)
-        dead = found is not None and found.fatal and run.command != "rollback"
-        wrong = f"led nowhere: {found}" if dead else ""
-        if not wrong and live.id != ledger.activations[-1]:
-            _follow(run, live, ledger.activations[-1])
-    release = store.newest_good() if wrong else None
-    if release is None or release.id == store.live_id():
+    release = _good_release_for_nowhere(run)
+    if release is None:
         return
-    if live is not None and lost_python(live, found):
-        note_due(run, deserted=live.id)
-    _take_away(run, link)
-    store.record(lambda ledger: ledger.activated(release.id))  # first: else the next run would take it for moved
+    time.sleep(PAUSE)
+    seen_again = _good_release_for_nowhere(run)
+    if seen_again is None or seen_again.id != release.id:
+        return
+    wrong = nowhere(link)
+    run.journal.write(run.entry("mending", target=release.id, origin_link=link_text(link)))
+    before = store.live_by_record()
+    store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
     flip.flip(link, release.venv, staging=run.site.project.state_dir)
-    place_lock(run, release)
+    _follow_with_lock(run, before, release)
     run.draft.live_changed = True
     message = f"{link} {wrong}; it leads to {release.id} again, the newest good release"
-    _say(run, message, "Find out who did that; restart the site.")
+    _say(run, message, "Find out who did that.")
+    settle_on(run, release)
 
 
-def _follow(run: Run, live: Release, before: str) -> None:
-    """Take note of a link that was moved by hand; the lock follows it, unless somebody has changed that too."""
-    earlier = run.store.get(before)
-    lock = run.site.project.lock
-    if earlier is not None and lock.exists() and lock.read_bytes() == earlier.lock.read_bytes():
-        place_lock(run, live)
+def _good_release_for_nowhere(run: Run) -> Release | None:
+    """Look whether the link leads nowhere, and which release it should lead to then; None before the adoption."""
+    store = run.store
+    return store.newest_good() if store.live_by_record() and leads_nowhere(store.link) else None
+
+
+def settle_on(run: Run, release: Release) -> None:
+    """Do what follows a flip to a release, from which there is no way back. What fails is reported."""
+    turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
+    for name, act in STEPS.items():
+        attempt(run, name, partial(act, run, turnover))
+
+
+def _follow_with_lock(run: Run, before: str | None, release: Release) -> None:
+    """Let uv.lock of the checkout follow from the release `before`, unless somebody has changed it. Raises OSError."""
+    earlier, lock = run.store.get(before), run.site.project.lock
+    known = [earlier.lock.read_bytes()] if earlier is not None and earlier.lock.is_file() else []
+    with contextlib.suppress(ToolError):
+        committed = run.site.git.content("HEAD", os.path.relpath(lock, run.site.git.layout.top))
+        known.append((committed or "").encode())
+    if not lock.exists() or lock.read_bytes() in known:
+        place_lock(run, release)
+
+
+def accept_link(run: Run) -> Release | None:
+    """Take the release that the link leads to for the live one, if it may be, and return it; None if it is that.
+
+    uv.lock follows. Raises OSError.
+    """
+    store = run.store
+    live, before = store.live(), store.live_by_record()
+    if live is None or live.id == before or live.manifest.never_live:
+        return None
+    _follow_with_lock(run, before, live)
     mark_good(run, live)
-    note_due(run, deserted=None)
-    message = f"{run.site.project.venv} was moved by hand from {before} to {live.id}"
-    _say(run, message, "Use `releaser rollback`, which restarts the site and keeps the reason.")
+    return live
 
 
-def _take_away(run: Run, link: Path) -> None:
-    """Make room for the symlink: a venv becomes a release that no rollback goes to, anything else is kept aside."""
-    if link.is_symlink() or not os.path.lexists(link):
-        return
-    if (link / "pyvenv.cfg").is_file():
-        take_in(run)
-        return
-    number = 1
-    while os.path.lexists(kept := run.site.project.state_dir / f"{link.name}.aside-{number}"):
-        number += 1
-    link.rename(kept)
+def adopt_moved(run: Run, fitness: Fitness) -> Release:
+    """Make what somebody has let the symlink lead to the live release, as somebody asks for that; nothing is moved.
+
+    A release stays what it is; another venv becomes one. Raises PreflightError or BuildError.
+    """
+    link, store = run.site.project.venv, run.store
+    ours = Path(os.path.realpath(link)).parent
+    if store.live_id() is None and store.get(ours.name) is not None and ours == store.directory.resolve() / ours.name:
+        flip.flip(link, store.path(ours.name) / "venv", staging=run.site.project.state_dir)  # the same, as we write it
+    live = store.live()
+    if live is not None and live.manifest.never_live:
+        message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"
+        raise PreflightError((Unfit(message, advice=f"Go back: `releaser rollback {store.live_by_record()}`."),))
+    if live is None:
+        live = adopt(run, fitness)
+        if live is None:
+            raise PreflightError((moved_by_hand(store) or Unfit(f"{link} leads to no venv"),))
+        mark_good(run, live)
+    accept_link(run)
+    return live
 
 
 def mend_store(run: Run) -> None:
-    """Forget the releases that are gone. Raises OSError."""
-    gone = lost(run.store)
+    """Forget the releases that are gone, unless somebody has to decide first which one is live. Raises OSError."""
+    gone = lost(run.store) if moved_by_hand(run.store) is None else []
     run.store.forget(gone)
     if gone:
         _say(run, f"{named(gone)} gone from {run.store.directory}", "Find out who deleted that; the site goes on.")
 
 
+def remove_unless_used(run: Run, name: str) -> None:
+    """Delete a release; in use, it stays until it is not. Raises OSError when the ledger cannot be written."""
+    with _unused(run, run.store.path(name)) as unused:
+        for undeleted, error in run.store.remove(name).items() if unused else ():
+            run.note_undeleted(undeleted, os_reason(error))
+
+
 def remove_unsealed(run: Run, place: Path) -> None:
     """Delete what is no whole release; one that was a release once is forgotten, which is said. Raises OSError.
 
-    In use, such a release stays until it is not.
+    In use, it stays until it is not.
     """
-    known = place.name in run.store.ledger().named
-    claimed = leases.claim(str(place)) if known else None
-    if known and claimed is None:
-        return
-    try:
-        run.store.forget([place.name])
+    with _unused(run, place) as unused:
+        if not unused:
+            return
+        known = run.store.forget([place.name])
         remove_tree(place)
-    finally:
-        if claimed is not None:
-            leases.release(claimed)
     if known:
         message = f"release {place.name} had lost its manifest, so nothing vouches for it any more; it is removed"
         _say(run, message, "Find out who deleted that; the site goes on as it is.")
+
+
+@contextlib.contextmanager
+def _unused(run: Run, place: Path) -> Iterator[bool]:
+    """Keep others from beginning to use a release, and tell whether nobody does; noted is what stays for that.
+
+    On a full disk, one that has no lease file yet gets none, and can be deleted all the same.
+    """
+    claimed = leases.claim(str(place))
+    try:
+        unused = claimed is not None or not leases.is_used(str(place))
+        if not unused:
+            run.note_undeleted(place.name, IN_USE)
+        yield unused
+    finally:
+        if claimed is not None:
+            leases.release(claimed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file
@@ -96,7 +97,8 @@ def _commit(run: Run, step: Step, release: Release, message: str) -> None:
     """
     export, git = run.site.settings.requirements_export, run.site.git
     founded = ["pyproject.toml"] if _came_along(run.site.project, release) else []
-    paths = [*founded, "uv.lock", *([export] if export and not git.ignores(export) else [])]
+    lock = os.path.relpath(run.site.project.lock, run.site.project.root)
+    paths = [*founded, lock, *([export] if export and not git.ignores(export) else [])]
     was_due = push_is_due(run)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
     note_due(run, push=run.site.settings.git_push or was_due)
@@ -192,7 +194,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
         return frozenset()
     exported = [project.root / export] if export and pending(project.state_dir).get("commit") else []
     founded = [project.pyproject] if _came_along(project, live) else []
-    return frozenset(str(file.relative_to(top)) for file in [project.lock, *founded, *exported])
+    return frozenset(os.path.relpath(file, top) for file in [project.lock, *founded, *exported])
 
 
 def _came_along(project: Project, live: Release) -> bool:

@@ -13,15 +13,14 @@ from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError
 from releaser.project.base_python import minor
 from releaser.project.pythons import pinned
-from releaser.releases.soundness import damage, is_dead, live_damage
+from releaser.releases.soundness import live_damage
 from releaser.report.outcome import Problem
 from releaser.steps.build import build, seal
 from releaser.steps.capacity import look_for_room
 from releaser.steps.diagnosis import flaw, lost_python
-from releaser.steps.follow_ups import deserted
 from releaser.steps.gate import gate
 from releaser.steps.migrations import look_at_migrations
-from releaser.steps.resolve import candidate_key, lock_of, resolve_as_locked
+from releaser.steps.resolve import candidate_key, resolve_as_locked
 from releaser.steps.security import default_groups
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def _unbuildable(named: tuple[str, ...], python: str, *, output: str = "") -> Bu
 
 @dataclass(frozen=True, kw_only=True)
 class Renewal:
-    """A release to be built anew, and why; `is_left` if it is not live any more, as nothing could run on it.
+    """A live release to be built anew, and why.
 
     It is `blameless` if nobody has done anything to it: Python has changed, or the settings have.
     """
@@ -112,31 +111,17 @@ class Renewal:
     release: Release
     reason: str
     blameless: bool
-    is_left: bool = False
-
-    @property
-    def lock(self) -> LockFile | None:
-        """The lock to build from; None for that of the checkout."""
-        return lock_of(self.release) if self.is_left else None
 
 
 def due_to_renew(run: Run) -> Renewal | None:
     """Return the release that has to be built anew, even if no package is newer."""
-    left, live = deserted_release(run.store), run.store.live()
-    if left is not None:
-        return Renewal(release=left, reason=str(damage(left)), blameless=True, is_left=True)
+    live = run.store.live()
     reason = reason_to_renew(run.site.settings, run.store, live) if live is not None else ""
     if live is None or not reason:
         return None
     found = live_damage(live)
     blameless = lost_python(live, found) or (found is None and live.manifest.origin == "built")
     return Renewal(release=live, reason=reason, blameless=blameless)
-
-
-def deserted_release(store: ReleaseStore) -> Release | None:
-    """Return the release that was live until nothing could run on it, if that is still so and it is not built anew."""
-    found = store.get(deserted(store.state_dir))
-    return found if found is not None and is_dead(found) else None
 
 
 def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:

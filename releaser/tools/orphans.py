@@ -1,7 +1,7 @@
 """Programs that a run has started, and their children: found, and ended, after that run was killed.
 
-What a child of releaser has started itself does not die with releaser, and may have closed the descriptor of the
-project lock. It keeps its environment, though, in which the run has left its mark.
+What a child of releaser has started itself does not die with releaser. It keeps its environment, though, in which the
+run has left its mark.
 """
 
 from __future__ import annotations

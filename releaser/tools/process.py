@@ -53,9 +53,8 @@ class Finished:
 
 @dataclass(kw_only=True)
 class Runner:
-    """Starts programs with `environ` and `marks`, cleans what they print, and lends them the descriptors `inherited`.
+    """Starts programs with `environ` and `marks`, and cleans what they print.
 
-    `inherited` holds the project lock: a child that outlives releaser keeps other runs out until it is gone too.
     `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
     the site are to get besides.
     """
@@ -63,7 +62,6 @@ class Runner:
     environ: Mapping[str, str]
     site_variables: Mapping[str, str] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
-    inherited: list[int] = field(default_factory=list)
     marks: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -87,9 +85,9 @@ class Runner:
         """Run a program to its end, within `timeout` seconds.
 
         `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
-        program may leave a service behind, which then is not ended, neither now nor by another run, and does not hold
-        the project lock. Whatever else it leaves in its process group is ended. If releaser itself dies, the program
-        gets `death_signal`. On its standard input it finds `input`.
+        program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
+        leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`. On its standard
+        input it finds `input`.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -112,7 +110,6 @@ class Runner:
                         stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
-                        pass_fds=() if stays else tuple(self.inherited),
                         preexec_fn=None if stays else _dying_with_parent(death_signal),
                     )
                 timed_out = not _follow(process, kept, deadline=started + timeout)

@@ -74,19 +74,37 @@ def _without_journal(phase: str) -> Callable[[], None]:
     return patch
 
 
+def _over_what_is_there(target: Path, data: bytes, *, staging: Path | None = None) -> None:
+    """Write a file in its place."""
+    from releaser import durable
+
+    with target.open("wb") as file:
+        os.fsync(file.fileno())
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    durable.sync_directory(target.parent)
+
+
 def _in_place() -> None:
     """Write state files over what is there."""
     from releaser import durable
 
-    def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> None:
-        with target.open("wb") as file:
-            os.fsync(file.fileno())
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        durable.sync_directory(target.parent)
+    _everywhere(durable.replace_file, _over_what_is_there)
 
-    _everywhere(durable.replace_file, replace_file)
+
+def _journal_in_place() -> None:
+    """Write the journal over what is there."""
+    from dataclasses import asdict
+
+    from releaser.durable import encoded
+    from releaser.releases.journal import Entry, Journal
+
+    def write(self: Journal, entry: Entry) -> Entry:
+        _over_what_is_there(self.path, encoded(asdict(entry)))
+        return entry
+
+    Journal.write = write  # type: ignore[method-assign]
 
 
 def _unlink_then_link() -> None:
@@ -206,6 +224,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="journal: telling", patch=_untold),
     Mutation(name="journal dropped at the end", omits=f"remove {STATE}/journal.json"),
     Mutation(name="state files by rename", patch=_in_place),
+    Mutation(name="the journal by rename", patch=_journal_in_place),
     Mutation(name="the flip by rename", patch=_unlink_then_link),
     Mutation(name="adoption by exchange", patch=_without_exchange),
     Mutation(name="unlink of a stale temporary link", patch=_keeps_stale("replace_symlink")),

@@ -129,15 +129,11 @@ LINK: Mapping[str, Harm] = {
         seen="led nowhere",
         told="led nowhere",
     ),
-    "to another release": Harm(do=lambda it: relink(it.site, it.kept / "venv"), seen=None, told="by hand"),
-    "to a venv outside": Harm(do=lambda it: relink(it.site, outside(it.site)), seen="led to", told="led to"),
-    "a directory by uv sync": Harm(do=lambda it: real_venv(it.site), seen="no symlink", told="no symlink"),
-    "an empty directory": Harm(do=lambda it: instead(it.site).mkdir(), seen="no symlink", told="no symlink"),
-    "a file": Harm(do=lambda it: instead(it.site).touch(), seen="no symlink", told="no symlink"),
+    "to itself": Harm(do=lambda it: relink(it.site, it.site.link.name), seen="led nowhere", told="led nowhere"),
     "uv venv --clear": Harm(
         do=lambda it: it.site.uv("venv", "--clear", "--quiet", it.site.link),
-        seen="not what was sealed|no symlink",
-        told="not what was sealed|no symlink",
+        seen="not what was sealed",
+        told="not what was sealed",
         hurts=["live"],
     ),
 }
@@ -326,6 +322,30 @@ def said(site: SampleSite, seen: str | None) -> list[str]:
     if seen is None:
         return []
     return [f"{name} does not say {seen!r}: {text}" for name, text in answers.items() if not re.search(seen, text)]
+
+
+# What a person has done: nothing is healed before that person says so.
+MOVED: Mapping[str, Act] = {
+    "to another release": lambda it: relink(it.site, it.kept / "venv"),
+    "to a venv outside": lambda it: relink(it.site, outside(it.site)),
+    "a directory by uv sync": lambda it: real_venv(it.site),
+    "an empty directory": lambda it: instead(it.site).mkdir(),
+    "a file": lambda it: instead(it.site).touch(),
+}
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_a_link_that_somebody_has_moved_stays_until_told(name: str, grown: SampleSite, tmp_path: Path) -> None:
+    site = grown.copy(tmp_path)
+    there = of(site)
+    MOVED[name](there)
+    before = site.snapshot()
+    assert said(site, "somebody has moved it") == []
+    for _ in range(2):
+        finished = site.releaser("update", check=3)
+        assert f"releaser rollback {there.live.name}" in finished.stderr
+    assert site.snapshot() == before
+    assert len(releases(site)) == 3
 
 
 GROUPS: Mapping[str, tuple[Mapping[str, Harm], int]] = {

@@ -83,10 +83,10 @@ def test_uv_is_found_or_said_to_be_missing(root: Path, monkeypatch: pytest.Monke
 
 def test_after_a_pull_the_settings_are_new_and_the_places_the_same(root: Path) -> None:
     site = open_site(root, ENV)
-    site.runner.inherited.append(99)
+    site.runner.marks["MARK"] = "99"
     (root / "pyproject.toml").write_text("[tool.releaser]\nkeep = 7\nvenv = 'other'\nkep = 1\n", encoding="utf-8")
     fresh = site.reread()
-    assert (fresh.settings.keep, fresh.project, fresh.runner.inherited) == (7, site.project, [99])
+    assert (fresh.settings.keep, fresh.project, fresh.runner.marks) == (7, site.project, {"MARK": "99"})
     assert len(fresh.findings) == 1
 
 

@@ -33,10 +33,13 @@ def runner() -> Runner:
 
 
 class Lifeline:
-    """A pipe: whoever inherited its writing end is alive as long as nobody can read the end of the file."""
+    """A pipe: whoever has opened its writing end is alive as long as nobody can read the end of the file."""
 
     def __init__(self) -> None:
         self._read, self.write = os.pipe()
+        # /proc leads to the pipe: programs get no descriptor of releaser's.
+        self.path = f"/proc/{os.getpid()}/fd/{self.write}"
+        self.hold = f"exec 9>{self.path}; "  # the beginning of a script
 
     def text_until_all_are_gone(self) -> str:
         """Wait until every program that holds the pipe has ended; return what they wrote into it."""
@@ -236,8 +239,7 @@ def test_memory_stays_bounded_whatever_a_program_prints() -> None:
 
 
 def test_a_limit_ends_the_whole_group(runner: Runner, lifeline: Lifeline) -> None:
-    runner.inherited.append(lifeline.write)
-    error = failure(runner, ["sh", "-c", "sh -c 'sleep 1000 & wait' & echo begun; wait"], timeout=2)
+    error = failure(runner, ["sh", "-c", f"{lifeline.hold}sh -c 'sleep 1000 & wait' & echo begun; wait"], timeout=2)
     assert (error.message, error.timed_out) == ("sh was still running after 2 s and was ended", True)
     assert error.output == "begun"
     assert lifeline.text_until_all_are_gone() == ""
@@ -247,15 +249,14 @@ def test_a_program_that_ignores_the_polite_signal_is_killed(
     runner: Runner, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process, "GRACE", 0.2)
-    runner.inherited.append(lifeline.write)
-    error = failure(runner, ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"], timeout=2)
+    script = f"{lifeline.hold}trap '' TERM; echo deaf; while :; do sleep 1; done"
+    error = failure(runner, ["sh", "-c", script], timeout=2)
     assert (error.timed_out, error.output) == (True, "deaf")
     lifeline.text_until_all_are_gone()
 
 
 def test_a_program_may_clear_up_when_its_time_is_over(runner: Runner, lifeline: Lifeline) -> None:
-    runner.inherited.append(lifeline.write)
-    script = f"trap 'echo cleared >/dev/fd/{lifeline.write}; exit' TERM; echo ready; while :; do sleep 0.1; done"
+    script = f"{lifeline.hold}trap 'echo cleared >&9; exit' TERM; echo ready; while :; do sleep 0.1; done"
     assert failure(runner, ["sh", "-c", script], timeout=2).output.startswith("ready")
     assert lifeline.text_until_all_are_gone() == "cleared\n"
 
@@ -265,16 +266,14 @@ def test_a_program_that_closes_its_output_is_still_waited_for(runner: Runner) ->
 
 
 def test_what_a_program_leaves_in_its_group_is_ended_with_it(runner: Runner, lifeline: Lifeline) -> None:
-    runner.inherited.append(lifeline.write)
-    assert sh(runner, "sleep 1000 & echo left something").stdout == "left something\n"
+    assert sh(runner, f"{lifeline.hold}sleep 1000 & echo left something").stdout == "left something\n"
     lifeline.text_until_all_are_gone()
 
 
 def test_a_daemon_that_keeps_the_pipe_does_not_keep_releaser(runner: Runner, lifeline: Lifeline) -> None:
     """Out of the group it is not ended; it reads until the test lets it go."""
     read, write = os.pipe()
-    runner.inherited += [read, lifeline.write]
-    sh(runner, f"setsid sh -c 'echo there >/dev/fd/{lifeline.write}; read x' </dev/fd/{read} & echo done")
+    sh(runner, f"{lifeline.hold}setsid sh -c 'echo there >&9; read x' </proc/{os.getpid()}/fd/{read} & echo done")
     os.close(read)
     assert lifeline.line() == "there"
     os.close(write)
@@ -309,9 +308,8 @@ def test_an_interrupt_while_a_program_is_started_ends_it_as_well(
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(subprocess.Popen, "__init__", interrupted_start)
-    runner.inherited.append(lifeline.write)
     with pytest.raises(Interrupted):
-        sh(runner, "sleep 1000")
+        sh(runner, f"{lifeline.hold}sleep 1000")
     lifeline.text_until_all_are_gone()
 
 
@@ -357,13 +355,6 @@ def test_a_service_stays_and_what_was_said_until_then_comes_back(
     assert lifeline.text_until_all_are_gone() == "still here\n"
 
 
-def test_a_service_does_not_inherit_the_project_lock(lifeline: Lifeline) -> None:
-    held = Runner(environ=ENV, inherited=[lifeline.write])
-    script = f"test -e /proc/self/fd/{lifeline.write} && echo held || echo free"
-    assert sh(held, script).stdout == "held\n"
-    assert sh(held, script, stays=True).stdout == "free\n"
-
-
 def test_a_restart_that_hangs_is_ended_all_the_same(runner: Runner) -> None:
     with pytest.raises(ToolError) as caught:
         sh(runner, "echo restarting; sleep 1000", timeout=2, stays=True)
@@ -374,17 +365,17 @@ def test_a_restart_that_hangs_is_ended_all_the_same(runner: Runner) -> None:
 
 
 def parent(lifeline: Lifeline, script: str, options: str = "") -> subprocess.Popen[bytes]:
-    """Start a process that runs `script` by a Runner and lends it the lifeline; the script knows it as $1."""
+    """Start a process that runs `script` by a Runner; the script has the lifeline open as 9."""
     code = (
         "import signal, sys; from pathlib import Path; from releaser.tools.process import Runner\n"
-        f"runner = Runner(environ={ENV!r}, inherited=[int(sys.argv[1])])\n"
-        f"runner.run(['sh', '-c', sys.argv[2], 'sh', sys.argv[1]], cwd=Path('/'), timeout=60{options})"
+        f"runner = Runner(environ={ENV!r})\n"
+        f"runner.run(['sh', '-c', sys.argv[1]], cwd=Path('/'), timeout=60{options})"
     )
-    return subprocess.Popen(python(code, lifeline.write, script), pass_fds=[lifeline.write])
+    return subprocess.Popen(python(code, lifeline.hold + script))
 
 
 def test_a_program_is_killed_with_a_releaser_that_is_killed(lifeline: Lifeline) -> None:
-    script = "trap 'echo termed >/dev/fd/$1' TERM; echo up >/dev/fd/$1; while :; do sleep 0.1; done"
+    script = "trap 'echo termed >&9' TERM; echo up >&9; while :; do sleep 0.1; done"
     with parent(lifeline, script) as releaser:
         assert lifeline.line() == "up"
         releaser.kill()
@@ -392,7 +383,7 @@ def test_a_program_is_killed_with_a_releaser_that_is_killed(lifeline: Lifeline) 
 
 
 def test_a_program_may_ask_for_a_gentler_signal(lifeline: Lifeline) -> None:
-    script = "trap 'echo termed >/dev/fd/$1; exit' TERM; echo up >/dev/fd/$1; while :; do sleep 0.1; done"
+    script = "trap 'echo termed >&9; exit' TERM; echo up >&9; while :; do sleep 0.1; done"
     with parent(lifeline, script, ", death_signal=signal.SIGTERM") as releaser:
         assert lifeline.line() == "up"
         releaser.kill()

@@ -1,0 +1,63 @@
+"""A copy of a release to test in: what the tests write into their venv must not stay in what is live."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.releases.store import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.releases.release import Release
+    from releaser.run import Run
+
+_PLACE = ".live-copy.new"  # in the state directory, from which recovery sweeps what is called so
+_LONGEST_SCRIPT = 1 << 20  # bytes
+
+
+@contextlib.contextmanager
+def copied(run: Run, release: Release) -> Iterator[Path]:
+    """Copy the venv of a release, sharing blocks where the file system can, and take the copy away at the end.
+
+    Its scripts and activation files lead into the copy. Raises ToolError and OSError.
+    """
+    place = run.site.project.state_dir / _PLACE
+    venv = place / "venv"
+    _remove(place)
+    try:
+        place.mkdir(mode=0o700)
+        source = os.path.realpath(release.venv)
+        run.site.runner.run(
+            ["cp", "-a", "--reflink=auto", source, venv],
+            cwd=place,
+            timeout=run.site.settings.uv_timeout,
+        )
+        _lead_into(venv, (str(release.venv), source, str(run.site.project.venv)))
+        yield venv
+    finally:
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    if place.exists():
+        remove_tree(place)
+
+
+def _lead_into(venv: Path, names: tuple[str, ...]) -> None:
+    """Replace the names of the venv that was copied, in what is text in `bin/`."""
+    longest_first = sorted(map(os.fsencode, names), key=len, reverse=True)
+    named = re.compile(rb"(?:%b)(?![\w.-])" % b"|".join(map(re.escape, longest_first)))
+    for file in (venv / "bin").iterdir():
+        if file.is_symlink() or not file.is_file() or file.stat().st_size > _LONGEST_SCRIPT:
+            continue
+        before = file.read_bytes()
+        if b"\0" in before:
+            continue
+        text = named.sub(os.fsencode(venv).replace(b"\\", rb"\\"), before)
+        if text != before:
+            file.write_bytes(text)

@@ -1,0 +1,59 @@
+"""A uv.lock that is a symlink stays one: what is written goes to what it leads to, if that is in the repository."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import changed_files, silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def link_lock(site: SampleSite, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    shutil.move(site.path / "uv.lock", target)
+    (site.path / "uv.lock").symlink_to(target)
+
+
+def test_an_update_and_a_rollback_write_to_what_it_leads_to(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    target = site.path / "locks" / "site.lock"
+    link_lock(site, target)
+    (site.path / "uv.lock").unlink()
+    (site.path / "uv.lock").symlink_to("locks/site.lock")
+    site.commit("Keep the lock elsewhere")
+    site.push()
+    before = site.lock_text()
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert (site.path / "uv.lock").is_symlink()
+    assert 'version = "1.1.0"' in target.read_text(encoding="utf-8")
+    assert changed_files(site) == {"locks/site.lock"}
+    assert (site.git("status", "--porcelain"), site.head()) == ("", site.remote_head())
+    silent(site.releaser("update"))
+    site.releaser("rollback", check=0)
+    assert (site.path / "uv.lock").is_symlink()
+    assert target.read_text(encoding="utf-8") == before
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_one_that_leads_out_of_the_repository_is_refused(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    target = site.outer / "shared" / "uv.lock"
+    link_lock(site, target)
+    site.commit("Share the lock")
+    site.push()
+    site.publish("alpha", "1.2.0")
+    before, seen = target.read_bytes(), site.snapshot()
+    for words in (["check"], ["update"], ["update", "--dry-run"], ["rollback"], ["rebuild"]):
+        finished = site.releaser(*words, check=3)
+        assert f"uv.lock is a symlink to {target}, which is outside of the repository" in finished.stderr, words
+    assert (target.read_bytes(), site.snapshot()) == (before, seen)

@@ -1,0 +1,216 @@
+"""A symlink that leads elsewhere than releaser has let it: nothing moves it but the command that a person gives."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import body, silent, states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site with two releases, of which the newer is live."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    return site
+
+
+def live_in(site: SampleSite) -> str:
+    """Return the release that `list` calls live."""
+    return next(name for name, state in states(site).items() if state == "live")
+
+
+def relink(site: SampleSite, target: Path | str) -> None:
+    site.link.unlink()
+    site.link.symlink_to(target)
+
+
+def to_another_release(site: SampleSite) -> None:
+    relink(site, site.state_dir / "releases" / list(states(site))[1] / "venv")
+
+
+def to_a_venv_outside(site: SampleSite) -> None:
+    place = site.outer.parent / "outside"
+    site.uv("venv", "--quiet", place)
+    relink(site, place)
+
+
+def a_real_venv(site: SampleSite) -> None:
+    site.link.unlink()
+    site.make_venv()
+
+
+def an_empty_directory(site: SampleSite) -> None:
+    site.link.unlink()
+    site.link.mkdir()
+
+
+def to_a_failed_release(site: SampleSite) -> None:
+    site.publish("alpha", "3.0.0", broken=True)
+    site.releaser("update", check=5)
+    (failed,) = [name for name, state in states(site).items() if state == "failed"]
+    relink(site, site.state_dir / "releases" / failed / "venv")
+
+
+MOVES: dict[str, Callable[[SampleSite], None]] = {
+    move.__name__.replace("_", " "): move
+    for move in (to_another_release, to_a_venv_outside, a_real_venv, an_empty_directory, to_a_failed_release)
+}
+
+
+def place(site: SampleSite) -> tuple[bool, str]:
+    """Return what stands at the place of the link."""
+    return site.link.is_symlink(), os.path.realpath(site.link)
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_no_command_moves_it_and_all_say_so(site: SampleSite, move: str) -> None:
+    live = site.live_id()
+    MOVES[move](site)
+    seen, lock = place(site), site.lock_text()
+    site.publish("alpha", "4.0.0")
+    before = site.outbox_mails()
+    for words in (["update"], ["rebuild"], ["rollback"], ["prune"], ["update", "--dry-run"], ["check"]):
+        finished = site.releaser(*words, check=3)
+        assert f"and not to {live}, which releaser made live last" in finished.stderr, words
+    for words in (["hold", "alpha"], ["pin", live]):
+        site.releaser(*words, check=0)
+    assert (place(site), site.lock_text()) == (seen, lock)
+    assert "somebody has moved it" in site.json("status")["problems"][0]
+    assert "somebody has moved it" in site.releaser("list", "-v").stderr
+    assert len(site.outbox_mails()) > len(before)
+    assert f"releaser rollback {live}" in body(site, len(before))
+    assert "releaser init" in body(site, len(before))
+
+
+@pytest.mark.parametrize("move", ["to another release", "to a venv outside", "a real venv"])
+def test_init_keeps_what_it_leads_to(site: SampleSite, move: str) -> None:
+    before = set(states(site))
+    MOVES[move](site)
+    _, target = place(site)
+    report = site.json("init")
+    assert (report["result"], report["release"]) == ("activated", live_in(site))
+    if move == "to another release":
+        assert (live_in(site) in before, place(site)[1]) == (True, target)
+    else:
+        assert live_in(site) not in before
+    assert site.json("status")["problems"] == []
+    assert site.json("init")["result"] == "unchanged"
+    site.publish("alpha", "1.3.0")
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.3.0"
+
+
+@pytest.mark.parametrize("move", [one for one in MOVES if one != "an empty directory"])
+def test_rollback_goes_back_as_told(site: SampleSite, move: str) -> None:
+    live = site.live_id()
+    MOVES[move](site)
+    restarted = site.restarted_at()
+    report = site.json("rollback", live)
+    assert (report["result"], site.live_id()) == ("activated", live)
+    assert site.restarted_at() != restarted
+    assert site.live_version("alpha") == "1.2.0"
+    assert site.json("status")["problems"] == []
+    site.withdraw("alpha", "3.0.0") if move == "to a failed release" else None
+    silent(site.releaser("update"))
+
+
+def test_rollback_to_where_it_leads_makes_that_live(site: SampleSite) -> None:
+    to_another_release(site)
+    name = site.live_id()
+    assert site.json("rollback", name)["result"] == "activated"
+    assert (site.live_id(), states(site)[name]) == (name, "live")
+    assert site.json("status")["problems"] == []
+
+
+def test_what_failed_its_tests_cannot_stay(site: SampleSite) -> None:
+    to_a_failed_release(site)
+    assert "failed its tests" in site.releaser("init", check=3).stderr
+
+
+def test_a_directory_that_is_no_venv_is_the_persons_to_take_away(site: SampleSite) -> None:
+    live = site.live_id()
+    an_empty_directory(site)
+    for words in (["init"], ["rollback", live]):
+        assert "is a directory, but not a venv" in site.releaser(*words, check=3).stderr
+    site.link.rmdir()
+    site.releaser("update", check=0)
+    assert site.live_id() == live
+
+
+@pytest.mark.parametrize("harm", ["gone", "dangling"])
+def test_a_link_that_leads_nowhere_is_mended_with_restart_and_health_check(site: SampleSite, harm: str) -> None:
+    live = site.live_id()
+    site.link.unlink() if harm == "gone" else relink(site, "nowhere")
+    restarted = site.restarted_at()
+    asked = site.outer.parent / "asked"
+    site.releaser("prune", check=0, env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
+    assert site.live_id() == live
+    assert asked.exists()
+    assert site.restarted_at() != restarted
+    assert "led nowhere" in body(site)
+    silent(site.releaser("update"))
+
+
+def test_mending_that_is_cut_off_is_finished(site: SampleSite) -> None:
+    live = site.live_id()
+    site.link.unlink()
+    site.releaser("prune", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)
+    asked = site.outer.parent / "asked"
+    report = site.json("update", env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
+    assert f"had led the symlink to {live} again" in report["recovered"]
+    assert asked.exists()
+    assert site.live_id() == live
+    silent(site.releaser("update"))
+
+
+def test_an_interpreter_that_cannot_be_seen_moves_nothing(site: SampleSite) -> None:
+    """As in a sandbox that hides it: recovery leaves the link, and an update builds anew."""
+    live = site.live_id()
+    python = site.link.resolve() / "bin" / "python"
+    hidden = python.rename(python.with_name("hidden"))
+    site.releaser("prune", check=0)
+    assert site.live_id() == live
+    site.publish("alpha", "1.3.0", broken=True)
+    hidden.rename(python)
+    assert site.live_id() == live
+    hidden = python.rename(python.with_name("hidden"))
+    site.releaser("update", check=0)
+    assert site.live_id() != live
+    assert site.live_version("alpha") == "1.2.0"
+
+
+def test_a_link_that_is_moved_during_an_update_stays(site: SampleSite) -> None:
+    outside = site.outer.parent / "outside"
+    site.uv("venv", "--quiet", outside)
+    site.commit("Move the link in the tests", {"site_tests.py": _MOVES.format(link=site.link, outside=outside)})
+    site.push()
+    site.publish("alpha", "1.3.0")
+    head, lock = site.head(), site.lock_text()
+    report = site.json("update", check=3)
+    assert (report["result"], report["live_changed"]) == ("refused", False)
+    assert place(site) == (True, str(outside))
+    assert (site.head(), site.lock_text()) == (head, lock)
+    shutil.rmtree(outside)
+    site.releaser("prune", check=0)
+    assert site.live_version("alpha") == "1.2.0"
+
+
+_MOVES = """\
+import os
+def test_shop(packages):
+    os.unlink("{link}")
+    os.symlink("{outside}", "{link}")
+"""

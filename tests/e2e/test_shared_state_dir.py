@@ -1,0 +1,82 @@
+"""A state directory belongs to one project; a second one that is set to it is refused before it changes anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import outer_snapshot, silent, states
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.fixture
+def first(make_site: SiteFactory) -> SampleSite:
+    """A site with two releases."""
+    site = make_site("shop", outer="first", venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    return site
+
+
+def owner(site: SampleSite) -> dict[str, object]:
+    found: dict[str, object] = json.loads((site.state_dir / "project.json").read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_second_project_is_refused_by_every_command(first: SampleSite, make_site: SiteFactory) -> None:
+    second = make_site(
+        "blog", outer="second", venv=True, dotenv={"RELEASER_STATE_DIR": str(first.state_dir), "RELEASER_KEEP": "0"}
+    )
+    before, theirs = outer_snapshot(first), second.snapshot()
+    live, known = first.live_id(), states(first)
+    for words in (
+        ["init"], ["update"], ["update", "--dry-run"], ["rebuild"], ["rollback"], ["rollback", live], ["prune"],
+        ["pin", live], ["hold", "alpha"], ["check"],
+    ):  # fmt: skip
+        finished = second.releaser(*words, check=3)
+        assert f"belongs to the project {first.path} " in finished.stderr, words
+        assert f"not to {second.path} " in finished.stderr, words
+    assert any(str(first.path) in problem for problem in second.json("status")["problems"])
+    assert str(first.path) in second.releaser("list", "-v").stderr
+    assert (outer_snapshot(first), second.snapshot()) == (before, theirs)
+    assert (first.live_id(), states(first)) == (live, known)
+    silent(first.releaser("update"))
+
+
+def test_the_first_use_of_a_state_directory_that_is_there_writes_it_down(first: SampleSite) -> None:
+    path = first.state_dir / "project.json"
+    written = owner(first)
+    assert written == {"version": 1, "root": "../../shop", "link": "../../shop/.venv"}
+    path.unlink()  # as an earlier releaser left it
+    silent(first.releaser("update"))
+    assert owner(first) == written
+    path.write_text("garbage", encoding="utf-8")
+    assert "project.json could not be read" in first.releaser("update", "-v", check=0).stderr
+    assert owner(first) == written
+
+
+def test_a_project_that_was_moved_is_taken_over_with_a_word(make_site: SiteFactory) -> None:
+    site = make_site("shop", venv=True)
+    fixed = {"RELEASER_STATE_DIR": str(site.state_dir)}
+    site.releaser("init", check=0, env=fixed)
+    moved = site.path.with_name("store")
+    shutil.move(site.path, moved)
+    finished = site.releaser("update", "-v", "--project", moved, env=fixed, check=0)
+    assert f"moved from {site.path}" in finished.stdout + finished.stderr
+    assert owner(site)["root"] == "../../store"
+    silent(site.releaser("update", "--project", moved, env=fixed))
+    moved.joinpath(".venv").unlink()  # one whose link leads elsewhere might be anybody
+    shutil.move(moved, site.path)
+    assert f"belongs to the project {moved}" in site.releaser("update", env=fixed, check=3).stderr
+
+
+def test_all_may_be_moved_together(first: SampleSite) -> None:
+    other = first.outer.with_name("elsewhere")
+    first.outer.rename(other)
+    silent(first.releaser("update", "--project", other / "shop"))
