@@ -60,7 +60,7 @@ def dispute(project: Project) -> Unfit | None:
         return None
     message = (
         f"state_dir {project.state_dir} belongs to the project {owner.root} (its link is {owner.link}),"
-        f" and not to {project.root} (its link is {project.venv})"
+        f" and not to {project.checkout} (its link is {project.venv})"
     )
     advice = f"Set `state_dir` to a directory of its own; if the other project is gone, delete {_file(project)}."
     return Unfit(message, advice=advice)
@@ -84,13 +84,13 @@ def claim(project: Project) -> str:
     if found := dispute(project):
         raise PreflightError((found,))
     base = os.path.realpath(project.state_dir)
-    paths = {"root": os.path.relpath(project.root, base), "link": os.path.relpath(project.venv, base)}
+    paths = {"root": os.path.relpath(project.checkout, base), "link": os.path.relpath(project.venv, base)}
     try:
         write_json(_file(project), paths)
     except OSError as error:  # a full disk must not keep anybody from going back; the next run writes it
         log.warning("%s cannot be written: %s", _file(project), error)
     if owner is not None:
-        said = f"The project was moved from {owner.root} ({owner.link}) to {project.root} ({project.venv})."
+        said = f"The project was moved from {owner.root} ({owner.link}) to {project.checkout} ({project.venv})."
     return said
 
 
@@ -99,7 +99,7 @@ def _file(project: Project) -> Path:
 
 
 def _is_of(owner: Owner, project: Project) -> bool:
-    return _is_same(owner.root, project.root) and (
+    return _is_same(owner.root, project.checkout) and (
         owner.link.name == project.venv.name and _is_same(owner.link.parent, project.venv.parent)
     )
 
@@ -113,7 +113,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 def _has_moved(owner: Owner, project: Project) -> bool:
     """Whether what is written down is not there any more, and this project is the one that it has become."""
-    if _is_same(owner.root, project.root):
+    if _is_same(owner.root, project.checkout):
         return _is_gone(owner.link)
     return _is_gone(owner.root) and _leads_into(project.venv, project.releases)
 
