@@ -52,8 +52,11 @@ def _list(project: str, as_json: bool) -> bool:
         return False
     from releaser.releases import listing
 
-    found = listing.rows(*place)
-    if not any(row["live"] for row in found) and (found or not as_json):
+    try:
+        found = listing.rows(*place)
+    except PermissionError:
+        return False
+    if not any(row["live"] for row in found):
         return False  # the whole command line says what is wrong
     sys.stdout.write((listing.as_json(found) if as_json else listing.as_text(found)) + "\n")
     return True

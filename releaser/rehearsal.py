@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import PreflightError, ResolutionError, ToolError
 from releaser.latest import newer_python
 from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
+from releaser.project import disk
 from releaser.project.chosen import chosen
 from releaser.project.preflight import Fitness, check
 from releaser.project.pythons import minor
@@ -249,6 +250,8 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
 
 def rehearse_rollback(site: Site, to: str | None, *, force: bool) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError and PreflightError."""
+    if stranger := disk.stranger_finding(site.project, "rollback"):
+        raise PreflightError((stranger,))
     store = store_of(site)
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id:

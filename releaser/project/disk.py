@@ -55,6 +55,17 @@ def state_findings(project: Project) -> Iterator[Unfit]:
         )
 
 
+def stranger_finding(project: Project, command: str) -> Unfit | None:
+    """Find that this user may not write the project at all, so that nothing else that is found says anything."""
+    if os.access(project.root, os.W_OK | os.X_OK):
+        return None
+    owner = project.root.stat().st_uid
+    return Unfit(
+        f"{project.root} belongs to another user (uid {owner}; this is uid {os.geteuid()})",
+        advice=f"Run it as that user: `sudo -u '#{owner}' releaser {command} --project {project.root}`.",
+    )
+
+
 def _mount(directory: Path) -> tuple[int, str]:
     """Tell mounts apart: a rename does not even go from one bind mount of a file system to another."""
     descriptor = os.open(directory, os.O_PATH)
