@@ -95,6 +95,9 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
         started_at=started,
         recorder=Recorder(request.listener),
     )
+    stranger = disk.stranger_finding(site.project, request.command) if request.command == "rollback" else None
+    if stranger is not None:
+        return _failed(run, PreflightError((stranger,)))
     try:
         _prepare_state(site, founds=request.founds)
     except PreflightError as error:

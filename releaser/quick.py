@@ -52,7 +52,10 @@ def _list(project: str, as_json: bool) -> bool:
         return False
     from releaser.releases import listing
 
-    found = listing.rows(*place)
+    try:
+        found = listing.rows(*place)
+    except PermissionError:
+        return False
     if (found or not as_json) and not listing.is_in_order(place[0], root, place[1]):
         return False  # the whole command line says what is wrong
     sys.stdout.write((listing.as_json(found) if as_json else listing.as_text(found)) + "\n")

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import PreflightError, ResolutionError, ToolError
 from releaser.latest import newer_python
 from releaser.locking.diff import LockDiff
 from releaser.locking.foretold import parse_changes
 from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
+from releaser.project import disk
 from releaser.project.base_python import minor
 from releaser.project.chosen import chosen
 from releaser.project.live_site import live_findings
@@ -280,6 +281,8 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
 
 def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
+    if stranger := disk.stranger_finding(site.project, "rollback"):
+        raise PreflightError((stranger,))
     store = store_of(site)
     if to is None:
         refuse_moved(store)

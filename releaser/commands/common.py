@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from releaser.console import Manner, say_error
-from releaser.errors import Interrupted, ReleaserError, UsageError
+from releaser.errors import Interrupted, PreflightError, ReleaserError, Unfit, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,6 +96,12 @@ class Call:
         sys.exit(report.exit_code)
 
 
+def _unreadable(error: PermissionError) -> PreflightError:
+    message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
+    advice = "Run it as the user who owns the project, or let this user read it."
+    return PreflightError((Unfit(message, advice=advice),))
+
+
 def common(function: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that all have, and let errors end it with their exit code."""
 
@@ -120,6 +126,9 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         except ReleaserError as error:
             say_error(error)
             sys.exit(error.exit_code)
+        except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
+            say_error(_unreadable(error))
+            sys.exit(PreflightError.exit_code)
         except KeyboardInterrupt:
             sys.exit(128 + signal.SIGINT)
         except Interrupted as interrupt:  # a second signal, while the first was being dealt with

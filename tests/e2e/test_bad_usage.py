@@ -195,7 +195,7 @@ def make_everything_wrong(site: SampleSite) -> None:
     site.edit("uv.lock", "garbage\n")
     site.edit("notes.txt", "mine\n")
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    text = text.replace('requires-python = ">=3.11"\n', "").replace('prod = ["prodtools"]', "prod = []")
+    text = text.replace('requires-python = ">=3.11"\n', "").replace('prod = ["prodtools"]', "prod = 3")
     site.edit("pyproject.toml", text + "[tool.releaser]\nkep = 3\nuv = '/nowhere/uv'\n")
     site.write_dotenv({"ADMINS_JSON": "Ada", "RELEASER_ENVIRONMENT": "production"})
 
@@ -209,7 +209,7 @@ def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
     refusal.says(site.path / "pyproject.toml", "requires-python")
     refusal.says(site.path / "uv.lock", "not a lock")
     refusal.says("/nowhere/uv", "`uv`")
-    refusal.says("`prod`", "is empty")
+    refusal.says("`prod`", "is not a list")
     refusal.says("nobody-of-that-name")
     refusal.says("branch feature/main", "not main")
     refusal.says("not clean", "notes.txt", "pyproject.toml", "uv.lock")
@@ -223,7 +223,7 @@ def test_a_dry_run_that_is_refused_writes_nothing(site: SampleSite, command: str
     before = everything(site)
     finished = site.releaser(command, "--dry-run")
     assert (finished.returncode, finished.stdout) == (3, ""), str(finished)
-    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is empty", "feature/main"):
+    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is not a list", "feature/main"):
         assert words in finished.stderr
     assert everything(site) == before
     assert not (site.outer / ".releaser").exists()
@@ -241,5 +241,5 @@ def test_the_mail_about_a_refused_run_has_all_problems(site: SampleSite, smtp_se
     assert body is not None
     text = " ".join(body.get_content().split())
     assert len(refusal.problems) == 8
-    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is empty", "feature/main"):
+    for words in ("tool.releaser.kep", "requires-python", "not a lock", "/nowhere/uv", "is not a list", "feature/main"):
         assert words in text
