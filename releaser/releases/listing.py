@@ -29,8 +29,7 @@ _MANIFEST: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 # What earlier releasers did not write.
 _LATER: dict[str, object] = {
-    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "subject": "",
-    "staging_copied": [], "staging_linked": [],
+    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "tests_run": None,
 }  # fmt: skip
 _INTERPRETER: dict[str, type | tuple[type, ...]] = {"executable": str, "seen": dict}
 _COST: dict[str, type | tuple[type, ...]] = {

@@ -30,8 +30,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 }  # fmt: skip
 # What earlier releasers did not write.
 _LATER: dict[str, object] = {
-    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "subject": "",
-    "staging_copied": [], "staging_linked": [], "tests_run": None,
+    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "tests_run": None,
 }  # fmt: skip
 
 

@@ -30,11 +30,12 @@ def make_commit(run: Run, paths: Sequence[str], message: str) -> bool:
     What is about to be committed is noted first, so that the commit is known as ours if releaser dies right after it.
     """
     git = run.site.git
-    note_due(run, committing={"parent": git.commit("HEAD"), "message": message})
+    known = [*_listed(pending(run.site.project.state_dir).get("commits"))]
+    known += sorted(own_commits(run.site) - {*known})  # what a run committed that died before it could note it
+    note_due(run, commits=known or None, committing={"parent": git.commit("HEAD"), "message": message})
     try:
         if not git.commit_only(paths, message):
             return False
-        known = _listed(pending(run.site.project.state_dir).get("commits"))
         note_due(run, commits=[*known, git.commit("HEAD")][-_KEPT:])
     finally:
         note_due(run, committing=None)

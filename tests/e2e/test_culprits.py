@@ -226,7 +226,7 @@ def test_another_group_that_fails_by_itself_is_not_held_against_upgrades(make_si
     site.write_dotenv({"RELEASER_GROUP": "staging"})
     report = site.json("update", check=5)
     assert (report["culprits"], report["held_back"]) == ([], [])
-    assert any("breaks the tests with the packages that are live" in problem for problem in report["problems"])
+    assert any("no package is to blame" in problem for problem in report["problems"])
     silent(site.releaser("update"))
 
 
@@ -282,7 +282,7 @@ def test_commits_that_break_the_tests_are_not_held_against_packages(make_site: S
     report = site.json("update", check=5)
     assert site.snapshot() == before
     assert (report["blame"], report["culprits"], report["held_back"]) == ("update", [], [])
-    assert any("no package is to blame" in problem for problem in report["problems"])
+    assert any("breaks the tests with the packages that are live" in problem for problem in report["problems"])
     assert not (site.state_dir / "holds.json").exists()
 
 

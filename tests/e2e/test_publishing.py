@@ -194,6 +194,6 @@ def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory)
     live = site.live_id()
     report = site.json("update", check=5)
     assert report["blame"] == "update"
-    assert "move checkout" in steps(report)
+    assert "stage" in steps(report)
     assert site.live_id() == live
     assert site.live_version("alpha") == "1.0.0"

@@ -49,6 +49,8 @@ def in_the_store(store: ReleaseStore) -> list[dict[str, Any]]:
             "pinned": release.pinned,
             "created_at": release.manifest.created_at.isoformat(),
             "python": release.manifest.python,
+            "commit": release.manifest.commit,
+            "subject": release.manifest.subject,
             "lock_sha256": release.manifest.lock_sha256,
             "changes": json.loads(json.dumps([dataclasses.asdict(change) for change in release.manifest.changes])),
             "size_bytes": release.manifest.size_bytes,
@@ -214,9 +216,9 @@ def test_people_get_aligned_columns(store: ReleaseStore) -> None:
         note(store, a_manifest(number).id, Cost(own_bytes=400, shared_bytes=0, inodes=5))
     now = a_manifest(2).created_at.timestamp() + 90
     assert listing.as_text(listing.rows(str(store.state_dir), str(store.link)), now).splitlines() == [
-        "   RELEASE           STATE           AGE    PYTHON  CHANGES  SIZE  OWN    IN USE BY",
-        "   20261122T061200Z  failed, pinned  1 min  3.11.7  1        1 KB  400 B  -",
-        "*  20261121T061200Z  live            1 d    3.11.7  1        1 KB  400 B  -",
+        "   RELEASE           STATE           AGE    PYTHON  CHANGES  SIZE  OWN    IN USE BY  COMMIT",
+        "   20261122T061200Z  failed, pinned  1 min  3.11.7  1        1 KB  400 B  -          -",
+        "*  20261121T061200Z  live            1 d    3.11.7  1        1 KB  400 B  -          -",
     ]
 
 
