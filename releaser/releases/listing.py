@@ -25,12 +25,10 @@ _MANIFEST: dict[str, type | tuple[type, ...]] = {
     "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
     "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
     "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
-    "link_mode": str, "subject": str, "staging_copied": list, "staging_linked": list,
+    "link_mode": str, "subject": str, "staging_copied": list, "staging_linked": list, "tests_run": (int, type(None)),
 }  # fmt: skip
 # What earlier releasers did not write.
-_LATER: dict[str, object] = {
-    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "tests_run": None,
-}  # fmt: skip
+_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
 _INTERPRETER: dict[str, type | tuple[type, ...]] = {"executable": str, "seen": dict}
 _COST: dict[str, type | tuple[type, ...]] = {
     "own_bytes": int, "shared_bytes": int, "inodes": int, "peak_bytes": int, "among": list,

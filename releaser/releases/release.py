@@ -29,9 +29,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "tests_run": (int, type(None)),
 }  # fmt: skip
 # What earlier releasers did not write.
-_LATER: dict[str, object] = {
-    "fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": "", "tests_run": None,
-}  # fmt: skip
+_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -193,6 +193,10 @@ DETAILS: dict[str, Any] = {
     "group": None,
     "tests": "passed",
     "commit": "abc",
+    "subject": "Begin",
+    "staging_copied": [],
+    "staging_linked": [],
+    "tests_run": 3,
     "previous": "A",
     "lock_sha256": "00",
     "size_bytes": 1000,
@@ -217,13 +221,13 @@ def test_a_release_is_shown_as_facts() -> None:
         "size_bytes:   1000",
         "own_bytes:    400",
     } <= set(lines)
-    assert len(lines) == 15
+    assert len(lines) == 17
     assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
     used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
     assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
     assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
     tried = release_text({**DETAILS, "overrides": ["alpha @ file:///srv/alpha", "beta==2"]})
-    assert tried[15:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
+    assert tried[17:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
 
 
 def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
@@ -235,7 +239,7 @@ def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -
             "test_output": "one\ntwo\n",
         }
     )
-    assert lines[15:] == [
+    assert lines[17:] == [
         "",
         *TABLE,
         "",
@@ -287,6 +291,8 @@ STATUS: dict[str, Any] = {
     "held_back": [],
     "quarantined": [],
     "refused_pythons": [],
+    "rejected_commits": [],
+    "red_tests": None,
     "waiting": [],
     "problems": [],
 }
