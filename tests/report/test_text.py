@@ -192,6 +192,7 @@ DETAILS: dict[str, Any] = {
     "python": "3.11.7",
     "group": None,
     "tests": "passed",
+    "tests_run": 12,
     "commit": "abc",
     "previous": "A",
     "lock_sha256": "00",
@@ -217,13 +218,13 @@ def test_a_release_is_shown_as_facts() -> None:
         "size_bytes:   1000",
         "own_bytes:    400",
     } <= set(lines)
-    assert len(lines) == 15
+    assert len(lines) == 16
     assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
     used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
     assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
     assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
     tried = release_text({**DETAILS, "overrides": ["alpha @ file:///srv/alpha", "beta==2"]})
-    assert tried[15:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
+    assert tried[16:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
 
 
 def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
@@ -235,7 +236,7 @@ def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -
             "test_output": "one\ntwo\n",
         }
     )
-    assert lines[15:] == [
+    assert lines[16:] == [
         "",
         *TABLE,
         "",
@@ -284,6 +285,7 @@ STATUS: dict[str, Any] = {
     "push_pending": False,
     "mails_pending": 0,
     "left_behind": [],
+    "red_tests": None,
     "held_back": [],
     "quarantined": [],
     "refused_pythons": [],
@@ -325,6 +327,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
             "interrupted": True,
             "push_pending": True,
             "mails_pending": 3,
+            "red_tests": {"release": "B", "since": "2026-11-19T00:00:00+00:00", "failing": ["test_a", "test_b"]},
             "left_behind": [{"release": "A", "pid": 7, "user": "www", "command": "worker", "since": "yesterday"}],
             "held_back": [{"name": "alpha", "version": "2.0", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}],
             "quarantined": [{"release": "C", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
@@ -342,6 +345,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",
+        "tests: those of B fail since 2026-11-19: test_a, test_b",
         "pending: an earlier run was cut off; the next one repairs what it left",
         "pending: a commit is not pushed yet",
         "pending: 3 mails are not sent yet",
