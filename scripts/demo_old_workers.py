@@ -20,7 +20,7 @@ from demo_web_server import OLD_GUNICORN, locked, toml
 from stage import OLD_VERSIONS, DemoError, Stage, chapter, expect, publish, say, set_up
 from web_server import Gunicorn
 
-SETTINGS = {"health_retries": 5, "health_pause": "1s", "health_seconds": "5s"}
+SETTINGS = {"health_retries": 30, "health_pause": "1s", "health_seconds": "5s"}
 TAKEN_BACK = 6
 
 
@@ -79,7 +79,7 @@ def site_on(stage: Stage, *, pin: bool) -> Gunicorn:
     set_up(
         stage,
         add=toml({**server.settings, **SETTINGS, "pin": pin}),
-        requires=("gunicorn",),
+        requires=(OLD_GUNICORN,),  # without the pin, gunicorn itself would not survive an upgrade
         locked=(*OLD_VERSIONS, OLD_GUNICORN),
     )
     stage.ask(stage.link / "bin" / "python", "manage.py", "collectstatic", "--noinput")
