@@ -49,13 +49,13 @@ class DemoError(Exception):
 class Stage:
     """The server of the story: a checkout with `.env` and wheels beside it, and the remote it came from."""
 
-    def __init__(self, place: Path, environ: Mapping[str, str], *, programs: Path) -> None:
+    def __init__(self, place: Path, environ: Mapping[str, str], *, programs: Path, name: str = "teashop") -> None:
         self.server = place / "server"
-        self.site = self.server / "teashop"
+        self.site = self.server / name
         self.remote = place / "remote.git"
         self.wheels = self.server / "wheels"
         self.link = self.site / ".venv"
-        self.outbox = self.server / ".releaser" / "teashop" / "outbox"
+        self.outbox = self.server / ".releaser" / name / "outbox"
         self.env = environment(programs, environ)
 
     def show(self, command: str, *, status: int = 0) -> None:

@@ -238,13 +238,13 @@ def started(words: Sequence[str | Path], stage: Stage, log: Path) -> Iterator[No
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for(address: Address) -> None:
+def wait_for(address: Address, page: str = "/") -> None:
     """Wait until the site answers; DemoError if it never does."""
     ends_at = time.monotonic() + SECONDS
     while True:
         connection = address.connection()
         with contextlib.suppress(OSError), contextlib.closing(connection):
-            connection.request("GET", "/")
+            connection.request("GET", page)
             if connection.getresponse().status == 200:
                 return
         if time.monotonic() > ends_at:

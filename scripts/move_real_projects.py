@@ -1,0 +1,226 @@
+"""Move public Django projects over to releaser, and keep them up to date for some nights, while visitors ask.
+
+Each gets its own remote, checkout and venv, as its users have them, and runs on gunicorn. Visitors ask without a pause,
+workers are killed all the time. Then: init, updates that each bring commits of upstream, a rollback, a forced update.
+Packages come from the real index. After each step it is checked what is live, that HEAD is what was tested with it, and
+that no request has failed; the exit status is 1 if anything is otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from real_projects import PROJECTS, Site
+from stage import DemoError, say
+from unrest import Tally, Unrest, workers
+from web_server import started, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECONDS = 60.0  # until all workers run on the live release
+BUT_THE_LOCK = (".", ":(exclude)uv.lock")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What came of one step of a project."""
+
+    step: str
+    code: int
+    seconds: float
+    changes: int
+    tally: Tally
+    problems: list[str]
+
+
+class Move:
+    """One project on its way: `codes` has the commit that each release was made with."""
+
+    def __init__(self, site: Site, unrest: Unrest) -> None:
+        self.site = site
+        self.codes: dict[str, str] = {}
+        self.published = site.ask("git", "rev-parse", "HEAD")
+        self._unrest = unrest
+
+    def publish(self, commit: str) -> None:
+        """Let upstream's commits up to this one come in."""
+        self.published = self.site.publish(commit)
+
+    def play(self, step: str, *words: str) -> Row:
+        """Run one command of releaser and look at what it has left."""
+        say(f"\n{self.site.project.name}, {step}")
+        self._unrest.take_tally()
+        left, began = self.live(), time.monotonic()
+        code, answer = self._run(step, *words)
+        seconds = time.monotonic() - began
+        problems = [] if code == 0 else [f"exit code {code}"]
+        if "release" in answer and answer["release"] != self.live():
+            problems.append(f"{self.live()} is live, not {answer['release']}")
+        if words[0] != "init" and left == self.live():
+            problems.append(f"{left} is still live")
+        if words[0] != "rollback" and left != self.live():
+            self.codes[self.live()] = self.site.ask("git", "rev-parse", "HEAD")
+        problems += [*self._judge_workers(), *self._judge_code(words[0])]
+        tally = self._unrest.take_tally()
+        problems += [f"request failed: {failure}" for failure in tally.failures[:5]]
+        row = Row(
+            step=step, code=code, seconds=seconds, changes=len(answer.get("changes", [])), tally=tally,
+            problems=problems,
+        )  # fmt: skip
+        say("\n".join(["  ".join(map(str, cells(row))), *problems]))
+        return row
+
+    def live(self) -> str:
+        """Return the release that `.venv` leads to, an empty text if it is no symlink."""
+        return self.site.link.resolve().parent.name if self.site.link.is_symlink() else ""
+
+    def migrate(self) -> None:
+        """Apply the migrations, as the report of an update asks an administrator to."""
+        self.site.ask("releaser", "run", "--", "python", "manage.py", "migrate", "--noinput", "--verbosity", "0")
+
+    def _run(self, step: str, *words: str) -> tuple[int, dict[str, Any]]:
+        log = self.site.server / f"{step.replace(' ', '-')}.log"
+        with log.open("w") as output:
+            ended = subprocess.run(
+                ["releaser", *words, "--json", "-v"],
+                cwd=self.site.site, env=self.site.env, stdout=subprocess.PIPE, stderr=output, text=True, check=False,
+            )  # fmt: skip
+        say(log.read_text().strip())
+        found: dict[str, Any] = json.loads(ended.stdout or "{}")
+        return ended.returncode, found
+
+    def _judge_workers(self) -> list[str]:
+        """Wait until all workers run on the live release."""
+        ends_at = time.monotonic() + SECONDS
+        while True:
+            users = {process for one in self._releases() if one["live"] for process in one["in_use_by"]}
+            running = _or_none(lambda: workers(self.site.pidfile))
+            strangers = set(running or []) - users
+            if running and not strangers:
+                return []
+            if not self.codes or len(self.codes) == 1:
+                return []  # what was started before the adoption is not counted
+            if time.monotonic() > ends_at:
+                return [f"workers {strangers} are not on the live release" if running else "gunicorn has ended"]
+            time.sleep(0.2)
+
+    def _releases(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(self.site.ask("releaser", "list", "--json"))
+        return found
+
+    def _judge_code(self, command: str) -> list[str]:
+        """See that HEAD is the code that was tested with the live release, and that the lock is that release's."""
+        git = self.site
+        problems = []
+        status = git.ask("git", "status", "--porcelain")
+        if status:
+            problems.append(f"the checkout is not clean: {status}")
+        head = git.ask("git", "rev-parse", "HEAD")
+        tested = self.codes.get(self.live())
+        if tested and git.ask("git", "diff", "--stat", tested, head, "--", *BUT_THE_LOCK):
+            problems.append(f"HEAD is not the code of {self.live()}")
+        if command == "update" and git.ask("git", "diff", "--stat", self.published, head, "--", *BUT_THE_LOCK):
+            problems.append("HEAD is not what upstream has published")
+        lock = self.site.link.resolve().parent / "uv.lock"
+        if git.ask("git", "show", "HEAD:uv.lock") != lock.read_text().strip():
+            problems.append("the lock of HEAD is not that of the live release")
+        return problems
+
+
+def _or_none(ask: Callable[[], list[int]]) -> list[int] | None:
+    try:
+        return ask()
+    except (OSError, ValueError):
+        return None
+
+
+def move(name: str, options: argparse.Namespace) -> list[Row]:
+    """Move one project over, and let its nights pass."""
+    project = PROJECTS[name]
+    site = Site(project, options.place / name, os.environ, programs=Path(sys.executable).parent)
+    site.set_up(options.repositories / name, options.python)
+    gunicorn: list[str | Path] = [
+        site.link / "bin/python",
+        "-m",
+        "gunicorn",
+        "--config",
+        "../gunicorn.conf.py",
+        project.wsgi,
+    ]
+    with started(gunicorn, site, site.server / "gunicorn.log"):
+        wait_for(site.address, project.health)
+        unrest = Unrest(site.address, project.pages, site.pidfile)
+        with unrest.going_on():
+            course = Move(site, unrest)
+            rows = [course.play("init", *project.init)]
+            for number, commit in enumerate(project.commits[1 : options.updates + 1], 1):
+                course.publish(commit)
+                rows.append(course.play(f"update {number}", "update"))
+                course.migrate()
+            rows.append(course.play("rollback", "rollback"))
+            rows.append(course.play("forced update", "update", "--force"))
+    return rows
+
+
+def cells(row: Row) -> tuple[object, ...]:
+    """Return the figures of a step, as the table has them."""
+    tally = row.tally
+    kills = (tally.signals["SIGTERM"], tally.signals["SIGKILL"])
+    return (
+        row.step,
+        row.code,
+        f"{row.seconds:.0f}",
+        row.changes,
+        tally.requests,
+        len(tally.failures),
+        *kills,
+        tally.cut,
+    )
+
+
+def show(name: str, rows: list[Row]) -> None:
+    """Print the table of one project."""
+    layout = "{:16}{:>5}{:>9}{:>9}{:>10}{:>8}{:>6}{:>6}{:>5}"
+    say("\n" + layout.format(name, "code", "seconds", "packages", "requests", "failed", "TERM", "KILL", "cut"))
+    for row in rows:
+        say(layout.format(*cells(row)) + ("  " + row.problems[0] if row.problems else ""))
+
+
+def main(arguments: list[str]) -> int:
+    """Move what was asked for, and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("place", type=_path, help="an empty directory to work in")
+    parser.add_argument("--repositories", type=_path, required=True, help="where linkding and healthchecks are cloned")
+    parser.add_argument("--project", choices=[*PROJECTS, "all"], default="all")
+    parser.add_argument("--updates", type=int, choices=range(1, 6), default=5)
+    parser.add_argument("--python", type=_path, required=True, help="the Python of the sites, 3.13 or newer")
+    options = parser.parse_args(arguments)
+    names = list(PROJECTS) if options.project == "all" else [options.project]
+    moved: dict[str, list[Row]] = {}
+    try:
+        for name in names:
+            moved[name] = move(name, options)
+    except DemoError as error:
+        print(f"\nThe move went wrong: {error}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        for name, rows in moved.items():
+            show(name, rows)
+    return 1 if any(row.problems for rows in moved.values() for row in rows) else 0
+
+
+def _path(name: str) -> Path:
+    return Path(name).absolute()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
