@@ -294,7 +294,6 @@ STATUS: dict[str, Any] = {
     "quarantined": [],
     "refused_pythons": [],
     "rejected_commits": [],
-    "red_tests": None,
     "waiting": [],
     "problems": [],
 }
