@@ -197,7 +197,6 @@ DETAILS: dict[str, Any] = {
     "subject": "Begin",
     "staging_copied": [],
     "staging_linked": [],
-    "tests_run": 3,
     "previous": "A",
     "lock_sha256": "00",
     "size_bytes": 1000,
