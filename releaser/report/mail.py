@@ -199,7 +199,7 @@ def _answers(report: RunReport) -> list[tuple[str, str, str]]:
 
 def _pulled(report: RunReport) -> str:
     if report.pulled is None:
-        return ""
+        return "New commits:" if report.commits else ""
     old, new = report.pulled.old[:12], report.pulled.new[:12]
     return one_line(f"Pulled {counted(report.pulled.count, 'commit')}: {old}..{new}")
 
