@@ -5,6 +5,7 @@ This command is what people type most, so it must start at once: nothing here im
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -191,7 +192,9 @@ def _live(link: str, directory: str) -> str | None:
 
 
 def _ledger(path: str) -> dict[str, object]:
-    """Return the ledger; an empty one where the store would make one from the manifests."""
+    """Return the ledger; an empty one where the store would make one from the manifests. Raises PermissionError."""
+    if os.path.exists(path) and not os.access(path, os.R_OK):  # what is good and what is bad would be a guess
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     ledger = _json(path) or {}
     return ledger if _is_whole(ledger, _LEDGER) and any(ledger[key] for key in _LEDGER) else {}
 

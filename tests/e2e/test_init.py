@@ -105,7 +105,8 @@ class TestRealDirectory:
     def test_one_without_a_place_for_packages_is_adopted_as_it_is(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
         shutil.rmtree(site.link / "lib")
-        (problem,) = site.json("init")["problems"]
+        told, problem = site.json("init", "--force")["problems"]
+        assert "is not what uv.lock says" in told
         assert "its processes are neither pinned nor counted" in problem
         assert "no site-packages" in problem
 
