@@ -131,13 +131,6 @@ def garbage(site: SampleSite) -> None:
     (site.state_dir / "journal.json").write_bytes(b"\0" * 64)
 
 
-def killed_in_build(site: SampleSite) -> None:
-    """Leave an update that was killed after it had pulled another manage.py."""
-    text = (site.path / "manage.py").read_text(encoding="utf-8")
-    site.push_from_elsewhere({"manage.py": f"{text}# changed\n"})
-    run_observed(site, "update", fault=Fault(at=Point(event="start uv sync"), how="SIGKILL"))
-
-
 # What to look at beside the invariants
 
 
@@ -283,9 +276,7 @@ TRIALS: dict[str, Trial] = {
     ),
     "fsync of git's list of what to ignore": Trial(scene="init", how="reorder", at=Point(event=f"syncfs {RELEASE}")),
     "core.fsync=all for git": Trial(scene="update", how="cut", at=Point(event="after git commit")),
-    "syncfs after git moved the checkout": Trial(
-        scene="update", how="cut", command=("prune",), prepare=killed_in_build, check=clean_tree
-    ),
+    "syncfs after git moved the checkout": Trial(scene="update", how="cut", prepare=same_packages, check=clean_tree),
     "syncfs after collectstatic": Trial(scene="update", how="cut"),
     "journal: building": Trial(
         scene="update",
