@@ -367,7 +367,7 @@ class TestRefusals:
         server = OldServer(make_site, smtp_server, groups={"staging": ["stagingtools"]})
         server.site.git("switch", "--quiet", "--create", "feature/main")
         server.site.edit("notes.txt", "unsure\n")
-        server.write_dotenv(uv=Path("/nowhere/uv"))
+        server.write_dotenv(uv=Path("/nowhere/uv"), more="RELEASER_ENVIRONMENT=production\n")
         server.update(check=3)
         text = text_of(server.only_mail())
         assert "branch feature/main" in text
