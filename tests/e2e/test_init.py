@@ -293,7 +293,7 @@ class TestAgain:
         site = make_site(venv=venv)
         site.releaser("init", check=0)
         before, releases = site.snapshot(), site.json("list")
-        silent(site.releaser("init"))
+        silent(site.releaser("init", "-q"))
         assert site.snapshot() == before
         assert [row["id"] for row in site.json("list")] == [row["id"] for row in releases]
         assert site.json("init")["result"] == "unchanged"
@@ -304,7 +304,7 @@ class TestAgain:
         site.publish("alpha", "1.1.0")
         site.releaser("update", check=0)
         before = site.snapshot()
-        silent(site.releaser("init"))
+        silent(site.releaser("init", "-q"))
         assert site.snapshot() == before
 
     def test_a_dry_run_writes_nothing(self, make_site: SiteFactory) -> None:
