@@ -62,6 +62,8 @@ class Draft:
     held_back: tuple[HeldBack, ...] = ()
     pulled: Pulled | None = None
     commits: tuple[Commit, ...] = ()
+    #: The ids of the commits that this run itself has made.
+    made_commits: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
     blame: Blame = ""

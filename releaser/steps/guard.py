@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ToolError, Unfit
-from releaser.steps.own_commits import own_commits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,10 +49,9 @@ def basis_after_own_acts(run: Run, basis: Basis, *, adopted: bool) -> Basis:
     """Return the basis after releaser itself has adopted the venv, or committed what was due. Raises ToolError."""
     if adopted:
         basis = replace(basis, link=_link(run.site.project.venv))
-    git = run.site.git
-    head = git.commit("HEAD")
-    if head != basis.head and head in own_commits(run.site) and git.commit("HEAD^") == basis.head:
-        basis = replace(basis, head=head)
+    made = run.draft.made_commits
+    if made and run.site.git.commit(f"{made[0]}^") == basis.head:
+        basis = replace(basis, head=made[-1])
     return basis
 
 

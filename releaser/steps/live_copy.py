@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ def copied(run: Run, release: Release) -> Iterator[Path]:
     try:
         place.mkdir(mode=0o700)
         source = os.path.realpath(release.venv)
+        cp = shutil.which("cp", path=run.site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
         run.site.runner.run(
-            ["cp", "-a", "--reflink=auto", source, venv],
+            [cp, "-a", "--reflink=auto", source, venv],
             cwd=place,
             timeout=run.site.settings.uv_timeout,
         )

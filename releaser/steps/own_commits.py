@@ -36,7 +36,8 @@ def make_commit(run: Run, paths: Sequence[str], message: str) -> bool:
     try:
         if not git.commit_only(paths, message):
             return False
-        note_due(run, commits=[*known, git.commit("HEAD")][-_KEPT:])
+        run.draft.made_commits.append(git.commit("HEAD"))
+        note_due(run, commits=[*known, *run.draft.made_commits[-1:]][-_KEPT:])
     finally:
         note_due(run, committing=None)
     return True

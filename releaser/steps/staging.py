@@ -121,15 +121,16 @@ def _staged_site(site: Site, place: Path, commit: str) -> Site:
 
 
 def _carry(site: Site, place: Path, commit: str) -> Staged:
-    """Bring the untracked files of the checkout into the staging tree, and its uv.lock if that is not committed yet."""
+    """Bring the untracked files of the checkout into the staging tree, and those of ours whose commit is still due."""
     top, project = site.git.layout.top, site.project
     carrier = _Carrier(site.settings, top=top, place=place, kept_out=frozenset({project.venv, project.state_dir}))
     for name in site.git.unknown_files():
         carrier.carry(name.rstrip("/"))
-    lock = project.lock.relative_to(top)
-    head = site.git.data("HEAD", str(lock))
-    if head is not None and project.lock.is_file() and site.git.data(commit, str(lock)) == head:
-        shutil.copyfile(project.lock, place / lock)  # the one of the live release, while its commit is still due
+    for file in (project.lock, project.pyproject):
+        name = file.relative_to(top)
+        head = site.git.data("HEAD", str(name))
+        if head is not None and file.is_file() and site.git.data(commit, str(name)) == head:
+            shutil.copyfile(file, place / name)
     return Staged(
         commit=commit,
         subject=site.git.subject(commit),

@@ -57,7 +57,7 @@ def test_a_venv_becomes_a_lock_of_the_same_versions_and_a_release(make_site: Sit
     assert (report["command"], report["result"], report["exit_code"]) == ("init", "activated", 0)
     assert report["problems"] == []
     assert "5 packages: the same names and versions" in report["headline"]
-    assert steps(report)[:6] == ["survey", "preflight", "lock", "build", "compare", "test"]
+    assert steps(report)[:7] == ["survey", "preflight", "stage", "lock", "build", "compare", "test"]
     assert installed(site.link / "bin" / "python") == before == locked(site)
     assert dependencies(site) == ["alpha>=1.0.0", "beta>=1.0.0", "delta[fast]>=1.0.0", "gamma>=1.0.0"]
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")

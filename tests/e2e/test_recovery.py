@@ -348,7 +348,6 @@ def test_recovery_takes_back_what_it_finds_ill(ill_site: SampleSite) -> None:
     (Point(place="releaser.tools.django:Manage.collectstatic"), FINISHED),
     (Point(place="releaser.recovery:mark_bad"), FINISHED),
     (Point(place=COMMIT), FINISHED),
-    (Point(place=PUSH), FINISHED),
     (Point(place=DROP), ""),
 )
 def test_a_rollback_that_is_cut_off_is_made_whole(site_to_roll_back: SampleSite, at: Point, said: str) -> None:

@@ -136,10 +136,10 @@ def _site(make_site: SiteFactory) -> SampleSite:
         settings={
             "restart": ["sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)"],
             "health_check": "http://site.example.org/",
-            "health_socket": "tmp/gunicorn.sock",
             "culprits": "off",
         },
     )
+    site.write_dotenv({"RELEASER_HEALTH_SOCKET": str(site.path / "tmp" / "gunicorn.sock")})
     _publish_gunicorn(site)
     site.uv("lock", "--quiet", "--upgrade")
     site.commit("Serve by gunicorn")
