@@ -127,10 +127,10 @@ def _carry(site: Site, place: Path, commit: str) -> Staged:
     for name in site.git.unknown_files():
         carrier.carry(name.rstrip("/"))
     for file in (project.lock, project.pyproject):
-        name = file.relative_to(top)
-        head = site.git.data("HEAD", str(name))
-        if head is not None and file.is_file() and site.git.data(commit, str(name)) == head:
-            shutil.copyfile(file, place / name)
+        path = str(file.relative_to(top))
+        head = site.git.data("HEAD", path)
+        if head is not None and file.is_file() and site.git.data(commit, path) == head:
+            shutil.copyfile(file, place / path)
     return Staged(
         commit=commit,
         subject=site.git.subject(commit),
