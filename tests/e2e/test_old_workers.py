@@ -34,7 +34,8 @@ if os.fork():
     sys.exit(0)
 os.setsid()
 time.sleep(float(sys.argv[1]))
-subprocess.Popen([sys.executable, "server.py"], start_new_session=True)
+notes.read_text()  # which is gone when the test is over
+subprocess.Popen(["timeout", "300", sys.executable, "server.py"], start_new_session=True)
 while len(notes.read_text().split()) == len(old):
     time.sleep(0.01)
 time.sleep(0.2)
@@ -83,7 +84,9 @@ def served(site: SampleSite, notes: Path) -> Iterator[Served]:
             eventually(lambda: notes.read_text(encoding="ascii"), "the start of the first server")
             yield found
         finally:
-            for pid in notes.read_text(encoding="ascii").split():
+            pids = notes.read_text(encoding="ascii").split()
+            notes.unlink()
+            for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             first.wait(SECONDS)
