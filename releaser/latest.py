@@ -50,7 +50,7 @@ def on_the_latest(run: Run, fitness: Fitness, live: Release | None, *, force: bo
         reason = f"there is no build for it of {', '.join(missing)}"
         _refuse_again(run, live, found, reason, again="once there is one", force=force)
         return None
-    check_live_site(run, force=force)
+    check_live_site(run.outside, force=force)
     return _tried(run, moved, live, found, force=force)
 
 
