@@ -32,6 +32,7 @@ from releaser.steps.code import code_of_release
 from releaser.steps.fixes import rehearsed_fixes
 from releaser.steps.gating import make_gates
 from releaser.steps.litter import known_litter
+from releaser.steps.own_commits import own_commits
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
 from releaser.steps.renewal import reason_of_pin, reason_to_renew, unbuildable
@@ -99,7 +100,15 @@ def _checked(
         ask_remote=ask_remote,
         ask_site=ask_site,
         python=python,
+        own_commits=_own_commits(site),
     )
+
+
+def _own_commits(site: Site) -> frozenset[str]:
+    try:
+        return own_commits(site)
+    except ToolError:
+        return frozenset()
 
 
 def rehearse_update(site: Site, *, force: bool) -> Plan:

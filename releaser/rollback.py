@@ -82,7 +82,10 @@ def _code_of(run: Run, target: Release, *, keep_code: bool) -> Target:
     """Return the commit to go back to with a release. Where git does not work, only the packages go back."""
     try:
         if not keep_code:
-            return code_of_release(run.site, target)
+            code = code_of_release(run.site, target)
+            if code.moves:
+                run.site.git.set_reference(f"left/{code.head[:12]}", code.head)  # nothing that was committed is lost
+            return code
         head = run.site.git.commit("HEAD")
         if has_other_code(run.site, target):
             message = f"the code stays at {head[:12]}: it was never tested with the packages of {target.id}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.errors import PreflightError, ReleaserError, Unfit
 from releaser.golive import go_live
 from releaser.latest import on_the_latest
+from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
@@ -34,7 +37,7 @@ from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import Target, choose_target, fetch, lacks
 from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_renew, note_flaw, tell_moved
-from releaser.steps.resolve import Resolution, candidate_key, resolve, resolve_as_locked
+from releaser.steps.resolve import Resolution, candidate_key, lock_of, resolve, resolve_as_locked
 from releaser.steps.settle import look_before, settle_what_failed
 from releaser.steps.staging import staging_tree
 from releaser.steps.unbuildable import built
@@ -109,8 +112,13 @@ def _follow(run: Run, target: Target, basis: Basis) -> None:
     """Move to commits that bring nothing but the lock or the export of what is live; nobody needs to hear of it."""
     if not target.moves or target.brings_code or run.draft.problems:
         return
-    if read_basis(run.site) == basis:
-        follow_quietly(run, target)
+    live = run.store.live()
+    text = run.site.git.data(target.commit, os.path.relpath(run.site.project.lock, run.site.git.layout.top))
+    if live is None or text is None or read_basis(run.site) != basis:
+        return
+    with contextlib.suppress(InvalidLockError):  # which a lock that is no good for a release is as well
+        if LockFile.parse(text).same_packages(lock_of(live)):
+            follow_quietly(run, target)
 
 
 def examine_target(staged: Run, fitness: Fitness, target: Target) -> Fitness:

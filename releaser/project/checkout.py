@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litt
     findings.extend(_branch_findings(site, state, layout))
     findings.extend(_dirt_findings(site, state, layout, pending, litter))
     findings.extend(lock_findings(site))
+    findings.extend(_staging_findings(site, layout))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
         findings.problems.append(
             Unfit(
@@ -47,6 +49,16 @@ def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litt
             )
         )
     return Checkout(layout=layout, state=state, remote=remote)
+
+
+def _staging_findings(site: Site, layout: Layout) -> Iterator[Unfit]:
+    """Check that a tree can be made beside the repository, where that is not beside the project."""
+    place = layout.top.parent
+    if place != site.project.outer and not os.access(place, os.W_OK | os.X_OK):
+        yield Unfit(
+            f"{place} is not writable for this user, so the staging tree cannot lie beside the repository",
+            advice=f"Let this user write {place}.",
+        )
 
 
 def lock_findings(site: Site) -> Iterator[Unfit]:
@@ -115,8 +127,8 @@ def is_below(path: str, places: tuple[str, ...]) -> bool:
     return any(name == place or name.startswith(place + "/") for place in places)
 
 
-def remote_findings(site: Site, remote: str | None) -> Iterator[Unfit]:
-    """Ask the remote whether it can be pulled from, without fetching anything."""
+def remote_findings(site: Site, remote: str | None, own: frozenset[str] = frozenset()) -> Iterator[Unfit]:
+    """Ask the remote whether it can be pulled from, without fetching anything; `own` commits would give way."""
     if remote is None or not site.settings.git_pull:
         return
     branch = site.settings.branch
@@ -129,7 +141,9 @@ def remote_findings(site: Site, remote: str | None) -> Iterator[Unfit]:
         yield no_such_branch(remote, branch)
         return
     with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
-        if min(site.git.apart(f"refs/heads/{branch}", theirs)) > 0:
+        ours = f"refs/heads/{branch}"
+        others = [one for one in site.git.commits(theirs, ours) if one.id not in own]
+        if others and site.git.apart(ours, theirs)[1] > 0:
             yield diverged(remote, branch)
 
 

@@ -7,8 +7,9 @@ import csv
 import hashlib
 import io
 import json
+import re
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import unquote, urlsplit
 
 _LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
 
@@ -22,21 +23,27 @@ def lead_elsewhere(venv: Path, old: Path, new: Path) -> None:
     if old == new:
         return
     for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
-        url = json.loads(note.read_text(encoding="utf-8")).get("url", "")
-        if url == old.as_uri() or url.startswith(f"{old.as_uri()}/"):
-            _rewrite(note.parent, ((str(old), str(new)), (quote(str(old)), quote(str(new)))))
+        content = json.loads(note.read_text(encoding="utf-8"))
+        source = Path(unquote(urlsplit(content.get("url", "")).path))  # which uv quotes in its own way
+        if source.is_relative_to(old):
+            url = (new / source.relative_to(old)).as_uri()
+            changed = {note: json.dumps({**content, "url": url}).encode()}
+            _rewrite(note.parent, changed, old, new)
 
 
-def _rewrite(dist_info: Path, words: tuple[tuple[str, str], ...]) -> None:
+def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path) -> None:
+    """Replace a path in the files of a package that are text, besides what has `changed`, and record that.
+
+    In a compiled file paths are notes for debuggers, which must keep their length.
+    """
     record = dist_info / "RECORD"
     rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
     for row in rows:
         file = dist_info.parent / row[0]
         if file == record or not file.is_file() or file.stat().st_size > _LARGEST:
             continue
-        before = after = file.read_bytes()
-        for old, new in words:
-            after = after.replace(old.encode(), new.encode())
+        before = file.read_bytes()
+        after = changed.get(file) or _replaced(before, old, new)
         if after != before:
             file.write_bytes(after)
             row[1:3] = [f"sha256={_digest(after)}", str(len(after))]
@@ -45,6 +52,12 @@ def _rewrite(dist_info: Path, words: tuple[tuple[str, str], ...]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     record.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _replaced(data: bytes, old: Path, new: Path) -> bytes:
+    if b"\0" in data:
+        return data
+    return str(new).encode().join(re.split(re.escape(str(old).encode()) + rb"(?![\w.-])", data))
 
 
 def _digest(data: bytes) -> str:

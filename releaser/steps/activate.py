@@ -20,7 +20,14 @@ from releaser.releases.soundness import is_dead
 from releaser.releases.whereabouts import leads_nowhere, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import note_unsettled, unsettled
-from releaser.steps.move import keep_edited, move_back, move_checkout, somebody_committed
+from releaser.steps.move import (
+    LOCK_BEFORE,
+    keep_edited,
+    move_back,
+    move_checkout,
+    see_where_head_is,
+    somebody_committed,
+)
 from releaser.steps.settle import STEPS, settle
 from releaser.steps.turnover import Turnover, in_use
 
@@ -31,7 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
 PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
 
 _AGAIN = "Mend that, and run it again."
@@ -152,6 +158,8 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
 def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: bool) -> Entry:
     if run.command != "rollback":  # which a person may have asked for just because of that
         refuse_moved(run.store)
+    if target.moves:
+        _refuse_other_head(run, target)
     live = run.store.live()
     _keep_lock(run)
     if founds:
@@ -184,6 +192,14 @@ def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: 
         _flip(run, entry, release)
         step.says(f"{live.id if live else 'none'} → {release.id}")
     return entry
+
+
+def _refuse_other_head(run: Run, target: Target) -> None:
+    """See that nobody has committed since it was decided where to go. Raises PreflightError."""
+    try:
+        see_where_head_is(run, target)
+    except ToolError as error:
+        raise PreflightError((Unfit(error.message, advice=error.advice, output=error.output),)) from error
 
 
 def _flip(run: Run, entry: Entry, release: Release) -> None:

@@ -54,6 +54,8 @@ def _refuse_other_work(site: Site) -> None:
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
     """Refuse to go back behind commits of a person that are not on the remote."""
     git, own, places = site.git, own_commits(site), _known_of_remote(site)
+    if git.remote(site.settings.branch) is None:
+        return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
     here = [
         one
         for one in git.commits(commit, head)

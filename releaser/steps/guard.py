@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from releaser.project.site import Site
     from releaser.run import Run
+    from releaser.tools.git import CheckoutState
 
+_SHOWN = 5  # files
 _NEXT = "Nothing went live; the next run takes what is there now."
 
 
@@ -28,19 +30,26 @@ class Basis:
     pyproject: bytes | None
     #: The `.env` beside the checkout, with settings.
     settings: bytes | None
+    #: What `environment_file` names, with variables for the programs of the site.
+    environment: bytes | None
+    #: The tracked files that are not as committed, relative to the top of the work tree.
+    dirty: frozenset[str]
     #: The text of the symlink `.venv`.
     link: str | None
 
 
 def read_basis(site: Site) -> Basis:
-    """Read what the release to be is based on. Raises ToolError."""
-    state, project = site.git.state(), site.project
+    """Read what the release to be is based on. Where git does not work, preflight says so."""
+    state, project = _state(site), site.project
+    environment = site.settings.environment_file
     return Basis(
-        head=state.head,
-        branch=state.branch,
+        head=state.head if state else None,
+        branch=state.branch if state else None,
         lock=_read(project.lock),
         pyproject=_read(project.pyproject),
         settings=_read(project.outer / ".env"),
+        environment=_read(project.root / environment) if environment else None,
+        dirty=frozenset(state.dirty if state else ()),
         link=_link(project.venv),
     )
 
@@ -81,9 +90,22 @@ def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Unfit]:
     for path, old, new in files:
         if old != new:
             yield Unfit(f"somebody changed {path}, so that what was tested is not what is there", advice=_NEXT)
+    if now.environment != before.environment:
+        yield Unfit(f"somebody changed environment_file {site.settings.environment_file}", advice=_NEXT)
+    told = {os.path.relpath(path, site.git.layout.top) for path, *_ in files}
+    if edited := sorted(now.dirty - before.dirty - told):
+        shown = ", ".join(edited[:_SHOWN]) + (f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else "")
+        yield Unfit(f"somebody edited {shown}, which was not tested", advice=_NEXT)
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is no symlink"
         yield Unfit(f"somebody changed {project.venv}, which {where} now", advice=_NEXT)
+
+
+def _state(site: Site) -> CheckoutState | None:
+    try:
+        return site.git.state()
+    except ToolError:
+        return None
 
 
 def _read(path: Path) -> bytes | None:

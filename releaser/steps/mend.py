@@ -22,11 +22,12 @@ from releaser.releases.store import remove_tree
 from releaser.releases.whereabouts import leads_nowhere, moved_by_hand
 from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
-from releaser.steps.activate import LOCK_BEFORE, link_text, place_lock
+from releaser.steps.activate import link_text, place_lock
 from releaser.steps.adopt import adopt
 from releaser.steps.diagnosis import LAST_MAIL, lost, named, nowhere
 from releaser.steps.follow_ups import PENDING, attempt
 from releaser.steps.litter import LITTER
+from releaser.steps.move import LOCK_BEFORE
 from releaser.steps.settle import STEPS
 from releaser.steps.turnover import Turnover, in_use
 from releaser.steps.verdict import brought_by, key_of, mark_good

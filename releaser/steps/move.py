@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from releaser.durable import replace_file
 from releaser.errors import ActivationError, ToolError
 from releaser.report.outcome import Problem
+from releaser.steps.follow_ups import pending
 from releaser.steps.resolve import own_files
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.run import Run
     from releaser.steps.pull import Target
+
+LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
 
 
 def move_checkout(run: Run, target: Target) -> None:
@@ -29,11 +32,24 @@ def move_checkout(run: Run, target: Target) -> None:
         return
     with run.recorder.step("move checkout") as step:
         own_files_as_committed(run)
+        see_where_head_is(run, target)  # last of all, as a person may commit at any moment
         if target.forward:
             run.site.git.fast_forward(target.commit)
         else:
             run.site.git.reset_keep(target.commit)
         step.says(f"{target.head[:12]} → {target.commit[:12]}")
+
+
+def see_where_head_is(run: Run, target: Target) -> None:
+    """See that the checkout still is at the commit and on the branch from which it is to move. Raises ToolError."""
+    state, wanted = run.site.git.state(), run.site.settings.branch
+    if state.branch != wanted:
+        message = f"somebody checked out {state.branch or 'a commit'} instead of {wanted}"
+    elif state.head != target.head:
+        message = f"somebody committed {(state.head or '')[:12]} meanwhile"
+    else:
+        return
+    raise ToolError(message, advice="Nothing went live; run it again when they are done.")
 
 
 def follow_quietly(run: Run, target: Target) -> None:
@@ -52,8 +68,20 @@ def own_files_as_committed(run: Run) -> None:
     for name in own_files(run.site, top):
         path, committed = top / name, git.data("HEAD", name)
         if committed is not None and (not path.exists() or path.read_bytes() != committed):
+            _keep_if_edited(run, path, committed)
             replace_file(path, committed, staging=run.site.project.state_dir)
     git.unstage([name for name in own_files(run.site, top) if git.data("HEAD", name) is not None])
+
+
+def _keep_if_edited(run: Run, path: Path, committed: bytes) -> None:
+    """Keep what somebody has edited; what a run wrote and could not commit yet is no edit."""
+    state_dir, lock = run.site.project.state_dir, run.site.project.lock
+    if path != lock:
+        if not pending(state_dir).get("commit"):
+            keep_edited(run, path, [committed])
+        return
+    releases = [one.lock for one in run.store.all()]
+    keep_edited(run, path, [committed, *(_read(one) for one in (state_dir / LOCK_BEFORE, *releases))])
 
 
 def move_back(run: Run, entry: Entry) -> None:
@@ -66,8 +94,12 @@ def move_back(run: Run, entry: Entry) -> None:
     try:
         _move_back(run, entry.head_before, entry.head_after)
     except ToolError as error:
-        message = f"the checkout could not be taken back to {entry.head_before[:12]}: {error.message}"
-        run.note_problem(ActivationError(message, advice=error.advice, output=error.output))
+        message = (
+            f"the checkout could not be taken back to {entry.head_before[:12]}, so that the site has newer code than"
+            f" packages: {error.message}"
+        )
+        advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {entry.head_before[:12]}`."
+        run.note_problem(ActivationError(message, advice=advice.strip(), output=error.output))
     run.site = run.site.reread()
 
 
@@ -84,7 +116,9 @@ def _move_back(run: Run, before: str, after: str) -> None:
     try:
         git.reset_keep(before)
     except ToolError:
-        git.reset_torn(before, after)
+        if run.draft.cut_off_since is None:
+            raise
+        git.reset_torn(before, after)  # a power cut may have emptied files
 
 
 def somebody_committed(run: Run, entry: Entry) -> bool:

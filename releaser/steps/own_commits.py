@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from releaser.tools.git import Git
 
 SEEN = "seen"  # the reference to where the remote branch was when it was last as expected
-_KEPT = 50  # commits that may wait to be pushed
+_MOST = 1000  # commits that may wait to be pushed, where nobody knows what the remote has
 
 
 def own_commits(site: Site) -> frozenset[str]:
@@ -32,12 +32,13 @@ def make_commit(run: Run, paths: Sequence[str], message: str) -> bool:
     git = run.site.git
     known = [*_listed(pending(run.site.project.state_dir).get("commits"))]
     known += sorted(own_commits(run.site) - {*known})  # what a run committed that died before it could note it
+    known = _waiting(git, known)[-_MOST:]
     note_due(run, commits=known or None, committing={"parent": git.commit("HEAD"), "message": message})
     try:
         if not git.commit_only(paths, message):
             return False
         run.draft.made_commits.append(git.commit("HEAD"))
-        note_due(run, commits=[*known, *run.draft.made_commits[-1:]][-_KEPT:])
+        note_due(run, commits=[*known, *run.draft.made_commits[-1:]])
     finally:
         note_due(run, committing=None)
     return True
@@ -46,8 +47,18 @@ def make_commit(run: Run, paths: Sequence[str], message: str) -> bool:
 def forget_pushed(run: Run, pushed: str) -> None:
     """Forget the commits of ours that `pushed` has."""
     git = run.site.git
-    left = [one for one in sorted(own_commits(run.site)) if not git.is_ancestor(one, pushed)]
+    known = _listed(pending(run.site.project.state_dir).get("commits"))
+    left = [one for one in known if not git.is_ancestor(one, pushed)]
     note_due(run, commits=left or None)
+
+
+def _waiting(git: Git, known: Sequence[str]) -> list[str]:
+    """Return the commits that are here and not on the remote, as far as it is known what that has."""
+    seen = git.reference(SEEN)
+    if seen is None:
+        return list(known)
+    here = {one.id for one in git.commits(seen, "HEAD")}
+    return [one for one in known if one in here]
 
 
 def _unrecorded(git: Git, noted: object) -> frozenset[str]:

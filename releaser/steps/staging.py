@@ -73,6 +73,8 @@ def link_venv(run: Run, venv: Path) -> None:
     if not project.venv.is_relative_to(project.checkout):
         return
     link = project.root / project.venv.relative_to(project.checkout)
+    if not link.parent.resolve().is_relative_to(project.root.resolve()):
+        return  # a symlink on the way leads out of the staging tree, and the live link must not be touched
     with contextlib.suppress(OSError):  # tests that want it say so
         link.unlink(missing_ok=True)
         link.symlink_to(venv)
@@ -160,7 +162,10 @@ class _Carrier:
             target.symlink_to(source.readlink())
             return
         copy, link = _matches(name, self._settings.staging_copy), _matches(name, self._settings.staging_link)
-        if source.is_dir() and not (copy or link) and self._has_rules_for_parts_of(name):
+        is_divided = any(one.is_relative_to(source) for one in self._kept_out) or (
+            not (copy or link) and self._has_rules_for_parts_of(name)
+        )
+        if source.is_dir() and is_divided:
             target.mkdir()
             for entry in sorted(os.listdir(source)):
                 self.carry(f"{name}/{entry}")

@@ -196,7 +196,14 @@ class Git:
         self._move("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
 
     def reset_keep(self, commit: str) -> None:
-        """Move branch and checkout to `commit`, refusing to lose uncommitted work."""
+        """Move branch and checkout to `commit`, refusing to lose uncommitted work, and files that git does not know.
+
+        By itself git overwrites those that it ignores.
+        """
+        in_the_way = [path for path in self.in_the_way("HEAD", commit) if not self._is_from(commit, path)]
+        if in_the_way:
+            message = f"{in_the_way[0]} is not known to git here, and commit {commit[:12]} puts its own file there"
+            raise ToolError(message, advice=f"Move it out of {self.layout.top}.")
         self._move("reset", "--keep", "--quiet", commit)
 
     def reset_torn(self, before: str, after: str) -> None:
@@ -205,7 +212,8 @@ class Git:
         Files that it was writing then may be empty, and `reset_keep` takes that for uncommitted work. ToolError if
         there really is some.
         """
-        for path in self._differing(before, after, "ACDMRT"):
+        submodules = self.submodules(before).keys() | self.submodules(after).keys()
+        for path in {*self._differing(before, after, "ACDMRT")} - submodules:
             if not self._is_from(before, path) and not self._is_from(after, path):
                 message = f"{path} has uncommitted changes"
                 raise ToolError(message, advice=f"Commit them, or take them away: `git reset --keep {before[:12]}`.")

@@ -52,8 +52,9 @@ class Layout:
         for file in self.common_directory.glob("worktrees/*/gitdir"):
             with contextlib.suppress(FileNotFoundError):
                 text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
-                # A power cut can leave the file empty; the name that git gives the directory is that of the tree.
-                if Path(text) == place / ".git" or (not text and file.parent.name == place.name):
+                # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot.
+                named = file.parent.name.lstrip("-").startswith(place.name.lstrip("."))
+                if Path(text) == place / ".git" or (not text and named):
                     shutil.rmtree(file.parent)
 
     def in_progress(self) -> str | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LISTED = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
-    "in_use_by", "processes", "path", "broken", "damage",
+    "in_use_by", "processes", "path", "broken", "damage", "commit", "subject",
 }  # fmt: skip
 ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"]]
 
@@ -83,9 +83,23 @@ def test_list_shows_a_candidate_while_it_is_made(make_site: SiteFactory) -> None
 def test_list_for_people(make_site: SiteFactory) -> None:
     site, first, second = with_news(make_site)
     heading, newest, oldest = site.releaser("list", check=0).stdout.splitlines()
-    assert heading.split() == ["RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "OWN", "IN", "USE", "BY"]
-    assert re.fullmatch(rf"\*  {second} +live +\d+ s +3\.\S+ +2 +\d+ KB +\d+ KB +-", newest)
-    assert re.fullmatch(rf"   {first} +good +\d+ s +3\.\S+ +0 +\d+ KB +\d+ KB +-", oldest)
+    assert heading.split() == [
+        "RELEASE",
+        "STATE",
+        "AGE",
+        "PYTHON",
+        "CHANGES",
+        "SIZE",
+        "OWN",
+        "IN",
+        "USE",
+        "BY",
+        "COMMIT",
+    ]
+    assert re.fullmatch(
+        rf"\*  {second} +live +\d+ s +3\.\S+ +2 +\d+ KB +\d+ KB +- +[0-9a-f]{{7}} Begin the site", newest
+    )
+    assert re.fullmatch(rf"   {first} +good +\d+ s +3\.\S+ +0 +\d+ KB +\d+ KB +- +[0-9a-f]{{7}} Begin the site", oldest)
 
 
 @pytest.mark.parametrize("setting", ["", "state_dir", "venv"])

@@ -12,6 +12,7 @@ import pytest
 from releaser.errors import ToolError
 from releaser.redaction import Redactor
 from releaser.tools.git import Git
+from releaser.tools.git_layout import Layout
 from releaser.tools.process import Finished, Runner
 from tests.support.commands import clean_environment, run
 
@@ -48,7 +49,9 @@ def noting() -> Noting:
 @pytest.fixture
 def told(noting: Noting, tmp_path: Path) -> Git:
     """Make a git that runs nothing."""
-    return Git(runner=noting, root=tmp_path, timeout=1)
+    made = Git(runner=noting, root=tmp_path, timeout=1)
+    made.__dict__["layout"] = Layout(top=tmp_path, git_directory=tmp_path / ".git", common_directory=tmp_path / ".git")
+    return made
 
 
 def options(words: list[str]) -> set[str]:
