@@ -200,7 +200,8 @@ def test_a_dotenv_that_is_a_directory(make_site: SiteFactory) -> None:
 
 
 def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
+    site = make_site()
+    site.make_venv("staging")
     text = (site.outer / ".env").read_text(encoding="utf-8")
     (site.outer / ".env").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
     site.releaser("check", env={"RELEASER_ENVIRONMENT": "staging"}, check=0)
