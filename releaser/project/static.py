@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,10 +72,17 @@ def _findings(site: Site, found: StaticFiles) -> Iterator[Unfit]:
     elif not found.has_a_place:
         return
     place = found.place
-    if place is not None and place.is_relative_to(site.project.root):
-        place = site.project.of_checkout(place)  # where collectstatic will write, once this code is live
+    if place is not None:
+        place = Path(_in_checkout(site, str(place)))
     if place is not None and not _is_told_already(site, place):
-        yield from _unwritable(found, place)
+        blocked = tuple(_in_checkout(site, path) for path in found.blocked)
+        yield from _unwritable(replace(found, blocked=blocked), place)
+
+
+def _in_checkout(site: Site, path: str) -> str:
+    """Return where collectstatic will write, once the code in the staging tree is live."""
+    place = Path(path)
+    return str(site.project.of_checkout(place)) if place.is_relative_to(site.project.root) else path
 
 
 def _is_told_already(site: Site, place: Path) -> bool:

@@ -217,7 +217,7 @@ class TestNothing:
         assert [one.argv[0] for one in site.manage_runs("test")] == ["test"]
         assert site.static_versions() is not None
         assert site.restarted_at() is not None
-        assert steps(report)[:7] == ["preflight", "resolve", "build", "test", "migrations", "seal", "flip"]
+        assert steps(report)[:8] == ["preflight", "stage", "resolve", "build", "test", "migrations", "seal", "flip"]
         assert only_release(site)["state"] == "live"
 
     def test_red_tests_leave_no_environment(self, make_site: SiteFactory) -> None:

@@ -135,7 +135,7 @@ def test_a_wheel_is_tried_and_does_not_go_live(site: SampleSite) -> None:
     assert (report["result"], report["exit_code"], report["command"]) == ("unchanged", 0, "update --override")
     assert report["previous"] == live
     assert [(one["name"], one["old"], one["new"]) for one in report["changes"]] == [("alpha", "1.0.0", DEV)]
-    assert steps(report) == ["preflight", "resolve", "build", "test", "seal"]
+    assert steps(report) == ["preflight", "stage", "resolve", "build", "test", "seal"]
     assert states(site) == {report["release"]: "candidate", live: "live"}
     assert version_in(site, report["release"]) == DEV
     assert version_in(site, report["release"], "beta") == "1.0.0"
