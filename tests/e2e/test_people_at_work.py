@@ -85,6 +85,16 @@ def _edits_pyproject(site: SampleSite) -> Callable[[], None]:
     return still_there
 
 
+def _edits_code(site: SampleSite) -> Callable[[], None]:
+    text = (site.path / "site_settings.py").read_text(encoding="utf-8") + "# my edit\n"
+    site.edit("site_settings.py", text)
+
+    def still_there() -> None:
+        assert (site.path / "site_settings.py").read_text(encoding="utf-8") == text
+
+    return still_there
+
+
 def _switches_the_branch(site: SampleSite) -> Callable[[], None]:
     site.git("switch", "--quiet", "--create", "mine")
 
@@ -124,6 +134,7 @@ ACTS = {
     "edits uv.lock": _edits_the_lock,
     "commits uv.lock": _commits_the_lock,
     "edits pyproject.toml": _edits_pyproject,
+    "edits code": _edits_code,
     "switches the branch": _switches_the_branch,
     "changes .env": _changes_settings,
     "moves the symlink": _moves_the_link,

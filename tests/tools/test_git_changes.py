@@ -233,3 +233,19 @@ def test_what_lies_behind_a_symlink_is_neither_in_the_way_nor_deleted(repository
     assert repository.driven.in_the_way(repository.before, repository.after) == []
     repository.driven.undo_half_merge(repository.before, repository.after)
     assert elsewhere.read_bytes() == data
+
+
+def test_going_back_overwrites_no_file_that_git_ignores(repository: Repository) -> None:
+    """By itself `git reset --keep` does: a site may keep its own data where an earlier commit had a file."""
+    (repository.path / "data.json").write_text("committed\n", encoding="utf-8")
+    repository.git("add", "data.json")
+    repository.commit()
+    earlier = repository.git("rev-parse", "HEAD")
+    repository.git("rm", "--quiet", "data.json")
+    (repository.path / ".gitignore").write_text("data.json\n", encoding="utf-8")
+    repository.git("add", ".gitignore")
+    repository.commit()
+    (repository.path / "data.json").write_text("the site's own\n", encoding="utf-8")
+    with pytest.raises(ToolError, match=r"data\.json is not known to git"):
+        repository.driven.reset_keep(earlier)
+    assert (repository.path / "data.json").read_text(encoding="utf-8") == "the site's own\n"
