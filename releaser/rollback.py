@@ -61,6 +61,8 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     if live is not None and target.id == live.id and moved is None:
         return Ending(result="unchanged", headline=f"{target.id} is live already")
     with run.recorder.step("preflight"):
+        if problems := tuple(lock_findings(run.site)):
+            raise PreflightError(problems)
         code = _code_of(run, target, keep_code=keep_code)
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.draft.problems += map(problem_of, others)

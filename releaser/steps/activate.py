@@ -250,7 +250,7 @@ def _is_somebodys(run: Run, entry: Entry) -> bool:
     if not somebody_committed(run, entry):
         return False
     lock = run.site.project.lock
-    committed = run.site.git.data("HEAD", str(lock.relative_to(run.site.git.layout.top)))
+    committed = run.site.git.data("HEAD", os.path.relpath(lock, run.site.git.layout.top))
     if committed is None or not lock.is_file() or lock.read_bytes() != committed:
         return False
     ours = [one.lock.read_bytes() for name in (entry.origin, entry.target) if (one := run.store.get(name)) is not None]
@@ -342,7 +342,7 @@ def keep_edited_lock(run: Run, entry: Entry) -> None:
     releases = [run.store.get(entry.origin), run.store.get(entry.target)]
     try:
         top, git = run.site.git.layout.top, run.site.git
-        name = str(project.lock.relative_to(top))
+        name = os.path.relpath(project.lock, top)
         committed = [git.data(one, name) for one in ("HEAD", entry.head_before, entry.head_after) if one]
     except ToolError:
         committed = []

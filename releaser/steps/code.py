@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, Unfit
@@ -78,7 +79,7 @@ def _known_of_remote(site: Site) -> list[str]:
 def _with_lock(site: Site, release: Release, commit: str) -> str:
     """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
     git, own = site.git, own_files(site, site.git.layout.top)
-    lock, wanted = str(site.project.lock.relative_to(git.layout.top)), release.lock.read_bytes()
+    lock, wanted = os.path.relpath(site.project.lock, git.layout.top), release.lock.read_bytes()
     for line in ("HEAD", *_known_of_remote(site)):
         found = ""
         for one in git.following(commit, line)[:_MOST_FOLLOWING]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from releaser.durable import replace_file
@@ -148,7 +149,7 @@ def keep_edited(run: Run, path: Path, known: Iterable[bytes | None]) -> None:
 def known_locks(run: Run, *releases: Release | None) -> list[bytes | None]:
     """Return the contents of uv.lock that are releases' or committed."""
     top, git = run.site.git.layout.top, run.site.git
-    name = str(run.site.project.lock.relative_to(top))
+    name = os.path.relpath(run.site.project.lock, top)
     return [_read(one.lock) for one in releases if one is not None] + [git.data("HEAD", name)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -123,7 +124,7 @@ def _refuse_divergence(run: Run, fitness: Fitness, theirs: str, *, follow: bool)
 def _refuse_other_places(run: Run, commit: str) -> None:
     """Refuse commits that move the state or the symlink elsewhere: what is live could not be found again."""
     project, top = run.site.project, run.site.git.layout.top
-    text = run.site.git.content(commit, str(project.pyproject.relative_to(top)))
+    text = run.site.git.content(commit, os.path.relpath(project.pyproject, top))
     try:
         fresh = Pyproject(path=project.pyproject, content=tomllib.loads(text or ""))
     except tomllib.TOMLDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -274,4 +275,4 @@ def own_files(site: Site, top: Path) -> tuple[str, ...]:
     """Return the files that releaser itself commits, relative to `top`, that of the work tree."""
     project, export = site.project, site.settings.requirements_export
     files = [project.lock, *([project.root / export] if export else [])]
-    return tuple(str(file.relative_to(top)) for file in files)
+    return tuple(os.path.relpath(file, top) for file in files)

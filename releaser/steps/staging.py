@@ -129,7 +129,7 @@ def _carry(site: Site, place: Path, commit: str) -> Staged:
     for name in site.git.unknown_files():
         carrier.carry(name.rstrip("/"))
     for file in (project.lock, project.pyproject):
-        path = str(file.relative_to(top))
+        path = os.path.relpath(file, top)
         head = site.git.data("HEAD", path)
         if head is not None and file.is_file() and site.git.data(commit, path) == head:
             shutil.copyfile(file, place / path)

@@ -118,11 +118,11 @@ def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, option
     assert "alpah is not in uv.lock" in said
     assert "Did you mean alpha" in said
     assert "is part of the checkout" in site.releaser("hold", "sample-site", *options, check=2).stderr
-    assert "Nothing is held." in site.releaser("unhold", "alpha", *options, check=2).stderr
+    assert "Nothing is held back." in site.releaser("unhold", "alpha", *options, check=2).stderr
     site.releaser("hold", "beta", check=0)
     said = site.releaser("unhold", "alpha", *options, check=2).stderr
-    assert "alpha is not held" in said
-    assert "Held are: beta." in said
+    assert "alpha is not held back" in said
+    assert "Held back are: beta." in said
 
 
 def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None:
