@@ -41,12 +41,12 @@ def init(request: Request, *, force: bool = False) -> RunReport:
 def _init(run: Run, *, force: bool) -> Ending:
     run.draft.chosen = chosen(run.site)
     fitness = preflight(run)
+    moved, what = moved_by_hand(run.store), found_at(run)
+    if moved is not None:  # in an emergency it need not be what the lock says
+        return _keep(run, adopt_moved(run, fitness))
     if not force and (differences := tuple(unsynced(run.site))):
         raise PreflightError(differences)
     run.draft.problems += map(problem_of, warnings(run.site))
-    moved, what = moved_by_hand(run.store), found_at(run)
-    if moved is not None:
-        return _keep(run, adopt_moved(run, fitness))
     release = adopt(run, fitness)
     if release is not None:
         tell_illness(run)
