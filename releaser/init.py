@@ -44,7 +44,7 @@ def _init(run: Run, *, force: bool) -> Ending:
     moved, what = moved_by_hand(run.store), found_at(run)
     if moved is not None:  # in an emergency it need not be what the lock says
         return _keep(run, adopt_moved(run, fitness))
-    if not force and (differences := tuple(unsynced(run.site))):
+    if what != "adopted" and not force and (differences := tuple(unsynced(run.site))):
         raise PreflightError(differences)
     run.draft.problems += map(problem_of, warnings(run.site))
     release = adopt(run, fitness)
