@@ -81,12 +81,12 @@ class Servers:
         """The ids of all servers, the oldest first."""
         return [int(line) for line in self.notes.read_text(encoding="ascii").split()]
 
-    def update(self, how: str, version: str = "1.1.0", *, check: int = 0, **settings: str) -> Any:
+    def update(self, how: str, version: str = "1.1.0", *words: str, check: int = 0, **settings: str) -> Any:
         """Update to a new alpha, with a restart of this kind."""
         self.site.publish("alpha", version)
         chosen = {"restart": f"python restart.py {how}", "health_retries": "3", "health_pause": "0.5s", **settings}
         return self.site.json(
-            "update", check=check, env=self.env | {f"RELEASER_{key.upper()}": chosen[key] for key in chosen}
+            "update", *words, check=check, env=self.env | {f"RELEASER_{key.upper()}": chosen[key] for key in chosen}
         )
 
     def end(self) -> None:
@@ -202,7 +202,7 @@ def test_a_site_of_which_no_process_could_be_seen_before_is_not_waited_for(
         assert report["problems"] == []
         assert (found["status"], found["detail"]) == ("ok", "true says yes; no process was seen that uses the release")
         assert found["seconds"] < 30
-        found = step(servers.update("beside", "1.2.0", health_seconds="0"), "health check")
+        found = step(servers.update("beside", "1.2.0", "--force", health_seconds="0"), "health check")
     assert found["detail"].endswith("answered 200; 1 process has begun since the flip")
 
 
