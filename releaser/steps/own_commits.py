@@ -2,26 +2,78 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.releases.store import ReleaseStore
 from releaser.steps.follow_ups import note_due, pending
+from releaser.steps.resolve import own_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from releaser.project.site import Site
+    from releaser.releases.release import Release
     from releaser.run import Run
     from releaser.tools.git import Git
 
 SEEN = "seen"  # the reference to where the remote branch was when it was last as expected
+_LOOKED_AT = 3  # commits that might be ours, though that is not noted
 _MOST = 1000  # commits that may wait to be pushed, where nobody knows what the remote has
 
 
 def own_commits(site: Site) -> frozenset[str]:
-    """Return the commits that releaser made here and that are not known to be pushed."""
+    """Return the commits that releaser made here and that are not known to be pushed. Raises ToolError."""
     state = pending(site.project.state_dir)
-    return frozenset(_listed(state.get("commits"))) | _unrecorded(site.git, state.get("committing"))
+    noted = frozenset(_listed(state.get("commits"))) | _unrecorded(site.git, state.get("committing"))
+    return noted | _recognized(site, noted)
+
+
+def _recognized(site: Site, noted: frozenset[str]) -> frozenset[str]:
+    """Return the newest commits that can be nobody else's, though a full disk kept them from being noted.
+
+    They have the message that releaser writes, change only the files that it commits, and have the lock of a release.
+    """
+    git, found = site.git, set[str]()
+    lock = os.path.relpath(site.project.lock, git.layout.top)
+    releases = ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv).all()
+    for commit in git.newest("HEAD", _LOOKED_AT):
+        if commit in noted:
+            continue
+        data, message = git.data(commit, lock), git.message(commit).strip()
+        if not any(_read(one.lock) == data and message in _messages(one) for one in releases):
+            break
+        if not git.changed_since_parting(commit, f"{commit}^") <= set(own_files(site, git.layout.top)):
+            break
+        found.add(commit)
+    return frozenset(found)
+
+
+def _messages(release: Release) -> set[str]:
+    return {commit_message(command, release).strip() for command in ("update", "init", "rollback", "rebuild")}
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def commit_message(command: str, release: Release) -> str:
+    """Return the message of the commit that goes with a release that `command` made live."""
+    changes = release.manifest.changes if command == "update" else ()
+    if command == "init" and release.pyproject.is_file():
+        return f"Lock what is installed, as in release {release.id}"
+    if command == "rollback":
+        return f"Roll back to release {release.id}"
+    if not changes:
+        return f"Lock as in release {release.id}"
+    title = f"Update {len(changes)} {'package' if len(changes) == 1 else 'packages'}"
+    lines = [f"{change.name}: {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
+    return "\n".join([title, "", *lines])
 
 
 def make_commit(run: Run, paths: Sequence[str], message: str) -> bool:

@@ -10,7 +10,7 @@ from releaser.durable import replace_file
 from releaser.errors import FollowUpError, ToolError, os_reason
 from releaser.project.group import export_group
 from releaser.steps.follow_ups import attempt, note_due, pending
-from releaser.steps.own_commits import SEEN, forget_pushed, make_commit, own_commits
+from releaser.steps.own_commits import SEEN, commit_message, forget_pushed, make_commit, own_commits
 from releaser.steps.resolve import code_key_of
 
 if TYPE_CHECKING:
@@ -163,20 +163,6 @@ def _push_error(remote: str, error: ToolError) -> ToolError:
             output=error.output,
         )
     return error
-
-
-def commit_message(command: str, release: Release) -> str:
-    """Return the message of the commit that goes with a release that `command` made live."""
-    changes = release.manifest.changes if command == "update" else ()
-    if command == "init" and release.pyproject.is_file():
-        return f"Lock what is installed, as in release {release.id}"
-    if command == "rollback":
-        return f"Roll back to release {release.id}"
-    if not changes:
-        return f"Lock as in release {release.id}"
-    title = f"Update {len(changes)} {'package' if len(changes) == 1 else 'packages'}"
-    lines = [f"{change.name}: {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
-    return "\n".join([title, "", *lines])
 
 
 def files_due(site: Site, live: Release | None) -> frozenset[str]:

@@ -142,6 +142,10 @@ class Git:
             if line
         )
 
+    def newest(self, commit: str, count: int) -> list[str]:
+        """List a commit and those before it, `count` at the most, newest first, along first parents."""
+        return self._lines("rev-list", "--first-parent", f"--max-count={count}", commit)
+
     def following(self, old: str, new: str) -> list[str]:
         """List the commits after `old` on the way to `new`, oldest first, along first parents."""
         if not self.is_ancestor(old, new):

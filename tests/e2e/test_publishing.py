@@ -197,3 +197,19 @@ def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory)
     assert "stage" in steps(report)
     assert site.live_id() == live
     assert site.live_version("alpha") == "1.0.0"
+
+
+def test_a_commit_that_a_full_disk_kept_from_being_noted_is_still_ours(make_site: SiteFactory) -> None:
+    """It has the message that releaser writes, and the lock of a release; a person's own commit has not."""
+    site = adopted(make_site)
+    hook = refusing_push(site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=7)
+    hook.unlink()
+    (site.state_dir / "pending.json").write_text('{"version": 1, "push": true}\n', encoding="utf-8")
+    site.releaser("update", check=0)
+    assert site.remote_head() == site.head()
+    mine = site.commit("Update 1 package\n\nalpha: 1.0.0 -> 1.1.0", {"uv.lock": site.lock_text() + "# mine\n"})
+    (site.state_dir / "pending.json").write_text('{"version": 1, "push": true}\n', encoding="utf-8")
+    site.releaser("update", check=7)
+    assert site.remote_head() != mine
