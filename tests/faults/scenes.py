@@ -98,8 +98,11 @@ def _red_in_part(make_site: SiteFactory) -> SampleSite:
 
 
 def _ill(make_site: SiteFactory) -> SampleSite:
+    """Make a site whose next commit breaks collectstatic; the package that comes with it is good."""
     site = _adopted(make_site)
-    site.publish("alpha", "1.2.0", broken="collectstatic")
+    text = (site.path / "manage.py").read_text(encoding="utf-8")
+    check = '    refuse_broken("collectstatic")\n'
+    site.push_from_elsewhere({"manage.py": text.replace(check, check + "    return 1\n")})
     return site
 
 
@@ -116,7 +119,6 @@ SCENES: Mapping[str, Scene] = {
         command="update",
         code=6,
         told=r"site: \w+ rolled back|had been taken back|had begun to take back",
-        versions=ORIGINAL,
     ),
     "rollback": Scene(
         make=_updated,

@@ -94,6 +94,17 @@ def without_static(site: SampleSite) -> None:
     site.write_dotenv({"RELEASER_COLLECTSTATIC": "off"})
 
 
+def no_commit(site: SampleSite) -> None:
+    """Take the new commit back: the file system is synced after the checkout has moved."""
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", site.head())
+
+
+def bad_package_alone(site: SampleSite) -> None:
+    """Let collectstatic fail because of a package, and not of a commit."""
+    no_commit(site)
+    site.publish("alpha", "1.2.0", broken="collectstatic")
+
+
 def same_packages(site: SampleSite) -> None:
     """Let there be a new commit, but no new package, so that the lock stays."""
     without_static(site)
@@ -227,12 +238,12 @@ def restarted_once(site: SampleSite, seen: Eyewitness) -> list[str]:
 
 
 TRIALS: dict[str, Trial] = {
-    "syncfs of a built release": Trial(scene="update", how="cut", at=PLACES_LOCK),
+    "syncfs of a built release": Trial(scene="update", how="cut", at=PLACES_LOCK, prepare=no_commit),
     "syncfs of an adopted venv": Trial(scene="init", how="cut", prepare=fresh_venv),
-    "fsync of the manifest": Trial(scene="update", how="forget", at=PLACES_LOCK),
-    "fsync of the directory with the manifest": Trial(scene="update", how="forget", at=PLACES_LOCK),
-    "fsync of the journal": Trial(scene="update", how="forget", at=PLACES_LOCK),
-    "fsync of the directory with the journal": Trial(scene="update", how="forget", at=PLACES_LOCK),
+    "fsync of the manifest": Trial(scene="update", how="forget", at=PLACES_LOCK, prepare=no_commit),
+    "fsync of the directory with the manifest": Trial(scene="update", how="forget", at=PLACES_LOCK, prepare=no_commit),
+    "fsync of the journal": Trial(scene="update", how="forget", at=PLACES_LOCK, prepare=no_commit),
+    "fsync of the directory with the journal": Trial(scene="update", how="forget", at=PLACES_LOCK, prepare=no_commit),
     "fsync of the lock in the checkout": Trial(
         scene="update", how="forget", prepare=without_static, check=well_after_prune
     ),
@@ -246,7 +257,10 @@ TRIALS: dict[str, Trial] = {
         scene="update", how="forget", prepare=refused_push, check=pushed
     ),
     "fsync of the lock before the flip": Trial(
-        scene="update, taken back", how="forget", at=Point(event=PLACES_LOCK.event, number=2)
+        scene="update, taken back",
+        how="forget",
+        at=Point(event=PLACES_LOCK.event, number=2),
+        prepare=bad_package_alone,
     ),
     "fsync of the directory after the flip": Trial(
         scene="update", how="forget", prepare=same_packages, check=newest_is_live
@@ -274,7 +288,7 @@ TRIALS: dict[str, Trial] = {
     "fsync of the directory with a release on its way out": Trial(
         scene="prune", how="reorder", at=Point(event=f"remove {STATE}/releases/.doomed-<release>/venv/<file>", number=3)
     ),
-    "fsync of git's list of what to ignore": Trial(scene="init", how="reorder", at=Point(event=f"syncfs {RELEASE}")),
+    "fsync of git's list of what to ignore": Trial(scene="init", how="forget", at=Point(event=f"syncfs {RELEASE}")),
     "core.fsync=all for git": Trial(scene="update", how="cut", at=Point(event="after git commit")),
     "syncfs after git moved the checkout": Trial(scene="update", how="cut", prepare=same_packages, check=clean_tree),
     "syncfs after collectstatic": Trial(scene="update", how="cut"),
