@@ -106,6 +106,14 @@ def _ill(make_site: SiteFactory) -> SampleSite:
     return site
 
 
+def _ill_package(make_site: SiteFactory) -> SampleSite:
+    """Make a site without a new commit, whose newest package breaks collectstatic."""
+    site = _fresh(make_site)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.2.0", broken="collectstatic")
+    return site
+
+
 SCENES: Mapping[str, Scene] = {
     "init": Scene(make=_fresh, command="init"),
     "init without a venv": Scene(make=_bare, command="init"),
@@ -119,6 +127,13 @@ SCENES: Mapping[str, Scene] = {
         command="update",
         code=6,
         told=r"site: \w+ rolled back|had been taken back|had begun to take back",
+    ),
+    "update, package taken back": Scene(
+        make=_ill_package,
+        command="update",
+        code=6,
+        told=r"site: \w+ rolled back|had been taken back|had begun to take back",
+        versions=ORIGINAL,
     ),
     "rollback": Scene(
         make=_updated,

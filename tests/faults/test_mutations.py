@@ -99,12 +99,6 @@ def no_commit(site: SampleSite) -> None:
     site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", site.head())
 
 
-def bad_package_alone(site: SampleSite) -> None:
-    """Let collectstatic fail because of a package, and not of a commit."""
-    no_commit(site)
-    site.publish("alpha", "1.2.0", broken="collectstatic")
-
-
 def same_packages(site: SampleSite) -> None:
     """Let there be a new commit, but no new package, so that the lock stays."""
     without_static(site)
@@ -257,10 +251,7 @@ TRIALS: dict[str, Trial] = {
         scene="update", how="forget", prepare=refused_push, check=pushed
     ),
     "fsync of the lock before the flip": Trial(
-        scene="update, taken back",
-        how="forget",
-        at=Point(event=PLACES_LOCK.event, number=2),
-        prepare=bad_package_alone,
+        scene="update, package taken back", how="forget", at=Point(event=PLACES_LOCK.event, number=2)
     ),
     "fsync of the directory after the flip": Trial(
         scene="update", how="forget", prepare=same_packages, check=newest_is_live
