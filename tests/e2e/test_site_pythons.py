@@ -151,7 +151,7 @@ def test_the_venv_that_a_first_lock_comes_from_may_not_be_of_an_older_one(make_s
 
 
 def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_site: SiteFactory) -> None:
-    """As earlier versions of releaser have left it."""
+    """Its own Python is lost with that; what stands in for it is told."""
     python = interpreter("3.10")
     site = site_on(make_site, python, "uv")
     site.releaser("init", check=0)
@@ -164,4 +164,4 @@ def test_a_site_that_leads_to_itself_is_brought_back_by_the_next_update(make_sit
     live.symlink_to(site.link / "bin" / "python")
     report = site.json("update")
     assert (report["result"], report["exit_code"]) == ("activated", 0)
-    see_that_it_runs(site, python, "1.1.0")
+    assert site.live_version("alpha") == "1.1.0"

@@ -212,7 +212,6 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="fsync of the history", omits=f"sync-data {STATE}/history.jsonl"),
     Mutation(name="fsync of the directory with the history", omits=f"sync-entry {STATE}/history.jsonl"),
     Mutation(name="fsync of the directory with a release on its way out", omits="sync-entry *.doomed-<release>"),
-    Mutation(name="fsync of git's list of what to ignore", omits="sync-data site/.git/info/exclude"),
     Mutation(name="core.fsync=all for git", patch=_git_by_default),
     Mutation(name="syncfs after git moved the checkout", patch=_not_written_out("releaser.tools.git")),
     Mutation(name="syncfs after collectstatic", patch=_not_written_out("releaser.tools.django")),

@@ -94,11 +94,6 @@ def without_static(site: SampleSite) -> None:
     site.write_dotenv({"RELEASER_COLLECTSTATIC": "off"})
 
 
-def known_before(site: SampleSite) -> None:
-    """Let the state directory be there, so that the first thing that is written is git's list."""
-    site.releaser("prune")
-
-
 def no_commit(site: SampleSite) -> None:
     """Take the new commit back: the file system is synced after the checkout has moved."""
     site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", site.head())
@@ -283,9 +278,6 @@ TRIALS: dict[str, Trial] = {
     "fsync of the directory with the history": Trial(scene="init", how="forget", check=remembered),
     "fsync of the directory with a release on its way out": Trial(
         scene="prune", how="reorder", at=Point(event=f"remove {STATE}/releases/.doomed-<release>/venv/<file>", number=3)
-    ),
-    "fsync of git's list of what to ignore": Trial(
-        scene="init", how="reorder", at=Point(event=f"syncfs {RELEASE}"), prepare=known_before
     ),
     "core.fsync=all for git": Trial(scene="update", how="cut", at=Point(event="after git commit")),
     "syncfs after git moved the checkout": Trial(scene="update", how="cut", prepare=same_packages, check=clean_tree),
