@@ -325,7 +325,8 @@ def restore_link(run: Run, entry: Entry) -> None:
     link, staging = run.site.project.venv, run.site.project.state_dir
     origin = run.store.get(entry.origin)
     known = {one for one in (entry.origin, entry.target) if one}
-    if run.store.live_id() not in known and link_text(link) != entry.origin_link and not leads_nowhere(link):
+    is_known = run.store.live_id() in known or link_text(link) == entry.origin_link
+    if link.is_symlink() and not is_known and not leads_nowhere(link):
         return
     if origin is not None:
         flip.flip(link, origin.venv, staging=staging)

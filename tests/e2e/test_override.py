@@ -224,10 +224,10 @@ def test_neither_a_lost_ledger_nor_a_hand_makes_it_good(site: SampleSite) -> Non
     site.link.unlink()
     site.link.symlink_to(f"../.releaser/site/releases/{candidate}/venv")
     assert candidate in " ".join(site.json("status")["problems"])
-    assert "was built to try" in site.releaser("init", check=3).stderr
+    assert f"`releaser rollback {live}`" in site.releaser("init", check=3).stderr
     site.releaser("rollback", live, check=0)
     assert site.live_id() == live
-    assert states(site) == {candidate: "candidate", live: "live"}
+    assert states(site) == {candidate: "bad", live: "live"}
 
 
 @pytest.mark.parametrize(
