@@ -49,13 +49,22 @@ class Layout:
 
         `git worktree prune` would also forget those of people whose disk is not mounted at the moment.
         """
+        if self._doomed.exists():
+            shutil.rmtree(self._doomed)
         for file in self.common_directory.glob("worktrees/*/gitdir"):
             with contextlib.suppress(FileNotFoundError):
                 text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
                 # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot.
                 named = file.parent.name.lstrip("-").startswith(place.name.lstrip("."))
                 if Path(text) == place / ".git" or (not text and named):
-                    shutil.rmtree(file.parent)
+                    # Renamed first: of a half-deleted one, git fsck would say that its HEAD points at nothing.
+                    file.parent.rename(self._doomed)
+                    shutil.rmtree(self._doomed)
+
+    @property
+    def _doomed(self) -> Path:
+        """What is left of the record of a work tree, on its way out."""
+        return self.common_directory / "releaser-work-tree-to-delete"
 
     def in_progress(self) -> str | None:
         """Name the operation that waits for somebody to finish it, if there is one."""
