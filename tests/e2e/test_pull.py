@@ -222,6 +222,8 @@ def test_a_pulled_lock_that_fails_goes_back_as_well(make_site: SiteFactory) -> N
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')}, lock=True)
     site.releaser("update", check=5)
     assert site.snapshot() == before
+    site.releaser("update", check=5)  # the package without the commit, and it is held back from then on
+    assert site.snapshot() == before
     silent(site.releaser("update"))
 
 
