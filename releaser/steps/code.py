@@ -21,9 +21,25 @@ _KEEP = "`--keep-code` goes back to the packages alone."
 def has_other_code(site: Site, release: Release) -> bool:
     """Whether a release was tested with other code than what is checked out, as far as is known. Raises ToolError."""
     manifest = release.manifest
-    if not manifest.commit or not manifest.code_key:
+    if not manifest.commit or not manifest.code_key or site.git.commit("HEAD") == manifest.commit:
         return False
-    return site.git.code_key(own_files(site, site.git.layout.top)) != manifest.code_key
+    return not _has_code_of(site, release, "HEAD")
+
+
+def _has_code_of(site: Site, release: Release, commit: str) -> bool:
+    """Whether a commit has the code that a release was tested with.
+
+    A release that brought the first lock was tested with its own pyproject.toml, which was committed only afterwards.
+    """
+    git, manifest = site.git, release.manifest
+    own = own_files(site, git.layout.top)
+    if not release.pyproject.is_file():
+        return git.code_key(own, commit=commit) == manifest.code_key
+    pyproject = os.path.relpath(site.project.pyproject, git.layout.top)
+    if git.data(commit, pyproject) != release.pyproject.read_bytes() or not git.has(str(manifest.commit)):
+        return False
+    own = (*own, pyproject)
+    return git.code_key(own, commit=commit) == git.code_key(own, commit=str(manifest.commit))
 
 
 def code_of_release(site: Site, release: Release) -> Target:
@@ -78,12 +94,12 @@ def _known_of_remote(site: Site) -> list[str]:
 
 def _with_lock(site: Site, release: Release, commit: str) -> str:
     """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
-    git, own = site.git, own_files(site, site.git.layout.top)
+    git = site.git
     lock, wanted = os.path.relpath(site.project.lock, git.layout.top), release.lock.read_bytes()
     for line in ("HEAD", *_known_of_remote(site)):
         found = ""
         for one in git.following(commit, line)[:_MOST_FOLLOWING]:
-            if git.code_key(own, commit=one) != release.manifest.code_key:
+            if not _has_code_of(site, release, one):
                 break
             found = one if git.data(one, lock) == wanted else found
         if found:
