@@ -48,11 +48,10 @@ def patience_of(settings: Settings) -> Patience:
     return Patience(timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause)
 
 
-def ask_live_site(site: Site) -> str:
+def ask_live_site(site: Site, health_check: str) -> str:
     """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well."""
-    assert site.settings.health_check is not None  # noqa: S101 - the caller looked
     patience = patience_of(site.settings)
-    ask = question(site, site.settings.health_check, Path(os.path.realpath(site.project.venv)))
+    ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
@@ -71,6 +70,6 @@ def live_findings(site: Site) -> Iterator[Unfit]:
     if site.settings.health_check is None or not os.path.exists(site.project.venv / "bin" / "python"):
         return
     try:
-        ask_live_site(site)
+        ask_live_site(site, site.settings.health_check)
     except ToolError as error:
         yield illness(error)

@@ -34,7 +34,7 @@ def _look(run: Run, *, refuses: bool) -> None:
         return
     with run.recorder.step("live health check") as step:
         try:
-            step.says(ask_live_site(run.site))
+            step.says(ask_live_site(run.site, run.site.settings.health_check))
         except ToolError as error:
             found = illness(error)
             if refuses:
