@@ -67,6 +67,7 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     basis = read_basis(run.site)
     fitness = preflight(run, ask_django=False)
     theirs = fetch(run, fitness, follow=follow)
+    refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
     fitness = retry_follow_ups(run, fitness, theirs)
     basis = basis_after_own_acts(run, basis, adopted=adopted)

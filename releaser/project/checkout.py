@@ -142,8 +142,8 @@ def remote_findings(site: Site, remote: str | None, own: frozenset[str] = frozen
         return
     with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
         ours = f"refs/heads/{branch}"
-        others = [one for one in site.git.commits(theirs, ours) if one.id not in own]
-        if others and site.git.apart(ours, theirs)[1] > 0:
+        ahead, behind = site.git.apart(ours, theirs)
+        if ahead and behind and not {one.id for one in site.git.commits(theirs, ours)} <= own:
             yield diverged(remote, branch)
 
 

@@ -35,13 +35,17 @@ def _recognized(site: Site, noted: frozenset[str]) -> frozenset[str]:
     """Return the newest commits that can be nobody else's, though a full disk kept them from being noted.
 
     They have the message that releaser writes, change only the files that it commits, and have the lock of a release.
+    What the remote has had is pushed, hence none of them.
     """
     git, found = site.git, set[str]()
+    seen = git.reference(SEEN)
     lock = os.path.relpath(site.project.lock, git.layout.top)
     releases = ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv).all()
     for commit in git.newest("HEAD", _LOOKED_AT):
         if commit in noted:
             continue
+        if seen is not None and git.is_ancestor(commit, seen):
+            break
         data, message = git.data(commit, lock), git.message(commit).strip()
         if not any(_read(one.lock) == data and message in _messages(one) for one in releases):
             break

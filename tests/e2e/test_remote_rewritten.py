@@ -54,8 +54,8 @@ def test_following_does_not_drop_what_is_only_here(make_site: SiteFactory) -> No
     assert site.head() == mine
 
 
-def test_the_locks_of_releaser_do_not_count_as_lost(make_site: SiteFactory) -> None:
-    """A push that is undone on the server takes along only what releaser itself made."""
+def test_a_remote_that_was_moved_back_before_the_lock_of_releaser(make_site: SiteFactory) -> None:
+    """Whoever undoes a push on the server is told, and nothing is pushed again."""
     site = make_site(venv=True)
     site.releaser("init", check=0)
     before = site.remote_head()
@@ -63,3 +63,6 @@ def test_the_locks_of_releaser_do_not_count_as_lost(make_site: SiteFactory) -> N
     site.releaser("update", check=0)
     site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", before)
     assert "was moved back" in site.releaser("update", check=3).stderr
+    assert site.remote_head() == before
+    site.releaser("update", "--follow-remote", check=0)
+    assert (site.head(), site.live_version("alpha")) == (site.remote_head(), "1.1.0")

@@ -285,7 +285,7 @@ def test_without_pull_and_push_no_remote_is_needed(root: Path) -> None:
     ("answers", "words"),
     [
         ({"git_ls_remote": ""}, "git remote origin has no branch main"),
-        ({"git_rev_list": "2\t1\n"}, "have diverged"),
+        ({"git_rev_list": "2\t1\n", "git_log": f"{COMMIT}\x1fMine\x1fMe\0"}, "have diverged"),
         (
             {"git_ls_remote": ToolError("git failed", output="fatal: unable to access")},
             "git remote origin cannot be read",
