@@ -56,7 +56,7 @@ bench: $(READY) ## Measure speed and memory against other programs in the same r
 durability: $(READY) ## Measure what it costs that a power cut does no harm
 	$(BIN)/python scripts/durability.py
 
-requirements: $(READY) ## Pin what development needs anew, with hashes and without any URL
+requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
 	$(BIN)/uv export --quiet --all-groups --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
 

@@ -63,7 +63,7 @@ def read_wanted(venv: Path | None, requirements: Path | None, without: Sequence[
     for one in sources:
         if one.name in names:
             message = f"--with and --without both name {one.name}"
-            raise UsageError(message, advice="Leave one of them away.")
+            raise UsageError(message, advice="Leave one of them out.")
         if secrets_in_urls(one.url):
             message = f"--with {one.name} @ ... names a password or a token, which git would keep"
             raise UsageError(

@@ -100,7 +100,7 @@ def _refuse_again(
 ) -> None:
     """Refuse what is tried again, and report it once; always to who has asked for it by `force`.
 
-    It is reported anew if it is the build that fails now, or no build that is missing: what a build says varies.
+    It is reported again if it is the build that fails now, or no build that is missing: what a build says varies.
     """
     known = run.quarantine().python(found.version)
     if force or known is None or known.reason.startswith(_NOT_BUILT) != reason.startswith(_NOT_BUILT):

@@ -1,4 +1,4 @@
-"""Building anew what was built before: the same lock in a fresh venv, with the tests; live, or an earlier release."""
+"""Rebuilding what was built before: the same lock in a fresh venv, with the tests; live, or an earlier release."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ASKED_FOR = "somebody asked for it"
 
 
 def rebuild(request: Request, *, release: str | None = None, python: str | None = None) -> RunReport:
-    """Build what is live anew and flip to it, or build an earlier release anew for a rollback to go to.
+    """Rebuild what is live and flip to it, or rebuild an earlier release for a rollback to go to.
 
     `python` is the interpreter to build with, as uv's `--python` takes it.
     """
@@ -66,8 +66,8 @@ def _revive(run: Run, fitness: Fitness, earlier: Release) -> Ending:
         run.store.record(lambda ledger: ledger.replaced(earlier.id, made.id))
     run.draft.rebuilt = str(found) if found else _ASKED_FOR
     prune_after(run)
-    run.close(f"had built {earlier.id} anew as {made.id}")
-    headline = f"{earlier.id} is built anew as {made.id}, which a rollback goes to in its place: {_why_of(run)}"
+    run.close(f"had rebuilt {earlier.id} as {made.id}")
+    headline = f"{earlier.id} is rebuilt as {made.id}, which a rollback goes to in its place: {_why_of(run)}"
     return Ending(result="activated", headline=headline)
 
 
@@ -76,7 +76,7 @@ def _why_of(run: Run) -> str:
 
 
 def _why(run: Run, made: Release, live: Release | None) -> str:
-    """Say why what was live is built anew."""
+    """Say why what was live is rebuilt."""
     if live is None:
         return "no release was live"
     if reason := reason_to_renew(run.site.settings, run.store, live):
@@ -95,7 +95,7 @@ def to_revive(store: ReleaseStore, name: str | None) -> Release | None:
         return None
     successor = store.census().replaced.get(found.id)
     if successor is not None:
-        message = f"{found.id} is built anew already, as {successor}"
+        message = f"{found.id} is rebuilt already, as {successor}"
         raise NoSuchReleaseError(message, advice=f"`releaser rollback {successor}` goes to it.")
     if found.state != "good" or found.manifest.never_live:
         message = f"{found.id} is not one that a rollback would go to ({found.state})"
@@ -107,7 +107,7 @@ def to_revive(store: ReleaseStore, name: str | None) -> Release | None:
 
 
 def refuse_unadopted(store: ReleaseStore) -> None:
-    """See that there is something to build anew. Raises PreflightError."""
+    """See that there is something to rebuild. Raises PreflightError."""
     if not store.ledger().activations:
-        finding = Unfit("no release has been live yet, so there is none to build anew", advice="`releaser init` first.")
+        finding = Unfit("no release has been live yet, so there is none to rebuild", advice="`releaser init` first.")
         raise PreflightError((finding,))

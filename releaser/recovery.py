@@ -119,7 +119,7 @@ def _continue(run: Run, entry: Entry) -> str:
     made = run.store.get(entry.target)
     if entry.phase == "building" and made is not None and made.manifest.replaces and made.state == "good":
         sweep(run)
-        return f"had built {made.manifest.replaces} anew as {made.id}; live is what it was"
+        return f"had rebuilt {made.manifest.replaces} as {made.id}; live is what it was"
     failed = next((one for one in run.quarantine().candidates if one.release == entry.target), None)
     undo(run, entry)
     if failed is not None and entry.phase == "building":
@@ -129,13 +129,13 @@ def _continue(run: Run, entry: Entry) -> str:
 
 
 def _mended(run: Run, entry: Entry) -> str:
-    """Go on where a symlink that led nowhere was mended; while it still does, it is mended anew."""
+    """Go on where a dangling symlink was repaired; while it still dangles, it is repaired again."""
     release = run.store.live()
     if release is None or release.id != entry.target:
-        return "had begun to mend the symlink, which is done now"
+        return "had begun to repair the symlink, which is done now"
     accept_link(run)
     settle_on(run, release)
-    return f"had led the symlink to {release.id} again, as it led nowhere; the rest is done now"
+    return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
 
 
 def changes_since(run: Run, entry: Entry) -> str:

@@ -163,7 +163,7 @@ def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[s
 
 
 def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> Plan:
-    """Say what would be built anew, and with which Python. Raises NoSuchReleaseError, PreflightError, BuildError."""
+    """Say what would be rebuilt, and with which Python. Raises NoSuchReleaseError, PreflightError, BuildError."""
     store = store_of(site)
     earlier = to_revive(store, release)
     refuse_unadopted(store)

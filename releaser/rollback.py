@@ -111,7 +111,7 @@ def _say_what_brings_it_back(run: Run, live: Release | None) -> None:
         return
     lost = without_python(run.site)
     problem = problem_of(lost) if lost else None
-    advice = "`releaser update` builds it anew, tests it and makes it live."
+    advice = "`releaser update` rebuilds it, tests it and makes it live."
     message = f"nothing can run on the live release: {found}"
     run.draft.problems.append(problem or Problem(message=message, advice=advice))
 
@@ -124,8 +124,8 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
             damaged = [(one, found) for one in store.rollback_order() if (found := damage(one))]
             words = [_damaged(one, found) for one, found in damaged]
             message = "; ".join(["there is no earlier good release to roll back to", *words])
-            anew = f"{_anew(damaged[0][0])} Or see" if damaged else "See"
-            raise NoSuchReleaseError(message, advice=f"{anew} `releaser list`; name a release to go to it.")
+            rebuild = f"{_rebuild_advice(damaged[0][0])} Or see" if damaged else "See"
+            raise NoSuchReleaseError(message, advice=f"{rebuild} `releaser list`; name a release to go to it.")
         return target
     target = store.find(to)
     if target.manifest.origin == "override" and not target.live:
@@ -139,13 +139,13 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
     if found is not None:
         other = store.rollback_target()
         instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
-        anew = f" {_anew(target)}" if target.state == "good" else ""
-        raise NoSuchReleaseError(_damaged(target, found), advice=instead + anew)
+        rebuild = f" {_rebuild_advice(target)}" if target.state == "good" else ""
+        raise NoSuchReleaseError(_damaged(target, found), advice=instead + rebuild)
     return target
 
 
-def _anew(release: Release) -> str:
-    return f"`releaser rebuild {release.id}` builds it anew from its lock, and a rollback then goes to that."
+def _rebuild_advice(release: Release) -> str:
+    return f"`releaser rebuild {release.id}` rebuilds it from its lock, and a rollback then goes to that."
 
 
 def passed_over(store: ReleaseStore, target: Release) -> list[Problem]:

@@ -51,7 +51,7 @@ class Draft:
     bother anybody, but told along with whatever is. `migrations` are those that the release brings and that are not
     applied, `culprits` the upgrades that were found to break the tests. `audit_before` and `audit_after` are what is
     known to be wrong with the release that was live, and with the one that is to be; None if nobody asked. `closed`
-    says that telling is all that is left, whatever the journal says. `rebuilt` says why a lock was built anew, None if
+    says that telling is all that is left, whatever the journal says. `rebuilt` says why a lock was rebuilt, None if
     none was. `chosen` is what an adoption found out to use.
     """
 

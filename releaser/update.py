@@ -224,7 +224,7 @@ def _tell_dead(run: Run, due: Renewal | None, reason: str) -> None:
     if due is None or not is_dead(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
-    advice = f"What would take its place has failed ({reason}); mend that, or `releaser rebuild`."
+    advice = f"What would take its place has failed ({reason}); fix that, or `releaser rebuild`."
     run.draft.problems.append(Problem(message=message, advice=advice))
 
 

@@ -90,7 +90,7 @@ def verify(
     if not found and not unknown:
         if census.live_id is not None and not every:
             message = f"the manifest of the live release {census.live_id} is gone, or cannot be read"
-            raise NoSuchReleaseError(message, advice="The next `releaser update` builds it anew.")
+            raise NoSuchReleaseError(message, advice="The next `releaser update` rebuilds it.")
         message = "no release is live" if not every else "there are no releases"
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
     return (*(_verified(site, one, trials, progress) for one in found), *unknown)

@@ -33,7 +33,7 @@ class Address(NamedTuple):
     path: str = ""
 
     def connection(self) -> http.client.HTTPConnection:
-        """Return a connection that is opened when something is asked, and anew when the server has closed it."""
+        """Return a connection that is opened when something is asked, and again when the server has closed it."""
         return _UnixConnection(self.path) if self.path else http.client.HTTPConnection("127.0.0.1", self.port, TIMEOUT)
 
 

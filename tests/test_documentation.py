@@ -472,7 +472,7 @@ def test_every_relative_link_leads_somewhere(page: Page) -> None:
         if "://" in target or target.startswith("mailto:"):
             continue
         path = (page.path.parent / target).resolve() if target else page.path
-        assert path.exists(), f"{link} leads nowhere"
+        assert path.exists(), f"{link} does not exist"
         if anchor:
             assert anchor in Page(path=path).anchors, f"{link}: there is no such heading"
 

@@ -121,7 +121,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         try:
             if verbose and quiet:
                 message = "--verbose and --quiet exclude each other"
-                raise UsageError(message, advice="Leave one of them away.")
+                raise UsageError(message, advice="Leave one of them out.")
             function(Call(project, Manner(json=as_json, verbose=verbose, quiet=quiet)), **options)
         except ReleaserError as error:
             say_error(error)

@@ -158,7 +158,7 @@ def verify(call: Call, release: str | None, every: bool, check: bool, tests: boo
 
     if release and every:
         message = "--all has no meaning together with a release"
-        raise UsageError(message, advice="Leave one of them away.")
+        raise UsageError(message, advice="Leave one of them out.")
     site = call.site()
     trials = [*([trial(site, "check")] if check else ()), *([trial(site, "tests")] if tests else ())]
     with call.manner.progress() as progress:

@@ -54,7 +54,7 @@ def init(
     if from_venv is not None or from_requirements is not None:
         if force:
             message = "--force has no meaning together with --from-venv or --from-requirements"
-            raise UsageError(message, advice="Leave one of them away.")
+            raise UsageError(message, advice="Leave one of them out.")
         _cross(call, from_venv, from_requirements, without, given, dry_run=dry_run, wait=wait)
         return
     if without or given:
@@ -115,7 +115,7 @@ def update(call: Call, dry_run: bool, wait: float, force: bool, follow: bool, ov
     if overrides:
         if force or follow:
             message = f"{'--force' if force else '--follow-remote'} has no meaning together with --override"
-            raise UsageError(message, advice="Leave one of them away.")
+            raise UsageError(message, advice="Leave one of them out.")
         _override(call, overrides, dry_run=dry_run, wait=wait)
         return
     if dry_run:
@@ -176,7 +176,7 @@ def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force:
 )
 @click.argument("release", required=False)
 def rebuild(call: Call, release: str | None, python: str | None, dry_run: bool, wait: float) -> None:
-    """Build what is live anew from the same lock, test it, and make it live; or build the earlier RELEASE anew."""
+    """Rebuild what is live from the same lock, test it, and make it live; or rebuild the earlier RELEASE."""
     wanted = _interpreter(python)
     if dry_run:
         from releaser.rehearsal import rehearse_rebuild

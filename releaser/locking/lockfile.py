@@ -43,7 +43,7 @@ class LockFile:
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """All that the text says, parsed anew each time. Raises InvalidLockError."""
+        """All that the text says, parsed again each time. Raises InvalidLockError."""
         return _content(self.data)
 
     def same_packages(self, other: LockFile) -> bool:

@@ -53,7 +53,7 @@ def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--
     for number, one in enumerate(found):
         if any(other.name == one.name for other in found[:number]):
             message = f"{option} names {one.name} twice"
-            raise UsageError(message, advice="Leave one of them away.")
+            raise UsageError(message, advice="Leave one of them out.")
     return found
 
 

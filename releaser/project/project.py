@@ -39,7 +39,7 @@ class Pyproject:
     def dependencies_key(self) -> str:
         """Return a digest of everything in this file that decides what is installed.
 
-        A lock made for other dependencies would be resolved anew by the next plain uv command.
+        A lock made for other dependencies would be resolved again by the next plain uv command.
         """
         project = self.table("project")
         uv = self.table("tool", "uv")

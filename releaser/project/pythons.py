@@ -153,7 +153,7 @@ def refuse_too_old(version: str, python: Path, *, by: str) -> None:
     """See that a site may run on an interpreter; `by` is what asks for it. Raises Unfit."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
-        raise Unfit(message, advice="Make the venv of the site anew with a newer Python, or set `python` to one.")
+        raise Unfit(message, advice="Make a new venv for the site with a newer Python, or set `python` to one.")
 
 
 def _name_reason(site: Site, here: Path | None, request: str | None) -> str:

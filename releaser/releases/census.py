@@ -37,7 +37,7 @@ class Census:
 
     @property
     def replaced(self) -> Mapping[str, str]:
-        """The releases in whose place others were built anew, each with that one."""
+        """The releases in whose place others were rebuilt, each with that one."""
         return {
             one.manifest.replaces: one.id
             for one in reversed(self.releases)

@@ -1,7 +1,7 @@
 """Whether every file of a release is what was installed: a whole look, which reads them all.
 
 What a RECORD has a hash of is compared with that, and all else with what was noted when the release was sealed. Byte
-code does not count: Python makes it anew where it does not fit its source, and uses none that has no source.
+code does not count: Python makes it again where it does not fit its source, and uses none that has no source.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Letting a new release share the blocks that are the same in an earlier one, where the file system can (btrfs, XFS).
 
-uv clones what it installs from its cache. What is written anew for each release is not shared by that: byte code, whose
+uv clones what it installs from its cache. What is written for each release is not shared by that: byte code, whose
 first block differs (the time of the source is in it) while most others do not, packages that are built from the
 checkout, and everything if uv's cache lies on another file system.
 """
@@ -70,7 +70,7 @@ def _share(path: str, like: str, block: int, *, rewrites: bool) -> int:
             return 0
         runs = [run for run in _equal_runs(source, target, block) if _share_range(source, target, *run)]
         if rewrites and runs:
-            _write_anew(target, runs)
+            _write_again(target, runs)
         return sum(length for _, length in runs)
 
 
@@ -114,7 +114,7 @@ def _share_range(source: int, target: int, offset: int, length: int) -> bool:
     return True
 
 
-def _write_anew(target: int, shared: list[tuple[int, int]]) -> None:
+def _write_again(target: int, shared: list[tuple[int, int]]) -> None:
     """Write what is not shared once more, the same bytes, so that nothing of the extents it was in is left."""
     status = os.fstat(target)
     ends = [0, *(offset + length for offset, length in shared)]

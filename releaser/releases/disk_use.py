@@ -58,7 +58,7 @@ def read_disk_use(state_dir: Path) -> dict[str, Noted]:
         content = read_json(state_dir / DISK_USE) or {"releases": {}}
         return {name: _noted(fields) for name, fields in content["releases"].items()}
     except (KeyError, TypeError, AttributeError, UnreadableStateError, OSError) as error:
-        log.info("what releases take has to be found out anew: %r", error)
+        log.info("what releases take has to be found out again: %r", error)
         return {}
 
 
@@ -98,7 +98,7 @@ def note(store: ReleaseStore, release: str, cost: Cost, *, saved: int = 0, like:
     _write(store, {**_completed(others, known), release: new})
 
 
-def note_anew(store: ReleaseStore) -> None:
+def note_again(store: ReleaseStore) -> None:
     """Note what the releases take that shared something with others that are gone now."""
     known = read_disk_use(store.state_dir)
     there = {name for name in known if store.path(name).exists()}

@@ -79,7 +79,7 @@ def judge(
     """Decide on every release, newest first by the record, and at the end on what has a damaged manifest.
 
     `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
-    ones, nor does one that was built to try an override, or one in whose place another one was built anew; and one that
+    ones, nor does one that was built to try an override, or one in whose place another one was rebuilt; and one that
     is kept for another reason does not give up its own.
     """
     places: collections.Counter[str] = collections.Counter()
@@ -94,7 +94,7 @@ def judge(
             *(() if successor else _place(release, policy, places[kind])),
             *_youth(release, policy, now, of_use=not successor),
         )
-        why = f"built anew as {successor}" if successor else _why_it_goes(release, policy)
+        why = f"rebuilt as {successor}" if successor else _why_it_goes(release, policy)
         decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (why,)))
     return (*decided, *(_left_alone(name, wrong, census) for name, wrong in census.damaged.items()))
 

@@ -55,7 +55,7 @@ class Manifest:
     `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
     `overrides` are the packages from elsewhere that it was built to try; such a one never goes live.
     `interpreter` is the one under it (None: it could not be asked, or an earlier releaser sealed it, which did not).
-    `replaces` is the release whose lock was built anew in this one, which stands in its place among the earlier ones
+    `replaces` is the release whose lock was rebuilt in this one, which stands in its place among the earlier ones
     and has its number; None for all others. `link_mode` is how its files came out of uv's cache (empty: not known).
     `tests_run` is how many tests there were (None: nobody can tell).
     """

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
 
 
-def leads_nowhere(link: Path) -> bool:
+def is_missing_or_dangling(link: Path) -> bool:
     """Whether the symlink is gone, or what it leads to is; what only cannot be seen from here may well be there."""
     try:
         os.stat(link)
@@ -28,7 +28,7 @@ def leads_nowhere(link: Path) -> bool:
 def moved_by_hand(store: ReleaseStore) -> Unfit | None:
     """Say that the symlink leads elsewhere than to the release that went live last; None where it does not."""
     live = store.live_by_record()
-    if live is None or store.live_id() == live or leads_nowhere(store.link):
+    if live is None or store.live_id() == live or is_missing_or_dangling(store.link):
         return None
     what = f"leads to {store.live_id() or os.readlink(store.link)}" if store.link.is_symlink() else "is no symlink"
     message = f"{store.link} {what}, and not to {live}, which releaser made live last: somebody has moved it"

@@ -97,7 +97,7 @@ class RunReport:
     brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
     whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not,
     and `audit_told` that an earlier report has said so;
-    `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was built anew as it was, None if
+    `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was rebuilt as it was, None if
     none was. `mail` tells what became of the mail about this one. `chosen` is what an adoption found out to use.
     """
 

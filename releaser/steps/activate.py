@@ -17,7 +17,7 @@ from releaser.errors import ActivationError, BuildError, IncompleteReturnError, 
 from releaser.releases import flip, processes
 from releaser.releases.journal import Entry
 from releaser.releases.soundness import is_dead
-from releaser.releases.whereabouts import leads_nowhere, refuse_moved
+from releaser.releases.whereabouts import is_missing_or_dangling, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import note_unsettled, unsettled
 from releaser.steps.move import (
@@ -326,7 +326,7 @@ def restore_link(run: Run, entry: Entry) -> None:
     origin = run.store.get(entry.origin)
     known = {one for one in (entry.origin, entry.target) if one}
     is_known = run.store.live_id() in known or link_text(link) == entry.origin_link
-    if link.is_symlink() and not is_known and not leads_nowhere(link):
+    if link.is_symlink() and not is_known and not is_missing_or_dangling(link):
         return
     if origin is not None:
         flip.flip(link, origin.venv, staging=staging)

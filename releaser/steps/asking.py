@@ -221,7 +221,7 @@ def _own(site: Site, stock: Inventory) -> Iterator[Unfit]:
 
 def _broken(needs: Needs) -> Iterator[Unfit]:
     for one in needs.broken():
-        yield Unfit(one, advice="No lock can hold versions that do not go together: mend it, `pip check` tells when.")
+        yield Unfit(one, advice="No lock can hold versions that do not go together: fix it, `pip check` tells when.")
 
 
 def _contradicted(lines: Iterable[Line], packages: Iterable[Distribution], wanted: Wanted) -> Iterator[Unfit]:

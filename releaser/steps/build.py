@@ -36,7 +36,7 @@ class Candidate:
     """A release that is being made: built, but neither tested nor sealed.
 
     `overrides` are the packages from elsewhere that it is built to try; such a one never goes live. `instead_of` is the
-    earlier release whose lock is built anew, and which it is to stand in for. `link_mode` is how its files came out of
+    earlier release whose lock is rebuilt, and which it is to stand in for. `link_mode` is how its files came out of
     uv's cache; `saved` are the bytes that it had at first, and shares with the live release now.
     """
 

@@ -14,7 +14,7 @@ from releaser.releases.quarantine import read_quarantine
 from releaser.releases.release import read_manifest
 from releaser.releases.soundness import damage, is_own_doing, live_damage
 from releaser.releases.store import DOOMED
-from releaser.releases.whereabouts import leads_nowhere, moved_by_hand
+from releaser.releases.whereabouts import is_missing_or_dangling, moved_by_hand
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import PENDING, unsettled
 from releaser.steps.litter import LITTER
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
 
 LAST_MAIL = "mail.json"
-MENDS = "The next `releaser update` mends it."
+MENDS = "The next `releaser update` repairs it."
 
 
 def diagnose(store: ReleaseStore) -> Iterator[Problem]:
@@ -64,12 +64,12 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
     if moved := moved_by_hand(store):
         yield Problem(message=moved.message, advice=moved.advice)
         return
-    if leads_nowhere(store.link):
-        yield Problem(message=f"{store.link} {nowhere(store.link)}", advice=MENDS)
+    if is_missing_or_dangling(store.link):
+        yield Problem(message=f"{store.link} {missing_or_dangling(store.link)}", advice=MENDS)
         return
     if live is None:
         message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
-        yield Problem(message=message, advice="The next `releaser update` builds it anew.")
+        yield Problem(message=message, advice="The next `releaser update` rebuilds it.")
         return
     if failed := unsettled(store.state_dir, live):
         message = f"behind the flip to {live.id}, from which there was no way back, failed: {', '.join(sorted(failed))}"
@@ -77,19 +77,19 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
     found = live_damage(live)
     renewed = _flaw(store, live, found)
     if renewed or found:
-        advice = "The next `releaser update` builds it anew."
+        advice = "The next `releaser update` rebuilds it."
         if not renewed:
             advice = "The release before was changed in the same way, so this seems to be the site's own doing."
         yield Problem(message=f"the live release {live.id} is not what was sealed: {renewed or found}", advice=advice)
 
 
-def nowhere(link: Path) -> str:
-    """Say of a link that leads nowhere what it is."""
-    return f"led nowhere ({os.readlink(link)})" if link.is_symlink() else "led nowhere: it was gone"
+def missing_or_dangling(link: Path) -> str:
+    """Say of a missing or dangling link which of both it is."""
+    return f"was dangling ({os.readlink(link)})" if link.is_symlink() else "was missing"
 
 
 def flaw(store: ReleaseStore, live: Release) -> str:
-    """Say why a live release has to be built anew, even if no package is newer; empty when it has not."""
+    """Say why a live release has to be rebuilt, even if no package is newer; empty when it has not."""
     return _flaw(store, live, live_damage(live))
 
 

@@ -280,7 +280,7 @@ def _purpose(run: Run, candidate: Candidate) -> _Purpose:
         )
     if candidate.instead_of is not None or not (candidate.resolution.diff or run.draft.pulled):
         return _Purpose(
-            broken=f"on the venv that was built anew, with Python {candidate.key.python}",
+            broken=f"on the venv that was rebuilt, with Python {candidate.key.python}",
             without="on the live release",
             since="before",
             again=f"`releaser {'init' if run.command == 'init' else 'rebuild'}` tries it again.",
@@ -309,10 +309,10 @@ def _advice(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
     if tried.proves_nothing:
         longer = f"{ADVICE} "
     if blame == "before":
-        mend = "Mend the tests or the site" if trial.plural else "Mend the site or its settings"
+        fix = "Fix the tests or the site" if trial.plural else "Fix the site or its settings"
         if purpose.asked_for:
-            return f"{longer}{mend} first."
-        return f"{longer}{mend}; updates go on by themselves once {trial.name} {trial.verb('pass')} again."
+            return f"{longer}{fix} first."
+        return f"{longer}{fix}; updates go on by themselves once {trial.name} {trial.verb('pass')} again."
     return f"{longer}See the end of the {'test output' if trial.plural else 'output'}; {purpose.again}"
 
 

@@ -70,7 +70,7 @@ def _ask(ask: Callable[[], str], settings: Settings, turnover: Turnover, *, watc
     """Ask until the new release answers well; where nobody can tell who answers, for `health_seconds`.
 
     Every answer must be good in that time. But when it goes back, one that is not may still come from the release that
-    is left: then it starts anew, as long as there are tries.
+    is left: then it starts again, as long as there are tries.
     """
     patience = patience_of(settings)
     if watches:

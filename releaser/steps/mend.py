@@ -1,4 +1,4 @@
-"""Mending what others have damaged: state files that cannot be read, releases that are gone, a symlink to nowhere.
+"""Repairing what others have damaged: state files that cannot be read, releases that are gone, a dangling symlink.
 
 What a run of releaser leaves when it is cut off is a matter of recovery. No run leaves this, so it is always said.
 """
@@ -19,12 +19,12 @@ from releaser.releases.holds import HOLDS, read_holds
 from releaser.releases.ledger import EMPTY_LEDGER, LEDGER, read_ledger, write_ledger
 from releaser.releases.quarantine import QUARANTINE, FailedCandidate, Quarantine, read_quarantine, write_quarantine
 from releaser.releases.store import remove_tree
-from releaser.releases.whereabouts import leads_nowhere, moved_by_hand
+from releaser.releases.whereabouts import is_missing_or_dangling, moved_by_hand
 from releaser.report.history import HISTORY
 from releaser.report.outcome import Problem
 from releaser.steps.activate import link_text, place_lock
 from releaser.steps.adopt import adopt
-from releaser.steps.diagnosis import LAST_MAIL, lost, named, nowhere
+from releaser.steps.diagnosis import LAST_MAIL, lost, missing_or_dangling, named
 from releaser.steps.follow_ups import PENDING, attempt
 from releaser.steps.litter import LITTER
 from releaser.steps.move import LOCK_BEFORE
@@ -57,7 +57,7 @@ def mend_records(run: Run) -> None:
     if lost:
         ledger = store.ledger()
         write_ledger(state_dir, ledger)
-        _say(run, f"{LEDGER} was lost; it is made anew from the releases", "Pin again what was pinned.")
+        _say(run, f"{LEDGER} was lost; it is made again from the releases", "Pin again what was pinned.")
     for name in (PENDING, LITTER, LAST_MAIL):
         try:
             read_json(state_dir / name)
@@ -81,7 +81,7 @@ def mend_records(run: Run) -> None:
 
 
 def mend_quarantine(run: Run) -> None:
-    """Make a quarantine that is gone anew from the releases that were backed out, or that failed. Raises OSError.
+    """Make a quarantine that is gone, again, from the releases that were backed out, or that failed. Raises OSError.
 
     A run that is cut off between such a release and its quarantine leaves a journal; that is not for here.
     """
@@ -100,7 +100,7 @@ def mend_quarantine(run: Run) -> None:
         quarantine = quarantine.with_candidate(failed)
     if found:
         write_quarantine(state_dir, quarantine)
-        _say(run, f"{QUARANTINE} was lost; it is made anew from the releases", "See `releaser status`.")
+        _say(run, f"{QUARANTINE} was lost; it is made again from the releases", "See `releaser status`.")
 
 
 def _put_aside(run: Run, error: UnreadableStateError) -> None:
@@ -115,19 +115,19 @@ def _say(run: Run, message: str, advice: str) -> None:
 
 
 def mend_link(run: Run) -> None:
-    """Lead a symlink that is gone, or leads nowhere, to the newest good release again, and let the site run on that.
+    """Point a missing or dangling symlink to the newest good release again, and let the site run on that.
 
     Whatever it leads to that is there stays: see `whereabouts`. Without a good release everything stays as it is.
     """
     store, link = run.store, run.site.project.venv
-    release = _good_release_for_nowhere(run)
+    release = _good_release_for_link(run)
     if release is None:
         return
     time.sleep(PAUSE)
-    seen_again = _good_release_for_nowhere(run)
+    seen_again = _good_release_for_link(run)
     if seen_again is None or seen_again.id != release.id:
         return
-    wrong = nowhere(link)
+    wrong = missing_or_dangling(link)
     run.journal.write(run.entry("mending", target=release.id, origin_link=link_text(link)))
     before = store.live_by_record()
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
@@ -139,10 +139,10 @@ def mend_link(run: Run) -> None:
     settle_on(run, release)
 
 
-def _good_release_for_nowhere(run: Run) -> Release | None:
-    """Look whether the link leads nowhere, and which release it should lead to then; None before the adoption."""
+def _good_release_for_link(run: Run) -> Release | None:
+    """Return the release that a missing or dangling link should lead to; None where it is neither, or none was live."""
     store = run.store
-    return store.newest_good() if store.live_by_record() and leads_nowhere(store.link) else None
+    return store.newest_good() if store.live_by_record() and is_missing_or_dangling(store.link) else None
 
 
 def settle_on(run: Run, release: Release) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import os_reason
 from releaser.releases import leases
-from releaser.releases.disk_use import note_anew
+from releaser.releases.disk_use import note_again
 from releaser.releases.policy import KeepPolicy, Verdict, judge
 from releaser.releases.soundness import is_sound
 from releaser.steps.follow_ups import attempt
@@ -118,7 +118,7 @@ def prune(policy: KeepPolicy, store: ReleaseStore, *, now: datetime) -> tuple[Ve
     for start in range(0, len(doomed), AT_ONCE):
         fared |= _delete(store, doomed[start : start + AT_ONCE])
     if doomed:
-        note_anew(store)
+        note_again(store)
     return tuple(fared.get(one.id, one) for one in decided)
 
 

@@ -1,4 +1,4 @@
-"""Building a lock anew as it is: a fresh venv, with the interpreter that there is now, and the tests."""
+"""Rebuilding a lock as it is: a fresh venv, with the interpreter that there is now, and the tests."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _unbuildable(named: tuple[str, ...], python: str, *, output: str = "") -> Bu
 
 @dataclass(frozen=True, kw_only=True)
 class Renewal:
-    """A live release to be built anew, and why.
+    """A live release to be rebuilt, and why.
 
     It is `blameless` if nobody has done anything to it: Python has changed, or the settings have.
     """
@@ -114,7 +114,7 @@ class Renewal:
 
 
 def due_to_renew(run: Run) -> Renewal | None:
-    """Return the release that has to be built anew, even if no package is newer."""
+    """Return the release that has to be rebuilt, even if no package is newer."""
     live = run.store.live()
     reason = reason_to_renew(run.site.settings, run.store, live) if live is not None else ""
     if live is None or not reason:
@@ -125,7 +125,7 @@ def due_to_renew(run: Run) -> Renewal | None:
 
 
 def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:
-    """Say why the live release has to be built anew, even if no package is newer; empty when it has not."""
+    """Say why the live release has to be rebuilt, even if no package is newer; empty when it has not."""
     return flaw(store, live) or _other_links(settings, live)
 
 
@@ -156,7 +156,7 @@ def _other_links(settings: Settings, live: Release) -> str:
 
 
 def can_be_renewed(run: Run, fitness: Fitness, release: Release, lock: LockFile) -> bool:
-    """Whether a damaged release is built anew as it was, from its lock, and newer packages wait for the next run.
+    """Whether a damaged release is rebuilt as it was, from its lock, and newer packages wait for the next run.
 
     They could fail, and what is live would stay damaged. It is the other way round where the lock as it is has failed
     before, holds what was backed out, is not for the code that is there now, or has no build for the Python.
@@ -173,7 +173,7 @@ def can_be_renewed(run: Run, fitness: Fitness, release: Release, lock: LockFile)
 
 
 def note_flaw(run: Run, due: Renewal) -> None:
-    """Report that a release is built anew because somebody has changed it."""
+    """Report that a release is rebuilt because somebody has changed it."""
     if due.blameless:
         return
     message = f"the live release {due.release.id} is not what was sealed: {due.reason}"

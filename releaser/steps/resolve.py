@@ -185,7 +185,7 @@ def _unresolved(error: ToolError, left_out: Sequence[str]) -> ResolutionError:
         name, version = unbuilt.groups()
         return ResolutionError(
             f"{name} {version} does not build, so that nobody can tell what it needs",
-            advice=f"See uv's message. `releaser hold {name}` lets all others come in until that is mended.",
+            advice=f"See uv's message. `releaser hold {name}` lets all others come in until that is fixed.",
             output=error.output,
         )
     if error.returncode == NO_SOLUTION:

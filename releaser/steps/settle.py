@@ -111,7 +111,7 @@ def look_before(run: Run, venv: Path) -> None:
 
 
 def restart(run: Run, venv: Path, step: Step) -> None:
-    """Tell the web server to load the site anew, in the way that is set. Raises ToolError."""
+    """Tell the web server to reload the site, in the way that is set. Raises ToolError."""
     match run.site.settings.restart:
         case ("none",):
             step.skipped("switched off")

@@ -171,7 +171,7 @@ def _find_base(python: Path) -> Path:
     try:
         return need_base(python)
     except ToolError as error:
-        raise Unfit(error.message, advice="Make the venv anew, or install what it was made from again.") from error
+        raise Unfit(error.message, advice="Make a new venv, or reinstall the Python that it was made from.") from error
 
 
 def _python_of_uv(site: Site) -> Path:

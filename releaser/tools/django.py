@@ -60,7 +60,7 @@ def is_django(project: Path) -> bool:
 
 
 def doubt(static_root: Path, *, since: float) -> None:
-    """Let collectstatic copy anew what was written after `since`, in seconds since 1970.
+    """Let collectstatic copy again what was written after `since`, in seconds since 1970.
 
     A power cut may have emptied it, or worse, and collectstatic passes over whatever is newer than its source. Nothing
     is deleted: some sites keep files of their own there.

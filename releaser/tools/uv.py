@@ -109,7 +109,7 @@ def sync_arguments(*, group: str | None, link_mode: str, compiled: bool = True) 
 def local_install_arguments(*, python: Path, requirements: Path, link_mode: str, compiled: bool = True) -> list[str]:
     """Arguments of the `uv pip install` that puts local packages, and nothing else, into an environment.
 
-    `--reinstall` makes uv build them anew: its cache does not see that a source file changed.
+    `--reinstall` makes uv build them again: its cache does not see that a source file changed.
     """
     return [
         "pip", "install", "--python", str(python), "--no-deps", "--reinstall", *_compiled(compiled),

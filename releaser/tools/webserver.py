@@ -1,4 +1,4 @@
-"""Tells the web server to load the site anew."""
+"""Tells the web server to reload the site."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def packages(site: SampleSite) -> Path:
 
 
 def rewrite(path: Path, text: str) -> None:
-    """Write a file anew: its other names, in uv's cache for one, keep what they had."""
+    """Write a file again: its other names, in uv's cache for one, keep what they had."""
     path.unlink()
     path.write_text(text, encoding="utf-8")
 

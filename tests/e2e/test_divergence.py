@@ -44,7 +44,7 @@ def on_top_of(site: SampleSite, commit: str) -> None:
     silent(site.releaser("update"))
 
 
-def test_a_lock_that_could_not_be_pushed_is_made_anew_on_top(make_site: SiteFactory) -> None:
+def test_a_lock_that_could_not_be_pushed_is_made_again_on_top(make_site: SiteFactory) -> None:
     site, ours, theirs = diverged(make_site)
     report = site.json("update")
     assert (report["result"], report["problems"]) == ("activated", [])

@@ -73,7 +73,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     refused = site.releaser("rollback", check=9)
     assert "its interpreter is gone" in refused.stderr
     assert f"`releaser rebuild {report['release']}`" in refused.stderr
-    assert "`releaser update` builds it anew" in refused.stderr
+    assert "`releaser update` rebuilds it" in refused.stderr
     report = site.json("update")
     assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
     assert "its interpreter is gone" in report["rebuilt"]
@@ -82,7 +82,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert versions(site) == before
     assert live_is_tested(site)
 
-    # A rollback goes to none that is dead, but to what is built anew from the lock of one.
+    # A rollback goes to none that is dead, but to what is rebuilt from the lock of one.
     left = site.releaser("rollback", check=9)
     assert f"`releaser rebuild {second}`" in left.stderr
     report = site.json("rebuild", second)
@@ -101,7 +101,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
 
 
-def test_what_is_live_stays_until_it_is_built_anew(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_what_is_live_stays_until_it_is_rebuilt(make_site: SiteFactory, tmp_path: Path) -> None:
     """An earlier release would work, but the interpreter may just not be visible for this run: nothing goes there."""
     old, new = need_python("3.12"), need_python("3.13")
     newer = Installation(tmp_path / "newer", new)
@@ -222,7 +222,7 @@ def test_a_rollback_from_a_dead_release_goes_back_by_one(make_site: SiteFactory,
     assert site.restarted_at() is not None
 
 
-def test_a_dead_release_that_is_named_is_built_anew_and_live(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_a_dead_release_that_is_named_is_rebuilt_and_live(make_site: SiteFactory, tmp_path: Path) -> None:
     site, (*_, dead) = two_pythons(make_site, tmp_path)
     report = site.json("rebuild", dead)
     assert site.live_id() == report["release"]
@@ -298,7 +298,7 @@ def test_what_failed_is_not_forgotten_by_a_run_that_dies(make_site: SiteFactory,
     give_pythons(site, installation)
     site.publish("alpha", "1.1.0", broken="collectstatic")
     site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Lock anew")
+    site.commit("Lock again")
     site.push()
     site.make_venv()
     site.releaser("init", check=0)

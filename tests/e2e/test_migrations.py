@@ -216,7 +216,7 @@ def test_while_the_database_is_away_a_release_goes_on_waiting(refusing: Migratin
     assert site.json("update")["result"] == "activated"
 
 
-def test_another_candidate_is_told_of_anew(refusing: Migrating) -> None:
+def test_another_candidate_is_told_of_again(refusing: Migrating) -> None:
     site = refusing.site
     refusing.publish()
     refused(site)

@@ -160,7 +160,7 @@ def test_a_link_that_leads_nowhere_is_mended_with_restart_and_health_check(site:
     assert site.live_id() == live
     assert asked.exists()
     assert site.restarted_at() != restarted
-    assert "led nowhere" in body(site)
+    assert "was dangling" in body(site)
     silent(site.releaser("update"))
 
 
@@ -177,7 +177,7 @@ def test_mending_that_is_cut_off_is_finished(site: SampleSite) -> None:
 
 
 def test_an_interpreter_that_cannot_be_seen_moves_nothing(site: SampleSite) -> None:
-    """As in a sandbox that hides it: recovery leaves the link, and an update builds anew."""
+    """As in a sandbox that hides it: recovery leaves the link, and an update rebuilds."""
     live = site.live_id()
     python = site.link.resolve() / "bin" / "python"
     hidden = python.rename(python.with_name("hidden"))

@@ -1,4 +1,4 @@
-"""Building anew on demand: with another Python, and what keeps that from happening."""
+"""Rebuilding on demand: with another Python, and what keeps that from happening."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def only_for(site: SampleSite, package: str, tag: str) -> None:
     pure = site.index.path / f"{package}-1.0.0-py3-none-any.whl"
     pure.rename(pure.with_name(f"{package}-1.0.0-{tag}-none-any.whl"))
     site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Lock anew")
+    site.commit("Lock again")
     site.push()
 
 
@@ -87,7 +87,7 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert "somewhere/none" in refused("--python", "./none", code=3)
     assert "there is no release 'x'" in refused("x", code=9)
     red = refused("--python", "3.13", code=5)
-    assert f"on the venv that was built anew, with Python {need_python('3.13').version} and pass on the live" in red
+    assert f"on the venv that was rebuilt, with Python {need_python('3.13').version} and pass on the live" in red
     assert "too new" in red
     failed = next(name for name, state in states(site).items() if state == "failed")
     assert "is not one that a rollback would go to (failed)" in refused(failed, code=9)
@@ -180,7 +180,7 @@ def test_that_nothing_can_be_built_for_the_latest_python_is_told_once(make_site:
     torn = site.index.path / "alpha-1.0.0-cp313-none-any.whl"
     torn.write_bytes(b"half a download")
     site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Lock anew")
+    site.commit("Lock again")
     site.push()
     site.releaser("update", check=0)
     give_pythons(site, old, new)

@@ -190,7 +190,7 @@ def test_what_is_listed_stays_true_when_releases_are_pruned(site: SampleSite) ->
     assert BULK < found["releases_bytes"] < BULK + 5 * MB
     noted = [row["own_bytes"] for row in now]
     aside = (site.state_dir / "disk-use.json").rename(site.outer / "aside")
-    assert [row["own_bytes"] for row in site.json("list")] == noted, "measured anew"
+    assert [row["own_bytes"] for row in site.json("list")] == noted, "measured again"
     aside.rename(site.state_dir / "disk-use.json")
 
 

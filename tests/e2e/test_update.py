@@ -304,7 +304,7 @@ def test_the_first_update_adopts_the_project(make_site: SiteFactory) -> None:
     silent(site.releaser("update"))
 
 
-def test_a_release_that_lost_its_interpreter_is_built_anew(make_site: SiteFactory) -> None:
+def test_a_release_that_lost_its_interpreter_is_rebuilt(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     site.releaser("init", check=0)
     before = site.live_id()

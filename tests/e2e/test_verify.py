@@ -179,4 +179,4 @@ def test_a_release_without_its_manifest_is_not_passed_over(site: SampleSite) -> 
     (live / "manifest.json").unlink()
     said = site.releaser("verify", check=9).stderr
     assert f"the manifest of the live release {live.name} is gone" in said
-    assert "`releaser update` builds it anew" in said
+    assert "`releaser update` rebuilds it" in said

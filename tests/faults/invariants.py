@@ -102,7 +102,7 @@ class Witness:
     def _live(self) -> list[str]:
         link = self.site.link
         if not link.exists():
-            return [f"I1: {link.name} leads nowhere"] if self.live is not None or link.is_symlink() else []
+            return [f"I1: {link.name} is missing or dangling"] if self.live is not None or link.is_symlink() else []
         venv = link.resolve()
         digest = snapshots.digest(venv)
         untouched = as_adopted(venv) == self.live or digest in self.good.values()

@@ -81,7 +81,7 @@ def _prunable(make_site: SiteFactory) -> SampleSite:
 
 def _revivable(make_site: SiteFactory) -> SampleSite:
     site = _updated(make_site)
-    site.write_dotenv({"RELEASER_KEEP_AT_LEAST": "1d"})  # what is built anew stays, so that nothing good may go
+    site.write_dotenv({"RELEASER_KEEP_AT_LEAST": "1d"})  # what is rebuilt stays, so that nothing good may go
     return site
 
 

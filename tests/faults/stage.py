@@ -95,7 +95,7 @@ class Stage:
     def strike(self, at: Call, fault: str, *, lasting: bool = False) -> Hit:
         """Let a fault hit the stage's command at one call.
 
-        How many files it opens depends on how many processes there are, so that the call may have to be found anew.
+        How many files it opens depends on how many processes there are, so that the call may have to be found again.
         """
         met = hit(self.again(), self.command, *self.args, at=at, fault=fault, lasting=lasting)
         for _ in range(TRIES):

@@ -74,7 +74,7 @@ def test_a_copy_is_of_what_home_has_in_that_version(base: Path, tmp_path: Path) 
     assert find_base(venv(tmp_path / "newer", base.parent, None, version="3.11.2")) is None
 
 
-def test_what_was_linked_anew_is_what_it_links_to(base: Path, tmp_path: Path) -> None:
+def test_what_was_linked_again_is_what_it_links_to(base: Path, tmp_path: Path) -> None:
     other = installed(tmp_path.resolve() / "other", "3.12")
     assert find_base(venv(tmp_path / "venv", base.parent, other)) == other
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.releases import cost, disk_use, listing
-from releaser.releases.disk_use import Noted, note, note_anew, read_disk_use, together
+from releaser.releases.disk_use import Noted, note, note_again, read_disk_use, together
 from releaser.releases.store import ReleaseStore
 from tests.releases.makers import a_manifest, built, live
 
@@ -73,10 +73,10 @@ def test_what_was_shared_with_a_release_that_is_gone_is_found_out(store: Release
     assert rows(store) == own(store) == {a_manifest(2).id: before.own_bytes + before.shared_bytes}
 
 
-def test_after_a_deletion_it_is_noted_anew(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_deletion_it_is_noted_again(store: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
     peak = read_disk_use(store.state_dir)[a_manifest(2).id].peak_bytes
     store.remove(a_manifest(1).id)
-    note_anew(store)
+    note_again(store)
     never(monkeypatch)
     (noted,) = read_disk_use(store.state_dir).values()
     assert noted.own_bytes >= SIZE
@@ -86,12 +86,12 @@ def test_after_a_deletion_it_is_noted_anew(store: ReleaseStore, monkeypatch: pyt
 
 def test_nothing_is_written_if_nothing_was_shared(store: ReleaseStore) -> None:
     store.remove(a_manifest(1).id)
-    note_anew(store)
+    note_again(store)
     third = built(store, 3)
     note(store, third.id, cost.measure(third.directory))
     before = (store.state_dir / "disk-use.json").stat().st_ino
     store.remove(third.id)
-    note_anew(store)
+    note_again(store)
     assert (store.state_dir / "disk-use.json").stat().st_ino == before
     assert set(own(store)) == {a_manifest(2).id}
 
@@ -120,7 +120,7 @@ def test_a_damaged_note_counts_as_none(store: ReleaseStore, content: str) -> Non
     before = own(store)
     (store.state_dir / "disk-use.json").write_text(content.replace("%s", a_manifest(1).id), encoding="utf-8")
     assert rows(store) == own(store) == before
-    note_anew(store)
+    note_again(store)
     note(store, a_manifest(2).id, cost.measure(store.path(a_manifest(2).id)))
     assert set(json.loads((store.state_dir / "disk-use.json").read_text(encoding="utf-8"))["releases"]) == set(before)
 
@@ -130,7 +130,7 @@ def test_that_nothing_can_be_noted_is_no_failure(store: ReleaseStore) -> None:
     (store.state_dir / "disk-use.json").unlink()
     (store.state_dir / "disk-use.json" / "deep").mkdir(parents=True)
     note(store, a_manifest(2).id, cost.measure(store.path(a_manifest(2).id)))
-    note_anew(store)
+    note_again(store)
     assert rows(store) == own(store) == before
     assert not [name for name in os.listdir(store.state_dir) if name.endswith(".new")]
 

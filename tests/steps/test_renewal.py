@@ -1,4 +1,4 @@
-"""What makes a lock that is live be built anew, though no package is newer."""
+"""What makes a lock that is live be rebuilt, though no package is newer."""
 
 from __future__ import annotations
 

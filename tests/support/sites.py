@@ -119,7 +119,7 @@ class SampleSite:
         return {name: value for name, value in merged.items() if value is not None}
 
     def write_dotenv(self, changes: Mapping[str, str | None] | None = None) -> None:
-        """Write `.env` anew: the defaults, and `changes` laid over them (None removes)."""
+        """Write `.env` again: the defaults, and `changes` laid over them (None removes)."""
         merged: dict[str, str | None] = {**_DOTENV, **(changes or {})}
         lines = (f"{name}='{value}'\n" for name, value in merged.items() if value is not None)
         (self.outer / ".env").write_text("".join(lines), encoding="utf-8")
@@ -242,7 +242,7 @@ class SampleSite:
         return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
 
     def copy(self, base: Path) -> SampleSite:
-        """Copy the site below another directory; links in it are relative, and a venv finds itself anew there."""
+        """Copy the site below another directory; links in it are relative, and a venv finds itself again there."""
         shutil.copytree(self.outer, base / self.outer.name, symlinks=True)
         copied = SampleSite(
             base,

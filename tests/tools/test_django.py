@@ -133,7 +133,7 @@ def test_a_project_that_hangs_is_ended(venv: Path) -> None:
     assert caught.value.timed_out
 
 
-def test_static_files_of_a_run_that_was_cut_off_are_collected_anew(tmp_path: Path) -> None:
+def test_static_files_of_a_run_that_was_cut_off_are_collected_again(tmp_path: Path) -> None:
     """Django copies a file only if its source is newer than what is there."""
     (tmp_path / "img").mkdir()
     old, fresh, empty, link = (tmp_path / name for name in ("old.css", "img/fresh.css", "empty.js", "link"))

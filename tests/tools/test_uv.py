@@ -71,7 +71,7 @@ def test_a_release_is_synced_exactly_as_locked_without_local_packages() -> None:
     assert sync_arguments(group="prod", link_mode="copy") == [*base, "--group", "prod"]
 
 
-def test_local_packages_alone_are_installed_anew_without_anything_else() -> None:
+def test_local_packages_alone_are_installed_again_without_anything_else() -> None:
     words = local_install_arguments(python=Path("/v/bin/python"), requirements=Path("/r.txt"), link_mode="clone")
     assert words == [
         "pip", "install", "--python", "/v/bin/python", "--no-deps", "--reinstall", "--compile-bytecode", "--link-mode",

@@ -1,4 +1,4 @@
-"""Telling the web server to load the site anew."""
+"""Telling the web server to reload the site."""
 
 from __future__ import annotations
 
