@@ -31,6 +31,10 @@ _OURS = "refs/releaser/"  # references that no other program uses
 _FETCHED = f"{_OURS}fetched"  # where the remote was when it was last asked
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _LOCKING = _MOVES_INDEX | {"fetch", "push"}
+_ONLY_READ = frozenset(
+    {"cat-file", "check-ignore", "config", "diff", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse",
+     "show", "status"}
+)  # fmt: skip
 _PATHS_AT_ONCE = 200  # a command line has a limit
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
@@ -383,11 +387,10 @@ class Git:
         env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
         argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words]
         began = time.time()
+        # SIGTERM lets git take its lock files away.
+        dies = None if words[0] in _ONLY_READ else signal.SIGTERM
         try:
-            # SIGTERM lets git take its lock files away.
-            return self.runner.run(
-                argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=signal.SIGTERM
-            )
+            return self.runner.run(argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=dies)
         except ToolError as error:
             if error.timed_out or (error.returncode or 0) < 0:
                 self._remove_locks(_LOCKING.intersection(words), began, time.time())
