@@ -86,8 +86,9 @@ class Runner:
 
         `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
         program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
-        leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`; None, for a question
-        that only reads and is answered at once, starts it in a fifth of the time. On its standard input it finds `input`.
+        leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`; with None, for
+        a question that only reads and is answered at once, it takes a fifth of the time to start. On its standard
+        input it finds `input`.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.

@@ -150,27 +150,27 @@ def test_a_directory_that_is_no_venv_is_the_persons_to_take_away(site: SampleSit
     assert site.live_id() == live
 
 
-@pytest.mark.parametrize("harm", ["gone", "dangling"])
-def test_a_link_that_leads_nowhere_is_mended_with_restart_and_health_check(site: SampleSite, harm: str) -> None:
+@pytest.mark.parametrize("harm", ["missing", "dangling"])
+def test_a_missing_or_dangling_link_is_repaired_with_restart_and_health_check(site: SampleSite, harm: str) -> None:
     live = site.live_id()
-    site.link.unlink() if harm == "gone" else relink(site, "nowhere")
+    site.link.unlink() if harm == "missing" else relink(site, "nowhere")
     restarted = site.restarted_at()
     asked = site.outer.parent / "asked"
     site.releaser("prune", check=0, env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
     assert site.live_id() == live
     assert asked.exists()
     assert site.restarted_at() != restarted
-    assert "was dangling" in body(site)
+    assert f"was {harm}" in body(site)
     silent(site.releaser("update"))
 
 
-def test_mending_that_is_cut_off_is_finished(site: SampleSite) -> None:
+def test_a_repair_that_is_cut_off_is_finished(site: SampleSite) -> None:
     live = site.live_id()
     site.link.unlink()
     site.releaser("prune", env={"RELEASER_HEALTH_CHECK": "sh -c 'kill -9 $PPID'"}, check=-9)
     asked = site.outer.parent / "asked"
     report = site.json("update", env={"RELEASER_HEALTH_CHECK": f"touch {asked}"})
-    assert f"had led the symlink to {live} again" in report["recovered"]
+    assert f"had pointed the symlink, which was missing or dangling, to {live} again" in report["recovered"]
     assert asked.exists()
     assert site.live_id() == live
     silent(site.releaser("update"))
