@@ -8,7 +8,7 @@ JOBS ?= 2
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test faults faults-spread faults-mutations check lint types imports bench durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test coverage faults faults-spread faults-mutations check lint types imports bench durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -25,7 +25,10 @@ demo-gunicorn: ## Show the same on gunicorn
 demo-health: ## Show that no answer of an old worker lets a release through that breaks the site (20 times in each of 3 ways)
 	@PYTHON="$(PYTHON)" bash scripts/demo health
 
-test: $(READY) ## Install what the tests need, run them, and print which lines and branches they reach
+test: $(READY) ## Install what the tests need, and run them
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults $(ARGS)
+
+coverage: $(READY) ## Run the tests, and print which lines and branches they reach (half as slow again)
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
 faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)

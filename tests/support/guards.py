@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import smtplib
 import subprocess
-import zlib
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,13 +12,7 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 # Directories of tests that drive real programs and servers.
-SAMPLED = 5  # coverage is measured in the programs of one end-to-end test in so many
 SPAWNING = frozenset({"e2e", "faults", "live", "report", "steps", "tools"})
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option to measure coverage also in all the programs that end-to-end tests start."""
-    parser.addoption("--measure-all", action="store_true", help="measure coverage in the programs of every test")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,17 +25,6 @@ def no_accidents(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Let a unit test fail when it starts a program or opens a mail connection."""
     if not may_spawn(request.node):
         forbid(monkeypatch)
-
-
-@pytest.fixture(autouse=True)
-def measured_in_a_sample(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave coverage out of the programs that most end-to-end tests start: it makes each start half as slow again."""
-    place = request.node.path
-    if request.config.getoption("--measure-all") or not place.is_relative_to(TESTS / "e2e"):
-        return
-    if zlib.crc32(request.node.nodeid.encode()) % SAMPLED:
-        for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
-            monkeypatch.delenv(name)
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
