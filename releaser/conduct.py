@@ -19,10 +19,11 @@ from releaser.errors import (
     PreflightError,
     ReleaserError,
     TestsFailedError,
+    ToolError,
     Unfit,
 )
 from releaser.project import disk, mutex, state
-from releaser.project.ownership import claim
+from releaser.project.ownership import claim, claim_work_tree
 from releaser.project.preflight import check
 from releaser.project.site import Site, find_site, open_site
 from releaser.recovery import recover
@@ -176,7 +177,7 @@ def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
     with interrupts.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
-            run.draft.recovered += filter(None, [claim(run.site.project)])
+            run.draft.recovered += filter(None, _claims(run))
             keep_reserve(run.site.project.state_dir)
             recover(run)
             run.site = run.site.reread()
@@ -196,6 +197,14 @@ def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
         headline=ending.headline + (", but a follow-up failed" if failed else ""),
         advice=ending.advice,
     )
+
+
+def _claims(run: Run) -> list[str]:
+    """Claim what belongs to the project, and return what is to be said of it. Raises PreflightError."""
+    said = [claim(run.site.project)]
+    with contextlib.suppress(ToolError):  # preflight says what is wrong with git
+        said.append(claim_work_tree(run.site.project, run.site.git.layout))
+    return said
 
 
 def _failed(run: Run, error: ReleaserError) -> RunReport:

@@ -24,7 +24,7 @@ from releaser.steps.gate import smoke_test
 from releaser.steps.migrations import tell_applied_migrations
 from releaser.steps.move import keep_edited, known_locks
 from releaser.steps.pull import Target
-from releaser.steps.resolve import lock_of
+from releaser.steps.resolve import lock_of, own_files
 from releaser.steps.settle import look_before
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ def _code_of(run: Run, target: Release, *, keep_code: bool) -> Target:
         if not keep_code:
             code = code_of_release(run.site, target)
             if code.moves:
-                run.site.git.set_reference(f"left/{code.head[:12]}", code.head)  # nothing that was committed is lost
+                _refuse_edits(run, code)
+                run.site.git.keep(code.head)  # nothing that was committed is lost
             return code
         head = run.site.git.commit("HEAD")
         if has_other_code(run.site, target):
@@ -96,6 +97,16 @@ def _code_of(run: Run, target: Release, *, keep_code: bool) -> Target:
     except ToolError as error:
         run.note_problem(error)
         return Target(head="", commit="")
+
+
+def _refuse_edits(run: Run, code: Target) -> None:
+    """See that no uncommitted edit is in the way of the code of the earlier release. Raises PreflightError."""
+    own = own_files(run.site, run.site.git.layout.top)
+    edited = [path for path in run.site.git.edited(code.head, code.commit) if path not in own]
+    if edited:
+        message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has another one"
+        advice = "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is."
+        raise PreflightError((Unfit(message, advice=advice),))
 
 
 def _refuse_unrestartable(run: Run) -> None:

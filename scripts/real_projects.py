@@ -24,10 +24,12 @@ COMPRESS_ENABLED = False
 SECRET_KEY = "only-for-the-loopback-and-long-enough-for-the-checks"
 ALLOWED_HOSTS = ["localhost"]
 """
-# Passwords of users that tests make are hashed a thousand times faster; all else is as it is live.
+# Passwords of users that tests make are hashed a thousand times faster, and the tests of background tasks need those;
+# all else is as it is live.
 TEST_SETTINGS = """\
 from bookmarks.settings.prod import *
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+LD_DISABLE_BACKGROUND_TASKS = False
 """
 DOTENV = """\
 ADMINS_JSON='[["Ada", "ada@example.org"]]'
@@ -119,7 +121,7 @@ class Site(Stage):
         self._configure(self.site)
         for name in ("run", *(f"{self.project.name}/{name}" for name in self.project.directories)):
             (self.server / name).mkdir(parents=True)
-        conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 3")
+        conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 5")
         limits = "max_requests = 50\nmax_requests_jitter = 25\ngraceful_timeout = 60\n"
         dotenv = DOTENV + self._settings(python)
         for name, text in {**self.project.files, "gunicorn.conf.py": conf + limits, ".env": dotenv}.items():

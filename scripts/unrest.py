@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 VISITORS = 3
 PAUSE = 0.02  # between two requests of a visitor: updates need the processors, too
-KILLS_EVERY = (0.5, 2.0)  # seconds; from a worker's start to its first answer it is about one
+KILLS_EVERY = (0.5, 2.0)  # seconds
+STARTS_WITHIN = 8.0  # seconds from a worker's start to its first answer, while an update needs the processors
 SIGKILL_EVERY = 5  # kills; all others let a worker finish the request that it has
 RANDOM = random.SystemRandom()
 
@@ -47,6 +48,7 @@ class Unrest:
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._sigkills: list[float] = []
+        self._seen: dict[int, float] = {}  # workers, and when they were first seen
 
     @contextlib.contextmanager
     def going_on(self) -> Iterator[None]:
@@ -87,7 +89,7 @@ class Unrest:
                     failure = f"{page}: {response.status} {body[:300]!r}"
             except (OSError, http.client.HTTPException) as error:
                 failure = f"{page}: {error!r} after {time.monotonic() - began:.1f} s"
-                is_cut = isinstance(error, ConnectionResetError | http.client.IncompleteRead)
+                is_cut = isinstance(error, ConnectionResetError | BrokenPipeError | http.client.IncompleteRead)
         with self._lock:
             self._tally.requests += 1
             if is_cut and self._excuse(began):
@@ -107,13 +109,20 @@ class Unrest:
             if self._ended.wait(RANDOM.uniform(*KILLS_EVERY)):
                 return
             which = signal.SIGTERM if count % SIGKILL_EVERY else signal.SIGKILL
-            with contextlib.suppress(OSError, ValueError, IndexError):  # between two generations there is none
-                victim = RANDOM.choice(workers(self._pidfile))
+            with contextlib.suppress(OSError, ValueError, IndexError):  # there may be none to kill
+                victim = RANDOM.choice(self._dispensable())
                 with self._lock:
                     if which == signal.SIGKILL:
                         self._sigkills.append(time.monotonic())
                     self._tally.signals[which.name] += 1
                 os.kill(victim, which)
+
+    def _dispensable(self) -> list[int]:
+        """List the workers without which another one that has started is left: killing all of them proves nothing."""
+        now = time.monotonic()
+        self._seen = {worker: self._seen.get(worker, now) for worker in workers(self._pidfile)}
+        started = {worker for worker, seen in self._seen.items() if now - seen > STARTS_WITHIN}
+        return [worker for worker in self._seen if started - {worker}]
 
 
 def workers(pidfile: Path) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError, Unfit, gist
+from releaser.project.ownership import work_tree_dispute
 from releaser.project.project import local_sources
 from releaser.tools.git import CheckoutState, Commit, asks_for_credentials
 from releaser.tools.git_layout import Layout
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from releaser.project.findings import Findings
     from releaser.project.site import Site
+
+_SHOWN = 5  # files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litt
     findings.extend(_dirt_findings(site, state, layout, pending, litter))
     findings.extend(lock_findings(site))
     findings.extend(_staging_findings(site, layout))
+    findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
+    findings.extend(_hidden_findings(site))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
         findings.problems.append(
             Unfit(
@@ -58,6 +63,22 @@ def _staging_findings(site: Site, layout: Layout) -> Iterator[Unfit]:
         yield Unfit(
             f"{place} is not writable for this user, so the staging tree cannot lie beside the repository",
             advice=f"Let this user write {place}.",
+        )
+
+
+def _hidden_findings(site: Site) -> Iterator[Unfit]:
+    """Check that git is told to overlook no edit: the tests would run without it, and visitors would get it."""
+    try:
+        hidden = site.git.hidden_edits()
+    except ToolError as error:
+        yield _not_a_repository(site, error)
+        return
+    if hidden:
+        shown = ", ".join(hidden[:_SHOWN]) + (f" and {len(hidden) - _SHOWN} more" if len(hidden) > _SHOWN else "")
+        yield Unfit(
+            f"{site.project.root}: --skip-worktree or --assume-unchanged hides edits from `git status`: {shown}",
+            advice="Commit them, or keep them in a file that git does not track, and"
+            f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
 
 

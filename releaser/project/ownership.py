@@ -1,6 +1,7 @@
-"""Whose state directory this is: the root and the symlink of one project are written down in it.
+"""Whose state directory and work tree these are: the root and the symlink of one project are written down in each.
 
-Two projects with one state directory would take each other's releases for their own, and prune what is live.
+Two projects with one state directory would take each other's releases for their own, and prune what is live. Two with
+one work tree would let each other's commits go live untested.
 """
 
 from __future__ import annotations
@@ -16,26 +17,27 @@ from releaser.errors import PreflightError, Unfit
 
 if TYPE_CHECKING:
     from releaser.project.project import Project
+    from releaser.tools.git_layout import Layout
 
 log = logging.getLogger(__name__)
 
-OWNER = "project.json"
+OWNER = "project.json"  # in the state directory
+OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
 
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """The project that a state directory belongs to, by the absolute paths of its checkout and of its symlink."""
+    """The project that something belongs to, by the absolute paths of its checkout and of its symlink."""
 
     root: Path
     link: Path
 
 
-def read_owner(state_dir: Path) -> Owner | None:
-    """Return whose state directory this is; None if that is not written down. Raises UnreadableStateError.
+def read_owner(path: Path) -> Owner | None:
+    """Return the owner that a file names; None if that is not written down. Raises UnreadableStateError.
 
-    The paths in the file start at the directory itself, so that all may be moved or mounted elsewhere together.
+    The paths in the file start at its directory, so that all may be moved or mounted elsewhere together.
     """
-    path = state_dir / OWNER
     content = read_json(path)
     if content is None:
         return None
@@ -43,7 +45,7 @@ def read_owner(state_dir: Path) -> Owner | None:
         check_types(content, {"root": str, "link": str})
     except (KeyError, TypeError) as error:
         raise UnreadableStateError(path, f"it names no project ({error!r})") from error
-    base = os.path.realpath(state_dir)
+    base = os.path.realpath(path.parent)
     return Owner(
         root=Path(os.path.normpath(os.path.join(base, content["root"]))),
         link=Path(os.path.normpath(os.path.join(base, content["link"]))),
@@ -52,17 +54,26 @@ def read_owner(state_dir: Path) -> Owner | None:
 
 def dispute(project: Project) -> Unfit | None:
     """Say that the state directory belongs to another project, if it does."""
-    try:
-        owner = read_owner(project.state_dir)
-    except (UnreadableStateError, OSError):
+    file = project.state_dir / OWNER
+    owner = _other(project, file)
+    if owner is None:
         return None
-    if owner is None or _is_of(owner, project) or _has_moved(owner, project):
+    message = f"state_dir {project.state_dir} belongs to the project {_named(owner)}, and not to {_of(project)}"
+    advice = f"Set `state_dir` to a directory of its own; if the other project is gone, delete {file}."
+    return Unfit(message, advice=advice)
+
+
+def work_tree_dispute(project: Project, layout: Layout) -> Unfit | None:
+    """Say that the work tree belongs to another project, if it does: going live with one moves the code of both."""
+    file = layout.git_directory / OWNER_OF_WORK_TREE
+    owner = _other(project, file)
+    if owner is None or not owner.link.is_symlink():  # that one is not adopted any more
         return None
-    message = (
-        f"state_dir {project.state_dir} belongs to the project {owner.root} (its link is {owner.link}),"
-        f" and not to {project.checkout} (its link is {project.venv})"
+    message = f"the work tree {layout.top} belongs to the project {_named(owner)}, and not to {_of(project)}"
+    advice = (
+        "Give each project a checkout of its own: its commits are tested with this project's tests alone, and"
+        f" going live moves the whole work tree. If the other project is gone, delete {file}."
     )
-    advice = f"Set `state_dir` to a directory of its own; if the other project is gone, delete {_file(project)}."
     return Unfit(message, advice=advice)
 
 
@@ -71,31 +82,53 @@ def claim(project: Project) -> str:
 
     The caller holds the project lock. Raises PreflightError if it belongs to another project.
     """
+    return _claim(project, project.state_dir / OWNER, dispute(project))
+
+
+def claim_work_tree(project: Project, layout: Layout) -> str:
+    """Write down whose work tree this is, as `claim` does. Raises PreflightError if it belongs to another project."""
+    return _claim(project, layout.git_directory / OWNER_OF_WORK_TREE, work_tree_dispute(project, layout))
+
+
+def _claim(project: Project, file: Path, disputed: Unfit | None) -> str:
     said = ""
     try:
-        owner = read_owner(project.state_dir)
+        owner = read_owner(file)
     except UnreadableStateError as error:
         owner, said = None, f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
     except OSError as error:
-        log.warning("%s cannot be looked at: %s", _file(project), error)
+        log.warning("%s cannot be looked at: %s", file, error)
         return ""
     if owner is not None and _is_of(owner, project):
         return ""
-    if found := dispute(project):
-        raise PreflightError((found,))
-    base = os.path.realpath(project.state_dir)
+    if disputed is not None:
+        raise PreflightError((disputed,))
+    base = os.path.realpath(file.parent)
     paths = {"root": os.path.relpath(project.checkout, base), "link": os.path.relpath(project.venv, base)}
     try:
-        write_json(_file(project), paths)
+        write_json(file, paths)
     except OSError as error:  # a full disk must not keep anybody from going back; the next run writes it
-        log.warning("%s cannot be written: %s", _file(project), error)
-    if owner is not None:
-        said = f"The project was moved from {owner.root} ({owner.link}) to {project.checkout} ({project.venv})."
+        log.warning("%s cannot be written: %s", file, error)
+    if owner is not None and file.name == OWNER:
+        said = f"The project was moved from {_named(owner)} to {_of(project)}."
     return said
 
 
-def _file(project: Project) -> Path:
-    return project.state_dir / OWNER
+def _other(project: Project, file: Path) -> Owner | None:
+    """Return the owner that a file names, if that is another project."""
+    try:
+        owner = read_owner(file)
+    except (UnreadableStateError, OSError):
+        return None
+    return None if owner is None or _is_of(owner, project) or _has_moved(owner, project) else owner
+
+
+def _named(owner: Owner) -> str:
+    return f"{owner.root} (its link is {owner.link})"
+
+
+def _of(project: Project) -> str:
+    return f"{project.checkout} (its link is {project.venv})"
 
 
 def _is_of(owner: Owner, project: Project) -> bool:

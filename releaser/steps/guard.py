@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ToolError, Unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from releaser.project.site import Site
     from releaser.run import Run
     from releaser.tools.git import CheckoutState
 
 _SHOWN = 5  # files
+_CONFIGURES = (".py", ".env", ".toml", ".ini", ".cfg", ".yaml", ".yml")
 _NEXT = "Nothing went live; the next run takes what is there now."
 
 
@@ -34,6 +35,8 @@ class Basis:
     environment: bytes | None
     #: The tracked files that are not as committed, relative to the top of the work tree.
     dirty: frozenset[str]
+    #: Configuration that git does not track: files of the checkout by name, relative to the top.
+    untracked: Mapping[str, bytes | None]
     #: The text of the symlink `.venv`.
     link: str | None
 
@@ -48,8 +51,9 @@ def read_basis(site: Site) -> Basis:
         lock=_read(project.lock),
         pyproject=_read(project.pyproject),
         settings=_read(project.outer / ".env"),
-        environment=_read(project.root / environment) if environment else None,
+        environment=_read(project.root / Path(environment).expanduser()) if environment else None,
         dirty=frozenset(state.dirty if state else ()),
+        untracked=_untracked(site),
         link=_link(project.venv),
     )
 
@@ -96,6 +100,9 @@ def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Unfit]:
     if edited := sorted(now.dirty - before.dirty - told):
         shown = ", ".join(edited[:_SHOWN]) + (f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else "")
         yield Unfit(f"somebody edited {shown}, which was not tested", advice=_NEXT)
+    names = sorted({*now.untracked, *before.untracked})
+    if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
+        yield Unfit(f"somebody changed {changed[0]}, which git does not track, and which was not tested", advice=_NEXT)
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is no symlink"
         yield Unfit(f"somebody changed {project.venv}, which {where} now", advice=_NEXT)
@@ -106,6 +113,15 @@ def _state(site: Site) -> CheckoutState | None:
         return site.git.state()
     except ToolError:
         return None
+
+
+def _untracked(site: Site) -> dict[str, bytes | None]:
+    """Read what git does not track and may configure the site; a site writes other files, such as its database."""
+    try:
+        names = [name for name in site.git.unknown_files() if name.endswith(_CONFIGURES)]
+        return {name: _read(site.git.layout.top / name) for name in names}
+    except ToolError:
+        return {}
 
 
 def _read(path: Path) -> bytes | None:

@@ -112,7 +112,7 @@ def _refuse_divergence(run: Run, fitness: Fitness, theirs: str, *, follow: bool)
         return
     own = own_commits(run.site)
     others = [one for one in git.commits(theirs, ours) if one.id not in own]
-    seen = git.reference(SEEN)
+    seen = git.reference(SEEN) or git.tracked(fitness.remote or "", branch)
     lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
     if lost and not follow:
         back = seen is not None and git.is_ancestor(theirs, seen)

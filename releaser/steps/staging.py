@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from releaser.project.settings import Settings
     from releaser.project.site import Site
     from releaser.run import Run
+    from releaser.tools.process import Runner
 
 SMALL = 1024 * 1024  # bytes; an untracked file that is larger is linked, and not copied
 # Never of any use to the tests of another commit, and some would be written to.
@@ -57,7 +58,7 @@ def staging_tree(run: Run, commit: str, *, of_live: bool = False) -> Iterator[Ru
                 git.add_work_tree(place, commit)
                 place.chmod(0o700)
                 staged = _carry(site, place, commit)
-                _check_out_submodules(site, place, commit)
+                git.clone_submodules(commit, place)
             except (ToolError, OSError) as error:
                 raise _not_staged(place, error) from error
             step.says(_summary(staged))
@@ -119,7 +120,29 @@ def _staged_site(site: Site, place: Path, commit: str) -> Site:
     checkout = site.project.checkout
     root = place / checkout.relative_to(site.git.layout.top)
     staged = replace(site, project=replace(site.project, root=root, staged_from=checkout))
-    return staged if commit == site.git.commit("HEAD") else staged.reread()
+    staged = staged if commit == site.git.commit("HEAD") else staged.reread()
+    return replace(staged, runner=_runner_of_tree(staged.runner, top=site.git.layout.top, place=place))
+
+
+def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
+    """Let PYTHONPATH, and what `environment_file` gives, lead into the staging tree where they led into the checkout.
+
+    Else the tests of a commit would import the code that is live.
+    """
+
+    def staged(path: str) -> str:
+        absolute = os.path.normpath(path)
+        if not path.startswith("/") or not Path(absolute).is_relative_to(top):
+            return path
+        there = place / Path(absolute).relative_to(top)
+        return str(there) if os.path.lexists(there) else path
+
+    def all_staged(value: str) -> str:
+        return os.pathsep.join(map(staged, value.split(os.pathsep)))
+
+    paths = {name: all_staged(value) for name, value in runner.environ.items() if name == "PYTHONPATH"}
+    given = {name: all_staged(value) for name, value in runner.site_variables.items()}
+    return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
 def _carry(site: Site, place: Path, commit: str) -> Staged:
@@ -153,23 +176,35 @@ class _Carrier:
         self._kept_out = kept_out
 
     def carry(self, name: str) -> None:
-        """Bring one entry; `name` is relative to the top. What the commit has itself stays as it is there."""
+        """Bring one entry; `name` is relative to the top. What the commit has itself stays as it is there.
+
+        A file that goes meanwhile, as those of databases do, is none that the tests need.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self._carry(name)
+
+    def _carry(self, name: str) -> None:
         source, target = self._top / name, self._place / name
-        if source in self._kept_out or self._is_omitted(name, source) or os.path.lexists(target):
+        if source in self._kept_out or self._is_omitted(name, source):
+            return
+        both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
+        if os.path.lexists(target) and not both:
             return
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
             target.symlink_to(source.readlink())
             return
         copy, link = _matches(name, self._settings.staging_copy), _matches(name, self._settings.staging_link)
-        is_divided = any(one.is_relative_to(source) for one in self._kept_out) or (
-            not (copy or link) and self._has_rules_for_parts_of(name)
+        is_divided = (
+            both
+            or any(one.is_relative_to(source) for one in self._kept_out)
+            or (not (copy or link) and self._has_rules_for_parts_of(name))
         )
         if source.is_dir() and is_divided:
-            target.mkdir()
+            target.mkdir(exist_ok=True)
             for entry in sorted(os.listdir(source)):
                 self.carry(f"{name}/{entry}")
-        elif copy or (not link and source.is_file() and source.stat().st_size <= SMALL):
+        elif copy or (not link and source.is_file() and source.stat().st_size <= SMALL and os.access(source, os.R_OK)):
             shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy2(source, target)
             self.copied.append(name)
         elif source.is_dir() or source.is_file():  # and not a socket or a pipe
@@ -195,15 +230,3 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of these patterns is for a path: for all of it if the pattern has a slash, else for its last part."""
     last = name.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)
-
-
-def _check_out_submodules(site: Site, place: Path, commit: str) -> None:
-    """Check out the submodules that the checkout uses, at the commits that `commit` names. Raises ToolError."""
-    git, known = site.git, site.git.submodules("HEAD")
-    for path, wanted in git.submodules(commit).items():
-        if path not in known:
-            message = f"commit {commit[:12]} adds the submodule {path}"
-            advice = "Bring it in by hand: `git pull --ff-only`, then `git submodule update --init`."
-            raise ToolError(message, advice=advice)
-        if (git.layout.top / path / ".git").exists():
-            git.clone_submodule(path, wanted, place / path)

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 _WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
-_OURS = "refs/releaser/"  # references that no other program uses
+# References that no other program uses. Those of one work tree (git-worktree(1), "REFS"): another one of the same
+# repository may be a site of its own, on another branch.
+_OURS = "refs/worktree/releaser/"
+_KEPT = "refs/releaser/left/"
 _FETCHED = f"{_OURS}fetched"  # where the remote was when it was last asked
 _MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
 _LOCKING = _MOVES_INDEX | {"fetch", "push"}
@@ -139,12 +142,9 @@ class Git:
 
     def commits(self, old: str, new: str) -> tuple[Commit, ...]:
         """List the commits that `new` has and `old` has not, newest first."""
-        found = self._run("log", "-z", "--format=%H%x1f%s%x1f%an", f"{old}..{new}").stdout
-        return tuple(
-            Commit(**dict(zip(("id", "subject", "author"), line.split("\x1f"), strict=True)))
-            for line in found.split("\0")
-            if line
-        )
+        found = self._run("log", "-z", "--format=%H%n%an%n%s", f"{old}..{new}").stdout
+        entries = (entry.split("\n", 2) for entry in found.split("\0") if entry)
+        return tuple(Commit(id=commit, subject=subject, author=author) for commit, author, subject in entries)
 
     def newest(self, commit: str, count: int) -> list[str]:
         """List a commit and those before it, `count` at the most, newest first, along first parents."""
@@ -185,6 +185,10 @@ class Git:
     def set_reference(self, name: str, commit: str) -> None:
         """Let a reference of ours name a commit."""
         self._run("update-ref", f"{_OURS}{name}", commit)
+
+    def keep(self, commit: str) -> None:
+        """Give a commit that the branch leaves a name of its own, below refs/releaser/left, so that it stays."""
+        self._run("update-ref", f"{_KEPT}{commit[:12]}", commit)
 
     def apart(self, ours: str, theirs: str) -> tuple[int, int]:
         """Count the commits that only `ours` has and those that only `theirs` has."""
@@ -230,29 +234,60 @@ class Git:
     def _move(self, *words: str) -> None:
         """Run what moves the checkout; git syncs its own files alone, so those of the checkout are synced here."""
         before = self.submodules("HEAD")
-        self._run(*_WITHOUT_HOOKS, *words)
+        umask = self._umask()
+        self._run(*_WITHOUT_HOOKS, *words, umask=umask)
         moved = [path for path, commit in self.submodules("HEAD").items() if before.get(path) != commit]
         used = [path for path in moved if (self.layout.top / path / ".git").exists()]
         if used:  # the staging tree has brought their commits here
             top = ("-C", str(self.layout.top))
-            self._run(*top, *_WITHOUT_HOOKS, "submodule", "update", "--no-fetch", "--quiet", "--", *used)
+            self._run(
+                *top,
+                *_WITHOUT_HOOKS,
+                "submodule",
+                "update",
+                "--recursive",
+                "--no-fetch",
+                "--quiet",
+                "--",
+                *used,
+                umask=umask,
+            )
         write_out(self.root)
+
+    def _umask(self) -> int:
+        """Return the umask under which the checkout was made: a web server that reads it must read what comes in."""
+        with contextlib.suppress(OSError):
+            mode = self.layout.top.stat().st_mode
+            return 0o077 & ~(mode & 0o066) & ~((mode & 0o044) >> 2)
+        return -1
 
     def add_work_tree(self, place: Path, commit: str) -> None:
         """Check out a commit at `place`, which has the repository in common with the checkout."""
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._run(*_WITHOUT_HOOKS, *words)
 
-    def clone_submodule(self, path: str, commit: str, place: Path) -> None:
-        """Check out a submodule at `place`, from the one at `path` in the checkout, which gets the commit if need be.
+    def clone_submodules(self, commit: str, place: Path) -> None:
+        """Check out the submodules that the checkout uses below `place`, at the commits that `commit` names.
 
-        The submodule of the checkout stays at its own commit.
+        They are cloned from those of the checkout, which get the commits if need be, and stay at their own.
         """
-        source = str(self.layout.top / path)
-        if self._run("-C", source, "cat-file", "-e", f"{commit}^{{commit}}", check=False).returncode != 0:
-            self._run("-C", source, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
-        self._run("clone", "--quiet", "--shared", "--no-checkout", source, str(place))
-        self._run("-C", str(place), *_WITHOUT_HOOKS, "checkout", "--quiet", "--detach", commit)
+        known = self.submodules("HEAD")
+        for path, wanted in self.submodules(commit).items():
+            if path not in known:
+                message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
+                advice = (
+                    "To bring it in untested: `git pull --ff-only`, then `git submodule update --init --recursive`."
+                )
+                raise ToolError(message, advice=advice)
+            source = self.layout.top / path
+            if not (source / ".git").exists():
+                continue
+            inner = replace(self, root=source)
+            if not inner.has(wanted):
+                inner._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+            self._run("clone", "--quiet", "--shared", "--no-checkout", str(source), str(place / path))
+            self._run("-C", str(place / path), *_WITHOUT_HOOKS, "checkout", "--quiet", "--detach", wanted)
+            inner.clone_submodules(wanted, place / path)
 
     def undo_half_merge(self, before: str, after: str) -> None:
         """Undo what a fast-forward from `before` (where HEAD mostly still is) to `after` did before it was cut off.
@@ -285,14 +320,21 @@ class Git:
         place = self.layout.top / path
         if not os.path.lexists(place):
             return True
+        if self._is_whole(commit, path):
+            return True
+        whole = self.content(commit, path)
+        if whole is None or place.is_symlink():
+            return False
+        return whole.startswith(place.read_text(errors="replace").rstrip("\0\ufffd"))
+
+    def _is_whole(self, commit: str, path: str) -> bool:
+        """Tell whether the file or symlink at `path`, which is there, is the one of a commit, as filters write it."""
+        place = self.layout.top / path
         if place.is_symlink():
             return str(place.readlink()) == self.content(commit, path)
         name = os.path.relpath(place, self.root)
         found = self._run("hash-object", f"--path={name}", "--", name, check=False).stdout.strip()
-        if found and found == self._run("rev-parse", f"{commit}:{path}", check=False).stdout.strip():
-            return True
-        whole = self.content(commit, path)
-        return whole is not None and whole.startswith(place.read_text(errors="replace").rstrip("\0\ufffd"))
+        return bool(found) and found == self._run("rev-parse", f"{commit}:{path}", check=False).stdout.strip()
 
     def _remove_empty(self, directory: Path) -> None:
         """Remove directories that git made for a file that is gone again."""
@@ -300,6 +342,10 @@ class Git:
             while directory != self.layout.top:
                 directory.rmdir()
                 directory = directory.parent
+
+    def edited(self, before: str, after: str) -> list[str]:
+        """List the files with edits that are not committed among those that `after` has otherwise than `before`."""
+        return sorted({*self.state().dirty} & {*self._differing(before, after, "a")})
 
     def _differing(self, before: str, after: str, kinds: str) -> list[str]:
         """List the paths that differ, relative to the top; `kinds` as git-diff(1) takes them for --diff-filter."""
@@ -357,6 +403,17 @@ class Git:
         entries = (line.partition("\t") for line in found if line.startswith("160000 "))
         return {path: words.split()[2] for words, _, path in entries}
 
+    def hidden_edits(self) -> list[str]:
+        """List the tracked files whose edits `git status` does not tell (git-update-index(1)), relative to the top.
+
+        A file that a sparse checkout leaves out is not there, hence not edited.
+        """
+        top = str(self.layout.top)
+        lines = self._run("-C", top, "ls-files", "-v", "-z").stdout.split("\0")
+        overlooked = [line[2:] for line in lines if line and (line[0].islower() or line[0] == "S")]
+        there = [path for path in overlooked if os.path.lexists(self.layout.top / path)]
+        return [path for path in there if not self._is_whole("HEAD", path)]
+
     def tracked_files(self) -> list[str]:
         """List the tracked files below `root`, relative to it."""
         return [name for name in self._run("ls-files", "-z").stdout.split("\0") if name]
@@ -379,7 +436,8 @@ class Git:
     def _lines(self, *words: str) -> list[str]:
         return self._run(*words).stdout.splitlines()
 
-    def _run(self, *words: str, check: bool = True) -> Finished:
+    def _run(self, *words: str, check: bool = True, umask: int = -1) -> Finished:
+        """Run git; lists of files are useless unless they are whole."""
         env = neutral(self.runner.environ)
         # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
@@ -390,7 +448,16 @@ class Git:
         # SIGTERM lets git take its lock files away.
         dies = None if words[0] in _ONLY_READ else signal.SIGTERM
         try:
-            return self.runner.run(argv, cwd=self.root, env=env, timeout=self.timeout, check=check, death_signal=dies)
+            return self.runner.run(
+                argv,
+                cwd=self.root,
+                env=env,
+                timeout=self.timeout,
+                check=check,
+                death_signal=dies,
+                whole=True,
+                umask=umask,
+            )
         except ToolError as error:
             if error.timed_out or (error.returncode or 0) < 0:
                 self._remove_locks(_LOCKING.intersection(words), began, time.time())

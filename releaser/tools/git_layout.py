@@ -94,7 +94,9 @@ class Layout:
 
     def _locks(self, began: float, ended: float) -> dict[Path, os.stat_result]:
         """Look at the lock files that were made between these times, but for those of another work tree alone."""
-        found = {*self.git_directory.glob("*.lock"), *(self.common_directory / "refs").rglob("*.lock")}
+        found = set(self.git_directory.glob("*.lock"))
+        for directory in {self.git_directory, self.common_directory}:  # refs of one work tree, and those of all
+            found |= {*(directory / "refs").rglob("*.lock")}
         found |= {lock for lock in self.common_directory.glob("*.lock") if lock.name not in _OF_ONE_WORK_TREE}
         return {lock: made for lock in found if (made := _made(lock, began, ended)) is not None}
 

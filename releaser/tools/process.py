@@ -10,6 +10,7 @@ import selectors
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -81,6 +82,8 @@ class Runner:
         stays: bool = False,
         death_signal: signal.Signals | None = signal.SIGKILL,
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
+        whole: bool = False,
+        umask: int = -1,
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
@@ -88,7 +91,7 @@ class Runner:
         program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
         leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`; with None, for
         a question that only reads and is answered at once, it takes a fifth of the time to start. On its standard
-        input it finds `input`.
+        input it finds `input`. With `whole`, all that it prints is kept, however much; `umask` is its own, -1 for ours.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -96,7 +99,7 @@ class Runner:
         words = tuple(os.fspath(word) for word in argv)
         log.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
-        kept = _Kept()
+        kept = _Kept(tail=sys.maxsize if whole else KEPT_TAIL)
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
@@ -111,6 +114,7 @@ class Runner:
                         stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
+                        umask=umask,
                         preexec_fn=None if stays or death_signal is None else _dying_with_parent(death_signal),
                     )
                 timed_out = not _follow(process, kept, deadline=started + timeout)
@@ -196,7 +200,8 @@ def describe_status(returncode: int) -> str:
 class _HeadAndTail:
     """The beginning and the end of a stream, in bounded memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, tail: int) -> None:
+        self._longest = tail  # bytes
         self._head = bytearray()
         self._tail = bytearray()
         self._dropped = 0
@@ -205,8 +210,8 @@ class _HeadAndTail:
         room = KEPT_HEAD - len(self._head)
         self._head += chunk[:room]
         self._tail += chunk[room:] if room > 0 else chunk
-        if len(self._tail) > 2 * KEPT_TAIL:
-            cut = len(self._tail) - KEPT_TAIL
+        if len(self._tail) > 2 * self._longest:
+            cut = len(self._tail) - self._longest
             self._dropped += cut
             del self._tail[:cut]
 
@@ -217,9 +222,9 @@ class _HeadAndTail:
 
 
 class _Kept:
-    def __init__(self) -> None:
-        self.stdout = _HeadAndTail()
-        self.stderr = _HeadAndTail()
+    def __init__(self, tail: int) -> None:
+        self.stdout = _HeadAndTail(tail)
+        self.stderr = _HeadAndTail(tail)
 
 
 def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:

@@ -57,6 +57,7 @@ def site(root: Path, **answers: str | ToolError) -> Site:
         "git config": "remote.origin.url\nfile:///x\0branch.main.remote\norigin\0",
         "git ls-remote": f"{COMMIT}\trefs/heads/main\n",
         "git rev-list": "0\t0\n",
+        "git ls-files": "",
         "uv --version": "uv 0.11.3 (abc 2026-11-01)\n",
         "uv python find": sys.executable + "\n",
         "uv python find --show-version": "3.11.7\n",
@@ -285,7 +286,7 @@ def test_without_pull_and_push_no_remote_is_needed(root: Path) -> None:
     ("answers", "words"),
     [
         ({"git_ls_remote": ""}, "git remote origin has no branch main"),
-        ({"git_rev_list": "2\t1\n", "git_log": f"{COMMIT}\x1fMine\x1fMe\0"}, "have diverged"),
+        ({"git_rev_list": "2\t1\n", "git_log": f"{COMMIT}\nMe\nMine\0"}, "have diverged"),
         (
             {"git_ls_remote": ToolError("git failed", output="fatal: unable to access")},
             "git remote origin cannot be read",
