@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from releaser.report.outcome import RunReport
     from releaser.run import Run
 
+# Measured: a worker that a server from before forks while an update goes live imports from both releases.
+_RESTART = "Restart the site once before the first update, so that each of its processes holds on to one release."
+
 
 def init(request: Request, *, force: bool = False) -> RunReport:
     """Adopt the project; without any venv, build one from the lock as it is. Doing it twice changes nothing.
@@ -56,8 +59,8 @@ def _init(run: Run, *, force: bool) -> Ending:
     if release is None:
         release = _first_release(run, fitness)
     run.about(release, None)
-    link = run.site.project.venv.name
-    return Ending(result="activated", headline=f"the project is adopted: {link} leads to release {release.id}")
+    headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
+    return Ending(result="activated", headline=headline, advice="" if what == "nothing" else _RESTART)
 
 
 def _keep(run: Run, release: Release) -> Ending:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -69,7 +70,9 @@ class Move:
             problems.append(f"{left} is still live")
         if words[0] != "rollback" and left != self.live():
             self.codes[self.live()] = self.site.ask("git", "rev-parse", "HEAD")
-        problems += [*self._judge_workers(), *self._judge_code(words[0])]
+        if words[0] != "init":  # before which nothing is counted
+            problems += self._judge_workers()
+        problems += self._judge_code(words[0])
         tally = self._unrest.take_tally()
         problems += [f"request failed: {failure}" for failure in tally.failures[:5]]
         row = Row(
@@ -86,6 +89,12 @@ class Move:
     def migrate(self) -> None:
         """Apply the migrations, as the report of an update asks an administrator to."""
         self.site.ask("releaser", "run", "--", "python", "manage.py", "migrate", "--noinput", "--verbosity", "0")
+
+    def restart(self) -> None:
+        """Start the workers again, as an administrator is told to once, so that each holds on to its release."""
+        os.kill(int(self.site.pidfile.read_text()), signal.SIGHUP)
+        if problems := self._judge_workers():
+            raise DemoError(problems[0])
 
     def _run(self, step: str, *words: str) -> tuple[int, dict[str, Any]]:
         log = self.site.server / f"{step.replace(' ', '-')}.log"
@@ -107,8 +116,6 @@ class Move:
             strangers = set(running or []) - users
             if running and not strangers:
                 return []
-            if not self.codes or len(self.codes) == 1:
-                return []  # what was started before the adoption is not counted
             if time.monotonic() > ends_at:
                 return [f"workers {strangers} are not on the live release" if running else "gunicorn has ended"]
             time.sleep(0.2)
@@ -156,12 +163,13 @@ def move(name: str, options: argparse.Namespace) -> list[Row]:
         "../gunicorn.conf.py",
         project.wsgi,
     ]
-    with started(gunicorn, site, site.server / "gunicorn.log"):
+    with started(gunicorn, site, site.server / "gunicorn.log", nice=0):
         wait_for(site.address, project.health)
         unrest = Unrest(site.address, project.pages, site.pidfile)
         with unrest.going_on():
             course = Move(site, unrest)
             rows = [course.play("init", *project.init)]
+            course.restart()
             for number, commit in enumerate(project.commits[1 : options.updates + 1], 1):
                 course.publish(commit)
                 rows.append(course.play(f"update {number}", "update"))

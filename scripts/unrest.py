@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VISITORS = 3
 PAUSE = 0.02  # between two requests of a visitor: updates need the processors, too
-KILLS_EVERY = (0.5, 2.0)  # seconds
+KILLS_EVERY = (1.0, 4.0)  # seconds
 STARTS_WITHIN = 8.0  # seconds from a worker's start to its first answer, while an update needs the processors
 SIGKILL_EVERY = 5  # kills; all others let a worker finish the request that it has
 RANDOM = random.SystemRandom()

@@ -216,11 +216,11 @@ def documented(language: str) -> str:
 
 
 @contextlib.contextmanager
-def started(words: Sequence[str | Path], stage: Stage, log: Path) -> Iterator[None]:
+def started(words: Sequence[str | Path], stage: Stage, log: Path, *, nice: int = NICE) -> Iterator[None]:
     """Run a server in a session of its own, and end it in good order."""
     with log.open("w") as output:
         process = subprocess.Popen(
-            ["nice", "-n", str(NICE), *words], cwd=stage.site, env=stage.env, stdin=subprocess.DEVNULL,
+            ["nice", "-n", str(nice), *words], cwd=stage.site, env=stage.env, stdin=subprocess.DEVNULL,
             stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip

@@ -116,6 +116,23 @@ def test_a_lock_that_was_changed_by_hand(site: SampleSite) -> None:
     refused(site).says_only("not clean", "uv.lock")
 
 
+@pytest.mark.parametrize("option", ["--skip-worktree", "--assume-unchanged"])
+def test_an_edit_that_git_is_told_to_overlook(site: SampleSite, option: str) -> None:
+    """The tests would run without it, and visitors would get it."""
+    site.git("update-index", option, "site_settings.py")
+    site.releaser("check", check=0)
+    site.edit("site_settings.py", "# only here\n")
+    refused(site).says_only("hides edits from `git status`: site_settings.py", "--no-skip-worktree")
+
+
+def test_what_a_sparse_checkout_leaves_out_is_no_hidden_edit(site: SampleSite) -> None:
+    site.commit("Add much", {"much/more.txt": "more"})
+    site.push()
+    site.git("sparse-checkout", "set", "--no-cone", "/*", "!/much/")
+    assert not (site.path / "much").exists()
+    site.releaser("check", check=0)
+
+
 @pytest.mark.parametrize("name", ["notes.txt", "a b ü.txt", "deep/er/file"])
 def test_an_untracked_file(site: SampleSite, name: str) -> None:
     site.git("config", "status.showUntrackedFiles", "no")

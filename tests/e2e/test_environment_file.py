@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.interrupting import Point, stopped
 from tests.e2e.refusals import refused, without_override
+from tests.support.sites import TESTS
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -107,3 +111,27 @@ def test_a_line_that_is_no_variable_is_a_problem(make_site: SiteFactory) -> None
     refusal = refused(site)
     refusal.says(site.outer / "site.env", "line 3", "NAME=value")
     refusal.says(site.outer / "site.env", "C has no value")
+
+
+def test_no_path_in_it_leads_the_tests_back_to_the_code_that_is_live(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"environment_file": "../site.env"})
+    site.releaser("init", check=0)
+    (site.outer / "site.env").write_text(f"PYTHONPATH={site.path}/lib:/elsewhere\n", encoding="utf-8")
+    site.push_from_elsewhere({"lib/shop.py": "import nothing_of_that_name\n", TESTS: "import shop\n"})
+    finished = site.releaser("update", check=5)
+    assert "nothing_of_that_name" in finished.stderr
+    assert not (site.path / "lib").exists()
+
+
+def test_one_that_is_named_from_home_may_not_change_during_an_update(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"environment_file": "~/site.env"})
+    file = Path(site.env["HOME"]) / "site.env"
+    file.write_text("SHOP_NAME=old\n", encoding="utf-8")
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    with stopped(site, "update", at=Point(place="releaser.update:tested")) as process:
+        file.write_text("SHOP_NAME=new\n", encoding="utf-8")
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 3, error
+    assert "somebody changed environment_file ~/site.env" in error

@@ -49,3 +49,13 @@ def test_the_modes_are_the_same_under_any_umask(make_site: SiteFactory) -> None:
         assert found == expected, umask
     everywhere = {mode for these in expected.values() for mode in these}
     assert not any(int(mode, 8) & 0o002 for mode in everywhere), expected
+
+
+def test_code_that_comes_in_can_be_read_by_who_reads_the_rest(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.path.chmod(0o755)
+    site.releaser("init", check=0)
+    site.push_from_elsewhere({"pages/new.py": "", "site_settings.py": "# new\n"})
+    under_umask(site, "077", "update", env={})
+    found = {name: f"{stat.S_IMODE((site.path / name).stat().st_mode):o}" for name in ("pages", "pages/new.py")}
+    assert found == {"pages": "755", "pages/new.py": "644"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import silent
 
 if TYPE_CHECKING:
@@ -66,3 +68,22 @@ def test_a_remote_that_was_moved_back_before_the_lock_of_releaser(make_site: Sit
     assert site.remote_head() == before
     site.releaser("update", "--follow-remote", check=0)
     assert (site.head(), site.live_version("alpha")) == (site.remote_head(), "1.1.0")
+
+
+@pytest.mark.parametrize("how", ["moved back", "rewritten"])
+def test_what_happens_to_the_remote_before_the_first_update_is_told_as_what_it_is(
+    make_site: SiteFactory, how: str
+) -> None:
+    site = make_site(venv=True)
+    first = site.head()
+    second = site.commit("Second", {"notes.txt": "two"})
+    site.push()
+    site.releaser("init", check=0)
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
+    if how == "rewritten":
+        site.push_from_elsewhere({"notes.txt": "another two"})
+    finished = site.releaser("update", check=3)
+    assert f"main on origin was {how} to" in finished.stderr
+    assert f"up to {second[:12]} (Second)" in finished.stderr
+    site.releaser("update", "--follow-remote", check=0)
+    assert site.head() == site.remote_head()

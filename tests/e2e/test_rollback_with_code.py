@@ -133,3 +133,16 @@ def test_applied_migrations_of_the_left_release_are_named(make_site: SiteFactory
     finished = site.releaser("rollback", check=0)
     assert "site.0001_begin" in finished.stderr
     assert "not undone" in finished.stderr
+
+
+def test_an_edit_in_the_way_of_the_earlier_code_is_told_and_stays(make_site: SiteFactory) -> None:
+    site, _, theirs = _with_commit(make_site)
+    site.edit("notes.txt", "mine")
+    live = site.live_id()
+    finished = site.releaser("rollback", "--force", check=3)
+    assert "notes.txt in the checkout was edited" in finished.stderr
+    assert "releaser rollback --keep-code" in finished.stderr
+    assert "newer code than packages" not in finished.stderr
+    assert (site.live_id(), site.git("merge-base", "--is-ancestor", theirs, "HEAD")) == (live, "")
+    site.releaser("rollback", "--keep-code", check=0)
+    assert (site.live_version("alpha"), (site.path / "notes.txt").read_text(encoding="utf-8")) == ("1.0.0", "mine")

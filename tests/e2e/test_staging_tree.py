@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import states, steps
+from tests.support.commands import console_script, run
 from tests.support.sites import RED_TESTS, TESTS
 
 if TYPE_CHECKING:
@@ -186,8 +188,55 @@ def test_submodules_move_with_the_tested_commit(make_site: SiteFactory) -> None:
     assert site.git("status", "--porcelain") == ""
 
 
-def _library(site: SampleSite) -> Path:
-    library = site.outer / "library"
+def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    deep, library = _library(site, "deep"), _library(site)
+    allow = ("-c", "protocol.file.allow=always")
+    _run_git(site, library, *allow, "submodule", "add", "--quiet", str(deep), "deep")
+    _run_git(site, library, "commit", "--quiet", "--message", "Use the deep one")
+    site.git(*allow, "submodule", "add", "--quiet", str(library), "vendored")
+    site.git(*allow, "submodule", "update", "--quiet", "--init", "--recursive")
+    site.commit("Use the library", {})
+    site.push()
+    site.releaser("init", check=0)
+    (deep / "code.txt").write_text("new", encoding="utf-8")
+    _run_git(site, deep, "commit", "--quiet", "--all", "--message", "New")
+    _run_git(site, library / "deep", *allow, "pull", "--quiet")
+    _run_git(site, library, "commit", "--quiet", "--all", "--message", "Take the new deep one")
+    _bump_submodule(site, library)
+    site.push_from_elsewhere({"run_tests.py": "assert open('vendored/deep/code.txt').read() == 'new'\n"})
+    env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
+    site.releaser("update", check=0, env=env)
+    assert (site.path / "vendored" / "deep" / "code.txt").read_text(encoding="utf-8") == "new"
+    assert site.git("status", "--porcelain") == ""
+
+
+def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    (site.path / ".git" / "info" / "exclude").write_text("/data/\n", encoding="utf-8")
+    site.edit("data/key.txt", "secret")
+    site.push_from_elsewhere({"data/.gitkeep": "", TESTS: "assert open('data/key.txt').read() == 'secret'\n"})
+    site.releaser("update", check=0)
+    assert (site.path / "data" / ".gitkeep").exists()
+
+
+def test_a_small_file_that_cannot_be_read_is_linked(make_site: SiteFactory) -> None:
+    """As a pid file of root's."""
+    site = _adopted(make_site)
+    (site.path / ".git" / "info" / "exclude").write_text("/server.pid\n", encoding="utf-8")
+    site.edit("server.pid", "1")
+    (site.path / "server.pid").chmod(0)
+    site.publish("alpha", "1.1.0")
+    # Without capabilities, root is refused as well.
+    without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    words = [*without, console_script(), "update", "--project", site.path]
+    finished = run(words, cwd=site.outer, env=site.environment())
+    assert finished.returncode == 0, finished
+    assert site.live_version("alpha") == "1.1.0"
+
+
+def _library(site: SampleSite, name: str = "library") -> Path:
+    library = site.outer / name
     library.mkdir()
     _run_git(site, library, "init", "--quiet", "--initial-branch", "main")
     for key, value in (("user.name", "Ada"), ("user.email", "ada@example.org")):
@@ -209,7 +258,7 @@ def _bump_submodule(site: SampleSite, library: Path) -> None:
 
 
 def _run_git(site: SampleSite, directory: Path, *words: str) -> str:
-    from tests.support.commands import git_executable, run
+    from tests.support.commands import git_executable
 
     return run([git_executable(), *words], cwd=directory, env=site.env, check=0).stdout.strip()
 
