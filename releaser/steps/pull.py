@@ -63,10 +63,13 @@ def fetch(run: Run, fitness: Fitness, *, follow: bool = False) -> str | None:
     if not run.site.settings.git_pull or fitness.remote is None:
         return None
     with run.recorder.step("fetch"):
+        git = run.site.git
+        # Before the first fetch of ours, what somebody has fetched or pushed is known; git moves that along.
+        seen = git.reference(SEEN) or git.tracked(fitness.remote, run.site.settings.branch)
         theirs = _fetch(run, fitness.remote)
-        _refuse_divergence(run, fitness, theirs, follow=follow)
-        if run.site.git.reference(SEEN) != theirs:
-            run.site.git.set_reference(SEEN, theirs)
+        _refuse_divergence(run, fitness, theirs, seen, follow=follow)
+        if git.reference(SEEN) != theirs:
+            git.set_reference(SEEN, theirs)
     return theirs
 
 
@@ -104,15 +107,17 @@ def choose_target(
     return Target(head=head, commit=theirs, count=behind, brings_code=brings_code, forward=not ahead)
 
 
-def _refuse_divergence(run: Run, fitness: Fitness, theirs: str, *, follow: bool) -> None:
-    """Refuse what is no fast-forward, unless all that HEAD has on top are commits that releaser made."""
+def _refuse_divergence(run: Run, fitness: Fitness, theirs: str, seen: str | None, *, follow: bool) -> None:
+    """Refuse what is no fast-forward, unless all that HEAD has on top are commits that releaser made.
+
+    `seen` is where the remote was when it was last asked.
+    """
     git, ours, branch = run.site.git, fitness.state.head or "HEAD", run.site.settings.branch
     ahead, behind = (0, 0) if theirs == ours else git.apart(ours, theirs)
     if not ahead:
         return
     own = own_commits(run.site)
     others = [one for one in git.commits(theirs, ours) if one.id not in own]
-    seen = git.reference(SEEN) or git.tracked(fitness.remote or "", branch)
     lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
     if lost and not follow:
         back = seen is not None and git.is_ancestor(theirs, seen)

@@ -229,7 +229,7 @@ def test_a_small_file_that_cannot_be_read_is_linked(make_site: SiteFactory) -> N
     site.publish("alpha", "1.1.0")
     # Without capabilities, root is refused as well.
     without = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
-    words = [*without, console_script(), "update", "--project", site.path]
+    words: list[str | Path] = [*without, console_script(), "update", "--project", site.path]
     finished = run(words, cwd=site.outer, env=site.environment())
     assert finished.returncode == 0, finished
     assert site.live_version("alpha") == "1.1.0"
