@@ -64,11 +64,12 @@ def fetch(run: Run, fitness: Fitness, *, follow: bool = False) -> str | None:
         return None
     with run.recorder.step("fetch"):
         git = run.site.git
-        # Before the first fetch of ours, what somebody has fetched or pushed is known; git moves that along.
-        seen = git.reference(SEEN) or git.tracked(fitness.remote, run.site.settings.branch)
+        seen = git.reference(SEEN)
+        if seen is None and (seen := git.tracked(fitness.remote, run.site.settings.branch)) is not None:
+            git.set_reference(SEEN, seen)  # what somebody fetched or pushed last, which this fetch moves along
         theirs = _fetch(run, fitness.remote)
         _refuse_divergence(run, fitness, theirs, seen, follow=follow)
-        if git.reference(SEEN) != theirs:
+        if seen != theirs:
             git.set_reference(SEEN, theirs)
     return theirs
 

@@ -115,8 +115,8 @@ def test_a_line_that_is_no_variable_is_a_problem(make_site: SiteFactory) -> None
 
 def test_no_path_in_it_leads_the_tests_back_to_the_code_that_is_live(make_site: SiteFactory) -> None:
     site = make_site(venv=True, settings={"environment_file": "../site.env"})
-    site.releaser("init", check=0)
     (site.outer / "site.env").write_text(f"PYTHONPATH={site.path}/lib:/elsewhere\n", encoding="utf-8")
+    site.releaser("init", check=0)
     site.push_from_elsewhere({"lib/shop.py": "import nothing_of_that_name\n", TESTS: "import shop\n"})
     finished = site.releaser("update", check=5)
     assert "nothing_of_that_name" in finished.stderr

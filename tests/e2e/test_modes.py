@@ -55,7 +55,8 @@ def test_code_that_comes_in_can_be_read_by_who_reads_the_rest(make_site: SiteFac
     site = make_site(venv=True)
     site.path.chmod(0o755)
     site.releaser("init", check=0)
-    site.push_from_elsewhere({"pages/new.py": "", "site_settings.py": "# new\n"})
-    under_umask(site, "077", "update", env={})
+    site.push_from_elsewhere({"pages/new.py": ""})
+    finished = under_umask(site, "077", "update", env={})
+    assert finished.returncode == 0, finished
     found = {name: f"{stat.S_IMODE((site.path / name).stat().st_mode):o}" for name in ("pages", "pages/new.py")}
     assert found == {"pages": "755", "pages/new.py": "644"}

@@ -38,7 +38,7 @@ def test_a_second_project_in_one_work_tree_is_refused(make_site: SiteFactory) ->
     inner = _second_project(site)
     site.releaser("init", check=0)
     (site.path / ".env").write_text((site.outer / ".env").read_text(encoding="utf-8"), encoding="utf-8")
-    (site.path / ".git" / "info" / "exclude").write_text("/.env\n.venv\n", encoding="utf-8")
+    (site.path / ".git" / "info" / "exclude").write_text("/.env\n.venv\n/.releaser/\n", encoding="utf-8")
     for command in ("check", "init", "update", "prune"):
         finished = _in_project(site, inner, command)
         assert finished.returncode == 3, (command, finished)
@@ -63,6 +63,7 @@ def test_two_sites_on_branches_of_one_repository_keep_apart_what_they_have_seen(
     """A merge that a person has made in one of them is no commit that the remote has lost."""
     site = make_site(venv=True)
     site.releaser("init", check=0)
+    site.git("remote", "set-url", "origin", str(site.remote))
     site.git("push", "--quiet", "origin", "main:production")
     site.git("fetch", "--quiet")
     other = site.outer.parent / "other" / "site"
