@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-def _in_project(site: SampleSite, project: Path, *words: str) -> Finished:
-    return run([console_script(), *words, "--project", project], cwd=site.outer, env=site.environment())
+def _in_project(site: SampleSite, project: Path, *words: str, **env: str) -> Finished:
+    return run([console_script(), *words, "--project", project], cwd=site.outer, env=site.environment(env))
 
 
 def _second_project(site: SampleSite) -> Path:
@@ -63,21 +63,17 @@ def test_two_sites_on_branches_of_one_repository_keep_apart_what_they_have_seen(
     """A merge that a person has made in one of them is no commit that the remote has lost."""
     site = make_site(venv=True)
     site.releaser("init", check=0)
-    site.git("remote", "set-url", "origin", str(site.remote))
     site.git("push", "--quiet", "origin", "main:production")
     site.git("fetch", "--quiet")
-    other = site.outer.parent / "other" / "site"
-    other.parent.mkdir()
+    other = site.outer / "production"
     site.git("worktree", "add", "--quiet", "-b", "production", str(other), "origin/production")
-    dotenv = (site.outer / ".env").read_text(encoding="utf-8")
-    (other.parent / ".env").write_text(dotenv + "RELEASER_BRANCH=production\n", encoding="utf-8")
     shutil.copytree(site.link.resolve(), other / ".venv", symlinks=True)
     (site.path / ".git" / "info" / "exclude").write_text(".venv\n", encoding="utf-8")
-    assert _in_project(site, other, "init").returncode == 0
+    assert _in_project(site, other, "init", RELEASER_BRANCH="production").returncode == 0
     site.push_from_elsewhere({"notes.txt": "news"})
     site.releaser("update", check=0)
     run([git_executable(), "-C", other, "merge", "--quiet", "--ff-only", "main"], cwd=other, env=site.env, check=0)
-    finished = _in_project(site, other, "update")
+    finished = _in_project(site, other, "update", RELEASER_BRANCH="production")
     assert "moved back" not in finished.stderr, finished
     assert finished.returncode in (0, 7), finished
     assert site.git("ls-remote", "origin", "refs/heads/production").split()[0] != site.head(), "theirs to push"
