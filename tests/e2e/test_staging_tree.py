@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
+_READS_KEY = "def test_key(packages):\n    assert open('data/key.txt').read() == 'secret'\n"
 _LITTERING = "import pathlib\npathlib.Path('litter.txt').write_text('')\npathlib.Path('seen.txt').unlink()\n"
 
 
@@ -215,7 +216,7 @@ def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_s
     site = _adopted(make_site)
     (site.path / ".git" / "info" / "exclude").write_text("/data/\n", encoding="utf-8")
     site.edit("data/key.txt", "secret")
-    site.push_from_elsewhere({"data/.gitkeep": "", TESTS: "assert open('data/key.txt').read() == 'secret'\n"})
+    site.push_from_elsewhere({"data/.gitkeep": "", TESTS: _READS_KEY})
     site.releaser("update", check=0)
     assert (site.path / "data" / ".gitkeep").exists()
 
