@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import ToolError
+from releaser.tools import process
 from releaser.tools.git import CheckoutState, Git, asks_for_credentials, parse_status
 from releaser.tools.git_layout import Layout
 from releaser.tools.process import Runner
@@ -346,6 +347,24 @@ def test_a_push_moves_the_remote_and_never_by_force(repository: Repository, else
 
 
 # What is committed
+
+
+def test_no_character_of_a_subject_confuses_the_list_of_commits(repository: Repository) -> None:
+    before = repository.git.commit("HEAD")
+    commit = repository.commit({"a.txt": "a"}, "A\x1fseparator\tand more")
+    (found,) = repository.git.commits(before, "HEAD")
+    assert (found.id, found.subject, found.author) == (commit, "A\x1fseparator\tand more", "Ada")
+
+
+def test_the_key_of_a_large_repository_is_that_of_all_its_files(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "KEPT_HEAD", 10)
+    monkeypatch.setattr(process, "KEPT_TAIL", 10)
+    repository.commit({f"{number}.txt": "a" for number in range(20)})
+    before = repository.git.code_key([])
+    repository.commit({"10.txt": "b"})
+    assert repository.git.code_key([]) != before
 
 
 def test_the_key_of_the_code_leaves_out_our_own_commits(repository: Repository) -> None:

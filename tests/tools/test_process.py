@@ -223,6 +223,12 @@ def test_an_output_below_the_limits_is_kept_whole(runner: Runner) -> None:
     assert runner.run(python(code), cwd=Path("/"), timeout=SECONDS).stdout == "a" * (size - 1) + "z"
 
 
+def test_what_is_wanted_whole_is_whole(runner: Runner) -> None:
+    size = process.KEPT_HEAD + 3 * process.KEPT_TAIL
+    code = f"import sys; sys.stdout.write('a' * {size - 1} + 'z')"
+    assert runner.run(python(code), cwd=Path("/"), timeout=SECONDS, whole=True).stdout == "a" * (size - 1) + "z"
+
+
 def test_memory_stays_bounded_whatever_a_program_prints() -> None:
     code = (
         "from pathlib import Path; from releaser.tools.process import Runner\n"
