@@ -32,7 +32,7 @@ coverage: $(READY) ## Run the tests, and print which lines and branches they rea
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
 faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)
-	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults tests/e2e/test_people_at_work.py $(ARGS)
 
 faults-spread: $(READY) ## Make every fault at a spread of points
 	$(BIN)/python -m pytest -n $(JOBS) tests/faults $(ARGS)
