@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, stopped
+from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, Point, stopped
 from tests.e2e.scenes import silent
 from tests.support.sites import SiteFactory
 
@@ -26,24 +26,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
     from tests.support.templates import Templates
 
-# Where the update stands still; after the guard, all that is left before the flip takes milliseconds.
-BEFORE_THE_GUARD = {
-    "fetched": Point(place="releaser.update:fetch"),
-    "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
-    "resolved": Point(place="releaser.update:resolve"),
-    "built": Point(place="releaser.steps.build:install"),
-    "tested": Point(place="releaser.update:tested"),
-    "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
-    "at the guard": Point(place="releaser.golive:refuse_changes", when="before"),
-}
-AFTER_THE_GUARD = {
-    "checkout moved": Point(place="releaser.steps.activate:move_checkout"),  # the flip is next
-    "flipped": Point(place="releaser.releases.flip:flip"),
-    "lock placed": Point(place="releaser.steps.activate:place_lock"),
-    "collected": Point(place="releaser.steps.static:collectstatic"),
-    "about to commit": Point(place="releaser.golive:publish_lock", when="before"),
-    "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
-}
 # Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it.
 BEFORE_THE_MOVE = {
     "chosen": Point(place="releaser.rollback:choose"),
