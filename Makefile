@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Tests that try a spread of a table, unless they are to try all of it.
+TABLES := tests/e2e/test_people_at_work.py tests/e2e/test_shared_state_dir.py
 JOBS ?= 2
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
@@ -32,7 +34,7 @@ coverage: $(READY) ## Run the tests, and print which lines and branches they rea
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
 faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)
-	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults $(TABLES) $(ARGS)
 
 faults-spread: $(READY) ## Make every fault at a spread of points
 	$(BIN)/python -m pytest -n $(JOBS) tests/faults $(ARGS)

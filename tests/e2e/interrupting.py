@@ -42,6 +42,26 @@ class Point:
         return f"{self.when}-{module}-{name}" + (f"-{self.number}" if self.number > 1 else "")
 
 
+# Points of an update that takes a package and a commit; between the guard and the flip there are but milliseconds.
+BEFORE_THE_GUARD = {
+    "fetched": Point(place="releaser.update:fetch"),
+    "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
+    "resolved": Point(place="releaser.update:resolve"),
+    "built": Point(place="releaser.steps.build:install"),
+    "tested": Point(place="releaser.update:tested"),
+    "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
+    "at the guard": Point(place="releaser.golive:refuse_changes", when="before"),
+}
+AFTER_THE_GUARD = {
+    "checkout moved": Point(place="releaser.steps.activate:move_checkout"),  # the flip is next
+    "flipped": Point(place="releaser.releases.flip:flip"),
+    "lock placed": Point(place="releaser.steps.activate:place_lock"),
+    "collected": Point(place="releaser.steps.static:collectstatic"),
+    "about to commit": Point(place="releaser.golive:publish_lock", when="before"),
+    "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
+}
+
+
 def interrupted(
     site: SampleSite, command: str, *args: str, at: Point, exchange: bool = True, by: str = "SIGKILL"
 ) -> Finished:
@@ -68,7 +88,9 @@ def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[s
         start_new_session=True,
     ) as process:
         try:
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            happened = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert happened is not None
+            assert happened.si_code == os.CLD_STOPPED, f"releaser never came to {at}: {process.communicate()}"
             yield process
         finally:
             process.kill()

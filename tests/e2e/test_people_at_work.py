@@ -1,43 +1,38 @@
-"""A person at work while an update runs: what they did is still there, and nothing untested goes live.
+"""A person at work while releaser runs: what they did is still there, and nothing untested goes live.
 
-The table of what was done when. Each act is done while releaser stands still at a step of a real update.
+The table of what was done when. Each act is done while releaser stands still at a step of a real update, or of a real
+rollback that takes code back. Of each act a spread of the points is tried, with `--all-points` all of them.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, stopped
+from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, Point, stopped
 from tests.e2e.scenes import silent
+from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
 
-# Where the update stands still; after the guard, all that is left before the flip takes milliseconds.
-BEFORE_THE_GUARD = {
-    "fetched": Point(place="releaser.update:fetch"),
-    "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
-    "resolved": Point(place="releaser.update:resolve"),
-    "built": Point(place="releaser.steps.build:install"),
-    "tested": Point(place="releaser.update:tested"),
-    "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
-    "at the guard": Point(place="releaser.golive:refuse_changes", when="before"),
+# Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it.
+BEFORE_THE_MOVE = {
+    "chosen": Point(place="releaser.rollback:choose"),
+    "about to go": Point(place="releaser.rollback:go_live", when="before"),
+    "about to move": Point(place="releaser.steps.activate:move_checkout", when="before"),
 }
-AFTER_THE_FLIP = {
-    "flipped": Point(place="releaser.releases.flip:flip"),
-    "lock placed": Point(place="releaser.steps.activate:place_lock"),
-    "collected": Point(place="releaser.steps.static:collectstatic"),
-    "about to commit": Point(place="releaser.golive:publish_lock", when="before"),
-    "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
-}
+AFTER_THE_MOVE = {name: AFTER_THE_GUARD[name] for name in ("checkout moved", "flipped", "about to commit")}
 
 
 def _commits(site: SampleSite) -> Callable[[], None]:
@@ -141,28 +136,101 @@ ACTS = {
 }
 
 
+MAKES_A_COMMIT = ("commits", "commits uv.lock")
+MOVES_HEAD = (*MAKES_A_COMMIT, "switches the branch")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What somebody does, and where releaser stands still meanwhile; `found` is where something was found once."""
+
+    points: Mapping[str, Point]
+    found: Sequence[tuple[str, str]] = ()
+
+    def spread(self) -> list[tuple[str, str]]:
+        """Choose each act at the first and at the last point, and at one between them, in turn; and what was found."""
+        first, *between, last = self.points
+        turns = itertools.cycle(between)
+        chosen = [(act, point) for act in ACTS for point in (first, next(turns), last)]
+        return list(dict.fromkeys([*chosen, *self.found]))
+
+    def everything(self) -> list[tuple[str, str]]:
+        """Return each act at each point."""
+        return list(itertools.product(ACTS, self.points))
+
+
+TABLES = {  # by the test that goes through it
+    "test_nothing_goes_live_if_somebody_was_at_work": Table(points=BEFORE_THE_GUARD),
+    "test_what_somebody_does_after_the_guard_stays": Table(
+        points=AFTER_THE_GUARD, found=[("moves the symlink", "checkout moved"), ("moves the symlink", "flipped")]
+    ),
+    "test_what_somebody_does_during_a_rollback_stays": Table(
+        points={**BEFORE_THE_MOVE, **AFTER_THE_MOVE},
+        found=[
+            ("edits uv.lock", "about to go"),
+            ("moves the symlink", "chosen"),
+            ("moves the symlink", "about to move"),
+        ],
+    ),
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose what is tried."""
+    table = TABLES.get(metafunc.function.__name__)
+    if table is not None:
+        chosen = table.everything() if metafunc.config.getoption("--all-points") else table.spread()
+        metafunc.parametrize(("act", "at"), chosen)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_spread_leaves_out_no_act_and_no_point(name: str) -> None:
+    chosen = TABLES[name].spread()
+    assert {act for act, _ in chosen} == {*ACTS}
+    assert {point for _, point in chosen} == {*TABLES[name].points}
+    assert {*chosen} < {*TABLES[name].everything()}
+
+
 def _continue_after(
-    site: SampleSite, at: Point, act: Callable[[SampleSite], Callable[[], None]]
+    site: SampleSite, at: Point, act: Callable[[SampleSite], Callable[[], None]], *, command: str = "update"
 ) -> tuple[int, str, Callable[[], None]]:
-    with stopped(site, "update", at=at) as process:
+    with stopped(site, command, at=at) as process:
         still_there = act(site)
         os.kill(process.pid, signal.SIGCONT)
         _, error = process.communicate(timeout=120)
     return process.returncode, error, still_there
 
 
-@pytest.fixture
-def site(make_site: SiteFactory) -> SampleSite:
-    """A site with a package and a commit that are due."""
-    site = make_site(venv=True)
+@pytest.fixture(scope="module")
+def due(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
+    """A site with a package and a commit that are due, to be copied."""
+    site = SiteFactory(tmp_path_factory.mktemp("due"), templates)(venv=True)
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     site.push_from_elsewhere({"notes.txt": "news"})
     return site
 
 
-@pytest.mark.parametrize("at", BEFORE_THE_GUARD)
-@pytest.mark.parametrize("act", ACTS)
+@pytest.fixture(scope="module")
+def gone_forward(due: SampleSite, tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
+    """A site with a package and a commit that a rollback takes back, to be copied."""
+    site = due.copy(tmp_path_factory.mktemp("forward"))
+    site.releaser("update", check=0)
+    return site
+
+
+@pytest.fixture
+def site(due: SampleSite, tmp_path: Path) -> SampleSite:
+    """A site with a package and a commit that are due."""
+    return due.copy(tmp_path)
+
+
+@pytest.fixture
+def site_to_roll_back(gone_forward: SampleSite, tmp_path: Path) -> SampleSite:
+    """A site with a package and a commit that a rollback takes back."""
+    return gone_forward.copy(tmp_path)
+
+
 def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, at: str) -> None:
     before, live = site.head(), site.live_id()
     code, error, still_there = _continue_after(site, BEFORE_THE_GUARD[at], ACTS[act])
@@ -173,27 +241,66 @@ def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, a
     if act == "moves the symlink":
         return
     assert site.live_id() == live
-    if act not in ("commits", "commits uv.lock"):
+    if act not in MAKES_A_COMMIT:
         assert site.head() == before
 
 
-@pytest.mark.parametrize("at", AFTER_THE_FLIP)
-@pytest.mark.parametrize("act", ["commits", "edits uv.lock", "commits uv.lock", "switches the branch"])
-def test_what_somebody_does_after_the_flip_stays(site: SampleSite, act: str, at: str) -> None:
+def test_what_somebody_does_after_the_guard_stays(site: SampleSite, act: str, at: str) -> None:
     live = site.live_id()
-    code, error, still_there = _continue_after(site, AFTER_THE_FLIP[at], ACTS[act])
-    assert code in (0, 7), error
+    code, error, still_there = _continue_after(site, AFTER_THE_GUARD[at], ACTS[act])
+    still_there()
+    if act == "moves the symlink":
+        _see_that_the_symlink_stays(site)
+        assert "quarantined" not in site.releaser("status").stdout  # no release is to blame for that
+        still_there()
+        return
+    _see_what_was_said(code, error)
     assert site.live_id() != live
-    still_there()
 
 
-@pytest.mark.parametrize("at", ["flipped", "lock placed", "collected"])
-def test_a_symlink_that_somebody_moves_after_the_flip_stays(site: SampleSite, at: str) -> None:
-    _, _, still_there = _continue_after(site, AFTER_THE_FLIP[at], _moves_the_link)
+def test_what_somebody_does_during_a_rollback_stays(site_to_roll_back: SampleSite, act: str, at: str) -> None:
+    site = site_to_roll_back
+    live, head, remote = site.live_id(), site.head(), site.remote_head()
+    point = {**BEFORE_THE_MOVE, **AFTER_THE_MOVE}[at]
+    code, error, still_there = _continue_after(site, point, ACTS[act], command="rollback")
     still_there()
-    assert "mine" in site.releaser("status").stdout
-    assert site.releaser("update").returncode == 3
+    assert site.remote_head() == remote
+    if act == "moves the symlink":
+        _see_that_the_symlink_stays(site)
+        still_there()
+    elif at in BEFORE_THE_MOVE and act in MOVES_HEAD:
+        assert code == 3, error
+        assert any(one in error for one in ("somebody", "only in this checkout", "is checked out")), error
+        assert site.live_id() == live
+        assert site.git("merge-base", "HEAD", head) == head
+    else:
+        _see_what_was_said(code, error)
+        assert site.live_id() != live
+
+
+def _see_what_was_said(code: int, error: str) -> None:
+    """See that a command went well, or says what it has left to a person."""
+    assert code in (0, 7), error
+    assert code == 0 or "not committed" in error or "not pushed" in error, error
+
+
+def _see_that_the_symlink_stays(site: SampleSite) -> None:
+    assert "leads to ../mine" in site.releaser("status").stdout
+    assert "somebody has moved it" in site.releaser("update", check=3).stderr
+
+
+@pytest.mark.parametrize("command", ["update", "rollback"])
+def test_nobody_is_told_to_reset_a_commit_away(
+    due: SampleSite, gone_forward: SampleSite, tmp_path: Path, command: str
+) -> None:
+    site = (due if command == "update" else gone_forward).copy(tmp_path)
+    live = site.live_id()
+    code, error, still_there = _continue_after(site, BEFORE_THE_MOVE["about to move"], _commits, command=command)
+    assert code == 3, error
+    assert "somebody committed" in error
+    assert "git reset" not in error  # the checkout has not moved, and that would take the commit away
     still_there()
+    assert site.live_id() == live
 
 
 def test_the_next_run_takes_what_somebody_committed(site: SampleSite) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from filelock import FileLock
+
 STATE = ".releaser/site"
 RELEASE = f"{STATE}/releases/<release>"
 
@@ -175,6 +177,28 @@ def _not_written_out(module: str) -> Callable[[], None]:
     return patch
 
 
+def _lock_inherited() -> None:
+    """Let every program that is started have the project lock open too."""
+    from releaser.project import mutex
+    from releaser.tools.process import Runner
+
+    acquire, start = mutex._acquired, Runner._start
+
+    def acquired(lock: FileLock, wait: float) -> bool:
+        if not acquire(lock, wait):
+            return False
+        descriptor = lock._context.lock_file_fd
+        assert descriptor is not None
+        os.set_inheritable(descriptor, True)
+        return True
+
+    def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
+        return start(self, words, close_fds=False, **options)
+
+    mutex._acquired = acquired
+    Runner._start = started  # type: ignore[method-assign]
+
+
 def _without_sweep() -> None:
     from releaser import recovery
 
@@ -229,4 +253,5 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="unlink of a stale temporary link", patch=_keeps_stale("replace_symlink")),
     Mutation(name="unlink of a stale temporary file", patch=_keeps_stale("replace_file")),
     Mutation(name="sweep of what is half-made", patch=_without_sweep),
+    Mutation(name="the project lock kept from what is started", patch=_lock_inherited),
 )

@@ -17,7 +17,7 @@ _SHOWN = 20
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that lets tests try every point instead of a spread."""
-    parser.addoption("--all-points", action="store_true", help="make faults at every point, not at a spread of them")
+    parser.addoption("--all-points", action="store_true", help="try every point, not a spread of them")
 
 
 @pytest.fixture(scope="session")

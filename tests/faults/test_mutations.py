@@ -136,6 +136,14 @@ def garbage(site: SampleSite) -> None:
     (site.state_dir / "journal.json").write_bytes(b"\0" * 64)
 
 
+def leaves_a_service(site: SampleSite) -> None:
+    """Let the restart leave a service behind that inherits what it can."""
+    script = site.outer / "serve"
+    script.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! >> {site.outer}/services\n", encoding="utf-8")
+    script.chmod(0o755)
+    site.write_dotenv({"RELEASER_RESTART": str(script)})
+
+
 # What to look at beside the invariants
 
 
@@ -231,6 +239,16 @@ def restarted_once(site: SampleSite, seen: Eyewitness) -> list[str]:
     return broken + ([] if site.restarted_at() == before else ["the site was restarted again"])
 
 
+def not_kept_out(site: SampleSite, seen: Eyewitness) -> list[str]:
+    """See that no run is kept out by a service that a killed one has started."""
+    finished, services = site.releaser("update"), site.outer / "services"
+    for pid in services.read_text(encoding="utf-8").split():
+        os.kill(int(pid), signal.SIGKILL)
+    services.unlink()
+    kept_out = ["the next run is kept out"] if finished.returncode == 8 else []
+    return kept_out + seen.witness.after_update(finished, told=seen.scene.told, versions=seen.scene.versions)
+
+
 TRIALS: dict[str, Trial] = {
     "syncfs of a built release": Trial(scene="update", how="cut", at=PLACES_LOCK, prepare=no_commit),
     "syncfs of an adopted venv": Trial(scene="init", how="cut", prepare=fresh_venv),
@@ -315,19 +333,42 @@ TRIALS: dict[str, Trial] = {
     "sweep of what is half-made": Trial(
         scene="update", how="SIGKILL", at=Point(event="rename site/.venv"), next_one="prune"
     ),
+    "the project lock kept from what is started": Trial(
+        scene="update",
+        how="SIGKILL",
+        at=Point(event=f"write {STATE}/outbox/tmp/<mail>"),
+        prepare=leaves_a_service,
+        check=not_kept_out,
+    ),
 }
-SPREAD = 3  # in CI, each third mutation
+SPREAD = 3  # in CI, each third mutation, and these
+ALWAYS = frozenset(
+    {
+        "syncfs after git moved the checkout",
+        "the journal by rename",
+        "the project lock kept from what is started",
+    }
+)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Choose mutations."""
     if "mutation" in metafunc.fixturenames:
-        step = 1 if metafunc.config.getoption("--all-points") else SPREAD
-        metafunc.parametrize("mutation", list(TRIALS)[::step])
+        everything = metafunc.config.getoption("--all-points")
+        metafunc.parametrize("mutation", list(TRIALS) if everything else spread())
+
+
+def spread() -> list[str]:
+    """Return each third mutation, and those that are never left out."""
+    return [name for number, name in enumerate(TRIALS) if number % SPREAD == 0 or name in ALWAYS]
 
 
 def test_every_mutation_has_its_fault() -> None:
     assert sorted(TRIALS) == sorted(one.name for one in MUTATIONS)
+
+
+def test_some_mutations_are_in_every_spread() -> None:
+    assert {*TRIALS} > {*spread()} > ALWAYS
 
 
 def test_the_table_of_mutations_is_true() -> None:
