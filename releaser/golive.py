@@ -21,21 +21,28 @@ if TYPE_CHECKING:
 
 
 def go_live(
-    run: Run, release: Release, target: Target, basis: Basis | None, *, founds: bool = False, stays: bool = False
+    run: Run,
+    release: Release,
+    target: Target,
+    basis: Basis | None,
+    *,
+    founds: bool = False,
+    stays: bool = False,
+    collected: bool = False,
 ) -> None:
     """Move the checkout to `target`, flip, settle, record, publish, prune; all of it only if `basis` is still so.
 
     A rollback has none: it builds on nothing. With `stays`, a step after the flip that fails is reported, and the
-    release stays live. With `founds`, pyproject.toml comes with the first lock. Raises
-    BuildError or PreflightError when live is untouched, and ActivationError when the release was live and has been
-    taken back.
+    release stays live. With `founds`, pyproject.toml comes with the first lock. With `collected`, the static files are
+    in place already. Raises BuildError or PreflightError when live is untouched, and ActivationError when the release
+    was live and has been taken back.
     """
     run.about(release, run.store.live())
     try:
         if basis is not None:
             refuse_changes(run, basis)
         with taken_back_on_failure(run):
-            entry = activate(run, release, target, founds=founds, stays=stays)
+            entry = activate(run, release, target, founds=founds, stays=stays, collected=collected)
     except (BuildError, PreflightError) as error:
         undo_unfinished(run, error)
         raise

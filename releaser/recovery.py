@@ -242,6 +242,8 @@ def undo(run: Run, entry: Entry) -> None:
         activate.restore_checkout(run, entry)
     elif entry.phase == "pulling":
         move_back(run, entry)
+    if entry.collected:
+        activate.collect_again(run)
     target = run.store.get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
         remove_unless_used(run, target.id)

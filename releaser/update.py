@@ -40,6 +40,7 @@ from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_
 from releaser.steps.resolve import Resolution, candidate_key, lock_of, resolve, resolve_as_locked
 from releaser.steps.settle import look_before, settle_what_failed
 from releaser.steps.staging import staging_tree
+from releaser.steps.static import collect_ahead
 from releaser.steps.unbuildable import built
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     live, before = run.store.live(), fitness
     run.draft.pulled = target.pulled
     run.draft.commits = run.site.git.commits(target.head, target.commit)[:_MOST_COMMITS] if target.moves else ()
+    collected = False
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:
         fitness = examine_target(staged, fitness, target)
         due = due_to_renew(staged) or due_for_pin(staged, fitness)
@@ -84,6 +86,7 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
             made = _with_live_tests(staged, before, made)
         else:
             look_before(staged, made.venv)
+            collected = target.moves and collect_ahead(staged, made)
     if isinstance(made, Ending):
         _follow(run, target, basis)
         return made
@@ -93,7 +96,7 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
         run.draft.rebuilt = f"from Python {live.manifest.python} to {moved.manifest.python}, as `python` is latest"
     tell_moved(run, fitness, made.manifest.python)
     headline = _headline(run, made, due, live)
-    go_live(run, made, target, basis)
+    go_live(run, made, target, basis, collected=collected)
     return Ending(result="activated", headline=headline)
 
 

@@ -30,7 +30,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "command": str, "run_id": str, "phase": str, "origin": _TEXT, "origin_link": _TEXT, "target": _TEXT,
     "head_before": _TEXT, "head_after": _TEXT, "done": list, "reason": str,
     "blameless": bool, "founds": bool, "flipped_at": (float, int, type(None)), "boot": str, "was_used": bool,
-    "stays": bool,
+    "stays": bool, "collected": bool,
 }  # fmt: skip
 
 
@@ -45,7 +45,8 @@ class Entry:
     nobody has been told yet; in the phase `telling` nothing else is left to be done. `flipped_at` is when the flip was
     about to be made, in seconds since the system started, and `boot` names that start; `was_used` says that there were
     processes on `origin` then. One that `stays` is not taken back for a step behind the flip that fails, as a person
-    has decided. One that `founds` brings the project its pyproject.toml along with its first lock.
+    has decided. The static files of one that is `collected` are there before the flip. One that `founds` brings the
+    project its pyproject.toml along with its first lock.
     """
 
     command: str
@@ -64,6 +65,7 @@ class Entry:
     boot: str = ""
     was_used: bool = False
     stays: bool = False
+    collected: bool = False
     untold: tuple[str, ...] = ()
 
     def moved(self, phase: Phase, **changes: Any) -> Entry:

@@ -32,6 +32,8 @@ from releaser.steps.settle import STEPS, settle
 from releaser.steps.turnover import Turnover, in_use
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from releaser.releases.release import Release
     from releaser.run import Run
     from releaser.steps.pull import Target
@@ -51,17 +53,20 @@ _AFTERWARDS = {
 }
 
 
-def activate(run: Run, release: Release, target: Target, *, founds: bool = False, stays: bool = False) -> Entry:
+def activate(
+    run: Run, release: Release, target: Target, *, founds: bool = False, stays: bool = False, collected: bool = False
+) -> Entry:
     """Move the checkout to `target`, flip to a sealed release and see that the site runs on it.
 
     Returns the journal's entry, which is still there. With `founds`, the release brings the project's pyproject.toml
-    too, along with its first lock. With `stays` it is not taken back for a step that fails.
+    too, along with its first lock. With `stays` it is not taken back for a step that fails. `collected`
+    says that its static files are in place.
 
     Raises BuildError or PreflightError when that could not be done (nothing has changed then), ActivationError when it
     was done and has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
-        entry = _commit(run, release, target, founds=founds, stays=stays)
+        entry = _commit(run, release, target, founds=founds, stays=stays, collected=collected)
     except OSError as error:
         raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
@@ -155,7 +160,7 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
-def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: bool) -> Entry:
+def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: bool, collected: bool) -> Entry:
     if run.command != "rollback":  # which a person may have asked for just because of that
         refuse_moved(run.store)
     if target.moves:
@@ -177,6 +182,8 @@ def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: 
             was_used=in_use(live),
             founds=founds,
             stays=stays,
+            done=("collectstatic",) if collected else (),
+            collected=collected,
         )
     )
     try:
@@ -298,8 +305,17 @@ def take_back(run: Run, entry: Entry) -> None:
         raise unfinished
 
 
-def _settle_again(run: Run, turnover: Turnover) -> None:
-    for name, act in STEPS.items():
+def collect_again(run: Run) -> None:
+    """Put back the static files of what is live, where those of another release were collected ahead of its flip."""
+    live = run.store.live()
+    if live is not None and not is_dead(live):
+        turnover = Turnover(target=live, origin=None, flipped_at=processes.now(), was_used=False, goes_back=True)
+        _settle_again(run, turnover, ("collectstatic",))
+
+
+def _settle_again(run: Run, turnover: Turnover, names: Iterable[str] = tuple(STEPS)) -> None:
+    for name in names:
+        act = STEPS[name]
         with run.recorder.step(f"{name} again") as step:
             try:
                 act(run, turnover, step)

@@ -11,6 +11,7 @@ from releaser.tools.django import doubt, is_django
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from releaser.releases.release import Release
     from releaser.report.recorder import Step
     from releaser.run import Run
     from releaser.tools.django import Manage, StaticFiles
@@ -34,6 +35,32 @@ def collectstatic(run: Run, venv: Path, step: Step) -> None:
         doubt(place, since=since.timestamp())
     lines = django.collectstatic(place).stdout.strip().splitlines()
     step.says(lines[-1] if lines else "")
+
+
+def collect_ahead(staged: Run, release: Release) -> bool:
+    """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
+
+    Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
+    that first imports a module in between would have new code beside old. It waits where the files would not go to the
+    place of the live site, and where it fails: then it is tried with the release live, which is taken back.
+    """
+    settings, root = staged.site.settings, staged.site.project.root
+    if settings.collectstatic == "off" or not is_django(root):
+        return False
+    try:
+        place = manage(staged.site, release.venv, timeout=settings.collectstatic_timeout).static_files().place
+    except ToolError:
+        return False
+    if place is None or place.resolve().is_relative_to(staged.site.git.layout.top.resolve()):
+        return False
+    with staged.recorder.step("collectstatic") as step:
+        staged.journal.write(staged.entry("building", target=release.id, collected=True))
+        try:
+            collectstatic(staged, release.venv, step)
+        except ToolError as error:
+            step.warns(error.message)
+            return False
+    return True
 
 
 def _ask(django: Manage, step: Step) -> StaticFiles | None:

@@ -1,0 +1,101 @@
+"""Static files of new code are collected before visitors see that code: nothing keeps the restart waiting."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted, stopped
+from tests.e2e.scenes import silent, step, steps
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site that has collected its static files, with a package and a commit that are due."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    site.publish("alpha", "1.2.0")
+    site.push_from_elsewhere({"notes.txt": "news"})
+    return site
+
+
+def static(site: SampleSite) -> str:
+    return (site.static_versions() or {})["alpha"]
+
+
+def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: SampleSite) -> None:
+    report = site.json("update")
+    found = steps(report)
+    assert found.index("collectstatic") < found.index("move checkout")
+    assert found[found.index("move checkout") : found.index("restart") + 1] == [
+        "move checkout", "flip", "python start", "restart"
+    ]  # fmt: skip
+    assert found.count("collectstatic") == 1
+    assert static(site) == "1.2.0"
+    silent(site.releaser("update"))
+
+
+def test_the_first_time_they_wait_for_the_flip(make_site: SiteFactory) -> None:
+    """The checkout has no directory for them yet, so that those of the staging tree would go with it."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.push_from_elsewhere({"notes.txt": "news"})
+    found = steps(site.json("update"))
+    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
+    assert static(site) == "1.0.0"
+
+
+def test_a_package_alone_waits_for_the_flip(site: SampleSite) -> None:
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", site.head())
+    found = steps(site.json("update"))
+    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
+    assert static(site) == "1.2.0"
+
+
+def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
+    with stopped(site, "update", at=Point(place="releaser.golive:refuse_changes", when="before")) as process:
+        assert static(site) == "1.2.0"
+        site.commit("Mine", {"mine.txt": ""})
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 3, error
+    assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        Point(place="releaser.steps.static:collectstatic"),
+        Point(place="releaser.steps.activate:move_checkout", when="before"),
+        Point(place="releaser.steps.activate:move_checkout"),
+    ],
+    ids=str,
+)
+def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite, at: Point) -> None:
+    before = site.head()
+    interrupted(site, "update", at=at)
+    assert static(site) == "1.2.0"
+    site.releaser("prune", check=0)
+    assert (static(site), site.live_version("alpha"), site.head()) == ("1.1.0", "1.1.0", before)
+    site.releaser("update", check=0)
+    assert static(site) == "1.2.0"
+
+
+def test_they_are_put_back_with_a_release_that_is_taken_back(site: SampleSite) -> None:
+    report = site.json("update", check=6, env={"RELEASER_HEALTH_CHECK": "test ! -e notes.txt"})
+    assert step(report, "collectstatic again")["status"] == "ok"
+    assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
+
+
+def test_what_fails_ahead_is_tried_with_the_release_live_and_taken_back(site: SampleSite) -> None:
+    site.publish("alpha", "1.3.0", broken="collectstatic")
+    site.releaser("update", check=6)
+    assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
