@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import re
 from typing import TYPE_CHECKING
@@ -18,11 +17,11 @@ from releaser.releases.soundness import damage
 from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.report.outcome import Problem
 from releaser.run import problem_of
+from releaser.steps.activate import link_text
 from releaser.steps.adopt import take_in
 from releaser.steps.code import code_of_release, has_other_code
 from releaser.steps.gate import smoke_test
 from releaser.steps.migrations import tell_applied_migrations
-from releaser.steps.move import keep_edited, known_locks
 from releaser.steps.pull import Target
 from releaser.steps.resolve import lock_of, own_files
 from releaser.steps.settle import look_before
@@ -50,6 +49,7 @@ def rollback(request: Request, *, to: str | None = None, force: bool = False, ke
 def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Ending:
     if to is None:
         refuse_moved(run.store)
+    link = link_text(run.site.project.venv)
     live, moved = run.store.live(), moved_by_hand(run.store)
     try:
         target = choose(run.store, to)
@@ -70,12 +70,11 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
         _refuse_unrestartable(run)
     else:
         look_before(run, target.venv)
-    with contextlib.suppress(ToolError):
-        keep_edited(run, run.site.project.lock, known_locks(run, live))
     run.draft.changes = LockDiff.between(lock_of(live), lock_of(target)).changes
     if moved is not None and not run.site.project.venv.is_symlink():
         take_in(run)
-    go_live(run, target, code, None, stays=force)
+        link = link_text(run.site.project.venv)
+    go_live(run, target, code, None, stays=force, link=link)
     tell_applied_migrations(run, target)
     return Ending(result="activated", headline=_headline(run, target, live, code))
 

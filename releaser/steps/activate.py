@@ -23,6 +23,7 @@ from releaser.steps.follow_ups import note_unsettled, unsettled
 from releaser.steps.move import (
     LOCK_BEFORE,
     keep_edited,
+    known_locks,
     move_back,
     move_checkout,
     see_where_head_is,
@@ -54,19 +55,26 @@ _AFTERWARDS = {
 
 
 def activate(
-    run: Run, release: Release, target: Target, *, founds: bool = False, stays: bool = False, collected: bool = False
+    run: Run,
+    release: Release,
+    target: Target,
+    link: str | None,
+    *,
+    founds: bool = False,
+    stays: bool = False,
+    collected: bool = False,
 ) -> Entry:
     """Move the checkout to `target`, flip to a sealed release and see that the site runs on it.
 
-    Returns the journal's entry, which is still there. With `founds`, the release brings the project's pyproject.toml
-    too, along with its first lock. With `stays` it is not taken back for a step that fails. `collected`
-    says that its static files are in place.
+    Returns the journal's entry, which is still there. `link` is the text that the symlink has to have still. With
+    `founds`, the release brings the project's pyproject.toml too, along with its first lock. With `stays` it is not
+    taken back for a step that fails. `collected` says that its static files are in place.
 
     Raises BuildError or PreflightError when that could not be done (nothing has changed then), ActivationError when it
     was done and has been taken back, and IncompleteReturnError when it could not be taken back whole.
     """
     try:
-        entry = _commit(run, release, target, founds=founds, stays=stays, collected=collected)
+        entry = _commit(run, release, target, link, founds=founds, stays=stays, collected=collected)
     except OSError as error:
         raise _not_moved(run, release, error) from error
     return finish(run, entry, release)
@@ -160,12 +168,17 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 
-def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: bool, collected: bool) -> Entry:
+def _commit(
+    run: Run, release: Release, target: Target, link: str | None, *, founds: bool, stays: bool, collected: bool
+) -> Entry:
     if run.command != "rollback":  # which a person may have asked for just because of that
         refuse_moved(run.store)
     if target.moves:
         _refuse_other_head(run, target)
     live = run.store.live()
+    if run.command == "rollback":  # else the guard has looked
+        with contextlib.suppress(ToolError):
+            keep_edited(run, run.site.project.lock, known_locks(run, live))
     _keep_lock(run)
     if founds:
         _keep(run, run.site.project.pyproject, PYPROJECT_BEFORE)
@@ -195,6 +208,7 @@ def _commit(run: Run, release: Release, target: Target, *, founds: bool, stays: 
             output=error.output,
         )
         raise PreflightError((finding,)) from error
+    _refuse_other_link(run, link)
     with run.recorder.step("flip") as step:
         _flip(run, entry, release)
         step.says(f"{live.id if live else 'none'} → {release.id}")
@@ -207,6 +221,16 @@ def _refuse_other_head(run: Run, target: Target) -> None:
         see_where_head_is(run, target)
     except ToolError as error:
         raise PreflightError((Unfit(error.message, advice=error.advice, output=error.output),)) from error
+
+
+def _refuse_other_link(run: Run, before: str | None) -> None:
+    """See that nobody has moved the symlink since it was looked at. Raises PreflightError."""
+    link = run.site.project.venv
+    now = link_text(link)
+    if now != before:
+        where = f"leads to {now}" if now is not None else "is no symlink"
+        advice = "Nothing went live; run it again when they are done."
+        raise PreflightError((Unfit(f"somebody changed {link}, which {where} now", advice=advice),))
 
 
 def _flip(run: Run, entry: Entry, release: Release) -> None:

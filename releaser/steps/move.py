@@ -107,6 +107,8 @@ def move_back(run: Run, entry: Entry) -> None:
 def _move_back(run: Run, before: str, after: str) -> None:
     git = run.site.git
     head = git.commit("HEAD")
+    if head not in (before, after) and not _has_moved(run, before, after, head):
+        return  # somebody committed before it came to the move, which then did not happen
     if head not in (before, after):
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits are to stay.")
@@ -120,6 +122,14 @@ def _move_back(run: Run, before: str, after: str) -> None:
         if run.draft.cut_off_since is None:
             raise
         git.reset_torn(before, after)  # a power cut may have emptied files
+
+
+def _has_moved(run: Run, before: str, after: str, head: str) -> bool:
+    """Tell whether a checkout that somebody has committed in was moved from `before` to `after`, older or newer."""
+    git = run.site.git
+    if git.is_ancestor(before, after):
+        return git.is_ancestor(after, head)
+    return not git.is_ancestor(before, head)
 
 
 def somebody_committed(run: Run, entry: Entry) -> bool:

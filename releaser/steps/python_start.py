@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.releases.whereabouts import is_missing_or_dangling
 from releaser.tools.environment import neutral
 
 if TYPE_CHECKING:
@@ -24,8 +25,15 @@ _SHORT_OF = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)  # what is 
 
 
 def start_python(run: Run, release: Release, step: Step) -> None:
-    """See that `.venv/bin/python` starts, and takes this release for its venv. Raises ToolError."""
-    python = run.site.project.venv / "bin" / "python"
+    """See that `.venv/bin/python` starts, and takes this release for its venv. Raises ToolError.
+
+    What a person has let the symlink lead to since says nothing about the release.
+    """
+    link = run.site.project.venv
+    if run.store.live_id() != release.id and not is_missing_or_dangling(link):
+        step.warns(f"somebody has moved {link}")
+        return
+    python = link / "bin" / "python"
     try:
         finished = run.site.runner.run(
             [python, "-I", "-B", "-c", _QUESTION],

@@ -135,3 +135,25 @@ def test_one_that_is_named_from_home_may_not_change_during_an_update(make_site: 
         _, error = process.communicate(timeout=120)
     assert process.returncode == 3, error
     assert "somebody changed environment_file ~/site.env" in error
+
+
+def test_settings_that_git_ignores_may_not_change_during_an_update_either(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    (site.path / ".git" / "info" / "exclude").write_text("/local_settings.py\n/data.sqlite3\n", encoding="utf-8")
+    for name in ("local_settings.py", "data.sqlite3"):
+        site.edit(name, "old")
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    live = site.live_id()
+    with stopped(site, "update", at=Point(place="releaser.update:tested")) as process:
+        site.edit("local_settings.py", "new")
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 3, error
+    assert "somebody changed local_settings.py, which git does not track" in error
+    assert site.live_id() == live
+    with stopped(site, "update", at=Point(place="releaser.update:tested")) as process:
+        site.edit("data.sqlite3", "new, as the site writes it")
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
