@@ -203,7 +203,7 @@ def trial(site: Site, kind: TrialKind) -> Trial:
         return Trial(kind=kind, words=test_command(site.settings, site.project.root, locked=_locked(site)))
     if not is_django(site.project.root):
         message = f"--check: there is no manage.py in {site.project.root}"
-        raise UsageError(message, advice="Leave --check away; --tests runs the tests of the project.")
+        raise UsageError(message, advice="Leave out --check; --tests runs the tests of the project.")
     return Trial(kind=kind, words=("python", "manage.py", "check"))
 
 

@@ -67,7 +67,7 @@ def _parse(value: str, directory: Path, option: str) -> Override:
         reason = str(error).splitlines()[0]
         raise _wrong(asked, f"is no requirement ({reason})") from error
     if wanted.marker is not None:
-        raise _wrong(asked, "has a condition behind the semicolon", "Leave it away; the override holds in any case.")
+        raise _wrong(asked, "has a condition behind the semicolon", "Leave it out; the override holds in any case.")
     if not url and not wanted.specifier:
         raise _wrong(asked, "does not say where to take the package from, nor which version")
     return Override(

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
 
-_AGAIN = "Mend that, and run it again."
+_AGAIN = "Fix that, and run it again."
 # What to do once what was made live is taken back, by the command that had done so.
 _AFTERWARDS = {
     "update": (
@@ -85,7 +85,7 @@ def _not_moved(run: Run, release: Release, error: OSError) -> BuildError | Incom
     if run.store.live_id() == release.id:
         run.draft.live_changed = True
         message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
-        return IncompleteReturnError(message, advice="Mend the disk, then run releaser again: it goes on from there.")
+        return IncompleteReturnError(message, advice="Repair the disk, then run releaser again: it goes on from there.")
     message = f"{link} could not be moved to the new release: {error}"
     return BuildError(message, advice="Check free space and permissions; live is what it was.")
 
@@ -164,7 +164,7 @@ def _take_back_or_say(run: Run, entry: Entry, failure: ActivationError) -> None:
         take_back(run, entry)
     except OSError as error:
         message = f"{failure.message}; and going back is not complete: {error}"
-        advice = "Mend what the message names, then run releaser again: it goes on going back."
+        advice = "Fix what the message names, then run releaser again: it goes on going back."
         raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
 
 

@@ -206,7 +206,7 @@ def _unlockable(stock: Inventory, wanted: Wanted) -> Iterator[Unfit]:
 def _unknown(environment: Environment, wanted: Wanted) -> Iterator[Unfit]:
     names = {one.name for one in environment.distributions}
     for name in sorted(wanted.without - names):
-        yield Unfit(f"--without {name}: it is not installed for {environment.python}", advice="Leave it away.")
+        yield Unfit(f"--without {name}: it is not installed for {environment.python}", advice="Leave it out.")
 
 
 def _own(site: Site, stock: Inventory) -> Iterator[Unfit]:
