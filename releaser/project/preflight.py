@@ -176,7 +176,7 @@ def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
         version = uv.version()
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, gist(error.output))))}"
-        raise Unfit(message, advice=error.advice or "Mend it, or set `uv` to a working uv.") from error
+        raise Unfit(message, advice=error.advice or "Repair it, or set `uv` to a working uv.") from error
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
         raise Unfit(message, advice="Upgrade it, or set `uv` to a newer one.")

@@ -39,7 +39,7 @@ def parse_variables(text: str, path: Path, *, interpolate: bool) -> Variables:
             blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
             number = binding.original.line + blank.count("\n")
             message = f"{path}, line {number}: not of the form NAME=value"
-            findings.append(Unfit(message, advice="Mend or remove the line."))
+            findings.append(Unfit(message, advice="Correct or remove the line."))
         else:
             sound += binding.original.string
     values = dotenv_values(stream=io.StringIO(sound), interpolate=interpolate)

@@ -37,7 +37,7 @@ _STUCK = "it cannot come in, not even early, as what goes with it is kept out to
 _ADVICE = {
     "person": "Lift the hold: `releaser unhold {name}`; or accept the vulnerability: add its id to `audit_ignore`.",
     "ignore": "Take it out of `ignore`; or accept the vulnerability: add its id to `audit_ignore`.",
-    "tests": "Mend the site or its tests for the newer version; it is tried again when the code changes.",
+    "tests": "Fix the site or its tests for the newer version; it is tried again when the code changes.",
     "activation": "Find out why it was backed out; `releaser update --force` takes it in again.",
 }
 _STUCK_ADVICE = (

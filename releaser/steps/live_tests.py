@@ -107,7 +107,7 @@ def _failure(run: Run, live: Release, tried: Tried) -> TestsFailedError:
     fail = tried.trial.verb("fail")
     what = tried.reason if tried.timed_out or tried.proves_nothing else f"{tried.trial.name} {fail}"
     message = f"{what} on the live release {live.id}, although nothing has changed"
-    advice = "Mend the site or its tests. It is told again when something else fails, or when all is well."
+    advice = "Fix the site or its tests. It is told again when something else fails, or when all is well."
     return TestsFailedError(message, blame="before", advice=advice, output=tried.output, fault=tried.fault)
 
 

@@ -17,8 +17,8 @@ from releaser.steps.settle import failure_of
             "Ask it. See `releaser status` for what is left out of updates now;"
             " `releaser update --force` takes it all the same.",
         ),
-        ("init", "Ask it. Mend that, and run it again."),
-        ("rebuild", "Ask it. Mend that, and run it again."),
+        ("init", "Ask it. Fix that, and run it again."),
+        ("rebuild", "Ask it. Fix that, and run it again."),
         ("rollback", "Ask it."),
     ],
 )
