@@ -164,7 +164,7 @@ def test_a_line_of_dotenv_that_cannot_be_parsed(make_site: SiteFactory, line: st
     number = len((site.outer / ".env").read_text(encoding="utf-8").splitlines()) + 1
     append_to_dotenv(site, f"{line}\nRELEASER_KEEP=many\n".encode())
     refusal = refused(site)
-    refusal.says(f"{site.outer / '.env'}, line {number}", "NAME=value", "Mend or remove the line")
+    refusal.says(f"{site.outer / '.env'}, line {number}", "NAME=value", "Correct or remove the line")
     refusal.says(site.outer / ".env", "RELEASER_KEEP ", "'many'")
     assert len(refusal.problems) == 2
     assert "hunter2" not in refusal.finished.stdout + refusal.finished.stderr

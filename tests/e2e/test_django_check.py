@@ -74,7 +74,7 @@ def test_a_site_that_failed_before_is_tried_again_once_it_passes(make_site: Site
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=5)
     assert report["blame"] == "before"
-    assert "Mend the site or its settings" in report["advice"]
+    assert "Fix the site or its settings" in report["advice"]
     silent(site.releaser("update"))
     assert site.manage_runs("check")[-1].versions["alpha"] == "1.0.0"  # what is live is asked, and nothing is built
     site.write_dotenv()
