@@ -347,7 +347,8 @@ def _settle_again(run: Run, turnover: Turnover, names: Iterable[str] = tuple(STE
                 reason = error.message if isinstance(error, ToolError) else str(error)
                 step.warns(reason)
                 run.note_problem(ActivationError(f"{name} on the earlier release failed: {reason}"))
-                run.draft.sick_before = True
+                # A disk that fails now says nothing of the earlier release.
+                run.draft.sick_before |= not isinstance(error, OSError) and not isinstance(error.__cause__, OSError)
 
 
 def _is_back(run: Run, entry: Entry) -> bool:
