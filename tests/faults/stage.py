@@ -127,7 +127,7 @@ class Stage:
         told = rf"\A.*site: {LIVE.get(self.name)}"  # the subject, as the text names the changes at each attempt
         if self.name == "update" and finished.returncode in FAILED:
             return Expected(told=told, versions=self.scene.versions)
-        if self.name == "update, taken back" and finished.returncode:  # first for the fault, then on its own account
+        if self.name.endswith("taken back") and finished.returncode:  # first for the fault, then on its own account
             return Expected(told=self.scene.told, versions=self.scene.versions, several=True)
         if self.name in LIVE and finished.returncode == FOLLOW_UP_FAILED and "mail: kept" in finished.stderr:
             return Expected(told=told, versions=self.scene.versions)

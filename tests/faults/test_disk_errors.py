@@ -158,7 +158,7 @@ def test_a_move_that_can_neither_be_synced_nor_taken_back_is_told_and_finished(s
 
 
 def test_a_move_back_that_cannot_be_synced_is_made_and_so_is_the_rest(scenes: Scenes, place: Path) -> None:
-    stage = Stage(scenes, "update, taken back", place)
+    stage = Stage(scenes, "update, package taken back", place)
     (_, (_, sync)) = moves(stage)
     met = stage.strike(sync, "error=EIO")
     assert met.finished.returncode == 6, str(met.finished)

@@ -61,6 +61,7 @@ def test_a_candidate_that_fails_its_health_check(
     check = f"python health.py {notes}"
     site = make_site(venv=True, settings={"health_check": check, "health_retries": 0}, files={"health.py": HEALTH})
     site.releaser("init", check=0)
+    notes.unlink()  # init asks as well
     site.publish("alpha", "1.2.0")
     witness = Witness.of(site)
     finished = on_night(0, site, "update")
