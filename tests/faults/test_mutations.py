@@ -311,7 +311,7 @@ TRIALS: dict[str, Trial] = {
         scene="update", how="SIGKILL", at=Point(event="after git merge"), check=code_taken_back
     ),
     "journal: what is done behind the flip": Trial(
-        scene="update", how="SIGKILL", at=Point(event="start python check"), check=restarted_once
+        scene="update", how="SIGKILL", at=Point(event="start python check", number=2), check=restarted_once
     ),
     "journal: reverting": Trial(
         scene="update, taken back", how="SIGKILL", at=Point(event=PLACES_LOCK.event, number=2), check=not_tried_again
