@@ -107,7 +107,7 @@ def to_revive(store: ReleaseStore, name: str | None) -> Release | None:
 
 
 def refuse_unadopted(store: ReleaseStore) -> None:
-    """See that there is something to rebuild. Raises PreflightError."""
+    """Check that there is a live release to rebuild. Raises PreflightError."""
     if not store.ledger().activations:
         finding = Unfit("no release has been live yet, so there is none to rebuild", advice="`releaser init` first.")
         raise PreflightError((finding,))

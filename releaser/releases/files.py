@@ -111,7 +111,7 @@ def below(venv: str, *places: str) -> dict[str, os.stat_result]:
 
 
 def is_byte_code(path: str) -> bool:
-    """Whether a file may be made again by whoever runs the code that it belongs to."""
+    """Whether a file is compiled code, which Python writes again by itself when it imports the source."""
     return path.endswith(".pyc") or "__pycache__/" in path
 
 

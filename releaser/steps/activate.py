@@ -179,6 +179,7 @@ def _commit(
     if run.command == "rollback":  # else the guard has looked
         with contextlib.suppress(ToolError):
             keep_edited(run, run.site.project.lock, known_locks(run, live))
+    building = run.journal.read()
     _keep_lock(run)
     if founds:
         _keep(run, run.site.project.pyproject, PYPROJECT_BEFORE)
@@ -196,7 +197,7 @@ def _commit(
             founds=founds,
             stays=stays,
             done=("collectstatic",) if collected else (),
-            collected=collected,
+            collected=building is not None and building.collected,  # also if that failed half-way
         )
     )
     try:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
 
 LAST_MAIL = "mail.json"
-MENDS = "The next `releaser update` repairs it."
+REPAIRS = "The next `releaser update` repairs it."
 
 
 def diagnose(store: ReleaseStore) -> Iterator[Problem]:
@@ -36,7 +36,7 @@ def diagnose(store: ReleaseStore) -> Iterator[Problem]:
     yield from _link_problems(store)
     yield from _release_problems(store)
     for error in unreadable(store.state_dir):
-        yield Problem(message=f"{error.path} cannot be read: {error.reason}", advice=MENDS)
+        yield Problem(message=f"{error.path} cannot be read: {error.reason}", advice=REPAIRS)
 
 
 def unreadable(state_dir: Path) -> Iterator[UnreadableStateError]:
@@ -65,7 +65,7 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
         yield Problem(message=moved.message, advice=moved.advice)
         return
     if is_missing_or_dangling(store.link):
-        yield Problem(message=f"{store.link} {missing_or_dangling(store.link)}", advice=MENDS)
+        yield Problem(message=f"{store.link} is {missing_or_dangling(store.link)}", advice=REPAIRS)
         return
     if live is None:
         message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
@@ -84,8 +84,8 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
 
 
 def missing_or_dangling(link: Path) -> str:
-    """Say of a missing or dangling link which of both it is."""
-    return f"was dangling ({os.readlink(link)})" if link.is_symlink() else "was missing"
+    """Say which of the two a link is, and where a dangling one leads."""
+    return f"dangling ({os.readlink(link)})" if link.is_symlink() else "missing"
 
 
 def flaw(store: ReleaseStore, live: Release) -> str:
@@ -113,14 +113,14 @@ def lost_python(release: Release, found: Damage | None) -> bool:
 def _release_problems(store: ReleaseStore) -> Iterator[Problem]:
     gone = lost(store)
     if gone:
-        yield Problem(message=f"{named(gone)} gone from {store.directory}", advice=MENDS)
+        yield Problem(message=f"{named(gone)} gone from {store.directory}", advice=REPAIRS)
     half = store.half_removed() if mutex.running(store.state_dir) is None else ()
     for name in half:
         message = f"release {name} is deleted by half only"
         yield Problem(message=message, advice="The next run tries again; `releaser prune` says why it could not.")
     for name in sorted(store.ledger().named - set(gone) - {store.live_id() or ""}):
         if not _has_manifest(store.path(name)):
-            yield Problem(message=f"the manifest of release {name} is gone, or cannot be read", advice=MENDS)
+            yield Problem(message=f"the manifest of release {name} is gone, or cannot be read", advice=REPAIRS)
     for release in store.rollback_order():
         found = damage(release)
         if found is None:

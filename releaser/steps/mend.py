@@ -127,7 +127,7 @@ def mend_link(run: Run) -> None:
     seen_again = _good_release_for_link(run)
     if seen_again is None or seen_again.id != release.id:
         return
-    wrong = missing_or_dangling(link)
+    wrong = f"was {missing_or_dangling(link)}"
     run.journal.write(run.entry("mending", target=release.id, origin_link=link_text(link)))
     before = store.live_by_record()
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand

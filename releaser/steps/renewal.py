@@ -1,4 +1,4 @@
-"""Rebuilding a lock as it is: a fresh venv, with the interpreter that there is now, and the tests."""
+"""Rebuilding a release from its own lock: a fresh venv with the Python that is installed now, and the tests."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def test_following_does_not_drop_what_is_only_here(make_site: SiteFactory) -> No
 
 
 def test_a_remote_that_was_moved_back_before_the_lock_of_releaser(make_site: SiteFactory) -> None:
-    """Whoever undoes a push on the server is told, and nothing is pushed again."""
+    """If somebody undoes a push on the server, the update says so and does not push again."""
     site = make_site(venv=True)
     site.releaser("init", check=0)
     before = site.remote_head()

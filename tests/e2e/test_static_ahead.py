@@ -99,3 +99,14 @@ def test_what_fails_ahead_is_tried_with_the_release_live_and_taken_back(site: Sa
     site.publish("alpha", "1.3.0", broken="collectstatic")
     site.releaser("update", check=6)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
+
+
+def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> None:
+    text = (site.path / "manage.py").read_text(encoding="utf-8")
+    done = '    say("1 static file copied.")\n    return 0\n'
+    assert done in text
+    site.push_from_elsewhere({"manage.py": text.replace(done, done.replace("return 0", "return 1"))})
+    interrupted(site, "update", at=Point(place="releaser.steps.activate:move_checkout", when="before"))
+    assert static(site) == "1.2.0"
+    site.releaser("prune", check=0)
+    assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")

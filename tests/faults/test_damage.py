@@ -123,14 +123,14 @@ def change_twice(path: Path) -> None:
 
 
 LINK: Mapping[str, Harm] = {
-    "deleted": Harm(do=lambda it: it.site.link.unlink(), seen="was missing", told="was missing"),
-    "dangling": Harm(do=lambda it: relink(it.site, "nowhere"), seen="was dangling", told="was dangling"),
+    "deleted": Harm(do=lambda it: it.site.link.unlink(), seen="is missing", told="was missing"),
+    "dangling": Harm(do=lambda it: relink(it.site, "nowhere"), seen="is dangling", told="was dangling"),
     "to a release that is gone": Harm(
         do=lambda it: relink(it.site, it.site.state_dir / "releases" / "20200101T000000Z" / "venv"),
-        seen="was dangling",
+        seen="is dangling",
         told="was dangling",
     ),
-    "to itself": Harm(do=lambda it: relink(it.site, it.site.link.name), seen="was dangling", told="was dangling"),
+    "to itself": Harm(do=lambda it: relink(it.site, it.site.link.name), seen="is dangling", told="was dangling"),
     "uv venv --clear": Harm(
         do=lambda it: it.site.uv("venv", "--clear", "--quiet", it.site.link),
         seen="not what was sealed",
@@ -158,12 +158,12 @@ LIVE: Mapping[str, Harm] = {
         lambda it: sync_with(it.site, it.kept / "uv.lock"),
         r"not what was sealed: alpha 1\.1\.1 → 1\.1\.0\b",
     ),
-    "its venv emptied": live_harm(lambda it: empty(it.live / "venv"), "interpreter is gone|was dangling"),
+    "its venv emptied": live_harm(lambda it: empty(it.live / "venv"), "interpreter is gone|dangling"),
     "its interpreter gone": live_harm(
-        lambda it: (it.live / "venv" / "bin" / "python").unlink(), "interpreter is gone|was dangling"
+        lambda it: (it.live / "venv" / "bin" / "python").unlink(), "interpreter is gone|dangling"
     ),
-    "its directory gone": live_harm(lambda it: shutil.rmtree(it.live), "was dangling"),
-    "its directory emptied": live_harm(lambda it: empty(it.live), "was dangling"),
+    "its directory gone": live_harm(lambda it: shutil.rmtree(it.live), "dangling"),
+    "its directory emptied": live_harm(lambda it: empty(it.live), "dangling"),
     "its manifest gone": live_harm(lambda it: (it.live / MANIFEST).unlink(), "manifest"),
     "its manifest is garbage": live_harm(lambda it: (it.live / MANIFEST).write_bytes(b"\0" * 99), "manifest"),
     "its manifest is a list": live_harm(lambda it: (it.live / MANIFEST).write_text("[]"), "manifest"),
@@ -247,7 +247,7 @@ STATE: Mapping[str, Harm] = {
     "the logs gone": Harm(do=lambda it: shutil.rmtree(it.site.state_dir / "logs"), seen=None, told=None),
     "all releases gone": Harm(
         do=lambda it: shutil.rmtree(it.site.state_dir / "releases"),
-        seen="was dangling",
+        seen="is dangling",
         told="gone from",
         hurts=["live", "kept", "adopted"],
     ),
