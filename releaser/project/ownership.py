@@ -6,6 +6,7 @@ one work tree would let each other's commits go live untested.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from dataclasses import dataclass
@@ -95,7 +96,9 @@ def _claim(project: Project, file: Path, disputed: Unfit | None) -> str:
     try:
         owner = read_owner(file)
     except UnreadableStateError as error:
-        owner, said = None, f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
+        owner = None
+        with contextlib.suppress(OSError):  # which must not keep anybody from going back
+            said = f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
     except OSError as error:
         log.warning("%s cannot be looked at: %s", file, error)
         return ""

@@ -30,11 +30,10 @@ from releaser.steps.move import (
     somebody_committed,
 )
 from releaser.steps.settle import STEPS, settle
+from releaser.steps.static import collectstatic
 from releaser.steps.turnover import Turnover, in_use
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from releaser.releases.release import Release
     from releaser.run import Run
     from releaser.steps.pull import Target
@@ -334,13 +333,20 @@ def collect_again(run: Run) -> None:
     """Put back the static files of what is live, where those of another release were collected ahead of its flip."""
     live = run.store.live()
     if live is not None and not is_dead(live):
-        turnover = Turnover(target=live, origin=None, flipped_at=processes.now(), was_used=False, goes_back=True)
-        _settle_again(run, turnover, ("collectstatic",))
+        with run.recorder.step("collectstatic again") as step:
+            try:
+                collectstatic(run, live.venv, step)
+            except (ToolError, OSError) as error:
+                reason = error.message if isinstance(error, ToolError) else str(error)
+                step.warns(reason)
+                message = f"the static files of {live.id} could not be collected again: {reason}"
+                run.note_problem(ActivationError(message, advice="Fix that; the next `releaser update` does it again."))
+                with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
+                    note_unsettled(run, live, {"collectstatic"})
 
 
-def _settle_again(run: Run, turnover: Turnover, names: Iterable[str] = tuple(STEPS)) -> None:
-    for name in names:
-        act = STEPS[name]
+def _settle_again(run: Run, turnover: Turnover) -> None:
+    for name, act in STEPS.items():
         with run.recorder.step(f"{name} again") as step:
             try:
                 act(run, turnover, step)

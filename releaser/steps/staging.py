@@ -131,17 +131,16 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     """
 
     def staged(path: str) -> str:
-        absolute = os.path.normpath(path)
-        if not path.startswith("/") or not Path(absolute).is_relative_to(top):
-            return path
-        there = place / Path(absolute).relative_to(top)
-        return str(there) if os.path.lexists(there) else path
+        there = f"{place}{path.removeprefix(str(top))}"
+        is_below = path == str(top) or path.startswith(f"{top}/")
+        return there if is_below and os.path.lexists(there) else path
 
-    def all_staged(value: str) -> str:
-        return os.pathsep.join(map(staged, value.split(os.pathsep)))
+    def all_staged(name: str, value: str) -> str:
+        """Only a variable that is named so is a list of paths; a URL has colons as well."""
+        return os.pathsep.join(map(staged, value.split(os.pathsep))) if name.endswith("PATH") else staged(value)
 
-    paths = {name: all_staged(value) for name, value in runner.environ.items() if name == "PYTHONPATH"}
-    given = {name: all_staged(value) for name, value in runner.site_variables.items()}
+    paths = {name: all_staged(name, value) for name, value in runner.environ.items() if name == "PYTHONPATH"}
+    given = {name: all_staged(name, value) for name, value in runner.site_variables.items()}
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 

@@ -258,7 +258,8 @@ class Git:
         """Return the umask under which the checkout was made: a web server that reads it must read what comes in."""
         with contextlib.suppress(OSError):
             mode = self.layout.top.stat().st_mode
-            return 0o077 & ~(mode & 0o066) & ~((mode & 0o044) >> 2)
+            readable = (mode | (mode & 0o011) << 2) & 0o044  # who may only pass through the directory reads its files
+            return 0o077 & ~readable & ~(readable >> 2) & ~(mode & 0o020)
         return -1
 
     def add_work_tree(self, place: Path, commit: str) -> None:
@@ -411,7 +412,8 @@ class Git:
         top = str(self.layout.top)
         lines = self._run("-C", top, "ls-files", "-v", "-z").stdout.split("\0")
         overlooked = [line[2:] for line in lines if line and (line[0].islower() or line[0] == "S")]
-        there = [path for path in overlooked if os.path.lexists(self.layout.top / path)]
+        places = ((path, self.layout.top / path) for path in overlooked)
+        there = [path for path, place in places if place.is_symlink() or place.is_file()]  # and not a submodule
         return [path for path in there if not self._is_whole("HEAD", path)]
 
     def tracked_files(self) -> list[str]:

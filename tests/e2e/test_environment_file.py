@@ -115,9 +115,17 @@ def test_a_line_that_is_no_variable_is_a_problem(make_site: SiteFactory) -> None
 
 def test_no_path_in_it_leads_the_tests_back_to_the_code_that_is_live(make_site: SiteFactory) -> None:
     site = make_site(venv=True, settings={"environment_file": "../site.env"})
-    (site.outer / "site.env").write_text(f"PYTHONPATH={site.path}/lib:/elsewhere\n", encoding="utf-8")
+    (site.outer / "site.env").write_text(
+        f"PYTHONPATH={site.path}/lib:/elsewhere\nDATABASE_URL=sqlite:///{site.path}/lib/shop.py\n", encoding="utf-8"
+    )
     site.releaser("init", check=0)
-    site.push_from_elsewhere({"lib/shop.py": "import nothing_of_that_name\n", TESTS: "import shop\n"})
+    url = f"sqlite:///{site.path}/lib/shop.py"  # is left as it is, as its colon divides no paths
+    site.push_from_elsewhere(
+        {
+            "lib/shop.py": f"import os\nassert os.environ['DATABASE_URL'] == {url!r}\nimport nothing_of_that_name\n",
+            TESTS: "import shop\n",
+        }
+    )
     finished = site.releaser("update", check=5)
     assert "nothing_of_that_name" in finished.stderr
     assert not (site.path / "lib").exists()
