@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MEMORY = Path("/dev/shm")
 TRIES = 8  # a busy machine begins and ends processes all the time
-FAILED = frozenset({4, 6})
+FAILED = frozenset({3, 4, 6})
 # Scenes that have most of their calls in common with others: of these, every so manyth will do.
 AKIN = frozenset(
     {"init without a venv", "update, tests fail", "update, one held back", "update, taken back", "rebuild"}
