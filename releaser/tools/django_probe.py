@@ -141,12 +141,15 @@ def not_on_disk() -> dict[str, Any]:
     """Name what is applied in the default database, of apps that are installed, and that their code does not have."""
     from django.db import connections
     from django.db.migrations.loader import MigrationLoader
+    from django.db.migrations.recorder import MigrationRecorder
 
     if "default" not in connections or str(connections["default"].settings_dict.get("ENGINE", "")).endswith(".dummy"):
         return {"names": []}
-    loader = MigrationLoader(connections["default"], ignore_no_initial=True)
+    loader = MigrationLoader(connections["default"], load=False)  # whose graph could not be built without what is missing
+    loader.load_disk()
+    applied = MigrationRecorder(connections["default"]).applied_migrations()
     known = {*loader.disk_migrations, *(old for one in loader.disk_migrations.values() for old in one.replaces)}
-    missing = sorted(key for key in {*loader.applied_migrations} - known if key[0] in loader.migrated_apps)
+    missing = sorted(key for key in {*applied} - known if key[0] in loader.migrated_apps)
     return {"names": [f"{app}.{name}" for app, name in missing]}
 
 

@@ -207,6 +207,17 @@ def test_migrations_that_are_not_applied_are_reported_and_left_alone(make_django
     assert step(django.site.json("update"), "migrations")["detail"] == "all are applied"
 
 
+def test_applied_migrations_that_the_earlier_release_does_not_have_are_named(make_django: DjangoFactory) -> None:
+    django = make_django()
+    django.publish("1.1.0", migrations=2)
+    django.site.releaser("update")
+    django.manage("migrate")
+    report = django.site.json("rollback", check=None)
+    assert report["result"] == "activated"
+    assert step(report, "migrations")["detail"] == f"applied, and not in this release: {NEW}"
+    assert any(NEW in problem and "were not undone" in problem for problem in report["problems"])
+
+
 def with_releaser(site: SampleSite) -> dict[str, str]:
     return {**site.env, "PATH": f"{console_script().parent}{os.pathsep}{site.env['PATH']}"}
 
