@@ -19,7 +19,7 @@ from releaser.project.pythons import choose
 from releaser.releases.installed import requirements_in
 from releaser.releases.store import ReleaseStore
 from releaser.report.text import why_held
-from releaser.steps.judging import gates_of, objections
+from releaser.steps.judging import gates_of, objections, undecided
 from releaser.steps.newest import Market, locked_in, without_restraint
 from releaser.steps.resolve import lock_of
 
@@ -91,6 +91,7 @@ def outdated(site: Site) -> Outlook:
         available=available,
         reachable=without_restraint(site, uv, checkout, python=python) if behind else None,
         demands=tuple(_demands(site, live, graph, version)) if behind else (),
+        undecided=undecided(site.project.state_dir),
     )
     return Outlook(
         newer=tuple(
@@ -155,6 +156,8 @@ class _View:
     available: Mapping[str, Available]
     reachable: Mapping[str, str] | None
     demands: tuple[Demand, ...]
+    #: Why nobody knows of some versions whether they work.
+    undecided: Mapping[tuple[str, str], str]
 
     def keepers(self, name: str) -> Iterator[Keeper]:
         """Yield what keeps the newest version of a package out."""
@@ -166,6 +169,8 @@ class _View:
             yield Keeper(by="python", reason=f"{latest} needs a newer Python than {self.python}{closest}")
         if comes_closer:
             yield from self._constraints(name, fitting)
+            if (name, fitting) in self.undecided:
+                yield Keeper(by="undecided", reason=self.undecided[name, fitting])
             for kept in objections(self.gates, name, fitting, self.uploads):
                 yield Keeper(by=kept.by, reason=why_held(kept.reason, by=kept.by, since=kept.since))
 

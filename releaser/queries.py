@@ -75,11 +75,14 @@ class ReleaseDetails:
         }
 
 
-def _left_out(run: Mapping[str, Any]) -> list[dict[str, str]]:
+def _left_out(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return what an entry of the history says that the run has left out; an earlier releaser said less."""
     entries = run.get("held_back", [])
     return [
-        {key: str(one.get(key, "")) for key in ("name", "version", "reason", "by", "since")}
+        {
+            **{key: str(one.get(key, "")) for key in ("name", "version", "reason", "by", "since", "release")},
+            **{key: [str(item) for item in one.get(key) or ()] for key in ("tests", "together")},
+        }
         for one in (entries if isinstance(entries, list) else ())
         if isinstance(one, dict)
     ]
@@ -122,7 +125,7 @@ class Status:
         """Return what `status --json` prints."""
         content = asdict(self)
         quarantine = content.pop("quarantine")
-        failed = [{**entry, "by": "activation"} for entry in quarantine["versions"]]
+        failed = [{**entry, "by": "activation", "tests": [], "together": []} for entry in quarantine["versions"]]
         held = [_held_back(entry) for entry in self.holds.entries]
         del content["holds"]
         content["drift"] = self.drift.as_json() if self.drift is not None else None
@@ -139,7 +142,7 @@ class Status:
         return {**content, "held_back": failed + held, **lists}
 
 
-def _held_back(hold: Hold) -> dict[str, str]:
+def _held_back(hold: Hold) -> dict[str, Any]:
     return {
         "name": hold.name,
         "version": hold.version,
@@ -147,6 +150,8 @@ def _held_back(hold: Hold) -> dict[str, str]:
         "reason": hold.reason,
         "at": hold.at,
         "by": hold.by,
+        "tests": list(hold.tests),
+        "together": list(hold.together),
     }
 
 

@@ -123,7 +123,7 @@ def rehearse_update(site: Site, *, force: bool) -> Plan:
     dry = _DryResolver(site=site, fitness=fitness, now=now)
 
     def gates() -> Gates:
-        holds = counting(site, fitness, _holds(site), force=force)
+        holds = counting(site, fitness, _holds(site), now=now, force=force)
         return make_gates(site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now)
 
     def fixes() -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from releaser.report.outcome import Problem
 from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import seal
 from releaser.steps.capacity import look_for_room, needs
-from releaser.steps.culprits import tested
+from releaser.steps.culprits import build_and_test
 from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
 from releaser.steps.gate import is_well_again, tree_of_live
 from releaser.steps.guard import Basis, basis_after_own_acts, read_basis
@@ -33,7 +33,6 @@ from releaser.steps.live_health import check_live_site
 from releaser.steps.live_tests import try_live_release
 from releaser.steps.migrations import listed, look_at_migrations, still_wait
 from releaser.steps.move import follow_quietly
-from releaser.steps.particulars import with_particulars
 from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
 from releaser.steps.pull import Target, choose_target, fetch, lacks
 from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_renew, note_flaw, tell_moved
@@ -41,7 +40,6 @@ from releaser.steps.resolve import Resolution, candidate_key, lock_of, resolve, 
 from releaser.steps.settle import look_before, settle_what_failed
 from releaser.steps.staging import staging_tree
 from releaser.steps.static import collect_ahead
-from releaser.steps.unbuildable import built
 
 if TYPE_CHECKING:
     from releaser.releases.quarantine import CandidateKey, FailedCandidate
@@ -49,6 +47,9 @@ if TYPE_CHECKING:
     from releaser.report.outcome import RunReport
     from releaser.report.recorder import Step
     from releaser.run import Run
+    from releaser.steps.gating import Lower
+    from releaser.steps.lower import Resolver
+    from releaser.steps.resolve import Failed
 
 _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
@@ -188,21 +189,32 @@ def _made(
         ask_django(run)
     if due is not None:
         note_flaw(run, due)
+
+    def again(failed: Failed, lower: Lower | None) -> Resolution:
+        return resolve(run, fitness, live, force=force, fixes=fixes, failed=failed, lower=lower)
+
     try:
-        return _sealed(run, fitness, resolution, key, before=before)
+        return _sealed(run, fitness, resolution, key, before=before, again=None if renews else again)
     except ReleaserError as error:
         _tell_dead(run, due, error.message)
         raise
 
 
-def _sealed(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey, *, before: Fitness) -> Release:
+def _sealed(
+    run: Run,
+    fitness: Fitness,
+    resolution: Resolution,
+    key: CandidateKey,
+    *,
+    before: Fitness,
+    again: Resolver | None,
+) -> Release:
     live = run.store.live()
     look_for_room(run, fitness, resolution, live)
     audit_live(run, fitness, live)
     run.draft.changes = resolution.diff.changes
-    candidate = with_particulars(run, built(run, fitness, resolution, key))
-    run.draft.release, run.draft.previous = candidate.id, live.id if live else None
-    candidate = with_fixes(run, fitness, tested(run, fitness, candidate, before=before))
+    candidate = build_and_test(run, fitness, resolution, key, before=before, again=again)
+    candidate = with_fixes(run, fitness, candidate)
     look_at_migrations(run, candidate)
     return seal(run, candidate, tests="passed")
 

@@ -135,7 +135,10 @@ def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> Hol
 def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
     """Say what letting something in again comes to. Raises UsageError when nothing of that name is held back."""
     package = normalized(name)
-    by_tests = {one.release for one in holds.entries if one.name == package and one.by == "tests"}
+    names = {package} | {
+        one.name for one in holds.entries if package in {normalized(x.partition(" ")[0]) for x in one.together}
+    }
+    by_tests = {one.release for one in holds.entries if one.name in names and one.by == "tests"}
     commits = [one for one in quarantine.commits if len(name) >= _SHORTEST_HASH and one.commit.startswith(name)]
     without = replace(
         quarantine,
@@ -148,7 +151,7 @@ def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
     # Else the very candidate that failed would not be tried again, and nobody be told.
     releases |= {one.release for one in quarantine.candidates if one.release == name or one.key.code_key in codes}
     without = without.without_releases(releases)
-    held = any(one.name == package for one in holds.entries)
+    held = any(one.name in names for one in holds.entries)
     if not held and without == quarantine:
         known = _names_held_back(holds, quarantine)
         advice = f"Held back are: {', '.join(known)}." if known else "Nothing is held back."
@@ -156,7 +159,7 @@ def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
         raise UsageError(message, advice=advice)
     shown = commits[0].commit[:12] if commits else name if without.pythons != quarantine.pythons else package
     return HoldChange(
-        holds=holds.without([package]) if held else holds,
+        holds=holds.without(names) if held else holds,
         quarantine=without,
         name=shown if shown else name,
         state="is not held back",

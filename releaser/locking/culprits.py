@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,25 @@ class Exhausted(Exception):  # noqa: N818 - no failure of anything, but the end 
 
 class Unsteady(Exception):  # noqa: N818 - what was tried is at fault, and not who tries
     """The same upgrades passed once, and failed later."""
+
+
+@dataclass(kw_only=True)
+class Budget:
+    """How many runs of the tests may be made, and until when, on the clock `time.monotonic`."""
+
+    runs: int
+    until: float
+    spent: int = 0
+
+    def allows(self, count: int = 1) -> bool:
+        """Whether so many more may be made."""
+        return self.spent + count <= self.runs and time.monotonic() <= self.until
+
+    def spend(self, *, spare: int = 0) -> None:
+        """Count one; `spare` others are kept for what is to go live. Raises Exhausted."""
+        if not self.allows(1 + spare):
+            raise Exhausted
+        self.spent += 1
 
 
 @dataclass(kw_only=True)
@@ -36,6 +57,11 @@ class Search:
     passing: tuple[str, ...] = ()
 
     @property
+    def undecided(self) -> tuple[str, ...]:
+        """What is neither known to pass nor to fail."""
+        return tuple(one for one in self.kept if one not in self.passing)
+
+    @property
     def kept(self) -> tuple[str, ...]:
         """All items but the culprits, in their order."""
         return self._without(self.culprits)
@@ -53,7 +79,8 @@ class Search:
                 return False
             if self.whole(rest):
                 self.passing = rest
-                self._put_back()
+                with contextlib.suppress(Exhausted):  # then what was found earlier gets no second look
+                    self._put_back()
                 return True
             if self.passing == rest:
                 raise Unsteady
@@ -78,13 +105,14 @@ class Search:
 
         The last one that was found needs no second look: all that is left failed with it, and passes without.
         """
-        found = list(self.culprits)
+        found, fewer = list(self.culprits), list(self.culprits)
         for culprit in found[:-1]:
-            others = [one for one in self.culprits if one != culprit]
+            others = [one for one in fewer if one != culprit]
             if self.passes(self._without(others)):
-                self.culprits = others
-        if self.culprits != found and not self.whole(self.kept):
-            self.culprits = found
+                fewer = others
+        if fewer != found and self.whole(self._without(fewer)):
+            self.culprits = fewer
+            self.passing = self.kept
 
     def _without(self, left_out: Sequence[str]) -> tuple[str, ...]:
         return tuple(item for item in self.items if item not in left_out)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locking.age import Age
-from releaser.locking.policy import Upgrade, ceiling, is_newer, is_older, parsed, permits, versions_in
+from releaser.locking.policy import (
+    Upgrade,
+    below_series,
+    ceiling,
+    is_newer,
+    is_older,
+    parsed,
+    permits,
+    series_of,
+    versions_in,
+)
 from releaser.locking.uploads import Uploads
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from packaging.version import Version
 
@@ -53,6 +63,8 @@ class Barred:
     by: Literal["activation", "tests"]
     reason: str
     since: str
+    #: When one that is newer may be tried, as ISO 8601; empty if that is now.
+    newer_from: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +88,10 @@ class Gates:
     age: Age = field(default_factory=Age)
     early: Mapping[str, str] = field(default_factory=dict)
     early_as: Mapping[str, Way] = field(default_factory=dict)
+    #: Packages that are to stay at what is live, as something else is tried.
+    stay: frozenset[str] = frozenset()
+    #: Packages of which a version that is just older than one that failed is no worse than others.
+    near: frozenset[str] = frozenset()
 
     def base(self, name: str) -> str | None:
         """Return the version that a package goes up from, None for one that is new."""
@@ -116,24 +132,52 @@ class Gates:
         return Kept(name=name, version=version, by="person", reason=hold.reason, since=hold.since)
 
     def _barred(self, name: str, version: str) -> Kept | None:
-        """Find fault with a version that is not newer than all that failed, unless it is the one that is live.
+        """Find fault with a version that failed, or that one which failed tells something about.
 
-        An older version that has never been live is no substitute for one that failed. Of several versions, none may be
-        one that failed, and each that is not live has to be newer than one of these at least.
+        An older one of the same series is no substitute for it, and a newer one may have to wait for its turn. After a
+        version was backed out, nobody has said that the tests would find out about others: only those of the series
+        that is live come in below it.
         """
-        several = version.split(", ")
         bars = [one for one in self.barred if one.name == name]
+        several = version.split(", ")
         failed = [one for one in bars if one.version in several]
-        if not bars or (not failed and version == self.demanded.get(name)):
+        if failed:
+            bar = failed[-1]
+            return Kept(name=name, version=version, by=bar.by, reason=bar.reason, since=bar.since)
+        if not bars or version == self.demanded.get(name):
             return None
-        if not failed and len(several) > 1:
-            others = set(several).difference(self.live.get(name, "").split(", "))
-            if all(any(is_newer(other, one.version) for one in bars) for other in others):
-                return None
-        elif not failed and all(is_newer(version, one.version) for one in bars):
+        if name in self.stay and version != self.live.get(name):
+            return Kept(name=name, version=version, by="tests", reason=bars[-1].reason, since=bars[-1].since)
+        others = set(several).difference(self.live.get(name, "").split(", "))
+        found = (self._barred_by(bars, other) for other in sorted(others))
+        return next((replace(one, version=version) for one in found if one is not None), None)
+
+    def _barred_by(self, bars: Sequence[Barred], version: str) -> Kept | None:
+        for bar in reversed(bars):
+            reason = self._what_it_says(bar, version)
+            if reason:
+                return Kept(name=bar.name, version=version, by=bar.by, reason=reason, since=bar.since)
+        versions = [one.version for one in bars]
+        waits = [one for one in bars if one.newer_from and follows(version, one.version, versions)]
+        if not waits:
             return None
-        bar = (failed or bars)[-1]
-        return Kept(name=name, version=version, by=bar.by, reason=bar.reason, since=bar.since)
+        bar = waits[-1]
+        reason = f"{bar.version} failed, and so did a newer one: the next is tried from {bar.newer_from[:10]} on"
+        return Kept(name=bar.name, version=version, by=bar.by, reason=reason, since=bar.since)
+
+    def _what_it_says(self, bar: Barred, version: str) -> str:
+        """Say why a version that has not failed is no better than one that has; empty if nobody knows."""
+        new, bad = parsed(version), parsed(bar.version)
+        if new is None or bad is None:
+            return "" if is_newer(version, bar.version) else f"{bar.version} failed ({bar.reason})"
+        if new > bad:
+            return ""
+        if series_of(new) == series_of(bad) and bar.name not in self.near:
+            return f"it is older than {bar.version}, which failed: {bar.reason}"
+        live = versions_in(self.live.get(bar.name, ""))
+        if bar.by == "activation" and series_of(new) not in {series_of(one) for one in live}:
+            return f"it is older than {bar.version}, which was backed out: {bar.reason}"
+        return ""
 
     def _unwelcome(self, name: str, version: str, uploads: Uploads) -> Kept | None:
         base = self.base(name)
@@ -180,6 +224,10 @@ class Gates:
         fixed = self._fixed(name, fault, strictness)
         if fixed is not None:
             return f"=={fixed}" if parsed(fixed) and (found is None or parsed(found)) else None
+        if fault is not None and fault.by in ("activation", "tests") and strictness == "stay":
+            lower = self.below(fault)
+            if lower is not None:
+                return ",".join(dict.fromkeys([*lower.split(","), *self._range(name, None, uploads, strictness)]))
         base = self.base(name)
         if base is not None and not versions_in(base):
             return None if fault else ""
@@ -193,9 +241,25 @@ class Gates:
             return held
         if fault is not None and fault.by in ("activation", "tests") and strictness == "stay":
             live = self.live.get(name)
-            if len(versions_in(live or "")) < 2:  # else those that did not fail may go up
+            if len(versions_in(live or "")) < 2 and self.below(fault) is None:  # of several, others may go up
                 return live
         return self.base(name) if self.ignores(name) else None
+
+    def below(self, fault: Kept) -> str | None:
+        """Return the bound below which there may be something newer than what is live; None if there is nothing.
+
+        After a version was backed out, that is the series that is live, else the next lower one.
+        """
+        found, live = parsed(fault.version), parsed(self.live.get(fault.name, ""))
+        if found is None or live is None or fault.name in self.stay or found <= live:
+            return None
+        if fault.name in self.near and fault.by == "tests":
+            return f">={live.public},<{found.public}"
+        if series_of(found) <= series_of(live):
+            return None
+        if fault.by == "activation":
+            return f">={live.public},<{ceiling(live, 'patch')}"
+        return f">={live.public},<{below_series(found)}"
 
     def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
         bad = [version for version in self.bad_versions(name) if parsed(version)]
@@ -204,7 +268,7 @@ class Gates:
             yield f"=={self.early[name]}"
         elif start:
             floor = start[0]
-            if strictness != "avoid" and str(floor) not in bad:
+            if strictness != "avoid" and str(floor) not in bad and not self._is_beyond(name, floor):
                 yield f">={floor.public}"
             limit = ceiling(start[-1], self.upgrade.of(name))
             if limit is not None:
@@ -212,6 +276,10 @@ class Gates:
             if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
                 yield f"<={found}"
         yield from (f"!={version}" for version in bad)
+
+    def _is_beyond(self, name: str, floor: Version) -> bool:
+        """Whether what is locked came in after what is live, and failed; or is of a series that did."""
+        return self._barred(name, str(floor)) is not None and is_older(self.live.get(name, ""), str(floor))
 
     def _start(self, name: str) -> str | None:
         """Return what a package goes up from, which is its fix if that is the newer one."""
@@ -250,3 +318,11 @@ class Gates:
         since = [uploads.times.get((name, one)) for one in locked.split(", ")]
         # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
         return max([cut, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None
+
+
+def follows(version: str, failed: str, others: Sequence[str]) -> bool:
+    """Whether a version is the next try after one that failed: of its series, or newer than all that failed."""
+    new, bad = parsed(version), parsed(failed)
+    if new is None or bad is None:
+        return version != failed
+    return new > bad and (series_of(new) == series_of(bad) or all(is_newer(version, other) for other in others))

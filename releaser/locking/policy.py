@@ -72,6 +72,17 @@ def ceiling(locked: Version, level: Level) -> str | None:
     return f"{epoch}{locked.major}.{locked.minor + 1}"
 
 
+def series_of(version: Version) -> tuple[int, int, int]:
+    """Return what releases that only mend one another have in common: the epoch and the first two parts."""
+    return version.epoch, version.major, version.minor
+
+
+def below_series(version: Version) -> str:
+    """Return the release that everything below the series of a version has to stay below."""
+    epoch = f"{version.epoch}!" if version.epoch else ""
+    return f"{epoch}{version.major}.{version.minor}"
+
+
 def permits(locked: str, version: str, level: Level) -> bool:
     """Whether a package may go from what is locked to another version.
 

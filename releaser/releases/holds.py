@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
 from releaser.locking.policy import is_newer
@@ -13,30 +14,45 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOLDS = "holds.json"
-By = Literal["person", "tests"]
+#: How long a package whose newest version failed again is left alone, unless a person wants it tried.
+PAUSE = timedelta(days=7)
+By = Literal["person", "tests", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """One package that is to stay as it is; `at` is an ISO time.
+    """One package of which something is to stay out; what a person holds stays until somebody lifts that.
 
-    What a person holds stays until somebody lifts it. What the tests hold is one `version`, which failed as part of the
-    candidate `release`, with the code and the Python of that time; `output` is the end of what the tests printed.
+    What the tests hold is one `version`, which failed; an `undecided` one keeps nothing out, and says that a search
+    was ended before anybody knew.
     """
 
     name: str
     by: By
     reason: str
+    #: When it was first held, as ISO 8601.
     at: str
     version: str = ""
+    #: The release whose tests failed, which `show` describes.
     release: str = ""
-    code_key: str = ""
+    #: With which Python.
     python: str = ""
+    #: The end of what the tests printed with it.
     output: str = ""
+    #: The names of the tests that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it, such as `celery 5.6.0`.
+    together: tuple[str, ...] = ()
+    #: The files of the project that the failure names, by their digests: if one changes, the version is worth a try.
+    files: Mapping[str, str] = field(default_factory=dict)
+    #: The digest of all code in Python, for a failure that names no file.
+    code: str = ""
+    #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
+    tried_at: str = ""
 
-    def counts_for(self, *, code_key: str, python: str) -> bool:
-        """Whether the hold still says something: other code or another Python may go with a version that failed."""
-        return self.by == "person" or (self.code_key == code_key and self.python == python)
+    def rests_until(self) -> datetime | None:
+        """Return until when the package is not tried again by itself; None if nobody has tried that yet."""
+        return datetime.fromisoformat(self.tried_at) + PAUSE if self.tried_at else None
 
     def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
         """Whether the version that failed is newer than the locked one."""
@@ -49,7 +65,7 @@ class Hold:
 
 @dataclass(frozen=True, kw_only=True)
 class Holds:
-    """All holds, oldest first; one for each package and each who holds it."""
+    """All holds, oldest first; one for each package that a person holds, and for each version that failed."""
 
     entries: tuple[Hold, ...] = ()
 
@@ -57,11 +73,25 @@ class Holds:
         """Return what a person has said about a package."""
         return next((hold for hold in self.entries if hold.name == name and hold.by == "person"), None)
 
+    def of_tests(self, name: str) -> tuple[Hold, ...]:
+        """Return the versions of a package that failed."""
+        return tuple(one for one in self.entries if one.name == name and one.by == "tests")
+
+    def rests_until(self, name: str) -> datetime | None:
+        """Return until when no version of a package is tried again that is not older than one that failed."""
+        return max(filter(None, (one.rests_until() for one in self.of_tests(name))), default=None)
+
     def adding(self, added: Iterable[Hold]) -> Holds:
-        """Add holds; a newer one of the same package by the same takes the place of the older."""
+        """Add holds; one of the same package and version by the same takes the place of the older."""
         new = tuple(added)
-        replaced = {(hold.name, hold.by) for hold in new}
-        return replace(self, entries=(*(one for one in self.entries if (one.name, one.by) not in replaced), *new))
+        replaced = {(hold.name, hold.by, hold.version) for hold in new}
+        return replace(
+            self, entries=(*(one for one in self.entries if (one.name, one.by, one.version) not in replaced), *new)
+        )
+
+    def deciding(self, undecided: Iterable[Hold]) -> Holds:
+        """Say what is undecided now, in place of what was before."""
+        return replace(self, entries=(*(one for one in self.entries if one.by != "undecided"), *undecided))
 
     def without(self, names: Iterable[str], *, by: By | None = None) -> Holds:
         """Lift what is held of these packages, or only what `by` holds of them."""
@@ -86,14 +116,26 @@ def read_holds(state_dir: Path) -> Holds:
     content = read_json(path)
     if content is None:
         return Holds()
-    names = [field.name for field in fields(Hold)]
     try:
         check_types(content, {"holds": list})
-        for entry in content["holds"]:
-            check_texts(entry.get(name, "") for name in names)
-        return Holds(entries=tuple(Hold(**entry) for entry in content["holds"]))
-    except (AttributeError, KeyError, TypeError) as error:
+        return Holds(entries=tuple(_read(entry) for entry in content["holds"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UnreadableStateError(path, f"not a list of holds ({error!r})") from error
+
+
+_LISTS = ("tests", "together")
+
+
+def _read(entry: Mapping[str, Any]) -> Hold:
+    """Make a hold of an entry of the file; TypeError or ValueError when it is none."""
+    texts = [one.name for one in fields(Hold) if one.name not in (*_LISTS, "files")]
+    check_texts(entry.get(name, "") for name in texts)
+    lists = {name: tuple(entry.get(name, ())) for name in _LISTS}
+    for found in (*lists.values(), entry.get("files", {}).values()):
+        check_texts(found)
+    hold = Hold(**{**entry, **lists})
+    hold.rests_until()
+    return hold
 
 
 def write_holds(state_dir: Path, holds: Holds) -> None:

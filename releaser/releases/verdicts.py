@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 VERDICTS = "verdicts.json"
 KEPT = 500
+_LONGEST = 5000  # characters of what the tests printed
 
 
 @dataclass(kw_only=True)
@@ -25,29 +26,42 @@ class Verdicts:
 
     state_dir: Path
     _passed: dict[str, bool] = field(default_factory=dict)
+    #: In a few words why they failed, and the end of what they printed.
+    _faults: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, state_dir: Path) -> Verdicts:
         """Read what there is."""
         try:
-            content = read_json(state_dir / VERDICTS) or {"passed": {}}
-            check_types(content, {"passed": dict})
+            content = {"faults": {}, **(read_json(state_dir / VERDICTS) or {"passed": {}})}
+            check_types(content, {"passed": dict, "faults": dict})
             check_types(content["passed"], dict.fromkeys(content["passed"], bool))
+            check_types(content["faults"], dict.fromkeys(content["faults"], list))
         except (KeyError, TypeError, UnreadableStateError):
             return cls(state_dir=state_dir)
-        return cls(state_dir=state_dir, _passed=content["passed"])
+        return cls(state_dir=state_dir, _passed=content["passed"], _faults=content["faults"])
 
     def of(self, versions: Mapping[str, str], key: CandidateKey) -> bool | None:
         """Tell whether these versions passed with the code, the Python and the group of `key`; None: not tried."""
         return self._passed.get(_name(versions, key))
 
-    def note(self, versions: Mapping[str, str], key: CandidateKey, *, passed: bool) -> None:
+    def fault_of(self, versions: Mapping[str, str], key: CandidateKey) -> tuple[str, str] | None:
+        """Return why these versions failed, in a few words, and the end of what the tests printed, if it is known."""
+        fault = self._faults.get(_name(versions, key), [])
+        return (str(fault[0]), str(fault[1])) if len(fault) == 2 else None
+
+    def note(
+        self, versions: Mapping[str, str], key: CandidateKey, *, passed: bool, fault: tuple[str, str] | None = None
+    ) -> None:
         """Remember a verdict, durably. Raises OSError."""
         name = _name(versions, key)
         self._passed.pop(name, None)
         self._passed[name] = passed
+        if fault is not None:
+            self._faults[name] = [fault[0], fault[1][-_LONGEST:]]
         self._passed = dict(list(self._passed.items())[-KEPT:])
-        write_json(self.state_dir / VERDICTS, {"passed": self._passed})
+        self._faults = {one: fault for one, fault in self._faults.items() if self._passed.get(one) is False}
+        write_json(self.state_dir / VERDICTS, {"passed": self._passed, "faults": self._faults})
 
 
 def _name(versions: Mapping[str, str], key: CandidateKey) -> str:

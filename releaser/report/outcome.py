@@ -41,7 +41,8 @@ class Problem:
 class HeldBack:
     """A version that was left out on purpose: `by` what, and `since` when, as ISO 8601, if that is known.
 
-    `by` is `activation` (it was backed out), `tests` (they fail with it), `person`, `ignore`, `policy` or `age`.
+    `by` is `activation` (it was backed out), `tests` (they fail with it), `undecided` (a search ended before anybody
+    knew), `person`, `ignore`, `policy` or `age`.
     """
 
     name: str
@@ -49,6 +50,12 @@ class HeldBack:
     reason: str
     by: str = "activation"
     since: str = ""
+    #: The release whose tests failed, which `show` describes; empty where there is none.
+    release: str = ""
+    #: The tests that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it, such as `celery 5.6.0`.
+    together: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -128,9 +128,17 @@ def answer_lines(report: RunReport) -> list[str]:
 
 def held_back_lines(held_back: Iterable[HeldBack]) -> list[str]:
     """Return the versions that were left out, a line for each reason."""
-    return versions_by_reason(
-        (f"{held.name} {held.version}", why_held(held.reason, by=held.by, since=held.since)) for held in held_back
-    )
+    return versions_by_reason(_held_line(asdict(held), show=True) for held in held_back)
+
+
+def _held_line(entry: Mapping[str, Any], *, show: bool = False) -> tuple[str, str]:
+    """Return what is held back and why, of an entry as it is in JSON; `show` names the command that tells more."""
+    together, tests = entry.get("together") or (), entry.get("tests") or ()
+    what = f"{entry['name']} {entry['version']}".strip() + (f", with {_some(together)}" if together else "")
+    reason = entry["reason"] + (f" in {_some(tests)}" if tests else "")
+    why = why_held(reason, by=entry.get("by", "activation"), since=entry.get("since", entry.get("at", "")))
+    told = f"; see `releaser show {entry['release']}`" if show and entry.get("release") and tests else ""
+    return what, why + told
 
 
 def why_held(reason: str, *, by: str, since: str) -> str:
@@ -216,10 +224,7 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
         changes = [Change.from_json(change) for change in details["changes"]]
         lines += ["", *changes_table(changes, now=datetime.fromisoformat(details["created_at"])).lines]
     if details["held_back"]:
-        held = (
-            (f"{one['name']} {one['version']}", why_held(one["reason"], by=one["by"], since=one["since"]))
-            for one in details["held_back"]
-        )
+        held = (_held_line(one) for one in details["held_back"])
         lines += ["", "held back:", *(f"  {line}" for line in versions_by_reason(held))]
     if details["steps"]:
         rows = [[step["step"], step["status"], f"{step['seconds']:.1f} s", step["detail"]] for step in details["steps"]]
@@ -282,16 +287,7 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
             f"tests: those of {red['release']} fail since {red['since'][:10]}: {', '.join(red['failing'][:5])}"
         )
     lines += _pending(status)
-    lines += [
-        f"held back: {line}"
-        for line in versions_by_reason(
-            (
-                f"{entry['name']} {entry['version']}".strip(),
-                why_held(entry["reason"], by=entry.get("by", "activation"), since=entry["at"]),
-            )
-            for entry in status["held_back"]
-        )
-    ]
+    lines += [f"held back: {line}" for line in versions_by_reason(_held_line(entry) for entry in status["held_back"])]
     lines += [
         f"quarantined: candidate {entry['release']}: {entry['reason']} (since {entry['at'][:10]})"
         for entry in status["quarantined"]

@@ -2,52 +2,198 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.errors import ResolutionError, TestsFailedError
-from releaser.locking.culprits import Exhausted, Unsteady
+from releaser.errors import BuildError, ResolutionError, TestsFailedError
+from releaser.locking.culprits import Budget, Exhausted, Unsteady
 from releaser.report.outcome import Problem
-from releaser.steps.gate import gate
+from releaser.steps.gate import first_failure, gate, reject
+from releaser.steps.holding import Fault, hold_back, tell_held, tries_again
 from releaser.steps.hunt import Hunt
+from releaser.steps.lower import Resolver, bring_in_lower
+from releaser.steps.particulars import with_particulars
+from releaser.steps.requirement import tell_needed, try_everything
+from releaser.steps.resolve import candidate_key, lock_of
+from releaser.steps.unbuildable import built
 from releaser.steps.verdict import reject_commit
 
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
+    from releaser.releases.quarantine import CandidateKey
     from releaser.run import Run
     from releaser.steps.build import Candidate
+    from releaser.steps.gate import Tried
+    from releaser.steps.resolve import Resolution
 
 _GOES_ON = "See the end of the output; the next update goes on with the search for what is to blame."
 
 
-def tested(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness) -> Candidate:
-    """Let a candidate pass the gate, or what is left of it without the upgrades that break the tests.
+@dataclass(frozen=True, kw_only=True)
+class _Trial:
+    """What a candidate is tested with: `again` resolves once more, None where the lock is given."""
 
-    Raises TestsFailedError when nothing newer than what is live passes.
+    run: Run
+    fitness: Fitness
+    before: Fitness
+    again: Resolver | None
+    budget: Budget
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether what breaks the tests is to be held back, and the rest to go live."""
+        return self.again is not None and self.run.site.settings.culprits == "hold"
+
+
+def build_and_test(
+    run: Run,
+    fitness: Fitness,
+    resolution: Resolution,
+    key: CandidateKey,
+    *,
+    before: Fitness,
+    again: Resolver | None,
+) -> Candidate:
+    """Return a candidate that has passed the gate, without the upgrades that break the tests or cannot be built.
+
+    `again` resolves once more with what is held by then. Raises TestsFailedError or BuildError when nothing newer than
+    what is live passes.
     """
-    changed, pulled = bool(candidate.resolution.diff), run.draft.pulled
-    searches = run.site.settings.culprits != "off" and changed
+    settings = run.site.settings
+    budget = Budget(runs=settings.culprit_runs, until=time.monotonic() + settings.culprit_minutes * 60)
+    trial = _Trial(run=run, fitness=fitness, before=before, again=again, budget=budget)
+    held_before = run.holds()
+    passed: Candidate | None = None
+    failure: TestsFailedError | BuildError | None = None
     try:
-        gate(run, fitness, candidate, before=before, searches=searches)
-    except TestsFailedError as failure:
-        if failure.blame != "update" or not (searches or pulled):
-            raise
-        if pulled is not None and not changed:
-            _reject_pulled(run, candidate, failure)
-            raise
-        return _without_culprits(run, fitness, candidate, failure)
+        passed = _without_known_culprits(trial, _built(trial, resolution, key))
+    except (TestsFailedError, BuildError) as error:
+        failure = error
+    if trial.again is not None and run.holds() != held_before:
+        told = run.draft.release, run.draft.changes
+        passed = bring_in_lower(run, fitness, passed, budget=budget, again=trial.again)
+        run.draft.release, run.draft.changes = told
+    if passed is not None:
+        return _finished(trial, passed)
+    tell_held(run, lock_of(run.store.live()))
+    raise failure or AssertionError
+
+
+def _built(trial: _Trial, resolution: Resolution, key: CandidateKey) -> Candidate:
+    run, live = trial.run, trial.run.store.live()
+    candidate = with_particulars(run, built(run, trial.fitness, resolution, key))
+    run.draft.release, run.draft.previous = candidate.id, live.id if live else None
     return candidate
 
 
-def _reject_pulled(run: Run, candidate: Candidate, failure: TestsFailedError) -> None:
-    """Keep a commit out with which the tests fail, whatever the packages are; these come in without it."""
-    pulled = run.draft.pulled
+def _finished(trial: _Trial, candidate: Candidate) -> Candidate:
+    """Let the report be about the candidate that goes live."""
+    run = trial.run
+    run.draft.blame = ""
+    run.draft.release, run.draft.changes = candidate.id, candidate.resolution.diff.changes
+    tell_held(run, candidate.resolution.lock)
+    return candidate
+
+
+def _without_known_culprits(trial: _Trial, candidate: Candidate) -> Candidate:
+    """Try a candidate; if it fails with a package that is known to fail, the others go live without another run."""
+    run, again = trial.run, trial.again
+    live = lock_of(run.store.live())
+    tries = tries_again(run.holds(), candidate.resolution.lock.versions, live.versions)
+    if again is None or not trial.holds_back or not tries:
+        return _tested(trial, candidate)
+    trial.budget.spend()
+    failed = first_failure(run, trial.fitness, candidate)
+    if failed is None:
+        return candidate
+    before = run.holds()
+    fault = Fault(words=failed.fault, output=failed.output)
+    hold_back(run, candidate.resolution.lock, candidate.key, dict.fromkeys(tries, fault), release=candidate.id)
+    resolution = again("out", None)
+    if resolution.lock.same_packages(live) and run.draft.pulled is None and not resolution.checkout_differs:
+        run.change_holds(lambda _: before)
+        return _tested(trial, candidate, failed=failed)
+    reject(run, candidate, failed, "update")
+    run.draft.culprits = tuple(f"{name} {candidate.resolution.lock.versions[name]}" for name in tries)
+    rest = _built(trial, resolution, candidate_key(run, trial.fitness, resolution.lock))
+    try:
+        return _tested(trial, rest)
+    except TestsFailedError as failure:
+        if failure.blame != "update":  # then nothing is known of these
+            run.change_holds(lambda _: before)
+            run.draft.culprits = ()
+        raise
+
+
+def _tested(trial: _Trial, candidate: Candidate, *, failed: Tried | None = None) -> Candidate:
+    run = trial.run
+    changed, pulled = bool(candidate.resolution.diff), run.draft.pulled
+    searches = run.site.settings.culprits != "off" and changed
+    try:
+        gate(run, trial.fitness, candidate, before=trial.before, searches=searches, failed=failed)
+    except TestsFailedError as failure:
+        if failure.blame != "update" or not (searches or pulled):
+            raise
+        return _without_culprits(trial, candidate, failure)
+    return candidate
+
+
+def _without_culprits(trial: _Trial, candidate: Candidate, failure: TestsFailedError) -> Candidate:
+    """Search for what is to blame; return what passes without it, or raise the failure with what was found."""
+    run = trial.run
+    trial.budget.spent = max(trial.budget.spent, 1)  # the run that was repeated
+    hunt = Hunt(run=run, fitness=trial.fitness, full=candidate, failure=failure, budget=trial.budget)
+    advice = failure.advice
+    try:
+        found = hunt.go()
+    except ResolutionError as error:  # the index is gone, for example; the next run goes on
+        run.note_problem(error, follow_up=False)
+        raise _failed(failure, advice=_GOES_ON) from error
+    except Exhausted:
+        found = hunt.what_passes()
+        _tell_exhausted(run, hunt)
+        advice = _GOES_ON if hunt.learned else advice
+    except Unsteady:
+        found = None
+        message = "the search for what breaks the tests was ended: they fail and pass with the very same packages"
+        run.draft.problems.append(Problem(message=message, advice="Make the tests reliable; see `releaser history`."))
+        _finish(run, candidate)
+    else:
+        hunt.tell(ended=True)  # first: a candidate that is not taken up again, with nothing held, would keep all out
+        _finish(run, candidate)
+        if hunt.base_failed:
+            found = _with_failing_base(trial, hunt, found)
+    if found is None:
+        run.draft.release, run.draft.changes = candidate.id, candidate.resolution.diff.changes
+        raise _failed(failure, advice=advice)
+    run.draft.blame = ""
+    return found
+
+
+def _with_failing_base(trial: _Trial, hunt: Hunt, found: Candidate | None) -> Candidate | None:
+    """Go on where the tests fail with the packages as they were: something new may need a newer package."""
+    run = trial.run
+    if found is None and trial.again is not None and trial.holds_back:
+        found = try_everything(run, trial.fitness, hunt, trial.again)
+    elif found is not None:
+        tell_needed(run, hunt, found, hunt.needed())
+    if found is None:
+        _tell_base(run, hunt)
+    return found
+
+
+def _tell_base(run: Run, hunt: Hunt) -> None:
+    """Say that it is not the packages; a commit that is to blame is kept out, and these come in without it."""
+    pulled, candidate = run.draft.pulled, hunt.full
     if pulled is None:
+        message = f"the tests fail with {hunt.news} and the packages as they were, too: no package is to blame"
+        run.draft.problems.append(Problem(message=message, advice="See what else has changed."))
         return
     entry = reject_commit(run, pulled.new, candidate.key.code_key, "breaks the tests")
     run.change_quarantine(lambda quarantine: quarantine.with_commit(entry))
     named = f"{entry.commit[:12]} ({entry.subject})"
-    message = f"commit {named} breaks the tests with the packages that are live, too: {failure.fault}"
+    message = f"commit {named} breaks the tests with the packages that are live, too: {hunt.failure.fault}"
     advice = (
         "It is left out until the remote has a newer one; packages are updated without it from the next run on."
         f" `releaser unhold {entry.commit[:12]}` tries it again."
@@ -55,34 +201,10 @@ def _reject_pulled(run: Run, candidate: Candidate, failure: TestsFailedError) ->
     run.draft.problems.append(Problem(message=message, advice=advice))
 
 
-def _without_culprits(run: Run, fitness: Fitness, candidate: Candidate, failure: TestsFailedError) -> Candidate:
-    """Search for what is to blame; return what passes without it, or raise the failure with what was found."""
-    hunt = Hunt(run=run, fitness=fitness, full=candidate, failure=failure)
-    try:
-        found = hunt.go()
-    except ResolutionError as error:  # the index is gone, for example; the next run goes on
-        run.note_problem(error, follow_up=False)
-        failure.advice = _GOES_ON
-        raise failure from error
-    except Exhausted:
-        found = hunt.what_passes()
-        _tell_exhausted(run, hunt)
-        failure.advice = _GOES_ON if hunt.learned else failure.advice
-    except Unsteady:
-        found = None
-        message = "the search for what breaks the tests was ended: they fail and pass with the very same packages"
-        run.draft.problems.append(Problem(message=message, advice="Make the tests reliable; see `releaser history`."))
-        _finish(run, candidate)
-    else:
-        if hunt.base_failed and run.draft.pulled is not None:
-            _reject_pulled(run, candidate, failure)
-        hunt.tell()  # first: a candidate that is not taken up again, with nothing held, would keep all of it out
-        _finish(run, candidate)
-    if found is None:
-        run.draft.release, run.draft.changes = candidate.id, candidate.resolution.diff.changes
-        raise failure
-    run.draft.blame = ""
-    return found
+def _failed(failure: TestsFailedError, *, advice: str) -> TestsFailedError:
+    return TestsFailedError(
+        failure.message, blame=failure.blame, advice=advice, output=failure.output, fault=failure.fault
+    )
 
 
 def _finish(run: Run, candidate: Candidate) -> None:
@@ -93,14 +215,23 @@ def _finish(run: Run, candidate: Candidate) -> None:
 
 
 def _tell_exhausted(run: Run, hunt: Hunt) -> None:
+    """Hold what was found so far, and name what nobody knows yet."""
     settings = run.site.settings
+    hunt.tell(ended=False)
     message = (
-        f"what breaks the tests was not found within {hunt.runs} test runs"
+        f"what breaks the tests was not found within {hunt.budget.spent} test runs"
         f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
     )
+    if hunt.undecided:
+        names = ", ".join(hunt.undecided[:_MOST_NAMED])
+        more = f" and {len(hunt.undecided) - _MOST_NAMED} more" if len(hunt.undecided) > _MOST_NAMED else ""
+        message += f"; not decided yet: {names}{more}"
     if hunt.learned:
-        advice = "The next update goes on with the search; raise these settings if that is too slow."
+        advice = "The next update searches among these alone; raise these settings if that is too slow."
     else:
         advice = "Raise these settings."
         _finish(run, hunt.full)
     run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+_MOST_NAMED = 10

@@ -121,14 +121,22 @@ def _not_run(trial: Trial, error: ToolError) -> TestsFailedError:
     )
 
 
-def gate(run: Run, fitness: Fitness, candidate: Candidate, *, before: Fitness, searches: bool = False) -> None:
+def gate(
+    run: Run,
+    fitness: Fitness,
+    candidate: Candidate,
+    *,
+    before: Fitness,
+    searches: bool = False,
+    failed: Tried | None = None,
+) -> None:
     """Let the candidate pass only if the tests do; `before` is how fit the project was before the pull.
 
-    If they fail, the live release is tested too, the candidate is sealed as failed and quarantined, and
-    TestsFailedError tells whose fault it is. If the caller `searches` for what in the update is to blame, a failure has
-    to be steady first.
+    If they fail, or have `failed`, the live release is tested too, the candidate is sealed as failed and quarantined,
+    and TestsFailedError tells whose fault it is. If the caller `searches` for what in the update is to blame, a failure
+    has to be steady first.
     """
-    failed = first_failure(run, fitness, candidate)
+    failed = failed or first_failure(run, fitness, candidate)
     if failed is None:
         return
     blame = _blame(run, next(one for one in trials(run, before) if one.step == failed.trial.step))
@@ -176,13 +184,18 @@ def _steady(run: Run, fitness: Fitness, candidate: Candidate, failed: Tried) -> 
 
 
 def _fail(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool) -> NoReturn:
-    if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
-        _quarantine(run, candidate, tried, blame, unfinished=unfinished)
-    seal(run, candidate, tests="failed")
+    reject(run, candidate, tried, blame, unfinished=unfinished)
     run.draft.blame = blame
     purpose = _purpose(run, candidate)
     message, advice = _verdict(blame, tried, purpose), _advice(blame, tried, purpose)
     raise TestsFailedError(message, blame=blame, advice=advice, output=tried.output, fault=tried.fault)
+
+
+def reject(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool = False) -> None:
+    """Keep a candidate from being built again, and seal it as one that has failed."""
+    if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
+        _quarantine(run, candidate, tried, blame, unfinished=unfinished)
+    seal(run, candidate, tests="failed")
 
 
 def _quarantine(run: Run, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool) -> None:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from releaser.locking.culprits import Exhausted, Search
+from releaser.locking.culprits import Budget, Exhausted, Search
 from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
 from releaser.releases.verdicts import Verdicts
-from releaser.report.outcome import HeldBack, Problem
+from releaser.report.outcome import Problem
 from releaser.steps.attempts import Attempts
 from releaser.steps.gate import first_failure
-from releaser.steps.holding import Fault, hold_back
+from releaser.steps.holding import Fault, hold_back, hold_undecided
 from releaser.steps.mend import remove_unsealed
 from releaser.steps.resolve import lock_of
 from releaser.steps.sublocks import sub_locks, those_that_need
 from releaser.steps.suspects import suspects
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from releaser.errors import TestsFailedError
     from releaser.locking.lockfile import LockFile
@@ -28,29 +27,30 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.steps.build import Candidate
 
+_PARTS = (2, 4, 8)  # into which the upgrades are divided to find one without which the others pass
+
 
 @dataclass(kw_only=True)
 class Hunt:
-    """One search. `runs` counts the test runs, the repeated one of the whole candidate included."""
+    """One search among the upgrades of `full`, which has failed. `budget` counts the runs of the tests."""
 
     run: Run
     fitness: Fitness
     full: Candidate
     failure: TestsFailedError
-    runs: int = 1
-    #: Whether the tests fail even with the packages as they were.
-    base_failed: bool = False
+    budget: Budget
+    #: Whether the tests fail even with the packages as they were; None as long as nobody has tried that.
+    base_failed: bool | None = None
     learned: int = 0
     _candidate: Candidate | None = None
     _faults: dict[str, Fault] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         settings, resolution = self.run.site.settings, self.full.resolution
-        self._deadline = time.monotonic() + settings.culprit_minutes * 60
-        self._limit = settings.culprit_runs
-        self._ships = settings.culprits == "hold"
         self._verdicts = Verdicts.read(self.run.site.project.state_dir)
-        self._verdicts.note(resolution.lock.versions, self.full.key, passed=False)
+        told = (self.failure.fault, self.failure.output)
+        self._verdicts.note(resolution.lock.versions, self.full.key, passed=False, fault=told)
+        self._ships = settings.culprits == "hold"
         self._live = lock_of(self.run.store.live())
         self._locks = sub_locks(self.run, self.fitness, resolution)
         self._attempts = Attempts(
@@ -64,25 +64,68 @@ class Hunt:
         Raises Exhausted, Unsteady and ResolutionError.
         """
         upgrades = self._locks.upgrades()
-        if not self._base_passes():
-            self.base_failed = True
-            if self.run.draft.pulled is not None:  # which the caller tells
-                return None
-            message = f"the tests fail with {self._news} and the packages as they were, too: no package is to blame"
-            self.run.draft.problems.append(Problem(message=message, advice="See what else has changed."))
-            return None
+        self.base_failed = not self._base_passes()
         if not upgrades or self.run.site.settings.culprits == "off":
             return None
-        hints = suspects(self.failure.output, self.full.venv, upgrades)
+        if self.base_failed and not self._divide(upgrades):
+            return None
+        if not self.base_failed:
+            self._put_in_order(upgrades)
+            if self._passes(tuple(self._search.items)):  # what breaks the tests is none of these, but came with them
+                return self._built(tuple(self._search.items)) if self._ships else None
+        self._search.find()
+        return self._built(self._search.kept) if self._ships else None
+
+    def _put_in_order(self, upgrades: Sequence[str]) -> None:
+        """Let what others need come before these, and what may be to blame at the end."""
+        hints = {*suspects(self.failure.output, self.full.venv, upgrades), *self._undecided_before(upgrades)}
+        hints = hints if len(hints) < len(upgrades) else set()
         # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
         late = those_that_need(hints, upgrades, Graph.of(self.full.resolution.lock).needs)
         items = (*(one for one in upgrades if one not in late), *(one for one in upgrades if one in late))
         self._search.items, self._search.suspects = items, len(late)
         self._faults[items[-1]] = self._of_all
-        if self._passes(items):  # what breaks the tests is none of these, but came with them
-            return self._built(items) if self._ships else None
-        self._search.find()
-        return self._built(self._search.kept) if self._ships else None
+
+    def _undecided_before(self, upgrades: Sequence[str]) -> Iterator[str]:
+        """Yield what an earlier search has not come to: something in it is to blame."""
+        versions = self.full.resolution.lock.versions
+        for one in self.run.holds().entries:
+            if one.by == "undecided" and one.name in upgrades and versions[one.name] == one.version:
+                yield one.name
+
+    def _divide(self, upgrades: Sequence[str]) -> bool:
+        """Find a part without which all others pass, though the packages as they were do not.
+
+        Then something new needs one of the others.
+        """
+        versions = [*upgrades]
+        hints = suspects(self.failure.output, self.full.venv, versions)
+        parts = [hints] if hints and len(hints) < len(versions) else []
+        for count in _PARTS:
+            size = -(-len(versions) // count)
+            parts += [tuple(versions[at : at + size]) for at in range(0, len(versions), size)]
+        for part in dict.fromkeys(parts):
+            rest = tuple(one for one in versions if one not in part)
+            if rest and self._passes(rest):
+                self._search.items, self._search.passing = (*rest, *part), rest
+                self._faults[part[-1]] = self._of_all
+                return True
+        return False
+
+    def needed(self) -> tuple[str, ...]:
+        """Find the upgrade that new code needs; all that it may be if there are no runs left."""
+        names = self._search.kept
+        low, high = 0, len(names)
+        try:
+            while high - low > 1:
+                middle = (low + high + 1) // 2
+                if self._passes(names[:middle]):
+                    high = middle
+                else:
+                    low = middle
+        except Exhausted:
+            return names[low:high]
+        return names[high - 1 : high]
 
     def what_passes(self) -> Candidate | None:
         """Return what is known to pass of a search that was not finished, if it does so as a whole."""
@@ -94,31 +137,45 @@ class Hunt:
         except Exhausted:
             return None
 
-    def tell(self) -> None:
-        """Report what is to blame, and hold it if that is wanted."""
+    @property
+    def culprits(self) -> tuple[str, ...]:
+        """The upgrades that were found to break the tests, such as `celery 5.6.0`."""
+        versions = self.full.resolution.lock.versions
+        return tuple(f"{name} {versions[name]}" for name in sorted(self._search.culprits))
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The upgrades of which nobody knows, as a search that was cut short did not come to them."""
+        return self._search.undecided
+
+    def tell(self, *, ended: bool) -> None:
+        """Report what is to blame, and hold it if that is wanted; and, if it has not `ended`, what nobody knows."""
         if not self._search.items:
             return
-        full = self.full.resolution.lock
-        lock, versions = self._lock(self._search.kept), full.versions
-        culprits = sorted(self._search.culprits)
-        faults = {name: self._faults.get(name, self._of_all) for name in culprits}
-        self.run.draft.culprits = tuple(f"{name} {versions[name]}" for name in culprits)
+        self.run.draft.culprits = self.culprits
+        faults = {name: self._faults.get(name, self._of_all) for name in sorted(self._search.culprits)}
         if not self._ships:
             self._report(faults)
             return
-        hold_back(self.run, self.full.resolution.lock, self.full.key, faults, release=self.full.id)
-        held = [(name, fault.words) for name, fault in faults.items()]
-        named = ", ".join(self.run.draft.culprits) or "something that breaks the tests"
-        held += [
-            (one.name, f"it comes only together with what is held back: {named}")
-            for one in LockDiff.between(lock, full)
-            if one.old and one.new and one.name not in culprits
-        ]
-        now = self.run.now_iso()
-        self.run.draft.held_back += tuple(
-            HeldBack(name=name, version=versions[name], reason=reason, by="tests", since=now)
-            for name, reason in sorted(held)
-        )
+        lock, versions = self.full.resolution.lock, self.full.resolution.lock.versions
+        hold_back(self.run, lock, self.full.key, faults, release=self.full.id, together=self._together())
+        open_ones = () if ended else self.undecided
+        reason = f"not decided yet: the search was ended after {self.budget.spent} runs of the tests"
+        hold_undecided(self.run, {name: versions[name] for name in open_ones}, reason)
+
+    def _together(self) -> dict[str, list[str]]:
+        """Map each culprit to what comes only together with it."""
+        full, culprits = self.full.resolution.lock, self._search.culprits
+        lock, needs = self._lock(self._search.kept), Graph.of(self.full.resolution.lock).needs
+        found: dict[str, list[str]] = {}
+        for one in LockDiff.between(lock, full):
+            if not (one.old and one.new) or one.name in culprits or one.name in self._search.passing:
+                continue
+            of = next((name for name in culprits if those_that_need([name], [one.name], needs)), None)
+            of = of or next((name for name in culprits if those_that_need([one.name], [name], needs)), None)
+            if culprits:
+                found.setdefault(of or culprits[0], []).append(f"{one.name} {one.new}")
+        return found
 
     def _report(self, faults: Mapping[str, Fault]) -> None:
         versions = self.full.resolution.lock.versions
@@ -145,7 +202,7 @@ class Hunt:
         return lock.same_packages(self._live)
 
     @property
-    def _news(self) -> str:
+    def news(self) -> str:
         """What has changed beside the packages."""
         if self.run.draft.pulled is not None:
             return "the new commits"
@@ -163,15 +220,16 @@ class Hunt:
 
     def _passes(self, names: tuple[str, ...]) -> bool:
         lock = self._lock(names)
-        known = self._known(lock)
+        known = self._known(names, lock)
         if known is not None:
             return known
-        self._spend(spare=1)
+        self.budget.spend(spare=1)
         with self.run.recorder.step("culprit search") as step:
             fault = self._attempts.fault_with(lock)
             verdict = "failed" if fault is not None else "passed"
-            part = f"{len(names)} of {len(self._search.items)} upgrades" if names else "without any upgrade:"
-            step.says(f"run {self.runs}: {part} {verdict}")
+            count = len(self._search.items) or len(self._locks.upgrades())
+            part = f"{len(names)} of {count} upgrades" if names else "without any upgrade:"
+            step.says(f"run {self.budget.spent}: {part} {verdict}")
         self._note(names, lock, fault)
         return fault is None
 
@@ -181,7 +239,7 @@ class Hunt:
         lock = self._lock(names)
         if self._is_live(lock):
             return True
-        if self._verdicts.of(lock.versions, self.full.key) is False:
+        if self._known(names, lock) is False:
             return False
         return self._built(names) is not None
 
@@ -192,7 +250,7 @@ class Hunt:
             return self._candidate
         if self._is_live(lock):
             return None
-        self._spend(spare=0)  # first, as what has passed is what goes live if no more may be tried
+        self.budget.spend()  # first, as what has passed is what goes live if no more may be tried
         self._discard()
         candidate = self._attempts.build(lock, names)
         self.run.draft.release = candidate.id
@@ -209,17 +267,17 @@ class Hunt:
             remove_unsealed(self.run, self._candidate.directory)
             self._candidate = None
 
-    def _known(self, lock: LockFile) -> bool | None:
-        return True if self._is_live(lock) else self._verdicts.of(lock.versions, self.full.key)
-
-    def _spend(self, *, spare: int) -> None:
-        """Count a test run; one is spared for what is to go live."""
-        if self.runs + spare >= self._limit or time.monotonic() > self._deadline:
-            raise Exhausted
-        self.runs += 1
+    def _known(self, names: tuple[str, ...], lock: LockFile) -> bool | None:
+        if self._is_live(lock):
+            return True
+        fault = self._verdicts.fault_of(lock.versions, self.full.key)
+        if fault is not None and names:
+            self._faults[names[-1]] = Fault(words=fault[0], output=fault[1])
+        return self._verdicts.of(lock.versions, self.full.key)
 
     def _note(self, names: tuple[str, ...], lock: LockFile, fault: Fault | None) -> None:
         self.learned += 1
-        self._verdicts.note(lock.versions, self.full.key, passed=fault is None)
+        told = (fault.words, fault.output) if fault is not None else None
+        self._verdicts.note(lock.versions, self.full.key, passed=fault is None, fault=told)
         if fault is not None and names:
             self._faults[names[-1]] = fault

@@ -7,17 +7,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import ToolError
 from releaser.locking.age import Age
 from releaser.locking.policy import Upgrade
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
-from releaser.steps.gating import make_gates
-from releaser.steps.resolve import own_files
+from releaser.steps.gating import make_gates, standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from pathlib import Path
 
     from releaser.locking.gates import Gates, Kept
     from releaser.locking.lockfile import LockFile
@@ -34,19 +33,16 @@ def gates_of(site: Site, lock: LockFile, live: LockFile, *, python: str, now: da
     with contextlib.suppress(UnreadableStateError):
         quarantine = read_quarantine(site.project.state_dir)
     with contextlib.suppress(UnreadableStateError):
-        holds = _counting(site, read_holds(site.project.state_dir), python)
+        holds = standing(site, read_holds(site.project.state_dir), python=python, now=now)
     return make_gates(site.settings, lock, live, quarantine=quarantine, holds=holds, now=now)
 
 
-def _counting(site: Site, holds: Holds, python: str) -> Holds:
-    """Return the holds that count for the code that there is; all of them if nobody can tell what code that is."""
-    if all(one.by == "person" for one in holds.entries):
-        return holds
-    try:
-        code = site.git.code_key(own_files(site, site.git.layout.top))
-    except ToolError:
-        return holds
-    return replace(holds, entries=tuple(one for one in holds.entries if one.counts_for(code_key=code, python=python)))
+def undecided(state_dir: Path) -> dict[tuple[str, str], str]:
+    """Map the packages and versions of which nobody knows yet whether they work to why that is so."""
+    with contextlib.suppress(UnreadableStateError):
+        entries = read_holds(state_dir).entries
+        return {(one.name, one.version): one.reason for one in entries if one.by == "undecided"}
+    return {}
 
 
 def objections(gates: Gates, name: str, version: str, uploads: Uploads) -> Iterator[Kept]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from releaser.errors import TestsFailedError
 from releaser.releases.soundness import is_dead
 from releaser.report.capping import one_line
 from releaser.steps.gate import trials, try_live
+from releaser.steps.runners import failing_tests
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 
 STATE = "live-tests.json"
 _STEP = "test live release"
-_FAILED = re.compile(r"^(?:FAIL|ERROR): (\S.*?)\s*$|^(?:FAILED|ERROR) (\S+::\S+|\S+\.py)\b", re.MULTILINE)
 _LONGEST = 200  # characters
-_MOST = 200  # names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +96,7 @@ def _try(run: Run, fitness: Fitness, live: Release) -> Tried | None:
 
 def _failing(tried: Tried) -> tuple[str, ...]:
     """Name what fails, as unittest, Django and pytest do; without any names, say how it ended."""
-    found = {one_line(first or second, limit=_LONGEST) for first, second in _FAILED.findall(tried.output)}
-    return tuple(sorted(found)[:_MOST]) or (one_line(tried.reason, limit=_LONGEST),)
+    return failing_tests(tried.output) or (one_line(tried.reason, limit=_LONGEST),)
 
 
 def _failure(run: Run, live: Release, tried: Tried) -> TestsFailedError:

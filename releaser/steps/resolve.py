@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
@@ -14,24 +14,29 @@ from releaser.locking.policy import is_newer
 from releaser.locking.uploads import Uploads, uploads_in
 from releaser.releases.quarantine import CandidateKey, Quarantine
 from releaser.report.outcome import HeldBack
-from releaser.steps.gating import make_gates
+from releaser.steps.gating import make_gates, standing
 from releaser.steps.restraint import Restrained, resolve_within
 from releaser.tools.uv import NO_SOLUTION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from releaser.locking.gates import Gates
     from releaser.project.preflight import Fitness
     from releaser.project.site import Site
-    from releaser.releases.holds import Holds
+    from releaser.releases.holds import Hold, Holds
     from releaser.releases.release import Release
     from releaser.run import Run
+    from releaser.steps.gating import Lower
     from releaser.tools.uv import Bounds, Cuts
 
 
 _UNBUILT = re.compile(r"Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\s]+)`")  # as uv 0.13 says it
+
+
+Failed = Literal["rest", "out", "in"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +65,14 @@ def resolve(
     *,
     force: bool = False,
     fixes: Callable[[], Mapping[str, str]] = dict,
+    failed: Failed = "rest",
+    lower: Lower | None = None,
 ) -> Resolution:
     """Resolve the newest versions in the staging tree; `force` takes what failed before too.
 
     `fixes`, which is asked if policy or age keep anything out, maps packages to the versions that fix a vulnerability:
-    those come in all the same. Raises ResolutionError.
+    those come in all the same. Of versions with which the tests `failed`, those `rest` that are not worth another try
+    yet; all of them may stay `out`, or be let `in`. Raises ResolutionError.
     """
     quarantine = Quarantine() if force else run.quarantine()
     fitness = replace(fitness, uv=fitness.uv.within_its_limit())
@@ -76,8 +84,9 @@ def resolve(
             fitness.lock,
             before,
             quarantine=quarantine,
-            holds=counting(run.site, fitness, run.holds(), force=force),
+            holds=_holds(run, fitness, failed, force=force),
             now=run.started_at,
+            lower=lower,
         )
 
     with run.recorder.step("resolve") as step:
@@ -85,9 +94,20 @@ def resolve(
         restrained = _lock(staging, gates, fixes, quarantine, before)
         found = _read(run.site.project.lock)
         _refuse_bad_versions(found, quarantine)
-        resolution = _resolution(run, fitness, live, found, held_back(restrained, quarantine, found))
+        resolution = _resolution(run, fitness, live, found, held_back(restrained, quarantine, run.holds(), found))
         step.says(_extent(resolution.diff))
     return resolution
+
+
+def _holds(run: Run, fitness: Fitness, failed: Failed, *, force: bool) -> Holds:
+    holds = run.holds()
+    match failed:
+        case "rest":
+            return counting(run.site, fitness, holds, now=run.started_at, force=force)
+        case "out":
+            return replace(holds, entries=tuple(one for one in holds.entries if one.by != "undecided"))
+        case "in":
+            return replace(holds, entries=tuple(one for one in holds.entries if one.by == "person"))
 
 
 def resolve_as_locked(run: Run, fitness: Fitness, live: Release | None, lock: LockFile | None) -> Resolution:
@@ -213,14 +233,41 @@ def _refuse_bad_versions(lock: LockFile, quarantine: Quarantine) -> None:
             )
 
 
-def held_back(restrained: Restrained, quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
-    """List the versions that were left out on purpose."""
+def held_back(restrained: Restrained, quarantine: Quarantine, holds: Holds, lock: LockFile) -> tuple[HeldBack, ...]:
+    """List the versions that were left out on purpose; what comes only together with one is part of that entry."""
+    held = held_by_tests(holds, lock)
+    failed = {(one.name, one.version) for one in held}
+    part = {name for one in held for name in one.together}
+    backed_out = {entry.name for entry in quarantine.versions}
     kept = tuple(
         HeldBack(name=one.name, version=one.version, reason=one.reason, by=one.by, since=one.since)
         for one in restrained.kept
-        if one.by != "activation" or one.name not in {entry.name for entry in quarantine.versions}
+        if (one.by != "activation" or one.name not in backed_out)
+        and (one.name, one.version) not in failed
+        and f"{one.name} {one.version}" not in part
     )
-    return left_out(quarantine, lock) + kept
+    return left_out(quarantine, lock) + held + kept
+
+
+def held_by_tests(holds: Holds, lock: LockFile) -> tuple[HeldBack, ...]:
+    """List the versions that failed, and those that are undecided, as far as they are newer than what is locked."""
+    still = holds.without_older(lock.versions).entries
+    return tuple(shown((one for one in still if one.by != "person"), lock.versions))
+
+
+def shown(holds: Iterable[Hold], live: Mapping[str, str]) -> Iterator[HeldBack]:
+    """Yield holds as a report shows them; `live` are the versions of the live release."""
+    for one in holds:
+        yield HeldBack(
+            name=one.name,
+            version=one.version or live.get(one.name, ""),
+            reason=one.reason,
+            by=one.by,
+            since=one.at,
+            release=one.release,
+            tests=one.tests,
+            together=one.together,
+        )
 
 
 def left_out(quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
@@ -232,15 +279,15 @@ def left_out(quarantine: Quarantine, lock: LockFile) -> tuple[HeldBack, ...]:
     )
 
 
-def counting(site: Site, fitness: Fitness, holds: Holds, *, force: bool = False) -> Holds:
-    """Return the holds that say something about a resolution with this code and this Python; with `force`, persons'.
+def counting(site: Site, fitness: Fitness, holds: Holds, *, now: datetime, force: bool = False) -> Holds:
+    """Return the holds that keep something out with this code and this Python; with `force`, persons'.
 
     Raises ResolutionError.
     """
     if all(one.by == "person" for one in holds.entries):
         return holds
-    code, python = ("", "") if force else _surroundings(site, fitness)
-    return replace(holds, entries=tuple(one for one in holds.entries if one.counts_for(code_key=code, python=python)))
+    python = "" if force else _python_version(fitness)
+    return standing(site, holds, python=python, now=now, force=force)
 
 
 def candidate_key(run: Run, fitness: Fitness, lock: LockFile) -> CandidateKey:
@@ -252,8 +299,15 @@ def candidate_key(run: Run, fitness: Fitness, lock: LockFile) -> CandidateKey:
 def _surroundings(site: Site, fitness: Fitness) -> tuple[str, str]:
     """Return what a candidate is tried with: the key of the code, and the Python."""
     try:
-        python = fitness.uv.python_version(fitness.python)
-        return site.git.code_key(own_files(site, site.git.layout.top)), python
+        code = site.git.code_key(own_files(site, site.git.layout.top))
+    except ToolError as error:
+        raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
+    return code, _python_version(fitness)
+
+
+def _python_version(fitness: Fitness) -> str:
+    try:
+        return fitness.uv.python_version(fitness.python)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
 

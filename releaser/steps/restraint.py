@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from releaser.locking.gates import Gates, Strictness, Way
     from releaser.tools.uv import Bounds, Cuts
 
-_ROUNDS = 4  # of asking again because of what came in only through what was asked before
+_ROUNDS = 4  # of asking again because of what came in only through what was asked before, beside one for each failure
 _MOST_NAMED = 5  # versions in one reason
 _MOST_HOLDS = 10  # that are lifted for a try, one by one, to find the one in the way
 
@@ -196,7 +196,7 @@ class _Search:
     def _attempt(self, gates: Gates, strictness: Strictness) -> Mapping[str, str]:
         bounds = gates.bounds(self.free, self.known, strictness=strictness)
         cuts = gates.cuts(self.free, self.known)
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS + len(gates.barred)):
             found = self.resolver.resolve(bounds, cuts)
             if gates.age.matters:
                 self.known = self.resolver.uploads().beside(self.known)
@@ -271,8 +271,15 @@ def _grave(gates: Gates, faults: Mapping[str, Kept], strictness: Strictness) -> 
 
 
 def _without(bound: str | None, gates: Gates, fault: Kept) -> str | None:
-    """Tighten a bound because of a version that came in nevertheless: the package stays as it is, if it is there."""
-    base = gates.base(fault.name)
+    """Tighten a bound because of a version that came in nevertheless: the package stays as it is, if it is there.
+
+    One that stands behind a version that failed may come in as something of a lower series.
+    """
+    lower = gates.below(fault) if fault.by in ("activation", "tests") else None
+    if lower is not None:
+        return ",".join(filter(None, [bound, lower]))
+    base = gates.live.get(fault.name) if fault.by in ("activation", "tests") else None
+    base = base or gates.base(fault.name)
     if base is not None:
         return f"=={base}" if parsed(base) else None
     return ",".join(filter(None, [bound, f"!={fault.version}"])) if parsed(fault.version) else bound

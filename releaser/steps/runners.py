@@ -7,7 +7,7 @@ import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from releaser.report.capping import strip_control
+from releaser.report.capping import one_line, strip_control
 from releaser.report.outcome import Problem
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ _UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )
 _PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTILINE)
 _SUGAR = re.compile(r"^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)", re.MULTILINE)  # of the plugin pytest-sugar
 _NOTHING = re.compile(r"^(?:=+ )?(?:no tests ran\b|collected 0 items)", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAIL|ERROR): (\S.*?)\s*$|^(?:FAILED|ERROR) (\S+::\S+|\S+\.py)\b", re.MULTILINE)
+_LONGEST = 200  # characters of the name of a test
+_MOST = 200  # names
 _RAN = re.compile(r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b")  # others were skipped, or not chosen
 
 
@@ -35,6 +38,13 @@ def count_tests(output: str) -> int | None:
     if not counts:
         return 0 if _NOTHING.search(text) else None
     return sum(counts)
+
+
+def failing_tests(output: str) -> tuple[str, ...]:
+    """Name the tests that failed, in alphabetical order, as unittest, Django and pytest name them."""
+    text = strip_control(output)
+    found = {one_line(first or second, limit=_LONGEST) for first, second in _FAILED.findall(text)}
+    return tuple(sorted(found)[:_MOST])
 
 
 def names_runner(command: Sequence[str]) -> bool:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from releaser.errors import BuildError, ResolutionError
 from releaser.locking.diff import LockDiff
 from releaser.locking.policy import normalized
-from releaser.report.outcome import HeldBack
 from releaser.steps.build import build
 from releaser.steps.holding import Fault, hold_back
 from releaser.steps.mend import remove_unsealed
@@ -60,10 +59,6 @@ def _without_what_fails(
     printed = "\n".join(line.strip() for line in error.output.splitlines())  # uv indents what the build has printed
     fault = Fault(words=f"it cannot be built{complaint(printed)}", output=error.output)
     hold_back(run, resolution.lock, key, dict.fromkeys(sorted(failed), fault))
-    run.draft.held_back += tuple(
-        HeldBack(name=name, version=resolution.lock.versions[name], reason=fault.words, by="tests", since=run.now_iso())
-        for name in sorted(failed)
-    )
     if lesser.same_packages(live) and run.draft.pulled is None and not resolution.checkout_differs:
         raise error
     (resolution.tree / "uv.lock").write_bytes(lesser.data)

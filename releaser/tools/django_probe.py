@@ -145,7 +145,9 @@ def not_on_disk() -> dict[str, Any]:
 
     if "default" not in connections or str(connections["default"].settings_dict.get("ENGINE", "")).endswith(".dummy"):
         return {"names": []}
-    loader = MigrationLoader(connections["default"], load=False)  # whose graph could not be built without what is missing
+    loader = MigrationLoader(
+        connections["default"], load=False
+    )  # whose graph could not be built without what is missing
     loader.load_disk()
     applied = MigrationRecorder(connections["default"]).applied_migrations()
     known = {*loader.disk_migrations, *(old for one in loader.disk_migrations.values() for old in one.replaces)}

@@ -370,12 +370,16 @@ class Git:
         """Push `commit` to the remote's `branch`; never forced, so ToolError when the remote moved."""
         self._run("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
 
-    def code_key(self, without: Iterable[str], *, commit: str = "HEAD") -> str:
-        """Return a digest of everything in a commit but the paths in `without` (relative to the top)."""
+    def code_key(self, without: Iterable[str], *, commit: str = "HEAD", ends: str = "") -> str:
+        """Return a digest of everything in a commit but the paths in `without` (relative to the top).
+
+        With `ends`, it is of the files alone whose names end so.
+        """
         left_out = set(without)
         digest = hashlib.sha256()
         for line in self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout.split("\0"):
-            if line and line.partition("\t")[2] not in left_out:
+            name = line.partition("\t")[2]
+            if line and name not in left_out and name.endswith(ends):
                 digest.update(line.encode() + b"\0")
         return digest.hexdigest()
 

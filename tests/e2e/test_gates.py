@@ -152,7 +152,7 @@ def test_a_package_that_needs_a_newer_version_of_a_held_one_stays_too(make_site:
 def test_what_failed_with_other_code_is_tried_again_and_then_held_no_more(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     hold = Hold(
-        name="alpha", by="tests", reason="red", at="2026-01-01T00:00:00+00:00", version="2.0.0", code_key="other",
+        name="alpha", by="tests", reason="red", at="2026-01-01T00:00:00+00:00", version="2.0.0", code="other",
         python="3.11.7",
     )  # fmt: skip
     write_holds(site.state_dir, Holds(entries=(hold,)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -97,8 +98,8 @@ def test_packages_that_are_new_or_of_several_versions_or_from_git_are_judged_too
 def test_of_several_versions_none_may_go_down_or_be_one_that_failed() -> None:
     gates = Gates(locked={"alpha": "1.0, 2.0"}, live={"alpha": "1.0, 2.0"}, barred=barred("1.2"))
     for found, by in (
-        ("1.0, 2.1", None), ("2.1", None), ("1.0", "tests"), ("0.9, 2.1", "tests"), ("1.3, 1.9", "downgrade"),
-        ("1.2, 2.0", "tests"), ("1.0, 2.0", None), ("1.1, 2.0", "tests"), ("1.3, 2.0", None),
+        ("1.0, 2.1", None), ("2.1", None), ("1.0", "downgrade"), ("0.9, 2.1", "downgrade"), ("1.3, 1.9", "downgrade"),
+        ("1.2, 2.0", "tests"), ("1.0, 2.0", None), ("1.1, 2.0", None), ("1.2.1, 2.0", None), ("1.3, 2.0", None),
     ):  # fmt: skip
         fault = gates.faults({"alpha": found}, Uploads()).get("alpha")
         assert (fault and fault.by) == by, found
@@ -154,12 +155,50 @@ def test_a_package_from_git_that_failed_stays_at_the_commit_that_is_locked() -> 
 
 @pytest.mark.parametrize(
     ("found", "bound"),
-    [("2.1", ">=1.0,!=2.0"), ("1.0", ">=1.0,!=2.0"), ("2.0", "==1.0"), ("1.5", "==1.0"), ("0.9", "==1.0")],
-)
-def test_a_package_goes_beyond_what_failed_or_stays(found: str, bound: str) -> None:
-    gates = Gates(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, barred=barred("2.0"))
+    [
+        ("2.1", ">=1.0,!=2.0.4"), ("1.0", ">=1.0,!=2.0.4"), ("1.9.7", ">=1.0,!=2.0.4"), ("2.0.5", ">=1.0,!=2.0.4"),
+        ("2.0.4", ">=1.0,<2.0,!=2.0.4"), ("2.0.3", ">=1.0,<2.0,!=2.0.4"),
+    ],
+)  # fmt: skip
+def test_what_failed_is_kept_out_and_what_is_just_older(found: str, bound: str) -> None:
+    """Nobody has said anything about a lower series."""
+    gates = Gates(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, barred=barred("2.0.4"))
     assert gates.bounds({"alpha": found}, Uploads()) == {"alpha": bound}
-    assert ("alpha" in gates.faults({"alpha": found}, Uploads())) == bound.startswith("==")
+    assert ("alpha" in gates.faults({"alpha": found}, Uploads())) == ("<" in bound)
+
+
+def test_below_what_failed_in_the_live_series_nothing_comes_in_unless_it_is_wanted() -> None:
+    gates = Gates(locked={"alpha": "2.0.1"}, live={"alpha": "2.0.1"}, barred=barred("2.0.4"))
+    assert gates.bounds({"alpha": "2.0.4"}, Uploads()) == {"alpha": "==2.0.1"}
+    near = replace(gates, near=frozenset({"alpha"}))
+    assert near.bounds({"alpha": "2.0.4"}, Uploads()) == {"alpha": ">=2.0.1,<2.0.4,!=2.0.4"}
+    assert near.faults({"alpha": "2.0.3"}, Uploads()) == {}
+
+
+def test_what_is_to_stay_stays_at_what_is_live() -> None:
+    gates = Gates(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, barred=barred("2.0"), stay=frozenset({"alpha"}))
+    assert gates.bounds({"alpha": "1.5"}, Uploads()) == {"alpha": "==1.0"}
+
+
+@pytest.mark.parametrize(
+    ("found", "fault"), [("6.0", True), ("5.2.9", True), ("4.2.9", False), ("6.0.1", False), ("6.1", False)]
+)
+def test_after_a_version_was_backed_out_the_live_series_alone_comes_in_below_it(found: str, *, fault: bool) -> None:
+    (bar,) = barred("6.0")
+    gates = Gates(
+        locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, barred=(replace(bar, by="activation", reason="sick"),)
+    )
+    assert ("alpha" in gates.faults({"alpha": found}, Uploads())) == fault
+    bounds = gates.bounds({"alpha": "6.0"}, Uploads())
+    assert bounds == {"alpha": ">=4.2.1,<4.3,!=6.0"}
+
+
+def test_a_newer_version_than_two_that_failed_waits_for_its_turn() -> None:
+    bars = tuple(replace(one, newer_from="2026-11-27T06:00:00+00:00") for one in barred("5.2.3", "6.0"))
+    gates = Gates(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, barred=bars)
+    faults = {version: gates.faults({"alpha": version}, Uploads()) for version in ("6.1", "6.0.1", "5.2.4", "5.1.9")}
+    assert [version for version, found in faults.items() if not found] == ["5.1.9"]
+    assert "is tried from 2026-11-27 on" in faults["6.1"]["alpha"].reason
 
 
 @pytest.mark.parametrize(

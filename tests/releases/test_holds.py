@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 PERSON = Hold(name="alpha", by="person", reason="waits for the printer", at="2026-11-20T06:00:00+00:00")
 TESTS = Hold(
     name="alpha", by="tests", reason="the tests fail", at="2026-11-20T06:00:00+00:00", version="2.0",
-    release="20261120T060000Z", code_key="c", python="3.11.7", output="AssertionError",
+    release="20261120T060000Z", python="3.11.7", output="AssertionError", tests=("test_price",), together=("beta 2.0",),
+    files={"shop/price.py": "c0ffee"}, code="c",
 )  # fmt: skip
 
 
@@ -28,7 +30,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_newer_hold_of_the_same_by_the_same_takes_the_place_of_the_older() -> None:
-    newer = Hold(name="alpha", by="tests", reason="again", at="later", version="2.1")
+    newer = Hold(name="alpha", by="tests", reason="again", at="later", version="2.0")
     assert Holds().adding([PERSON, TESTS]).adding([newer]).entries == (PERSON, newer)
 
 
@@ -40,11 +42,24 @@ def test_what_is_lifted_may_be_that_of_one_alone() -> None:
     assert (holds.by_person("alpha"), holds.by_person("beta")) == (PERSON, None)
 
 
-def test_what_the_tests_hold_counts_for_the_same_code_and_python_alone() -> None:
-    assert TESTS.counts_for(code_key="c", python="3.11.7")
-    assert not TESTS.counts_for(code_key="d", python="3.11.7")
-    assert not TESTS.counts_for(code_key="c", python="3.12.1")
-    assert PERSON.counts_for(code_key="d", python="3.12.1")
+def test_each_version_that_failed_is_kept() -> None:
+    newer = replace(TESTS, version="2.1", at="later")
+    assert Holds().adding([PERSON, TESTS]).adding([newer]).entries == (PERSON, TESTS, newer)
+    assert Holds().adding([PERSON, TESTS, newer]).of_tests("alpha") == (TESTS, newer)
+
+
+def test_what_was_tried_again_rests_for_a_week() -> None:
+    holds = Holds().adding([PERSON, TESTS, replace(TESTS, version="2.1", tried_at="2026-11-20T06:00:00+00:00")])
+    rest = holds.rests_until("alpha")
+    assert rest is not None
+    assert rest.isoformat() == "2026-11-27T06:00:00+00:00"
+    assert Holds().adding([TESTS]).rests_until("alpha") is None
+
+
+def test_what_is_undecided_is_that_of_the_last_search_alone() -> None:
+    one, other = (replace(TESTS, name=name, by="undecided") for name in ("beta", "gamma"))
+    holds = Holds().adding([PERSON, TESTS]).deciding([one])
+    assert holds.deciding([other]).entries == (PERSON, TESTS, other)
 
 
 def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:

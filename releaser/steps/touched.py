@@ -1,0 +1,85 @@
+"""Which code of the project a failing test touches, and whether it has changed since."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from releaser.project.site import Site
+    from releaser.releases.holds import Hold
+
+_MOST_FILES = 100  # of the project that a failure may name
+_FILE = re.compile(r"[^\s\"'():,]+\.(?:py|html|txt|jinja2?|toml|cfg)\b")
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
+
+
+@dataclass
+class Code:
+    """The code of a site, read when somebody asks."""
+
+    site: Site
+    _digest: str | None = None
+
+    def has_changed(self, hold: Hold) -> bool:
+        """Whether the code is another one than that with which a version failed, as far as its tests touch it."""
+        if hold.files:
+            root = self.site.project.root
+            return any(_digest_of(root / name) != digest for name, digest in hold.files.items())
+        if not hold.code:
+            return False
+        if self._digest is None:
+            self._digest = code_digest(self.site)
+        return self._digest not in ("", hold.code)
+
+
+def code_digest(site: Site) -> str:
+    """Return a digest of all Python that git tracks in the commit that is checked out; empty if nobody can tell."""
+    try:
+        return site.git.code_key((), ends=".py")
+    except ToolError:
+        return ""
+
+
+def named_files(output: str, root: Path) -> dict[str, str]:
+    """Map the files of the project that the output of a failed test names to digests of them."""
+    found = {}
+    for name in _names_in(output, root):
+        digest = _digest_of(root / name)
+        if digest:
+            found[name] = digest
+        if len(found) == _MOST_FILES:
+            break
+    return found
+
+
+def _names_in(output: str, root: Path) -> Iterator[str]:
+    """Yield paths below the project that the output may mean, as paths and as names of modules."""
+    tops = {str(root), os.path.realpath(root)}
+    for text in dict.fromkeys(_FILE.findall(output)):
+        below = next((os.path.relpath(text, top) for top in tops if text.startswith(f"{top}/")), text)
+        if not below.startswith(("/", "..")) and "site-packages" not in below:
+            yield os.path.normpath(below)
+    for text in dict.fromkeys(_MODULE.findall(output)):
+        parts = text.split(".")
+        for end in range(len(parts), 0, -1):  # `shop.tests.Shop.test_price` is in shop/tests.py
+            path = "/".join(parts[:end])
+            if (root / f"{path}.py").is_file():
+                yield f"{path}.py"
+                break
+
+
+def _digest_of(path: Path) -> str:
+    """Return the digest of a file; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    except OSError:
+        return ""
