@@ -23,6 +23,11 @@ pytest_plugins = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the golden file of nights be written."""
+    parser.addoption("--write-nights", action="store_true", help="write tests/e2e/nights.txt anew")
+
+
 def pytest_configure() -> None:
     """Let programs that tests start be interruptible, also where who started pytest ignores Ctrl-C, or a hang-up."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Trial = Callable[[tuple[str, ...]], bool]
+    Pair = Callable[[tuple[str, ...], tuple[str, ...]], tuple[bool, bool]]
 
 
 class Exhausted(Exception):  # noqa: N818 - no failure of anything, but the end of what may be spent
@@ -53,6 +54,8 @@ class Search:
     passes: Trial
     whole: Trial
     suspects: int = 0
+    #: Tries two parts side by side, the shorter one first; None if that cannot be.
+    both: Pair | None = None
     culprits: list[str] = field(default_factory=list)
     passing: tuple[str, ...] = ()
 
@@ -91,14 +94,28 @@ class Search:
         low, high = len(self.passing), len(rest)
         boundary = len(rest) - self.suspects if not self.culprits else 0
         while high - low > 1:
-            middle = boundary if low < boundary < high else (low + high + 1) // 2
-            boundary = 0
+            at_first, boundary = boundary if low < boundary < high else 0, 0
+            middle = at_first or (low + high + 1) // 2
+            if self.both is not None and high - low > 2 and not at_first:
+                low, high = self._narrowed(self.both, low, high)
+                continue
             if self.passes(rest[:middle]):
                 low = middle
                 self.passing = rest[:low]
             else:
                 high = middle
         self.culprits.append(rest[high - 1])
+
+    def _narrowed(self, both: Pair, low: int, high: int) -> tuple[int, int]:
+        """Try two beginnings side by side, and return between which lengths the one lies that fails first."""
+        rest, third = self.kept, (high - low) // 3
+        shorter, longer = low + third, low + 2 * third
+        for length, passed in zip((shorter, longer), both(rest[:shorter], rest[:longer]), strict=True):
+            if not passed:
+                return low, length
+            low = length
+            self.passing = rest[:low]
+        return low, high
 
     def _put_back(self) -> None:
         """Let those come after all that only failed as long as another culprit, or too few others, were with them.

@@ -62,6 +62,7 @@ class Settings:
     culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))
     culprit_runs: int = _setting(20, values.count)
     culprit_minutes: int = _setting(120, values.count)
+    test_jobs: int = _setting(1, values.jobs)
     django_check: Literal["off", "deploy"] = _setting("off", values.choice("off", "deploy"))
     django_check_level: Literal["error", "warning"] = _setting("error", values.choice("error", "warning"))
     migrations: Literal["report", "refuse", "off"] = _setting("report", values.choice("report", "refuse", "off"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -95,6 +96,15 @@ def count(value: Any) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     message = "must be a whole number, 0 or more"
+    raise ValueError(message)
+
+
+def jobs(value: Any) -> int:
+    """How many runs of the tests may be under way at once."""
+    with contextlib.suppress(ValueError):
+        if count(value) in (1, 2):
+            return count(value)
+    message = "must be 1 or 2"
     raise ValueError(message)
 
 

@@ -28,6 +28,19 @@ if TYPE_CHECKING:
 SEARCH_VENV = ".releaser-search"  # in the scratch tree, so that it goes with that
 
 
+def try_both(one: Attempts, other: Attempts, locks: tuple[LockFile, LockFile]) -> tuple[Fault | None, Fault | None]:
+    """Try two locks side by side, each in its tree. Raises as `fault_with`."""
+    from concurrent.futures import ThreadPoolExecutor  # which hardly any night needs
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        beside = pool.submit(other.fault_with, locks[1])
+        try:
+            return one.fault_with(locks[0]), beside.result()
+        except BaseException:
+            other.run.site.runner.stop()
+            raise
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attempts:
     """Tries parts of the candidate `full`, of which `locks` makes the locks; `live` is the lock of what is live."""
@@ -59,6 +72,11 @@ class Attempts:
         finally:
             shutil.rmtree(venv, ignore_errors=True)
         return None
+
+    def in_tree_of(self, other: Run) -> Attempts:
+        """Return the same in another staging tree, so that two can be made at once."""
+        resolution = replace(self.full.resolution, tree=other.site.project.root)
+        return replace(self, run=other, full=replace(self.full, resolution=resolution))
 
     def _install(self, tree: Path, venv: Path) -> None:
         # Links to uv's cache would let a test that edits its packages change whatever is built later.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,10 +17,13 @@ from releaser.steps.lower import Resolver, bring_in_lower
 from releaser.steps.particulars import with_particulars
 from releaser.steps.requirement import tell_needed, try_everything
 from releaser.steps.resolve import candidate_key, lock_of
+from releaser.steps.staging import staging_tree
 from releaser.steps.unbuildable import built
 from releaser.steps.verdict import reject_commit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from releaser.project.preflight import Fitness
     from releaser.releases.quarantine import CandidateKey
     from releaser.run import Run
@@ -143,7 +147,27 @@ def _without_culprits(trial: _Trial, candidate: Candidate, failure: TestsFailedE
     """Search for what is to blame; return what passes without it, or raise the failure with what was found."""
     run = trial.run
     trial.budget.spent = max(trial.budget.spent, 1)  # the run that was repeated
-    hunt = Hunt(run=run, fitness=trial.fitness, full=candidate, failure=failure, budget=trial.budget)
+    with _tree_beside(run) as beside:
+        hunt = Hunt(run=run, fitness=trial.fitness, full=candidate, failure=failure, budget=trial.budget, beside=beside)
+        return _searched(trial, hunt)
+
+
+@contextlib.contextmanager
+def _tree_beside(run: Run) -> Iterator[Run | None]:
+    """Yield the run in another staging tree, if tests may run side by side; None if not, or if there is no room."""
+    with contextlib.ExitStack() as stack:
+        beside = None
+        if run.site.settings.test_jobs > 1 and run.staged is not None:
+            try:
+                beside = stack.enter_context(staging_tree(run.outside, run.staged.commit, stage="stage beside"))
+            except BuildError as error:
+                run.note_problem(error, follow_up=False)
+        yield beside
+
+
+def _searched(trial: _Trial, hunt: Hunt) -> Candidate:
+    """Let a search come to its end; return what passes, or raise the failure with what was found."""
+    run, failure, candidate = trial.run, hunt.failure, hunt.full
     advice = failure.advice
     try:
         found = hunt.go()

@@ -259,7 +259,7 @@ def tree_of_live(run: Run) -> Iterator[Run]:
     if run.staged is not None and run.staged.commit == head:
         yield run
         return
-    with staging_tree(run.outside, head, of_live=True) as tree:
+    with staging_tree(run.outside, head, stage="stage live") as tree:
         yield tree
 
 

@@ -10,7 +10,7 @@ from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
 from releaser.releases.verdicts import Verdicts
 from releaser.report.outcome import Problem
-from releaser.steps.attempts import Attempts
+from releaser.steps.attempts import Attempts, try_both
 from releaser.steps.gate import first_failure
 from releaser.steps.holding import Fault, hold_back, hold_undecided
 from releaser.steps.mend import remove_unsealed
@@ -39,6 +39,8 @@ class Hunt:
     full: Candidate
     failure: TestsFailedError
     budget: Budget
+    #: The run in another staging tree, to try two parts at once; None for one after the other.
+    beside: Run | None = None
     #: Whether the tests fail even with the packages as they were; None as long as nobody has tried that.
     base_failed: bool | None = None
     learned: int = 0
@@ -56,7 +58,9 @@ class Hunt:
         self._attempts = Attempts(
             run=self.run, fitness=self.fitness, full=self.full, locks=self._locks, live=self._live
         )
-        self._search = Search(items=(), passes=self._passes, whole=self._passes_whole)
+        self._beside = self._attempts.in_tree_of(self.beside) if self.beside is not None else None
+        both = self._pass_both if self._beside is not None else None
+        self._search = Search(items=(), passes=self._passes, whole=self._passes_whole, both=both)
 
     def go(self) -> Candidate | None:
         """Search to the end; return what has passed as a whole, None if that is no more than what is live.
@@ -169,7 +173,7 @@ class Hunt:
         lock, needs = self._lock(self._search.kept), Graph.of(self.full.resolution.lock).needs
         found: dict[str, list[str]] = {}
         for one in LockDiff.between(lock, full):
-            if not (one.old and one.new) or one.name in culprits or one.name in self._search.passing:
+            if not (one.old and one.new) or one.name in culprits:
                 continue
             of = next((name for name in culprits if those_that_need([name], [one.name], needs)), None)
             of = of or next((name for name in culprits if those_that_need([one.name], [name], needs)), None)
@@ -232,6 +236,23 @@ class Hunt:
             step.says(f"run {self.budget.spent}: {part} {verdict}")
         self._note(names, lock, fault)
         return fault is None
+
+    def _pass_both(self, shorter: tuple[str, ...], longer: tuple[str, ...]) -> tuple[bool, bool]:
+        locks = self._lock(shorter), self._lock(longer)
+        known = [self._known(names, lock) for names, lock in zip((shorter, longer), locks, strict=True)]
+        if self._beside is None or known != [None, None] or not self.budget.allows(3):
+            passed = self._passes(shorter)
+            return passed, passed and self._passes(longer)
+        for _ in locks:
+            self.budget.spend(spare=1)
+        with self.run.recorder.step("culprit search") as step:
+            faults = try_both(self._attempts, self._beside, locks)
+            verdicts = " and ".join("failed" if fault is not None else "passed" for fault in faults)
+            part = f"{len(shorter)} and {len(longer)} of {len(self._search.items)} upgrades"
+            step.says(f"runs {self.budget.spent - 1} and {self.budget.spent}: {part} {verdicts}")
+        for names, lock, fault in zip((shorter, longer), locks, faults, strict=True):
+            self._note(names, lock, fault)
+        return faults[0] is None, faults[1] is None
 
     def _passes_whole(self, names: tuple[str, ...]) -> bool:
         if not self._ships:

@@ -11,7 +11,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import BuildError, ToolError
 from releaser.releases.release import Staged
@@ -33,16 +33,25 @@ _CACHES = (
 )  # fmt: skip
 
 
-def staging_places(top: Path) -> tuple[Path, Path]:
-    """Return where staging trees of the checkout at `top` lie: the one to go live, and the one of what is live.
+Stage = Literal["stage", "stage live", "stage beside"]
 
-    They are siblings of the checkout, so that `../.env` and `../lib` are the same files for both.
+
+def staging_places(top: Path) -> dict[Stage, Path]:
+    """Return where staging trees of the checkout at `top` lie.
+
+    One is for what is to go live, one for what is live, one for tests that run beside those in the first. They are
+    siblings of the checkout, so that `../.env` and `../lib` are the same files for all.
     """
-    return top.parent / f".{top.name}.releaser-staging", top.parent / f".{top.name}.releaser-staging-live"
+    name = f".{top.name}.releaser-staging"
+    return {
+        "stage": top.parent / name,
+        "stage live": top.parent / f"{name}-live",
+        "stage beside": top.parent / f"{name}-beside",
+    }
 
 
 @contextlib.contextmanager
-def staging_tree(run: Run, commit: str, *, of_live: bool = False) -> Iterator[Run]:
+def staging_tree(run: Run, commit: str, *, stage: Stage = "stage") -> Iterator[Run]:
     """Check out `commit` beside the checkout, and yield the run as it is there; the tree is removed at the end.
 
     It gets what the checkout has and git does not track, but for virtual environments and caches: files of up to
@@ -50,9 +59,9 @@ def staging_tree(run: Run, commit: str, *, of_live: bool = False) -> Iterator[Ru
     `staging_link` and `staging_omit` correct that. Raises BuildError.
     """
     site, git = run.site, run.site.git
-    place = staging_places(git.layout.top)[of_live]
+    place = staging_places(git.layout.top)[stage]
     try:
-        with run.recorder.step("stage live" if of_live else "stage") as step:
+        with run.recorder.step(stage) as step:
             try:
                 remove_staging_tree(site, place)
                 git.add_work_tree(place, commit)
@@ -84,7 +93,7 @@ def link_venv(run: Run, venv: Path) -> None:
 def remove_staging_trees(site: Site) -> None:
     """Remove the staging trees that a killed run left. Raises OSError."""
     with contextlib.suppress(ToolError):  # not a repository any more: then there is no telling where they would be
-        for place in staging_places(site.git.layout.top):
+        for place in staging_places(site.git.layout.top).values():
             remove_staging_tree(site, place)
 
 

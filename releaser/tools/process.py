@@ -64,6 +64,8 @@ class Runner:
     site_variables: Mapping[str, str] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
     marks: dict[str, str] = field(default_factory=dict)
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
+    _is_stopped: bool = field(default=False, init=False)
 
     @property
     def site_environ(self) -> dict[str, str]:
@@ -105,6 +107,9 @@ class Runner:
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
             process: subprocess.Popen[bytes] | None = None
             try:
+                if self._is_stopped:
+                    message = f"{words[0]} was not started, as the run was interrupted"
+                    raise ToolError(message)
                 # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
                 with interrupts.deferred():
                     process = self._start(
@@ -117,9 +122,11 @@ class Runner:
                         umask=umask,
                         preexec_fn=None if stays or death_signal is None else _dying_with_parent(death_signal),
                     )
+                self._running.add(process)
                 timed_out = not _follow(process, kept, deadline=started + timeout)
             finally:
                 if process is not None:
+                    self._running.discard(process)
                     _end(process, kept, spare_group=stays)
             if file is not None:
                 file.seek(0)
@@ -136,6 +143,13 @@ class Runner:
         log.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
+
+    def stop(self) -> None:
+        """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
+        self._is_stopped = True
+        for process in tuple(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
 
     def _marked(self, env: Mapping[str, str], *, stays: bool) -> dict[str, str]:
         """Return the variables for a program: with the marks, or, if it `stays`, even without inherited ones."""

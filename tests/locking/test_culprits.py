@@ -159,3 +159,20 @@ def test_what_passes_once_and_fails_later_is_said() -> None:
     search = Search(items=ITEMS, passes=bench.passes, whole=lambda _: False)
     with pytest.raises(Unsteady):
         search.find()
+
+
+@pytest.mark.parametrize("culprit", ITEMS)
+def test_with_two_trials_at_once_one_of_22_is_found_in_fewer_rounds(culprit: str) -> None:
+    bench, rounds = broken_by(culprit), []
+
+    def both(shorter: tuple[str, ...], longer: tuple[str, ...]) -> tuple[bool, bool]:
+        rounds.append((shorter, longer))
+        assert 0 < len(shorter) < len(longer)
+        return bench.passes(shorter), bench.passes(longer)
+
+    search = bench.search()
+    search.both = both
+    search.find()
+    assert search.culprits == [culprit]
+    assert len(rounds) <= 3
+    assert len(bench.tried) <= 10
