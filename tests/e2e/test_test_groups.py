@@ -155,6 +155,31 @@ def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(ma
     assert runs_with(site)[:2] == [("1.0.0", "1.0.0"), ("1.0.0", None)]
 
 
+def test_a_release_whose_lock_lacks_the_group_is_tested_without(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    earlier = site.live_id()
+    site.publish("tool", "1.0.0")
+    text = edit_pyproject(site, "[dependency-groups]\n", '[dependency-groups]\ndev = ["tool"]\n')
+    site.push_from_elsewhere({"pyproject.toml": text + '\n[tool.releaser]\ntest_groups = ["dev"]\n'}, lock=True)
+    site.releaser("update", check=0)
+    site.releaser("verify", "--tests", earlier, check=0)
+    assert site.json("rebuild", earlier)["result"] == "activated"
+    assert runs_with(site) == [("1.0.0", "1.0.0"), ("1.0.0", None), ("1.0.0", None)]
+
+
+def test_what_a_killed_run_has_left_is_deleted(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    left = site.state_dir / ".test-packages.new" / "venv"
+    left.mkdir(parents=True)
+    silent(site.releaser("update"))
+    nothing_is_left(site)
+    left.mkdir(parents=True)
+    (left / "pyvenv.cfg").write_text("home = /nowhere\n", encoding="utf-8")
+    assert site.json("rebuild")["result"] == "activated"
+    nothing_is_left(site)
+
+
 def test_a_quiet_night_tests_the_live_release_with_them(make_site: SiteFactory) -> None:
     site = a_site(make_site, settings={"test_live": "always"})
     silent(site.releaser("update"))
