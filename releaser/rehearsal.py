@@ -38,7 +38,7 @@ from releaser.steps.publish import files_due
 from releaser.steps.renewal import reason_of_pin, reason_to_renew, unbuildable
 from releaser.steps.resolve import counting, lock_of
 from releaser.steps.restraint import resolve_within
-from releaser.steps.unsynced import unsynced
+from releaser.steps.unsynced import left_out, unsynced
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
@@ -254,7 +254,8 @@ def rehearse_init(site: Site, *, force: bool) -> Plan:
     """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
     differences = tuple(unsynced(site))
     _checked(site, beside=() if force else differences)
-    return Plan(lines=(*map(str, chosen(site)), *(one.message for one in differences), _adoption(site)))
+    told = (*differences, *left_out(site))
+    return Plan(lines=(*map(str, chosen(site)), *(one.message for one in told), _adoption(site)))
 
 
 def _adoption(site: Site) -> str:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.errors import NoSuchReleaseError, ToolError, Unfit, UnsoundError, UsageError, gist
+from releaser.errors import BuildError, NoSuchReleaseError, ToolError, Unfit, UnsoundError, UsageError, gist
 from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project.group import test_command, unix_group
@@ -19,6 +19,7 @@ from releaser.releases.permissions import others_may_read
 from releaser.releases.soundness import interpreter_damage, lock_damage
 from releaser.releases.store import ReleaseStore
 from releaser.steps.security import default_groups
+from releaser.steps.test_packages import test_packages_outside
 from releaser.tools.django import is_django
 from releaser.tools.environment import inside
 
@@ -217,13 +218,19 @@ def _locked(site: Site) -> frozenset[str]:
 def _tried(site: Site, release: Release, trial: Trial) -> Iterator[Finding]:
     first, *others = trial.words
     try:
-        site.runner.run(
-            [release.venv / "bin" / "python" if first == "python" else first, *others],
-            cwd=site.project.root,
-            env={**inside(release.venv, site.runner.site_environ), "PYTHONDONTWRITEBYTECODE": "1"},
-            timeout=site.settings.test_timeout,
-            merge=True,
-        )
+        with test_packages_outside(site, release.venv, release.lock) as beside:
+            site.runner.run(
+                [release.venv / "bin" / "python" if first == "python" else first, *others],
+                cwd=site.project.root,
+                env={
+                    **inside(release.venv, site.runner.site_environ, beside=beside),
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
+                timeout=site.settings.test_timeout,
+                merge=True,
+            )
+    except BuildError as error:
+        yield Finding(kind=trial.kind, message=_in_one_line(error.message, error.output))
     except ToolError as error:
         what = f"`{' '.join(trial.words)}` does not pass: {error.message}"
         yield Finding(kind=trial.kind, message=_in_one_line(what, error.output))

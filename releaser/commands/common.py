@@ -75,12 +75,12 @@ class Call:
             self.manner.note(f"warning: {sentence}")
         return found
 
-    def say_warnings(self, site: Site) -> list[str]:
-        """Warn of what lets nobody be told; return it in sentences."""
+    def say_warnings(self, site: Site, *, beside: Iterable[Unfit] = ()) -> list[str]:
+        """Warn of what lets nobody be told, and of what the caller has found `beside`; return it in sentences."""
         from releaser.project.telling import warnings
         from releaser.report.text import sentences
 
-        found = [sentences(one.message, one.advice) for one in warnings(site)]
+        found = [sentences(one.message, one.advice) for one in (*warnings(site), *beside)]
         for sentence in found:
             self.manner.note(f"warning: {sentence}")
         return found

@@ -24,14 +24,14 @@ def check(call: Call) -> None:
     from releaser.project.chosen import chosen
     from releaser.project.site import find_site
     from releaser.rehearsal import rehearse_check
-    from releaser.steps.unsynced import unsynced
+    from releaser.steps.unsynced import left_out, unsynced
 
     site = find_site(call.project, os.environ)
     found = chosen(site)
     call.say_chosen(found)
     told = {
         "damage": call.say_damage(site),
-        "warnings": call.say_warnings(site),
+        "warnings": call.say_warnings(site, beside=left_out(site)),
         "chosen": [asdict(one) for one in found],
     }
     try:

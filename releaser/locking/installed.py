@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName, default_environment
+from packaging.utils import canonicalize_name
 
 from releaser.locking.lockfile import is_local, packages_of
 
@@ -40,6 +41,14 @@ def installed(
     for name in groups & known.keys():
         walk.follow(known[name])
     return _pins(walk.found)
+
+
+def groups_in(lock: LockFile) -> frozenset[str]:
+    """Name the dependency groups that the project of a lock has, in normalized form. Raises InvalidLockError."""
+    root = next((one for one in packages_of(lock) if _is_root(one)), {})
+    asked, metadata = root.get("dev-dependencies", {}), root.get("metadata", {})
+    empty = metadata.get("requires-dev", {}) if isinstance(metadata, Mapping) else {}
+    return frozenset(canonicalize_name(name) for name in (*asked, *empty))
 
 
 class _Walk:

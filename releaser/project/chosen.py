@@ -11,6 +11,7 @@ from releaser.errors import Unfit
 from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
 from releaser.project import group
 from releaser.project.settings import environment_of, this_host
+from releaser.project.test_groups import live_default_groups
 
 if TYPE_CHECKING:
     from releaser.project.site import Site
@@ -32,7 +33,7 @@ def chosen(site: Site, *, lock: LockFile | None = None) -> tuple[Chosen, ...]:
     """Return what was chosen, with `lock` or that of the checkout; what cannot be chosen, preflight reports."""
     environment = group.environment(site.settings, site.pyproject)
     found = [Chosen(what="environment", value=environment, source=_source_of_environment(site, environment))]
-    for choose in (_group, _test_command):
+    for choose in (_group, _default_groups, _test_groups, _test_command):
         with contextlib.suppress(Unfit):
             found.append(choose(site, lock or _lock(site)))
     return tuple(found)
@@ -43,6 +44,27 @@ def _group(site: Site, _: LockFile) -> Chosen:
     name = group.dependency_group(site.settings, site.pyproject)
     source = f"environment {environment}" if name else f"{site.pyproject.path.name} has no group {environment}"
     return Chosen(what="dependency group", value=name, source=site.sources.get("group", source))
+
+
+def _default_groups(site: Site, _: LockFile) -> Chosen:
+    """Name what goes live though nobody has chosen it, as uv installs it unasked."""
+    names = live_default_groups(site.settings, site.pyproject)
+    file = site.pyproject.path.name
+    if "default-groups" in site.pyproject.table("tool", "uv"):
+        source = f"{file}: tool.uv.default-groups"
+    elif names:
+        source = "uv installs it unasked; name it in `test_groups` if only the tests need it"
+    elif "dev" in site.pyproject.groups:
+        source = "`test_groups` has dev"
+    else:
+        source = f"{file} has no group dev"
+    return Chosen(what="default groups that go live", value=", ".join(names) or None, source=source)
+
+
+def _test_groups(site: Site, _: LockFile) -> Chosen:
+    names = ", ".join(site.settings.test_groups)
+    source = site.sources.get("test_groups", "the default")
+    return Chosen(what="groups for the tests alone", value=names or None, source=source)
 
 
 def _test_command(site: Site, lock: LockFile) -> Chosen:

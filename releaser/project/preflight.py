@@ -20,6 +20,7 @@ from releaser.project.project import first_lock
 from releaser.project.pythons import Choice, choose
 from releaser.project.static import check_static_files, without_django
 from releaser.project.telling import admin_findings, sendmail_findings
+from releaser.project.test_groups import test_group_findings
 from releaser.tools.git import CheckoutState
 from releaser.tools.git_layout import Layout
 from releaser.tools.uv import Uv
@@ -92,6 +93,7 @@ def check(
     lock = lock or findings.collect(_lock, site)
     uv = findings.collect(_working_uv, site, python)
     chosen_group = findings.collect(_group, site)
+    findings.extend(_test_group_findings(site))
     command = findings.collect(_test_command, site, lock)
     unix_group = findings.collect(group.unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
@@ -187,6 +189,11 @@ def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
 
 def _group(site: Site) -> str | None:
     return group.dependency_group(site.settings, site.pyproject) if site.pyproject.content else None
+
+
+def _test_group_findings(site: Site) -> Iterable[Unfit]:
+    source = site.sources.get("test_groups", "test_groups")
+    return test_group_findings(site.settings, site.pyproject, source=source) if site.pyproject.content else ()
 
 
 def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:

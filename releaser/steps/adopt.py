@@ -24,7 +24,7 @@ from releaser.releases.seal import seal_files
 from releaser.report.outcome import Problem
 from releaser.steps import startup
 from releaser.steps.resolve import code_key_of
-from releaser.steps.unsynced import unsynced
+from releaser.steps.unsynced import left_out, unsynced
 from releaser.steps.verdict import mark_good
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def adopt(run: Run, fitness: Fitness, *, founded: Founded | None = None) -> Rele
         return run.store.live()
     if what != "unsealed" and founded is None:
         run.draft.problems += [Problem(message=one.message, advice=_UNSYNCED) for one in unsynced(run.site)]
+        run.draft.problems += [Problem(message=one.message, advice=one.advice) for one in left_out(run.site)]
     with run.recorder.step("adopt") as step:
         try:
             release = _adopt(run, fitness.group, what, founded=founded)

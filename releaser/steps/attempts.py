@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
 from releaser.project.disk import can_clone
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
     from releaser.run import Run
     from releaser.steps.build import Candidate
+    from releaser.steps.gate import Trial, Tried
     from releaser.steps.sublocks import SubLocks
 
 SEARCH_VENV = ".releaser-search"  # in the scratch tree, so that it goes with that
@@ -62,7 +63,7 @@ class Attempts:
         try:
             self._install(tree, venv)
             for trial in trials(self.run, self.fitness):
-                tried = run_trial(self.run, trial, venv)
+                tried = self._try(trial, venv, tree / "uv.lock")
                 if not tried.passed:
                     return Fault(words=tried.fault, output=tried.output)
         except ToolError as error:  # of what cannot be installed, nothing is to go live
@@ -77,6 +78,12 @@ class Attempts:
         """Return the same in another staging tree, so that two can be made at once."""
         resolution = replace(self.full.resolution, tree=other.site.project.root)
         return replace(self, run=other, full=replace(self.full, resolution=resolution))
+
+    def _try(self, trial: Trial, venv: Path, lock: Path) -> Tried:
+        try:
+            return run_trial(self.run, trial, venv, lock)
+        except BuildError as error:  # of what only tests need, for which no upgrade is to blame
+            raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
 
     def _install(self, tree: Path, venv: Path) -> None:
         # Links to uv's cache would let a test that edits its packages change whatever is built later.

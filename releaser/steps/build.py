@@ -20,6 +20,7 @@ from releaser.releases.seal import seal_files
 from releaser.steps import startup
 from releaser.steps.local_builds import refuse_built_files
 from releaser.steps.runners import count_tests, fewer_tests
+from releaser.steps.test_packages import kept_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,11 @@ class Candidate:
     def venv(self) -> Path:
         """The environment itself."""
         return self.directory / "venv"
+
+    @property
+    def lock(self) -> Path:
+        """The lock that it is built from."""
+        return self.directory / "uv.lock"
 
     @property
     def output(self) -> str:
@@ -121,7 +127,7 @@ def _dedupe(run: Run, candidate: Candidate) -> int:
 
 def _install(run: Run, fitness: Fitness, candidate: Candidate) -> str:
     tree = candidate.resolution.tree
-    (candidate.directory / "uv.lock").write_bytes(candidate.resolution.lock.data)
+    candidate.lock.write_bytes(candidate.resolution.lock.data)
     mode = run.site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
     install(run, fitness, tree, candidate.venv, link_mode=mode)
     return mode
@@ -140,9 +146,9 @@ def install(
 
     Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
     """
-    uv, group = fitness.uv, fitness.group
-    uv.sync(tree, venv, python=fitness.python, group=group, link_mode=link_mode, compiled=compiled)
-    local = uv.local_packages(tree, group=group)
+    uv, group, without = fitness.uv, fitness.group, kept_out(run.site, tree / "uv.lock")
+    uv.sync(tree, venv, python=fitness.python, group=group, link_mode=link_mode, compiled=compiled, without=without)
+    local = uv.local_packages(tree, group=group, without=without)
     if not local.strip():
         return
     requirements = tree / ".releaser-local.txt"

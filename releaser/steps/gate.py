@@ -17,6 +17,7 @@ from releaser.steps.live_copy import copied
 from releaser.steps.runners import ADVICE, NONE_RUN, count_tests, flaw_of
 from releaser.steps.staging import link_venv, staging_tree
 from releaser.steps.suspects import complaint
+from releaser.steps.test_packages import test_packages
 from releaser.tools.environment import inside
 
 if TYPE_CHECKING:
@@ -87,8 +88,17 @@ def trials(run: Run, fitness: Fitness) -> tuple[Trial, ...]:
     return (check, tests)
 
 
-def run_trial(run: Run, trial: Trial, venv: Path) -> Tried:
-    """Let the interpreter of `venv` try, within `test_timeout`."""
+def run_trial(run: Run, trial: Trial, venv: Path, lock: Path) -> Tried:
+    """Let the interpreter of `venv` try, within `test_timeout`.
+
+    `lock` is what the venv was built from: with the packages of `test_groups` in its versions. Raises BuildError if
+    these cannot be installed.
+    """
+    with test_packages(run, venv, lock) as beside:
+        return _run_trial(run, trial, venv, beside)
+
+
+def _run_trial(run: Run, trial: Trial, venv: Path, beside: Path | None) -> Tried:
     words = list(trial.command)
     if run.staged is not None:
         link_venv(run, venv)
@@ -98,7 +108,7 @@ def run_trial(run: Run, trial: Trial, venv: Path) -> Tried:
         finished = run.site.runner.run(
             words,
             cwd=run.site.project.root,
-            env=inside(venv, run.site.runner.site_environ),
+            env=inside(venv, run.site.runner.site_environ, beside=beside),
             timeout=run.site.settings.test_timeout,
             merge=True,
         )
@@ -155,16 +165,16 @@ def first_failure(run: Run, fitness: Fitness, candidate: Candidate, *, after: Tr
         due = due[due.index(after) + 1 :]
     with (candidate.directory / OUTPUT).open("a", encoding="utf-8") as outputs:
         for trial in due:
-            tried = _recorded(run, trial, candidate.venv)
+            tried = _recorded(run, trial, candidate)
             outputs.write(tried.output + "\n")
             if not tried.passed:
                 return tried
     return None
 
 
-def _recorded(run: Run, trial: Trial, venv: Path) -> Tried:
+def _recorded(run: Run, trial: Trial, candidate: Candidate) -> Tried:
     with run.recorder.step(trial.step) as step:
-        tried = run_trial(run, trial, venv)
+        tried = run_trial(run, trial, candidate.venv, candidate.lock)
         if not tried.passed:
             step.status, step.detail = "failed", tried.reason
         return tried
@@ -173,7 +183,7 @@ def _recorded(run: Run, trial: Trial, venv: Path) -> Tried:
 def _steady(run: Run, fitness: Fitness, candidate: Candidate, failed: Tried) -> Tried | None:
     """Repeat what has failed; None if everything passes now, which is reported, as such tests cannot be relied on."""
     with run.recorder.step(f"{failed.trial.step} again") as step:
-        again = run_trial(run, failed.trial, candidate.venv)
+        again = run_trial(run, failed.trial, candidate.venv, candidate.lock)
         if not again.passed:
             step.status, step.detail = "failed", again.reason
             return again
@@ -243,7 +253,7 @@ def try_live(run: Run, trial: Trial, live: Release) -> Tried:
     """Try a copy of what is live, as tests may write into their venv. Raises BuildError where it cannot be copied."""
     try:
         with copied(run, live) as venv:
-            return run_trial(run, trial, venv)
+            return run_trial(run, trial, venv, live.lock)
     except (ToolError, OSError) as error:
         message = f"the live release cannot be copied to be tested: {error}"
         raise BuildError(message, advice="Check free space below state_dir.") from error

@@ -39,7 +39,7 @@ def copied(run: Run, release: Release) -> Iterator[Path]:
             cwd=place,
             timeout=run.site.settings.uv_timeout,
         )
-        _lead_into(venv, (str(release.venv), source, str(run.site.project.venv)))
+        lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(run.site.project.venv)))
         yield venv
     finally:
         _remove(place)
@@ -50,11 +50,11 @@ def _remove(place: Path) -> None:
         remove_tree(place)
 
 
-def _lead_into(venv: Path, names: tuple[str, ...]) -> None:
-    """Replace the names of the venv that was copied, in what is text in `bin/`."""
+def lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> None:
+    """Let the scripts in `directory`, which are for the venv that has these names, be for `venv`. Raises OSError."""
     longest_first = sorted(map(os.fsencode, names), key=len, reverse=True)
     named = re.compile(rb"(?:%b)(?![\w.-])" % b"|".join(map(re.escape, longest_first)))
-    for file in (venv / "bin").iterdir():
+    for file in directory.iterdir():
         if file.is_symlink() or not file.is_file() or file.stat().st_size > _LONGEST_SCRIPT:
             continue
         before = file.read_bytes()

@@ -12,6 +12,7 @@ from releaser.project.group import export_group
 from releaser.steps.follow_ups import attempt, note_due, pending
 from releaser.steps.own_commits import SEEN, commit_message, forget_pushed, make_commit, own_commits
 from releaser.steps.resolve import code_key_of
+from releaser.steps.test_packages import kept_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +85,8 @@ def _export(run: Run, step: Step) -> None:
     path = root / str(settings.requirements_export)
     group = export_group(settings, run.site.pyproject)
     hashes = settings.requirements_export_hashes
-    text = run.site.uv().requirements(root, group=group, hashes=hashes).encode()
+    without = kept_out(run.site, run.site.project.lock)
+    text = run.site.uv().requirements(root, group=group, hashes=hashes, without=without).encode()
     if not path.exists() or path.read_bytes() != text:
         replace_file(path, text, staging=run.site.project.state_dir)
     step.says(path.name)

@@ -11,6 +11,7 @@ from releaser.locking.installed import installed
 from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.locking.vulnerabilities import Audit, parse_audit, unknown
 from releaser.project.settings import NO_SERVICE
+from releaser.project.test_groups import live_default_groups, unasked_groups
 from releaser.tools.audit import run_audit, write_stand_in
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def _ask(site: Site, uv: Path, pins: tuple[Pin, ...]) -> Audit:
 
 
 def default_groups(site: Site) -> Iterable[str] | None:
-    """Return the groups that uv installs unasked, None for all of them; `dev` if the project says nothing."""
-    named = site.pyproject.table("tool", "uv").get("default-groups", ["dev"])
-    return None if named == "all" else [str(name) for name in named] if isinstance(named, list) else ["dev"]
+    """Return the groups that go live as uv installs them unasked; None for all that there are."""
+    unasked, tests = unasked_groups(site.pyproject), site.settings.test_groups
+    if unasked is None:
+        return live_default_groups(site.settings, site.pyproject) if tests else None
+    return tuple(name for name in unasked if name not in tests)

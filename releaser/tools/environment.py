@@ -31,10 +31,18 @@ def neutral(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def inside(venv: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Let programs, `uv run` included, use exactly this venv and leave it as it is."""
+def inside(venv: Path, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
+    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
+
+    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
+    them, and behind the programs of their own.
+    """
     env = neutral(environ)
-    env["PATH"] = os.pathsep.join(part for part in (str(venv / "bin"), env.get("PATH", "")) if part)
+    programs = [str(one / "bin") for one in (venv, beside) if one is not None]
+    env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
+    if beside is not None:
+        packages = map(str, beside.glob("lib/python*/site-packages"))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
     env["VIRTUAL_ENV"] = str(venv)
     env["UV_PROJECT_ENVIRONMENT"] = str(venv)
     env["UV_NO_SYNC"] = "1"

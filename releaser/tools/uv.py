@@ -100,10 +100,31 @@ def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
     return ["lock", *(word for one in wanted for word in ("--upgrade-package", one))]
 
 
-def sync_arguments(*, group: str | None, link_mode: str, compiled: bool = True) -> list[str]:
-    """Arguments of the `uv sync` that installs everything but local packages, exactly as locked."""
+def sync_arguments(
+    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = ()
+) -> list[str]:
+    """Arguments of the `uv sync` that installs everything but local packages, exactly as locked.
+
+    `without` are default groups that are left out; uv refuses one that the lock does not have.
+    """
     words = ["sync", "--frozen", "--no-install-local", *_compiled(compiled), "--link-mode", link_mode]
-    return words + _group(group)
+    return words + _group(group, without)
+
+
+def only_groups_arguments(
+    groups: Iterable[str], *, present: Iterable[str], local: Iterable[str], link_mode: str
+) -> list[str]:
+    """Arguments of the `uv sync` that installs what these groups need, but for the packages that are `present`.
+
+    The `local` packages of the lock are built again, for the reason that `local_install_arguments` tells, and none is
+    editable: what is found by way of PYTHONPATH may not need `.pth` files.
+    """
+    return [
+        "sync", "--frozen", "--no-editable", "--link-mode", link_mode,
+        *(word for name in groups for word in ("--only-group", name)),
+        *(word for name in sorted(present) for word in ("--no-install-package", name)),
+        *(word for name in sorted(local) for word in ("--reinstall-package", name)),
+    ]  # fmt: skip
 
 
 def local_install_arguments(*, python: Path, requirements: Path, link_mode: str, compiled: bool = True) -> list[str]:
@@ -121,24 +142,26 @@ def _compiled(wanted: bool) -> list[str]:
     return ["--compile-bytecode"] if wanted else []
 
 
-def local_export_arguments(*, group: str | None) -> list[str]:
+def local_export_arguments(*, group: str | None, without: Iterable[str] = ()) -> list[str]:
     """Arguments of the `uv export` that lists the local packages of the lock that this group needs."""
     return [
-        "export", "--frozen", "--only-emit-local", "--no-hashes", "--no-header", "--no-annotate", *_group(group),
+        "export", "--frozen", "--only-emit-local", "--no-hashes", "--no-header", "--no-annotate",
+        *_group(group, without),
     ]  # fmt: skip
 
 
-def requirements_arguments(*, group: str | None, hashes: bool = True) -> list[str]:
+def requirements_arguments(*, group: str | None, hashes: bool = True, without: Iterable[str] = ()) -> list[str]:
     """Arguments of the `uv export` that writes a requirements file for people and tools without uv.
 
     pip takes one with hashes for a constraints file only where all that is installed has one.
     """
-    words = ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group)]
+    words = ["export", "--frozen", "--no-emit-local", "--no-annotate", "--no-header", *_group(group, without)]
     return words if hashes else [*words, "--no-hashes"]
 
 
-def _group(group: str | None) -> list[str]:
-    return ["--group", group] if group else []
+def _group(group: str | None, without: Iterable[str]) -> list[str]:
+    left_out = [word for name in without if name != group for word in ("--no-group", name)]
+    return [*left_out, *(["--group", group] if group else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,19 +249,45 @@ class Uv:
         return self._run([*words, "--python", str(python)], cwd=tree).stdout
 
     def sync(
-        self, tree: Path, venv: Path, *, python: Path, group: str | None, link_mode: str, compiled: bool = True
+        self,
+        tree: Path,
+        venv: Path,
+        *,
+        python: Path,
+        group: str | None,
+        link_mode: str,
+        compiled: bool = True,
+        without: Iterable[str] = (),
     ) -> Finished:
         """Install the locked third-party packages of `tree` into `venv`, which is made if it is not there."""
-        words = [*sync_arguments(group=group, link_mode=link_mode, compiled=compiled), "--python", str(python)]
-        finished = self._run(words, cwd=tree, venv=venv)
+        words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
+        return self._synced(words, tree, venv, python=python)
+
+    def sync_groups(
+        self,
+        tree: Path,
+        venv: Path,
+        groups: Iterable[str],
+        *,
+        python: Path,
+        present: Iterable[str],
+        local: Iterable[str],
+        link_mode: str,
+    ) -> Finished:
+        """Install what these groups of the lock of `tree` need into `venv`. See `only_groups_arguments`."""
+        words = only_groups_arguments(groups, present=present, local=local, link_mode=link_mode)
+        return self._synced(words, tree, venv, python=python)
+
+    def _synced(self, words: Sequence[str], tree: Path, venv: Path, *, python: Path) -> Finished:
+        finished = self._run([*words, "--python", str(python)], cwd=tree, venv=venv)
         if not os.path.exists(venv / "bin" / "python"):
             message = f"{self.executable} sync left no environment at {venv}"
             raise ToolError(message, advice="Set `uv` to a working uv.", output=finished.output)
         return finished
 
-    def local_packages(self, tree: Path, *, group: str | None) -> str:
+    def local_packages(self, tree: Path, *, group: str | None, without: Iterable[str] = ()) -> str:
         """Return the local packages to install as the text of a requirements file, paths relative to `tree`."""
-        return self._run(local_export_arguments(group=group), cwd=tree).stdout
+        return self._run(local_export_arguments(group=group, without=without), cwd=tree).stdout
 
     def install_local(
         self, project: Path, venv: Path, requirements: Path, *, link_mode: str, compiled: bool = True
@@ -250,9 +299,12 @@ class Uv:
         )
         return self._run(words, cwd=project, venv=venv)
 
-    def requirements(self, project: Path, *, group: str | None, hashes: bool = True) -> str:
+    def requirements(
+        self, project: Path, *, group: str | None, hashes: bool = True, without: Iterable[str] = ()
+    ) -> str:
         """Return the lock of `project` as a requirements file."""
-        return self._run(requirements_arguments(group=group, hashes=hashes), cwd=project).stdout
+        words = requirements_arguments(group=group, hashes=hashes, without=without)
+        return self._run(words, cwd=project).stdout
 
     def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
         """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.

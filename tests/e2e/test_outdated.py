@@ -192,7 +192,7 @@ def test_what_somebody_holds_or_ignores_is_told(make_site: SiteFactory) -> None:
     assert by_whom(site) == []
 
 
-def test_what_breaks_the_tests_is_told_until_something_newer_or_other_code_appears(make_site: SiteFactory) -> None:
+def test_what_breaks_the_tests_is_told_until_the_code_that_they_touch_is_another(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0", broken=True)
@@ -201,6 +201,9 @@ def test_what_breaks_the_tests_is_told_until_something_newer_or_other_code_appea
     assert by_whom(site) == ["tests"]
     assert "beta" not in asked(site)
     site.commit("Say when the shop is open", {"news.txt": "on Sundays"})
+    assert by_whom(site) == ["tests"]
+    tests = (site.path / "site_tests.py").read_text(encoding="utf-8")
+    site.commit("Test the shop in another way", {"site_tests.py": tests + "# anew\n"})
     assert by_whom(site) == []
 
 

@@ -144,7 +144,7 @@ def test_only_so_many_failed_releases_are_kept(make_site: SiteFactory) -> None:
     for version in ("2.0.0", "2.0.1"):
         site.publish("alpha", version, broken=True)
         site.releaser("update", check=5)
-    site.publish("alpha", "2.0.2")
+    site.publish("beta", "1.1.0")
     site.releaser("update", check=0)
     assert list(states(site).values()) == ["live", "failed", "good"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locking.installed import installed
+from releaser.locking.installed import groups_in, installed
 from releaser.locking.lockfile import EMPTY, LockFile
 from tests.support.commands import clean_environment, run, uv_executable
 from tests.support.wheels import LocalIndex
@@ -102,6 +102,14 @@ def test_a_lock_without_a_project_of_its_own_installs_all_it_has(lock: LockFile)
     text = lock.data.replace(b'{ virtual = "." }', b'{ virtual = "elsewhere" }')
     assert text != lock.data
     assert {"winonly", "optional", "server"} <= names(LockFile.parse(text))
+
+
+def test_the_groups_of_a_project_are_those_with_packages_and_the_empty_ones(lock: LockFile) -> None:
+    assert groups_in(lock) == {"dev", "prod", "staging"}
+    text = lock.data.replace(b"[package.metadata.requires-dev]\n", b"[package.metadata.requires-dev]\nNo_Thing = []\n")
+    assert text != lock.data
+    assert groups_in(LockFile.parse(text)) == {"dev", "prod", "staging", "no-thing"}
+    assert groups_in(EMPTY) == frozenset()
 
 
 def test_an_empty_lock_installs_nothing() -> None:

@@ -76,7 +76,7 @@ def store(root: Path) -> ReleaseStore:
 
 
 def a_site(root: Path, *, link_mode: str | None = None) -> Site:
-    settings = SimpleNamespace(link_mode=link_mode)
+    settings = SimpleNamespace(link_mode=link_mode, test_groups=())
     pyproject = SimpleNamespace(table=lambda *_: {})
     found = SimpleNamespace(
         project=Project.at(root, state_dir=None, venv=".venv"), settings=settings, pyproject=pyproject

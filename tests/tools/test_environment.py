@@ -64,6 +64,19 @@ def test_inside_a_release_everything_leads_to_it() -> None:
     assert environ["VIRTUAL_ENV"] == "/other"  # the caller's is left as it was
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"), [(None, "{}"), ("", "{}"), ("/srv/site/lib:/opt", "/srv/site/lib:/opt:{}")]
+)
+def test_what_lies_beside_comes_behind_the_paths_of_the_site(tmp_path: Path, own: str | None, expected: str) -> None:
+    packages = tmp_path / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    environ = {"PATH": "/usr/bin"} | ({} if own is None else {"PYTHONPATH": own})
+    env = inside(VENV, environ, beside=tmp_path)
+    assert env["PATH"] == f"{VENV}/bin:{tmp_path}/bin:/usr/bin"
+    assert env["PYTHONPATH"] == expected.format(packages)
+    assert env["VIRTUAL_ENV"] == str(VENV)
+
+
 @pytest.mark.parametrize("environ", [{}, {"PATH": ""}])
 def test_without_a_path_there_is_only_the_release_and_not_the_current_directory(environ: dict[str, str]) -> None:
     assert inside(VENV, environ)["PATH"] == f"{VENV}/bin"

@@ -15,6 +15,7 @@ from releaser.tools.uv import (
     local_export_arguments,
     local_install_arguments,
     lock_arguments,
+    only_groups_arguments,
     pinned_lock_arguments,
     requirements_arguments,
     sync_arguments,
@@ -69,6 +70,27 @@ def test_a_release_is_synced_exactly_as_locked_without_local_packages() -> None:
     base = ["sync", "--frozen", "--no-install-local", "--compile-bytecode", "--link-mode", "copy"]
     assert sync_arguments(group=None, link_mode="copy") == base
     assert sync_arguments(group="prod", link_mode="copy") == [*base, "--group", "prod"]
+
+
+def test_default_groups_are_left_out_but_for_the_one_that_is_asked_for() -> None:
+    without = ("dev", "test")
+    for words in (
+        sync_arguments(group="prod", link_mode="copy", without=without),
+        local_export_arguments(group="prod", without=without),
+        requirements_arguments(group="prod", without=without),
+    ):
+        assert words[-6:] == ["--no-group", "dev", "--no-group", "test", "--group", "prod"]
+    assert sync_arguments(group="dev", link_mode="copy", without=without)[-4:] == [
+        "--no-group", "test", "--group", "dev",
+    ]  # fmt: skip
+
+
+def test_what_groups_need_is_synced_without_what_is_there_and_without_editable_packages() -> None:
+    words = only_groups_arguments(["test", "e2e"], present={"b", "a"}, local={"shop"}, link_mode="clone")
+    assert words == [
+        "sync", "--frozen", "--no-editable", "--link-mode", "clone", "--only-group", "test", "--only-group", "e2e",
+        "--no-install-package", "a", "--no-install-package", "b", "--reinstall-package", "shop",
+    ]  # fmt: skip
 
 
 def test_local_packages_alone_are_installed_again_without_anything_else() -> None:

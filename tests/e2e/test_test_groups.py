@@ -1,0 +1,369 @@
+"""`test_groups`: what only the tests need is there while they run, and is no part of what goes live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.refusals import refused
+from tests.e2e.scenes import edit_pyproject, silent, states
+from tests.e2e.test_bad_tools import proxy
+from tests.e2e.test_culprits import held, live_versions, publish
+from tests.e2e.test_unbuildable import publish_unbuildable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.sites import ManageRun, SampleSite, SiteFactory
+
+GROUPS = {"local": ["localtools"], "test": ["tool", "localtools"]}
+# Red without the packages of the group, or with one that is there twice.
+TESTS = """\
+import importlib.metadata, os, shutil, subprocess, sys
+def test_tool(packages):
+    import tool
+    name = importlib.metadata.version("tool")
+    assert tool.__version__ == name
+def test_packages(packages):
+    for name, module in packages.items():
+        assert getattr(module, "BROKEN", None) != "test", f"{name} breaks the site"
+def test_place(packages):
+    *own, place = os.environ["PYTHONPATH"].split(":")
+    found = {name.split("-")[0] for name in os.listdir(place) if name.endswith(".dist-info")}
+    assert found == {"tool"}, found
+    assert os.environ["PATH"].startswith(sys.prefix + "/bin:")
+"""
+FOUND = "import importlib.util as i; print(*(i.find_spec(one) is not None for one in ('tool', 'localtools')))"
+SCRIPT = 'import sys\n__version__ = "1.1.0"\ndef main():\n    import alpha\n    print(sys.prefix)\n'
+# Red unless programs of the group run by name, in a child, with the packages of the release.
+CHILDREN = """\
+import importlib.metadata, os, subprocess, sys
+def test_children(packages):
+    said = subprocess.run(["tool"], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == sys.prefix, said
+    child = [sys.executable, "-c", "import tool, alpha, own; print(own.__file__)"]
+    assert "/lib/own.py" in subprocess.run(child, capture_output=True, text=True, check=True).stdout
+    (found,) = importlib.metadata.entry_points(group="console_scripts", name="tool")
+    assert found.load().__module__ == "tool"
+    first, *_ = os.environ["PYTHONPATH"].split(":")
+    assert first.endswith("/lib") and first == os.path.dirname(os.path.abspath(first + "/own.py"))
+"""
+
+
+def a_site(make_site: SiteFactory, *, venv: bool = True, tests: str = TESTS, **options: Any) -> SampleSite:
+    """Make a site whose tests need `tool`, of the group `test`; it is adopted if it has a venv."""
+    settings = {"test_groups": ["test"], **options.pop("settings", {})}
+    files = {"site_tests.py": tests, **options.pop("files", {})}
+    site = make_site(venv=venv, **{"groups": GROUPS, **options}, settings=settings, files=files)
+    if venv:
+        site.releaser("init", check=0)
+    return site
+
+
+def runs_with(site: SampleSite) -> list[tuple[str | None, str | None]]:
+    """Return with which versions of `alpha` and `tool` each run of the tests was."""
+    runs = site.manage_runs("test")
+    return [(run.versions.get("alpha"), run.versions.get("tool")) for run in runs]
+
+
+def nothing_is_left(site: SampleSite) -> None:
+    assert not list(site.state_dir.glob(".*.new"))
+    assert not [one.name for one in site.outer.iterdir() if "staging" in one.name]
+
+
+def has_no_tool(run: ManageRun) -> bool:
+    return "tool" not in run.versions and "test-packages" not in run.env.get("PYTHONPATH", "")
+
+
+def test_they_are_there_for_the_tests_and_not_live(make_site: SiteFactory) -> None:
+    site = a_site(make_site, settings={"django_check": "deploy"})
+    publish(site, "alpha", "tool")
+    assert site.json("update")["result"] == "activated"
+    assert runs_with(site) == [("1.1.0", "1.1.0")]
+    assert "tool" in site.manage_runs("check")[-1].versions
+    assert all(has_no_tool(run) for command in ("collectstatic", "shell") for run in site.manage_runs(command))
+    assert site.python(FOUND) == "False True"
+    nothing_is_left(site)
+    site.releaser("verify", check=0)
+
+
+def test_a_night_without_anything_new_costs_nothing(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    log = site.outer / "calls"
+    env = proxy(site, "' '", f'echo "$*" >> {log}')
+    silent(site.releaser("update", env=env))
+    calls = log.read_text(encoding="utf-8")
+    assert " lock " in calls
+    assert " sync " not in calls
+    assert " export " not in calls
+    assert runs_with(site) == []
+
+
+def test_programs_and_children_find_them_behind_the_paths_of_the_site(make_site: SiteFactory) -> None:
+    settings = {"environment_file": "../site.env"}
+    site = a_site(make_site, venv=False, tests=CHILDREN, settings=settings, files={"lib/own.py": ""})
+    (site.outer / "site.env").write_text(f"PYTHONPATH={site.path}/lib\n", encoding="utf-8")
+    site.index.publish("tool", "1.0.0", scripts={"tool": "tool:main"}, modules={"tool/__init__.py": SCRIPT})
+    site.uv("lock", "--quiet", "--refresh")
+    assert site.json("init")["result"] == "activated"
+    nothing_is_left(site)
+
+
+def test_whose_fault_it_is_and_which_upgrade_is_to_blame(make_site: SiteFactory) -> None:
+    """The live release is tried with the versions of its own lock, and so is each part of the upgrades."""
+    names = ("alpha", "beta", "gamma")
+    site = a_site(make_site, packages=dict.fromkeys(names, "1.0.0"))
+    publish(site, *names, "tool", broken=("beta",))
+    report = site.json("update")
+    assert (report["result"], report["culprits"]) == ("activated", ["beta 1.1.0"])
+    assert live_versions(site, names) == {"alpha": "1.1.0", "beta": "1.0.0", "gamma": "1.1.0"}
+    runs = runs_with(site)
+    assert runs[:2] == [("1.1.0", "1.1.0"), ("1.0.0", "1.0.0")]
+    assert len(runs) > 4
+    assert None not in {tool for _, tool in runs}
+    nothing_is_left(site)
+
+
+def test_what_only_tests_need_may_be_the_culprit(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    publish(site, "alpha", "beta", "tool", broken=("tool",))
+    report = site.json("update")
+    assert held(report) == {"tool": "1.1.0"}
+    assert live_versions(site, ("alpha", "beta")) == {"alpha": "1.1.0", "beta": "1.1.0"}
+
+
+def test_a_test_that_is_red_anyway_is_no_fault_of_the_update(make_site: SiteFactory) -> None:
+    site = a_site(make_site, tests=TESTS + "def test_red(packages):\n    assert False\n")
+    publish(site, "alpha")
+    report = site.json("update", check=5)
+    assert report["blame"] == "before"
+    assert runs_with(site) == [("1.1.0", "1.0.0"), ("1.0.0", "1.0.0")]
+
+
+def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(make_site: SiteFactory) -> None:
+    """The commit that brings the group is blamed by what it brings: the tests of the code before need no such group."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("tool", "1.0.0")
+    text = edit_pyproject(site, "[dependency-groups]\n", '[dependency-groups]\ntest = ["tool"]\n')
+    text += '\n[tool.releaser]\ntest_groups = ["test"]\n'
+    files = {"pyproject.toml": text, "site_tests.py": TESTS + "def test_red(packages):\n    assert False\n"}
+    site.push_from_elsewhere(files, lock=True)
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert runs_with(site)[:2] == [("1.0.0", "1.0.0"), ("1.0.0", None)]
+
+
+def test_a_release_whose_lock_lacks_the_group_is_tested_without(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    earlier = site.live_id()
+    site.publish("tool", "1.0.0")
+    text = edit_pyproject(site, "[dependency-groups]\n", '[dependency-groups]\ndev = ["tool"]\n')
+    site.push_from_elsewhere({"pyproject.toml": text + '\n[tool.releaser]\ntest_groups = ["dev"]\n'}, lock=True)
+    site.releaser("update", check=0)
+    site.releaser("verify", "--tests", earlier, check=0)
+    assert site.json("rebuild", earlier)["result"] == "activated"
+    assert runs_with(site) == [("1.0.0", "1.0.0"), ("1.0.0", None), ("1.0.0", None)]
+
+
+def test_what_a_killed_run_has_left_is_deleted(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    left = site.state_dir / ".test-packages.new" / "venv"
+    left.mkdir(parents=True)
+    silent(site.releaser("update"))
+    nothing_is_left(site)
+    left.mkdir(parents=True)
+    (left / "pyvenv.cfg").write_text("home = /nowhere\n", encoding="utf-8")
+    assert site.json("rebuild")["result"] == "activated"
+    nothing_is_left(site)
+
+
+def test_a_quiet_night_tests_the_live_release_with_them(make_site: SiteFactory) -> None:
+    site = a_site(make_site, settings={"test_live": "always"})
+    silent(site.releaser("update"))
+    assert runs_with(site) == [("1.0.0", "1.0.0")]
+
+
+def test_override_and_rebuild_have_them(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    wheel = site.publish("alpha", "2.0.0")
+    assert site.json("update", "--override", f"alpha @ {wheel}")["result"] == "unchanged"
+    assert site.json("rebuild")["result"] == "activated"
+    assert runs_with(site) == [("2.0.0", "1.0.0"), ("1.0.0", "1.0.0")]
+
+
+def test_a_first_release_is_tested_with_them(make_site: SiteFactory) -> None:
+    site = a_site(make_site, venv=False)
+    assert site.json("init")["result"] == "activated"
+    assert runs_with(site) == [("1.0.0", "1.0.0")]
+
+
+def test_verify_has_them_in_the_versions_of_each_release(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    publish(site, "alpha", "tool")
+    site.releaser("update", check=0)
+    before = site.snapshot()
+    earlier = site.json("list")[1]["id"]
+    site.releaser("verify", "--tests", "--check", check=0)
+    site.releaser("verify", "--tests", earlier, check=0)
+    assert runs_with(site)[1:] == [("1.1.0", "1.1.0"), ("1.0.0", "1.0.0")]
+    assert site.manage_runs("check")[-1].versions["tool"] == "1.1.0"
+    assert site.snapshot() == before
+
+
+def test_a_package_of_the_project_may_be_in_the_group(make_site: SiteFactory) -> None:
+    files = {
+        "testlib/pyproject.toml": '[project]\nname = "testlib"\nversion = "1"\nrequires-python = ">=3.11"\n'
+        '[build-system]\nrequires = ["tinybuild"]\nbuild-backend = "tinybuild"\n',
+        "testlib/src/testlib/__init__.py": "HERE = 1\n",
+    }
+    extra = '[tool.uv.sources]\ntestlib = { path = "testlib", editable = true }\n'
+    tests = "def test_library(packages):\n    import testlib\n    assert testlib.HERE == {}\n"
+    groups = {"local": [], "test": ["testlib"]}
+    site = a_site(make_site, tests=tests.format(1), files=files, extra_toml=extra, groups=groups)
+    publish(site, "alpha")
+    site.releaser("update", check=0)
+    changed = {"testlib/src/testlib/__init__.py": "HERE = 2\n", "site_tests.py": tests.format(2)}
+    site.push_from_elsewhere(changed)
+    site.releaser("update", check=0)
+    site.releaser("verify", "--tests", check=0)
+    site.edit("testlib/src/testlib/__init__.py", "HERE = 3\n")
+    site.edit("site_tests.py", tests.format(3))
+    site.releaser("verify", "--tests", check=0)
+
+
+# What cannot be
+
+
+@pytest.mark.parametrize("command", ["check", "update", "init"])
+def test_a_group_that_does_not_exist(make_site: SiteFactory, command: str) -> None:
+    site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["tests"]})
+    refusal = refused(site, command=command)
+    file = site.path / "pyproject.toml"
+    refusal.says_only(
+        f"{file}: tool.releaser.test_groups", "`tests`", f"not in [dependency-groups] of {file}", "`test`?"
+    )
+
+
+def test_a_group_in_the_environment_that_does_not_exist(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, groups=GROUPS)
+    refusal = refused(site, env={"RELEASER_TEST_GROUPS": "test, more"})
+    refusal.says_only("environment: RELEASER_TEST_GROUPS", "`more`")
+
+
+def test_the_group_that_goes_live_is_not_for_the_tests_alone(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, settings={"test_groups": "local"})
+    refused(site, command="check").says_only("tool.releaser.test_groups", "`local`", "the one that goes live")
+
+
+def test_groups_that_exclude_each_other(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["test"]})
+    line = 'conflicts = [[{ group = "local" }, { group = "test" }]]'
+    site.commit("Part them", {"pyproject.toml": edit_pyproject(site, "[tool.uv]\n", f"[tool.uv]\n{line}\n")})
+    site.push()
+    refused(site).says_only("test_groups", "`local` and `test` cannot be installed together", "[tool.uv]")
+
+
+def test_a_version_that_cannot_be_installed_blames_no_package(make_site: SiteFactory) -> None:
+    site = a_site(make_site)
+    publish(site, "alpha")
+    publish_unbuildable(site, "tool")
+    before = site.snapshot()
+    report = site.json("update", check=4)
+    assert "`test_groups`: test" in report["headline"]
+    assert "No package of what goes live is to blame" in report["advice"]
+    assert "there is no compiler" in report["output"]
+    assert (report["held_back"], report["culprits"], runs_with(site)) == ([], [], [])
+    assert site.snapshot() == before
+    assert list(states(site).values()) == ["live"]
+    nothing_is_left(site)
+    site.releaser("hold", "tool", check=0)
+    assert site.json("update")["result"] == "activated"
+    assert runs_with(site) == [("1.1.0", "1.0.0")]
+
+
+def test_nothing_is_held_back_because_they_cannot_be_had_during_the_search(make_site: SiteFactory) -> None:
+    names = ("a", "b", "c")
+    site = a_site(make_site, packages=dict.fromkeys(names, "1.0.0"))
+    publish(site, *names, broken=("b",))
+    counted = (
+        f'echo >> {site.outer}/count; [ $(wc -l < {site.outer}/count) -gt 3 ] && {{ echo "error: gone" >&2; exit 2; }}'
+    )
+    env = proxy(site, "' --only-group '", counted)  # the candidate, the live release, and the repetition have them
+    report = site.json("update", check=5, env=env)
+    assert any("could not be installed" in problem and "gone" in problem for problem in report["problems"])
+    assert (report["culprits"], report["held_back"]) == ([], [])
+    assert site.json("update")["culprits"] == ["b 1.1.0"]
+
+
+# What goes live, and that it is said
+
+DEV = {"local": ["localtools"], "dev": ["tool", "extra"]}
+
+
+def chosen(answer: Mapping[str, Any]) -> dict[str, tuple[str | None, str]]:
+    return {one["what"]: (one["value"], one["source"]) for one in answer["chosen"]}
+
+
+def test_check_and_init_name_the_default_groups_that_go_live(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, groups=DEV)
+    for command in ("check", "init"):
+        said = chosen(site.json(command))
+        assert said["default groups that go live"][0] == "dev"
+        assert "`test_groups`" in said["default groups that go live"][1]
+        assert said["groups for the tests alone"] == (None, "the default")
+        assert "default groups that go live: dev (" in site.releaser(command, check=0).stderr
+
+
+@pytest.mark.parametrize("named", ["dev", "none"])
+def test_where_no_group_goes_live_unasked_that_is_said_too(make_site: SiteFactory, named: str) -> None:
+    groups = DEV if named == "dev" else GROUPS
+    site = make_site(groups=groups, dotenv={"RELEASER_TEST_GROUPS": "dev" if named == "dev" else "test"})
+    said = site.releaser("check", check=0).stderr
+    why = "`test_groups` has dev" if named == "dev" else "pyproject.toml has no group dev"
+    assert f"default groups that go live: none ({why})" in said
+    where = f"{site.outer / '.env'}: RELEASER_TEST_GROUPS"
+    assert f"groups for the tests alone: {'dev' if named == 'dev' else 'test'} ({where})" in said
+
+
+def test_the_group_dev_is_kept_out_of_what_goes_live(make_site: SiteFactory) -> None:
+    settings = {"test_groups": ["dev"], "requirements_export": "requirements.txt", "requirements_export_group": "local"}
+    tests = TESTS.replace('{"tool"}', '{"tool", "extra"}')
+    site = make_site(venv=True, groups=DEV, settings=settings, files={"site_tests.py": tests})
+    lost = "the next release will not have these packages of .venv: extra 1.0.0, tool 1.0.0 (only in `dev`)"
+    assert lost in site.releaser("check", check=0).stderr
+    assert lost in site.releaser("init", "--dry-run", check=0).stdout
+    assert any(lost in one for one in site.json("init")["problems"])
+    assert site.json("init")["problems"] == []
+    assert site.live_version("tool") == "1.0.0"
+    publish(site, "alpha")
+    site.releaser("update", check=0)
+    assert runs_with(site) == [("1.1.0", "1.0.0")]
+    assert site.python(FOUND) == "False True"
+    exported = (site.path / "requirements.txt").read_text(encoding="utf-8")
+    assert "localtools==1.0.0" in exported
+    assert "\ntool==" not in f"\n{exported}"
+    site.releaser("verify", check=0)
+
+
+def test_dev_goes_live_as_before_where_nothing_says_otherwise(make_site: SiteFactory) -> None:
+    site = make_site(venv=True, groups=DEV)
+    assert site.json("init")["problems"] == []
+    publish(site, "alpha")
+    site.releaser("update", check=0)
+    assert site.live_version("tool") == "1.0.0"
+
+
+def test_the_adopted_venv_keeps_what_it_has_while_it_is_compared(make_site: SiteFactory) -> None:
+    """It may have packages of the group in other versions; these are what is live."""
+    site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["test"]})
+    site.publish("tool", "0.9.0")
+    words = ("pip", "install", "--quiet", "--python", site.link, "--no-index", "--find-links", site.index.path)
+    site.uv(*words, "tool==0.9.0")
+    site.releaser("init", check=0)
+    publish(site, "alpha", broken=("alpha",))
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert runs_with(site)[:2] == [("1.1.0", "1.0.0"), ("1.0.0", "0.9.0")]
