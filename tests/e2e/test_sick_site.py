@@ -81,8 +81,8 @@ def test_once_a_site_is_well_the_candidate_gets_its_chance(sick: Sick) -> None:
 
 def test_once_a_site_is_well_a_candidate_may_fail_by_itself(sick: Sick) -> None:
     site = sick.site
-    site.publish("alpha", "1.1.9", broken=True)
     site.withdraw("alpha", "1.1.0")
+    site.publish("alpha", "1.2.0", broken=True)
     assert site.json("update", check=5)["blame"] == "before"
     sick.database.touch()
     report = site.json("update", check=5)
