@@ -80,7 +80,7 @@ def _left_out(run: Mapping[str, Any]) -> list[dict[str, Any]]:
     entries = run.get("held_back", [])
     return [
         {
-            **{key: str(one.get(key, "")) for key in ("name", "version", "reason", "by", "since", "release")},
+            **{key: str(one.get(key, "")) for key in ("name", "version", "reason", "by", "since", "release", "output")},
             **{key: [str(item) for item in one.get(key) or ()] for key in ("tests", "together")},
         }
         for one in (entries if isinstance(entries, list) else ())

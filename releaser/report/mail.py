@@ -23,7 +23,7 @@ from releaser.report.capping import cap, one_line, strip_control
 from releaser.report.changes import ChangesTable, changes_table
 from releaser.report.security import security_lists
 from releaser.report.subject import counted, header_text, subject
-from releaser.report.text import essence, held_back_lines
+from releaser.report.text import essence, held_back_passages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -142,7 +142,10 @@ def _context(report: RunReport) -> dict[str, Any]:
         "commits": [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]],
         "changes": _changes(report),
         "changes_title": _changes_title(report),
-        "held_back": [one_line(line, limit=1000) for line in held_back_lines(_held(report))],
+        "held_back": [
+            (one_line(line, limit=1000), output)
+            for line, output in held_back_passages(_held(report), since=report.started_at)
+        ],
         "left_behind": _left_behind(report),
         "steps": _steps(report),
         "facts": _facts(report),

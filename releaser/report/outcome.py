@@ -56,6 +56,8 @@ class HeldBack:
     tests: tuple[str, ...] = ()
     #: What comes only together with it, such as `celery 5.6.0`.
     together: tuple[str, ...] = ()
+    #: The end of what the tests printed with it.
+    output: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -131,13 +131,27 @@ def held_back_lines(held_back: Iterable[HeldBack]) -> list[str]:
     return versions_by_reason(_held_line(asdict(held), show=True) for held in held_back)
 
 
+def held_back_passages(held_back: Iterable[HeldBack], *, since: datetime) -> list[tuple[str, str]]:
+    """Return the same, each line with the end of what the tests printed if that was not before `since`."""
+    groups: dict[str, list[HeldBack]] = {}
+    for one in held_back:
+        groups.setdefault(_held_line(asdict(one), show=True)[1], []).append(one)
+    return [
+        (held_back_lines(group)[0], group[0].output if _is_new(group[0], since) else "") for group in groups.values()
+    ]
+
+
+def _is_new(held: HeldBack, since: datetime) -> bool:
+    return bool(held.since) and datetime.fromisoformat(held.since) >= since.replace(microsecond=0)
+
+
 def _held_line(entry: Mapping[str, Any], *, show: bool = False) -> tuple[str, str]:
     """Return what is held back and why, of an entry as it is in JSON; `show` names the command that tells more."""
     together, tests = entry.get("together") or (), entry.get("tests") or ()
     what = f"{entry['name']} {entry['version']}".strip() + (f", with {_some(together)}" if together else "")
     reason = entry["reason"] + (f" in {_some(tests)}" if tests else "")
     why = why_held(reason, by=entry.get("by", "activation"), since=entry.get("since", entry.get("at", "")))
-    told = f"; see `releaser show {entry['release']}`" if show and entry.get("release") and tests else ""
+    told = f"; see `releaser show {entry['release']}`" if show and entry.get("release") else ""
     return what, why + told
 
 

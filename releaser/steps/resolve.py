@@ -13,6 +13,7 @@ from releaser.locking.lockfile import EMPTY, InvalidLockError, LockFile
 from releaser.locking.policy import is_newer
 from releaser.locking.uploads import Uploads, uploads_in
 from releaser.releases.quarantine import CandidateKey, Quarantine
+from releaser.report.capping import cap
 from releaser.report.outcome import HeldBack
 from releaser.steps.gating import make_gates, standing
 from releaser.steps.restraint import Restrained, resolve_within
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _UNBUILT = re.compile(r"Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\s]+)`")  # as uv 0.13 says it
 
 
+_TOLD_LINES = 12  # of what the tests printed with a version that failed
 Failed = Literal["rest", "out", "in"]
 
 
@@ -267,6 +269,7 @@ def shown(holds: Iterable[Hold], live: Mapping[str, str]) -> Iterator[HeldBack]:
             release=one.release,
             tests=one.tests,
             together=one.together,
+            output=cap(one.output, head_lines=0, tail_lines=_TOLD_LINES),
         )
 
 

@@ -274,6 +274,14 @@ def test_each_culprit_has_its_own_reason(make_site: SiteFactory) -> None:
     assert set(reasons) == {"b", "e"}
     assert "the cart is empty" in reasons["b"]
     assert "the till is locked" in reasons["e"]
+    outputs = {one["name"]: one["output"] for one in report["held_back"]}
+    assert "the till is locked" not in outputs["b"]
+    assert "the cart is empty" not in outputs["e"]
+    failed = next(row["id"] for row in site.json("list") if row["state"] == "failed")
+    text = body(site)
+    assert text.count(f"see `releaser show {failed}`") == 2
+    assert all(line in text for line in outputs["e"].splitlines())
+    assert "the cart is empty" in site.releaser("show", failed).stdout
 
 
 OWN_REASONS = """\
