@@ -64,7 +64,7 @@ def _without_what_fails(
         HeldBack(name=name, version=resolution.lock.versions[name], reason=fault.words, by="tests", since=run.now_iso())
         for name in sorted(failed)
     )
-    if lesser.same_packages(live) and run.draft.pulled is None and not resolution.checkout_differs:
+    if lesser.same_packages(live) and run.draft.pulled is None:
         raise error
     (resolution.tree / "uv.lock").write_bytes(lesser.data)
     diff = LockDiff.between(live, lesser) if live.data else LockDiff(changes=())
