@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 _FORM = frozenset({"revision"})  # of the whole file
 _LIMITS = frozenset({"exclude-newer", "exclude-newer-span", "exclude-newer-package"})  # of `options`
+_DERIVED = frozenset({"provides-extras"})  # of `metadata`
 _FILES = frozenset({"sdist", "wheels"})  # of a package, compared by themselves
 _ASKED_FOR = frozenset({"rev", "tag", "branch"})  # in the URL of a repository, whose commit stands behind it
 
 
 def lock_the_same(one: Table, other: Table, tags: frozenset[Tag] = frozenset()) -> bool:
-    """Whether the same is installed from two parsed locks, field by field (uv 0.13, `version = 1`, `revision = 3`).
+    """Whether the same is installed from two parsed locks, field by field (uv 0.13: `version = 1`, `revision = 5`).
 
     These decide, and any difference counts: `version` (of the format), `requires-python`, `resolution-markers`,
     `supported-markers`, `required-markers`, `conflicts`, and the modes in `options`; of each package `name`,
@@ -30,8 +31,9 @@ def lock_the_same(one: Table, other: Table, tags: frozenset[Tag] = frozenset()) 
     and markers, the kind of its `source`, and the hashes of its files. So do `manifest` and `metadata`, which say
     what the lock was made for: uv locks anew where pyproject.toml says otherwise. A field that is not known counts.
 
-    These do not: the order of anything, `revision`, the limits of age in `options` (`exclude-newer`), and of a file
-    its `size`, its `upload-time`, and all but the last part of its `url` or `path`. Where all files of a package have
+    These do not: the order of anything, `revision`, the limits of age in `options` (`exclude-newer`), `provides-extras`
+    in `metadata`, which not every uv writes, and of a file its `size`, its `upload-time`, and all but the last part of
+    its `url` or `path`. Where all files of a package have
     hashes, the place of its registry or its URL does not count either, nor does that of a repository of which the
     commit is known: what comes from there is the same. Where a hash is missing, or two registries offer the same
     version of a package, the place counts.
@@ -58,6 +60,7 @@ def _without_files(lock: Table) -> Any:
 def _package(package: Table, placed: frozenset[str]) -> dict[str, Any]:
     found = {key: value for key, value in package.items() if key not in _FILES}
     found["source"] = _source(package, placed)
+    found["metadata"] = {key: one for key, one in _table(package.get("metadata")).items() if key not in _DERIVED}
     for key in ("dependencies", "optional-dependencies", "dev-dependencies"):
         found[key] = _references(package.get(key), placed)
     return found

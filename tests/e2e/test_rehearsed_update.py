@@ -199,7 +199,7 @@ STRICT = {"dotenv": {"RELEASER_UPGRADE": "minor"}}
 IGNORING = {"dotenv": {"RELEASER_IGNORE": "alpha"}}
 CASES = {
     "nothing new": Case(prepare=nothing, builds=False),
-    "another revision of the lock": Case(prepare=lambda site: edit_lock(site, "revision", "#"), builds=False),
+    "another revision of the lock": Case(prepare=lambda site: edit_lock(site, "revision", "# revision"), builds=False),
     "another order in the lock": Case(prepare=another_order, builds=False),
     "a lock taken back": Case(prepare=an_older_lock, builds=False),
     "a version": Case(prepare=a_version),

@@ -223,6 +223,7 @@ prod = [
 requires-dist = [
     { name = "alpha", specifier = ">=1" },
 ]
+provides-extras = ["all"]
 """
 HERE = sysconfig.get_platform().replace("-", "_")  # such as linux_x86_64
 PLAIN = "alpha-1.0-py3-none-any.whl"
@@ -266,6 +267,7 @@ SAME = {
     "order of wheels": [swap("example/ab/", "example/ac/")],
     "order of extras": [('["fast", "safe"]', '["safe", "fast"]')],
     "order of members": [swap('    "site"', '    "tools"')],
+    "what another uv does not write": [('provides-extras = ["all"]\n', "")],
     "what is empty": [
         ("[[package]]\nname", "[[package]]\nwheels = []\nname"),
         ('wheels = []\nname = "alpha"', 'name = "alpha"'),
