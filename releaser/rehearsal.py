@@ -153,7 +153,7 @@ def _rehearse_update(run: Run, fitness: Fitness, base: Path, place: Path, *, for
         ask_django(staged)
     following = "stays" if builds else choose_following(staged, target, decision, live)
     lines = [
-        *_reasons(run, due, chance),
+        *(_reasons(run, due, chance) if decision.outcome != "failed" or tries else ()),
         *_about_commits(run, target, left, following, builds=builds),
         *_about_packages(run, decision),
     ]

@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, steps
 from tests.e2e.test_migrations import SETTINGS
+from tests.e2e.test_rebuild import NEEDS_OLD
 from tests.support.pythons import give_pythons, need_python
 from tests.support.simple_index import serving
 from tests.support.sites import RED_TESTS, TESTS
@@ -334,6 +335,17 @@ def test_a_python_to_rebuild_for(make_site: SiteFactory) -> None:
     compare(site, Case(prepare=nothing, builds=False))
 
 
+def test_a_python_that_failed_is_not_said_to_be_tried_again(make_site: SiteFactory) -> None:
+    site = make_site(files={TESTS: NEEDS_OLD})
+    give_pythons(site, *map(need_python, ("3.12", "3.13")))
+    site.make_venv()
+    site.releaser("init", check=0)
+    site.write_dotenv({"RELEASER_PYTHON": "3.13"})
+    compare(site, Case(prepare=nothing, code=5))
+    assert not any("rebuilt" in line for line in site.json("update", "--dry-run")["would"])
+    compare(site, Case(prepare=nothing, builds=False))
+
+
 def use_server(site: SampleSite, url: str) -> None:
     """Let the user's own settings name the index, as where a mirror is configured for the whole host."""
     settings = Path(site.env["HOME"]) / ".config" / "uv" / "uv.toml"
@@ -389,3 +401,30 @@ def test_a_submodule_is_looked_at_without_touching_it(make_site: SiteFactory) ->
     site.env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
     compare(site, Case(prepare=nothing))
     assert (site.path / "vendored" / "lib.txt").read_text(encoding="utf-8") == "two"
+
+
+def test_a_lock_that_an_absolute_link_leads_to_is_not_written(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    (site.path / "locks").mkdir()
+    site.git("mv", "uv.lock", "locks/uv.lock")
+    (site.path / "uv.lock").symlink_to(site.path / "locks" / "uv.lock")
+    site.commit("Keep locks together")
+    site.push()
+    a_version(site)
+    before = outer_snapshot(site)
+    (change,) = site.json("update", "--dry-run")["changes"]
+    assert change["new"] == "1.1.0"
+    assert outer_snapshot(site) == before
+
+
+def test_what_lies_further_up_is_found(make_site: SiteFactory) -> None:
+    """The path to a package leads two directories up."""
+    site = make_site(venv=True)
+    site.index.path.rename(site.outer.parent / "wheels")
+    text = edit_pyproject(site, "../index", "../../wheels")
+    site.commit("Move the index", {"pyproject.toml": text})
+    site.uv("lock", "--quiet")
+    site.commit("Lock again")
+    site.push()
+    site.releaser("init", check=0)
+    compare(site, Case(prepare=nothing, builds=False))
