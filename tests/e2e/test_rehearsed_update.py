@@ -191,6 +191,18 @@ def an_applied_migration(site: SampleSite) -> None:
     (site.outer / "database").write_text("site.0001_new\n", encoding="utf-8")
 
 
+def no_static_root(site: SampleSite) -> None:
+    """Let static files go where they cannot, by code that somebody brought in by hand."""
+    text = 'INSTALLED_APPS = ["django.contrib.staticfiles"]\nSTATIC_ROOT = "manage.py"\n'
+    site.commit("No place", {"site_settings.py": text})
+    site.push()
+
+
+def no_static_root_and_a_version(site: SampleSite) -> None:
+    no_static_root(site)
+    a_version(site)
+
+
 def older_alpha(site: SampleSite) -> None:
     site.withdraw("alpha", "1.0.0")
     site.publish("alpha", "0.9.0")
@@ -238,6 +250,8 @@ CASES = {
     "the first update": Case(prepare=nothing, builds=False, adopted=False),
     "the first update, with a version": Case(prepare=a_version, adopted=False),
     "the first update, with code": Case(prepare=code, adopted=False),
+    "no place for static files": Case(prepare=no_static_root, builds=False),
+    "no place for static files, and a version": Case(prepare=no_static_root_and_a_version, code=3, builds=False),
     "a version that went away": Case(prepare=older_alpha),
     "a packaged site, with code": Case(prepare=code, options={"kind": "packaged"}),
     "a site that needs what lies beside it": Case(prepare=code_and_a_version, options={"kind": "path"}),
