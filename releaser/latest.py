@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,24 +34,43 @@ def on_the_latest(run: Run, fitness: Fitness, live: Release | None, *, force: bo
     That it stays is told once for each version of Python. New commits come first: with these, nobody could tell what
     breaks the tests.
     """
+    chance = look_for_python(run, fitness, live, force=force)
+    if chance is None or live is None:
+        return None
+    if chance.missing:
+        _refuse_again(run, live, chance.python, chance.reason, again="once there is one", force=force)
+        return None
+    check_live_site(run.outside, force=force)
+    return _tried(run, replace(fitness, python=Path(chance.python.path)), live, chance.python, force=force)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chance:
+    """A newer Python that the site is to move to; `missing` is what has no build for it, so that it cannot."""
+
+    python: Installed
+    missing: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        """Why the site cannot move there."""
+        return f"there is no build for it of {', '.join(self.missing)}"
+
+
+def look_for_python(run: Run, fitness: Fitness, live: Release | None, *, force: bool) -> Chance | None:
+    """Return the Python that the site is to move to now; None if it has nowhere to go, or that was refused before."""
     if live is None or run.draft.pulled is not None or not _is_settled(run, fitness, live):
         return None
     found = newer_python(run.site, fitness.uv, live)
     if found is None:
         return None
-    moved = replace(fitness, python=Path(found.path))
-    key = candidate_key(run, moved, fitness.lock)
+    key = candidate_key(run, replace(fitness, python=Path(found.path)), fitness.lock)
     quarantine = run.quarantine()
     refused = quarantine.python(found.version)
     if not force and ((refused is not None and not refused.unbuilt) or quarantine.candidate(key) is not None):
         return None
     missing = unbuildable(run.site, fitness.lock, group=key.group, python=key.python)
-    if missing:
-        reason = f"there is no build for it of {', '.join(missing)}"
-        _refuse_again(run, live, found, reason, again="once there is one", force=force)
-        return None
-    check_live_site(run.outside, force=force)
-    return _tried(run, moved, live, found, force=force)
+    return Chance(python=found, missing=missing)
 
 
 def newer_python(site: Site, uv: Uv, live: Release) -> Installed | None:

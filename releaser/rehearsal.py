@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import PreflightError, ResolutionError, ToolError
-from releaser.latest import newer_python
+from releaser.errors import BuildError, PreflightError, ToolError
+from releaser.latest import look_for_python
 from releaser.locking.diff import LockDiff
-from releaser.locking.foretold import parse_changes
-from releaser.locking.uploads import Uploads, times_of, uploads_in
 from releaser.override import required
 from releaser.project import disk
 from releaser.project.base_python import minor
@@ -25,34 +22,44 @@ from releaser.queries import store_of
 from releaser.rebuild import refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
+from releaser.releases.release import Manifest, Release
 from releaser.releases.whereabouts import moved_by_hand, refuse_moved
+from releaser.report.recorder import Recorder, Silence
 from releaser.rollback import choose, refuse_unwise
+from releaser.run import Run, new_run_id
+from releaser.steps.adopt import found_at, python_of
 from releaser.steps.capacity import needs
 from releaser.steps.code import code_of_release
-from releaser.steps.fixes import rehearsed_fixes
-from releaser.steps.gating import make_gates
+from releaser.steps.deciding import choose_following, decide, why_not_again
+from releaser.steps.guard import read_basis
 from releaser.steps.litter import known_litter
-from releaser.steps.own_commits import own_commits
+from releaser.steps.own_commits import SEEN, own_commits
 from releaser.steps.pruning import keep_policy, verdicts
 from releaser.steps.publish import files_due
-from releaser.steps.renewal import reason_of_pin, reason_to_renew, unbuildable
-from releaser.steps.resolve import counting, lock_of
-from releaser.steps.restraint import resolve_within
+from releaser.steps.pull import choose_target, fetch
+from releaser.steps.renewal import due_for_pin, due_to_renew, unbuildable
+from releaser.steps.resolve import lock_of
+from releaser.steps.staging import stage_aside
 from releaser.steps.unsynced import left_out, unsynced
+from releaser.update import ask_django, examine_target, note_target, preflight
 from releaser.upkeep import HoldChange, holding, letting_go
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from releaser.errors import Unfit
+    from releaser.latest import Chance
     from releaser.locking.diff import Change
-    from releaser.locking.gates import Gates
     from releaser.locking.overrides import Override
     from releaser.project.site import Site
     from releaser.releases.policy import Verdict
-    from releaser.releases.release import Release
     from releaser.steps.asking import Wanted
-    from releaser.tools.uv import Bounds, Cuts
+    from releaser.steps.deciding import Decision, Following
+    from releaser.steps.pull import Target
+    from releaser.steps.renewal import Renewal
+    from releaser.tools.git import Commit, Git
+
+NOTHING = "nothing would change"  # of an update that builds nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,55 +118,151 @@ def _own_commits(site: Site) -> frozenset[str]:
         return frozenset()
 
 
-def rehearse_update(site: Site, *, force: bool) -> Plan:
-    """Say what an update would bring. Raises PreflightError and ResolutionError.
+def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
+    """Say what an update would bring: it is decided by what decides it in an update, up to the build.
 
-    The pull cannot be tried without writing to the repository, so packages are resolved for the code as it is.
+    The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
+    ResolutionError and BuildError, as an update does.
     """
-    fitness = rehearse_check(site)
-    fitness = replace(fitness, uv=fitness.uv.within_its_limit())
-    live, now = store_of(site).live(), datetime.now(UTC)
-    quarantine = Quarantine() if force else _quarantine(site)
-    dry = _DryResolver(site=site, fitness=fitness, now=now)
+    run = _rehearsed_run(site, "update")
+    refuse_moved(run.store)
+    fitness = preflight(run, ask_django=False)
+    with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
+        base = Path(name).resolve()
+        place = base.joinpath(*fitness.layout.top.parts[1:])
+        place.mkdir(parents=True)
+        return _rehearse_update(run, fitness, base, place, force=force, follow=follow)
 
-    def gates() -> Gates:
-        holds = counting(site, fitness, _holds(site), now=now, force=force)
-        return make_gates(site.settings, fitness.lock, lock_of(live), quarantine=quarantine, holds=holds, now=now)
 
-    def fixes() -> Mapping[str, str]:
-        return rehearsed_fixes(site, fitness, live)
+def _rehearse_update(run: Run, fitness: Fitness, base: Path, place: Path, *, force: bool, follow: bool) -> Plan:
+    shadow = _shadowed(run, fitness, place)
+    seen = replace(run, site=replace(run.site, git_variables=shadow.variables))
+    theirs = fetch(seen, fitness, follow=follow)
+    target = choose_target(seen, read_basis(run.site), fitness, theirs, force=force, follow=follow)
+    note_target(seen, target)
+    left = seen.site.git.commits(target.head, target.offered) if target.rejected is not None else ()
+    staged = stage_aside(run, shadow, place, target.commit)
+    live = run.store.live() or _as_adopted(run, fitness, base)
+    fitness = examine_target(staged, fitness, target)
+    due = due_to_renew(staged) or due_for_pin(staged, fitness, live)
+    chance = look_for_python(staged, fitness, live, force=force) if due is None else None
+    decision = decide(staged, fitness, live, due, force=force)
+    tries = chance is not None and not chance.missing
+    builds = decision.outcome == "build"
+    if builds and run.draft.pulled is None:
+        ask_django(staged)
+    following = "stays" if builds else choose_following(staged, target, decision, live)
+    lines = [
+        *(_reasons(run, due, chance) if decision.outcome != "failed" or tries else ()),
+        *_about_commits(run, target, left, following, builds=builds),
+        *_about_packages(run, decision),
+    ]
+    if (builds or tries) and not force and (due is None or due.blameless):
+        lines += [f"it would be refused: {one.message}" for one in live_findings(run.site)]
+    if run.store.live() is None:
+        lines.append(f"{run.site.project.venv.name} would become a symlink to a release")
+    elif not builds and not tries and decision.outcome != "unsure":
+        lines.append(NOTHING)
+    return Plan(lines=tuple(lines), changes=decision.resolution.diff.changes if builds else ())
 
+
+def _rehearsed_run(site: Site, command: str) -> Run:
+    now = datetime.now(UTC)
+    recorder = Recorder(Silence())
+    return Run(site=site, command=command, run_id=new_run_id(now), started_at=now, recorder=recorder)
+
+
+def _shadowed(run: Run, fitness: Fitness, place: Path) -> Git:
+    """Make a shadow of the repository at `place`, and let it know where the remote was. Raises BuildError."""
+    git = run.site.git
     try:
-        restrained = resolve_within(dry, gates, locked=fitness.lock.versions, live=lock_of(live).versions, fixes=fixes)
-    except ToolError as error:
-        raise ResolutionError(error.message, advice="See what uv says.", output=error.output) from error
-    changes = dry.changes
-    packages = {0: "no package", 1: "1 package"}.get(len(changes), f"{len(changes)} packages")
-    others, commits = _other_reasons(site, fitness, live), _commits_to_pull(site, fitness)
-    lines = [*others, f"{packages} would change"]
-    lines += [f"{one.name} {one.version} would be left out: {one.reason}" for one in restrained.kept]
-    if dry.failure:
-        lines.append(f"how old new versions are could not be found out: {dry.failure}")
-    lines += commits
-    if not force and not others and (changes or commits):
-        lines += [f"it would be refused: {one.message}" for one in live_findings(site)]
-    if live is None:
-        lines.append(f"{site.project.venv.name} would become a symlink to a release")
-    return Plan(lines=tuple(lines), changes=changes)
+        shadow = git.shadow(place)
+        known = git.reference(SEEN)
+        if known is None and fitness.remote is not None:
+            known = git.tracked(fitness.remote, run.site.settings.branch)
+        if known is not None:
+            shadow.set_reference(SEEN, known)
+    except (ToolError, OSError) as error:
+        message = f"the commit cannot be looked at in {place}: {getattr(error, 'message', error)}"
+        advice = "See that there is room in the temporary directory, or let TMPDIR name another one."
+        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
+    return shadow
 
 
-def _other_reasons(site: Site, fitness: Fitness, live: Release | None) -> list[str]:
-    """Say what would make an update build a release, even if no package is newer."""
-    if live is None:
+def _as_adopted(run: Run, fitness: Fitness, base: Path) -> Release | None:
+    """Return the release that an update would adopt first, as far as it decides what comes next; None without any."""
+    if found_at(run) not in ("directory", "symlink", "unsealed"):
+        return None
+    directory = base / "adopted"
+    directory.mkdir()
+    (directory / "uv.lock").write_bytes(fitness.lock.data)
+    (directory / "venv").symlink_to(run.site.project.venv)
+    manifest = Manifest(
+        id="adopted",
+        sequence=0,
+        created_at=run.started_at,
+        origin="adopted",
+        python=python_of(directory / "venv"),
+        group=fitness.group,
+        lock_sha256=fitness.lock.sha256,
+        dependencies_key=run.site.pyproject.dependencies_key(),
+        code_key="",
+        commit=None,
+        previous=None,
+        tests="not run",
+        changes=(),
+        size_bytes=0,
+    )
+    return Release(directory=directory, manifest=manifest, state="live", pinned=False)
+
+
+def _reasons(run: Run, due: Renewal | None, chance: Chance | None) -> list[str]:
+    """Say what would make an update build a release, even if no package is newer, or why it cannot."""
+    if due is not None:
+        return [f"{due.release.id} would be rebuilt, as {due.reason}"]
+    if chance is None:
         return []
-    if reason := reason_to_renew(site.settings, store_of(site), live) or reason_of_pin(site, fitness, live):
-        return [f"{live.id} would be rebuilt, as {reason}"]
-    found = newer_python(site, fitness.uv, live)
-    refused = _quarantine(site).python(found.version) if found is not None else None
-    if found is None or (refused is not None and not refused.unbuilt):
-        return []
+    version = chance.python.version
+    if chance.missing:
+        return [f"Python {version} would not be tried, though `python` is latest: {chance.reason}"]
+    refused = run.quarantine().python(version)
     once = f", which it was before: {refused.reason}" if refused is not None else ""
-    return [f"Python {found.version} would be tried, as `python` is latest{once}"]
+    return [f"Python {version} would be tried, as `python` is latest{once}"]
+
+
+def _about_commits(
+    run: Run, target: Target, left: Sequence[Commit], following: Following, *, builds: bool
+) -> Iterator[str]:
+    """Say of each commit whether it would come in, and of those that would not, why."""
+    quietly = "" if builds or target.brings_code else ", without a release: it brings neither code nor packages"
+    if builds or following != "stays":
+        for one in run.draft.commits:
+            yield f"commit {one.id[:12]} ({one.subject}) would come in{quietly}"
+    elif target.moves:
+        for one in run.draft.commits:
+            yield f"commit {one.id[:12]} ({one.subject}) would not come in yet"
+    if target.rejected is not None:
+        rejected = target.rejected
+        by = f"{rejected.commit[:12]} " if rejected.commit != target.offered else "it "
+        for one in left:
+            yield f"commit {one.id[:12]} ({one.subject}) would be left out: {by}{rejected.reason}"
+    if following == "restores":
+        yield "uv.lock would become that of the live release again, and be committed"
+
+
+def _about_packages(run: Run, decision: Decision) -> Iterator[str]:
+    """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
+    failed = decision.failed
+    if decision.outcome == "unsure" and failed is not None:
+        yield f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
+    elif decision.outcome == "failed" and failed is not None:
+        yield why_not_again(failed)
+    if decision.outcome == "build" or run.store.live() is None:
+        count = len(decision.resolution.diff)
+        packages = {0: "no package", 1: "1 package"}.get(count, f"{count} packages")
+        yield f"{packages} would change"
+    for one in decision.resolution.held_back:
+        yield f"{one.name} {one.version} would be left out: {one.reason}"
 
 
 def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> Plan:
@@ -187,49 +290,6 @@ def _named(release: Release | None) -> str:
     return release.id if release else "the checkout"
 
 
-@dataclass(kw_only=True)
-class _DryResolver:
-    """Resolves without writing anything into the project, by what uv says that it would do."""
-
-    site: Site
-    fitness: Fitness
-    now: datetime
-    changes: tuple[Change, ...] = ()
-    versions: Mapping[str, str] = field(default_factory=dict)
-    failure: str = ""
-
-    def resolve(self, bounds: Bounds, cuts: Cuts) -> Mapping[str, str]:
-        """Ask what would be locked within bounds."""
-        fitness = self.fitness
-        root, names = self.site.project.root, fitness.lock.names
-        text = fitness.uv.lock_dry_run(root, python=fitness.python, bounds=bounds, packages=names, cuts=cuts)
-        self.changes = parse_changes(text)
-        removed = {change.name for change in self.changes if change.new is None}
-        kept = {name: version for name, version in fitness.lock.versions.items() if name not in removed}
-        self.versions = kept | {change.name: change.new for change in self.changes if change.new is not None}
-        return self.versions
-
-    def uploads(self) -> Uploads:
-        """Ask the index for the times of what would come in; the lock tells those of what is there."""
-        known = uploads_in(self.fitness.lock, self.now)
-        wanted = [f"{one.name}=={one.brought}" for one in self.changes if one.brought and " " not in one.brought]
-        if not wanted:
-            return known
-        with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-            file = Path(place) / "wanted.txt"
-            file.write_text("\n".join(wanted) + "\n", encoding="utf-8")
-            try:
-                text = self.fitness.uv.described(self.site.project.root, file, python=self.fitness.python)
-            except ToolError as error:
-                self.failure = error.message
-                return known
-        return replace(known, times={**known.times, **times_of(tomllib.loads(text).get("packages", []))})
-
-    def settle(self) -> Mapping[str, str]:
-        """Nothing has been written."""
-        return self.versions
-
-
 def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
     """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
     fitness = rehearse_check(site, ask_remote=False)
@@ -239,15 +299,6 @@ def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
         for one in overrides
     ]
     return Plan(lines=(*lines, f"{site.project.venv.name} would go on leading to {live.id}"))
-
-
-def _commits_to_pull(site: Site, fitness: Fitness) -> list[str]:
-    if not site.settings.git_pull or fitness.remote is None:
-        return []
-    theirs = site.git.remote_commit(fitness.remote, site.settings.branch)
-    return (
-        [] if theirs == fitness.state.head else [f"{fitness.remote} is at another commit, which would be pulled first"]
-    )
 
 
 def rehearse_init(site: Site, *, force: bool) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,7 +9,6 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.errors import PreflightError, ReleaserError, Unfit
 from releaser.golive import go_live
 from releaser.latest import on_the_latest
-from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
@@ -24,32 +21,31 @@ from releaser.steps.adopt import adopt, found_at
 from releaser.steps.build import seal
 from releaser.steps.capacity import look_for_room, needs
 from releaser.steps.culprits import build_and_test
-from releaser.steps.fixes import audit_live, fixes_due, look_at_what_is_held, with_fixes
+from releaser.steps.deciding import choose_following, decide, why_not_again
+from releaser.steps.fixes import audit_live, look_at_what_is_held, with_fixes
 from releaser.steps.gate import is_well_again, tree_of_live
 from releaser.steps.guard import Basis, basis_after_own_acts, read_basis
 from releaser.steps.left_behind import note_left_behind
 from releaser.steps.litter import known_litter
 from releaser.steps.live_health import check_live_site
 from releaser.steps.live_tests import try_live_release
-from releaser.steps.migrations import listed, look_at_migrations, still_wait
+from releaser.steps.migrations import look_at_migrations
 from releaser.steps.move import follow_quietly
-from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due
+from releaser.steps.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back
 from releaser.steps.pull import Target, choose_target, fetch, lacks
-from releaser.steps.renewal import Renewal, can_be_renewed, due_for_pin, due_to_renew, note_flaw, tell_moved
-from releaser.steps.resolve import Resolution, candidate_key, lock_of, resolve, resolve_as_locked
+from releaser.steps.renewal import Renewal, due_for_pin, due_to_renew, note_flaw, tell_moved
+from releaser.steps.resolve import candidate_key
 from releaser.steps.settle import look_before, settle_what_failed
 from releaser.steps.staging import staging_tree
 from releaser.steps.static import collect_ahead
 
 if TYPE_CHECKING:
-    from releaser.releases.quarantine import CandidateKey, FailedCandidate
+    from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
     from releaser.report.outcome import RunReport
     from releaser.report.recorder import Step
     from releaser.run import Run
-    from releaser.steps.gating import Lower
-    from releaser.steps.lower import Resolver
-    from releaser.steps.resolve import Failed
+    from releaser.steps.deciding import Decision
 
 _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
@@ -75,21 +71,23 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     basis = basis_after_own_acts(run, basis, adopted=adopted)
     target = choose_target(run, basis, fitness, theirs, force=force, follow=follow)
     live, before = run.store.live(), fitness
-    run.draft.pulled = target.pulled
-    run.draft.commits = run.site.git.commits(target.head, target.commit)[:_MOST_COMMITS] if target.moves else ()
+    note_target(run, target)
     collected = False
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:
         fitness = examine_target(staged, fitness, target)
-        due = due_to_renew(staged) or due_for_pin(staged, fitness)
-        moved = on_the_latest(staged, fitness, live, force=force) if due is None else None
-        made = moved or _made(staged, fitness, due, before=before, adopted=adopted, force=force)
+        due = due_to_renew(staged) or due_for_pin(staged, fitness, live)
+        moved, decision = on_the_latest(staged, fitness, live, force=force) if due is None else None, None
+        made: Release | Ending | None = moved
+        if made is None:
+            decision = decide(staged, fitness, live, due, force=force)
+            made = _made(staged, fitness, due, decision, before=before, adopted=adopted, force=force)
         if isinstance(made, Ending):
             made = _with_live_tests(staged, before, made)
         else:
             look_before(staged, made.venv)
             collected = target.moves and collect_ahead(staged, made)
     if isinstance(made, Ending):
-        _follow(run, target, basis)
+        _follow(run, target, basis, decision)
         return made
     if due is not None:
         run.draft.rebuilt = due.reason
@@ -113,17 +111,22 @@ def _with_live_tests(run: Run, fitness: Fitness, ending: Ending) -> Ending:
     return replace(ending, headline=f"{ending.headline}; the tests of {red.release} fail since {red.since[:10]}")
 
 
-def _follow(run: Run, target: Target, basis: Basis) -> None:
-    """Move to commits that bring nothing but the lock or the export of what is live; nobody needs to hear of it."""
-    if not target.moves or target.brings_code or run.draft.problems:
-        return
+def note_target(run: Run, target: Target) -> None:
+    """Let the report have the commits that are to come in, the newest first."""
+    run.draft.pulled = target.pulled
+    run.draft.commits = run.site.git.commits(target.head, target.commit)[:_MOST_COMMITS] if target.moves else ()
+
+
+def _follow(run: Run, target: Target, basis: Basis, decision: Decision | None) -> None:
+    """Follow commits that bring neither code nor packages; nobody needs to hear of it."""
     live = run.store.live()
-    text = run.site.git.data(target.commit, os.path.relpath(run.site.project.lock, run.site.git.layout.top))
-    if live is None or text is None or read_basis(run.site) != basis:
+    following = choose_following(run, target, decision, live)
+    if live is None or following == "stays" or run.draft.problems or read_basis(run.site) != basis:
         return
-    with contextlib.suppress(InvalidLockError):  # which a lock that is no good for a release is as well
-        if LockFile.parse(text).same_packages(lock_of(live)):
-            follow_quietly(run, target)
+    if target.moves:
+        follow_quietly(run, target)
+    if following == "restores":
+        put_lock_back(run, live)
 
 
 def examine_target(staged: Run, fitness: Fitness, target: Target) -> Fitness:
@@ -159,30 +162,23 @@ def _of_commit(staged: Run, target: Target, error: PreflightError) -> PreflightE
 
 
 def _made(
-    run: Run, fitness: Fitness, due: Renewal | None, *, before: Fitness, adopted: bool, force: bool
+    run: Run,
+    fitness: Fitness,
+    due: Renewal | None,
+    decision: Decision,
+    *,
+    before: Fitness,
+    adopted: bool,
+    force: bool,
 ) -> Release | Ending:
     """Build, test and seal the release that is to go live, or say why there is none."""
-    live = run.store.live()
-    lock = fitness.lock
-    renews = due is not None and can_be_renewed(run, fitness, due.release, lock)
-
-    def fixes() -> dict[str, str]:
-        return fixes_due(run, fitness, live)
-
-    if renews:
-        resolution = resolve_as_locked(run, fitness, live, lock)
-    else:
-        resolution = resolve(run, fitness, live, force=force, fixes=fixes)
-    run.draft.held_back = resolution.held_back
-    is_new = due is not None or is_due(run, fitness, resolution, live)
-    if not is_new and not run.quarantine().waiting:
+    live, failed = run.store.live(), decision.failed
+    run.draft.held_back = decision.resolution.held_back
+    if decision.outcome == "nothing":
         look_at_what_is_held(run, fitness, live)
         return _nothing_to_do(run, live, adopted=adopted)
-    key = candidate_key(run, fitness, resolution.lock)
-    failed = run.quarantine().candidate(key)
-    if not is_new and (failed is None or not failed.migrations):
-        return _nothing_to_do(run, live, adopted=adopted)
-    if failed is not None and not force and not gets_another_chance(run, failed, before):
+    refused = decision.outcome == "failed" or (decision.outcome == "unsure" and not is_well_again(run, before))
+    if failed is not None and refused:
         return _no_use(run, fitness, failed, due)
     check_live_site(run.outside, due, force=force)
     if run.draft.pulled is None:  # else this has been done, as the code has changed
@@ -190,30 +186,20 @@ def _made(
     if due is not None:
         note_flaw(run, due)
 
-    def again(failed: Failed, lower: Lower | None) -> Resolution:
-        return resolve(run, fitness, live, force=force, fixes=fixes, failed=failed, lower=lower)
-
     try:
-        return _sealed(run, fitness, resolution, key, before=before, again=None if renews else again)
+        return _sealed(run, fitness, decision, before=before)
     except ReleaserError as error:
         _tell_dead(run, due, error.message)
         raise
 
 
-def _sealed(
-    run: Run,
-    fitness: Fitness,
-    resolution: Resolution,
-    key: CandidateKey,
-    *,
-    before: Fitness,
-    again: Resolver | None,
-) -> Release:
-    live = run.store.live()
+def _sealed(run: Run, fitness: Fitness, decision: Decision, *, before: Fitness) -> Release:
+    live, resolution = run.store.live(), decision.resolution
     look_for_room(run, fitness, resolution, live)
     audit_live(run, fitness, live)
     run.draft.changes = resolution.diff.changes
-    candidate = build_and_test(run, fitness, resolution, key, before=before, again=again)
+    key = candidate_key(run, fitness, resolution.lock)
+    candidate = build_and_test(run, fitness, resolution, key, before=before, again=decision.again)
     candidate = with_fixes(run, fitness, candidate)
     look_at_migrations(run, candidate)
     return seal(run, candidate, tests="passed")
@@ -231,7 +217,7 @@ def _no_use(run: Run, fitness: Fitness, failed: FailedCandidate, due: Renewal | 
         look_at_what_is_held(run, fitness, live)
     note_left_behind(run)
     _tell_dead(run, due, failed.reason)
-    return Ending(result="unchanged", headline=_nothing_newer(failed))
+    return Ending(result="unchanged", headline=why_not_again(failed))
 
 
 def _tell_dead(run: Run, due: Renewal | None, reason: str) -> None:
@@ -249,12 +235,6 @@ def _nothing_to_do(run: Run, live: Release | None, *, adopted: bool) -> Ending:
     if adopted:  # nobody asked for it in so many words, so it must be said
         return Ending(result="activated", headline="the project is adopted; everything is up to date")
     return Ending(result="unchanged", headline="everything is up to date")
-
-
-def _nothing_newer(failed: FailedCandidate) -> str:
-    if failed.migrations:
-        return f"{failed.release} waits until migrations are applied: {listed(failed.migrations)}"
-    return f"nothing newer than {failed.release}, which failed before"
 
 
 def _headline(run: Run, release: Release, due: Renewal | None, live: Release | None) -> str:
@@ -329,30 +309,3 @@ def retry_follow_ups(run: Run, fitness: Fitness, theirs: str | None) -> Fitness:
     if may_push and push_is_due(run):
         push_what_is_due(run)
     return fitness
-
-
-def gets_another_chance(run: Run, failed: FailedCandidate, before: Fitness) -> bool:
-    """Whether a candidate failed only because the site was sick, and is well now, or what it waited for has been done.
-
-    To tell, the live release is tested with the code that is live, whose fitness is `before`.
-    While nothing can run on that, nobody can tell, and the site is down: the candidate is tried each time.
-    """
-    if failed.migrations:
-        return not still_wait(run, failed)
-    if failed.unfinished:
-        return True
-    live = run.store.live()
-    if live is not None and is_dead(live):
-        return True
-    return failed.sick and is_well_again(run, before)
-
-
-def is_due(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:
-    """Tell whether a release has to be built: something differs from what is live."""
-    return (
-        live is None
-        or run.draft.pulled is not None
-        or bool(resolution.diff)
-        or live.manifest.group != fitness.group
-        or not resolution.same_as(live)
-    )

@@ -121,7 +121,7 @@ def update(call: Call, dry_run: bool, wait: float, force: bool, follow: bool, ov
     if dry_run:
         from releaser.rehearsal import rehearse_update
 
-        say_plan(call, rehearse_update(call.site(), force=force))
+        say_plan(call, rehearse_update(call.site(), force=force, follow=follow))
         return
     from releaser.update import update as run_update
 

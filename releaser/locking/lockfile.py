@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from releaser.locking.sameness import lock_the_same
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from packaging.tags import Tag
 
 _LOCAL = ("editable", "directory", "virtual")
 
@@ -46,9 +50,9 @@ class LockFile:
         """All that the text says, parsed again each time. Raises InvalidLockError."""
         return _content(self.data)
 
-    def same_packages(self, other: LockFile) -> bool:
-        """Whether both lock the same, compared parsed: order and layout do not count, nor which uv wrote them."""
-        return self.data == other.data or _significant(self.data) == _significant(other.data)
+    def same_packages(self, other: LockFile, *, tags: frozenset[Tag] = frozenset()) -> bool:
+        """Whether the same is installed from both, as `lock_the_same` tells; `tags` are those of the Python here."""
+        return self.data == other.data or lock_the_same(_content(self.data), _content(other.data), tags)
 
     @classmethod
     def parse(cls, data: bytes) -> LockFile:
@@ -120,11 +124,3 @@ def _version(package: Mapping[str, Any]) -> str:
     if "git" in source:
         return f"{version} ({str(source['git']).rpartition('#')[2][:9]})"
     return version
-
-
-def _significant(data: bytes) -> Any:
-    """Return all that decides what is installed: everything but the form of the file and its `revision`."""
-    content = dict(_content(data))
-    content.pop("revision", None)
-    content["package"] = sorted(content.get("package", []), key=str)
-    return content

@@ -35,11 +35,14 @@ class Site:
     findings: tuple[Unfit, ...]
     runner: Runner
     sources: Mapping[str, str] = field(default_factory=dict)
+    #: What leads git to a shadow of the repository, into which a rehearsal fetches.
+    git_variables: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def git(self) -> Git:
         """The checkout; one object, as it remembers where the repository lies."""
-        return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout)
+        variables = self.git_variables
+        return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout, variables=variables)
 
     @property
     def redactor(self) -> Redactor:

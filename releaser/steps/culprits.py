@@ -115,7 +115,7 @@ def _without_known_culprits(trial: _Trial, candidate: Candidate) -> Candidate:
     fault = Fault(words=failed.fault, output=failed.output)
     hold_back(run, candidate.resolution.lock, candidate.key, dict.fromkeys(tries, fault), release=candidate.id)
     resolution = again("out", None)
-    if resolution.lock.same_packages(live) and run.draft.pulled is None and not resolution.checkout_differs:
+    if resolution.lock.same_packages(live) and run.draft.pulled is None:
         run.change_holds(lambda _: before)
         return _tested(trial, candidate, failed=failed)
     reject(run, candidate, failed, "update")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from releaser.locking.vulnerabilities import Vulnerability
     from releaser.project.preflight import Fitness
-    from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.report.outcome import HeldBack, RunReport
     from releaser.run import Run
@@ -63,16 +62,6 @@ def fixes_due(run: Run, fitness: Fitness, live: Release | None) -> dict[str, str
         return {}
     found = audit_live(run, fitness, live)
     return found.fixes() if found else {}
-
-
-def rehearsed_fixes(site: Site, fitness: Fitness, live: Release | None) -> dict[str, str]:
-    """Return the same for a run that is only rehearsed."""
-    settings = site.settings
-    if live is None or settings.security_fixes != "early" or settings.vulnerability_service == NO_SERVICE:
-        return {}
-    from releaser.steps.security import audit_release
-
-    return audit_release(site, fitness.uv.executable, live).fixes()
 
 
 def with_fixes(run: Run, fitness: Fitness, candidate: Candidate) -> Candidate:

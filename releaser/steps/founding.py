@@ -38,7 +38,7 @@ def founded(run: Run, fitness: Fitness, survey: Survey) -> Resolution:
         lock, narrowed = _lock(fitness, tree, survey)
         _refuse_other_versions(lock, survey, group=fitness.group)
         step.says(f"{counted(survey.versions)}{f', {_NARROWED}' if narrowed else ''}")
-    return Resolution(tree=tree, lock=lock, diff=LockDiff(changes=()), held_back=(), checkout_differs=False)
+    return Resolution(tree=tree, lock=lock, diff=LockDiff(changes=()), held_back=())
 
 
 def counted(packages: Mapping[str, str]) -> str:

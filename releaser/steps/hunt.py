@@ -200,8 +200,7 @@ class Hunt:
         return self._is_live(self._locks.base) or self._passes(())
 
     def _is_live(self, lock: LockFile) -> bool:
-        resolution = self.full.resolution
-        if self.run.draft.pulled is not None or resolution.checkout_differs or not self._surroundings_are_live:
+        if self.run.draft.pulled is not None or not self._surroundings_are_live:
             return False
         return lock.same_packages(self._live)
 

@@ -34,8 +34,7 @@ def resolved_with(run: Run, fitness: Fitness, live: Release, overrides: Sequence
         lock = _lock(fitness, tree, overrides)
         diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
         step.says(", ".join(map(str, overrides)))
-    differs = not fitness.lock.same_packages(before)
-    return Resolution(tree=tree, lock=lock, diff=diff, held_back=(), checkout_differs=differs)
+    return Resolution(tree=tree, lock=lock, diff=diff, held_back=())
 
 
 def _lock(fitness: Fitness, tree: Path, overrides: Sequence[Override]) -> LockFile:

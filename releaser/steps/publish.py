@@ -42,6 +42,12 @@ def publish_lock(run: Run, release: Release, *, command: str, pushes: bool = Tru
         push_what_is_due(run)
 
 
+def put_lock_back(run: Run, live: Release) -> None:
+    """Give the checkout the lock of the live release back, and publish that. Failures are reported. Raises OSError."""
+    replace_file(run.site.project.lock, live.lock.read_bytes(), staging=run.site.project.state_dir)
+    publish_lock(run, live, command=run.command)
+
+
 def push_what_is_due(run: Run) -> None:
     """Push commits of ours that are not pushed yet, if pushing is on. A failure is reported."""
     if run.site.settings.git_push:

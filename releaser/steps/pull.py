@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ResolutionError, ToolError, Unfit
@@ -17,6 +17,7 @@ from releaser.tools.git import asks_for_credentials
 
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
+    from releaser.releases.quarantine import RejectedCommit
     from releaser.run import Run
     from releaser.steps.guard import Basis
 
@@ -35,6 +36,9 @@ class Target:
     brings_code: bool = False
     #: Whether the checkout gets there by a fast-forward; else commits that releaser made give way.
     forward: bool = True
+    #: What keeps out the commit that the remote is at, `offered`, if anything does.
+    rejected: RejectedCommit | None = None
+    offered: str = ""
 
     @property
     def moves(self) -> bool:
@@ -100,7 +104,7 @@ def choose_target(
         rejected = None if force else run.quarantine().commit(key)
         if rejected is not None:
             step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
-            return stay
+            return replace(stay, rejected=rejected, offered=theirs)
         _refuse_other_places(run, theirs)
         _refuse_files_in_the_way(run, head, theirs)
         step.says(f"{behind} new {'commit' if behind == 1 else 'commits'}" if behind else f"back to {theirs[:12]}")

@@ -45,7 +45,7 @@ def renewed(
 
     Raises BuildError, which names what has no build for this Python, PreflightError, and what the gate raises.
     """
-    resolution = resolve_as_locked(run, fitness, live, lock)
+    resolution = resolve_as_locked(run, live, lock)
     run.draft.changes = () if instead_of else resolution.diff.changes
     candidate = build_as_locked(run, fitness, resolution, instead_of=instead_of)
     run.draft.release, run.draft.previous = candidate.id, live.id if live else None
@@ -129,9 +129,8 @@ def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> s
     return flaw(store, live) or _other_links(settings, live)
 
 
-def due_for_pin(run: Run, fitness: Fitness) -> Renewal | None:
+def due_for_pin(run: Run, fitness: Fitness, live: Release | None) -> Renewal | None:
     """Return the live release if the site is to have another Python than the one that it was built with."""
-    live = run.store.live()
     reason = reason_of_pin(run.site, fitness, live) if live is not None else ""
     return Renewal(release=live, reason=reason, blameless=True) if live is not None and reason else None
 

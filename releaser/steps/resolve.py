@@ -45,19 +45,13 @@ Failed = Literal["rest", "out", "in"]
 class Resolution:
     """A lock to build from, in the staging tree `tree`.
 
-    `diff` is what it changes against the live release, `held_back` what was left out on purpose;
-    `checkout_differs` says that the lock of the commit is not the one of the live release.
+    `diff` is what it changes against the live release, `held_back` what was left out on purpose.
     """
 
     tree: Path
     lock: LockFile
     diff: LockDiff
     held_back: tuple[HeldBack, ...]
-    checkout_differs: bool
-
-    def same_as(self, live: Release) -> bool:
-        """Whether this is what the live release was built from, and what the checkout says."""
-        return not self.checkout_differs and self.lock.same_packages(lock_of(live))
 
 
 def resolve(
@@ -96,7 +90,7 @@ def resolve(
         restrained = _lock(staging, gates, fixes, quarantine, before)
         found = _read(run.site.project.lock)
         _refuse_bad_versions(found, quarantine)
-        resolution = _resolution(run, fitness, live, found, held_back(restrained, quarantine, run.holds(), found))
+        resolution = _resolution(run, live, found, held_back(restrained, quarantine, run.holds(), found))
         step.says(_extent(resolution.diff))
     return resolution
 
@@ -112,27 +106,24 @@ def _holds(run: Run, fitness: Fitness, failed: Failed, *, force: bool) -> Holds:
             return replace(holds, entries=tuple(one for one in holds.entries if one.by == "person"))
 
 
-def resolve_as_locked(run: Run, fitness: Fitness, live: Release | None, lock: LockFile | None) -> Resolution:
+def resolve_as_locked(run: Run, live: Release | None, lock: LockFile | None) -> Resolution:
     """Take a lock as it is: `lock`, or that of the staging tree. Raises ResolutionError."""
     with run.recorder.step("resolve") as step:
         if lock is not None:
             run.site.project.lock.write_bytes(lock.data)
         found = _read(run.site.project.lock)
-        resolution = _resolution(run, fitness, live, found, left_out(run.quarantine(), found))
+        resolution = _resolution(run, live, found, left_out(run.quarantine(), found))
         step.says(_extent(resolution.diff))
     return resolution
 
 
-def _resolution(
-    run: Run, fitness: Fitness, live: Release | None, found: LockFile, withheld: tuple[HeldBack, ...]
-) -> Resolution:
+def _resolution(run: Run, live: Release | None, found: LockFile, withheld: tuple[HeldBack, ...]) -> Resolution:
     before = lock_of(live)
     return Resolution(
         tree=run.site.project.root,
         lock=found,
         diff=LockDiff.between(before, found) if before.data else LockDiff(changes=()),
         held_back=withheld,
-        checkout_differs=live is not None and not fitness.lock.same_packages(before),
     )
 
 

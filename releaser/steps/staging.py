@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     from releaser.project.settings import Settings
     from releaser.project.site import Site
     from releaser.run import Run
+    from releaser.tools.git import Git
     from releaser.tools.process import Runner
 
+_UPWARDS = re.compile(r"\.\.(?:/\.\.)*")  # on the way out of the project, in paths
 SMALL = 1024 * 1024  # bytes; an untracked file that is larger is linked, and not copied
 # Never of any use to the tests of another commit, and some would be written to.
 _CACHES = (
@@ -66,7 +69,7 @@ def staging_tree(run: Run, commit: str, *, stage: Stage = "stage") -> Iterator[R
                 remove_staging_tree(site, place)
                 git.add_work_tree(place, commit)
                 place.chmod(0o700)
-                staged = _carry(site, place, commit)
+                staged = _carry(site, place, commit, known=git)
                 git.clone_submodules(commit, place)
             except (ToolError, OSError) as error:
                 raise _not_staged(place, error) from error
@@ -75,6 +78,56 @@ def staging_tree(run: Run, commit: str, *, stage: Stage = "stage") -> Iterator[R
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
             remove_staging_tree(site, place)
+
+
+def stage_aside(run: Run, shadow: Git, place: Path, commit: str) -> Run:
+    """Check `commit` out at `place`, where `shadow` is, and return the run as it is there; it is for a rehearsal.
+
+    It gets what a staging tree gets. What lies around the checkout is seen around the tree, as far as `pyproject.toml`,
+    `uv.toml` or the lock lead there. Raises BuildError.
+    """
+    site = run.site
+    try:
+        with run.recorder.step("stage") as step:
+            shadow.fill_shadow(place, commit)
+            staged = _carry(site, place, commit, known=shadow)
+            step.says(_summary(staged))
+        root = place / site.project.checkout.relative_to(site.git.layout.top)
+        _surround(place, site.git.layout.top, levels=_levels_above(root, place))
+        _keep_lock_inside(root, place)
+    except (ToolError, OSError) as error:
+        raise _not_staged(place, error) from error
+    return replace(run, site=_staged_site(site, place, commit), staged=staged, unstaged=run)
+
+
+def _levels_above(root: Path, top: Path) -> int:
+    """Tell how many directories above the tree are named in the files that uv reads; the first, with `.env`, always."""
+    texts = [_text(root / name) for name in ("pyproject.toml", "uv.toml", "uv.lock")]
+    steps = max((len(found.group().split("..")) - 1 for text in texts for found in _UPWARDS.finditer(text)), default=0)
+    return max(1, steps - len(root.relative_to(top).parts))
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+
+
+def _surround(place: Path, top: Path, *, levels: int) -> None:
+    """Let the directories around `place` look like those around `top`, by symlinks."""
+    for _ in range(min(levels, len(top.parts) - 1)):
+        with contextlib.suppress(PermissionError):
+            for entry in sorted(os.listdir(top.parent)):
+                if not os.path.lexists(place.parent / entry):
+                    (place.parent / entry).symlink_to(top.parent / entry)
+        place, top = place.parent, top.parent
+
+
+def _keep_lock_inside(root: Path, place: Path) -> None:
+    """Replace a uv.lock that is a symlink out of the tree by what it leads to: uv is going to write it."""
+    lock = root / "uv.lock"
+    if lock.is_symlink() and not lock.resolve().is_relative_to(place.resolve()):
+        data = lock.read_bytes()
+        lock.unlink()
+        lock.write_bytes(data)
 
 
 def link_venv(run: Run, venv: Path) -> None:
@@ -153,8 +206,11 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
-def _carry(site: Site, place: Path, commit: str) -> Staged:
-    """Bring the untracked files of the checkout into the staging tree, and those of ours whose commit is still due."""
+def _carry(site: Site, place: Path, commit: str, *, known: Git) -> Staged:
+    """Bring the untracked files of the checkout into the staging tree, and those of ours whose commit is still due.
+
+    `known` is the repository that has the commit.
+    """
     top, project = site.git.layout.top, site.project
     carrier = _Carrier(site.settings, top=top, place=place, kept_out=frozenset({project.venv, project.state_dir}))
     for name in site.git.unknown_files():
@@ -162,11 +218,11 @@ def _carry(site: Site, place: Path, commit: str) -> Staged:
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
         head = site.git.data("HEAD", path)
-        if head is not None and file.is_file() and site.git.data(commit, path) == head:
+        if head is not None and file.is_file() and known.data(commit, path) == head:
             shutil.copyfile(file, place / path)
     return Staged(
         commit=commit,
-        subject=site.git.subject(commit),
+        subject=known.subject(commit),
         copied=tuple(sorted(carrier.copied)),
         linked=tuple(sorted(carrier.linked)),
     )

@@ -59,7 +59,7 @@ def _without_what_fails(
     printed = "\n".join(line.strip() for line in error.output.splitlines())  # uv indents what the build has printed
     fault = Fault(words=f"it cannot be built{complaint(printed)}", output=error.output)
     hold_back(run, resolution.lock, key, dict.fromkeys(sorted(failed), fault))
-    if lesser.same_packages(live) and run.draft.pulled is None and not resolution.checkout_differs:
+    if lesser.same_packages(live) and run.draft.pulled is None:
         raise error
     (resolution.tree / "uv.lock").write_bytes(lesser.data)
     diff = LockDiff.between(live, lesser) if live.data else LockDiff(changes=())

@@ -6,10 +6,11 @@ import contextlib
 import functools
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from releaser.tools.git_layout import Layout
 from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from releaser.tools.process import Finished, Runner
 
@@ -38,6 +39,7 @@ _ONLY_READ = frozenset(
     {"cat-file", "check-ignore", "config", "diff", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse",
      "show", "status"}
 )  # fmt: skip
+_WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # of large files, by git-lfs
 _PATHS_AT_ONCE = 200  # a command line has a limit
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
@@ -101,6 +103,8 @@ class Git:
     runner: Runner
     root: Path
     timeout: float
+    #: What leads git to a shadow of the repository; see `shadow`.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -275,11 +279,7 @@ class Git:
         known = self.submodules("HEAD")
         for path, wanted in self.submodules(commit).items():
             if path not in known:
-                message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
-                advice = (
-                    "To bring it in untested: `git pull --ff-only`, then `git submodule update --init --recursive`."
-                )
-                raise ToolError(message, advice=advice)
+                raise _adds_submodule(commit, path)
             source = self.layout.top / path
             if not (source / ".git").exists():
                 continue
@@ -289,6 +289,47 @@ class Git:
             self._run("clone", "--quiet", "--shared", "--no-checkout", str(source), str(place / path))
             self._run("-C", str(place / path), *_WITHOUT_HOOKS, "checkout", "--quiet", "--detach", wanted)
             inner.clone_submodules(wanted, place / path)
+
+    def shadow(self, place: Path) -> Git:
+        """Make a repository at `place` that has all that this one has, and return the checkout as seen from there.
+
+        It takes objects and configuration from this one (gitrepository-layout(5), `objects/info/alternates`). Whatever
+        is fetched or named by a reference is kept at `place`: nothing is written into this one.
+        """
+        layout, own = self.layout, place / ".git"
+        kind = self._lines("rev-parse", "--show-object-format")[0]
+        self._run("init", "--quiet", "--template=", f"--object-format={kind}", str(place))
+        information = own / "objects" / "info"
+        information.mkdir(exist_ok=True)
+        (information / "alternates").write_text(f"{layout.common_directory / 'objects'}\n", encoding="utf-8")
+        for file in (layout.common_directory / "config", layout.git_directory / "config.worktree"):
+            if file.is_file():
+                self._run("config", "--file", str(own / "config"), "--add", "include.path", str(file))
+        # A pack is kept as it is. Objects taken out of one are looked for here, and get another time if they are found.
+        self._run("config", "--file", str(own / "config"), "fetch.unpackLimit", "1")
+        if (layout.common_directory / "shallow").is_file():
+            shutil.copyfile(layout.common_directory / "shallow", own / "shallow")
+        seen = replace(self, variables={"GIT_DIR": str(own), "GIT_WORK_TREE": str(layout.top)})
+        seen._run("update-ref", "--no-deref", "HEAD", self.commit("HEAD"))
+        return seen
+
+    def fill_shadow(self, place: Path, commit: str) -> None:
+        """Check out a commit in the shadow at `place`, its submodules included; `self` is the checkout seen from there.
+
+        Of the submodules, the checkout has to use those that the commit has, as for `clone_submodules`.
+        """
+        known = self.submodules("HEAD")
+        tree = replace(self, root=place, variables=_WITHOUT_DOWNLOADS)
+        tree._run(*_WITHOUT_HOOKS, "checkout", "--quiet", "--force", "--detach", commit)
+        for path, wanted in self.submodules(commit).items():
+            if path not in known:
+                raise _adds_submodule(commit, path)
+            source = self.layout.top / path
+            if (source / ".git").exists():
+                inner = replace(self, root=source, variables={}).shadow(place / path)
+                if not inner.has(wanted):
+                    inner._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+                inner.fill_shadow(place / path, wanted)
 
     def undo_half_merge(self, before: str, after: str) -> None:
         """Undo what a fast-forward from `before` (where HEAD mostly still is) to `after` did before it was cut off.
@@ -449,6 +490,7 @@ class Git:
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
         env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
+        env |= self.variables
         argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words]
         began = time.time()
         # SIGTERM lets git take its lock files away.
@@ -484,6 +526,12 @@ class Git:
         with contextlib.suppress(ToolError):
             return self.layout.remove_dead_locks(since)
         return False
+
+
+def _adds_submodule(commit: str, path: str) -> ToolError:
+    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
+    advice = "To bring it in untested: `git pull --ff-only`, then `git submodule update --init --recursive`."
+    return ToolError(message, advice=advice)
 
 
 def asks_for_credentials(error: ToolError) -> str:

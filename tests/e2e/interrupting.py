@@ -46,7 +46,7 @@ class Point:
 BEFORE_THE_GUARD = {
     "fetched": Point(place="releaser.update:fetch"),
     "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
-    "resolved": Point(place="releaser.update:resolve"),
+    "resolved": Point(place="releaser.steps.deciding:resolve"),
     "built": Point(place="releaser.steps.build:install"),
     "tested": Point(place="releaser.update:tested"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),

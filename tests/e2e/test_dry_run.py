@@ -61,13 +61,13 @@ def test_problems_are_reported_as_by_the_command_itself(make_site: SiteFactory, 
 
 def test_an_update_is_described(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
-    site.push_from_elsewhere({"notes.txt": "news"})
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
     plan = site.json("update", "--dry-run")
     (change,) = plan["changes"]
     assert change | {"name": "alpha", "old": "1.1.0", "new": "1.2.0", "bump": "minor"} == change
     said = site.releaser("update", "--dry-run", check=0).stdout
     assert "dry run: 1 package would change" in said
-    assert "dry run: origin is at another commit, which would be pulled first" in said
+    assert f"dry run: commit {theirs[:12]} (Work from elsewhere) would come in" in said
 
 
 def test_an_update_that_finds_nothing_is_described(make_site: SiteFactory) -> None:

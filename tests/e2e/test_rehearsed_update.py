@@ -1,0 +1,444 @@
+"""`update --dry-run` beside `update`: whatever is new, the one says what the other then does, and writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject, outer_snapshot, steps
+from tests.e2e.test_migrations import SETTINGS
+from tests.e2e.test_rebuild import NEEDS_OLD
+from tests.support.pythons import give_pythons, need_python
+from tests.support.simple_index import serving
+from tests.support.sites import RED_TESTS, TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+NOTHING = "nothing would change"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is new on a site before a night, and how its update ends; without `adopted`, that is the first one."""
+
+    prepare: Callable[[SampleSite], object]
+    code: int = 0
+    builds: bool = True
+    args: tuple[str, ...] = ()
+    adopted: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def nothing(site: SampleSite) -> None:
+    """Leave all as it is."""
+
+
+def edit_lock(site: SampleSite, old: str, new: str) -> None:
+    text = site.lock_text()
+    assert old in text
+    site.push_from_elsewhere({"uv.lock": text.replace(old, new)}, message="Lock by hand")
+
+
+def another_order(site: SampleSite) -> None:
+    head, *packages = site.lock_text().split("[[package]]")
+    text = "[[package]]".join([head, *(f"{one.rstrip()}\n\n" for one in reversed(packages))])
+    site.push_from_elsewhere({"uv.lock": text}, message="Sort the lock")
+
+
+def a_version(site: SampleSite) -> None:
+    site.publish("alpha", "1.1.0")
+
+
+def held(site: SampleSite) -> None:
+    a_version(site)
+    site.releaser("hold", "alpha", "waits", check=0)
+
+
+def held_beside_another(site: SampleSite) -> None:
+    held(site)
+    site.publish("beta", "1.1.0")
+
+
+def backed_out(site: SampleSite) -> None:
+    a_version(site)
+    site.releaser("update", check=0)
+    site.releaser("rollback", check=0)
+
+
+def backed_out_beside_another(site: SampleSite) -> None:
+    backed_out(site)
+    site.publish("beta", "1.1.0")
+
+
+def major(site: SampleSite) -> None:
+    site.publish("alpha", "2.0.0")
+
+
+def code(site: SampleSite) -> None:
+    site.push_from_elsewhere({"notes.txt": "one"}, message="First")
+    site.push_from_elsewhere({"notes.txt": "two"}, message="Second")
+
+
+def code_and_a_version(site: SampleSite) -> None:
+    code(site)
+    a_version(site)
+
+
+def a_dependency(site: SampleSite) -> None:
+    site.publish("gamma", "1.0.0")
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "gamma"')})
+
+
+def a_ghost(site: SampleSite) -> None:
+    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost"')})
+
+
+def wrong_settings(site: SampleSite) -> None:
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    site.push_from_elsewhere({"pyproject.toml": f"{text}\n[tool.releaser]\nkepe = 3\n"})
+
+
+def other_settings(site: SampleSite) -> None:
+    major(site)
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    site.push_from_elsewhere({"pyproject.toml": f'{text}\n[tool.releaser]\nignore = ["alpha"]\n'})
+
+
+def a_file_in_the_way(site: SampleSite) -> None:
+    site.edit("static_out/kept.txt", "mine")
+    site.push_from_elsewhere({".gitignore": "", "static_out/kept.txt": "theirs"})
+
+
+def empty_commit(site: SampleSite) -> None:
+    site.git("commit", "--quiet", "--allow-empty", "--message", "Nothing")
+    site.push()
+    site.git("reset", "--quiet", "--hard", "HEAD^")
+
+
+def a_commit_and_its_revert(site: SampleSite) -> None:
+    site.commit("Something", {"notes.txt": "news"})
+    site.git("revert", "--no-edit", "HEAD")
+    site.push()
+    site.git("reset", "--quiet", "--hard", "HEAD~2")
+
+
+def an_older_lock(site: SampleSite) -> None:
+    text = site.lock_text()
+    a_version(site)
+    site.releaser("update", check=0)
+    site.push_from_elsewhere({"uv.lock": text}, message="Back to the old lock")
+
+
+def rewritten(site: SampleSite) -> None:
+    first = site.head()
+    site.push_from_elsewhere({"notes.txt": "one"})
+    site.releaser("update", check=0)
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", first)
+
+
+def diverged(site: SampleSite) -> None:
+    site.push_from_elsewhere({"notes.txt": "news"})
+    site.commit("Mine", {"mine.txt": ""})
+
+
+def no_remote(site: SampleSite) -> None:
+    site.remote.rename(site.outer / "hidden.git")
+
+
+def rejected(site: SampleSite) -> None:
+    site.push_from_elsewhere({TESTS: RED_TESTS}, message="Close the shop")
+    site.releaser("update", check=5)
+    site.push_from_elsewhere({"requirements.txt": ""}, message="Export")
+    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", "main^")
+
+
+def rejected_beside_a_version(site: SampleSite) -> None:
+    rejected(site)
+    a_version(site)
+
+
+def another_group(site: SampleSite) -> None:
+    site.write_dotenv({"RELEASER_GROUP": "staging"})
+
+
+def failed_before(site: SampleSite) -> None:
+    site.publish("alpha", "2.0.0", broken=True)
+    site.releaser("update", check=5, env={"RELEASER_CULPRITS": "off"})
+    site.write_dotenv({"RELEASER_CULPRITS": "off"})
+
+
+def damaged(site: SampleSite) -> None:
+    (site.link / "bin" / "python").unlink()
+
+
+def a_migration(site: SampleSite) -> None:
+    text = SETTINGS.format(database=str(site.outer / "database"), migrations=("0001_new",))
+    (site.outer / "database").touch()
+    site.write_dotenv({"RELEASER_MIGRATIONS": "refuse"})
+    site.push_from_elsewhere({"site_settings.py": text})
+    site.releaser("update", check=5)
+
+
+def an_applied_migration(site: SampleSite) -> None:
+    a_migration(site)
+    (site.outer / "database").write_text("site.0001_new\n", encoding="utf-8")
+
+
+def no_static_root(site: SampleSite) -> None:
+    """Let static files go where they cannot, by code that somebody brought in by hand."""
+    text = 'INSTALLED_APPS = ["django.contrib.staticfiles"]\nSTATIC_ROOT = "manage.py"\n'
+    site.commit("No place", {"site_settings.py": text})
+    site.push()
+
+
+def no_static_root_and_a_version(site: SampleSite) -> None:
+    no_static_root(site)
+    a_version(site)
+
+
+def older_alpha(site: SampleSite) -> None:
+    site.withdraw("alpha", "1.0.0")
+    site.publish("alpha", "0.9.0")
+
+
+STRICT = {"dotenv": {"RELEASER_UPGRADE": "minor"}}
+IGNORING = {"dotenv": {"RELEASER_IGNORE": "alpha"}}
+CASES = {
+    "nothing new": Case(prepare=nothing, builds=False),
+    "another revision of the lock": Case(prepare=lambda site: edit_lock(site, "revision", "# revision"), builds=False),
+    "another order in the lock": Case(prepare=another_order, builds=False),
+    "a lock taken back": Case(prepare=an_older_lock, builds=False),
+    "a version": Case(prepare=a_version),
+    "a version, and force": Case(prepare=a_version, args=("--force",)),
+    "nothing new, and force": Case(prepare=nothing, builds=False, args=("--force",)),
+    "a held package": Case(prepare=held, builds=False),
+    "a held package beside another": Case(prepare=held_beside_another),
+    "an ignored package": Case(prepare=major, builds=False, options=IGNORING),
+    "what the policy keeps out": Case(prepare=major, builds=False, options=STRICT),
+    "a version that was backed out": Case(prepare=backed_out, builds=False),
+    "a version that was backed out, beside another": Case(prepare=backed_out_beside_another),
+    "a version that was backed out, and force": Case(prepare=backed_out, args=("--force",)),
+    "code": Case(prepare=code),
+    "code and a version": Case(prepare=code_and_a_version),
+    "a dependency": Case(prepare=a_dependency),
+    "a dependency that is nowhere": Case(prepare=a_ghost, code=4, builds=False),
+    "wrong settings in a commit": Case(prepare=wrong_settings, code=3, builds=False),
+    "other settings in a commit": Case(prepare=other_settings),
+    "a file in the way": Case(prepare=a_file_in_the_way, code=3, builds=False),
+    "an empty commit": Case(prepare=empty_commit, builds=False),
+    "a commit and its revert": Case(prepare=a_commit_and_its_revert, builds=False),
+    "a remote that was moved back": Case(prepare=rewritten, code=3, builds=False),
+    "a remote that was moved back, followed": Case(prepare=rewritten, args=("--follow-remote",)),
+    "branches that diverged": Case(prepare=diverged, code=3, builds=False),
+    "a remote that is gone": Case(prepare=no_remote, code=4, builds=False),
+    "a rejected commit": Case(prepare=rejected, builds=False),
+    "a rejected commit beside a version": Case(prepare=rejected_beside_a_version),
+    "a rejected commit, and force": Case(prepare=rejected, code=5, args=("--force",)),
+    "another group": Case(prepare=another_group),
+    "what failed before": Case(prepare=failed_before, builds=False),
+    "what failed before, and force": Case(prepare=failed_before, code=5, args=("--force",)),
+    "a release without its interpreter": Case(prepare=damaged),
+    "a migration that waits": Case(prepare=a_migration, builds=False),
+    "a migration that was applied": Case(prepare=an_applied_migration),
+    "the first update": Case(prepare=nothing, builds=False, adopted=False),
+    "the first update, with a version": Case(prepare=a_version, adopted=False),
+    "the first update, with code": Case(prepare=code, adopted=False),
+    "no place for static files": Case(prepare=no_static_root, builds=False),
+    "no place for static files, and a version": Case(prepare=no_static_root_and_a_version, code=3, builds=False),
+    "a version that went away": Case(prepare=older_alpha),
+    "a packaged site, with code": Case(prepare=code, options={"kind": "packaged"}),
+    "a site that needs what lies beside it": Case(prepare=code_and_a_version, options={"kind": "path"}),
+    "nothing new beside a site that needs it": Case(prepare=nothing, builds=False, options={"kind": "path"}),
+    "a workspace": Case(prepare=code_and_a_version, options={"kind": "workspace"}),
+    "an index inside": Case(prepare=code_and_a_version, options={"index": "inside"}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_said_is_what_is_done(make_site: SiteFactory, name: str) -> None:
+    case = CASES[name]
+    site = make_site(venv=True, **case.options)
+    if case.adopted:
+        site.releaser("init", check=0)
+    case.prepare(site)
+    compare(site, case)
+
+
+def compare(site: SampleSite, case: Case) -> None:
+    """Rehearse an update, run it, and see that both tell the same, and that the first has written nothing."""
+    before, head = outer_snapshot(site), site.head()
+    refused = case.code in (3, 4)
+    said = site.json("update", "--dry-run", *case.args) if not refused else {}
+    if refused:
+        told = site.releaser("update", "--dry-run", *case.args, check=case.code).stderr
+    assert outer_snapshot(site) == before
+    report = site.json("update", *case.args, check=case.code)
+    assert ("build" in steps(report)) == case.builds
+    if refused:
+        assert report["headline"].replace(str(site.path), "") in told.replace(str(site.path), "")
+        return
+    would = said["would"]
+    keys = ("name", "old", "new", "bump")
+    assert [tuple(one[key] for key in keys) for one in said["changes"]] == [
+        tuple(one[key] for key in keys) for one in report["changes"]
+    ]
+    assert (NOTHING in would) == (not case.builds and case.adopted), would
+    left_out = {f"{one['name']} {one['version']} would be left out: {one['reason']}" for one in report["held_back"]}
+    assert {line for line in would if " would be left out: " in line and not line.startswith("commit ")} == left_out
+    how = "would come in" if case.builds or site.head() != head else "would not come in yet"
+    coming = [f"commit {one['id'][:12]} ({one['subject']}) {how}" for one in report["commits"]]
+    assert [line.partition(",")[0] for line in would if " come in" in line] == coming
+    if case.adopted:
+        assert any(line.endswith(("package would change", "packages would change")) for line in would) == case.builds
+
+
+def test_a_rejected_commit_is_named_with_the_reason(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    theirs = site.push_from_elsewhere({TESTS: RED_TESTS}, message="Close the shop")
+    site.releaser("update", check=5)
+    line = f"commit {theirs[:12]} (Close the shop) would be left out: it breaks the tests"
+    assert site.json("update", "--dry-run")["would"] == [line, NOTHING]
+
+
+def test_what_comes_in_without_a_release_is_named(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    empty_commit(site)
+    theirs = site.remote_head()
+    quietly = f"commit {theirs[:12]} (Nothing) would come in, without a release: it brings neither code nor packages"
+    assert site.json("update", "--dry-run")["would"] == [quietly, NOTHING]
+    site.releaser("update", check=0)
+    assert site.head() == theirs
+
+
+def test_a_candidate_that_waits_or_failed_is_named(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    failed_before(site)
+    (release,) = [row["id"] for row in site.json("list") if row["state"] == "failed"]
+    assert f"nothing newer than {release}, which failed before" in site.json("update", "--dry-run")["would"]
+
+
+def test_a_candidate_that_failed_as_the_site_did_is_not_decided(make_site: SiteFactory) -> None:
+    """Only the tests of the live release would tell, and these are not run."""
+    tests = "import pathlib, sys\nsys.exit(not pathlib.Path('../well').exists())\n"
+    site = make_site(venv=True, files={"run_tests.py": tests})
+    site.releaser("init", check=0)
+    a_version(site)
+    site.releaser("update", check=5)
+    would = site.json("update", "--dry-run")["would"]
+    assert "its tests would tell whether it is tried again" in would[0]
+    assert NOTHING not in would
+
+
+def test_a_python_to_rebuild_for(make_site: SiteFactory) -> None:
+    site = make_site()
+    give_pythons(site, *map(need_python, ("3.12", "3.13")))
+    site.make_venv()
+    site.releaser("init", check=0)
+    site.write_dotenv({"RELEASER_PYTHON": "3.13"})
+    compare(site, Case(prepare=nothing))
+    compare(site, Case(prepare=nothing, builds=False))
+
+
+def test_a_python_that_failed_is_not_said_to_be_tried_again(make_site: SiteFactory) -> None:
+    site = make_site(files={TESTS: NEEDS_OLD})
+    give_pythons(site, *map(need_python, ("3.12", "3.13")))
+    site.make_venv()
+    site.releaser("init", check=0)
+    site.write_dotenv({"RELEASER_PYTHON": "3.13"})
+    compare(site, Case(prepare=nothing, code=5))
+    assert not any("rebuilt" in line for line in site.json("update", "--dry-run")["would"])
+    compare(site, Case(prepare=nothing, builds=False))
+
+
+def use_server(site: SampleSite, url: str) -> None:
+    """Let the user's own settings name the index, as where a mirror is configured for the whole host."""
+    settings = Path(site.env["HOME"]) / ".config" / "uv" / "uv.toml"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(f'index-url = "{url}"\n', encoding="utf-8")
+
+
+def test_another_mirror_with_the_same_files_and_other_times_is_no_news(make_site: SiteFactory) -> None:
+    site = make_site()
+    with serving(site.index.path) as index, serving(site.index.path) as mirror:
+        site.commit(
+            "Say no index", {"pyproject.toml": edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', "")}
+        )
+        use_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Lock from a server")
+        site.push()
+        site.make_venv()
+        site.releaser("init", check=0)
+        before = site.snapshot()
+        use_server(site, mirror.url)
+        compare(site, Case(prepare=nothing, builds=False))
+        assert site.snapshot() == before
+        mirror.uploaded["alpha", "1.0.0"] = datetime(2026, 1, 1, tzinfo=UTC)
+        compare(site, Case(prepare=nothing, builds=False))
+        site.publish("beta", "1.1.0")
+        compare(site, Case(prepare=nothing))
+        assert mirror.url in site.lock_text()
+
+
+def test_a_submodule_is_looked_at_without_touching_it(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    library = site.outer / "library"
+    local = ("-c", "protocol.file.allow=always")
+    site.git("init", "--quiet", str(library))
+    for key, value in (("user.name", "Ada"), ("user.email", "ada@example.org")):
+        site.git("-C", str(library), "config", key, value)
+    (library / "lib.txt").write_text("one", encoding="utf-8")
+    site.git("-C", str(library), "add", ".")
+    site.git("-C", str(library), "commit", "--quiet", "--message", "One")
+    site.git(*local, "submodule", "add", "--quiet", str(library), "vendored")
+    site.commit("Vendor")
+    site.push()
+    site.releaser("init", check=0)
+    (library / "lib.txt").write_text("two", encoding="utf-8")
+    site.git("-C", str(library), "commit", "--quiet", "--all", "--message", "Two")
+    wanted = site.git("-C", str(library), "rev-parse", "HEAD")
+    first = site.head()
+    site.git("update-index", "--cacheinfo", f"160000,{wanted},vendored")
+    site.git("commit", "--quiet", "--message", "Bump")
+    site.push()
+    site.git("reset", "--quiet", "--hard", first)
+    site.env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
+    compare(site, Case(prepare=nothing))
+    assert (site.path / "vendored" / "lib.txt").read_text(encoding="utf-8") == "two"
+
+
+def test_a_lock_that_an_absolute_link_leads_to_is_not_written(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    (site.path / "locks").mkdir()
+    site.git("mv", "uv.lock", "locks/uv.lock")
+    (site.path / "uv.lock").symlink_to(site.path / "locks" / "uv.lock")
+    site.commit("Keep locks together")
+    site.push()
+    a_version(site)
+    before = outer_snapshot(site)
+    (change,) = site.json("update", "--dry-run")["changes"]
+    assert change["new"] == "1.1.0"
+    assert outer_snapshot(site) == before
+
+
+def test_what_lies_further_up_is_found(make_site: SiteFactory) -> None:
+    """The path to a package leads two directories up."""
+    site = make_site(venv=True)
+    site.index.path.rename(site.outer.parent / "wheels")
+    text = edit_pyproject(site, "../index", "../../wheels")
+    site.commit("Move the index", {"pyproject.toml": text})
+    site.uv("lock", "--quiet")
+    site.commit("Lock again")
+    site.push()
+    site.releaser("init", check=0)
+    compare(site, Case(prepare=nothing, builds=False))

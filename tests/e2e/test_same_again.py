@@ -1,0 +1,207 @@
+"""No update makes a release that is the one before once more: the same packages, code, Python and group."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.locking.lockfile import LockFile
+from tests.e2e.scenes import silent, states
+from tests.e2e.test_rehearsed_update import (
+    a_commit_and_its_revert,
+    an_older_lock,
+    another_order,
+    edit_lock,
+    empty_commit,
+)
+from tests.support.sites import TESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
+    site = make_site(venv=True, **options)
+    site.releaser("init", check=0)
+    return site
+
+
+def manifests(site: SampleSite) -> list[dict[str, Any]]:
+    """Return the manifests of all releases that were or are live, oldest first, each with its lock."""
+    found = []
+    for row in site.json("list"):
+        directory = site.state_dir / "releases" / row["id"]
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["tests"] != "failed":
+            found.append({**manifest, "lock": LockFile.read(directory / "uv.lock")})
+    return sorted(found, key=lambda one: one["sequence"])
+
+
+def same_as_before(site: SampleSite) -> list[str]:
+    """Return the releases that equal the one before them."""
+    kept = manifests(site)
+    keys = ("code_key", "python", "group")
+    return [
+        new["id"]
+        for old, new in itertools.pairwise(kept)
+        if all(old[key] == new[key] for key in keys) and old["lock"].same_packages(new["lock"])
+    ]
+
+
+def a_merge(site: SampleSite) -> None:
+    """Push a merge of a branch that did and undid the same."""
+    site.git("switch", "--quiet", "--create", "side")
+    site.commit("Something", {"notes.txt": "news"})
+    site.git("revert", "--no-edit", "HEAD")
+    site.git("switch", "--quiet", "main")
+    site.git("merge", "--quiet", "--no-ff", "--no-edit", "side")
+    site.push()
+    site.git("reset", "--quiet", "--hard", "HEAD^1")
+    site.git("branch", "--quiet", "-D", "side")
+
+
+def an_export(site: SampleSite) -> None:
+    site.write_dotenv({"RELEASER_REQUIREMENTS_EXPORT": "requirements.txt"})
+    site.push_from_elsewhere({"requirements.txt": "alpha==1.0.0\n"})
+
+
+def no_commit(site: SampleSite) -> None:
+    """Leave the remote as it is."""
+
+
+def a_lock_by_hand(site: SampleSite) -> None:
+    """Commit the lock of another uv in the checkout itself."""
+    site.commit("Lock by hand", {"uv.lock": f"# by hand\n{site.lock_text()}"})
+    site.push()
+
+
+QUIET = {
+    "no commit": no_commit,
+    "an empty commit": empty_commit,
+    "a commit and its revert": a_commit_and_its_revert,
+    "a merge of what was undone": a_merge,
+    "the export alone": an_export,
+    "another revision of the lock": lambda site: edit_lock(site, "revision", "# revision"),
+    "another order in the lock": another_order,
+    "another lock by hand": a_lock_by_hand,
+    "an older lock": an_older_lock,
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_what_brings_neither_code_nor_packages_makes_no_release(make_site: SiteFactory, name: str) -> None:
+    site = adopted(make_site)
+    prepare: Callable[[SampleSite], object] = QUIET[name]
+    prepare(site)
+    live, releases, restarted = site.live_id(), states(site), site.restarted_at()
+    mails, runs, theirs = len(site.outbox_mails()), len(site.manage_runs("test")), site.remote_head()
+    silent(site.releaser("update"))
+    assert (site.live_id(), states(site), site.restarted_at()) == (live, releases, restarted)
+    assert (len(site.outbox_mails()), len(site.manage_runs("test"))) == (mails, runs)
+    assert theirs in site.git("log", "--format=%H")  # the checkout has followed
+    assert site.git("status", "--porcelain") == ""
+    head = site.head()
+    silent(site.releaser("update"))
+    assert (site.head(), site.remote_head()) == (head, head)
+    assert same_as_before(site) == []
+
+
+def test_a_lock_that_somebody_took_back_becomes_that_of_what_is_live(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    an_older_lock(site)
+    theirs = site.remote_head()
+    silent(site.releaser("update"))
+    lock = (site.state_dir / "releases" / site.live_id() / "uv.lock").read_text(encoding="utf-8")
+    assert site.lock_text() == lock
+    assert site.git("rev-parse", "HEAD^") == theirs
+    assert site.remote_head() == site.head()
+    site.uv("lock", "--check")
+
+
+def test_the_same_if_the_old_lock_was_committed_in_the_checkout(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    old = site.lock_text()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    live, new = site.live_id(), site.lock_text()
+    site.commit("Back", {"uv.lock": old})
+    site.push()
+    silent(site.releaser("update"))
+    assert (site.live_id(), site.lock_text(), site.remote_head()) == (live, new, site.head())
+
+
+def test_what_is_left_without_a_culprit_is_no_release_if_it_is_live(make_site: SiteFactory) -> None:
+    """Also where somebody has committed an older lock: what comes out without the culprit is what is live."""
+    site = adopted(make_site)
+    an_older_lock(site)
+    live = site.live_id()
+    site.publish("beta", "1.1.0", broken=True)
+    assert site.json("update", check=5)["culprits"] == ["beta 1.1.0"]
+    silent(site.releaser("update"))
+    assert site.live_id() == live
+    assert same_as_before(site) == []
+
+
+def test_a_commit_without_packages_makes_a_release_that_a_rollback_leaves_with_its_commit(
+    make_site: SiteFactory,
+) -> None:
+    site = adopted(make_site)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    before, live = site.head(), site.live_id()
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    report = site.json("update")
+    assert (report["result"], report["changes"], report["previous"]) == ("activated", [], live)
+    assert report["release"] == site.live_id() != live
+    assert (report["commit"], site.head()) == (theirs, theirs)
+    assert len(site.manage_runs("test")) == 2
+    site.releaser("rollback", check=0)
+    assert (site.live_id(), site.git("diff", "--name-only", before, "HEAD")) == (live, "")
+    assert not (site.path / "notes.txt").exists()
+    assert site.live_version("alpha") == "1.1.0"
+    assert same_as_before(site) == []
+
+
+def test_a_row_of_nights_makes_no_release_twice(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    nights: list[Callable[[SampleSite], object]] = [
+        no_commit,
+        lambda one: one.publish("alpha", "1.1.0"),
+        empty_commit,
+        lambda one: one.push_from_elsewhere({"notes.txt": "one"}),
+        another_order,
+        lambda one: one.push_from_elsewhere({TESTS: "def test_nothing(packages):\n    pass\n"}),
+        a_commit_and_its_revert,
+        lambda one: one.publish("beta", "1.1.0"),
+        a_merge,
+    ]
+    made = []
+    for prepare in nights:
+        prepare(site)
+        before = site.live_id()
+        site.releaser("update", check=0)
+        made.append(site.live_id() != before)
+        silent(site.releaser("update"))
+    assert made == [False, True, False, True, False, True, False, True, False]
+    assert same_as_before(site) == []
+
+
+def test_another_group_makes_a_release_of_the_same_lock(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.live_id()
+    site.write_dotenv({"RELEASER_GROUP": "staging"})
+    site.releaser("update", check=0)
+    assert site.live_id() != before
+    silent(site.releaser("update"))
+
+
+def test_a_person_may_still_build_the_same_again(make_site: SiteFactory) -> None:
+    site = adopted(make_site)
+    before = site.live_id()
+    site.releaser("rebuild", check=0)
+    assert site.live_id() != before
