@@ -125,6 +125,8 @@ def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
     ResolutionError and BuildError, as an update does.
     """
     run = _rehearsed_run(site, "update")
+    if any(disk.state_findings(site.project)):  # as of a state directory of another project
+        check(site)
     refuse_moved(run.store)
     fitness = preflight(run, ask_django=False)
     with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
@@ -151,11 +153,13 @@ def _rehearse_update(run: Run, fitness: Fitness, base: Path, place: Path, *, for
     builds = decision.outcome == "build"
     if builds and run.draft.pulled is None:
         ask_django(staged)
+    # Where nothing is live or adopted, an update compares with nothing; what changes in uv.lock is told all the same.
+    diff = decision.resolution.diff if live else LockDiff.between(fitness.lock, decision.resolution.lock)
     following = "stays" if builds else choose_following(staged, target, decision, live)
     lines = [
         *(_reasons(run, due, chance) if decision.outcome != "failed" or tries else ()),
         *_about_commits(run, target, left, following, builds=builds),
-        *_about_packages(run, decision),
+        *_about_packages(run, decision, len(diff)),
     ]
     if (builds or tries) and not force and (due is None or due.blameless):
         lines += [f"it would be refused: {one.message}" for one in live_findings(run.site)]
@@ -163,7 +167,7 @@ def _rehearse_update(run: Run, fitness: Fitness, base: Path, place: Path, *, for
         lines.append(f"{run.site.project.venv.name} would become a symlink to a release")
     elif not builds and not tries and decision.outcome != "unsure":
         lines.append(NOTHING)
-    return Plan(lines=tuple(lines), changes=decision.resolution.diff.changes if builds else ())
+    return Plan(lines=tuple(lines), changes=diff.changes if builds else ())
 
 
 def _rehearsed_run(site: Site, command: str) -> Run:
@@ -250,7 +254,7 @@ def _about_commits(
         yield "uv.lock would become that of the live release again, and be committed"
 
 
-def _about_packages(run: Run, decision: Decision) -> Iterator[str]:
+def _about_packages(run: Run, decision: Decision, count: int) -> Iterator[str]:
     """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
     failed = decision.failed
     if decision.outcome == "unsure" and failed is not None:
@@ -258,7 +262,6 @@ def _about_packages(run: Run, decision: Decision) -> Iterator[str]:
     elif decision.outcome == "failed" and failed is not None:
         yield why_not_again(failed)
     if decision.outcome == "build" or run.store.live() is None:
-        count = len(decision.resolution.diff)
         packages = {0: "no package", 1: "1 package"}.get(count, f"{count} packages")
         yield f"{packages} would change"
     for one in decision.resolution.held_back:
