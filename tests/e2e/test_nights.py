@@ -174,6 +174,34 @@ STORIES = {
             Night(new="b 2.0.1", act=offer("b", "2.0.1")),
         ),
     ),
+    "what is a change, and what is none": Story(
+        begin=lambda make_site: adopted(make_site, *"ab"),
+        nights=(
+            Night(new="a lock in other words", act=revise_lock),
+            Night(new="a commit that changes no package", act=push(notes__txt="read me\n")),
+            Night(
+                new="a commit, and one that takes it back",
+                act=all_of(push(notes__txt="read this\n"), push(notes__txt="read me\n")),
+            ),
+            Night(new="a rollback, then --force", act=run("rollback"), words=("--force",)),
+            Night(new="b 1.1.0", act=offer("b", "1.1.0")),
+        ),
+    ),
+    "a package that only the tests need": Story(
+        begin=lambda make_site: adopted(
+            make_site,
+            *"ab",
+            groups={"local": ["a"], "test": ["b"]},
+            dependencies=["a"],
+            settings={"test_groups": ["test"]},
+        ),
+        nights=(
+            Night(new="b 1.1.0, which only the tests need", act=offer("b", "1.1.0")),
+            Night(
+                new="b 1.2.0, broken, and a 1.1.0", act=all_of(offer("b", "1.2.0", broken=True), offer("a", "1.1.0"))
+            ),
+        ),
+    ),
     "a person's hold, and a version that was backed out": Story(
         begin=lambda make_site: adopted(make_site, *"ab"),
         nights=(
