@@ -20,12 +20,14 @@ from typing import Any
 from real_projects import PROJECTS, Site
 from stage import DemoError, say
 
-QUIET = {
-    "RELEASER_UPGRADE": "all",
-    "RELEASER_HEALTH_CHECK": "",
-    "RELEASER_HEALTH_SOCKET": "",
-    "RELEASER_RESTART": "sh -c true",
-}
+# Settings of a site that nobody visits; an empty one unsets what stands above it.
+QUIET = """\
+RELEASER_UPGRADE='all'
+RELEASER_HEALTH_CHECK=''
+RELEASER_HEALTH_SOCKET=''
+RELEASER_HEALTH_TEXT=''
+RELEASER_RESTART='sh -c true'
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +102,10 @@ def search(name: str, options: argparse.Namespace) -> list[Night]:
         capture_output=True, text=True, check=True,
     ).stdout.strip()  # fmt: skip
     project = replace(PROJECTS[name], commits=(old,))
-    site = Site(project, options.place / name, {**os.environ, **QUIET}, programs=options.programs)
-    site.env |= QUIET
+    site = Site(project, options.place / name, os.environ, programs=options.programs)
     site.set_up(repository, options.python)
+    with (site.server / ".env").open("a") as dotenv:
+        dotenv.write(QUIET)
     nights = Nights(site)
     init = nights.run("init", *project.init)
     if init.code:
