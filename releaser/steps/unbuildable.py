@@ -15,6 +15,7 @@ from releaser.steps.mend import remove_unsealed
 from releaser.steps.resolve import lock_of
 from releaser.steps.sublocks import sub_locks
 from releaser.steps.suspects import complaint
+from releaser.steps.test_packages import test_packages
 
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
@@ -33,7 +34,9 @@ def built(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey)
     """Build a candidate, without the upgrades that cannot be built if there are any. Raises BuildError."""
     while True:
         try:
-            return build(run, fitness, resolution, key)
+            candidate = build(run, fitness, resolution, key)
+            with test_packages(run, candidate.venv, candidate.directory / "uv.lock"):
+                return candidate  # what only the tests need can be built as well
         except BuildError as error:
             resolution = _without_what_fails(run, fitness, resolution, key, error)
             _clear_away(run)
