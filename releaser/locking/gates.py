@@ -119,7 +119,12 @@ class Gates:
     def _fault(self, name: str, version: str, uploads: Uploads) -> Kept | None:
         if name in self.local or self._is_where_it_has_to_stay(name, version):
             return None
-        return self._held(name, version) or self._barred(name, version) or self._unwelcome(name, version, uploads)
+        return (
+            self._held(name, version)
+            or self._staying(name, version)
+            or self._barred(name, version)
+            or self._unwelcome(name, version, uploads)
+        )
 
     def _is_where_it_has_to_stay(self, name: str, version: str) -> bool:
         """Whether a version is the one to stay at, be it newer or older than what is locked."""
@@ -130,6 +135,11 @@ class Gates:
             return None
         hold = next(one for one in self.held if one.name == name)
         return Kept(name=name, version=version, by="person", reason=hold.reason, since=hold.since)
+
+    def _staying(self, name: str, version: str) -> Kept | None:
+        if name not in self.stay or version == self.live.get(name):
+            return None
+        return Kept(name=name, version=version, by="tests", reason="it is tried another time, as it is known to fail")
 
     def _barred(self, name: str, version: str) -> Kept | None:
         """Find fault with a version that failed, or that one which failed tells something about.
@@ -146,8 +156,6 @@ class Gates:
             return Kept(name=name, version=version, by=bar.by, reason=bar.reason, since=bar.since)
         if not bars or version == self.demanded.get(name):
             return None
-        if name in self.stay and version != self.live.get(name):
-            return Kept(name=name, version=version, by="tests", reason=bars[-1].reason, since=bars[-1].since)
         others = set(several).difference(self.live.get(name, "").split(", "))
         found = (self._barred_by(bars, other) for other in sorted(others))
         return next((replace(one, version=version) for one in found if one is not None), None)
@@ -239,6 +247,8 @@ class Gates:
         held = self.held_at(name)
         if held is not None:
             return held
+        if name in self.stay and name in self.live:
+            return self.live[name]
         if fault is not None and fault.by in ("activation", "tests") and strictness == "stay":
             live = self.live.get(name)
             if len(versions_in(live or "")) < 2 and self.below(fault) is None:  # of several, others may go up

@@ -11,9 +11,11 @@ from releaser.errors import BuildError, ResolutionError, TestsFailedError
 from releaser.locking.culprits import Budget, Exhausted, Unsteady
 from releaser.report.outcome import Problem
 from releaser.steps.gate import first_failure, gate, reject
-from releaser.steps.holding import Fault, hold_back, tell_held, tries_again
+from releaser.steps.gating import Lower
+from releaser.steps.holding import Fault, hold_again, tell_held, tries_again
 from releaser.steps.hunt import Hunt
 from releaser.steps.lower import Resolver, bring_in_lower
+from releaser.steps.mend import remove_unsealed
 from releaser.steps.particulars import with_particulars
 from releaser.steps.requirement import tell_needed, try_everything
 from releaser.steps.resolve import candidate_key, lock_of
@@ -68,6 +70,7 @@ def build_and_test(
     budget = Budget(runs=settings.culprit_runs, until=time.monotonic() + settings.culprit_minutes * 60)
     trial = _Trial(run=run, fitness=fitness, before=before, again=again, budget=budget)
     held_before = run.holds()
+    known = frozenset(one.name for one in held_before.entries if one.by == "tests")
     passed: Candidate | None = None
     failure: TestsFailedError | BuildError | None = None
     try:
@@ -76,7 +79,7 @@ def build_and_test(
         failure = error
     if trial.again is not None and run.holds() != held_before:
         told = run.draft.release, run.draft.changes
-        passed = bring_in_lower(run, fitness, passed, budget=budget, again=trial.again)
+        passed = bring_in_lower(run, fitness, passed, budget=budget, again=trial.again, known=known)
         run.draft.release, run.draft.changes = told
     if passed is not None:
         return _finished(trial, passed)
@@ -101,33 +104,44 @@ def _finished(trial: _Trial, candidate: Candidate) -> Candidate:
 
 
 def _without_known_culprits(trial: _Trial, candidate: Candidate) -> Candidate:
-    """Try a candidate; if it fails with a package that is known to fail, the others go live without another run."""
+    """Try a candidate; if it fails with what is known to fail, the others go live without another run."""
     run, again = trial.run, trial.again
     live = lock_of(run.store.live())
     tries = tries_again(run.holds(), candidate.resolution.lock.versions, live.versions)
     if again is None or not trial.holds_back or not tries:
         return _tested(trial, candidate)
-    trial.budget.spend()
+    trial.budget.spent += 1
     failed = first_failure(run, trial.fitness, candidate)
     if failed is None:
         return candidate
-    before = run.holds()
-    fault = Fault(words=failed.fault, output=failed.output)
-    hold_back(run, candidate.resolution.lock, candidate.key, dict.fromkeys(tries, fault), release=candidate.id)
-    resolution = again("out", None)
-    if resolution.lock.same_packages(live) and run.draft.pulled is None:
-        run.change_holds(lambda _: before)
+    rest = _rest(trial, again, tries)
+    if rest is None:
         return _tested(trial, candidate, failed=failed)
-    reject(run, candidate, failed, "update")
-    run.draft.culprits = tuple(f"{name} {candidate.resolution.lock.versions[name]}" for name in tries)
-    rest = _built(trial, resolution, candidate_key(run, trial.fitness, resolution.lock))
     try:
-        return _tested(trial, rest)
+        passed = _tested(trial, _built(trial, rest, candidate_key(run, trial.fitness, rest.lock)))
     except TestsFailedError as failure:
-        if failure.blame != "update":  # then nothing is known of these
-            run.change_holds(lambda _: before)
-            run.draft.culprits = ()
+        reject(run, candidate, failed, "update" if failure.blame == "update" else "before")
         raise
+    except BuildError:
+        remove_unsealed(run, candidate.directory)
+        raise
+    reject(run, candidate, failed, "update")
+    fault = Fault(words=failed.fault, output=failed.output)
+    hold_again(run, candidate.resolution.lock, candidate.key, tries, fault, release=candidate.id)
+    found = {name: candidate.resolution.lock.versions[name] for name in tries}
+    run.draft.culprits += tuple(f"{name} {version}" for name, version in found.items())
+    return passed
+
+
+def _rest(trial: _Trial, again: Resolver, tries: tuple[str, ...]) -> Resolution | None:
+    """Resolve without what is known to fail; None if that leaves nothing new, or nobody can tell."""
+    run = trial.run
+    try:
+        rest = again("rest", Lower(stay=frozenset(tries)))
+    except ResolutionError:
+        return None
+    is_live = rest.lock.same_packages(lock_of(run.store.live())) and run.draft.pulled is None
+    return None if is_live else rest
 
 
 def _tested(trial: _Trial, candidate: Candidate, *, failed: Tried | None = None) -> Candidate:

@@ -10,6 +10,8 @@ from releaser.locking.lockfile import InvalidLockError, LockFile
 from releaser.project.pythons import LATEST
 from releaser.releases.soundness import is_dead
 from releaser.steps.fixes import fixes_due
+from releaser.steps.gating import Lower
+from releaser.steps.holding import next_try, tries_again
 from releaser.steps.migrations import listed, still_wait
 from releaser.steps.renewal import can_be_renewed
 from releaser.steps.resolve import candidate_key, lock_of, own_files, resolve, resolve_as_locked
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
     from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
     from releaser.run import Run
-    from releaser.steps.gating import Lower
     from releaser.steps.lower import Resolver
     from releaser.steps.pull import Target
     from releaser.steps.renewal import Renewal
@@ -56,7 +57,7 @@ def decide(run: Run, fitness: Fitness, live: Release | None, due: Renewal | None
         return resolve(run, fitness, live, force=force, fixes=fixes, failed=failed, lower=lower)
 
     renews = due is not None and can_be_renewed(run, fitness, due.release, fitness.lock)
-    resolution = resolve_as_locked(run, live, fitness.lock) if renews else again("rest", None)
+    resolution = resolve_as_locked(run, live, fitness.lock) if renews else _resolved(run, live, again, force=force)
     is_new = due is not None or is_another(run, fitness, resolution, live)
     if not is_new and not run.quarantine().waiting:
         return Decision(outcome="nothing", resolution=resolution)
@@ -67,6 +68,17 @@ def decide(run: Run, fitness: Fitness, live: Release | None, due: Renewal | None
     elif failed is not None and not force:
         outcome = _outcome_again(run, failed)
     return Decision(outcome=outcome, resolution=resolution, failed=failed, again=None if renews else again)
+
+
+def _resolved(run: Run, live: Release | None, again: Resolver, *, force: bool) -> Resolution:
+    """Resolve with no more than one package that is known to fail, so that it is clear what failed."""
+    resolution = again("rest", None)
+    if force:
+        return resolution
+    tries = tries_again(run.holds(), resolution.lock.versions, lock_of(live).versions)
+    if len(tries) < 2:
+        return resolution
+    return again("rest", Lower(stay=frozenset(tries) - {next_try(run.holds(), tries)}))
 
 
 def is_another(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:

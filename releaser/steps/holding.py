@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
@@ -70,6 +70,25 @@ def hold_back(
     run.change_holds(lambda holds_before: holds_before.adding(holds))
 
 
+def hold_again(
+    run: Run, lock: LockFile, key: CandidateKey, names: Sequence[str], fault: Fault, *, release: str
+) -> None:
+    """Note that what was known to fail was tried again, and what is left passes without it.
+
+    Of several that were tried together, nobody knows which it was: only those of which this very version had failed
+    before are noted.
+    """
+    known, now = run.holds(), run.now_iso()
+    if len(names) == 1:
+        hold_back(run, lock, key, dict.fromkeys(names, fault), release=release)
+        return
+    tried = {(name, lock.versions[name]) for name in names}
+    again = [
+        replace(one, tried_at=now) for one in known.entries if one.by == "tests" and (one.name, one.version) in tried
+    ]
+    run.change_holds(lambda holds: holds.adding(again))
+
+
 def hold_undecided(run: Run, versions: Mapping[str, str], reason: str) -> None:
     """Say of these versions that nobody knows yet whether they fail, in place of what was not known before."""
     now = run.now_iso()
@@ -89,6 +108,15 @@ def tries_again(holds: Holds, versions: Mapping[str, str], live: Mapping[str, st
         for name in names
         if name in versions and versions[name] != live.get(name) and _is_try(holds, name, versions[name])
     )
+
+
+def next_try(holds: Holds, names: Sequence[str]) -> str:
+    """Choose which of several packages that are known to fail is tried: the one that has waited the longest."""
+
+    def waits_since(name: str) -> str:
+        return max(one.tried_at for one in holds.of_tests(name))
+
+    return min(names, key=lambda name: (waits_since(name), name))
 
 
 def _is_try(holds: Holds, name: str, version: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import BuildError, ResolutionError
+from releaser.locking.culprits import Exhausted
 from releaser.locking.diff import LockDiff
 from releaser.steps.gate import first_failure
 from releaser.steps.gating import Lower
@@ -31,14 +32,22 @@ class Resolver(Protocol):
 
 
 def bring_in_lower(
-    run: Run, fitness: Fitness, passing: Candidate | None, *, budget: Budget, again: Resolver
+    run: Run,
+    fitness: Fitness,
+    passing: Candidate | None,
+    *,
+    budget: Budget,
+    again: Resolver,
+    known: frozenset[str],
 ) -> Candidate | None:
     """Add to what passes, None for what is live, lower versions of what was found to fail, as long as these pass.
 
     Of each package the newest of the next lower series is tried, and of the live one at last; then what is just older
-    than what failed. Returns what is to go live; None if nothing but what is live passes.
+    than what failed, unless the package was `known` to fail before. Returns what is to go live; None if nothing but
+    what is live passes.
     """
-    return _Descent(run=run, fitness=fitness, budget=budget, again=again, passing=passing).go()
+    descent = _Descent(run=run, fitness=fitness, budget=budget, again=again, passing=passing)
+    return descent.go(frozenset(one.name for one in run.holds().entries if one.by == "tests"), known)
 
 
 class _Descent:
@@ -53,28 +62,27 @@ class _Descent:
         self._again = again
         self._passing = passing
         self._live = lock_of(run.store.live())
-        self._moved: set[str] = set()
+        self._moved: frozenset[str] = frozenset()
 
-    def go(self) -> Candidate | None:
-        every = frozenset(one.name for one in self._run.holds().entries if one.by == "tests")
-        groups = [every]
-        while groups and self._budget.allows():
-            groups += self._descend(groups.pop(0), every)
+    def go(self, every: frozenset[str], known: frozenset[str]) -> Candidate | None:
+        """Try all together, and each alone if that fails."""
+        rivals = self._descend(every, frozenset(), known)
+        for name in sorted(rivals):
+            self._descend(frozenset({name}), rivals, known)
         return self._passing
 
-    def _descend(self, group: frozenset[str], every: frozenset[str]) -> list[frozenset[str]]:
-        """Go down with a group of packages; return groups that are left to be tried alone."""
+    def _descend(self, group: frozenset[str], rivals: frozenset[str], known: frozenset[str]) -> frozenset[str]:
+        """Go down with a group of packages, while its rivals stay; return those of which several failed together."""
         near: frozenset[str] = frozenset()
         while self._budget.allows():
-            last = not self._budget.allows(2)
-            lower = Lower(stay=every - group - self._moved, patched=group if last else frozenset(), near=near)
-            resolution = self._resolution(lower)
+            patched = frozenset() if self._budget.allows(2) else group
+            resolution = self._resolution(Lower(stay=rivals - group - self._moved, patched=patched, near=near))
             if resolution is None:
                 break
             if not self._news(resolution.lock) & group:
-                if near or not group - self._moved:
+                if near or not group - self._moved - known:
                     break
-                near = group - self._moved
+                near = group - self._moved - known
                 continue
             held = self._run.holds()
             candidate = self._build(resolution)
@@ -87,12 +95,12 @@ class _Descent:
             if fault is None:
                 self._moved |= news
             elif len(news) > 1:
-                return [frozenset({name}) for name in sorted(news)]
+                return news
             else:
                 hold_back(self._run, candidate.resolution.lock, candidate.key, dict.fromkeys(news, fault))
                 if near or not news:
                     break
-        return []
+        return frozenset()
 
     def _resolution(self, lower: Lower) -> Resolution | None:
         try:
@@ -106,11 +114,11 @@ class _Descent:
 
     def _build(self, resolution: Resolution) -> Candidate | None:
         """Build a candidate, without what cannot be built, which is held; None if that leaves nothing new."""
-        self._budget.spend()
         try:
+            self._budget.spend()
             key = candidate_key(self._run, self._fitness, resolution.lock)
             return built(self._run, self._fitness, resolution, key)
-        except BuildError:
+        except (BuildError, Exhausted):
             return None
 
     def _fault(self, candidate: Candidate) -> Fault | None:

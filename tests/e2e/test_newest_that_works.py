@@ -289,3 +289,59 @@ def test_shop(packages):
     assert packages["b"].__version__ == "1.0.0", "the cart is empty"
     assert packages["e"].__version__ == "1.0.0", "the till is locked"
 """
+
+
+# Tries of what is known to fail
+
+
+def test_of_two_that_may_be_tried_again_one_is_tried_a_night(make_site: SiteFactory) -> None:
+    """Else nobody could tell which of them has failed, and one that works would wait for ever."""
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "b", broken=("a", "b"))
+    site.releaser("update", check=5)
+    publish(site, "a", "b", "c", broken=("b",), version="1.2.0")
+    before = runs(site)
+    site.releaser("update", check=0)
+    assert (live_versions(site, "abc"), runs(site)) == ({"a": "1.2.0", "b": "1.0.0", "c": "1.2.0"}, before + 1)
+    site.releaser("update", check=5)
+    assert held(site.json("status"), "b") == ["1.1.0", "1.2.0"]
+    silent(site.releaser("update"))
+
+
+def test_what_is_tried_again_is_not_blamed_for_what_another_upgrade_breaks(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    publish(site, "a", version="1.2.0")
+    publish(site, "b", broken=("b",))
+    report = site.json("update")
+    assert live_versions(site, "ab") == {"a": "1.2.0", "b": "1.0.0"}
+    assert (held(report, "a"), held(report, "b")) == ([], ["1.1.0"])
+
+
+def test_without_any_runs_for_a_search_the_rest_still_goes_live(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", settings={"culprit_runs": 0})
+    publish(site, "b", broken=("b",))
+    site.releaser("update", check=5)
+    publish(site, "a")
+    site.releaser("update")
+    assert site.releaser("status").returncode in (0, 7)
+    for _ in range(2):
+        site.releaser("update")
+    assert live_versions(site, "b") == {"b": "1.0.0"}
+
+
+def test_a_site_that_is_ill_holds_nothing_against_what_is_tried_again(make_site: SiteFactory) -> None:
+    ill = "import pathlib\ndef test_shop(packages):\n    assert not pathlib.Path('../../ill').exists(), 'no database'\n"
+    ill += "    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    site = adopted(make_site, "a", "b", files={"site_tests.py": ill})
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    publish(site, "a", version="1.2.0")
+    publish(site, "b")
+    (site.outer.parent / "ill").touch()
+    assert site.json("update", check=5)["blame"] == "before"
+    assert held(site.json("status"), "a") == ["1.1.0"]
+    (site.outer.parent / "ill").unlink()
+    site.releaser("update", check=0)
+    assert live_versions(site, "ab") == {"a": "1.2.0", "b": "1.1.0"}
