@@ -24,15 +24,22 @@ class Unsteady(Exception):  # noqa: N818 - what was tried is at fault, and not w
 
 @dataclass(kw_only=True)
 class Budget:
-    """How many runs of the tests may be made, and until when, on the clock `time.monotonic`."""
+    """How many runs of the tests a search may make, and within how many seconds from when it begins."""
 
     runs: int
-    until: float
+    seconds: float
     spent: int = 0
+    _began: float | None = None
+
+    def begin(self) -> None:
+        """Let the time run, unless it does already."""
+        if self._began is None:
+            self._began = time.monotonic()
 
     def allows(self, count: int = 1) -> bool:
         """Whether so many more may be made."""
-        return self.spent + count <= self.runs and time.monotonic() <= self.until
+        in_time = self._began is None or time.monotonic() <= self._began + self.seconds
+        return self.spent + count <= self.runs and in_time
 
     def spend(self, *, spare: int = 0) -> None:
         """Count one; `spare` others are kept for what is to go live. Raises Exhausted."""

@@ -88,8 +88,8 @@ class Gates:
     age: Age = field(default_factory=Age)
     early: Mapping[str, str] = field(default_factory=dict)
     early_as: Mapping[str, Way] = field(default_factory=dict)
-    #: Packages that are to stay at what is live, as something else is tried.
-    stay: frozenset[str] = frozenset()
+    #: At which versions packages are to stay, as something else is tried.
+    stay: Mapping[str, str] = field(default_factory=dict)
     #: Packages of which a version that is just older than one that failed is no worse than others.
     near: frozenset[str] = frozenset()
 
@@ -137,7 +137,7 @@ class Gates:
         return Kept(name=name, version=version, by="person", reason=hold.reason, since=hold.since)
 
     def _staying(self, name: str, version: str) -> Kept | None:
-        if name not in self.stay or version == self.live.get(name):
+        if version == self.stay.get(name, version):
             return None
         return Kept(name=name, version=version, by="tests", reason="it is tried another time, as it is known to fail")
 
@@ -162,7 +162,7 @@ class Gates:
 
     def _barred_by(self, bars: Sequence[Barred], version: str) -> Kept | None:
         for bar in reversed(bars):
-            reason = self._what_it_says(bar, version)
+            reason = "" if self._is_near(bar.name, version, bars) else self._what_it_says(bar, version)
             if reason:
                 return Kept(name=bar.name, version=version, by=bar.by, reason=reason, since=bar.since)
         versions = [one.version for one in bars]
@@ -173,6 +173,10 @@ class Gates:
         reason = f"{bar.version} failed, and so did a newer one: the next is tried from {bar.newer_from[:10]} on"
         return Kept(name=bar.name, version=version, by=bar.by, reason=reason, since=bar.since)
 
+    def _is_near(self, name: str, version: str, bars: Sequence[Barred]) -> bool:
+        """Whether a version is to be tried although one of its series has failed: it is older than all that have."""
+        return name in self.near and all(one.by == "tests" and is_older(version, one.version) for one in bars)
+
     def _what_it_says(self, bar: Barred, version: str) -> str:
         """Say why a version that has not failed is no better than one that has; empty if nobody knows."""
         new, bad = parsed(version), parsed(bar.version)
@@ -180,7 +184,7 @@ class Gates:
             return "" if is_newer(version, bar.version) else f"{bar.version} failed ({bar.reason})"
         if new > bad:
             return ""
-        if series_of(new) == series_of(bad) and bar.name not in self.near:
+        if series_of(new) == series_of(bad):
             return f"it is older than {bar.version}, which failed: {bar.reason}"
         live = versions_in(self.live.get(bar.name, ""))
         if bar.by == "activation" and series_of(new) not in {series_of(one) for one in live}:
@@ -247,8 +251,8 @@ class Gates:
         held = self.held_at(name)
         if held is not None:
             return held
-        if name in self.stay and name in self.live:
-            return self.live[name]
+        if name in self.stay:
+            return self.stay[name]
         if fault is not None and fault.by in ("activation", "tests") and strictness == "stay":
             live = self.live.get(name)
             if len(versions_in(live or "")) < 2 and self.below(fault) is None:  # of several, others may go up
@@ -264,7 +268,8 @@ class Gates:
         if found is None or live is None or fault.name in self.stay or found <= live:
             return None
         if fault.name in self.near and fault.by == "tests":
-            return f">={live.public},<{found.public}"
+            failed = filter(None, (parsed(one.version) for one in self.barred if one.name == fault.name))
+            return f">={live.public},<{min(failed).public}"
         if series_of(found) <= series_of(live):
             return None
         if fault.by == "activation":

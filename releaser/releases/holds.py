@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
-from releaser.locking.policy import is_newer
+from releaser.locking.policy import is_newer, parsed, series_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,6 +81,11 @@ class Holds:
         """Return until when no version of a package is tried again that is not older than one that failed."""
         return max(filter(None, (one.rests_until() for one in self.of_tests(name))), default=None)
 
+    def may_come_near(self, name: str) -> bool:
+        """Whether nobody has tried what is just older than the lowest version that failed: no other of its series."""
+        failed = sorted(filter(None, (parsed(one.version) for one in self.of_tests(name))))
+        return bool(failed) and [series_of(one) for one in failed].count(series_of(failed[0])) == 1
+
     def adding(self, added: Iterable[Hold]) -> Holds:
         """Add holds; one of the same package and version by the same takes the place of the older."""
         new = tuple(added)
@@ -133,7 +138,8 @@ def _read(entry: Mapping[str, Any]) -> Hold:
     lists = {name: tuple(entry.get(name, ())) for name in _LISTS}
     for found in (*lists.values(), entry.get("files", {}).values()):
         check_texts(found)
-    hold = Hold(**{**entry, **lists})
+    known = {one.name for one in fields(Hold)}
+    hold = Hold(**{name: value for name, value in {**entry, **lists}.items() if name in known})
     hold.rests_until()
     return hold
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -67,19 +66,21 @@ def build_and_test(
     what is live passes.
     """
     settings = run.site.settings
-    budget = Budget(runs=settings.culprit_runs, until=time.monotonic() + settings.culprit_minutes * 60)
+    budget = Budget(runs=settings.culprit_runs, seconds=settings.culprit_minutes * 60)
     trial = _Trial(run=run, fitness=fitness, before=before, again=again, budget=budget)
     held_before = run.holds()
-    known = frozenset(one.name for one in held_before.entries if one.by == "tests")
     passed: Candidate | None = None
     failure: TestsFailedError | BuildError | None = None
     try:
         passed = _without_known_culprits(trial, _built(trial, resolution, key))
     except (TestsFailedError, BuildError) as error:
         failure = error
+    if passed is not None:  # of which nobody can say that the tests fail with it
+        versions = passed.resolution.lock.versions
+        run.change_holds(lambda holds: holds.without_live(versions))
     if trial.again is not None and run.holds() != held_before:
         told = run.draft.release, run.draft.changes
-        passed = bring_in_lower(run, fitness, passed, budget=budget, again=trial.again, known=known)
+        passed = bring_in_lower(run, fitness, passed, budget=budget, again=trial.again)
         run.draft.release, run.draft.changes = told
     if passed is not None:
         return _finished(trial, passed)
@@ -118,7 +119,8 @@ def _without_known_culprits(trial: _Trial, candidate: Candidate) -> Candidate:
     if rest is None:
         return _tested(trial, candidate, failed=failed)
     try:
-        passed = _tested(trial, _built(trial, rest, candidate_key(run, trial.fitness, rest.lock)))
+        others = _built(trial, rest, candidate_key(run, trial.fitness, rest.lock))
+        passed = _tested(trial, others)
     except TestsFailedError as failure:
         reject(run, candidate, failed, "update" if failure.blame == "update" else "before")
         raise
@@ -126,6 +128,8 @@ def _without_known_culprits(trial: _Trial, candidate: Candidate) -> Candidate:
         remove_unsealed(run, candidate.directory)
         raise
     reject(run, candidate, failed, "update")
+    if passed is not others:  # what failed may have been what was found to break the others
+        return passed
     fault = Fault(words=failed.fault, output=failed.output)
     hold_again(run, candidate.resolution.lock, candidate.key, tries, fault, release=candidate.id)
     found = {name: candidate.resolution.lock.versions[name] for name in tries}
@@ -137,7 +141,8 @@ def _rest(trial: _Trial, again: Resolver, tries: tuple[str, ...]) -> Resolution 
     """Resolve without what is known to fail; None if that leaves nothing new, or nobody can tell."""
     run = trial.run
     try:
-        rest = again("rest", Lower(stay=frozenset(tries)))
+        live = lock_of(run.store.live()).versions
+        rest = again("rest", Lower(stay={name: live[name] for name in tries if name in live}))
     except ResolutionError:
         return None
     is_live = rest.lock.same_packages(lock_of(run.store.live())) and run.draft.pulled is None
@@ -160,6 +165,7 @@ def _tested(trial: _Trial, candidate: Candidate, *, failed: Tried | None = None)
 def _without_culprits(trial: _Trial, candidate: Candidate, failure: TestsFailedError) -> Candidate:
     """Search for what is to blame; return what passes without it, or raise the failure with what was found."""
     run = trial.run
+    trial.budget.begin()
     trial.budget.spent = max(trial.budget.spent, 1)  # the run that was repeated
     with _tree_beside(run) as beside:
         hunt = Hunt(run=run, fitness=trial.fitness, full=candidate, failure=failure, budget=trial.budget, beside=beside)

@@ -71,14 +71,19 @@ def decide(run: Run, fitness: Fitness, live: Release | None, due: Renewal | None
 
 
 def _resolved(run: Run, live: Release | None, again: Resolver, *, force: bool) -> Resolution:
-    """Resolve with no more than one package that is known to fail, so that it is clear what failed."""
+    """Resolve with no more than one package that is known to fail, so that it is clear what failed.
+
+    A package that would stay where it is comes in just older than what failed, if nobody has tried that.
+    """
     resolution = again("rest", None)
     if force:
         return resolution
-    tries = tries_again(run.holds(), resolution.lock.versions, lock_of(live).versions)
-    if len(tries) < 2:
-        return resolution
-    return again("rest", Lower(stay=frozenset(tries) - {next_try(run.holds(), tries)}))
+    holds, before, found = run.holds(), lock_of(live).versions, resolution.lock.versions
+    tries = tries_again(holds, found, before)
+    stay = {name: before[name] for name in tries if name in before and name != next_try(holds, tries)}
+    ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
+    near = frozenset(name for name in ahead if found.get(name) == before[name] and holds.may_come_near(name))
+    return again("rest", Lower(stay=stay, near=near)) if stay or near else resolution
 
 
 def is_another(run: Run, fitness: Fitness, resolution: Resolution, live: Release | None) -> bool:

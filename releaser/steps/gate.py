@@ -152,7 +152,7 @@ def gate(
     blame = _blame(run, next(one for one in trials(run, before) if one.step == failed.trial.step))
     searches = searches and blame == "update"
     if searches:
-        failed = _steady(run, fitness, candidate, failed)
+        failed = steady_failure(run, fitness, candidate, failed)
         if failed is None:
             return
     _fail(run, candidate, failed, blame, unfinished=searches)
@@ -180,7 +180,7 @@ def _recorded(run: Run, trial: Trial, candidate: Candidate) -> Tried:
         return tried
 
 
-def _steady(run: Run, fitness: Fitness, candidate: Candidate, failed: Tried) -> Tried | None:
+def steady_failure(run: Run, fitness: Fitness, candidate: Candidate, failed: Tried) -> Tried | None:
     """Repeat what has failed; None if everything passes now, which is reported, as such tests cannot be relied on."""
     with run.recorder.step(f"{failed.trial.step} again") as step:
         again = run_trial(run, failed.trial, candidate.venv, candidate.lock)

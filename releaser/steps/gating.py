@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.locking.age import Age
@@ -11,7 +11,7 @@ from releaser.locking.policy import Upgrade
 from releaser.steps.touched import Code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from releaser.locking.lockfile import LockFile
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class Lower:
     """How packages of which a version has failed are to come in lower, for one resolution.
 
-    Those that `stay` do not come in at all, `patched` ones in the series that is live alone, and of those that are
-    `near`, what is just older than what failed is no worse than anything else.
+    Those that `stay` do so at the versions given, `patched` ones come in the series that is live alone, and of those
+    that are `near`, what is just older than all that failed is no worse than anything else.
     """
 
-    stay: frozenset[str] = frozenset()
+    stay: Mapping[str, str] = field(default_factory=dict)
     patched: frozenset[str] = frozenset()
     near: frozenset[str] = frozenset()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from releaser.errors import BuildError, ResolutionError
 from releaser.locking.culprits import Budget, Exhausted, Search
 from releaser.locking.diff import LockDiff
 from releaser.locking.graph import Graph
@@ -127,7 +128,7 @@ class Hunt:
                     high = middle
                 else:
                     low = middle
-        except Exhausted:
+        except (Exhausted, ResolutionError):
             return names[low:high]
         return names[high - 1 : high]
 
@@ -139,6 +140,9 @@ class Hunt:
         try:
             return self._built(part)
         except Exhausted:
+            return None
+        except (BuildError, ResolutionError) as error:
+            self.run.note_problem(error, follow_up=False)
             return None
 
     @property

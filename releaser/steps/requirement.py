@@ -39,9 +39,10 @@ def try_everything(run: Run, fitness: Fitness, hunt: Hunt, again: Resolver) -> C
             return None
         hunt.budget.spend()
         candidate = built(run, fitness, resolution, candidate_key(run, fitness, resolution.lock))
+        failed = first_failure(run, fitness, candidate)
     except (ResolutionError, BuildError):
         return None
-    if first_failure(run, fitness, candidate) is not None:
+    if failed is not None:
         remove_unsealed(run, candidate.directory)
         return None
     candidate = with_particulars(run, candidate)

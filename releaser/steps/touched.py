@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_FILES = 100  # of the project that a failure may name
 _FILE = re.compile(r"[^\s\"'():,]+\.(?:py|html|txt|jinja2?|toml|cfg)\b")
+_STAGING = re.compile(r"\.releaser-staging(?=/|$)")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
 
 
@@ -64,6 +65,7 @@ def named_files(output: str, root: Path) -> dict[str, str]:
 def _names_in(output: str, root: Path) -> Iterator[str]:
     """Yield paths below the project that the output may mean, as paths and as names of modules."""
     tops = {str(root), os.path.realpath(root)}
+    tops |= {_STAGING.sub(".releaser-staging-beside", top) for top in tops}  # where tests may run at the same time
     for text in dict.fromkeys(_FILE.findall(output)):
         below = next((os.path.relpath(text, top) for top in tops if text.startswith(f"{top}/")), text)
         if not below.startswith(("/", "..")) and "site-packages" not in below:

@@ -175,8 +175,8 @@ def test_below_what_failed_in_the_live_series_nothing_comes_in_unless_it_is_want
     assert near.faults({"alpha": "2.0.3"}, Uploads()) == {}
 
 
-def test_what_is_to_stay_stays_at_what_is_live() -> None:
-    gates = Gates(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, barred=barred("2.0"), stay=frozenset({"alpha"}))
+def test_what_is_to_stay_stays() -> None:
+    gates = Gates(locked={"alpha": "1.0"}, live={"alpha": "1.0"}, barred=barred("2.0"), stay={"alpha": "1.0"})
     assert gates.bounds({"alpha": "1.5"}, Uploads()) == {"alpha": "==1.0"}
 
 

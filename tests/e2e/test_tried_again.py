@@ -1,0 +1,199 @@
+"""What is known of versions that failed: who is tried again, who is blamed, and that nothing good is lost meanwhile."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from tests.e2e.scenes import silent
+from tests.e2e.test_bad_tools import proxy
+from tests.e2e.test_culprits import adopted, live_versions, publish
+from tests.e2e.test_newest_that_works import NEEDS_A_WITHOUT_E, held, runs
+from tests.e2e.test_unbuildable import publish_unbuildable
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+QUIET = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+GREEN = "def test_shop(packages):\n    pass\n"
+
+
+def test_of_two_that_may_be_tried_again_one_is_tried_a_night(make_site: SiteFactory) -> None:
+    """Else nobody could tell which of them has failed, and one that works would wait for ever."""
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", "b", broken=("a", "b"))
+    site.releaser("update", check=5)
+    publish(site, "a", "b", "c", broken=("b",), version="1.2.0")
+    before = runs(site)
+    site.releaser("update", check=0)
+    assert (live_versions(site, "abc"), runs(site)) == ({"a": "1.2.0", "b": "1.0.0", "c": "1.2.0"}, before + 1)
+    site.releaser("update", check=5)
+    assert held(site.json("status"), "b") == ["1.1.0", "1.2.0"]
+    silent(site.releaser("update"))
+
+
+def test_what_is_tried_again_is_not_blamed_for_what_another_upgrade_breaks(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    publish(site, "a", version="1.2.0")
+    publish(site, "b", broken=("b",))
+    report = site.json("update")
+    assert live_versions(site, "ab") == {"a": "1.2.0", "b": "1.0.0"}
+    assert (held(report, "a"), held(report, "b")) == ([], ["1.1.0"])
+
+
+def test_without_any_runs_for_a_search_the_rest_still_goes_live(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", settings={"culprit_runs": 0})
+    publish(site, "b", broken=("b",))
+    site.releaser("update", check=5)
+    publish(site, "a")
+    site.releaser("update")
+    assert site.releaser("status").returncode in (0, 7)
+    for _ in range(2):
+        site.releaser("update")
+    assert live_versions(site, "b") == {"b": "1.0.0"}
+
+
+def test_a_site_that_is_ill_holds_nothing_against_what_is_tried_again(make_site: SiteFactory) -> None:
+    ill = "import pathlib\ndef test_shop(packages):\n    assert not pathlib.Path('../../ill').exists(), 'no database'\n"
+    ill += "    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    site = adopted(make_site, "a", "b", files={"site_tests.py": ill})
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    publish(site, "a", version="1.2.0")
+    publish(site, "b")
+    (site.outer.parent / "ill").touch()
+    assert site.json("update", check=5)["blame"] == "before"
+    assert held(site.json("status"), "a") == ["1.1.0"]
+    (site.outer.parent / "ill").unlink()
+    site.releaser("update", check=0)
+    assert live_versions(site, "ab") == {"a": "1.2.0", "b": "1.1.0"}
+
+
+def test_with_a_broken_commit_nothing_is_held_against_what_is_tried_again(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", files={"site_tests.py": QUIET})
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    publish(site, "a", version="1.2.0")
+    site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    assert False, 'bad commit'\n"})
+    site.releaser("update", check=5)
+    assert held(site.json("status"), "a") == ["1.1.0"]
+    site.push_from_elsewhere({"site_tests.py": QUIET})
+    site.releaser("update", check=0)
+    assert live_versions(site, "a") == {"a": "1.2.0"}
+
+
+def test_holds_with_fields_that_nobody_knows_still_hold(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    site.releaser("hold", "a", check=0)
+    file = site.state_dir / "holds.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["holds"][0]["of_tomorrow"] = {"what": 1}
+    file.write_text(json.dumps(content), encoding="utf-8")
+    publish(site, "a", "b")
+    site.releaser("update", check=0)
+    assert live_versions(site, "ab") == {"a": "1.0.0", "b": "1.1.0"}
+
+
+def test_what_has_just_passed_is_not_lost_to_what_was_said_of_it(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    site.push_from_elsewhere({"site_tests.py": GREEN})
+    publish_unbuildable(site, "c")
+    publish(site, "b")
+    site.releaser("update", check=0)
+    assert live_versions(site, "abc") == {"a": "1.1.0", "b": "1.1.0", "c": "1.0.0"}
+    assert held(site.json("status"), "a") == []
+
+
+def test_a_new_version_is_not_blamed_for_what_the_search_finds(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", "c")
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    publish(site, "a", version="1.2.0")
+    publish(site, "b", broken=("b",))
+    publish(site, "c")
+    site.releaser("update", check=0)
+    assert live_versions(site, "abc") == {"a": "1.2.0", "b": "1.0.0", "c": "1.1.0"}
+
+
+def test_a_lower_version_is_not_blamed_for_what_comes_in_with_it(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", files={"site_tests.py": QUIET})
+    site.publish("a", "3.0.0", broken=True, requires=["b<2"])
+    site.publish("a", "2.0.0")
+    publish(site, "b", version="2.0.0", broken=("b",))
+    for _ in range(3):
+        site.releaser("update")
+    assert live_versions(site, "ab") == {"a": "2.0.0", "b": "1.0.0"}
+
+
+def test_a_lower_version_is_not_blamed_for_what_is_undecided(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *"abcd", files={"site_tests.py": QUIET}, settings={"culprit_runs": 5})
+    publish(site, *"abcd", broken=("a", "c"), version="2.0.0")
+    publish(site, "a", version="1.0.5")
+    for _ in range(5):
+        site.releaser("update")
+    assert live_versions(site, "abcd") == {"a": "1.0.5", "b": "2.0.0", "c": "1.0.0", "d": "2.0.0"}
+
+
+FLAKY = """\
+import pathlib
+def test_shop(packages):
+    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())
+    flag = pathlib.Path("../../flaky")
+    if packages["a"].__version__ == "1.5.0" and flag.exists():
+        flag.unlink()
+        assert False, "the network was slow"
+"""
+
+
+def test_a_lower_version_is_not_held_for_a_test_that_fails_at_times(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b", files={"site_tests.py": FLAKY})
+    (site.outer.parent / "flaky").touch()
+    publish(site, "a", version="1.5.0")
+    publish(site, "a", version="2.0.0", broken=("a",))
+    site.releaser("update", check=0)
+    assert live_versions(site, "a") == {"a": "1.5.0"}
+
+
+def test_what_is_just_older_and_appears_later_comes_in(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", version="1.0.4", broken=("a",))
+    site.releaser("update", check=5)
+    silent(site.releaser("update"))
+    publish(site, "a", version="1.0.3")
+    before = runs(site)
+    site.releaser("update", check=0)
+    assert (live_versions(site, "a"), runs(site)) == ({"a": "1.0.3"}, before + 1)
+
+
+def test_what_is_just_older_is_tried_a_later_night_if_there_were_no_runs_left(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *"abc", files={"site_tests.py": QUIET}, settings={"culprit_runs": 3})
+    publish(site, "b", "c", version="1.0.1")
+    publish(site, "a", version="1.0.3")
+    publish(site, "a", version="1.0.4", broken=("a",))
+    for _ in range(3):
+        site.releaser("update")
+    assert live_versions(site, "abc") == {"a": "1.0.3", "b": "1.0.1", "c": "1.0.1"}
+
+
+def test_what_passes_goes_live_though_its_requirement_cannot_be_found_out(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *"abcdef", files={"site_tests.py": GREEN})
+    publish(site, *"abcdef")
+    site.push_from_elsewhere({"site_tests.py": NEEDS_A_WITHOUT_E})
+    count = site.outer / "count"
+    gone = f'echo >> {count}; [ $(wc -l < {count}) -gt 8 ] && {{ echo "error: gone" >&2; exit 2; }}'
+    report = site.json("update", env=proxy(site, "' --no-install-local --link-mode '", gone))
+    assert live_versions(site, "abcdef") == dict.fromkeys("abcdf", "1.1.0") | {"e": "1.0.0"}
+    assert report["exit_code"] == 0
+
+
+def test_the_minutes_of_a_search_begin_with_it(make_site: SiteFactory) -> None:
+    slow = "import time\ndef test_shop(packages):\n    time.sleep(21 * (packages['b'].__version__ != '1.0.0'))\n"
+    slow += "    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
+    site = adopted(make_site, "a", "b", files={"site_tests.py": slow}, settings={"culprit_minutes": 1})
+    publish(site, "a", "b", broken=("b",))
+    site.releaser("update", check=0)
+    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.0.0"}
