@@ -47,6 +47,8 @@ class Hold:
     files: Mapping[str, str] = field(default_factory=dict)
     #: The digest of all code in Python, for a failure that names no file.
     code: str = ""
+    #: The version that was live when it failed.
+    live: str = ""
     #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
     tried_at: str = ""
 
@@ -81,10 +83,12 @@ class Holds:
         """Return until when no version of a package is tried again that is not older than one that failed."""
         return max(filter(None, (one.rests_until() for one in self.of_tests(name))), default=None)
 
-    def may_come_near(self, name: str) -> bool:
-        """Whether nobody has tried what is just older than the lowest version that failed: no other of its series."""
-        failed = sorted(filter(None, (parsed(one.version) for one in self.of_tests(name))))
-        return bool(failed) and [series_of(one) for one in failed].count(series_of(failed[0])) == 1
+    def may_come_near(self, name: str, live: str) -> bool:
+        """Whether nothing newer than `live` has come in since a version failed, nor what is just older than that."""
+        failed = sorted((version, one.live) for one in self.of_tests(name) if (version := parsed(one.version)))
+        if not failed or failed[0][1] != live:
+            return False
+        return [series_of(version) for version, _ in failed].count(series_of(failed[0][0])) == 1
 
     def adding(self, added: Iterable[Hold]) -> Holds:
         """Add holds; one of the same package and version by the same takes the place of the older."""

@@ -82,7 +82,9 @@ def _resolved(run: Run, live: Release | None, again: Resolver, *, force: bool) -
     tries = tries_again(holds, found, before)
     stay = {name: before[name] for name in tries if name in before and name != next_try(holds, tries)}
     ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
-    near = frozenset(name for name in ahead if found.get(name) == before[name] and holds.may_come_near(name))
+    near = frozenset(
+        name for name in ahead if found.get(name) == before[name] and holds.may_come_near(name, before[name])
+    )
     return again("rest", Lower(stay=stay, near=near)) if stay or near else resolution
 
 

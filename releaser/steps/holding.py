@@ -44,7 +44,7 @@ def hold_back(
 ) -> None:
     """Hold versions back that failed; what is `together` with one of them, by its name, comes only with it."""
     known, root, now = run.holds(), run.site.project.root, run.now_iso()
-    code = code_digest(run.site)
+    code, live = code_digest(run.site), lock_of(run.store.live()).versions
     holds = []
     for name, fault in faults.items():
         version = lock.versions[name]
@@ -64,6 +64,7 @@ def hold_back(
                 together=tuple((together or {}).get(name, ())),
                 files=named_files(fault.output, root),
                 code=code,
+                live=live.get(name, ""),
                 tried_at=now if again else "",
             )
         )
@@ -128,7 +129,11 @@ def tell_held(run: Run, lock: LockFile) -> None:
     """Name in the report what failed and is newer than this lock, whichever part of the run has found it out."""
     holds = run.holds()
     known = {(one.name, one.version) for one in holds.entries if one.by != "person"}
-    others = tuple(one for one in run.draft.held_back if (one.name, one.version) not in known)
+    others = tuple(
+        one
+        for one in run.draft.held_back
+        if (one.name, one.version) not in known and one.version != lock.versions.get(one.name)
+    )
     run.draft.held_back = others + held_by_tests(holds, lock)
 
 

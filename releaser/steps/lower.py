@@ -109,9 +109,7 @@ class _Descent:
     def _those_that_stay(self, group: frozenset[str]) -> frozenset[str]:
         """Name the packages of which nothing newer than what is live has passed, and which may still come nearer."""
         holds, base = self._run.holds(), self._base.versions
-        return frozenset(
-            name for name in group if base.get(name) == self._live.versions.get(name) and holds.may_come_near(name)
-        )
+        return frozenset(name for name, version in base.items() if name in group and holds.may_come_near(name, version))
 
     def _resolution(self, lower: Lower, group: frozenset[str]) -> Resolution | None:
         """Resolve; what would come in beside the group stays where it is, if that can be."""

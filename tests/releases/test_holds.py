@@ -73,7 +73,9 @@ def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:
     [
         [], {}, {"version": 1}, {"version": 1, "holds": {}}, {"version": 1, "holds": ["alpha"]},
         {"version": 1, "holds": [{"name": "alpha"}]}, {"version": 1, "holds": [{"name": 7}]},
-        {"version": 1, "holds": [{"name": "a", "by": "tests", "reason": "", "at": "", "more": "x"}]},
+        {"version": 1, "holds": [{"name": "a", "by": "tests", "reason": "", "at": "", "tests": 7}]},
+        {"version": 1, "holds": [{"name": "a", "by": "tests", "reason": "", "at": "", "files": ["x"]}]},
+        {"version": 1, "holds": [{"name": "a", "by": "tests", "reason": "", "at": "", "tried_at": "one day"}]},
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named(tmp_path: Path, content: Any) -> None:
