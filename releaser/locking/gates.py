@@ -43,6 +43,8 @@ class Kept:
     by: By
     reason: str
     since: str = ""
+    #: Whether it does not come in only because its turn is later.
+    waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +169,11 @@ class Gates:
                 return Kept(name=bar.name, version=version, by=bar.by, reason=reason, since=bar.since)
         versions = [one.version for one in bars]
         waits = [one for one in bars if one.newer_from and follows(version, one.version, versions)]
-        if not waits:
+        last = waits[-1] if waits else None
+        if last is None or (last.name in self.early and not is_older(version, self.early[last.name])):
             return None
-        bar = waits[-1]
-        reason = f"{bar.version} failed, and so did a newer one: the next is tried from {bar.newer_from[:10]} on"
-        return Kept(name=bar.name, version=version, by=bar.by, reason=reason, since=bar.since)
+        reason = f"{last.version} failed when it was tried last; the next try is from {last.newer_from[:10]} on"
+        return Kept(name=last.name, version=version, by=last.by, reason=reason, since=last.since, waits=True)
 
     def _is_near(self, name: str, version: str, bars: Sequence[Barred]) -> bool:
         """Whether a version is to be tried although one of its series has failed: it is older than all that have."""

@@ -73,7 +73,7 @@ def resolve_within(
     versions = free
     if faults:
         found = search.within(gates)
-        wanted = fixes() if any(one.by in ("policy", "age") for one in faults.values()) else {}
+        wanted = fixes() if any(one.waits or one.by in ("policy", "age") for one in faults.values()) else {}
         versions = search.with_fixes(found, wanted)
     kept = [one for one in faults.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
     return Restrained(versions=versions, kept=(*kept, *_dependent(kept, free, versions, gates.local)))

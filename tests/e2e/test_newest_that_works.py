@@ -174,7 +174,7 @@ def test_a_new_version_of_a_culprit_gets_one_run_a_week_and_the_rest_goes_live(m
     assert (live_versions(site, "ab"), runs(site)) == ({"a": "1.0.0", "b": "1.2.0"}, before + 3)
     day = (datetime.now(UTC) + timedelta(days=7)).date().isoformat()
     reason = next(one["reason"] for one in report["held_back"] if one["version"] == "1.3.0")
-    assert reason == f"1.2.0 failed, and so did a newer one: the next is tried from {day} on"
+    assert reason == f"1.2.0 failed when it was tried last; the next try is from {day} on"
 
     days_later(site, 8)
     site.releaser("update", check=0)

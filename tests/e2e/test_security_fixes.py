@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +61,19 @@ def test_a_rehearsal_says_so_too(
     site = watched(make_site, service, **settings)
     plan = site.json("update", "--dry-run")
     assert [(change["name"], change["new"]) for change in plan["changes"]] == [("alpha", "1.1.0")]
+
+
+def test_a_fix_need_not_wait_for_its_turn(make_site: SiteFactory) -> None:
+    """Though two versions of the package have failed within a week."""
+    with VulnerabilityService(replace(ALPHA, fixed="1.3.0")).serving() as service:
+        site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service.url})
+        site.releaser("init", check=0)
+        for version in ("1.1.0", "1.2.0"):
+            site.publish("alpha", version, broken=True)
+            site.releaser("update", check=5)
+        site.publish("alpha", "1.3.0")
+        site.releaser("update", check=0)
+        assert site.live_version("alpha") == "1.3.0"
 
 
 def test_no_package_goes_down_for_a_fix(make_site: SiteFactory, service: VulnerabilityService) -> None:

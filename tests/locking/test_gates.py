@@ -198,7 +198,7 @@ def test_a_newer_version_than_two_that_failed_waits_for_its_turn() -> None:
     gates = Gates(locked={"alpha": "4.2.1"}, live={"alpha": "4.2.1"}, barred=bars)
     faults = {version: gates.faults({"alpha": version}, Uploads()) for version in ("6.1", "6.0.1", "5.2.4", "5.1.9")}
     assert [version for version, found in faults.items() if not found] == ["5.1.9"]
-    assert "is tried from 2026-11-27 on" in faults["6.1"]["alpha"].reason
+    assert "the next try is from 2026-11-27 on" in faults["6.1"]["alpha"].reason
 
 
 @pytest.mark.parametrize(
