@@ -122,7 +122,8 @@ class Site(Stage):
         for name in ("run", *(f"{self.project.name}/{name}" for name in self.project.directories)):
             (self.server / name).mkdir(parents=True)
         conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 5")
-        limits = "max_requests = 50\nmax_requests_jitter = 25\ngraceful_timeout = 60\n"
+        # Some workers are to live long enough to be killed.
+        limits = "max_requests = 1000\nmax_requests_jitter = 500\ngraceful_timeout = 60\n"
         dotenv = DOTENV + self._settings(python)
         for name, text in {**self.project.files, "gunicorn.conf.py": conf + limits, ".env": dotenv}.items():
             (self.server / name).write_text(text)

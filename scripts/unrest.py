@@ -118,11 +118,11 @@ class Unrest:
                 os.kill(victim, which)
 
     def _dispensable(self) -> list[int]:
-        """List the workers without which another one that has started is left: killing all of them proves nothing."""
+        """List the workers without which two that have started are left: killing all of them proves nothing."""
         now = time.monotonic()
         self._seen = {worker: self._seen.get(worker, now) for worker in workers(self._pidfile)}
         started = {worker for worker, seen in self._seen.items() if now - seen > STARTS_WITHIN}
-        return [worker for worker in self._seen if started - {worker}]
+        return [worker for worker in self._seen if len(started - {worker}) > 1]
 
 
 def workers(pidfile: Path) -> list[int]:
