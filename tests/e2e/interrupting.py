@@ -48,7 +48,7 @@ BEFORE_THE_GUARD = {
     "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
     "resolved": Point(place="releaser.steps.deciding:resolve"),
     "built": Point(place="releaser.steps.build:install"),
-    "tested": Point(place="releaser.update:tested"),
+    "tested": Point(place="releaser.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
     "at the guard": Point(place="releaser.golive:refuse_changes", when="before"),
 }
