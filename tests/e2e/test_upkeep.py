@@ -97,7 +97,7 @@ def test_releases_are_kept_for_as_long_as_is_set(make_site: SiteFactory) -> None
 
 def test_failed_releases_take_no_place_of_good_ones(make_site: SiteFactory) -> None:
     site, releases = with_releases(make_site, "1.1.0", "1.2.0")
-    for version in ("2.0.0", "2.0.1", "2.0.2"):
+    for version in ("2.0.0", "2.0.1"):
         site.publish("alpha", version, broken=True)
         site.releaser("update", check=5)
     site.releaser("prune", check=0, env={**FEW, "RELEASER_KEEP": "2", "RELEASER_KEEP_FAILED": "1"})
