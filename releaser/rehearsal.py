@@ -188,7 +188,7 @@ def _shadowed(run: Run, fitness: Fitness, place: Path) -> Git:
             shadow.set_reference(SEEN, known)
     except (ToolError, OSError) as error:
         message = f"the commit cannot be looked at in {place}: {getattr(error, 'message', error)}"
-        advice = "See that there is room in the temporary directory, or let TMPDIR name another one."
+        advice = "Make room in the temporary directory, or set TMPDIR to another one."
         raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
     return shadow
 

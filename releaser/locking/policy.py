@@ -73,7 +73,7 @@ def ceiling(locked: Version, level: Level) -> str | None:
 
 
 def series_of(version: Version) -> tuple[int, int, int]:
-    """Return what releases that only mend one another have in common: the epoch and the first two parts."""
+    """Return the series that a version is a patch release of: the epoch and the first two parts."""
     return version.epoch, version.major, version.minor
 
 
