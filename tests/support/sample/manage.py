@@ -79,6 +79,7 @@ def shell(argv: Sequence[str]) -> int:
         "django.contrib.staticfiles.finders": {"get_finders": list},
         "django.db": {"connections": {name: Database() for name in databases()}, "router": None},
         "django.db.migrations.loader": {"MigrationLoader": Loader},
+        "django.db.migrations.recorder": {"MigrationRecorder": Recorder},
         "django.db.migrations.executor": {"MigrationExecutor": Migrations},
     }
     for name, content in fakes.items():
@@ -146,14 +147,30 @@ class Migrations:
 
 
 class Loader:
-    """What is applied, and what there is in the code of the site itself."""
+    """The migrations in the code of the site itself."""
 
     migrated_apps = ("site",)
 
-    def __init__(self, connection: Database, **_: bool) -> None:
+    def __init__(self, _: Database, *, load: bool) -> None:
+        self.disk_migrations: dict[tuple[str, str], SimpleNamespace] = {}
+        if load:
+            self.load_disk()
+
+    def load_disk(self) -> None:
+        """Read the migrations that the code has."""
         names = getattr(settings(), "MIGRATIONS", ())
         self.disk_migrations = {("site", name): SimpleNamespace(replaces=[]) for name in names}
-        self.applied_migrations = {tuple(name.split(".", 1)): None for name in connection.applied()}
+
+
+class Recorder:
+    """The migrations that are applied."""
+
+    def __init__(self, connection: Database) -> None:
+        self._connection = connection
+
+    def applied_migrations(self) -> dict[tuple[str, str], None]:
+        """Return what is applied."""
+        return {(app, name): None for app, _, name in (one.partition(".") for one in self._connection.applied())}
 
 
 def test(_: Sequence[str]) -> int:
