@@ -103,6 +103,10 @@ PROJECTS = {
 }
 
 
+# Else a worker that begins right before the checkout moves could import one half of the code before, one after that.
+LOADS_ALL = "    from django.urls import get_resolver\n\n    get_resolver().url_patterns\n"
+
+
 class Site(Stage):
     """The server of a project, and the fork that it follows."""
 
@@ -122,8 +126,9 @@ class Site(Stage):
         for name in ("run", *(f"{self.project.name}/{name}" for name in self.project.directories)):
             (self.server / name).mkdir(parents=True)
         conf = documented("python").replace("tmp/", "../run/").replace("workers = 2", "workers = 5")
+        conf = conf.replace("def when_ready(server):\n", f"def when_ready(server):\n{LOADS_ALL}")
         # Some workers are to live long enough to be killed.
-        limits = "max_requests = 1000\nmax_requests_jitter = 500\ngraceful_timeout = 60\n"
+        limits = "preload_app = True\nmax_requests = 1000\nmax_requests_jitter = 500\ngraceful_timeout = 60\n"
         dotenv = DOTENV + self._settings(python)
         for name, text in {**self.project.files, "gunicorn.conf.py": conf + limits, ".env": dotenv}.items():
             (self.server / name).write_text(text)
