@@ -234,7 +234,9 @@ class Run:
             release=draft.release,
             previous=draft.previous,
             changes=draft.changes,
-            held_back=draft.held_back,
+            held_back=tuple(
+                one if self.store.get(one.release) else replace(one, release="") for one in draft.held_back
+            ),
             pulled=draft.pulled,
             commits=tuple(replace(one, subject=clean(one.subject), author=clean(one.author)) for one in draft.commits),
             commit=release.manifest.commit if release else None,
@@ -256,6 +258,10 @@ class Run:
             rebuilt=clean(draft.rebuilt) if draft.rebuilt else None,
             chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in draft.chosen),
         )
+
+    def _with_what_there_is(self, held: HeldBack) -> HeldBack:
+        """Let what is held back name the release whose tests failed only while that can be shown."""
+        return held if self.store.get(held.release) else replace(held, release="")
 
 
 def _cleaned_answer(redactor: Redactor, answer: Answer) -> Answer:

@@ -9,6 +9,7 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.errors import PreflightError, ReleaserError, Unfit
 from releaser.golive import go_live
 from releaser.latest import on_the_latest
+from releaser.project.chosen import chosen
 from releaser.project.findings import Findings
 from releaser.project.preflight import Fitness, check
 from releaser.project.static import asks_django, check_static_files
@@ -67,6 +68,7 @@ def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     theirs = fetch(run, fitness, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = found_at(run) != "adopted" and adopt(run, fitness) is not None
+    run.draft.chosen = chosen(run.site, lock=fitness.lock) if adopted else ()
     fitness = retry_follow_ups(run, fitness, theirs)
     basis = basis_after_own_acts(run, basis, adopted=adopted)
     target = choose_target(run, basis, fitness, theirs, force=force, follow=follow)

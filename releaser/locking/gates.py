@@ -141,7 +141,9 @@ class Gates:
     def _staying(self, name: str, version: str) -> Kept | None:
         if version == self.stay.get(name, version):
             return None
-        return Kept(name=name, version=version, by="tests", reason="it is tried another time, as it is known to fail")
+        failed = " and ".join(self.bad_versions(name)) or "another one"
+        reason = f"it is tried another night: {failed} failed, and one such package is tried at a time"
+        return Kept(name=name, version=version, by="tests", reason=reason)
 
     def _barred(self, name: str, version: str) -> Kept | None:
         """Find fault with a version that failed, or that one which failed tells something about.

@@ -9,8 +9,11 @@ from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName, d
 from packaging.utils import canonicalize_name
 
 from releaser.locking.lockfile import is_local, packages_of
+from releaser.locking.sameness import lock_the_same
 
 if TYPE_CHECKING:
+    from packaging.tags import Tag
+
     from releaser.locking.lockfile import LockFile
 
 
@@ -30,17 +33,53 @@ def installed(
     cannot be told whether a package is among them, it is: an extra that depends on another one, or a lock without a
     project of its own. Raises InvalidLockError.
     """
+    return _pins(_reached(lock, group=group, default_groups=default_groups, python=python))
+
+
+def installs_the_same(
+    one: LockFile,
+    other: LockFile,
+    *,
+    group: str | None,
+    default_groups: Iterable[str] | None,
+    python: str,
+    tags: frozenset[Tag],
+) -> bool:
+    """Whether two locks differ only in packages that are not installed, if at all; all else is as of `installed`.
+
+    `tags` are those of the Python here, as of `lock_the_same`. Raises InvalidLockError.
+    """
+    groups = None if default_groups is None else tuple(default_groups)
+
+    def part(lock: LockFile) -> Mapping[str, Any]:
+        reached = _reached(lock, group=group, default_groups=groups, python=python)
+        names = {(package["name"], package.get("version")) for package in reached}
+        content = lock.content
+        packages = [
+            package
+            for package in content.get("package", [])
+            if is_local(package) or (package["name"], package.get("version")) in names
+        ]
+        return {**content, "package": packages}
+
+    return lock_the_same(part(one), part(other), tags)
+
+
+def _reached(
+    lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
+) -> list[Mapping[str, Any]]:
+    """Return the packages of a lock that are installed, but for the project itself; all where that is not known."""
     packages = packages_of(lock)
     root = next((one for one in packages if _is_root(one)), None)
     if root is None:
-        return _pins(packages)
+        return packages
     known: Mapping[str, Any] = root.get("dev-dependencies", {})
     groups = set(known) if default_groups is None else {*default_groups, *([group] if group else [])}
     walk = _Walk(packages, _environment(python))
     walk.follow(root.get("dependencies", ()))
     for name in groups & known.keys():
         walk.follow(known[name])
-    return _pins(walk.found)
+    return walk.found
 
 
 def groups_in(lock: LockFile) -> frozenset[str]:

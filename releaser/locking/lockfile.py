@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from releaser.locking.sameness import lock_the_same
+from releaser.locking.sameness import key_of_lock, lock_the_same
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +39,11 @@ class LockFile:
     def sha256(self) -> str:
         """The digest of the text."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """A digest of what is installed here, as `same_packages` compares it. Raises InvalidLockError."""
+        return key_of_lock(_content(self.data)) if self.data else ""
 
     @property
     def names(self) -> frozenset[str]:

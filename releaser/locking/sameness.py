@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -46,6 +47,18 @@ def lock_the_same(one: Table, other: Table, tags: frozenset[Tag] = frozenset()) 
         return False
     mine, theirs = _files_by_package(one), _files_by_package(other)
     return all(_same_files(mine[name], theirs[name], tags) for name in mine)
+
+
+def key_of_lock(lock: Table) -> str:
+    """Return a digest that two parsed locks share if the same is installed from them here, whatever the Python."""
+    files = {name: _here(found) for name, found in _files_by_package(lock).items()}
+    return hashlib.sha256(_text([_without_files(lock), files]).encode()).hexdigest()
+
+
+def _here(files: Mapping[str, str]) -> dict[str, str]:
+    """Return those files of a package that could be installed here: its wheels, its source only if it has none."""
+    wheels = {name: place for name, place in files.items() if _is_wheel(name) and _fits(name, frozenset())}
+    return wheels or {name: place for name, place in files.items() if not _is_wheel(name)}
 
 
 def _without_files(lock: Table) -> Any:

@@ -18,6 +18,7 @@ QUARANTINE = "quarantine.json"
 class CandidateKey:
     """What makes two candidates the same: the lock, the committed code without the lock, the Python, the group."""
 
+    #: The digest of what the lock installs; it is the same for another mirror, or other upload times.
     lock_sha256: str
     code_key: str
     python: str

@@ -133,12 +133,11 @@ def held_back_lines(held_back: Iterable[HeldBack]) -> list[str]:
 
 def held_back_passages(held_back: Iterable[HeldBack], *, since: datetime) -> list[tuple[str, str]]:
     """Return the same, each line with the end of what the tests printed if that was not before `since`."""
-    groups: dict[str, list[HeldBack]] = {}
+    groups: dict[tuple[str, str], list[HeldBack]] = {}
     for one in held_back:
-        groups.setdefault(_held_line(asdict(one), show=True)[1], []).append(one)
-    return [
-        (held_back_lines(group)[0], group[0].output if _is_new(group[0], since) else "") for group in groups.values()
-    ]
+        output = one.output if _is_new(one, since) else ""
+        groups.setdefault((_held_line(asdict(one), show=True)[1], output), []).append(one)
+    return [(held_back_lines(group)[0], output) for (_, output), group in groups.items()]
 
 
 def _is_new(held: HeldBack, since: datetime) -> bool:

@@ -106,7 +106,7 @@ class Attempts:
         full = self.full.resolution
         (full.tree / "uv.lock").write_bytes(lock.data)
         resolution = replace(full, lock=lock, diff=self._dragged(LockDiff.between(self.live, lock), names))
-        key = replace(self.full.key, lock_sha256=lock.sha256)
+        key = replace(self.full.key, lock_sha256=lock.key)
         return with_particulars(self.run, build(self.run, self.fitness, resolution, key))
 
     def _dragged(self, diff: LockDiff, names: tuple[str, ...]) -> LockDiff:

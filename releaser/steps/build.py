@@ -173,7 +173,7 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
             origin="override" if candidate.overrides else "built",
             python=candidate.key.python,
             group=candidate.key.group,
-            lock_sha256=candidate.key.lock_sha256,
+            lock_sha256=candidate.resolution.lock.sha256,
             dependencies_key=run.site.pyproject.dependencies_key(),
             code_key=candidate.key.code_key,
             commit=staged.commit if staged else None,

@@ -20,11 +20,13 @@ from releaser.steps.requirement import tell_needed, try_everything
 from releaser.steps.resolve import candidate_key, lock_of
 from releaser.steps.staging import staging_tree
 from releaser.steps.unbuildable import built
+from releaser.steps.unchanged import is_as_live
 from releaser.steps.verdict import reject_commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from releaser.locking.lockfile import LockFile
     from releaser.project.preflight import Fitness
     from releaser.releases.quarantine import CandidateKey
     from releaser.run import Run
@@ -82,6 +84,7 @@ def build_and_test(
         told = run.draft.release, run.draft.changes
         passed = bring_in_lower(run, fitness, passed, budget=budget, again=trial.again)
         run.draft.release, run.draft.changes = told
+        passed = passed if failure is None else _unless_live_again(run, passed)
     if passed is not None:
         return _finished(trial, passed)
     tell_held(run, lock_of(run.store.live()))
@@ -145,8 +148,21 @@ def _rest(trial: _Trial, again: Resolver, tries: tuple[str, ...]) -> Resolution 
         rest = again("rest", Lower(stay={name: live[name] for name in tries if name in live}))
     except ResolutionError:
         return None
-    is_live = rest.lock.same_packages(lock_of(run.store.live())) and run.draft.pulled is None
-    return None if is_live else rest
+    return None if _is_live_again(run, rest.lock) else rest
+
+
+def _unless_live_again(run: Run, candidate: Candidate | None) -> Candidate | None:
+    """Take a candidate away again if all that is new in it does not go live."""
+    if candidate is None or not _is_live_again(run, candidate.resolution.lock):
+        return candidate
+    remove_unsealed(run, candidate.directory)
+    return None
+
+
+def _is_live_again(run: Run, lock: LockFile) -> bool:
+    """Whether a release of a lock would be the live one once more."""
+    live = run.store.live()
+    return live is not None and run.draft.pulled is None and is_as_live(run.site, lock, live)
 
 
 def _tested(trial: _Trial, candidate: Candidate, *, failed: Tried | None = None) -> Candidate:
@@ -188,9 +204,12 @@ def _tree_beside(run: Run) -> Iterator[Run | None]:
 def _searched(trial: _Trial, hunt: Hunt) -> Candidate:
     """Let a search come to its end; return what passes, or raise the failure with what was found."""
     run, failure, candidate = trial.run, hunt.failure, hunt.full
-    advice = failure.advice
+    advice, everything = failure.advice, None
     try:
-        found = hunt.go()
+        hunt.test_base()
+        if hunt.base_failed and trial.again is not None and trial.holds_back:
+            everything = try_everything(run, trial.fitness, hunt, trial.again)
+        found = everything or hunt.go()
     except ResolutionError as error:  # the index is gone, for example; the next run goes on
         run.note_problem(error, follow_up=False)
         raise _failed(failure, advice=_GOES_ON) from error
@@ -206,8 +225,9 @@ def _searched(trial: _Trial, hunt: Hunt) -> Candidate:
     else:
         hunt.tell(ended=True)  # first: a candidate that is not taken up again, with nothing held, would keep all out
         _finish(run, candidate)
-        if hunt.base_failed:
-            found = _with_failing_base(trial, hunt, found)
+        if hunt.base_failed and everything is None:
+            _tell_of_base(run, hunt, found)
+    found = _unless_live_again(run, found)
     if found is None:
         run.draft.release, run.draft.changes = candidate.id, candidate.resolution.diff.changes
         raise _failed(failure, advice=advice)
@@ -215,20 +235,15 @@ def _searched(trial: _Trial, hunt: Hunt) -> Candidate:
     return found
 
 
-def _with_failing_base(trial: _Trial, hunt: Hunt, found: Candidate | None) -> Candidate | None:
-    """Go on where the tests fail with the packages as they were: something new may need a newer package."""
-    run = trial.run
-    if found is None and trial.again is not None and trial.holds_back:
-        found = try_everything(run, trial.fitness, hunt, trial.again)
-    elif found is not None:
+def _tell_of_base(run: Run, hunt: Hunt, found: Candidate | None) -> None:
+    """Say why the tests fail with the packages as they were: a newer one is needed, or none is to blame.
+
+    A commit that is to blame is kept out, and packages come in without it.
+    """
+    if found is not None:
         tell_needed(run, hunt, found, hunt.needed())
-    if found is None:
-        _tell_base(run, hunt)
-    return found
-
-
-def _tell_base(run: Run, hunt: Hunt) -> None:
-    """Say that it is not the packages; a commit that is to blame is kept out, and these come in without it."""
+    if found is not None or hunt.passes_partly:
+        return
     pulled, candidate = run.draft.pulled, hunt.full
     if pulled is None:
         message = f"the tests fail with {hunt.news} and the packages as they were, too: no package is to blame"

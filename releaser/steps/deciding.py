@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from releaser.locking.builds import tags_of
 from releaser.locking.lockfile import InvalidLockError, LockFile
-from releaser.project.pythons import LATEST
 from releaser.releases.soundness import is_dead
 from releaser.steps.fixes import fixes_due
 from releaser.steps.gating import Lower
@@ -15,6 +13,7 @@ from releaser.steps.holding import next_try, tries_again
 from releaser.steps.migrations import listed, still_wait
 from releaser.steps.renewal import can_be_renewed
 from releaser.steps.resolve import candidate_key, lock_of, own_files, resolve, resolve_as_locked
+from releaser.steps.unchanged import is_as_live
 
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
@@ -93,19 +92,9 @@ def is_another(run: Run, fitness: Fitness, resolution: Resolution, live: Release
     return (
         live is None
         or run.draft.pulled is not None
-        or bool(resolution.diff)
         or live.manifest.group != fitness.group
-        or not _same_as_live(run, resolution.lock, live)
+        or not is_as_live(run.site, resolution.lock, live)
     )
-
-
-def _same_as_live(run: Run, lock: LockFile, live: Release) -> bool:
-    """Whether a lock is that of the live release.
-
-    Which wheels there are for other Pythons does not count, unless the site moves to one as soon as it can.
-    """
-    tags = frozenset() if run.site.settings.python == LATEST else tags_of(live.manifest.python)
-    return lock.same_packages(lock_of(live), tags=tags)
 
 
 def _outcome_again(run: Run, failed: FailedCandidate) -> Outcome:
@@ -141,7 +130,7 @@ def choose_following(run: Run, target: Target, decision: Decision | None, live: 
     git, (lock, *_) = run.site.git, own_files(run.site, run.site.git.layout.top)
     data = git.data(target.commit, lock)
     try:
-        if data is None or _same_as_live(run, LockFile.parse(data), live):
+        if data is None or is_as_live(run.site, LockFile.parse(data), live):
             return "moves" if data is not None and target.moves else "stays"
     except InvalidLockError:  # which a lock that is no good for a release is as well
         return "stays"

@@ -63,13 +63,16 @@ class Hunt:
         both = self._pass_both if self._beside is not None else None
         self._search = Search(items=(), passes=self._passes, whole=self._passes_whole, both=both)
 
+    def test_base(self) -> None:
+        """Find out whether the tests pass with the packages as they were. Raises Exhausted and ResolutionError."""
+        self.base_failed = not self._base_passes()
+
     def go(self) -> Candidate | None:
         """Search to the end; return what has passed as a whole, None if that is no more than what is live.
 
         Raises Exhausted, Unsteady and ResolutionError.
         """
         upgrades = self._locks.upgrades()
-        self.base_failed = not self._base_passes()
         if not upgrades or self.run.site.settings.culprits == "off":
             return None
         if self.base_failed and not self._divide(upgrades):
@@ -106,6 +109,7 @@ class Hunt:
         versions = [*upgrades]
         hints = suspects(self.failure.output, self.full.venv, versions)
         parts = [hints] if hints and len(hints) < len(versions) else []
+        self._search.items = tuple(versions)  # none of which is decided if the search is cut short
         for count in _PARTS:
             size = -(-len(versions) // count)
             parts += [tuple(versions[at : at + size]) for at in range(0, len(versions), size)]
@@ -115,7 +119,13 @@ class Hunt:
                 self._search.items, self._search.passing = (*rest, *part), rest
                 self._faults[part[-1]] = self._of_all
                 return True
+        self._search.items = ()
         return False
+
+    @property
+    def passes_partly(self) -> bool:
+        """Whether some of the upgrades are known to pass."""
+        return bool(self._search.passing)
 
     def needed(self) -> tuple[str, ...]:
         """Find the upgrade that new code needs; all that it may be if there are no runs left."""
@@ -133,17 +143,21 @@ class Hunt:
         return names[high - 1 : high]
 
     def what_passes(self) -> Candidate | None:
-        """Return what is known to pass of a search that was not finished, if it does so as a whole."""
+        """Return what is known to pass of a search that was not finished, if it does so as a whole.
+
+        That takes one run of the tests, even if none is left.
+        """
         part = self._search.passing
         if not self._ships or not part:
             return None
         try:
-            return self._built(part)
-        except Exhausted:
-            return None
+            found = self._built(part, at_any_rate=True)
         except (BuildError, ResolutionError) as error:
             self.run.note_problem(error, follow_up=False)
-            return None
+            found = None
+        if found is None:
+            self._search.passing = ()
+        return found
 
     @property
     def culprits(self) -> tuple[str, ...]:
@@ -267,14 +281,20 @@ class Hunt:
             return False
         return self._built(names) is not None
 
-    def _built(self, names: tuple[str, ...]) -> Candidate | None:
-        """Build a candidate properly and let it pass all trials; None if it does not, or is what is live."""
+    def _built(self, names: tuple[str, ...], *, at_any_rate: bool = False) -> Candidate | None:
+        """Build a candidate properly and let it pass all trials; None if it does not, or is what is live.
+
+        Raises Exhausted if no more may be tried, but not if it is to be tried `at_any_rate`.
+        """
         lock = self._lock(names)
         if self._candidate is not None and self._candidate.resolution.lock.same_packages(lock):
             return self._candidate
         if self._is_live(lock):
             return None
-        self.budget.spend()  # first, as what has passed is what goes live if no more may be tried
+        if at_any_rate:
+            self.budget.spent += 1
+        else:
+            self.budget.spend()  # first, as what has passed is what goes live if no more may be tried
         self._discard()
         candidate = self._attempts.build(lock, names)
         self.run.draft.release = candidate.id

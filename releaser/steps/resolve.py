@@ -287,7 +287,7 @@ def counting(site: Site, fitness: Fitness, holds: Holds, *, now: datetime, force
 def candidate_key(run: Run, fitness: Fitness, lock: LockFile) -> CandidateKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
     code, python = _surroundings(run.site, fitness)
-    return CandidateKey(lock_sha256=lock.sha256, code_key=code, python=python, group=fitness.group)
+    return CandidateKey(lock_sha256=lock.key, code_key=code, python=python, group=fitness.group)
 
 
 def _surroundings(site: Site, fitness: Fitness) -> tuple[str, str]:

@@ -23,7 +23,9 @@ _UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )
 _PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTILINE)
 _SUGAR = re.compile(r"^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)", re.MULTILINE)  # of the plugin pytest-sugar
 _NOTHING = re.compile(r"^(?:=+ )?(?:no tests ran\b|collected 0 items)", re.MULTILINE)
-_FAILED = re.compile(r"^(?:FAIL|ERROR): (\S.*?)\s*$|^(?:FAILED|ERROR) (\S+::\S+|\S+\.py)\b", re.MULTILINE)
+_FAILED = re.compile(
+    r"^(?:FAIL|ERROR): (\S+ \(.*?)\s*$|^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?= - |\s*$)", re.MULTILINE
+)
 _LONGEST = 200  # characters of the name of a test
 _MOST = 200  # names
 _RAN = re.compile(r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b")  # others were skipped, or not chosen

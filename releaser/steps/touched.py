@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _MOST_FILES = 100  # of the project that a failure may name
 _FILE = re.compile(r"[^\s\"'():,]+\.(?:py|html|txt|jinja2?|toml|cfg)\b")
 _STAGING = re.compile(r"\.releaser-staging(?=/|$)")
+_OF_TESTS = re.compile(r"tests?|conftest|tests?_.*|.*_tests?")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+")
 
 
@@ -31,11 +33,14 @@ class Code:
     _digest: str | None = None
 
     def has_changed(self, hold: Hold) -> bool:
-        """Whether the code is another one than that with which a version failed, as far as its tests touch it."""
-        if hold.files:
-            root = self.site.project.root
-            return any(_digest_of(root / name) != digest for name, digest in hold.files.items())
-        if not hold.code:
+        """Whether the code is another one than that with which a version failed, as far as its tests touch it.
+
+        Where a failure names no file but those of tests, which may have asked for a page, all Python counts.
+        """
+        root = self.site.project.root
+        if any(_digest_of(root / name) != digest for name, digest in hold.files.items()):
+            return True
+        if not hold.code or not all(map(_is_of_tests, hold.files)):
             return False
         if self._digest is None:
             self._digest = code_digest(self.site)
@@ -77,6 +82,12 @@ def _names_in(output: str, root: Path) -> Iterator[str]:
             if (root / f"{path}.py").is_file():
                 yield f"{path}.py"
                 break
+
+
+def _is_of_tests(name: str) -> bool:
+    """Whether a file only starts the tests or holds them, by its name."""
+    path = PurePath(name)
+    return path.name == "manage.py" or any(_OF_TESTS.fullmatch(part) for part in (*path.parts[:-1], path.stem))
 
 
 def _digest_of(path: Path) -> str:

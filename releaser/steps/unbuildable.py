@@ -16,6 +16,7 @@ from releaser.steps.resolve import lock_of
 from releaser.steps.sublocks import sub_locks
 from releaser.steps.suspects import complaint
 from releaser.steps.test_packages import test_packages
+from releaser.steps.unchanged import is_as_live
 
 if TYPE_CHECKING:
     from releaser.project.preflight import Fitness
@@ -40,7 +41,7 @@ def built(run: Run, fitness: Fitness, resolution: Resolution, key: CandidateKey)
         except BuildError as error:
             resolution = _without_what_fails(run, fitness, resolution, key, error)
             _clear_away(run)
-        key = replace(key, lock_sha256=resolution.lock.sha256)
+        key = replace(key, lock_sha256=resolution.lock.key)
 
 
 def _without_what_fails(
@@ -62,7 +63,8 @@ def _without_what_fails(
     printed = "\n".join(line.strip() for line in error.output.splitlines())  # uv indents what the build has printed
     fault = Fault(words=f"it cannot be built{complaint(printed)}", output=error.output)
     hold_back(run, resolution.lock, key, dict.fromkeys(sorted(failed), fault))
-    if lesser.same_packages(live) and run.draft.pulled is None:
+    release = run.store.live()
+    if release is not None and run.draft.pulled is None and is_as_live(run.site, lesser, release):
         raise error
     (resolution.tree / "uv.lock").write_bytes(lesser.data)
     diff = LockDiff.between(live, lesser) if live.data else LockDiff(changes=())

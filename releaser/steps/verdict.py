@@ -87,5 +87,5 @@ def key_of(release: Release) -> CandidateKey:
     """Return what made this release's candidate differ from others."""
     manifest = release.manifest
     return CandidateKey(
-        lock_sha256=manifest.lock_sha256, code_key=manifest.code_key, python=manifest.python, group=manifest.group
+        lock_sha256=lock_of(release).key, code_key=manifest.code_key, python=manifest.python, group=manifest.group
     )

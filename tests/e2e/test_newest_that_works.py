@@ -208,17 +208,39 @@ def test_code_that_the_failing_test_touches_gives_a_culprit_one_run_a_week(make_
 
 
 def test_new_code_that_needs_what_is_held_brings_it_in_and_the_mail_says_so(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b", files={"site_tests.py": OLD_ONLY})
+    """The upgrade is tried as a whole before anybody looks for a part of it that works, however much else is new."""
+    names = "abcdefghi"
+    site = adopted(make_site, *names, files={"site_tests.py": BY_MODE, "mode.txt": "old"})
     publish(site, "a", "b", version="2.0.0")
     site.releaser("update", check=0)
     assert live_versions(site, "ab") == {"a": "1.0.0", "b": "2.0.0"}
-    site.push_from_elsewhere({"shop_tests.py": "", "site_tests.py": NEW_ONLY})
-    report = site.json("update")
-    assert live_versions(site, "ab") == {"a": "2.0.0", "b": "2.0.0"}
-    assert report["exit_code"] == 0
-    assert "Ask for `a>=2.0.0` in pyproject.toml" in body(site) or held(site.json("status"), "a") == []
+    publish(site, *names[2:])
+    site.push_from_elsewhere({"mode.txt": "new"})
+    before = runs(site)
+    assert site.json("update")["exit_code"] == 0
+    assert live_versions(site, names) == {"a": "2.0.0", "b": "2.0.0", **dict.fromkeys(names[2:], "1.1.0")}
+    assert "Ask for `a>=2.0.0` in pyproject.toml" in body(site)
+    assert held(site.json("status"), "a") == []
+    assert runs(site) == before + 4  # as it was resolved, what is live, the packages as they were, and all
 
 
+BY_MODE = """\
+def test_shop(packages):
+    wanted = {"old": "1.0.0", "new": "2.0.0"}[open("mode.txt").read().strip()]
+    assert packages["a"].__version__ == wanted, "a " + packages["a"].__version__
+"""
+
+
+def test_no_commit_is_blamed_while_a_part_of_the_upgrades_passes(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *"abcdef", files={"site_tests.py": GREEN}, settings={"culprits": "report"})
+    publish(site, *"abcdef")
+    site.push_from_elsewhere({"site_tests.py": NEEDS_A_WITHOUT_E})
+    assert site.json("update", check=5)["culprits"] == ["e 1.1.0"]
+    assert "to blame" not in body(site)
+    assert [one["by"] for one in site.json("status")["held_back"]] == []
+
+
+GREEN = "def test_shop(packages):\n    pass\n"
 OLD_ONLY = "def test_shop(packages):\n    assert packages['a'].__version__ == '1.0.0', 'too new'\n"
 NEW_ONLY = "def test_shop(packages):\n    assert packages['a'].__version__ != '1.0.0', 'too old'\n"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.test_culprits import adopted, publish
-from tests.e2e.test_newest_that_works import NEEDS_A_WITHOUT_E, NEW_ONLY, OLD_ONLY, RED_FROM_5, days_later
+from tests.e2e.test_newest_that_works import BY_MODE, NEEDS_A_WITHOUT_E, NEW_ONLY, OLD_ONLY, RED_FROM_5, days_later
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +83,13 @@ def revise_lock(site: SampleSite) -> None:
     """Commit a lock that says the same in other words."""
     lock = site.path / "uv.lock"
     text = re.sub(r"^revision = \d+$", "revision = 9", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    site.push_from_elsewhere({"uv.lock": text})
+
+
+def move_files(site: SampleSite) -> None:
+    """Commit a lock whose files lie elsewhere, and were uploaded at other times."""
+    text = re.sub(r'registry = "[^"]*"', 'registry = "../mirror"', site.lock_text())
+    text = re.sub(r'(\{ path = "[^"]*")', r'\1, upload-time = "2026-01-01T00:00:00Z"', text)
     site.push_from_elsewhere({"uv.lock": text})
 
 
@@ -199,6 +206,55 @@ STORIES = {
             Night(new="b 1.1.0, which only the tests need", act=offer("b", "1.1.0")),
             Night(
                 new="b 1.2.0, broken, and a 1.1.0", act=all_of(offer("b", "1.2.0", broken=True), offer("a", "1.1.0"))
+            ),
+        ),
+    ),
+    "a culprit among many whose lower version works": Story(
+        begin=lambda make_site: adopted(make_site, *"abcdef"),
+        nights=(
+            Night(
+                new="1.1.0 of all, d 3.0.0, broken, and 2.4.0",
+                act=all_of(lambda site: publish(site, *"abcef"), offer("d", "2.4.0"), offer("d", "3.0.0", broken=True)),
+            ),
+            Night(new="nothing"),
+            Night(new="a lock with other places and times", act=move_files),
+            Night(
+                new="d 3.0.1, broken, and a 1.2.0", act=all_of(offer("d", "3.0.1", broken=True), offer("a", "1.2.0"))
+            ),
+            Night(new="d 3.0.2, and code", act=all_of(offer("d", "3.0.2"), push(notes__txt="read me\n"))),
+            Night(new="8 days later, and b 1.2.0", act=all_of(later(8), offer("b", "1.2.0"))),
+        ),
+    ),
+    "what is just older than what failed": Story(
+        begin=lambda make_site: adopted(make_site, *"ab"),
+        nights=(
+            Night(new="a 1.4.9, and 1.5.0, broken", act=all_of(offer("a", "1.4.9"), offer("a", "1.5.0", broken=True))),
+            Night(new="nothing"),
+        ),
+    ),
+    "two that are known to fail": Story(
+        begin=lambda make_site: adopted(make_site, *"abcd"),
+        nights=(
+            Night(new="1.1.0 of all, a and c broken", act=lambda site: publish(site, *"abcd", broken="ac")),
+            Night(new="1.2.0 of both, c broken", act=lambda site: publish(site, *"ac", broken="c", version="1.2.0")),
+            Night(new="nothing"),
+            Night(new="nothing"),
+        ),
+    ),
+    "a search that may take no run": Story(
+        begin=lambda make_site: adopted(make_site, *"abc", settings={"culprit_runs": 0}),
+        nights=(
+            Night(new="1.1.0 of all, b broken", act=lambda site: publish(site, *"abc", broken="b")),
+            Night(new="`hold b`", act=run("hold", "b")),
+        ),
+    ),
+    "code that needs what is held, beside much else": Story(
+        begin=lambda make_site: adopted(make_site, *"abcdef", files={"site_tests.py": BY_MODE, "mode.txt": "old"}),
+        nights=(
+            Night(new="a 2.0.0, too new for the code", act=offer("a", "2.0.0")),
+            Night(
+                new="1.1.0 of all others; code that needs a 2.0.0",
+                act=all_of(lambda site: publish(site, *"bcdef"), push(mode__txt="new\n")),
             ),
         ),
     ),

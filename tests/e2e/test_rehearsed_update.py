@@ -203,6 +203,52 @@ def no_static_root_and_a_version(site: SampleSite) -> None:
     a_version(site)
 
 
+def a_culprit(site: SampleSite) -> None:
+    """Let one of two upgrades fail."""
+    site.publish("alpha", "1.1.0", broken=True)
+    site.publish("beta", "1.1.0")
+    site.releaser("update", check=0)
+
+
+def a_culprit_and_its_next(site: SampleSite) -> None:
+    a_culprit(site)
+    site.publish("alpha", "1.2.0", broken=True)
+    site.releaser("update", check=5)
+    site.publish("alpha", "1.3.0")
+
+
+def a_culprit_and_a_lower_one(site: SampleSite) -> None:
+    site.publish("alpha", "2.1.0", broken=True)
+    site.releaser("update", check=5)
+    site.publish("alpha", "1.1.0")
+
+
+def a_culprit_and_code(site: SampleSite) -> None:
+    a_culprit(site)
+    site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    pass\n"})
+
+
+def undecided(site: SampleSite) -> None:
+    for name in ("alpha", "beta"):
+        site.publish(name, "1.1.0", broken=True)
+    site.releaser("update", check=5)
+
+
+def a_young_version(site: SampleSite) -> None:
+    a_version(site)
+
+
+def a_package_for_tests(site: SampleSite) -> None:
+    site.publish("beta", "1.1.0")
+
+
+FOR_TESTS = {
+    "groups": {"local": ["alpha"], "test": ["beta"]},
+    "dependencies": ["alpha"],
+    "settings": {"test_groups": ["test"]},
+}
+
+
 def older_alpha(site: SampleSite) -> None:
     site.withdraw("alpha", "1.0.0")
     site.publish("alpha", "0.9.0")
@@ -252,6 +298,17 @@ CASES = {
     "the first update, with code": Case(prepare=code, adopted=False),
     "no place for static files": Case(prepare=no_static_root, builds=False),
     "no place for static files, and a version": Case(prepare=no_static_root_and_a_version, code=3, builds=False),
+    "a culprit that is known": Case(prepare=a_culprit, builds=False),
+    "a culprit that waits for its week": Case(prepare=a_culprit_and_its_next, builds=False),
+    "a version below one that failed": Case(prepare=a_culprit_and_a_lower_one),
+    "code that a culprit fails in": Case(prepare=a_culprit_and_code),
+    "what is not decided yet": Case(prepare=undecided, code=5, options={"dotenv": {"RELEASER_CULPRIT_RUNS": "0"}}),
+    "a version that is too young": Case(
+        prepare=a_young_version,
+        builds=False,
+        options={"dotenv": {"RELEASER_MIN_AGE": "7d"}},
+    ),
+    "a package that only tests need": Case(prepare=a_package_for_tests, builds=False, options=FOR_TESTS),
     "a version that went away": Case(prepare=older_alpha),
     "a packaged site, with code": Case(prepare=code, options={"kind": "packaged"}),
     "a site that needs what lies beside it": Case(prepare=code_and_a_version, options={"kind": "path"}),
@@ -388,6 +445,25 @@ def test_another_mirror_with_the_same_files_and_other_times_is_no_news(make_site
         site.publish("beta", "1.1.0")
         compare(site, Case(prepare=nothing))
         assert mirror.url in site.lock_text()
+
+
+def test_what_failed_before_is_not_built_again_for_another_mirror(make_site: SiteFactory) -> None:
+    site = make_site(dotenv={"RELEASER_CULPRITS": "off"})
+    with serving(site.index.path) as index, serving(site.index.path) as mirror:
+        site.commit(
+            "Say no index", {"pyproject.toml": edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', "")}
+        )
+        use_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Lock from a server")
+        site.push()
+        site.make_venv()
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0", broken=True)
+        site.releaser("update", check=5)
+        use_server(site, mirror.url)
+        mirror.uploaded["alpha", "1.1.0"] = datetime(2026, 1, 1, tzinfo=UTC)
+        compare(site, Case(prepare=nothing, builds=False))
 
 
 def test_a_submodule_is_looked_at_without_touching_it(make_site: SiteFactory) -> None:

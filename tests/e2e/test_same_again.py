@@ -147,6 +147,46 @@ def test_what_is_left_without_a_culprit_is_no_release_if_it_is_live(make_site: S
     assert same_as_before(site) == []
 
 
+def a_group_that_does_not_go_live(make_site: SiteFactory, **settings: Any) -> SampleSite:
+    return adopted(
+        make_site,
+        packages={"alpha": "1.0.0", "tool": "1.0.0"},
+        groups={"local": ["alpha"], "lint": ["tool"]},
+        dependencies=["alpha"],
+        settings={"group": "local", **settings},
+    )
+
+
+@pytest.mark.parametrize("settings", [{}, {"test_groups": ["lint"]}], ids=["a group", "test_groups"])
+def test_a_version_of_what_does_not_go_live_makes_no_release(make_site: SiteFactory, settings: dict[str, Any]) -> None:
+    site = a_group_that_does_not_go_live(make_site, **settings)
+    site.publish("tool", "1.1.0")
+    live, runs, lock = site.live_id(), len(site.manage_runs("test")), site.lock_text()
+    silent(site.releaser("update"))
+    assert (site.live_id(), len(site.manage_runs("test")), site.lock_text()) == (live, runs, lock)
+    site.publish("alpha", "1.1.0")
+    report = site.json("update")
+    assert {one["name"]: one["new"] for one in report["changes"]} == {"alpha": "1.1.0", "tool": "1.1.0"}
+
+
+def test_somebodys_lock_of_what_does_not_go_live_comes_in_without_a_release(make_site: SiteFactory) -> None:
+    site = a_group_that_does_not_go_live(make_site)
+    live, before = site.live_id(), site.lock_text()
+    site.publish("tool", "1.1.0")
+    site.uv("lock", "--quiet", "--upgrade")
+    newer = site.lock_text()
+    site.edit("uv.lock", before)
+    theirs = site.push_from_elsewhere({"uv.lock": newer})
+    for _ in range(2):
+        silent(site.releaser("update"))
+        assert (site.live_id(), site.head(), site.remote_head()) == (live, theirs, theirs)
+        assert (site.lock_text(), site.git("status", "--porcelain")) == (newer, "")
+    site.releaser("status", check=0)
+    site.releaser("rebuild", check=0)
+    site.publish("alpha", "1.1.0")
+    assert "alpha" in [one["name"] for one in site.json("update")["changes"]]
+
+
 def test_a_commit_without_packages_makes_a_release_that_a_rollback_leaves_with_its_commit(
     make_site: SiteFactory,
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import silent
 from tests.e2e.test_bad_tools import proxy
 from tests.e2e.test_culprits import adopted, live_versions, publish
@@ -48,11 +50,46 @@ def test_without_any_runs_for_a_search_the_rest_still_goes_live(make_site: SiteF
     publish(site, "b", broken=("b",))
     site.releaser("update", check=5)
     publish(site, "a")
-    site.releaser("update")
-    assert site.releaser("status").returncode in (0, 7)
-    for _ in range(2):
+    for _ in range(3):
         site.releaser("update")
-    assert live_versions(site, "b") == {"b": "1.0.0"}
+    assert live_versions(site, "ab") == {"a": "1.0.0", "b": "1.0.0"}  # nobody knows which of them it is
+    site.releaser("hold", "b", check=0)
+    site.releaser("update", check=0)
+    assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.0.0"}
+
+
+@pytest.mark.parametrize("most", [4, 5, 6, 7])
+def test_what_is_known_to_pass_goes_live_even_if_the_last_run_is_spent(make_site: SiteFactory, most: int) -> None:
+    """Three of eight are broken: whatever is left of the runs when the search has to end."""
+    site = adopted(make_site, *"abcdefgh", files={"site_tests.py": QUIET}, settings={"culprit_runs": most})
+    publish(site, *"abcdefgh", broken="cfg")
+    report = site.json("update", check=0)
+    versions = live_versions(site, "abcdefgh")
+    assert (versions["a"], versions["b"]) == ("1.1.0", "1.1.0")
+    named = {one["name"] for one in report["held_back"] if one["by"] in ("undecided", "tests")}
+    assert named == {name for name, version in versions.items() if version == "1.0.0"}
+
+
+def test_what_nobody_knows_is_named_where_nothing_can_go_live(make_site: SiteFactory) -> None:
+    site = adopted(make_site, *"abcdef", files={"site_tests.py": GREEN}, settings={"culprit_runs": 4})
+    publish(site, *"abcdef")
+    needs_all = "def test_shop(packages):\n    assert all(one.__version__ > '1.0' for one in packages.values())\n"
+    site.push_from_elsewhere({"site_tests.py": needs_all + "    assert packages['f'].__version__ == '1.0.0'\n"})
+    report = site.json("update", check=5)
+    assert {one["name"] for one in report["held_back"]} == set("abcdef")
+    assert {one["by"] for one in report["held_back"]} == {"undecided"}
+    assert "not decided yet: a, b, c, d, e, f" in " ".join(one["message"] for one in report["problems"])
+
+
+def test_force_tries_a_known_culprit_whatever_the_week_says(make_site: SiteFactory) -> None:
+    site = adopted(make_site, "a", "b")
+    publish(site, "a", broken=("a",))
+    site.releaser("update", check=5)
+    for _ in range(2):
+        before = runs(site)
+        site.releaser("update", "--force", check=5)
+        assert runs(site) > before
+    silent(site.releaser("update"))
 
 
 def test_a_site_that_is_ill_holds_nothing_against_what_is_tried_again(make_site: SiteFactory) -> None:

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.project.site import open_site
+from releaser.releases.holds import Hold
 from releaser.steps.runners import failing_tests
-from releaser.steps.touched import named_files
+from releaser.steps.touched import Code, code_digest, named_files
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from releaser.project.site import Site
+    from tests.support.sites import SiteFactory
 
 PRICE = "def price(item):\n    return {'tea': 2}[item]\n"
 TESTS = """\
@@ -77,3 +82,52 @@ def test_what_is_not_of_the_project_is_none_of_its_files(project: Path) -> None:
 def test_a_test_of_django_is_known_by_its_module(project: Path) -> None:
     output = "ERROR: test_tea (shop.test_shop.Shop.test_tea)\nFAIL: shop.nothing (unittest.loader._FailedTest)"
     assert set(named_files(output, project)) == {"shop/test_shop.py"}
+
+
+CHANGES = {
+    "the test": ("shop/test_shop.py", True),
+    "code that it may have asked for a page": ("shop/till.py", True),
+    "a text": ("notes.txt", False),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_failure_that_names_nothing_but_tests_touches_all_code(make_site: SiteFactory, what: str) -> None:
+    site = make_site(files={"shop/till.py": "", "shop/test_shop.py": "", "notes.txt": "news\n"})
+    found = open_site(site.path, site.env)
+    hold = held_for("File shop/test_shop.py, line 3", found)
+    assert not Code(found).has_changed(hold)
+    name, changes = CHANGES[what]
+    site.commit("Change", {name: "1\n"})
+    assert Code(found).has_changed(hold) == changes
+
+
+def test_a_failure_that_names_code_touches_nothing_else(make_site: SiteFactory) -> None:
+    site = make_site(files={"shop/till.py": "", "shop/price.py": "", "shop/test_shop.py": ""})
+    found = open_site(site.path, site.env)
+    hold = held_for("File shop/test_shop.py, line 3\nFile shop/price.py, line 1", found)
+    site.commit("Change", {"shop/till.py": "1\n"})
+    assert not Code(found).has_changed(hold)
+    site.commit("Change", {"shop/price.py": "1\n"})
+    assert Code(found).has_changed(hold)
+
+
+def held_for(output: str, site: Site) -> Hold:
+    files = named_files(output, site.project.root)
+    return Hold(name="a", by="tests", version="2.0", reason="", at="", files=files, code=code_digest(site))
+
+
+OTHER_LINES = """\
+ERROR: could not connect to the database
+FAIL: test_tea (shop.test_shop.Shop.test_tea) (kind='green')
+FAILED shop/test_shop.py::test_tea[two words] - AssertionError: no
+FAILED shop/test_shop.py::test_milk
+"""
+
+
+def test_lines_of_a_log_are_no_tests_and_names_stay_whole() -> None:
+    assert failing_tests(OTHER_LINES) == (
+        "shop/test_shop.py::test_milk",
+        "shop/test_shop.py::test_tea[two words]",
+        "test_tea (shop.test_shop.Shop.test_tea) (kind='green')",
+    )
