@@ -32,13 +32,16 @@ RELEASER_RESTART='sh -c true'
 
 @dataclass(frozen=True, kw_only=True)
 class Night:
-    """What came of one command: `runs` counts the runs of the tests, `held` names what was held back."""
+    """What came of one command: `runs` counts the runs of the tests, `held` names what was held back.
+
+    `live` names what went live, which is code alone if that is empty, and None if nothing did.
+    """
 
     name: str
     code: int
     runs: int
     minutes: float
-    live: int
+    live: tuple[str, ...] | None
     held: tuple[str, ...]
     headline: str
 
@@ -64,11 +67,11 @@ class Nights:
             code=done.returncode,
             runs=sum(map(_runs_of, report.get("steps", []))),
             minutes=(time.monotonic() - began) / 60,
-            live=len(report.get("changes", [])) if report.get("live_changed") else 0,
+            live=_changes_in(report) if report.get("live_changed") else None,
             held=tuple(f"{one['name']} {one['version']}" for one in report.get("held_back", [])),
             headline=str(report.get("headline", "")),
         )
-        say(line(night))
+        say("\n".join([line(night), *(night.live or [])]))
         return night
 
     def commit_blank_line(self) -> None:
@@ -88,10 +91,15 @@ def _runs_of(step: dict[str, Any]) -> int:
     return 1 if step["step"] in ("test", "test again", "test live release") else 0
 
 
+def _changes_in(report: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{one['name']} {one['old']} -> {one['new']}" for one in report.get("changes", []))
+
+
 def line(night: Night) -> str:
     """Return the figures of a night, as the table has them."""
     held = ", ".join(night.held) or "-"
-    return f"{night.name:24}{night.code:>5}{night.runs:>6}{night.minutes:>9.1f}{night.live:>10}  {held}"
+    live = "-" if night.live is None else len(night.live) or "the code"
+    return f"{night.name:24}{night.code:>5}{night.runs:>6}{night.minutes:>9.1f}{live:>10}  {held}"
 
 
 def search(name: str, options: argparse.Namespace) -> list[Night]:
@@ -138,7 +146,7 @@ def main(arguments: list[str]) -> int:
         return 1
     finally:
         for name, nights in searched.items():
-            say(f"\n{name:24}{'code':>5}{'runs':>6}{'minutes':>9}{'packages':>10}  held back")
+            say(f"\n{name:24}{'code':>5}{'runs':>6}{'minutes':>9}{'live':>10}  held back")
             for night in nights:
                 say(line(night))
     return 0
