@@ -52,9 +52,6 @@ def test_without_any_runs_for_a_search_the_rest_still_goes_live(make_site: SiteF
     publish(site, "a")
     for _ in range(3):
         site.releaser("update")
-    assert live_versions(site, "ab") == {"a": "1.0.0", "b": "1.0.0"}  # nobody knows which of them it is
-    site.releaser("hold", "b", check=0)
-    site.releaser("update", check=0)
     assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.0.0"}
 
 
@@ -73,12 +70,12 @@ def test_what_is_known_to_pass_goes_live_even_if_the_last_run_is_spent(make_site
 def test_what_nobody_knows_is_named_where_nothing_can_go_live(make_site: SiteFactory) -> None:
     site = adopted(make_site, *"abcdef", files={"site_tests.py": GREEN}, settings={"culprit_runs": 4})
     publish(site, *"abcdef")
-    needs_all = "def test_shop(packages):\n    assert all(one.__version__ > '1.0' for one in packages.values())\n"
+    needs_all = "def test_shop(packages):\n    assert all(one.__version__ > '1.0.0' for one in packages.values())\n"
     site.push_from_elsewhere({"site_tests.py": needs_all + "    assert packages['f'].__version__ == '1.0.0'\n"})
     report = site.json("update", check=5)
     assert {one["name"] for one in report["held_back"]} == set("abcdef")
     assert {one["by"] for one in report["held_back"]} == {"undecided"}
-    assert "not decided yet: a, b, c, d, e, f" in " ".join(one["message"] for one in report["problems"])
+    assert "not decided yet: a, b, c, d, e, f" in " ".join(report["problems"])
 
 
 def test_force_tries_a_known_culprit_whatever_the_week_says(make_site: SiteFactory) -> None:
