@@ -241,7 +241,7 @@ def _interrupted(run: Run, error: BaseException) -> RunReport:
     except ReleaserError as failure:
         run.draft.problems.append(problem_of(failure))
     except OSError as failure:
-        run.draft.problems.append(Problem(message=str(failure), advice="The next run tries again to clear up."))
+        run.draft.problems.append(Problem(message=str(failure), advice="The next run will try to clean up again."))
     if run.draft.release is not None and run.store.get(run.draft.release) is None:
         run.draft.release = run.store.live_id()  # the candidate is gone
     run.draft.problems.insert(0, Problem(message=headline, advice="Run it again when you like."))
@@ -250,7 +250,7 @@ def _interrupted(run: Run, error: BaseException) -> RunReport:
 
 def _crashed(run: Run, error: Exception) -> RunReport:
     log.error("bug in releaser\n%s", traceback.format_exc())
-    headline = f"releaser failed in a way that it should not: {type(error).__name__}: {error}"
+    headline = f"releaser hit an internal error: {type(error).__name__}: {error}"
     advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."
     run.draft.problems.append(Problem(message=headline, advice=advice))
     return run.report(result="failed", exit_code=BUG, headline=headline, advice=advice)

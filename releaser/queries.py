@@ -229,9 +229,7 @@ class Audited:
         count, packages = len(found.vulnerabilities), len({one.name for one in found.vulnerabilities})
         what = f"{count} known {'vulnerability' if count == 1 else 'vulnerabilities'}"
         message = f"{self.release} has {what} in {packages} {'package' if packages == 1 else 'packages'}"
-        advice = (
-            "`releaser update` brings the fixes that can be had; `releaser outdated` tells what keeps the others out."
-        )
+        advice = "`releaser update` brings the available fixes; `releaser outdated` tells what keeps the others out."
         return VulnerableError(message, advice=advice)
 
 

@@ -110,7 +110,8 @@ def _with_live_tests(run: Run, fitness: Fitness, ending: Ending) -> Ending:
         red = try_live_release(run, fitness)
     if red is None:
         return ending
-    return replace(ending, headline=f"{ending.headline}; the tests of {red.release} fail since {red.since[:10]}")
+    failing = f"the tests of {red.release} have been failing since {red.since[:10]}"
+    return replace(ending, headline=f"{ending.headline}; {failing}")
 
 
 def note_target(run: Run, target: Target) -> None:

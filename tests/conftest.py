@@ -25,7 +25,7 @@ pytest_plugins = [
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the golden file of nights be written."""
-    parser.addoption("--write-nights", action="store_true", help="write tests/e2e/nights.txt anew")
+    parser.addoption("--write-nights", action="store_true", help="rewrite tests/e2e/nights.txt")
 
 
 def pytest_configure() -> None:

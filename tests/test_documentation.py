@@ -20,6 +20,7 @@ from releaser.cli import cli
 from releaser.project.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
 from releaser.report.outcome import Answer
 from tests.support.markdown import Page, code_words
+from tests.support.osv import VulnerabilityService
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -346,12 +347,14 @@ def _fields(title: str, number: int = 0) -> set[str]:
 
 @pytest.mark.spawns
 def test_what_the_commands_print_as_json_has_the_documented_fields(make_site: SiteFactory) -> None:
-    site = make_site("shop", venv=True, packages={"alpha": "1.0.0"})
-    site.publish("alpha", "1.1.0")
-    assert set(site.json("outdated")[0]) == _fields("outdated")
-    _see_rehearsals_and_runs(site)
-    _see_questions(site)
-    _see_refusals(site)
+    with VulnerabilityService().serving() as service:
+        asking = {"RELEASER_HEALTH_CHECK": "true", "RELEASER_VULNERABILITY_SERVICE": service.url}
+        site = make_site("shop", venv=True, packages={"alpha": "1.0.0"}, dotenv=asking)
+        site.publish("alpha", "1.1.0")
+        assert set(site.json("outdated")[0]) == _fields("outdated")
+        _see_rehearsals_and_runs(site)
+        _see_questions(site)
+        _see_refusals(site)
 
 
 def _see_rehearsals_and_runs(site: SampleSite) -> None:
@@ -360,6 +363,8 @@ def _see_rehearsals_and_runs(site: SampleSite) -> None:
     assert set(rehearsed) == _fields("JSON in general")
     assert set(rehearsed["changes"][0]) == change
     assert set(site.json("init")) == run
+    assert _steps_of(site.json("update")) == _pictured_steps(COMMANDS.sections(2)["update"].blocks)
+    site.publish("alpha", "1.2.0")
     site.push_from_elsewhere({"news.txt": "open on Sundays"})
     updated = site.json("update")
     assert set(updated) == run
@@ -367,8 +372,7 @@ def _see_rehearsals_and_runs(site: SampleSite) -> None:
     assert set(updated["steps"][0]) == _fields("update, init, rollback, pin, unpin", 2)
     assert set(updated["pulled"]) == _fields("update, init, rollback, pin, unpin", 3)
     assert {field.name for field in fields(Answer)} == _fields("update, init, rollback, pin, unpin", 4)
-    done = [step["step"] for step in updated["steps"]]  # preflight twice, as the pull brought something
-    assert list(dict.fromkeys(done)) == _pictured_steps()
+    assert _steps_of(updated) == _pictured_steps(PAGES[0].blocks)
     assert set(site.json("rollback", "--dry-run")) == set(rehearsed)
     assert set(site.json("rollback")) == run
     held_back = site.json("update")["held_back"]
@@ -377,9 +381,13 @@ def _see_rehearsals_and_runs(site: SampleSite) -> None:
     assert set(site.json("unpin", updated["release"])) == run
 
 
-def _pictured_steps() -> list[str]:
-    """Return the steps of the update that the README shows."""
-    picture = next(block for block in PAGES[0].blocks if block.language == "console")
+def _steps_of(report: dict[str, Any]) -> list[str]:
+    return [step["step"] for step in report["steps"]]
+
+
+def _pictured_steps(blocks: Iterable[Block]) -> list[str]:
+    """Return the steps of the update that the first example shows."""
+    picture = next(block for block in blocks if block.language == "console")
     found = (re.match(r"[✓–] (.+?)  +[\d.]+ s", line) for line in picture.lines)
     return [one[1] for one in found if one]
 

@@ -30,7 +30,7 @@ def lock_the_same(one: Table, other: Table, tags: frozenset[Tag] = frozenset()) 
     `supported-markers`, `required-markers`, `conflicts`, and the modes in `options`; of each package `name`,
     `version`, `resolution-markers`, `dependencies`, `optional-dependencies` and `dev-dependencies` with their extras
     and markers, the kind of its `source`, and the hashes of its files. So do `manifest` and `metadata`, which say
-    what the lock was made for: uv locks anew where pyproject.toml says otherwise. A field that is not known counts.
+    what the lock was made for: uv locks again where pyproject.toml says otherwise. A field that is not known counts.
 
     These do not: the order of anything, `revision`, the limits of age in `options` (`exclude-newer`), `provides-extras`
     in `metadata`, which not every uv writes, and of a file its `size`, its `upload-time`, and all but the last part of

@@ -235,7 +235,7 @@ def _gone(site: Site, uv: Uv, before: str, pin: Pin | None) -> Unfit:
     """Say that the site has lost its interpreter, and which command brings it back."""
     message = f"Python {minor(before)}, on which the live release ran, is gone"
     if pin is not None:
-        message += f", and {pin.where} is {pin.request!r}, which cannot be had"
+        message += f", and {pin.where} is {pin.request!r}, which cannot be used"
     nearest = _nearest(site, uv, before)
     if nearest is None:
         advice = (

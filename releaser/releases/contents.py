@@ -102,7 +102,7 @@ class Contents:
         before = self._sealed.files.get(path, "").split(" ")
         now = f"{self.there[path].st_mode & _READING:o}"
         if len(before) == 3 and before[0].isdigit() and before[2] != now:
-            message = f"others may read or run it than before: of its mode, {before[2]} was for that, and {now} is now"
+            message = f"its read and execute permissions were {before[2]} and are {now} now"
             yield Finding(kind="permissions", path=path, message=message)
 
     def _drifted(self) -> Iterator[Finding]:

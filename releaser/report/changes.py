@@ -37,7 +37,7 @@ class ChangeRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangesTable:
-    """Package changes as a table; columns about which nothing is known of any package are left away."""
+    """Package changes as a table; columns about which nothing is known of any package are left out."""
 
     header: tuple[str, ...]
     rows: tuple[ChangeRow, ...]

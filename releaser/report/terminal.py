@@ -25,7 +25,7 @@ _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
 
 
 class Live:
-    """Shows each step while it is done. Rich leaves colour away for NO_COLOR."""
+    """Shows each step while it is done. Rich leaves colour out for NO_COLOR."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)

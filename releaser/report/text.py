@@ -23,7 +23,7 @@ _WITHOUT_ADVICE = {
         "Find out why from the output and the log. `releaser status` tells which versions are left out of updates from"
         " now on; `releaser update --force` lifts that."
     ),
-    7: "The release is live and good; the next run tries again what is left to do.",
+    7: "The release is live and good; the next run retries what is left.",
 }
 _ROLLBACK_TAKEN_BACK = "Find out why from the output and the log; `releaser list` shows the releases to go to."
 _SEE_STATUS = "See the output and the log; `releaser status` tells how the site stands."
@@ -194,7 +194,8 @@ def live_line(report: RunReport) -> str:
     if report.exit_code == 6:
         if report.live_changed:
             return f"live: it is {report.release} still"
-        return "live: as before; it was changed, and back" + ("; IT FAILS AS WELL" if report.is_ill_as_before else "")
+        before = "; THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
+        return f"live: as before; the new release was live briefly and was taken back{before}"
     return f"live: it is {report.release} now" if report.live_changed else "live: unchanged"
 
 
@@ -297,7 +298,7 @@ def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
     ]
     if red := status["red_tests"]:
         lines.append(
-            f"tests: those of {red['release']} fail since {red['since'][:10]}: {', '.join(red['failing'][:5])}"
+            f"tests of {red['release']} have been failing since {red['since'][:10]}: {', '.join(red['failing'][:5])}"
         )
     lines += _pending(status)
     lines += [f"held back: {line}" for line in versions_by_reason(_held_line(entry) for entry in status["held_back"])]
@@ -327,6 +328,6 @@ def _pending(status: Mapping[str, Any]) -> list[str]:
         lines.append("pending: an earlier run was cut off; the next one repairs what it left")
     if status["push_pending"]:
         lines.append("pending: a commit is not pushed yet")
-    if status["mails_pending"]:
-        lines.append(f"pending: {status['mails_pending']} mails are not sent yet")
+    if count := status["mails_pending"]:
+        lines.append(f"pending: {count} {'mail is' if count == 1 else 'mails are'} not sent yet")
     return lines

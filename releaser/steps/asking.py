@@ -215,7 +215,7 @@ def _own(site: Site, stock: Inventory) -> Iterator[Unfit]:
         message = f"{stock.own.name} {stock.own.version} is the project itself, and {site.project.pyproject} has no"
         yield Unfit(
             f"{message} [build-system], without which uv does not install it",
-            advice=f"Add one; or do without that it is installed: --without {stock.own.name}.",
+            advice=f"Add one; or leave it out: --without {stock.own.name}.",
         )
 
 

@@ -72,7 +72,10 @@ def _link_problems(store: ReleaseStore) -> Iterator[Problem]:
         yield Problem(message=message, advice="The next `releaser update` rebuilds it.")
         return
     if failed := unsettled(store.state_dir, live):
-        message = f"behind the flip to {live.id}, from which there was no way back, failed: {', '.join(sorted(failed))}"
+        message = (
+            f"after {live.id} went live these steps failed, and there was no earlier release to return to:"
+            f" {', '.join(sorted(failed))}"
+        )
         yield Problem(message=message, advice="The next `releaser update` does it again.")
     found = live_damage(live)
     renewed = _flaw(store, live, found)
@@ -116,7 +119,7 @@ def _release_problems(store: ReleaseStore) -> Iterator[Problem]:
         yield Problem(message=f"{named(gone)} gone from {store.directory}", advice=REPAIRS)
     half = store.half_removed() if mutex.running(store.state_dir) is None else ()
     for name in half:
-        message = f"release {name} is deleted by half only"
+        message = f"release {name} is only partly deleted"
         yield Problem(message=message, advice="The next run tries again; `releaser prune` says why it could not.")
     for name in sorted(store.ledger().named - set(gone) - {store.live_id() or ""}):
         if not _has_manifest(store.path(name)):

@@ -189,7 +189,7 @@ def steady_failure(run: Run, fitness: Fitness, candidate: Candidate, failed: Tri
             return again
         step.warns("passed this time")
     message = f"{failed.trial.name} failed once, and passed when repeated with the very same packages and code"
-    run.draft.problems.append(Problem(message=message, advice="Find out why, as they hold up good updates at times."))
+    run.draft.problems.append(Problem(message=message, advice="Find out why: flaky tests can block good updates."))
     return first_failure(run, fitness, candidate, after=failed.trial)
 
 

@@ -88,6 +88,5 @@ def _ask(ask: Callable[[], str], settings: Settings, turnover: Turnover, *, watc
             until_good(ask, patience)
         else:
             break
-    return (
-        f"{said.answer}, and went on to for {settings.health_seconds:g} s" if settings.health_seconds else said.answer
-    )
+    seconds = settings.health_seconds
+    return f"{said.answer}, and kept answering well for {seconds:g} s" if seconds else said.answer

@@ -47,7 +47,8 @@ def start_python(run: Run, release: Release, step: Step) -> None:
         raise ToolError(error.message, advice=_advice(release), output=error.output) from error
     prefix = _read_prefix(finished.stdout)
     if prefix != os.path.realpath(release.venv):
-        message = f"{python} takes {prefix or 'nothing that it could name'} for its venv, and not {release.venv}"
+        reported = f"{prefix} as its venv" if prefix else "no venv of its own"
+        message = f"{python} reports {reported} instead of {release.venv}"
         raise ToolError(message, advice=_advice(release), output=finished.output)
     step.says(str(python))
 

@@ -192,6 +192,6 @@ def tell_moved(run: Run, fitness: Fitness, python: str) -> None:
         run.draft.problems.append(Problem(message=message, advice=advice))
     if choice.against is not None:
         pin = choice.against
-        message = f"{pin.where} is {pin.request!r}, which cannot be had, and the site runs on Python {python} now"
+        message = f"{pin.where} is {pin.request!r}, which is not installed, and the site runs on Python {python} now"
         advice = f"Set it to {minor(python)!r}, or remove it: until then, updates are refused."
         run.draft.problems.append(Problem(message=message, advice=advice))

@@ -62,7 +62,7 @@ def _ask(site: Site, uv: Path, pins: tuple[Pin, ...]) -> Audit:
 
 
 def default_groups(site: Site) -> Iterable[str] | None:
-    """Return the groups that go live as uv installs them unasked; None for all that there are."""
+    """Return uv's default groups that go live; None if these are all groups of the project."""
     unasked, tests = unasked_groups(site.pyproject), site.settings.test_groups
     if unasked is None:
         return live_default_groups(site.settings, site.pyproject) if tests else None

@@ -31,7 +31,7 @@ _PREFIX, _SUFFIX = ".test-packages-", ".new"
 
 
 def kept_out(site: Site, lock: Path) -> tuple[str, ...]:
-    """Return the groups of a lock that uv is to be told to leave out of what goes live.
+    """Return the groups of a lock that uv has to leave out of what goes live.
 
     Raises OSError and InvalidLockError.
     """

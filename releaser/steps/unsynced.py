@@ -69,7 +69,7 @@ def left_out(site: Site) -> Iterator[Unfit]:
             named.setdefault(leading[name], []).append(f"{name} {version}")
     if named:
         listed = "; ".join(f"{', '.join(packages)} (only in {groups})" for groups, packages in named.items())
-        message = f"the next release will not have these packages of {venv.name}: {listed}"
+        message = f"these packages in {venv.name} will not be in the next release: {listed}"
         yield Unfit(message, advice="Add what the site needs to its dependencies, or to a group that goes live.")
 
 

@@ -138,7 +138,7 @@ def test_both_answers_are_printed_for_people(make_site: SiteFactory) -> None:
     assert f"answer with {earlier}: BAD: {web.url} answered 500 Internal Server Error" in finished.stderr
     assert finished.stderr.count(": BAD: ") == 2
     assert "  ImportError: alpha 1.0.0" in finished.stderr
-    assert "IT FAILS AS WELL" in finished.stderr
+    assert "THE RELEASE BEFORE FAILS TOO" in finished.stderr
 
 
 @pytest.mark.parametrize(

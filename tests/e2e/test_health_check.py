@@ -205,7 +205,7 @@ def test_what_is_said_when_a_release_was_taken_back(make_site: SiteFactory) -> N
     finished = site.releaser("update", "--force", check=6)
     assert finished.stdout == ""
     assert "health check failed" in finished.stderr
-    assert "live: as before; it was changed, and back" in finished.stderr
+    assert "live: as before; the new release was live briefly and was taken back" in finished.stderr
 
 
 def test_static_files_that_cannot_be_collected(make_site: SiteFactory) -> None:

@@ -36,7 +36,7 @@ def make_tiny(make_site: SiteFactory, **settings: Any) -> SampleSite:
     ("spoil", "reason"),
     [
         pytest.param(LOOP, "Too many levels of symbolic links", id="leads to itself"),
-        pytest.param(OTHER_PREFIX, "takes /usr for its venv", id="is of another prefix"),
+        pytest.param(OTHER_PREFIX, "reports /usr as its venv", id="is of another prefix"),
     ],
 )
 def test_a_release_whose_python_does_not_run_there_is_taken_back(

@@ -249,7 +249,8 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     assert len(site.manage_runs("check")) == checked + 1  # what comes behind the restart is done
     assert states(site)[site.live_id()] == "live"
     problem = site.json("status")["problems"][0]
-    assert f"behind the flip to {site.live_id()}, from which there was no way back, failed: restart" in problem
+    assert f"after {site.live_id()} went live these steps failed" in problem
+    assert "no earlier release to return to: restart" in problem
 
     again = site.json("update", env=env, check=7)  # its processes may still be dead
     assert (again["result"], again["live_changed"]) == ("unchanged", False)
@@ -261,7 +262,7 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     changed.write_text(f"{text}# somebody is at work\n", encoding="utf-8")
     well = site.json("update", env=env, check=3)  # a restart needs nothing of the checkout
     changed.write_text(text, encoding="utf-8")
-    assert f"behind the flip to {site.live_id()} is done now: restart and health check" in well["recovered"]
+    assert f"after {site.live_id()} went live have now succeeded: restart and health check" in well["recovered"]
     assert len(site.manage_runs("check")) == checked + 1
     assert "no way back" not in str(site.json("status")["problems"])
     silent(site.releaser("update", env=env))

@@ -1,6 +1,6 @@
 """Nights of a site, one after the other: what is new, what is known, what happens, and how many test runs it takes.
 
-`nights.txt` is what they come to. A story whose nights have changed on purpose is written anew by this module itself:
+`nights.txt` is what they come to. After a story's nights have changed on purpose, this module rewrites it:
 `python -m pytest tests/e2e/test_nights.py --write-nights`.
 """
 

@@ -132,7 +132,7 @@ def test_a_good_release_stays_and_the_step_says_how_long_it_was_asked(make_site:
         report = web.update(delay="0.3", check=0, seconds="2")
     found = step(report, "health check")
     assert found["status"] == "ok"
-    assert found["detail"].endswith("answered 200, and went on to for 2 s")
+    assert found["detail"].endswith("answered 200, and kept answering well for 2 s")
     assert 2 <= found["seconds"] < 30
 
 

@@ -342,7 +342,7 @@ def test_the_group_dev_is_kept_out_of_what_goes_live(make_site: SiteFactory) -> 
     settings = {"test_groups": ["dev"], "requirements_export": "requirements.txt", "requirements_export_group": "local"}
     tests = TESTS.replace('{"tool"}', '{"tool", "extra"}')
     site = make_site(venv=True, groups=DEV, settings=settings, files={"site_tests.py": tests})
-    lost = "the next release will not have these packages of .venv: extra 1.0.0, tool 1.0.0 (only in `dev`)"
+    lost = "these packages in .venv will not be in the next release: extra 1.0.0, tool 1.0.0 (only in `dev`)"
     assert lost in site.releaser("check", check=0).stderr
     assert lost in site.releaser("init", "--dry-run", check=0).stdout
     assert any(lost in one for one in site.json("init")["problems"])

@@ -146,7 +146,7 @@ def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: 
         assert r1 not in states(site)
         silent(site.releaser("update"))  # it was tried again, and there is nothing else to tell
         assert site.json("update")["problems"] == []
-        assert any(f"release {r1} is deleted by half only" in problem for problem in site.json("status")["problems"])
+        assert any(f"release {r1} is only partly deleted" in problem for problem in site.json("status")["problems"])
         site.publish("alpha", "1.3.0")
         told = site.releaser("update", check=0).stderr
         assert told.count(f"release {r1} could not be deleted") == 1, told

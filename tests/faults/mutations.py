@@ -242,7 +242,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="journal: building", patch=_without_journal("building")),
     Mutation(name="journal: adopting", patch=_adoption_unnoted),
     Mutation(name="journal: committing", patch=_without_journal("committing")),
-    Mutation(name="journal: what is done behind the flip", patch=_without_journal("done")),
+    Mutation(name="journal: what is done after the flip", patch=_without_journal("done")),
     Mutation(name="journal: reverting", patch=_without_journal("reverting")),
     Mutation(name="journal: telling", patch=_untold),
     Mutation(name="journal dropped at the end", omits=f"remove {STATE}/journal.json"),

@@ -310,7 +310,7 @@ TRIALS: dict[str, Trial] = {
     "journal: committing": Trial(
         scene="update", how="SIGKILL", at=Point(event="after git merge"), check=code_taken_back
     ),
-    "journal: what is done behind the flip": Trial(
+    "journal: what is done after the flip": Trial(
         scene="update", how="SIGKILL", at=Point(event="start python check", number=2), check=restarted_once
     ),
     "journal: reverting": Trial(

@@ -159,7 +159,7 @@ def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
         ({}, "live: unchanged"),
         ({"exit_code": 5, "release": "B"}, "live: unchanged"),
         ({"exit_code": 7, "live_changed": True, "release": "B"}, "live: it is B now"),
-        ({"exit_code": 6, "release": "B"}, "live: as before; it was changed, and back"),
+        ({"exit_code": 6, "release": "B"}, "live: as before; the new release was live briefly and was taken back"),
         ({"exit_code": 6, "live_changed": True, "release": "B"}, "live: it is B still"),
     ],
 )
@@ -312,6 +312,11 @@ def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
     assert found[3:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
 
 
+def test_the_status_speaks_of_one_mail_in_the_singular() -> None:
+    found = status_text({**STATUS, "mails_pending": 1}, age="0 s")
+    assert found[3:] == ["pending: 1 mail is not sent yet"]
+
+
 def test_the_status_names_everything_that_is_of_interest() -> None:
     run = {
         "started_at": "2026-11-20T06:12:00+00:00",
@@ -349,7 +354,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",
-        "tests: those of B fail since 2026-11-19: test_a, test_b",
+        "tests of B have been failing since 2026-11-19: test_a, test_b",
         "pending: an earlier run was cut off; the next one repairs what it left",
         "pending: a commit is not pushed yet",
         "pending: 3 mails are not sent yet",
