@@ -228,12 +228,6 @@ def a_culprit_and_code(site: SampleSite) -> None:
     site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    pass\n"})
 
 
-def undecided(site: SampleSite) -> None:
-    for name in ("alpha", "beta"):
-        site.publish(name, "1.1.0", broken=True)
-    site.releaser("update", check=5)
-
-
 def a_young_version(site: SampleSite) -> None:
     a_version(site)
 
@@ -302,7 +296,6 @@ CASES = {
     "a culprit that waits for its week": Case(prepare=a_culprit_and_its_next, builds=False),
     "a version below one that failed": Case(prepare=a_culprit_and_a_lower_one),
     "code that a culprit fails in": Case(prepare=a_culprit_and_code),
-    "what is not decided yet": Case(prepare=undecided, code=5, options={"dotenv": {"RELEASER_CULPRIT_RUNS": "0"}}),
     "a version that is too young": Case(
         prepare=a_young_version,
         builds=False,
