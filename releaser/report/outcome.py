@@ -73,7 +73,7 @@ class LeftBehind:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """Commits that the pull brought: `count` of them, from commit `old` to commit `new`."""
+    """Commits that the remote had, and that change the code: `count` of them, from commit `old` to commit `new`."""
 
     old: str
     new: str
@@ -128,7 +128,7 @@ class RunReport:
     holds: tuple[HeldBack, ...] = ()
     left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
-    #: The commits that came in, newest first, as far as there are not too many.
+    #: The commits that came in, or were tried and did not, newest first, as far as there are not too many.
     commits: tuple[Commit, ...] = ()
     #: The commit that `release` was tested with, and the first line of its message.
     commit: str | None = None
