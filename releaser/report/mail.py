@@ -131,6 +131,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "headline": one_line(told.headline, limit=1000),
         "live": _live(report),
         "recovered": _passage(report.recovered),
+        "noted": _passage(report.noted),
         "advice": _passage(told.advice),
         "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
         "answers": _answers(report),

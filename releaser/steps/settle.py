@@ -87,7 +87,7 @@ def settle_what_failed(run: Run) -> None:
     note_unsettled(run, release, due)
     if not due:
         names = " and ".join(done)
-        run.draft.recovered.append(f"What had failed behind the flip to {release.id} is done now: {names}.")
+        run.draft.noted.append(f"What had failed behind the flip to {release.id} is done now: {names}.")
 
 
 def failure_of(name: str, error: ToolError) -> ActivationError:

@@ -261,7 +261,7 @@ def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, t
     changed.write_text(f"{text}# somebody is at work\n", encoding="utf-8")
     well = site.json("update", env=env, check=3)  # a restart needs nothing of the checkout
     changed.write_text(text, encoding="utf-8")
-    assert f"behind the flip to {site.live_id()} is done now: restart and health check" in well["recovered"]
+    assert f"behind the flip to {site.live_id()} is done now: restart and health check" in well["noted"]
     assert len(site.manage_runs("check")) == checked + 1
     assert "no way back" not in str(site.json("status")["problems"])
     silent(site.releaser("update", env=env))

@@ -149,6 +149,9 @@ def both(report: RunReport) -> tuple[str, str]:
         (QUIET, "all clear"),
         (replace(QUIET, command="heartbeat"), "all clear"),
         (replace(QUIET, recovered="an interrupted flip was undone"), "recovered from an interrupted run"),
+        (replace(QUIET, noted="The tests of r1 pass again."), "The tests of r1 pass again"),
+        (replace(QUIET, recovered="a flip was undone", noted="b"), "recovered from an interrupted run"),
+        (replace(QUIET, noted="ledger.json was lost.", problems=(Problem(message="a"),)), "problem: a"),
         (replace(QUIET, problems=(Problem(message="git push failed."),)), "problem: git push failed"),
         (replace(QUIET, problems=(Problem(message="a"), Problem(message="b"))), "2 problems"),
         (replace(QUIET, exit_code=7), "problem"),
@@ -683,13 +686,15 @@ def test_where_the_log_is_and_what_to_do() -> None:
         log_file="/var/log/releaser/20260102.log",
         advice="Fix the tests.",
         recovered="A flip was half done;\nit was undone.",
+        noted="The project was moved.",
     )
     for body in both(report):
         assert "/var/log/releaser/20260102.log" in body
         assert "Fix the tests." in body
-        assert "An earlier run had been interrupted" in body
+        assert "What became of an interrupted run" in body
         assert "A flip was half done;" in body
         assert "it was undone." in body
+        assert re.search(r"Since the last run:\s*The project was moved\.", body)
 
 
 def test_which_run_it_was() -> None:
@@ -762,6 +767,7 @@ def everything_is(evil: str) -> RunReport:
         advice=evil,
         log_file=evil,
         recovered=evil,
+        noted=evil,
     )
 
 
