@@ -19,7 +19,7 @@ from releaser.project.chosen import chosen
 from releaser.project.live_site import live_findings
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
-from releaser.rebuild import refuse_unadopted, to_revive
+from releaser.rebuild import is_repair, refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.release import Manifest, Release
@@ -162,12 +162,16 @@ def _rehearse_update(run: Run, fitness: Fitness, base: Path, place: Path, *, for
         *_about_packages(run, decision, len(diff)),
     ]
     if (builds or tries) and not force and (due is None or due.blameless):
-        lines += [f"it would be refused: {one.message}" for one in live_findings(run.site)]
+        lines += _refusals(live_findings(run.site))
     if run.store.live() is None:
         lines.append(f"{run.site.project.venv.name} would become a symlink to a release")
     elif not builds and not tries and decision.outcome != "unsure":
         lines.append(NOTHING)
     return Plan(lines=tuple(lines), changes=diff.changes if builds else ())
+
+
+def _refusals(findings: Iterable[Unfit]) -> list[str]:
+    return [f"it would be refused: {one.message}" for one in findings]
 
 
 def _rehearsed_run(site: Site, command: str) -> Run:
@@ -268,7 +272,7 @@ def _about_packages(run: Run, decision: Decision, count: int) -> Iterator[str]:
         yield f"{one.name} {one.version} would be left out: {one.reason}"
 
 
-def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> Plan:
+def rehearse_rebuild(site: Site, release: str | None, *, python: str | None, force: bool = False) -> Plan:
     """Say what would be rebuilt, and with which Python. Raises NoSuchReleaseError, PreflightError, BuildError."""
     store = store_of(site)
     earlier = to_revive(store, release)
@@ -285,6 +289,8 @@ def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> 
         lines.append(f"a rollback would go to it in the place of {earlier.id}")
     else:
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
+    if earlier is None and not force and not is_repair(live):
+        lines += _refusals(live_findings(site, "rebuild"))
     changes = LockDiff.between(lock_of(live), lock).changes if live and earlier is None else ()
     return Plan(lines=tuple(lines), changes=changes)
 
@@ -327,7 +333,7 @@ def _adoption(site: Site) -> str:
 
 def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     """Say what would be locked, and how; uv is asked for nothing but what the index has. Raises PreflightError."""
-    from releaser.crossing import check_surveyed  # which other rehearsals need not wait for
+    from releaser.crossing import check_surveyed, runs_on  # which other rehearsals need not wait for
     from releaser.steps.founding import counted
     from releaser.steps.survey import survey
 
@@ -338,6 +344,8 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     lines.append(f"{counted(found.versions)} would be locked as they are: {', '.join(packages)}")
     lines += [note.message for note in found.notes]
     lines.append("a release would be built from that and tested, and go live if every version is the same")
+    if venv := runs_on(site, wanted, found):
+        lines += _refusals(live_findings(site, "init", venv=venv))
     if not site.project.venv.is_symlink() and site.project.venv.is_dir():
         lines.append(f"{site.project.venv.name} would become the first release, to go back to, and a symlink")
     return Plan(lines=tuple(lines))
