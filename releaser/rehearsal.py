@@ -40,6 +40,7 @@ from releaser.steps.pull import choose_target, fetch
 from releaser.steps.renewal import due_for_pin, due_to_renew, unbuildable
 from releaser.steps.resolve import lock_of
 from releaser.steps.staging import stage_aside
+from releaser.steps.unseen import refuse_unseen
 from releaser.steps.unsynced import left_out, unsynced
 from releaser.update import ask_django, examine_target, note_target, preflight
 from releaser.upkeep import HoldChange, holding, letting_go
@@ -128,6 +129,7 @@ def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site)
     refuse_moved(run.store)
+    refuse_unseen(run.store.live())
     fitness = preflight(run, ask_django=False)
     with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
