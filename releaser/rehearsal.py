@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import BuildError, PreflightError, ToolError
+from releaser.errors import PreflightError, ToolError
 from releaser.latest import look_for_python
 from releaser.locking.diff import LockDiff
 from releaser.override import required
@@ -28,6 +28,7 @@ from releaser.report.recorder import Recorder, Silence
 from releaser.rollback import choose, refuse_unwise
 from releaser.run import Run, new_run_id
 from releaser.steps.adopt import found_at, python_of
+from releaser.steps.aside import shadow_of
 from releaser.steps.capacity import needs
 from releaser.steps.code import code_of_release
 from releaser.steps.deciding import choose_following, decide, why_not_again
@@ -185,18 +186,10 @@ def _rehearsed_run(site: Site, command: str) -> Run:
 def _shadowed(run: Run, fitness: Fitness, place: Path) -> Git:
     """Make a shadow of the repository at `place`, and let it know where the remote was. Raises BuildError."""
     git = run.site.git
-    try:
-        shadow = git.shadow(place)
-        known = git.reference(SEEN)
-        if known is None and fitness.remote is not None:
-            known = git.tracked(fitness.remote, run.site.settings.branch)
-        if known is not None:
-            shadow.set_reference(SEEN, known)
-    except (ToolError, OSError) as error:
-        message = f"the commit cannot be looked at in {place}: {getattr(error, 'message', error)}"
-        advice = "Make room in the temporary directory, or set TMPDIR to another one."
-        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
-    return shadow
+    known = git.reference(SEEN)
+    if known is None and fitness.remote is not None:
+        known = git.tracked(fitness.remote, run.site.settings.branch)
+    return shadow_of(git, place, {SEEN: known})
 
 
 def _as_adopted(run: Run, fitness: Fitness, base: Path) -> Release | None:
