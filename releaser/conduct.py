@@ -153,7 +153,7 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
             report = _play(run, pipeline)
             held.killed_since = run.killed_since
             # What recovery found or took back must be told, whatever command happened to come first.
-            tells = request.mails or bool(run.draft.recovered) or report.result == "rolled_back"
+            tells = request.mails or report.tells_of_before or report.result == "rolled_back"
             return notify.finish(run, report, mails=tells, complete=lambda one: _with_what_stands(run, one))
 
 
@@ -177,7 +177,7 @@ def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
     with interrupts.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
-            run.draft.recovered += filter(None, _claims(run))
+            run.draft.noted += filter(None, _claims(run))
             keep_reserve(run.site.project.state_dir)
             recover(run)
             run.site = run.site.reread()

@@ -33,6 +33,7 @@ from releaser.steps.capacity import look_for_room
 from releaser.steps.founding import compare, founded
 from releaser.steps.gate import gate
 from releaser.steps.guard import read_basis
+from releaser.steps.live_health import check_live_site
 from releaser.steps.migrations import look_at_migrations
 from releaser.steps.pull import as_checked_out
 from releaser.steps.resolve import candidate_key
@@ -81,6 +82,8 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _cross(run: Run, wanted: Wanted) -> Ending:
     fitness, found = _preflight(run, wanted)
+    if venv := runs_on(run.site, wanted, found):
+        check_live_site(run, adopting=venv)
     basis, target = read_basis(run.site), as_checked_out(fitness)
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:
         resolution = founded(staged, fitness, found)
@@ -102,6 +105,12 @@ def _cross(run: Run, wanted: Wanted) -> Ending:
         headline=f"the project is adopted: {link.name} leads to release {release.id}; {same}",
         advice=f"Let the site run from {link} now, if it runs from {before}." if before != link else "",
     )
+
+
+def runs_on(site: Site, wanted: Wanted, found: Survey) -> Path | None:
+    """Return the venv, or the place of the Python, that the site runs on before it is adopted; None if nobody knows."""
+    is_known = wanted.venv is not None or (site.project.venv / "pyvenv.cfg").is_file()
+    return found.python.parent.parent if is_known else None
 
 
 def _test(run: Run, fitness: Fitness, candidate: Candidate, wanted: Wanted) -> None:

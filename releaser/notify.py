@@ -84,7 +84,7 @@ def _drop_told(run: Run) -> None:
 
 def _asked_in_vain(report: RunReport) -> bool:
     """Whether somebody asked for something that was refused: whoever asks sees the answer."""
-    return report.command in ("rebuild", "rollback") and report.result == "refused" and not report.recovered
+    return report.command in ("rebuild", "rollback") and report.result == "refused" and not report.tells_of_before
 
 
 def _keep_mail(run: Run, report: RunReport) -> tuple[RunReport, Path | None]:

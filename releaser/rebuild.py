@@ -8,9 +8,10 @@ from releaser.conduct import Ending, Request, conduct
 from releaser.errors import NoSuchReleaseError, PreflightError, Unfit
 from releaser.golive import go_live
 from releaser.recovery import undone_on_failure
-from releaser.releases.soundness import damage
+from releaser.releases.soundness import damage, live_damage
 from releaser.releases.whereabouts import refuse_moved
 from releaser.steps.guard import read_basis
+from releaser.steps.live_health import check_live_site
 from releaser.steps.pruning import prune_after
 from releaser.steps.pull import as_checked_out
 from releaser.steps.renewal import reason_to_renew, renewed, tell_moved
@@ -29,15 +30,17 @@ if TYPE_CHECKING:
 _ASKED_FOR = "somebody asked for it"
 
 
-def rebuild(request: Request, *, release: str | None = None, python: str | None = None) -> RunReport:
+def rebuild(
+    request: Request, *, release: str | None = None, python: str | None = None, force: bool = False
+) -> RunReport:
     """Rebuild what is live and flip to it, or rebuild an earlier release for a rollback to go to.
 
-    `python` is the interpreter to build with, as uv's `--python` takes it.
+    `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the site need not be well.
     """
-    return conduct(request, lambda run: _rebuild(run, release=release, python=python))
+    return conduct(request, lambda run: _rebuild(run, release=release, python=python, force=force))
 
 
-def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
+def _rebuild(run: Run, *, release: str | None, python: str | None, force: bool) -> Ending:
     refuse_moved(run.store)
     earlier = to_revive(run.store, release)
     refuse_unadopted(run.store)
@@ -46,6 +49,7 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
     live = run.store.live()
     if earlier is not None:
         return _revive(run, fitness, earlier)
+    check_live_site(run, force=force or is_repair(live))
     basis, target = read_basis(run.site), as_checked_out(fitness)
     with undone_on_failure(run), staging_tree(run, target.commit) as staged:
         made = renewed(staged, fitness, live)
@@ -56,6 +60,11 @@ def _rebuild(run: Run, *, release: str | None, python: str | None) -> Ending:
     return Ending(
         result="activated", headline=f"rebuilt as {made.id}, with Python {made.manifest.python}: {_why_of(run)}"
     )
+
+
+def is_repair(live: Release | None) -> bool:
+    """Whether a rebuild may be what cures the site: what is live is damaged."""
+    return live is None or live_damage(live) is not None
 
 
 def _revive(run: Run, fitness: Fitness, earlier: Release) -> Ending:

@@ -63,7 +63,7 @@ def recover(run: Run) -> None:
         if accepted is not None:
             settle_on(run, accepted)
         aside = run.journal.put_aside()
-        run.draft.recovered.append(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
+        run.draft.noted.append(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
     if entry is not None:
         log.info("recovering %s", entry)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.durable import UnreadableStateError
-from releaser.errors import BuildError, PreflightError, ToolError
+from releaser.errors import PreflightError, ToolError
 from releaser.latest import look_for_python
 from releaser.locking.diff import LockDiff
 from releaser.override import required
@@ -19,7 +19,7 @@ from releaser.project.chosen import chosen
 from releaser.project.live_site import live_findings
 from releaser.project.preflight import Fitness, check
 from releaser.queries import store_of
-from releaser.rebuild import refuse_unadopted, to_revive
+from releaser.rebuild import is_repair, refuse_unadopted, to_revive
 from releaser.releases.holds import Holds, read_holds
 from releaser.releases.quarantine import Quarantine, read_quarantine
 from releaser.releases.release import Manifest, Release
@@ -28,6 +28,7 @@ from releaser.report.recorder import Recorder, Silence
 from releaser.rollback import choose, refuse_unwise
 from releaser.run import Run, new_run_id
 from releaser.steps.adopt import found_at, python_of
+from releaser.steps.aside import shadow_of
 from releaser.steps.capacity import needs
 from releaser.steps.code import code_of_release
 from releaser.steps.deciding import choose_following, decide, why_not_again
@@ -40,6 +41,7 @@ from releaser.steps.pull import choose_target, fetch
 from releaser.steps.renewal import due_for_pin, due_to_renew, unbuildable
 from releaser.steps.resolve import lock_of
 from releaser.steps.staging import stage_aside
+from releaser.steps.unseen import refuse_unseen
 from releaser.steps.unsynced import left_out, unsynced
 from releaser.update import ask_django, examine_target, note_target, preflight
 from releaser.upkeep import HoldChange, holding, letting_go
@@ -128,6 +130,7 @@ def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site)
     refuse_moved(run.store)
+    refuse_unseen(run.store.live())
     fitness = preflight(run, ask_django=False)
     with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
@@ -162,12 +165,16 @@ def _rehearse_update(run: Run, fitness: Fitness, base: Path, place: Path, *, for
         *_about_packages(run, decision, len(diff)),
     ]
     if (builds or tries) and not force and (due is None or due.blameless):
-        lines += [f"it would be refused: {one.message}" for one in live_findings(run.site)]
+        lines += _refusals(live_findings(run.site))
     if run.store.live() is None:
         lines.append(f"{run.site.project.venv.name} would become a symlink to a release")
     elif not builds and not tries and decision.outcome != "unsure":
         lines.append(NOTHING)
     return Plan(lines=tuple(lines), changes=diff.changes if builds else ())
+
+
+def _refusals(findings: Iterable[Unfit]) -> list[str]:
+    return [f"it would be refused: {one.message}" for one in findings]
 
 
 def _rehearsed_run(site: Site, command: str) -> Run:
@@ -179,18 +186,10 @@ def _rehearsed_run(site: Site, command: str) -> Run:
 def _shadowed(run: Run, fitness: Fitness, place: Path) -> Git:
     """Make a shadow of the repository at `place`, and let it know where the remote was. Raises BuildError."""
     git = run.site.git
-    try:
-        shadow = git.shadow(place)
-        known = git.reference(SEEN)
-        if known is None and fitness.remote is not None:
-            known = git.tracked(fitness.remote, run.site.settings.branch)
-        if known is not None:
-            shadow.set_reference(SEEN, known)
-    except (ToolError, OSError) as error:
-        message = f"the commit cannot be looked at in {place}: {getattr(error, 'message', error)}"
-        advice = "Make room in the temporary directory, or set TMPDIR to another one."
-        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
-    return shadow
+    known = git.reference(SEEN)
+    if known is None and fitness.remote is not None:
+        known = git.tracked(fitness.remote, run.site.settings.branch)
+    return shadow_of(git, place, {SEEN: known})
 
 
 def _as_adopted(run: Run, fitness: Fitness, base: Path) -> Release | None:
@@ -268,7 +267,7 @@ def _about_packages(run: Run, decision: Decision, count: int) -> Iterator[str]:
         yield f"{one.name} {one.version} would be left out: {one.reason}"
 
 
-def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> Plan:
+def rehearse_rebuild(site: Site, release: str | None, *, python: str | None, force: bool = False) -> Plan:
     """Say what would be rebuilt, and with which Python. Raises NoSuchReleaseError, PreflightError, BuildError."""
     store = store_of(site)
     earlier = to_revive(store, release)
@@ -285,6 +284,8 @@ def rehearse_rebuild(site: Site, release: str | None, *, python: str | None) -> 
         lines.append(f"a rollback would go to it in the place of {earlier.id}")
     else:
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
+    if earlier is None and not force and not is_repair(live):
+        lines += _refusals(live_findings(site, "rebuild"))
     changes = LockDiff.between(lock_of(live), lock).changes if live and earlier is None else ()
     return Plan(lines=tuple(lines), changes=changes)
 
@@ -327,7 +328,7 @@ def _adoption(site: Site) -> str:
 
 def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     """Say what would be locked, and how; uv is asked for nothing but what the index has. Raises PreflightError."""
-    from releaser.crossing import check_surveyed  # which other rehearsals need not wait for
+    from releaser.crossing import check_surveyed, runs_on  # which other rehearsals need not wait for
     from releaser.steps.founding import counted
     from releaser.steps.survey import survey
 
@@ -338,6 +339,8 @@ def rehearse_crossing(site: Site, wanted: Wanted) -> Plan:
     lines.append(f"{counted(found.versions)} would be locked as they are: {', '.join(packages)}")
     lines += [note.message for note in found.notes]
     lines.append("a release would be built from that and tested, and go live if every version is the same")
+    if venv := runs_on(site, wanted, found):
+        lines += _refusals(live_findings(site, "init", venv=venv))
     if not site.project.venv.is_symlink() and site.project.venv.is_dir():
         lines.append(f"{site.project.venv.name} would become the first release, to go back to, and a symlink")
     return Plan(lines=tuple(lines))

@@ -45,14 +45,15 @@ class Draft:
     """The report in the making; steps add to it what they find out.
 
     `sick_before` says that a step that failed behind the flip fails on the earlier release too, so that what was
-    backed out is not to blame. `recovered` tells what was left half-way and is in order now; `untold` is what the next
-    run is to tell, should this one not come to it. `cut_off_since` is when the run began that this one is finishing or
-    undoing, None if there is none. `undeleted` tells of releases that cannot be deleted, by their ids: no reason to
-    bother anybody, but told along with whatever is. `migrations` are those that the release brings and that are not
-    applied, `culprits` the upgrades that were found to break the tests. `audit_before` and `audit_after` are what is
-    known to be wrong with the release that was live, and with the one that is to be; None if nobody asked. `closed`
-    says that telling is all that is left, whatever the journal says. `rebuilt` says why a lock was rebuilt, None if
-    none was. `chosen` is what an adoption found out to use.
+    backed out is not to blame. `recovered` tells what was left half-way and is in order now, `noted` what else is put
+    right, or otherwise than it was after the last run; `untold` is what the next run is to tell, should this one not
+    come to it. `cut_off_since` is when the run began that this one is finishing or undoing, None if there is none.
+    `undeleted` tells of releases that cannot be deleted, by their ids: no reason to bother anybody, but told along with
+    whatever is. `migrations` are those that the release brings and that are not applied, `culprits` the upgrades that
+    were found to break the tests. `audit_before` and `audit_after` are what is known to be wrong with the release that
+    was live, and with the one that is to be; None if nobody asked. `closed` says that telling is all that is left,
+    whatever the journal says. `rebuilt` says why a lock was rebuilt, None if none was. `chosen` is what an adoption
+    found out to use.
     """
 
     release: str | None = None
@@ -70,6 +71,7 @@ class Draft:
     output: str = ""
     undeleted: dict[str, Problem] = field(default_factory=dict)
     recovered: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
     closed: bool = False
     rebuilt: str | None = None
@@ -211,7 +213,7 @@ class Run:
         """Make the report of this run as it stands."""
         draft, project, audit = self.draft, self.site.project, self.draft.audit
         problems = draft.problems
-        if result != "unchanged" or exit_code or problems or draft.recovered:
+        if result != "unchanged" or exit_code or problems or draft.recovered or draft.noted:
             problems = [*problems, *draft.undeleted.values()]
 
         release = self.store.get(draft.release)
@@ -249,6 +251,7 @@ class Run:
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(draft.recovered)),
+            noted=clean(" ".join(draft.noted)),
             migrations=draft.migrations,
             culprits=draft.culprits,
             audit="" if audit is None else "known" if audit.known else "unknown",

@@ -39,6 +39,7 @@ from releaser.steps.resolve import candidate_key
 from releaser.steps.settle import look_before, settle_what_failed
 from releaser.steps.staging import staging_tree
 from releaser.steps.static import collect_ahead
+from releaser.steps.unseen import refuse_unseen
 
 if TYPE_CHECKING:
     from releaser.releases.quarantine import FailedCandidate
@@ -62,6 +63,7 @@ def update(request: Request, *, force: bool = False, follow: bool = False) -> Ru
 
 def _update(run: Run, *, force: bool, follow: bool) -> Ending:
     refuse_moved(run.store)
+    refuse_unseen(run.store.live())
     settle_what_failed(run)
     basis = read_basis(run.site)
     fitness = preflight(run, ask_django=False)

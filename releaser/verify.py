@@ -1,7 +1,11 @@
-"""Whether releases still work and are what was sealed, looked at as a whole. Nothing is written, no lock is needed."""
+"""Whether releases still work and are what was sealed, looked at as a whole.
+
+Nothing of the site is written, and no lock is needed.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -18,6 +22,7 @@ from releaser.releases.finding import Finding
 from releaser.releases.permissions import others_may_read
 from releaser.releases.soundness import interpreter_damage, lock_damage
 from releaser.releases.store import ReleaseStore
+from releaser.steps.aside import tree_aside
 from releaser.steps.security import default_groups
 from releaser.steps.test_packages import test_packages_outside
 from releaser.tools.django import is_django
@@ -25,11 +30,13 @@ from releaser.tools.environment import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from releaser.errors import ReleaserError
     from releaser.project.site import Site
     from releaser.releases.release import Release
     from releaser.report.progress import Progress
+    from releaser.steps.aside import Aside
 
 _PREFIX = "import os, sys; print(os.path.realpath(sys.prefix))"
 TrialKind = Literal["check", "tests"]
@@ -82,7 +89,10 @@ def _problems(count: int) -> str:
 def verify(
     site: Site, release: str | None, *, every: bool = False, trials: Sequence[Trial] = (), progress: Progress
 ) -> tuple[Verified, ...]:
-    """Look at a release as a whole, at the live one, or at `every` one. Raises NoSuchReleaseError, or Unfit."""
+    """Look at a release as a whole, at the live one, or at `every` one. Raises NoSuchReleaseError, or Unfit.
+
+    With `trials`, BuildError as well, where the code cannot be checked out for them.
+    """
     store = ReleaseStore(state_dir=site.project.state_dir, link=site.project.venv)
     census = store.census()
     chosen = census.releases if every else (store.find(release) if release else census.live,)
@@ -94,7 +104,8 @@ def verify(
             raise NoSuchReleaseError(message, advice="The next `releaser update` rebuilds it.")
         message = "no release is live" if not every else "there are no releases"
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
-    return (*(_verified(site, one, trials, progress) for one in found), *unknown)
+    with tree_aside(site, "verify") if trials and found else contextlib.nullcontext() as aside:
+        return (*[_verified(site, one, trials, aside, progress) for one in found], *unknown)
 
 
 def _unknown(release: str, reason: str, *, live: bool) -> Verified:
@@ -103,7 +114,9 @@ def _unknown(release: str, reason: str, *, live: bool) -> Verified:
     return Verified(release=release, live=live, findings=(finding,), files=0, seconds=0.0)
 
 
-def _verified(site: Site, release: Release, trials: Sequence[Trial], progress: Progress) -> Verified:
+def _verified(
+    site: Site, release: Release, trials: Sequence[Trial], aside: Aside | None, progress: Progress
+) -> Verified:
     began = time.monotonic()
     findings, files = list(_start(site, release)), 0
     if os.path.isdir(release.venv):
@@ -115,7 +128,7 @@ def _verified(site: Site, release: Release, trials: Sequence[Trial], progress: P
         findings += _lock(site, release, contents)
         findings += (one for one in files_found if one.kind != "permissions" or one.path not in told)
         findings += permissions
-        findings += [finding for trial in trials for finding in _tried(site, release, trial)]
+        findings += _tried(release, trials, aside) if aside is not None else ()
         files = contents.to_read
     if not os.path.isdir(release.directory):
         message = f"release {release.id} was deleted while it was looked at"
@@ -215,22 +228,28 @@ def _locked(site: Site) -> frozenset[str]:
         return frozenset()
 
 
-def _tried(site: Site, release: Release, trial: Trial) -> Iterator[Finding]:
+def _tried(release: Release, trials: Sequence[Trial], aside: Aside) -> list[Finding]:
+    """Run all of it in a copy, as tests may write into their venv, whose files uv's cache may share."""
+    try:
+        with (
+            aside.copy_of(release) as venv,
+            test_packages_outside(aside.site, venv, release.lock) as beside,
+        ):
+            return [finding for trial in trials for finding in _tried_in(aside.site, trial, venv, beside)]
+    except BuildError as error:
+        return [Finding(kind=one.kind, message=_in_one_line(error.message, error.output)) for one in trials]
+
+
+def _tried_in(site: Site, trial: Trial, venv: Path, beside: Path | None) -> Iterator[Finding]:
     first, *others = trial.words
     try:
-        with test_packages_outside(site, release.venv, release.lock) as beside:
-            site.runner.run(
-                [release.venv / "bin" / "python" if first == "python" else first, *others],
-                cwd=site.project.root,
-                env={
-                    **inside(release.venv, site.runner.site_environ, beside=beside),
-                    "PYTHONDONTWRITEBYTECODE": "1",
-                },
-                timeout=site.settings.test_timeout,
-                merge=True,
-            )
-    except BuildError as error:
-        yield Finding(kind=trial.kind, message=_in_one_line(error.message, error.output))
+        site.runner.run(
+            [venv / "bin" / "python" if first == "python" else first, *others],
+            cwd=site.project.root,
+            env={**inside(venv, site.runner.site_environ, beside=beside), "PYTHONDONTWRITEBYTECODE": "1"},
+            timeout=site.settings.test_timeout,
+            merge=True,
+        )
     except ToolError as error:
         what = f"`{' '.join(trial.words)}` does not pass: {error.message}"
         yield Finding(kind=trial.kind, message=_in_one_line(what, error.output))

@@ -31,7 +31,7 @@ def prune(call: Call, dry_run: bool, wait: float) -> None:
         call.manner.data([one.as_json() for one in verdicts])
     elif verdicts and not call.manner.quiet:
         call.manner.table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in verdicts])
-    if report is not None and (report.exit_code or report.recovered):
+    if report is not None and (report.exit_code or report.tells_of_before):
         Manner(quiet=call.manner.quiet).say_report(report)
     sys.exit(report.exit_code if report else 0)
 

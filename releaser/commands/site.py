@@ -174,18 +174,20 @@ def rollback(call: Call, release: str | None, dry_run: bool, wait: float, force:
     metavar="PYTHON",
     help="Build with this interpreter: a version, or a path, as uv takes it. Nothing is downloaded.",
 )
+@click.option("--force", is_flag=True, help="Go on although the live site fails its health check.")
 @click.argument("release", required=False)
-def rebuild(call: Call, release: str | None, python: str | None, dry_run: bool, wait: float) -> None:
+def rebuild(call: Call, release: str | None, python: str | None, dry_run: bool, wait: float, force: bool) -> None:
     """Rebuild what is live from the same lock, test it, and make it live; or rebuild the earlier RELEASE."""
     wanted = _interpreter(python)
     if dry_run:
         from releaser.rehearsal import rehearse_rebuild
 
-        say_plan(call, rehearse_rebuild(call.site(), release, python=wanted))
+        say_plan(call, rehearse_rebuild(call.site(), release, python=wanted, force=force))
         return
     from releaser.rebuild import rebuild as run_rebuild
 
-    call.end(run_rebuild(call.request("rebuild", wait=wait, mails=True), release=release, python=wanted))
+    request = call.request("rebuild", wait=wait, mails=True)
+    call.end(run_rebuild(request, release=release, python=wanted, force=force))
 
 
 def _interpreter(python: str | None) -> str | None:

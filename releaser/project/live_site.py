@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from releaser.project.settings import Settings
     from releaser.project.site import Site
 
+_FORCED = ("update", "rebuild")  # commands that go on by --force
 _TRIES = 3  # at the most, for a site that is not just starting
 
 
@@ -48,28 +49,31 @@ def patience_of(settings: Settings) -> Patience:
     return Patience(timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause)
 
 
-def ask_live_site(site: Site, health_check: str) -> str:
-    """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well."""
+def ask_live_site(site: Site, health_check: str, *, venv: Path | None = None) -> str:
+    """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well.
+
+    It runs on `venv`, which is `.venv` mostly.
+    """
     patience = patience_of(site.settings)
-    ask = question(site, health_check, Path(os.path.realpath(site.project.venv)))
+    ask = question(site, health_check, venv or Path(os.path.realpath(site.project.venv)))
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
-def illness(error: ToolError) -> Unfit:
-    """Say that the site is not well before anything has been changed."""
+def illness(error: ToolError, command: str) -> Unfit:
+    """Say that the site is not well before anything has been changed by a command."""
+    way_on = f"; `releaser {command} --force` goes on all the same" if command in _FORCED else ""
     return Unfit(
         f"the live site fails its health check: {error.message}",
-        advice="See why it is not well, or correct `health_check` and the settings that go with it; "
-        "`releaser update --force` goes on all the same.",
+        advice=f"See why it is not well, or correct `health_check` and the settings that go with it{way_on}.",
         output=error.output,
     )
 
 
-def live_findings(site: Site) -> Iterator[Unfit]:
+def live_findings(site: Site, command: str = "update", *, venv: Path | None = None) -> Iterator[Unfit]:
     """Ask the site as it runs now, if there is a health check and a venv that it may run from."""
-    if site.settings.health_check is None or not os.path.exists(site.project.venv / "bin" / "python"):
+    if site.settings.health_check is None or not (venv or os.path.exists(site.project.venv / "bin" / "python")):
         return
     try:
-        ask_live_site(site, site.settings.health_check)
+        ask_live_site(site, site.settings.health_check, venv=venv)
     except ToolError as error:
-        yield illness(error)
+        yield illness(error, command)

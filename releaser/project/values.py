@@ -194,6 +194,27 @@ def url_or_none(value: Any) -> str:
 
 def names(value: Any) -> tuple[str, ...]:
     """Names without spaces: a list, which may be written as JSON, or one string with spaces or commas between them."""
+    items = _items(value)
+    return tuple(name for item in items for name in _separated(item))
+
+
+def patterns(value: Any) -> tuple[str, ...]:
+    """Patterns of paths, relative to the top of the checkout: as names are written, and without a leading slash.
+
+    Each item of a list is one pattern, which may have spaces and commas.
+    """
+    items = _items(value)
+    is_text = isinstance(value, str) and items == [value]
+    found = tuple(_separated(value) if is_text else filter(None, (item.strip() for item in items)))
+    for one in found:
+        if one.startswith(("/", "../")) or "/../" in one:
+            message = f"must be patterns of paths below the top of the checkout, which {one!r} is not"
+            raise ValueError(message)
+    return found
+
+
+def _items(value: Any) -> list[str]:
+    """Return the items of a list, which may be written as JSON; any other string is the only one."""
     items = [value] if isinstance(value, str) else value
     if isinstance(value, str) and value.lstrip().startswith("["):
         import json
@@ -206,17 +227,11 @@ def names(value: Any) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         message = "must be a list of names"
         raise ValueError(message)
-    return tuple(name for item in items for name in re.split(r"[\s,]+", item) if name)
+    return items
 
 
-def patterns(value: Any) -> tuple[str, ...]:
-    """Patterns of paths, relative to the top of the checkout: as names are written, and without a leading slash."""
-    found = names(value)
-    for one in found:
-        if one.startswith(("/", "../")) or "/../" in one:
-            message = f"must be patterns of paths below the top of the checkout, which {one!r} is not"
-            raise ValueError(message)
-    return found
+def _separated(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text) if word]
 
 
 def statuses(value: Any) -> tuple[range, ...]:

@@ -97,6 +97,14 @@ def _command(pid: int) -> str:
     return "?"
 
 
+def executable(pid: int) -> str:
+    """Return the file that a process runs, with ` (deleted)` behind it if it is gone; empty if nobody may know."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def with_mapping(inode: int, name: str) -> list[int]:
     """Return the ids of the processes that map the file `name` with this inode, of those that may be looked at."""
     return sorted(pid for pid in _all() if maps(pid, inode, name))

@@ -22,7 +22,7 @@ from releaser.project.settings import this_host
 from releaser.report.capping import cap, one_line, strip_control
 from releaser.report.changes import ChangesTable, changes_table
 from releaser.report.security import security_lists
-from releaser.report.subject import counted, header_text, subject
+from releaser.report.subject import header_text, subject
 from releaser.report.text import essence, held_back_passages
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "headline": one_line(told.headline, limit=1000),
         "live": _live(report),
         "recovered": _passage(report.recovered),
+        "noted": _passage(report.noted),
         "advice": _passage(told.advice),
         "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
         "answers": _answers(report),
@@ -138,8 +139,8 @@ def _context(report: RunReport) -> dict[str, Any]:
         "way_back": _way_back(report),
         "security": security_lists(report),
         "security_first": not report.exit_code,  # of a failure, what to do about it is first
-        "pulled": _pulled(report),
-        "commits": [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]],
+        "commits_title": _commits_title(report),
+        "commits": _commits(report),
         "changes": _changes(report),
         "changes_title": _changes_title(report),
         "held_back": [
@@ -200,11 +201,24 @@ def _answers(report: RunReport) -> list[tuple[str, str, str]]:
     return found
 
 
-def _pulled(report: RunReport) -> str:
+def _commits_title(report: RunReport) -> str:
+    """Say what became of the commits; where live changed though the run failed, nobody can tell from the report."""
+    if report.pulled is None and not report.commits:
+        return ""
+    what = "New commits"
+    if report.live_changed and report.result in ("activated", "rolled_back"):
+        what = "Commits that came in"
+    elif not report.live_changed and report.result in ("failed", "refused", "rolled_back"):
+        what = "Commits that were tried and did not come in"
     if report.pulled is None:
-        return "New commits:" if report.commits else ""
-    old, new = report.pulled.old[:12], report.pulled.new[:12]
-    return one_line(f"Pulled {counted(report.pulled.count, 'commit')}: {old}..{new}")
+        return f"{what}:"
+    return one_line(f"{what} ({report.pulled.count}): {report.pulled.old[:12]}..{report.pulled.new[:12]}")
+
+
+def _commits(report: RunReport) -> list[str]:
+    lines = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
+    count = max(len(report.commits), report.pulled.count if report.pulled else 0)
+    return [*lines, f"and {count - len(lines)} more"] if lines and count > len(lines) else lines
 
 
 def _changes(report: RunReport) -> ChangesTable:

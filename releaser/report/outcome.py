@@ -73,7 +73,7 @@ class LeftBehind:
 
 @dataclass(frozen=True, kw_only=True)
 class Pulled:
-    """Commits that the pull brought: `count` of them, from commit `old` to commit `new`."""
+    """Commits that the remote had, and that change the code: `count` of them, from commit `old` to commit `new`."""
 
     old: str
     new: str
@@ -102,12 +102,13 @@ class RunReport:
     already, `unknown`: could not be told); `output` is the capped end of what a failing program printed;
     `holds` are the packages that people or the tests hold, whether anything newer was left out for it or not;
     `left_behind` are the processes on other releases than the live one when it ended; `answers` are those of the site
-    to health checks, in order; `recovered` tells what an earlier run had left, `migrations` are those that the release
-    brings and that are not applied, `culprits` the upgrades that this run found to break the tests. `audit` says
-    whether the `vulnerabilities` of what is live after the run are known (empty: nobody asked), `audit_reason` why not,
-    and `audit_told` that an earlier report has said so;
-    `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was rebuilt as it was, None if
-    none was. `mail` tells what became of the mail about this one. `chosen` is what an adoption found out to use.
+    to health checks, in order; `recovered` tells what an interrupted run had left, `noted` what else is put right or
+    otherwise than it was after the last run, `migrations` are those that the release brings and that are not applied,
+    `culprits` the upgrades that this run found to break the tests. `audit` says whether the `vulnerabilities` of what
+    is live after the run are known (empty: nobody asked), `audit_reason` why not, and `audit_told` that an earlier
+    report has said so; `fixed` are those that the run has brought fixes for. `rebuilt` says why a lock was rebuilt as
+    it was, None if none was. `mail` tells what became of the mail about this one. `chosen` is what an adoption found
+    out to use.
     """
 
     command: str
@@ -128,7 +129,7 @@ class RunReport:
     holds: tuple[HeldBack, ...] = ()
     left_behind: tuple[LeftBehind, ...] = ()
     pulled: Pulled | None = None
-    #: The commits that came in, newest first, as far as there are not too many.
+    #: The commits that came in, or were tried and did not, newest first, as far as there are not too many.
     commits: tuple[Commit, ...] = ()
     #: The commit that `release` was tested with, and the first line of its message.
     commit: str | None = None
@@ -141,6 +142,7 @@ class RunReport:
     advice: str = ""
     log_file: str = ""
     recovered: str = ""
+    noted: str = ""
     migrations: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()
     audit: Audited = ""
@@ -166,4 +168,9 @@ class RunReport:
     @property
     def noteworthy(self) -> bool:
         """Whether anybody needs to hear of this run: it changed something, or something is wrong."""
-        return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or bool(self.recovered)
+        return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
+
+    @property
+    def tells_of_before(self) -> bool:
+        """Whether there is something to tell of what was before this run."""
+        return bool(self.recovered or self.noted)

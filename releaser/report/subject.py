@@ -73,7 +73,9 @@ def _refusal(report: RunReport) -> str:
 def _idle(report: RunReport) -> str:
     if report.exit_code or report.problems:
         return _only_problem(report)
-    return "recovered from an interrupted run" if report.recovered else "all clear"
+    if report.recovered:
+        return "recovered from an interrupted run"
+    return _short(report, report.noted) if report.noted else "all clear"
 
 
 def _activated(report: RunReport) -> str:

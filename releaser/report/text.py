@@ -105,8 +105,7 @@ def last_words(report: RunReport) -> list[str]:
             lines.append(f"  what to do: {problem.advice}")
     lines += security_text(report)
     lines += answer_lines(report)
-    if report.recovered:
-        lines.append(report.recovered)
+    lines += filter(None, (report.recovered, report.noted))
     if report.exit_code:
         lines.append(live_line(report))
     if report.mail:

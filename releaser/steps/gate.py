@@ -13,7 +13,7 @@ from releaser.releases.soundness import is_dead
 from releaser.report.capping import cap
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
-from releaser.steps.live_copy import copied
+from releaser.steps.live_copy import PLACE, copied
 from releaser.steps.runners import ADVICE, NONE_RUN, count_tests, flaw_of
 from releaser.steps.staging import link_venv, staging_tree
 from releaser.steps.suspects import complaint
@@ -252,7 +252,7 @@ def _passes_live(run: Run, trial: Trial, live: Release) -> bool:
 def try_live(run: Run, trial: Trial, live: Release) -> Tried:
     """Try a copy of what is live, as tests may write into their venv. Raises BuildError where it cannot be copied."""
     try:
-        with copied(run, live) as venv:
+        with copied(run.site, live, place=run.site.project.state_dir / PLACE) as venv:
             return run_trial(run, trial, venv, live.lock)
     except (ToolError, OSError) as error:
         message = f"the live release cannot be copied to be tested: {error}"

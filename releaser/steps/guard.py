@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ToolError, Unfit
+from releaser.steps.staging import matches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -102,7 +103,8 @@ def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Unfit]:
         yield Unfit(f"somebody edited {shown}, which was not tested", advice=_NEXT)
     names = sorted({*now.untracked, *before.untracked})
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
-        yield Unfit(f"somebody changed {changed[0]}, which git does not track, and which was not tested", advice=_NEXT)
+        message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
+        yield Unfit(message, advice=f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
     if now.link != before.link:
         where = f"leads to {now.link}" if now.link else "is no symlink"
         yield Unfit(f"somebody changed {project.venv}, which {where} now", advice=_NEXT)
@@ -116,12 +118,21 @@ def _state(site: Site) -> CheckoutState | None:
 
 
 def _untracked(site: Site) -> dict[str, bytes | None]:
-    """Read what git does not track and may configure the site; a site writes other files, such as its database."""
+    """Read what git does not track and may configure the site; a site writes other files, such as its database.
+
+    What `staging_omit` names is no part of what is tested, so it does not count.
+    """
     try:
-        names = [name for name in site.git.unknown_files() if name.endswith(_CONFIGURES)]
+        names = [name for name in site.git.unknown_files() if _configures(site, name)]
         return {name: _read(site.git.layout.top / name) for name in names}
     except ToolError:
         return {}
+
+
+def _configures(site: Site, name: str) -> bool:
+    """Whether a file may configure the site, and `staging_omit` names neither it nor a directory that it lies in."""
+    places = [name, *map(str, PurePosixPath(name).parents[:-1])]
+    return name.endswith(_CONFIGURES) and not any(matches(place, site.settings.staging_omit) for place in places)
 
 
 def _read(path: Path) -> bytes | None:

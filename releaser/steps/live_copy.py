@@ -1,4 +1,4 @@
-"""A copy of a release to test in: what the tests write into their venv must not stay in what is live."""
+"""A copy of a release to test in: what the tests write into their venv must not stay in the release."""
 
 from __future__ import annotations
 
@@ -14,32 +14,27 @@ from releaser.releases.store import remove_tree
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from releaser.project.site import Site
     from releaser.releases.release import Release
-    from releaser.run import Run
 
-_PLACE = ".live-copy.new"  # in the state directory, from which recovery sweeps what is called so
+PLACE = ".live-copy.new"  # in the state directory, from which recovery sweeps what is called so
 _LONGEST_SCRIPT = 1 << 20  # bytes
 
 
 @contextlib.contextmanager
-def copied(run: Run, release: Release) -> Iterator[Path]:
-    """Copy the venv of a release, sharing blocks where the file system can, and take the copy away at the end.
+def copied(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
+    """Copy the venv of a release to `place`, sharing blocks where that can be, and take the copy away at the end.
 
     Its scripts and activation files lead into the copy. Raises ToolError and OSError.
     """
-    place = run.site.project.state_dir / _PLACE
     venv = place / "venv"
     _remove(place)
     try:
         place.mkdir(mode=0o700)
         source = os.path.realpath(release.venv)
-        cp = shutil.which("cp", path=run.site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
-        run.site.runner.run(
-            [cp, "-a", "--reflink=auto", source, venv],
-            cwd=place,
-            timeout=run.site.settings.uv_timeout,
-        )
-        lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(run.site.project.venv)))
+        cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
+        site.runner.run([cp, "-a", "--reflink=auto", source, venv], cwd=place, timeout=site.settings.uv_timeout)
+        lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
         yield venv
     finally:
         _remove(place)

@@ -10,17 +10,19 @@ from releaser.releases.soundness import is_dead
 from releaser.run import problem_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from releaser.run import Run
     from releaser.steps.renewal import Renewal
 
 
-def check_live_site(run: Run, due: Renewal | None = None, *, force: bool = False) -> None:
+def check_live_site(run: Run, due: Renewal | None = None, *, force: bool = False, adopting: Path | None = None) -> None:
     """Ask the live site before a release is built. Raises PreflightError if it is not well.
 
     That is only reported if a person goes on by `force`, or if the live release is `due` to be repaired. It is not
-    asked where nothing can run on that anyway.
+    asked where nothing can run on that anyway. A site that is not adopted yet runs on the venv `adopting`.
     """
-    _look(run, refuses=not force and (due is None or due.blameless))
+    _look(run, refuses=not force and (due is None or due.blameless), adopting=adopting)
 
 
 def tell_illness(run: Run) -> None:
@@ -28,15 +30,16 @@ def tell_illness(run: Run) -> None:
     _look(run, refuses=False)
 
 
-def _look(run: Run, *, refuses: bool) -> None:
+def _look(run: Run, *, refuses: bool, adopting: Path | None = None) -> None:
     live = run.store.live()
-    if run.site.settings.health_check is None or live is None or is_dead(live):
+    runs = adopting is not None or (live is not None and not is_dead(live))
+    if run.site.settings.health_check is None or not runs:
         return
     with run.recorder.step("live health check") as step:
         try:
-            step.says(ask_live_site(run.site, run.site.settings.health_check))
+            step.says(ask_live_site(run.site, run.site.settings.health_check, venv=adopting))
         except ToolError as error:
-            found = illness(error)
+            found = illness(error, run.command)
             if refuses:
                 raise PreflightError((found,)) from error
             step.warns(error.message)

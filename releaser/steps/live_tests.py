@@ -67,7 +67,7 @@ def try_live_release(run: Run, fitness: Fitness) -> RedTests | None:
     if tried is None:
         _forget(run)
         if before is not None:
-            run.draft.recovered.append(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
+            run.draft.noted.append(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
         return None
     since = before.since if before is not None else run.now_iso()
     found = RedTests(release=live.id, since=since, reason=one_line(tried.reason), failing=_failing(tried))

@@ -109,7 +109,7 @@ def _put_aside(run: Run, error: UnreadableStateError) -> None:
 
 
 def _say(run: Run, message: str, advice: str) -> None:
-    run.draft.recovered.append(f"{message}.")
+    run.draft.noted.append(f"{message}.")
     run.draft.untold.append(f"{message}.")
     run.draft.problems.append(Problem(message=message, advice=advice))
 

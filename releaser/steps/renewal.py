@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from releaser.steps.gate import gate
 from releaser.steps.migrations import look_at_migrations
 from releaser.steps.resolve import candidate_key, resolve_as_locked
 from releaser.steps.security import default_groups
+from releaser.steps.unseen import PAUSE, refuse_unseen
 
 if TYPE_CHECKING:
     from releaser.locking.lockfile import LockFile
@@ -114,14 +116,25 @@ class Renewal:
 
 
 def due_to_renew(run: Run) -> Renewal | None:
-    """Return the release that has to be rebuilt, even if no package is newer."""
+    """Return the release that has to be rebuilt, even if no package is newer.
+
+    An interpreter that is gone, or does not start, gets a second look. Raises PreflightError as `refuse_unseen`.
+    """
     live = run.store.live()
+    refuse_unseen(live)
+    if live is not None and live.works() and _is_gone(live):
+        time.sleep(PAUSE)
     reason = reason_to_renew(run.site.settings, run.store, live) if live is not None else ""
     if live is None or not reason:
         return None
     found = live_damage(live)
     blameless = lost_python(live, found) or (found is None and live.manifest.origin == "built")
     return Renewal(release=live, reason=reason, blameless=blameless)
+
+
+def _is_gone(live: Release) -> bool:
+    found = live_damage(live)
+    return found is not None and found.kind == "gone"
 
 
 def reason_to_renew(settings: Settings, store: ReleaseStore, live: Release) -> str:

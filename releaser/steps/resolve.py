@@ -71,7 +71,6 @@ def resolve(
     yet; all of them may stay `out`, or be let `in`. Raises ResolutionError.
     """
     quarantine = Quarantine() if force else run.quarantine()
-    fitness = replace(fitness, uv=fitness.uv.within_its_limit())
     before = lock_of(live)
 
     def gates() -> Gates:

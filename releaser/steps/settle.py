@@ -87,7 +87,7 @@ def settle_what_failed(run: Run) -> None:
     note_unsettled(run, release, due)
     if not due:
         names = " and ".join(done)
-        run.draft.recovered.append(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
+        run.draft.noted.append(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
 
 
 def failure_of(name: str, error: ToolError) -> ActivationError:

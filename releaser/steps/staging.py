@@ -258,7 +258,7 @@ class _Carrier:
         if source.is_symlink():
             target.symlink_to(source.readlink())
             return
-        copy, link = _matches(name, self._settings.staging_copy), _matches(name, self._settings.staging_link)
+        copy, link = matches(name, self._settings.staging_copy), matches(name, self._settings.staging_link)
         is_divided = (
             both
             or any(one.is_relative_to(source) for one in self._kept_out)
@@ -277,11 +277,11 @@ class _Carrier:
 
     def _is_omitted(self, name: str, source: Path) -> bool:
         settings = self._settings
-        if _matches(name, settings.staging_omit):
+        if matches(name, settings.staging_omit):
             return True
-        if _matches(name, (*settings.staging_copy, *settings.staging_link)):
+        if matches(name, (*settings.staging_copy, *settings.staging_link)):
             return False
-        return _matches(name, _CACHES) or (source / "pyvenv.cfg").is_file()
+        return matches(name, _CACHES) or (source / "pyvenv.cfg").is_file()
 
     def _has_rules_for_parts_of(self, directory: str) -> bool:
         """Whether a pattern names something below a directory, which then cannot be one symlink."""
@@ -290,7 +290,7 @@ class _Carrier:
         return any(pattern.startswith(f"{directory}/") for pattern in patterns)
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether one of these patterns is for a path: for all of it if the pattern has a slash, else for its last part."""
     last = name.rpartition("/")[2]
     return any(fnmatch.fnmatchcase(name if "/" in one else last, one.rstrip("/")) for one in patterns)

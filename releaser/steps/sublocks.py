@@ -138,7 +138,8 @@ class SubLocks:
             if error.returncode == NO_SOLUTION:
                 return None
             message = f"a part of the upgrades could not be locked: {error.message}"
-            raise ResolutionError(message, advice="Check the network and the index.", output=error.output) from error
+            advice = "Check the network and the index; raise `uv_timeout` if they need longer."
+            raise ResolutionError(message, advice=advice, output=error.output) from error
         return self._read(lock)
 
     def _read(self, path: Path) -> LockFile:

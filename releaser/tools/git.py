@@ -529,8 +529,11 @@ class Git:
 
 
 def _adds_submodule(commit: str, path: str) -> ToolError:
-    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
-    advice = "To bring it in untested: `git pull --ff-only`, then `git submodule update --init --recursive`."
+    message = f"commit {commit[:12]} adds the submodule {path}, which releaser does not fetch, and cannot test"
+    advice = (
+        "Bring it in by hand, untested: in the checkout, `git pull --ff-only`, then `git submodule update --init"
+        " --recursive`, and restart the site. Updates go on from there."
+    )
     return ToolError(message, advice=advice)
 
 

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -190,21 +190,24 @@ def installed_in(text: str) -> tuple[Installed, ...]:
     return tuple(found)
 
 
+@dataclass(kw_only=True)
+class Spent:
+    """How long the calls that share one limit have taken so far."""
+
+    seconds: float = 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Uv:
     """One uv executable and how it is to be called; `timeout` bounds each call, in seconds.
 
-    With `ends_at`, by the monotonic clock, no call goes on after that.
+    Those that lock share the limit of one: an index that becomes slow must not cost a multiple of it.
     """
 
     runner: Runner
     executable: Path
     timeout: float
-    ends_at: float | None = None
-
-    def within_its_limit(self) -> Uv:
-        """Return a uv all of whose calls, from now on, share the limit of one."""
-        return replace(self, ends_at=time.monotonic() + self.timeout)
+    locking: Spent = field(default_factory=Spent)
 
     def version(self) -> str:
         """Return uv's version; ToolError when this is not uv or it does not work."""
@@ -219,22 +222,22 @@ class Uv:
     ) -> Finished:
         """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
         words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts)
-        return self._run([*words, "--python", str(python)], cwd=tree)
+        return self._lock([*words, "--python", str(python)], cwd=tree)
 
     def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Finished:
         """Move packages in the uv.lock of `tree` to exact versions. ToolError as of `lock`."""
-        return self._run([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
+        return self._lock([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
 
     def lock_as_it_is(self, tree: Path, *, python: Path) -> Finished:
         """Make the uv.lock of `tree` fit its pyproject.toml, and upgrade nothing that need not be. Raises ToolError."""
-        return self._run(["lock", "--python", str(python)], cwd=tree)
+        return self._lock(["lock", "--python", str(python)], cwd=tree)
 
     def lock_dry_run(
         self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None
     ) -> str:
         """Resolve without writing anything; return uv's lines on what would change."""
         words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts, dry_run=True)
-        return self._run([*words, "--python", str(python)], cwd=tree).stderr
+        return self._lock([*words, "--python", str(python)], cwd=tree).stderr
 
     def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> None:
         """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""
@@ -348,22 +351,34 @@ class Uv:
         """Return where uv keeps its cache."""
         return Path(self._run(["cache", "dir"], cwd=Path("/")).stdout.strip())
 
-    def _run(
-        self, words: Sequence[str], *, cwd: Path, venv: Path | None = None, env: Mapping[str, str] | None = None
-    ) -> Finished:
-        left = self.timeout if self.ends_at is None else min(self.timeout, self.ends_at - time.monotonic())
+    def _lock(self, words: Sequence[str], *, cwd: Path) -> Finished:
+        """Run uv within what earlier calls have left of the limit that they share."""
+        began = time.monotonic()
         try:
-            return self.runner.run(
-                [self.executable, "--no-progress", "--color", "never", *words],
-                cwd=cwd,
-                env=self._environment(venv) if env is None else env,
-                timeout=max(left, 0.0),
-            )
+            return self._run(words, cwd=cwd, timeout=max(self.timeout - self.locking.seconds, 0.0))
         except ToolError as error:
-            if not error.timed_out or self.ends_at is None:
+            if not error.timed_out:
                 raise
             message = f"uv was still running after {self.timeout:g} s in all and was ended"
             raise ToolError(message, timed_out=True, output=error.output) from error
+        finally:
+            self.locking.seconds += time.monotonic() - began
+
+    def _run(
+        self,
+        words: Sequence[str],
+        *,
+        cwd: Path,
+        venv: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Finished:
+        return self.runner.run(
+            [self.executable, "--no-progress", "--color", "never", *words],
+            cwd=cwd,
+            env=self._environment(venv) if env is None else env,
+            timeout=self.timeout if timeout is None else timeout,
+        )
 
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # behind --no-progress --color never

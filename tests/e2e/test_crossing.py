@@ -118,8 +118,15 @@ def test_what_does_not_work_out_leaves_everything_as_it_was(make_site: SiteFacto
     assert f"{site.path / 'pyproject.toml'} does not exist" in finished.stderr
 
     site.mend_tests()
-    head, python = site.head(), site.link / "bin" / "python"
-    report = site.json(*words, env={"RELEASER_HEALTH_CHECK": "false"}, check=6)
+    head, python, before = site.head(), site.link / "bin" / "python", site.snapshot()
+    ill = {"RELEASER_HEALTH_CHECK": "false"}
+    assert "it would be refused: the live site fails its" in str(site.json(*words, "--dry-run", env=ill)["would"])
+    report = site.json(*words, env=ill, check=3)
+    assert report["headline"].startswith("the live site fails its health check: ")
+    assert "--force" not in report["advice"]
+    assert "stage" not in steps(report)
+    assert site.snapshot() == before
+    report = site.json(*words, env={"RELEASER_HEALTH_CHECK": "sh -c '! test -e uv.lock'"}, check=6)
     assert report["result"] == "rolled_back"
     assert installed(python) == FREE
     assert not (site.path / "pyproject.toml").exists()

@@ -46,3 +46,23 @@ def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
     refusal.says("no upgraded lock could be made", f"{LIMIT:g} s in all", "uv_timeout")
     assert site.json("update")["result"] == "activated", "the next night tries it again"
     assert site.live_version("beta") == "1.1.0"
+
+
+def test_the_search_for_what_breaks_the_tests_has_no_limit_of_its_own(make_site: SiteFactory) -> None:
+    """It would cost a night where an index becomes slow."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0", broken=True)
+    site.publish("beta", "1.1.0")
+    locked = site.outer / "locked"
+    slow = script(
+        site.outer / "slow-uv",
+        f'case " $* " in *" lock "*) sleep {0.4 * LIMIT}; echo >> {locked};; esac; exec {uv_executable()} "$@"',
+    )
+    report = site.json("update", check=5, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}"})
+    assert len(locked.read_text(encoding="utf-8")) == 2
+    (problem,) = [one for one in report["problems"] if "could not be locked" in one]
+    assert f"{LIMIT:g} s in all" in problem
+    assert "raise `uv_timeout`" in problem
+    assert site.json("update")["result"] == "activated", "the next night goes on"
+    assert (site.live_version("alpha"), site.live_version("beta")) == ("1.0.0", "1.1.0")

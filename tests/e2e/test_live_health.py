@@ -80,6 +80,28 @@ def test_with_force_it_goes_on_and_may_be_the_cure(make_site: SiteFactory) -> No
     assert site.live_version("alpha") == "1.1.0"
 
 
+def test_a_rebuild_asks_first_as_well(make_site: SiteFactory) -> None:
+    site = due(make_site)
+    before = site.live_id()
+    assert "it would be refused: the live site fails" in str(site.json("rebuild", "--dry-run", env=asks("false")))
+    report = site.json("rebuild", check=3, env=asks("false"))
+    assert report["headline"].startswith("the live site fails its health check: ")
+    assert "`releaser rebuild --force` goes on all the same" in report["advice"]
+    assert "stage" not in steps(report)
+    assert site.live_id() == before
+    cure = asks(f"python -c \"import sys; sys.exit('{before}' in sys.prefix)\"")
+    report = site.json("rebuild", "--force", check=0, env=cure)
+    assert step(report, "live health check")["status"] == "warning"
+    (module,) = site.link.resolve().glob("lib/python*/site-packages/alpha/__init__.py")
+    module.unlink()
+    cure = asks('python -c "import alpha.__init__"')
+    assert "refused" not in str(site.json("rebuild", "--dry-run", env=cure))
+    report = site.json("rebuild", check=0, env=cure)  # which is what mends it
+    assert step(report, "live health check")["status"] == "warning"
+    earlier = site.json("rebuild", before, check=0, env=asks("false"))  # nothing goes live
+    assert "live health check" not in steps(earlier)
+
+
 def test_on_a_quiet_night_nothing_is_asked(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     site.releaser("update", check=0)

@@ -289,6 +289,25 @@ def _see_that_the_symlink_stays(site: SampleSite) -> None:
     assert "somebody has moved it" in site.releaser("update", check=3).stderr
 
 
+def test_untracked_configuration_counts_unless_the_site_writes_it(site: SampleSite) -> None:
+    def counts(site: SampleSite) -> Callable[[], None]:
+        site.edit("config/counters.ini", "visitors = 1")
+        return lambda: None
+
+    live = site.live_id()
+    (site.path / ".git" / "info" / "exclude").write_text("/config/counters.ini\n", encoding="utf-8")
+    code, error, _ = _continue_after(site, BEFORE_THE_GUARD["tested"], counts)
+    assert code == 3, error
+    assert "somebody changed config/counters.ini, which git does not track" in error
+    assert "If the site itself writes it, name it in `staging_omit`." in error
+    assert site.live_id() == live
+    site.edit("config/counters.ini", "visitors = 0")
+    site.write_dotenv({"RELEASER_STAGING_OMIT": "config/*.ini"})
+    code, error, _ = _continue_after(site, BEFORE_THE_GUARD["tested"], counts)
+    assert code == 0, error
+    assert site.live_id() != live
+
+
 @pytest.mark.parametrize("command", ["update", "rollback"])
 def test_nobody_is_told_to_reset_a_commit_away(
     due: SampleSite, gone_forward: SampleSite, tmp_path: Path, command: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import states, steps
+from tests.e2e.scenes import outer_snapshot, states, steps
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -31,10 +31,15 @@ def test_shop(packages):
 @pytest.fixture
 def site(make_site: SiteFactory, tmp_path: Path) -> SampleSite:
     """A site whose tests write into their packages; the live venv was copied, and has a program of its own."""
+    return poisoning(make_site, tmp_path, "copy")
+
+
+def poisoning(make_site: SiteFactory, tmp_path: Path, link_mode: str) -> SampleSite:
+    """Make that site, with another link mode."""
     packages = {"alpha": "1.0.0", "beta": "1.0.0", "common": "1.0.0"}
     site = make_site(packages=packages, files={"site_tests.py": POISONS})
     site.env["UV_CACHE_DIR"] = str(tmp_path / "cache")
-    site.env["UV_LINK_MODE"] = "copy"
+    site.env["UV_LINK_MODE"] = link_mode
     site.make_venv()
     del site.env["UV_LINK_MODE"]
     program = site.link / "bin" / "prefix"
@@ -69,6 +74,24 @@ def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(site: Sam
 def test_the_live_release_is_tested_in_a_copy_whose_programs_are_its_own(site: SampleSite) -> None:
     report = site.json("update", check=5, env={"RELEASER_CULPRITS": "off"})
     assert report["blame"] == "update"
+
+
+@pytest.mark.parametrize("link_mode", ["copy", "hardlink"])
+def test_verify_tries_a_copy_and_touches_nothing_of_the_site(
+    make_site: SiteFactory, tmp_path: Path, link_mode: str
+) -> None:
+    site = poisoning(make_site, tmp_path, link_mode)
+    litters = "\n    pathlib.Path('litter.txt').write_text('')\n"
+    site.commit("Litter", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{litters}", 1)})
+    before = outer_snapshot(site)
+    site.releaser("verify", "--tests", check=0)
+    (tried,) = site.manage_runs("test")
+    assert tried.prefix != str(site.link.resolve())
+    assert tried.cwd != str(site.path)
+    assert outer_snapshot(site) == before
+    assert poisoned(site.link.resolve()) == []
+    assert poisoned(tmp_path / "cache") == []
+    assert not Path(tried.prefix).exists()
 
 
 def test_a_copy_that_a_crash_leaves_goes_with_the_next_command(site: SampleSite) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import changed_files, silent, step, steps
+from tests.support.commands import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +145,21 @@ def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: Site
     assert changed_files(site) == {"uv.lock"}
     assert site.remote_head() == site.head()
     silent(site.releaser("update"))
+
+
+def test_an_export_without_hashes_is_one_that_pip_takes_for_constraints(make_site: SiteFactory, tmp_path: Path) -> None:
+    settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
+    site = adopted(make_site, settings=settings)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    export, target = site.path / "requirements.txt", tmp_path / "target"
+    assert "alpha==1.1.0" in export.read_text(encoding="utf-8")
+    assert "--hash" not in export.read_text(encoding="utf-8")
+    site.publish("alpha", "1.2.0")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index"]
+    words: list[str | Path] = [*pip, "--target", target, "--find-links", site.index.path, "-c", export, "alpha"]
+    run(words, cwd=tmp_path, env=site.env, check=0)
+    assert [one.name for one in target.glob("*.dist-info")] == ["alpha-1.1.0.dist-info"]
 
 
 def test_an_export_that_somebody_edits_is_their_work(make_site: SiteFactory) -> None:

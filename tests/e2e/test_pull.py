@@ -37,7 +37,7 @@ def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) 
     assert site.restarted_at() is not None
     assert step(report, "commit")["status"] == "skipped"
     assert "1 new commit" in report["headline"]
-    assert f"Pulled 1 commit: {report['pulled']['old'][:12]}..{theirs[:12]}" in body(site)
+    assert f"Commits that came in (1): {report['pulled']['old'][:12]}..{theirs[:12]}" in body(site)
     silent(site.releaser("update"))
 
 

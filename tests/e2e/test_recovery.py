@@ -224,6 +224,16 @@ def test_finishing_can_be_cut_off_as_well(site: SampleSite, at: Point, said: str
     nothing_is_left_to_do(site)
 
 
+def test_a_run_that_finishes_an_interrupted_one_says_so(site: SampleSite) -> None:
+    interrupted(site, "update", at=Point(place=LINK))
+    report = site.json("update")
+    assert (report["result"], report["noted"]) == ("unchanged", "")
+    assert site.outbox_mails()[-1]["subject"].endswith(": recovered from an interrupted run")
+    text = body(site)
+    assert f"\nWhat became of an interrupted run:\n  {report['recovered']}" in text
+    assert "Since the last run" not in text
+
+
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place=JOURNAL, number=5))
     restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))
@@ -464,7 +474,9 @@ def test_a_journal_that_cannot_be_read_is_kept_and_the_link_believed(site: Sampl
     new = site.live_id()
     (site.state_dir / "journal.json").write_bytes(b"\0" * 512)
     report = site.json("update")
-    assert "The journal could not be read" in report["recovered"]
+    assert "The journal could not be read" in report["noted"]
+    assert report["recovered"] == ""
+    assert "The journal could not be read" in site.outbox_mails()[-1]["subject"]
     assert site.live_id() == new
     aside = site.state_dir / "journal.json.unreadable-1"
     assert aside.read_bytes() == b"\0" * 512
@@ -484,7 +496,9 @@ def test_a_missing_or_dangling_link_is_pointed_to_the_newest_good_release_loudly
     else:
         shutil.rmtree(site.state_dir / "releases" / new)
     report = site.json("update")
-    assert f"was {damage}" in report["recovered"]
+    assert f"was {damage}" in report["noted"]
+    assert report["recovered"] == ""
+    assert "interrupted" not in body(site)
     assert any(f"was {damage}" in problem for problem in report["problems"])
     assert site.live_version("alpha") == "1.1.0"
     whole(site)

@@ -212,6 +212,26 @@ def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
     assert site.git("status", "--porcelain") == ""
 
 
+def test_a_commit_that_adds_a_submodule_is_refused_with_what_to_do(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    library, before = _library(site), site.head()
+    modules = f'[submodule "vendored"]\n\tpath = vendored\n\turl = {library}\n'
+    site.push_from_elsewhere({".gitmodules": modules})
+    _bump_submodule(site, library, "--add")
+    live, snapshot = site.live_id(), site.snapshot()
+    for words in (("update",), ("update", "--dry-run")):
+        said = site.releaser(*words, check=4).stderr
+        assert "adds the submodule vendored, which releaser does not fetch, and cannot test" in said
+        assert "in the checkout, `git pull --ff-only`, then `git submodule update --init --recursive`" in said
+    assert (site.live_id(), site.head(), site.snapshot()) == (live, before, snapshot)
+    site.git("pull", "--quiet", "--ff-only")  # as it says
+    site.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
+    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"run_tests.py": "assert open('vendored/code.txt').read() == 'old'\n"})
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+
+
 def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_site: SiteFactory) -> None:
     site = _adopted(make_site)
     (site.path / ".git" / "info" / "exclude").write_text("/data/\n", encoding="utf-8")
@@ -248,12 +268,12 @@ def _library(site: SampleSite, name: str = "library") -> Path:
     return library
 
 
-def _bump_submodule(site: SampleSite, library: Path) -> None:
+def _bump_submodule(site: SampleSite, library: Path, *options: str) -> None:
     """Commit and push, from elsewhere, that the submodule is at the newest commit of the library."""
     site.push_from_elsewhere({"notes.txt": "a new library"})
     clone = next(site.outer.parent.glob("elsewhere/*/site"))
     newest = _run_git(site, library, "rev-parse", "HEAD")
-    _run_git(site, clone, "update-index", "--cacheinfo", f"160000,{newest},vendored")
+    _run_git(site, clone, "update-index", *options, "--cacheinfo", f"160000,{newest},vendored")
     _run_git(site, clone, "commit", "--quiet", "--message", "Take the new library")
     _run_git(site, clone, "push", "--quiet")
 

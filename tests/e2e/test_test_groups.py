@@ -229,8 +229,7 @@ def test_a_package_of_the_project_may_be_in_the_group(make_site: SiteFactory) ->
     site.push_from_elsewhere(changed)
     site.releaser("update", check=0)
     site.releaser("verify", "--tests", check=0)
-    site.edit("testlib/src/testlib/__init__.py", "HERE = 3\n")
-    site.edit("site_tests.py", tests.format(3))
+    site.commit("Edit", {"testlib/src/testlib/__init__.py": "HERE = 3\n", "site_tests.py": tests.format(3)})
     site.releaser("verify", "--tests", check=0)
 
 

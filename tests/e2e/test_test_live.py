@@ -68,6 +68,9 @@ def test_it_is_told_again_when_something_else_fails_and_when_all_is_well(
     finished = site.releaser("update", check=0)
     assert f"The tests of {site.live_id()} pass again" in finished.stderr
     assert len(site.outbox_mails()) == 3
+    assert f": The tests of {site.live_id()} pass again" in site.outbox_mails()[-1]["subject"]
+    assert f"\nSince the last run:\n  The tests of {site.live_id()} pass again; they had failed since " in body(site)
+    assert "interrupted" not in body(site)
     assert site.json("status")["red_tests"] is None
     silent(site.releaser("update"))
 

@@ -239,3 +239,23 @@ def test_names_are_a_list_or_words(value: Any, expected: tuple[str, ...]) -> Non
 def test_anything_else_is_no_list_of_names(value: Any) -> None:
     with pytest.raises(ValueError, match="must be a list of names"):
         values.names(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (["my media", "a,b", " *.sql "], ("my media", "a,b", "*.sql")),
+        ('["my media", "*.sql"]', ("my media", "*.sql")),
+        ("media, *.sql", ("media", "*.sql")),
+        (["media", ""], ("media",)),
+        ("", ()),
+    ],
+)
+def test_each_item_of_a_list_is_one_pattern(value: Any, expected: tuple[str, ...]) -> None:
+    assert values.patterns(value) == expected
+
+
+@pytest.mark.parametrize("value", ["/srv", "../lib", ["my media", "a/../../b"]])
+def test_patterns_stay_below_the_top(value: Any) -> None:
+    with pytest.raises(ValueError, match="below the top of the checkout"):
+        values.patterns(value)

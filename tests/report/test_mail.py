@@ -20,6 +20,7 @@ from releaser.locking.diff import Change
 from releaser.report.mail import compose, message_id
 from releaser.report.outbox import Outbox, deliver, flush
 from releaser.report.outcome import Blame, HeldBack, Outcome, Problem, Pulled, RunReport
+from releaser.tools.git import Commit
 from releaser.tools.smtp import SmtpServer
 
 if TYPE_CHECKING:
@@ -148,6 +149,9 @@ def both(report: RunReport) -> tuple[str, str]:
         (QUIET, "all clear"),
         (replace(QUIET, command="heartbeat"), "all clear"),
         (replace(QUIET, recovered="an interrupted flip was undone"), "recovered from an interrupted run"),
+        (replace(QUIET, noted="The tests of r1 pass again."), "The tests of r1 pass again"),
+        (replace(QUIET, recovered="a flip was undone", noted="b"), "recovered from an interrupted run"),
+        (replace(QUIET, noted="ledger.json was lost.", problems=(Problem(message="a"),)), "problem: a"),
         (replace(QUIET, problems=(Problem(message="git push failed."),)), "problem: git push failed"),
         (replace(QUIET, problems=(Problem(message="a"), Problem(message="b"))), "2 problems"),
         (replace(QUIET, exit_code=7), "problem"),
@@ -550,7 +554,7 @@ def test_what_matters_most_comes_first() -> None:
         output="the failing output",
     )
     order = (
-        "The tests failed.", "The live release", "What to do", "a problem", "the failing output", "Pulled",
+        "The tests failed.", "The live release", "What to do", "a problem", "the failing output", "Commits that were",
         "Package changes", "Held back", "Steps", "About this run",
     )  # fmt: skip
     for body in both(report):
@@ -569,8 +573,43 @@ def test_held_back_versions_and_pulled_commits() -> None:
     assert "\n* celery 5.9: was backed out on Monday\n" in text
     assert "celery 5.9: was backed out on Monday" in shown
     for body in (text, shown):
-        assert f"Pulled 3 commits: {'a' * 12}..{'b' * 12}" in body
-    assert "Pulled 1 commit:" in text_of(replace(report, pulled=Pulled(old="a", new="b", count=1)))
+        assert f"Commits that came in (3): {'a' * 12}..{'b' * 12}" in body
+
+
+COMMITS = tuple(Commit(id=f"{number:040x}", subject=f"Work {number}", author="Ada") for number in range(100))
+TRIED = "Commits that were tried and did not come in"
+
+
+@pytest.mark.parametrize(
+    ("report", "title"),
+    [
+        (UPDATED, "Commits that came in"),
+        (replace(UPDATED, exit_code=7), "Commits that came in"),
+        (STILL_LIVE, "Commits that came in"),
+        (BROKEN, TRIED),
+        (REFUSED, TRIED),
+        (TAKEN_BACK, TRIED),
+        (replace(BROKEN, live_changed=True), "New commits"),  # as of a symlink that was repaired before
+        (replace(QUIET, recovered="x"), "New commits"),  # which came in, without a release
+    ],
+)
+def test_it_is_said_whether_the_commits_came_in(report: RunReport, title: str) -> None:
+    for body in both(replace(report, pulled=Pulled(old="a", new="b", count=2), commits=COMMITS[:2])):
+        assert f"{title} (2): a..b" in body
+        assert body.count("ommits") == 1
+        assert f"{COMMITS[1].id[:12]} Work 1 (Ada)" in body
+        assert "more" not in body
+    assert f"\n{title}:\n" in text_of(replace(report, commits=COMMITS[:1]))
+
+
+@pytest.mark.parametrize(("count", "rest"), [(20, 0), (21, 1), (250, 230)])
+def test_of_many_commits_it_is_said_how_many_more_there_are(count: int, rest: int) -> None:
+    report = replace(UPDATED, pulled=Pulled(old="a", new="b", count=count), commits=COMMITS[:count])
+    for body in both(report):
+        assert "Work 19 (Ada)" in body
+        assert "Work 20 (Ada)" not in body
+        assert ("more" in body) == bool(rest)
+        assert f"and {rest} more" in body or not rest
 
 
 def test_many_held_back_versions_are_a_line_for_each_reason() -> None:
@@ -647,13 +686,15 @@ def test_where_the_log_is_and_what_to_do() -> None:
         log_file="/var/log/releaser/20260102.log",
         advice="Fix the tests.",
         recovered="A flip was half done;\nit was undone.",
+        noted="The project was moved.",
     )
     for body in both(report):
         assert "/var/log/releaser/20260102.log" in body
         assert "Fix the tests." in body
-        assert "An earlier run had been interrupted" in body
+        assert "What became of an interrupted run" in body
         assert "A flip was half done;" in body
         assert "it was undone." in body
+        assert re.search(r"Since the last run:\s*The project was moved\.", body)
 
 
 def test_which_run_it_was() -> None:
@@ -676,7 +717,7 @@ def test_what_there_is_not_is_not_mentioned() -> None:
             "Problems",
             "Steps",
             "Output",
-            "Pulled",
+            "ommits",
             "Held back",
             "Log file",
             "What to do",
@@ -726,6 +767,7 @@ def everything_is(evil: str) -> RunReport:
         advice=evil,
         log_file=evil,
         recovered=evil,
+        noted=evil,
     )
 
 

@@ -149,8 +149,10 @@ def test_a_problem_and_its_advice_are_sentences(message: str, advice: str, said:
 
 
 def test_what_was_recovered_and_what_became_of_the_mail_is_said() -> None:
-    words = last_words(report(recovered="An earlier run was cut off.", mail="sent to ada@example.org"))
-    assert words[1:] == ["An earlier run was cut off.", "mail: sent to ada@example.org"]
+    words = last_words(
+        report(recovered="An earlier run was cut off.", noted="It was moved.", mail="sent to ada@example.org")
+    )
+    assert words[1:] == ["An earlier run was cut off.", "It was moved.", "mail: sent to ada@example.org"]
 
 
 @pytest.mark.parametrize(
