@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
+
+from tests.support.forks import Fork, can_fork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,11 +63,23 @@ def run(
     whole process group is ended and the test fails.
     """
     words = [os.fspath(word) for word in argv]
+    if input is None and can_fork(words, Path(sys.executable).with_name("releaser"), env):
+        finished = _run_forked(words, cwd=cwd, env=env, timeout=timeout)
+    else:
+        finished = _run_started(words, cwd=cwd, env=env, timeout=timeout, text=input)
+    if check is not None and finished.returncode != check:
+        pytest.fail(f"{words} should have ended with status {check}\n{finished}")
+    return finished
+
+
+def _run_started(
+    words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float, text: str | None
+) -> Finished:
     with subprocess.Popen(
         words,
         cwd=cwd,
         env=dict(env),
-        stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+        stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -71,7 +87,7 @@ def run(
         start_new_session=True,
     ) as process:
         try:
-            stdout, stderr = process.communicate(input, timeout=timeout)
+            stdout, stderr = process.communicate(text, timeout=timeout)
         except BaseException as error:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -79,10 +95,62 @@ def run(
                 stdout, stderr = process.communicate()
                 pytest.fail(f"{words} was still running after {timeout:g} s\n{stdout}\n{stderr}")
             raise
-    finished = Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
-    if check is not None and finished.returncode != check:
-        pytest.fail(f"{words} should have ended with status {check}\n{finished}")
-    return finished
+    return Finished(returncode=process.returncode, stdout=stdout, stderr=stderr)
+
+
+def _run_forked(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], timeout: float) -> Finished:
+    ends_at = time.monotonic() + timeout
+    with open(os.devnull, "rb") as nothing, _Pipe() as stdout, _Pipe() as stderr:
+        fork = Fork(words, cwd=cwd, env=env, files=[nothing.fileno(), stdout.into, stderr.into])
+        try:
+            printed = [pipe.read(ends_at) for pipe in (stdout, stderr)]
+            status = fork.wait(max(ends_at - time.monotonic(), 0.01))
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(fork.pid, signal.SIGKILL)
+            if isinstance(error, TimeoutError):
+                pytest.fail(f"{words} was still running after {timeout:g} s\n{stdout.text}\n{stderr.text}")
+            raise
+    return Finished(returncode=status, stdout=printed[0], stderr=printed[1])
+
+
+class _Pipe:
+    """A pipe that a thread reads to its end."""
+
+    def __init__(self) -> None:
+        self._out, self.into = os.pipe()
+        self._parts: list[bytes] = []
+        self._thread = threading.Thread(target=self._read_all, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.into >= 0:
+            os.close(self.into)
+            self.into = -1
+
+    def _read_all(self) -> None:
+        with open(self._out, "rb", buffering=0) as file:
+            while part := file.read(65536):
+                self._parts.append(part)
+
+    @property
+    def text(self) -> str:
+        """What was read so far."""
+        return b"".join(self._parts).decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def read(self, ends_at: float) -> str:
+        """Wait for the end, and return all; TimeoutError if it does not come in time."""
+        self._close()
+        self._thread.join(max(ends_at - time.monotonic(), 0.01))
+        if self._thread.is_alive():
+            raise TimeoutError
+        return self.text
 
 
 def clean_environment(home: Path, uv_cache: Path) -> dict[str, str]:
