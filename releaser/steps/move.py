@@ -12,6 +12,7 @@ from releaser.errors import ActivationError, ToolError
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import pending
 from releaser.steps.resolve import own_files
+from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,6 +36,7 @@ def move_checkout(run: Run, target: Target) -> None:
         return
     with run.recorder.step("move checkout") as step:
         own_files_as_committed(run)
+        write_out(run.site.project.root)  # else the moved checkout would wait for all that others have written
         see_where_head_is(run, target)  # last of all, as a person may commit at any moment
         if target.forward:
             run.site.git.fast_forward(target.commit)

@@ -129,3 +129,10 @@ def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> N
     assert static(site) == "1.2.0"
     site.releaser("prune", check=0)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
+
+
+def test_what_others_have_written_is_on_the_disk_before_the_checkout_moves(site: SampleSite) -> None:
+    """Else the moved checkout would wait for that."""
+    before = site.head()
+    with stopped(site, "update", at=Point(place="releaser.steps.move:write_out")):
+        assert site.head() == before
