@@ -37,6 +37,13 @@ def leads_into(venv: Path, place: Path) -> bool:
     return any(content.get("dir_info", {}).get("editable") for _, content, _ in _installed_from(venv, place))
 
 
+def sources_below(venv: Path, place: Path) -> list[Path]:
+    """Return the directories below `place` that are searched for modules, relative to it. Raises OSError."""
+    files = venv.glob("lib/python*/site-packages/*.pth")
+    lines = (Path(line) for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return sorted({path.relative_to(place) for path in lines if path.is_relative_to(place)})
+
+
 def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, Any], Path]]:
     """Yield what was installed from below `place`: where that is noted, what is noted, and from where it was."""
     for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 from releaser.errors import MigrationsError, ToolError
 from releaser.project.static import manage
+from releaser.releases.editables import sources_below
 from releaser.releases.quarantine import FailedCandidate
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
@@ -143,11 +146,36 @@ def _refuse(run: Run, candidate: Candidate, names: tuple[str, ...]) -> None:
     entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=run.now_iso(), migrations=names)
     run.change_quarantine(lambda quarantine: quarantine.with_candidate(entry))
     seal(run, candidate, tests="refused")
-    pulls = "`git pull` and " if run.draft.pulled else ""
-    migrate = f"`{candidate.venv / 'bin' / 'python'} manage.py migrate`{_databases(names)}"
     message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
-    advice = f"Do {pulls}{migrate} in {run.site.project.checkout}; the next update then goes on by itself."
-    raise MigrationsError(message, advice=advice)
+    raise MigrationsError(message, advice=_how_to_apply(run, candidate, names))
+
+
+def _how_to_apply(run: Run, candidate: Candidate, names: Collection[str]) -> str:
+    """Say what applies the migrations: in the checkout, or in a work tree beside it if new commits bring them.
+
+    Pulled into the checkout, these would be live although they wait.
+    """
+    checkout, databases = run.site.project.checkout, _databases(names)
+    migrate = f"{shlex.quote(str(candidate.venv / 'bin' / 'python'))} manage.py migrate"
+    if run.draft.pulled is None or run.staged is None:
+        return f"Do `{migrate}`{databases} in {checkout}; the next update then goes on by itself."
+    top = run.outside.site.git.layout.top
+    place = top.parent / f"{top.name}-migrate"
+    tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
+    there = f"(cd {root} && {_found_in(place, run.site.git.layout.top, candidate.venv)}{migrate})"
+    add = f"git worktree add --detach {tree} {run.staged.commit[:12]}"
+    untracked = [*run.staged.copied, *run.staged.linked]
+    lacks = f" That tree lacks what git does not track ({listed(untracked)}): link what the settings need to it first."
+    return (
+        f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
+        f" goes on by itself.{lacks if untracked else ''}"
+    )
+
+
+def _found_in(place: Path, staging: Path, venv: Path) -> str:
+    """Return what lets packages that are part of the project be found in a work tree, and not in the staging tree."""
+    sources = [str(place / one) for one in sources_below(venv, staging)]
+    return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
 
 
 def still_wait(run: Run, failed: FailedCandidate) -> bool:
