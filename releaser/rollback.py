@@ -23,7 +23,7 @@ from releaser.steps.activate import link_text
 from releaser.steps.adopt import take_in
 from releaser.steps.code import code_of_release, has_other_code
 from releaser.steps.gate import smoke_test
-from releaser.steps.migrations import tell_applied_migrations
+from releaser.steps.migrations import migrations_of_live, tell_applied_migrations
 from releaser.steps.pull import Target
 from releaser.steps.resolve import lock_of, own_files
 from releaser.steps.settle import look_before
@@ -73,6 +73,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
         code = _code_of(run, target, keep_code=keep_code)
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.draft.problems += map(problem_of, others)
+        left = migrations_of_live(run)
     if code.moves:
         _refuse_unrestartable(run)
     else:
@@ -84,7 +85,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     with undone_on_failure(run):
         collected = code.moves and _collect_ahead(run, target, code)
     go_live(run, target, code, None, stays=force, link=link, collected=collected)
-    tell_applied_migrations(run, target)
+    tell_applied_migrations(run, target, left)
     return Ending(result="activated", headline=_headline(run, target, live, code))
 
 

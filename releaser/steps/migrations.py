@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 from typing import TYPE_CHECKING
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.steps.build import Candidate
 
+log = logging.getLogger(__name__)
+
 _SHOWN = 5
+_PATIENCE = 20.0  # seconds
 
 
 def look_at_migrations(run: Run, candidate: Candidate) -> None:
@@ -33,7 +37,7 @@ def look_at_migrations(run: Run, candidate: Candidate) -> None:
     it, and waits for that.
     """
     setting = run.site.settings.migrations
-    if setting == "off" or not is_django(run.site.project.root):
+    if not _is_asked(run):
         return
     with run.recorder.step("migrations") as step:
         unapplied = _unapplied(run, candidate.venv, step)
@@ -105,7 +109,7 @@ def tell_migrations(run: Run) -> None:
 
 def tell_migrations_of(run: Run, release: Release) -> None:
     """Report what a release lacks that was made live by a run which cannot tell any more, new or not."""
-    if run.site.settings.migrations == "off" or not is_django(run.site.project.root):
+    if not _is_asked(run):
         return
     with run.recorder.step("migrations") as step:
         names = _unapplied(run, release.venv, step)
@@ -114,23 +118,48 @@ def tell_migrations_of(run: Run, release: Release) -> None:
     _tell(run, names)
 
 
-def tell_applied_migrations(run: Run, release: Release) -> None:
-    """Report the migrations that the release before has applied and this one does not have: they are not undone."""
-    if run.site.settings.migrations == "off" or not is_django(run.site.project.root):
+def migrations_of_live(run: Run) -> frozenset[str]:
+    """Return the ids of the migrations that the live release has, with the code that is live; none if it cannot tell.
+
+    A rollback waits for the answer, so not for long.
+    """
+    live = run.store.live()
+    if not _is_asked(run) or live is None or not live.works():
+        return frozenset()
+    try:
+        return manage(run.site, live.venv, timeout=_PATIENCE).migrations_on_disk()
+    except ToolError as error:
+        log.warning("the migrations of %s are not known: %s", live.id, error)
+        return frozenset()
+
+
+def tell_applied_migrations(run: Run, release: Release, left: Collection[str]) -> None:
+    """Report the migrations that are applied and that this release does not have: they are not undone.
+
+    Where it does not have the app either, only those that were `left` with the release before.
+    """
+    if not _is_asked(run):
         return
     with run.recorder.step("migrations") as step:
         try:
-            names = manage(run.site, release.venv).migrations_not_on_disk()
+            found = manage(run.site, release.venv).migrations_not_on_disk(left)
         except ToolError as error:
             step.warns(f"not known: {error.message}")
             return
-        if not names:
+        parts = [f"applied, and not in this release: {listed(found.names)}"] if found.names else []
+        parts += [f"not known, as a database cannot be asked: {'; '.join(found.failed)}"] if found.failed else []
+        if not parts:
             step.says("none applied that this release does not have")
             return
-        step.warns(f"applied, and not in this release: {listed(names)}")
-    message = f"migrations that {release.id} does not have are applied, and were not undone: {listed(names)}"
-    advice = "See that the site works with them, or undo them by hand with the code that has them."
-    run.draft.problems.append(Problem(message=message, advice=advice))
+        step.warns("; ".join(parts))
+    if found.names:
+        message = f"migrations that {release.id} does not have are applied, and were not undone: {listed(found.names)}"
+        advice = "See that the site works with them, or undo them by hand with the code that has them."
+        run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+def _is_asked(run: Run) -> bool:
+    return run.site.settings.migrations != "off" and is_django(run.site.project.root)
 
 
 def _tell(run: Run, names: Collection[str]) -> None:

@@ -219,6 +219,30 @@ def test_applied_migrations_that_the_earlier_release_does_not_have_are_named(mak
     assert any(NEW in problem and "were not undone" in problem for problem in report["problems"])
 
 
+def test_a_rollback_names_the_migrations_of_an_app_that_it_takes_away_in_each_database(
+    make_django: DjangoFactory,
+) -> None:
+    second = 'DATABASES["second"] = {**DATABASES["default"], "NAME": BASE_DIR.parent / "second.sqlite3"}\n'
+    django = make_django(settings(end=second))
+    site = django.site
+    site.push_from_elsewhere(
+        {
+            "news/__init__.py": "",
+            "news/migrations/__init__.py": "",
+            "news/migrations/0001_begin.py": migration(),
+            "shop/settings.py": settings(end=f'{second}INSTALLED_APPS.append("news")\n'),
+        }
+    )
+    (site.outer / "second.sqlite3").touch()
+    assert site.json("update")["migrations"] == ["news.0001_begin"]
+    for alias in ("default", "second"):
+        django.manage("migrate", "--database", alias)
+    report = site.json("rollback")
+    assert not (site.path / "news" / "__init__.py").exists()
+    detail = "applied, and not in this release: news.0001_begin, news.0001_begin (database second)"
+    assert step(report, "migrations")["detail"] == detail
+
+
 def with_releaser(site: SampleSite) -> dict[str, str]:
     return {**site.env, "PATH": f"{console_script().parent}{os.pathsep}{site.env['PATH']}"}
 

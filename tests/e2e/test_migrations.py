@@ -301,3 +301,46 @@ def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, t
     assert report["result"] == "activated"
     assert "not applied, and perhaps new: site.0001_first" in step(report, "migrations")["detail"]
     assert report["migrations"] == ["site.0001_first"]
+
+
+def rolled_back(site: SampleSite) -> str:
+    """Roll back, and return what is said of migrations."""
+    report = site.json("rollback")
+    assert report["result"] == "activated"
+    return str(step(report, "migrations")["detail"])
+
+
+def test_a_rollback_names_what_is_applied_of_an_app_that_only_the_left_release_has(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    site.json("update")
+    reporting.migrate(NEW, "removed.0001_long_ago")
+    assert rolled_back(site) == f"applied, and not in this release: {NEW}"
+    assert f"are applied, and were not undone: {NEW}" in " ".join(body(site).split())
+
+
+def test_a_rollback_that_leaves_no_migration_behind_names_none(reporting: Migrating) -> None:
+    site = reporting.site
+    site.publish("beta", "1.1.0")
+    site.json("update")
+    reporting.migrate("removed.0001_long_ago")
+    assert rolled_back(site) == "none applied that this release does not have"
+
+
+def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
+    site = reporting.site
+    sick = site.outer / "sick"
+    begin = f"import os\nassert not os.path.exists({str(sick)!r})\n"
+    site.push_from_elsewhere({"site_settings.py": begin + reporting.settings("0001_begin")})
+    site.json("update")
+    reporting.migrate("site.0001_begin")
+    sick.touch()
+    assert rolled_back(site) == "applied, and not in this release: site.0001_begin"
+
+
+def test_a_rollback_says_that_a_database_cannot_be_asked(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    site.json("update")
+    reporting.database.unlink()
+    assert rolled_back(site).startswith("not known, as a database cannot be asked: default: ")
