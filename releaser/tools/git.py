@@ -530,7 +530,10 @@ class Git:
 
 def _adds_submodule(commit: str, path: str) -> ToolError:
     message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
-    advice = "To bring it in untested: `git pull --ff-only`, then `git submodule update --init --recursive`."
+    advice = (
+        "Let a commit add just that, which no code uses yet, and bring it in by hand: `git fetch`, `git merge --ff-only"
+        " COMMIT`, `git submodule update --init --recursive`. What uses it comes in by the next update, which tests it."
+    )
     return ToolError(message, advice=advice)
 
 

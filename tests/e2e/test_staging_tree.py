@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -210,6 +211,26 @@ def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
     site.releaser("update", check=0, env=env)
     assert (site.path / "vendored" / "deep" / "code.txt").read_text(encoding="utf-8") == "new"
     assert site.git("status", "--porcelain") == ""
+
+
+def test_a_new_submodule_comes_in_as_the_advice_says_and_what_uses_it_is_tested(make_site: SiteFactory) -> None:
+    site = _adopted(make_site)
+    library, before = _library(site), site.head()
+    site.push_from_elsewhere({"notes.txt": "a library"})
+    clone = next(site.outer.parent.glob("elsewhere/*/site"))
+    allow = ("-c", "protocol.file.allow=always")
+    _run_git(site, clone, *allow, "submodule", "add", "--quiet", str(library), "vendored")
+    _run_git(site, clone, "commit", "--quiet", "--message", "Add the library")
+    _run_git(site, clone, "push", "--quiet")
+    commit = _run_git(site, clone, "rev-parse", "HEAD")
+    site.push_from_elsewhere({"run_tests.py": "assert open('vendored/code.txt').read() == 'old'\n"})
+    report = site.json("update", check=4)
+    assert "adds the submodule vendored" in report["headline"]
+    assert site.head() == before
+    for command in re.findall("`(git .+?)`", report["advice"]):
+        site.git(*allow, *command.replace("COMMIT", commit).split()[1:])
+    site.releaser("update", check=0)
+    assert (site.head(), site.git("status", "--porcelain")) == (site.remote_head(), "")
 
 
 def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_site: SiteFactory) -> None:
