@@ -117,12 +117,13 @@ def _continue(run: Run, entry: Entry) -> str:
         complete_adoption(run, entry)
         return "was adopting the project; that is finished or undone now"
     made = run.store.get(entry.target)
-    if entry.phase == "building" and made is not None and made.manifest.replaces and made.state == "good":
+    builds = entry.phase == "building" and entry.command != "rollback"  # which only collects static files then
+    if builds and made is not None and made.manifest.replaces and made.state == "good":
         sweep(run)
         return f"had rebuilt {made.manifest.replaces} as {made.id}; live is what it was"
     failed = next((one for one in run.quarantine().candidates if one.release == entry.target), None)
     undo(run, entry)
-    if failed is not None and entry.phase == "building":
+    if failed is not None and builds:
         what = "whose tests failed" if not failed.migrations else "which waits"
         return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
     return "was interrupted before it changed anything for the site; what it left is removed"

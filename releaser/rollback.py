@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 from typing import TYPE_CHECKING
 
 from releaser.conduct import Ending, Request, conduct
-from releaser.errors import NoSuchReleaseError, PreflightError, ToolError, Unfit
+from releaser.errors import BuildError, NoSuchReleaseError, PreflightError, ToolError, Unfit
 from releaser.golive import go_live
 from releaser.locking.diff import LockDiff
 from releaser.project import disk, serving
 from releaser.project.checkout import lock_findings
 from releaser.queries import without_python
+from releaser.recovery import undone_on_failure
 from releaser.releases.soundness import damage
 from releaser.releases.whereabouts import moved_by_hand, refuse_moved
 from releaser.report.outcome import Problem
@@ -21,10 +23,13 @@ from releaser.steps.activate import link_text
 from releaser.steps.adopt import take_in
 from releaser.steps.code import code_of_release, has_other_code
 from releaser.steps.gate import smoke_test
-from releaser.steps.migrations import tell_applied_migrations
+from releaser.steps.migrations import migrations_of_live, tell_applied_migrations
 from releaser.steps.pull import Target
 from releaser.steps.resolve import lock_of, own_files
 from releaser.steps.settle import look_before
+from releaser.steps.staging import staging_tree
+from releaser.steps.static import collect_ahead
+from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
     from releaser.project.site import Site
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
     from releaser.report.outcome import RunReport
     from releaser.run import Run
+
+log = logging.getLogger(__name__)
 
 # Settings that say where releases lie, as findings name them.
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
@@ -66,6 +73,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
         code = _code_of(run, target, keep_code=keep_code)
         others = refuse_unwise(run.site, target, force=force or code.moves)
         run.draft.problems += map(problem_of, others)
+        left = migrations_of_live(run)
     if code.moves:
         _refuse_unrestartable(run)
     else:
@@ -74,8 +82,10 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     if moved is not None and not run.site.project.venv.is_symlink():
         take_in(run)
         link = link_text(run.site.project.venv)
-    go_live(run, target, code, None, stays=force, link=link)
-    tell_applied_migrations(run, target)
+    with undone_on_failure(run):
+        collected = code.moves and _collect_ahead(run, target, code)
+    go_live(run, target, code, None, stays=force, link=link, collected=collected)
+    tell_applied_migrations(run, target, left)
     return Ending(result="activated", headline=_headline(run, target, live, code))
 
 
@@ -106,6 +116,23 @@ def _refuse_edits(run: Run, code: Target) -> None:
         message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has another one"
         advice = "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is."
         raise PreflightError((Unfit(message, advice=advice),))
+
+
+def _collect_ahead(run: Run, target: Release, code: Target) -> bool:
+    """Collect the static files of the earlier code before it is there; False if that has to wait for the flip.
+
+    No staging tree, as on a full disk, is no reason to stay: they wait for the flip then, too. Raises PreflightError.
+    """
+    if run.site.settings.collectstatic == "off" or not is_django(run.site.project.root):
+        return False
+    try:
+        with staging_tree(run, code.commit) as staged:
+            collected = collect_ahead(staged, target)
+    except (BuildError, ToolError, OSError, ValueError) as error:
+        log.warning("the static files are collected once %s is live: %s", target.id, error)
+        return False
+    _refuse_edits(run, code)  # again, as that may have taken long
+    return collected
 
 
 def _refuse_unrestartable(run: Run) -> None:

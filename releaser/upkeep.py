@@ -147,9 +147,13 @@ def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
         commits=tuple(one for one in quarantine.commits if one not in commits),
     )
     releases = by_tests | {one.release for one in quarantine.versions if one.name == package}
-    codes = {one.code_key for one in commits}
+    codes, pythons = {one.code_key for one in commits}, {one.version for one in quarantine.pythons} & {name}
     # Else the very candidate that failed would not be tried again, and nobody be told.
-    releases |= {one.release for one in quarantine.candidates if one.release == name or one.key.code_key in codes}
+    releases |= {
+        one.release
+        for one in quarantine.candidates
+        if one.release == name or one.key.code_key in codes or one.key.python in pythons
+    }
     without = without.without_releases(releases)
     held = any(one.name in names for one in holds.entries)
     if not held and without == quarantine:
@@ -157,7 +161,7 @@ def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
         advice = f"Held back are: {', '.join(known)}." if known else "Nothing is held back."
         message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
-    shown = commits[0].commit[:12] if commits else name if without.pythons != quarantine.pythons else package
+    shown = commits[0].commit[:12] if commits else name if pythons or name in releases else package
     return HoldChange(
         holds=holds.without(names) if held else holds,
         quarantine=without,

@@ -9,7 +9,11 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
 
@@ -22,13 +26,31 @@ def lead_elsewhere(venv: Path, old: Path, new: Path) -> None:
     """
     if old == new:
         return
+    for note, content, source in _installed_from(venv, old):
+        url = (new / source.relative_to(old)).as_uri()
+        changed = {note: json.dumps({**content, "url": url}).encode()}
+        _rewrite(note.parent, changed, old, new)
+
+
+def leads_into(venv: Path, place: Path) -> bool:
+    """Whether an editable package is found below `place`, by whatever way. Raises OSError."""
+    return any(content.get("dir_info", {}).get("editable") for _, content, _ in _installed_from(venv, place))
+
+
+def sources_below(venv: Path, place: Path) -> list[Path]:
+    """Return the directories below `place` that are searched for modules, relative to it. Raises OSError."""
+    files = venv.glob("lib/python*/site-packages/*.pth")
+    lines = (Path(line) for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return sorted({path.relative_to(place) for path in lines if path.is_relative_to(place)})
+
+
+def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, Any], Path]]:
+    """Yield what was installed from below `place`: where that is noted, what is noted, and from where it was."""
     for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
         content = json.loads(note.read_text(encoding="utf-8"))
         source = Path(unquote(urlsplit(content.get("url", "")).path))  # which uv quotes in its own way
-        if source.is_relative_to(old):
-            url = (new / source.relative_to(old)).as_uri()
-            changed = {note: json.dumps({**content, "url": url}).encode()}
-            _rewrite(note.parent, changed, old, new)
+        if source.is_relative_to(place):
+            yield note, content, source
 
 
 def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path) -> None:

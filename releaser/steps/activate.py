@@ -176,8 +176,7 @@ def _commit(
         _refuse_other_head(run, target)
     live = run.store.live()
     if run.command == "rollback":  # else the guard has looked
-        with contextlib.suppress(ToolError):
-            keep_edited(run, run.site.project.lock, known_locks(run, live))
+        keep_edited(run, run.site.project.lock, known_locks(run, live))
     building = run.journal.read()
     _keep_lock(run)
     if founds:

@@ -163,7 +163,8 @@ def seal(run: Run, candidate: Candidate, *, tests: Tests) -> Release:
     with run.recorder.step("seal"):
         live, earlier = run.store.live(), candidate.instead_of if tests == "passed" else None
         staged = run.staged
-        _lead_to_checkout(run, candidate)
+        if tests != "refused" or run.draft.pulled is None:  # else the checkout lacks the code that waits with it
+            _lead_to_checkout(run, candidate)
         fingerprint = _fingerprint(candidate)
         cost = measure(candidate.directory)
         manifest = Manifest(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import shlex
 from typing import TYPE_CHECKING
 
 from releaser.errors import MigrationsError, ToolError
 from releaser.project.static import manage
+from releaser.releases.editables import sources_below
 from releaser.releases.quarantine import FailedCandidate
 from releaser.report.outcome import Problem
 from releaser.steps.build import seal
@@ -20,7 +24,10 @@ if TYPE_CHECKING:
     from releaser.run import Run
     from releaser.steps.build import Candidate
 
+log = logging.getLogger(__name__)
+
 _SHOWN = 5
+_PATIENCE = 20.0  # seconds
 
 
 def look_at_migrations(run: Run, candidate: Candidate) -> None:
@@ -30,7 +37,7 @@ def look_at_migrations(run: Run, candidate: Candidate) -> None:
     it, and waits for that.
     """
     setting = run.site.settings.migrations
-    if setting == "off" or not is_django(run.site.project.root):
+    if not _is_asked(run):
         return
     with run.recorder.step("migrations") as step:
         unapplied = _unapplied(run, candidate.venv, step)
@@ -102,7 +109,7 @@ def tell_migrations(run: Run) -> None:
 
 def tell_migrations_of(run: Run, release: Release) -> None:
     """Report what a release lacks that was made live by a run which cannot tell any more, new or not."""
-    if run.site.settings.migrations == "off" or not is_django(run.site.project.root):
+    if not _is_asked(run):
         return
     with run.recorder.step("migrations") as step:
         names = _unapplied(run, release.venv, step)
@@ -111,23 +118,48 @@ def tell_migrations_of(run: Run, release: Release) -> None:
     _tell(run, names)
 
 
-def tell_applied_migrations(run: Run, release: Release) -> None:
-    """Report the migrations that the release before has applied and this one does not have: they are not undone."""
-    if run.site.settings.migrations == "off" or not is_django(run.site.project.root):
+def migrations_of_live(run: Run) -> frozenset[str]:
+    """Return the ids of the migrations that the live release has, with the code that is live; none if it cannot tell.
+
+    A rollback waits for the answer, so not for long.
+    """
+    live = run.store.live()
+    if not _is_asked(run) or live is None or not live.works():
+        return frozenset()
+    try:
+        return manage(run.site, live.venv, timeout=_PATIENCE).migrations_on_disk()
+    except ToolError as error:
+        log.warning("the migrations of %s are not known: %s", live.id, error)
+        return frozenset()
+
+
+def tell_applied_migrations(run: Run, release: Release, left: Collection[str]) -> None:
+    """Report the migrations that are applied and that this release does not have: they are not undone.
+
+    Where it does not have the app either, only those that were `left` with the release before.
+    """
+    if not _is_asked(run):
         return
     with run.recorder.step("migrations") as step:
         try:
-            names = manage(run.site, release.venv).migrations_not_on_disk()
+            found = manage(run.site, release.venv).migrations_not_on_disk(left)
         except ToolError as error:
             step.warns(f"not known: {error.message}")
             return
-        if not names:
+        parts = [f"applied, and not in this release: {listed(found.names)}"] if found.names else []
+        parts += [f"not known, as a database cannot be asked: {'; '.join(found.failed)}"] if found.failed else []
+        if not parts:
             step.says("none applied that this release does not have")
             return
-        step.warns(f"applied, and not in this release: {listed(names)}")
-    message = f"migrations that {release.id} does not have are applied, and were not undone: {listed(names)}"
-    advice = "See that the site works with them, or undo them by hand with the code that has them."
-    run.draft.problems.append(Problem(message=message, advice=advice))
+        step.warns("; ".join(parts))
+    if found.names:
+        message = f"migrations that {release.id} does not have are applied, and were not undone: {listed(found.names)}"
+        advice = "See that the site works with them, or undo them by hand with the code that has them."
+        run.draft.problems.append(Problem(message=message, advice=advice))
+
+
+def _is_asked(run: Run) -> bool:
+    return run.site.settings.migrations != "off" and is_django(run.site.project.root)
 
 
 def _tell(run: Run, names: Collection[str]) -> None:
@@ -143,11 +175,36 @@ def _refuse(run: Run, candidate: Candidate, names: tuple[str, ...]) -> None:
     entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=run.now_iso(), migrations=names)
     run.change_quarantine(lambda quarantine: quarantine.with_candidate(entry))
     seal(run, candidate, tests="refused")
-    pulls = "`git pull` and " if run.draft.pulled else ""
-    migrate = f"`{candidate.venv / 'bin' / 'python'} manage.py migrate`{_databases(names)}"
     message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
-    advice = f"Do {pulls}{migrate} in {run.site.project.checkout}; the next update then goes on by itself."
-    raise MigrationsError(message, advice=advice)
+    raise MigrationsError(message, advice=_how_to_apply(run, candidate, names))
+
+
+def _how_to_apply(run: Run, candidate: Candidate, names: Collection[str]) -> str:
+    """Say what applies the migrations: in the checkout, or in a work tree beside it if new commits bring them.
+
+    Pulled into the checkout, these would be live although they wait.
+    """
+    checkout, databases = run.site.project.checkout, _databases(names)
+    migrate = f"{shlex.quote(str(candidate.venv / 'bin' / 'python'))} manage.py migrate"
+    if run.draft.pulled is None or run.staged is None:
+        return f"Do `{migrate}`{databases} in {checkout}; the next update then goes on by itself."
+    top = run.outside.site.git.layout.top
+    place = top.parent / f"{top.name}-migrate"
+    tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
+    there = f"(cd {root} && {_found_in(place, run.site.git.layout.top, candidate.venv)}{migrate})"
+    add = f"git worktree add --detach {tree} {run.staged.commit[:12]}"
+    untracked = [*run.staged.copied, *run.staged.linked]
+    lacks = f" That tree lacks what git does not track ({listed(untracked)}): link what the settings need to it first."
+    return (
+        f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
+        f" goes on by itself.{lacks if untracked else ''}"
+    )
+
+
+def _found_in(place: Path, staging: Path, venv: Path) -> str:
+    """Return what lets packages that are part of the project be found in a work tree, and not in the staging tree."""
+    sources = [str(place / one) for one in sources_below(venv, staging)]
+    return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
 
 
 def still_wait(run: Run, failed: FailedCandidate) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from releaser.errors import ActivationError, ToolError
 from releaser.report.outcome import Problem
 from releaser.steps.follow_ups import pending
 from releaser.steps.resolve import own_files
+from releaser.tools.process import write_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +36,7 @@ def move_checkout(run: Run, target: Target) -> None:
         return
     with run.recorder.step("move checkout") as step:
         own_files_as_committed(run)
+        write_out(run.site.project.root)  # else the moved checkout would wait for all that others have written
         see_where_head_is(run, target)  # last of all, as a person may commit at any moment
         if target.forward:
             run.site.git.fast_forward(target.commit)
@@ -148,19 +152,24 @@ def keep_edited(run: Run, path: Path, known: Iterable[bytes | None]) -> None:
     """
     if not path.is_file() or (data := path.read_bytes()) in set(known):
         return
-    kept = run.site.project.state_dir / f"{path.name}-{run.run_id}"
+    place = run.site.project.state_dir / f"{path.name}-{run.run_id}"
+    copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
+    kept = next(one for one in copies if not one.exists() or one.read_bytes() == data)
     if kept.exists():
         return
     replace_file(kept, data)
     message = f"{path.name} in the checkout was edited, and not committed; what it held is kept as {kept}"
     run.draft.problems.append(Problem(message=message, advice="Compare, and delete the copy when it is of no use."))
+    run.draft.untold.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
 
 
 def known_locks(run: Run, *releases: Release | None) -> list[bytes | None]:
-    """Return the contents of uv.lock that are releases' or committed."""
-    top, git = run.site.git.layout.top, run.site.git
-    name = os.path.relpath(run.site.project.lock, top)
-    return [_read(one.lock) for one in releases if one is not None] + [git.data("HEAD", name)]
+    """Return the contents of uv.lock that are releases' or, unless git does not work, committed."""
+    known = [_read(one.lock) for one in releases if one is not None]
+    with contextlib.suppress(ToolError):
+        top, git = run.site.git.layout.top, run.site.git
+        known.append(git.data("HEAD", os.path.relpath(run.site.project.lock, top)))
+    return known
 
 
 def _read(path: Path) -> bytes | None:

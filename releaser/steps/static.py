@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.project.static import manage
+from releaser.releases.editables import leads_into
 from releaser.tools.django import doubt, is_django
 
 if TYPE_CHECKING:
@@ -42,10 +43,13 @@ def collect_ahead(staged: Run, release: Release) -> bool:
 
     Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
     that first imports a module in between would have new code beside old. It waits where the files would not go to the
-    place of the live site, and where it fails: then it is tried with the release live, which is taken back.
+    place of the live site, where packages lead into the checkout, which has other files of theirs, and where it fails:
+    then it is tried with the release live, which is taken back.
     """
-    settings, root = staged.site.settings, staged.site.project.root
-    if settings.collectstatic == "off" or not is_django(root):
+    settings, project = staged.site.settings, staged.site.project
+    if settings.collectstatic == "off" or not is_django(project.root):
+        return False
+    if leads_into(release.venv, project.of_checkout(staged.site.git.layout.top)):
         return False
     try:
         place = manage(staged.site, release.venv, timeout=settings.collectstatic_timeout).static_files().place

@@ -15,7 +15,7 @@ from releaser.tools.environment import inside
 from releaser.tools.process import describe_status, write_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from releaser.tools.process import Finished, Runner
 
@@ -51,6 +51,14 @@ class Migrations:
 
     databases: int
     unapplied: tuple[str, ...]
+    failed: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AppliedElsewhere:
+    """The `names` of migrations that are applied and not in the code. `failed` is as in `Migrations`."""
+
+    names: tuple[str, ...]
     failed: tuple[str, ...]
 
 
@@ -108,9 +116,18 @@ class Manage:
             failed=tuple(answer["failed"]),
         )
 
-    def migrations_not_on_disk(self) -> tuple[str, ...]:
-        """Name the migrations that are applied and that the code does not have. Raises ToolError."""
-        return tuple(self._ask("not on disk")["names"])
+    def migrations_on_disk(self) -> frozenset[str]:
+        """Return the ids of the migrations that the code has; no database is asked. Raises ToolError."""
+        return frozenset(self._ask("on disk")["ids"])
+
+    def migrations_not_on_disk(self, other: Collection[str]) -> AppliedElsewhere:
+        """Ask which migrations are applied that the code does not have. Raises ToolError.
+
+        Of apps that the code does not have either, only those that `other` code has.
+        """
+        answer = self._ask("not on disk")
+        names = tuple(one["name"] for one in answer["found"] if one["has_app"] or one["id"] in other)
+        return AppliedElsewhere(names=names, failed=tuple(answer["failed"]))
 
     def _ask(self, question: str) -> dict[str, Any]:
         # In some versions of Django `shell -c` is within a function, where definitions would not find each other.

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 MARK = "releaser-answer:"
 MOST_NAMED = 3
@@ -99,9 +99,15 @@ def migrations() -> dict[str, Any]:
     That command writes on the way: it makes an SQLite database that is not there, and up to Django 4.1 goes on to
     migrate if there is nothing to apply. This reads only.
     """
+    count, names, failed = of_databases(unapplied)
+    return {"databases": count, "unapplied": names, "failed": failed}
+
+
+def of_databases(look: Callable[[Any, str], list[Any]]) -> tuple[int, list[Any], list[str]]:
+    """Look at each database; return how many there are, all that was found, and which cannot be asked, and why."""
     from django.db import connections
 
-    names: list[str] = []
+    found: list[Any] = []
     failed: list[str] = []
     count = 0
     for alias in connections:
@@ -110,49 +116,74 @@ def migrations() -> dict[str, Any]:
             if str(connection.settings_dict.get("ENGINE", "")).endswith(".dummy"):  # without DATABASES
                 continue
             count += 1
-            names += unapplied(connection, alias)
+            refuse_absent(connection)
+            found += look(connection, alias)
             connection.close()
         except Exception as error:  # noqa: BLE001 - every driver has errors of its own
             failed.append(f"{alias}: {' '.join(str(error).split()) or type(error).__name__}")
-    return {"databases": count, "unapplied": names, "failed": failed}
+    return count, found, failed
 
 
-def unapplied(connection: Any, alias: str) -> list[str]:
-    """Name what is not applied in one database; one that is not the default may be of no concern to migrations."""
-    from django.db import router
-    from django.db.migrations.executor import MigrationExecutor
-
+def refuse_absent(connection: Any) -> None:
+    """Raise FileNotFoundError for an SQLite database that is not there, which a connection would make."""
     name = str(connection.settings_dict.get("NAME", ""))
     if connection.vendor == "sqlite" and ":" not in name and not os.path.exists(name):  # `:memory:`, `file:...`
         message = f"there is no file {name}"
         raise FileNotFoundError(message)
+
+
+def unapplied(connection: Any, alias: str) -> list[str]:
+    """Name what is not applied in one database; one that is not the default may be of no concern to migrations."""
+    from django.db.migrations.executor import MigrationExecutor
+
     executor = MigrationExecutor(connection)
     if alias != "default" and not executor.recorder.has_table():
         return []
     plan = [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
-    if alias == "default":
-        return [f"{migration.app_label}.{migration.name}" for migration in plan]
-    # A site gives such a database a router, so that only some of its apps have their tables there.
-    here = [migration for migration in plan if router.allow_migrate(alias, migration.app_label)]
-    return [f"{migration.app_label}.{migration.name} (database {alias})" for migration in here]
+    return [named(one.app_label, one.name, alias) for one in plan if is_for(alias, one.app_label)]
+
+
+def is_for(alias: str, app: str) -> bool:
+    """Whether an app has tables in a database: a site gives one that is not the default a router for that."""
+    from django.db import router
+
+    return alias == "default" or bool(router.allow_migrate(alias, app))
+
+
+def named(app: str, name: str, alias: str) -> str:
+    """Name a migration, and the database if that is not the default."""
+    return f"{app}.{name}" + ("" if alias == "default" else f" (database {alias})")
+
+
+def on_disk() -> tuple[set[tuple[str, str]], set[str]]:
+    """Return the migrations that the code has, those included that others replace, and the apps that have some."""
+    from django.db.migrations.loader import MigrationLoader
+
+    loader = MigrationLoader(None, load=False)  # whose graph could not be built without what is missing
+    loader.load_disk()
+    replaced = {tuple(old) for one in loader.disk_migrations.values() for old in one.replaces}
+    return {*loader.disk_migrations, *replaced}, {*loader.migrated_apps}
 
 
 def not_on_disk() -> dict[str, Any]:
-    """Name what is applied in the default database, of apps that are installed, and that their code does not have."""
-    from django.db import connections
-    from django.db.migrations.loader import MigrationLoader
+    """Name what is applied and not in the code, each with the name by which other code knows it.
+
+    Of apps that this code does not have, there may be much from long ago.
+    """
     from django.db.migrations.recorder import MigrationRecorder
 
-    if "default" not in connections or str(connections["default"].settings_dict.get("ENGINE", "")).endswith(".dummy"):
-        return {"names": []}
-    loader = MigrationLoader(
-        connections["default"], load=False
-    )  # whose graph could not be built without what is missing
-    loader.load_disk()
-    applied = MigrationRecorder(connections["default"]).applied_migrations()
-    known = {*loader.disk_migrations, *(old for one in loader.disk_migrations.values() for old in one.replaces)}
-    missing = sorted(key for key in {*applied} - known if key[0] in loader.migrated_apps)
-    return {"names": [f"{app}.{name}" for app, name in missing]}
+    known, apps = on_disk()
+
+    def look(connection: Any, alias: str) -> list[dict[str, Any]]:
+        applied = {*MigrationRecorder(connection).applied_migrations()}
+        return [
+            {"id": f"{app}.{name}", "name": named(app, name, alias), "has_app": app in apps}
+            for app, name in sorted(applied - known)
+            if is_for(alias, app)
+        ]
+
+    _, found, failed = of_databases(look)
+    return {"found": found, "failed": failed}
 
 
 def main(question: str) -> None:
@@ -161,6 +192,7 @@ def main(question: str) -> None:
         "static": lambda: static(outdates=False),
         "outdate": lambda: static(outdates=True),
         "migrations": migrations,
+        "on disk": lambda: {"ids": sorted(f"{app}.{name}" for app, name in on_disk()[0])},
         "not on disk": not_on_disk,
     }
     sys.stdout.write(f"\n{MARK}{json.dumps(answers[question]())}\n")

@@ -529,10 +529,10 @@ class Git:
 
 
 def _adds_submodule(commit: str, path: str) -> ToolError:
-    message = f"commit {commit[:12]} adds the submodule {path}, which releaser does not fetch, and cannot test"
+    message = f"commit {commit[:12]} adds the submodule {path}, which releaser cannot try before it is here"
     advice = (
-        "Bring it in by hand, untested: in the checkout, `git pull --ff-only`, then `git submodule update --init"
-        " --recursive`, and restart the site. Updates go on from there."
+        "Let a commit add just that, which no code uses yet, and bring it in by hand: `git fetch`, `git merge --ff-only"
+        " COMMIT`, `git submodule update --init --recursive`. What uses it comes in by the next update, which tests it."
     )
     return ToolError(message, advice=advice)
 

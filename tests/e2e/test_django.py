@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.e2e.refusals import found_first
 from tests.e2e.scenes import silent, step, steps
 from tests.support.commands import console_script, run
 from tests.support.guards import require
-from tests.support.real_django import BUCKET, MANIFEST_STORAGE, Process, settings, style
+from tests.support.real_django import BUCKET, MANIFEST_STORAGE, Process, migration, settings, style
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,6 +219,30 @@ def test_applied_migrations_that_the_earlier_release_does_not_have_are_named(mak
     assert any(NEW in problem and "were not undone" in problem for problem in report["problems"])
 
 
+def test_a_rollback_names_the_migrations_of_an_app_that_it_takes_away_in_each_database(
+    make_django: DjangoFactory,
+) -> None:
+    second = 'DATABASES["second"] = {**DATABASES["default"], "NAME": BASE_DIR.parent / "second.sqlite3"}\n'
+    django = make_django(settings(end=second))
+    site = django.site
+    site.push_from_elsewhere(
+        {
+            "news/__init__.py": "",
+            "news/migrations/__init__.py": "",
+            "news/migrations/0001_begin.py": migration(),
+            "shop/settings.py": settings(end=f'{second}INSTALLED_APPS.append("news")\n'),
+        }
+    )
+    (site.outer / "second.sqlite3").touch()
+    assert site.json("update")["migrations"] == ["news.0001_begin"]
+    for alias in ("default", "second"):
+        django.manage("migrate", "--database", alias)
+    report = site.json("rollback")
+    assert not (site.path / "news" / "__init__.py").exists()
+    detail = "applied, and not in this release: news.0001_begin, news.0001_begin (database second)"
+    assert step(report, "migrations")["detail"] == detail
+
+
 def with_releaser(site: SampleSite) -> dict[str, str]:
     return {**site.env, "PATH": f"{console_script().parent}{os.pathsep}{site.env['PATH']}"}
 
@@ -233,9 +258,30 @@ def test_a_release_is_refused_until_its_migrations_are_applied(make_django: Djan
     assert (site.snapshot(), django.database.read_bytes()) == (before, database)
     waiting = site.state_dir / "releases" / report["release"] / "venv" / "bin" / "python"
     assert f"{waiting} manage.py migrate" in report["advice"]
-    django.manage("migrate", python=waiting)
+    do_as_advised(site, report)
     assert site.json("update")["result"] == "activated"
     assert site.live_version("theme") == "1.1.0"
+
+
+def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
+    for command in re.findall("`(.+?)`", report["advice"]):
+        run(["sh", "-c", command], cwd=site.path, env=site.env, check=0)
+
+
+def test_code_waits_until_its_migrations_are_applied_from_a_work_tree_beside_the_checkout(
+    make_django: DjangoFactory,
+) -> None:
+    django = make_django(dotenv={"RELEASER_MIGRATIONS": "refuse"})
+    site = django.site
+    site.push_from_elsewhere({"shop/migrations/__init__.py": "", "shop/migrations/0001_begin.py": migration()})
+    before = site.snapshot()
+    report = site.json("update", check=5)
+    assert report["migrations"] == ["shop.0001_begin"]
+    silent(site.releaser("update"))
+    do_as_advised(site, report)
+    assert site.snapshot() == before
+    assert site.json("update")["result"] == "activated"
+    assert "[X] 0001_begin" in django.manage("showmigrations", "shop").stdout
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.scenes import body, silent, states, step, steps
+from tests.support.commands import run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +28,12 @@ MIGRATIONS = {migrations!r}
 class Migrating:
     """A site with a database: a file with the names of the migrations that are applied."""
 
-    def __init__(self, make_site: SiteFactory, tmp_path: Path, *, setting: str | None = None) -> None:
+    def __init__(self, make_site: SiteFactory, tmp_path: Path, *, setting: str | None = None, **options: Any) -> None:
         self.database = tmp_path / "database"
         self.database.touch()
         dotenv = {"RELEASER_MIGRATIONS": setting} if setting else {}
-        self.site: SampleSite = make_site(venv=True, dotenv=dotenv, files={"site_settings.py": self.settings()})
+        files = {"site_settings.py": self.settings()}
+        self.site: SampleSite = make_site(venv=True, dotenv=dotenv, files=files, **options)
         self.site.releaser("init", check=0)
 
     def settings(self, *migrations: str) -> str:
@@ -190,11 +193,58 @@ def test_once_the_migrations_are_applied_the_update_goes_on_by_itself(refusing: 
     silent(site.releaser("update"))
 
 
+def do_as_advised(site: SampleSite, report: dict[str, Any]) -> None:
+    """Do what an update that was refused says is to be done, and see that nothing goes live by that."""
+    before = site.snapshot()
+    for command in re.findall("`(.+?)`", report["advice"]):
+        run(["sh", "-c", command], cwd=site.path, env=site.env, check=0)
+    assert site.snapshot() == before
+    assert len(site.git("worktree", "list").splitlines()) == 1
+
+
+def see_it_go_on(site: SampleSite) -> None:
+    """See that an update makes live what has waited."""
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert site.live_id() == report["release"]
+    silent(site.releaser("update"))
+
+
+def test_migrations_of_packages_can_be_applied_as_the_advice_says(refusing: Migrating) -> None:
+    refusing.publish()
+    do_as_advised(refusing.site, refused(refusing.site))
+    see_it_go_on(refusing.site)
+
+
+def test_migrations_of_commits_can_be_applied_as_the_advice_says(refusing: Migrating) -> None:
+    site = refusing.site
+    site.edit("static_out/own.txt", "git does not track this")
+    site.push_from_elsewhere({"site_settings.py": refusing.settings("0002_new")})
+    report = refused(site)
+    assert "git pull" not in report["advice"]
+    assert "That tree lacks what git does not track (static_out)" in report["advice"]
+    silent(site.releaser("update"))
+    do_as_advised(site, report)
+    see_it_go_on(site)
+
+
+def test_migrations_of_a_package_that_is_part_of_the_project_too(make_site: SiteFactory, tmp_path: Path) -> None:
+    """Once live, it is found in the checkout, which has other code of it until then."""
+    site = Migrating(make_site, tmp_path, setting="refuse", kind="packaged").site
+    code = (site.path / "src/sample_site/__init__.py").read_text(encoding="utf-8")
+    site.push_from_elsewhere({"src/sample_site/__init__.py": f'{code}\n\nMIGRATIONS = ("0001_begin",)\n'})
+    report = refused(site)
+    assert report["migrations"] == ["sample_site.0001_begin"]
+    silent(site.releaser("update"))
+    do_as_advised(site, report)
+    see_it_go_on(site)
+    assert site.python("import sample_site; print(sample_site.MIGRATIONS)") == "('0001_begin',)"
+
+
 def test_commits_whose_migrations_are_applied_after_a_pull_by_hand_go_live(refusing: Migrating) -> None:
     site = refusing.site
     commit = site.push_from_elsewhere({"site_settings.py": refusing.settings("0002_new")})
-    report = refused(site)
-    assert "`git pull` and `" in report["advice"]
+    refused(site)
     silent(site.releaser("update"))
     assert site.head() != commit
     site.git("pull", "--quiet")
@@ -251,3 +301,46 @@ def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, t
     assert report["result"] == "activated"
     assert "not applied, and perhaps new: site.0001_first" in step(report, "migrations")["detail"]
     assert report["migrations"] == ["site.0001_first"]
+
+
+def rolled_back(site: SampleSite) -> str:
+    """Roll back, and return what is said of migrations."""
+    report = site.json("rollback")
+    assert report["result"] == "activated"
+    return str(step(report, "migrations")["detail"])
+
+
+def test_a_rollback_names_what_is_applied_of_an_app_that_only_the_left_release_has(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    site.json("update")
+    reporting.migrate(NEW, "removed.0001_long_ago")
+    assert rolled_back(site) == f"applied, and not in this release: {NEW}"
+    assert f"are applied, and were not undone: {NEW}" in " ".join(body(site).split())
+
+
+def test_a_rollback_that_leaves_no_migration_behind_names_none(reporting: Migrating) -> None:
+    site = reporting.site
+    site.publish("beta", "1.1.0")
+    site.json("update")
+    reporting.migrate("removed.0001_long_ago")
+    assert rolled_back(site) == "none applied that this release does not have"
+
+
+def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
+    site = reporting.site
+    sick = site.outer / "sick"
+    begin = f"import os\nassert not os.path.exists({str(sick)!r})\n"
+    site.push_from_elsewhere({"site_settings.py": begin + reporting.settings("0001_begin")})
+    site.json("update")
+    reporting.migrate("site.0001_begin")
+    sick.touch()
+    assert rolled_back(site) == "applied, and not in this release: site.0001_begin"
+
+
+def test_a_rollback_says_that_a_database_cannot_be_asked(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    site.json("update")
+    reporting.database.unlink()
+    assert rolled_back(site).startswith("not known, as a database cannot be asked: default: ")

@@ -70,23 +70,6 @@ def test_a_commit_that_makes_the_site_ill_does_not_freeze_packages(make_site: Si
     assert not (site.path / "sick.txt").exists()
 
 
-def test_everything_that_status_shows_can_be_released_by_its_name(make_site: SiteFactory) -> None:
-    site = _adopted(make_site, settings={"health_check": "test ! -e ../sick", "health_retries": 0})
-    site.publish("alpha", "1.1.0")
-    (site.outer / "sick").write_text("", encoding="utf-8")
-    site.publish("beta", "1.1.0")
-    site.releaser("update")
-    (site.outer / "sick").unlink()
-    names = [one["name"] for one in site.json("status")["held_back"]]
-    for name in names:
-        site.releaser("unhold", name, check=0)
-    for one in site.json("status")["quarantined"]:
-        site.releaser("unhold", one["release"], check=0)
-    assert not site.json("status")["held_back"]
-    site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-
-
 def test_what_is_not_held_back_is_named(make_site: SiteFactory) -> None:
     site = _adopted(make_site)
     assert "nowhere is not held back" in site.releaser("unhold", "nowhere", check=2).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from typing import TYPE_CHECKING
 
@@ -212,24 +213,24 @@ def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
     assert site.git("status", "--porcelain") == ""
 
 
-def test_a_commit_that_adds_a_submodule_is_refused_with_what_to_do(make_site: SiteFactory) -> None:
+def test_a_new_submodule_comes_in_as_the_advice_says_and_what_uses_it_is_tested(make_site: SiteFactory) -> None:
     site = _adopted(make_site)
     library, before = _library(site), site.head()
-    modules = f'[submodule "vendored"]\n\tpath = vendored\n\turl = {library}\n'
-    site.push_from_elsewhere({".gitmodules": modules})
-    _bump_submodule(site, library, "--add")
-    live, snapshot = site.live_id(), site.snapshot()
-    for words in (("update",), ("update", "--dry-run")):
-        said = site.releaser(*words, check=4).stderr
-        assert "adds the submodule vendored, which releaser does not fetch, and cannot test" in said
-        assert "in the checkout, `git pull --ff-only`, then `git submodule update --init --recursive`" in said
-    assert (site.live_id(), site.head(), site.snapshot()) == (live, before, snapshot)
-    site.git("pull", "--quiet", "--ff-only")  # as it says
-    site.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "update", "--init", "--recursive")
-    site.publish("alpha", "1.1.0")
+    site.push_from_elsewhere({"notes.txt": "a library"})
+    clone = next(site.outer.parent.glob("elsewhere/*/site"))
+    allow = ("-c", "protocol.file.allow=always")
+    _run_git(site, clone, *allow, "submodule", "add", "--quiet", str(library), "vendored")
+    _run_git(site, clone, "commit", "--quiet", "--message", "Add the library")
+    _run_git(site, clone, "push", "--quiet")
+    commit = _run_git(site, clone, "rev-parse", "HEAD")
     site.push_from_elsewhere({"run_tests.py": "assert open('vendored/code.txt').read() == 'old'\n"})
+    report = site.json("update", check=4)
+    assert "adds the submodule vendored" in report["headline"]
+    assert site.head() == before
+    for command in re.findall("`(git .+?)`", report["advice"]):
+        site.git(*allow, *command.replace("COMMIT", commit).split()[1:])
     site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
+    assert (site.head(), site.git("status", "--porcelain")) == (site.remote_head(), "")
 
 
 def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_site: SiteFactory) -> None:

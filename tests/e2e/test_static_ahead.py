@@ -60,6 +60,25 @@ def test_a_package_alone_waits_for_the_flip(site: SampleSite) -> None:
     assert static(site) == "1.2.0"
 
 
+def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make_site: SiteFactory) -> None:
+    """A sealed release has its editable packages there, and until the flip the checkout has them as they were."""
+    site = make_site(venv=True, kind="packaged")
+    text = (site.path / "manage.py").read_text(encoding="utf-8")
+    version = '{"code": importlib.import_module("sample_site").__version__}'
+    site.commit("Collect from the package", {"manage.py": text.replace("versions(), indent=1", version)})
+    site.push()
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.static_versions() == {"code": "0.1.0"}
+    code = (site.path / "src/sample_site/__init__.py").read_text(encoding="utf-8")
+    site.push_from_elsewhere({"src/sample_site/__init__.py": code.replace("0.1.0", "0.2.0")})
+    for command, there in (("update", "0.2.0"), ("rollback", "0.1.0")):
+        found = steps(site.json(command))
+        assert found.index("flip") < found.index("collectstatic") < found.index("restart")
+        assert site.static_versions() == {"code": there}
+
+
 def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
     with stopped(site, "update", at=Point(place="releaser.golive:refuse_changes", when="before")) as process:
         assert static(site) == "1.2.0"
@@ -110,3 +129,10 @@ def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> N
     assert static(site) == "1.2.0"
     site.releaser("prune", check=0)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
+
+
+def test_what_others_have_written_is_on_the_disk_before_the_checkout_moves(site: SampleSite) -> None:
+    """Else the moved checkout would wait for that."""
+    before = site.head()
+    with stopped(site, "update", at=Point(place="releaser.steps.move:write_out")):
+        assert site.head() == before

@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from releaser.releases.editables import lead_elsewhere
+from releaser.releases.editables import lead_elsewhere, leads_into, sources_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +54,15 @@ def test_packages_from_elsewhere_are_not_touched(tmp_path: Path) -> None:
     packages = _installed(tmp_path, tmp_path / "library", {"shop.pth": text})
     lead_elsewhere(tmp_path / "venv", tmp_path / "staging", tmp_path / "shop")
     assert (packages / "shop.pth").read_bytes() == text
+
+
+def test_a_venv_leads_into_the_places_of_its_editable_packages(tmp_path: Path) -> None:
+    _installed(tmp_path, tmp_path / "shop" / "app", {})
+    assert leads_into(tmp_path / "venv", tmp_path / "shop")
+    assert not leads_into(tmp_path / "venv", tmp_path / "other")
+
+
+def test_the_places_that_are_searched_for_modules_are_known(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    _installed(tmp_path, shop, {"a.pth": f"{shop}/b/src\nimport sys\n".encode(), "b.pth": f"{shop}\n/srv\n".encode()})
+    assert [str(one) for one in sources_below(tmp_path / "venv", shop)] == [".", "b/src"]

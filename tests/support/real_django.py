@@ -101,11 +101,16 @@ def settings(
     return text + end
 
 
+def migration(*dependencies: tuple[str, str]) -> str:
+    """Return a migration that changes nothing."""
+    return _MIGRATION.format(dependencies=list(dependencies))
+
+
 def theme(version: str, *, migrations: int = 1, init: str = "") -> dict[str, str]:
     """Return the modules of a version of the theme, which has its number in its style sheet."""
     names = [f"{number:04}_step" for number in range(1, migrations + 1)]
     steps = {
-        f"theme/migrations/{name}.py": _MIGRATION.format(dependencies=[("theme", names[number - 1])] if number else [])
+        f"theme/migrations/{name}.py": migration(*([("theme", names[number - 1])] if number else []))
         for number, name in enumerate(names)
     }
     return {

@@ -42,10 +42,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def offered_commands() -> dict[str, Callable[[Sequence[str]], int]]:
-    """Return the commands of this site; collectstatic is one only where staticfiles is installed."""
+    """Return the commands of this site; collectstatic takes staticfiles, and migrate a database."""
     commands = {"check": check, "help": show_help, "shell": shell, "test": test}
     if STATICFILES in settings().INSTALLED_APPS:
         commands["collectstatic"] = collectstatic
+    if databases():
+        commands["migrate"] = migrate
     return commands
 
 
@@ -136,30 +138,45 @@ class Migrations:
 
     def migration_plan(self, _: object) -> list[tuple[SimpleNamespace, bool]]:
         """Return the migrations that are not applied."""
-        named = {name: getattr(module, "MIGRATIONS", ()) for name, module in installed().items()}
-        named["site"] = getattr(settings(), "MIGRATIONS", ())
-        found = [(app, name) for app, names in named.items() for name in names]
         return [
             (SimpleNamespace(app_label=app, name=name), False)
-            for app, name in found
+            for app, names in named_migrations().items()
+            for name in names
             if f"{app}.{name}" not in self.applied
         ]
 
 
+def named_migrations() -> dict[str, Sequence[str]]:
+    """Return the migrations that the code has, by app; of packages, only of those that have some."""
+    modules = {**installed(), "site": settings()}
+    found = {name: getattr(module, "MIGRATIONS", ()) for name, module in modules.items()}
+    return {app: names for app, names in found.items() if names or app == "site"}
+
+
+def migrate(_: Sequence[str]) -> int:
+    """Apply all that is not applied."""
+    plan = Migrations(Database()).migration_plan(None)
+    with Path(PROJECT / settings().DATABASE).open("a", encoding="utf-8") as file:
+        file.write("".join(f"{one.app_label}.{one.name}\n" for one, _ in plan))
+    say(f"Applied {len(plan)} migration(s).")
+    return 0
+
+
 class Loader:
-    """The migrations in the code of the site itself."""
+    """The migrations in the code of the site itself, and of its packages."""
 
-    migrated_apps = ("site",)
-
-    def __init__(self, _: Database, *, load: bool) -> None:
+    def __init__(self, _: object, *, load: bool) -> None:
+        assert not load
+        self.migrated_apps: set[str] = set()
         self.disk_migrations: dict[tuple[str, str], SimpleNamespace] = {}
-        if load:
-            self.load_disk()
 
     def load_disk(self) -> None:
         """Read the migrations that the code has."""
-        names = getattr(settings(), "MIGRATIONS", ())
-        self.disk_migrations = {("site", name): SimpleNamespace(replaces=[]) for name in names}
+        found = named_migrations()
+        self.migrated_apps = {*found}
+        self.disk_migrations = {
+            (app, name): SimpleNamespace(replaces=[]) for app, names in found.items() for name in names
+        }
 
 
 class Recorder:

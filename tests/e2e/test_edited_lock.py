@@ -1,0 +1,78 @@
+"""An edit of uv.lock that nobody has committed is kept beside the state and told, before a rollback replaces it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted, stopped
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+TOLD = "uv.lock in the checkout was edited"
+FLIPPED = Point(place="releaser.releases.flip:flip")
+
+
+@pytest.fixture
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site that a rollback takes one release back."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    return site
+
+
+def edit(site: SampleSite, words: str = "my edit") -> str:
+    """Edit uv.lock, and return what it holds."""
+    text = f"{site.lock_text()}# {words}\n"
+    site.edit("uv.lock", text)
+    return text
+
+
+def kept(site: SampleSite) -> set[str]:
+    return {one.read_text(encoding="utf-8") for one in site.state_dir.glob("uv.lock-*")}
+
+
+@pytest.mark.parametrize("broken", [False, True], ids=["git works", "git is broken"])
+def test_a_rollback_keeps_and_tells_it(site: SampleSite, *, broken: bool) -> None:
+    mine, head = edit(site), site.path / ".git" / "HEAD"
+    if broken:
+        head.rename(site.outer / "hidden")
+    finished = site.releaser("rollback", check=7 if broken else 0)
+    assert TOLD in finished.stderr
+    assert kept(site) == {mine}
+    if broken:
+        (site.outer / "hidden").rename(head)
+    assert site.live_version("alpha") == "1.0.0"
+    assert "my edit" not in site.lock_text()
+
+
+def test_without_an_edit_nothing_is_kept_though_git_is_broken(site: SampleSite) -> None:
+    (site.path / ".git" / "HEAD").rename(site.outer / "hidden")
+    finished = site.releaser("rollback", check=7)
+    assert TOLD not in finished.stderr
+    assert kept(site) == set()
+
+
+def test_the_next_run_tells_it_after_a_kill(site: SampleSite) -> None:
+    mine = edit(site)
+    interrupted(site, "rollback", at=FLIPPED)
+    report = site.json("update")
+    assert TOLD in report["recovered"]
+    assert kept(site) == {mine}
+
+
+def test_one_more_edit_during_the_rollback_is_kept_as_well(site: SampleSite) -> None:
+    mine = edit(site)
+    with stopped(site, "rollback", at=FLIPPED) as process:
+        more = edit(site, "one more")
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    assert error.count(TOLD) == 2
+    assert kept(site) == {mine, more}

@@ -1,0 +1,178 @@
+"""Static files of earlier code are collected before a rollback goes back to that code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.interrupting import Point, interrupted, stopped
+from tests.e2e.scenes import step, steps
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+COLLECTED = Point(place="releaser.steps.static:collectstatic")
+NEWER, EARLIER = "1.2.0", "1.1.0"  # of alpha; the newer one came with a commit
+
+
+def update(site: SampleSite) -> None:
+    """Bring in the newer version along with a commit."""
+    site.publish("alpha", NEWER)
+    site.push_from_elsewhere({"notes.txt": "news"})
+    site.releaser("update", check=0)
+
+
+@pytest.fixture
+def earlier(make_site: SiteFactory) -> SampleSite:
+    """A site that has collected its static files."""
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.publish("alpha", EARLIER)
+    site.releaser("update", check=0)
+    return site
+
+
+@pytest.fixture
+def site(earlier: SampleSite) -> SampleSite:
+    """A site that a rollback takes back a package and a commit."""
+    update(earlier)
+    return earlier
+
+
+def static(site: SampleSite) -> str:
+    return (site.static_versions() or {})["alpha"]
+
+
+def see_nothing_has_changed(site: SampleSite) -> None:
+    """See that the site has the newer packages, code and static files."""
+    assert (static(site), site.live_version("alpha")) == (NEWER, NEWER)
+    assert (site.path / "notes.txt").exists()
+
+
+def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: SampleSite) -> None:
+    found = steps(site.json("rollback"))
+    assert found.index("collectstatic") < found.index("move checkout")
+    assert found[found.index("move checkout") : found.index("restart") + 1] == [
+        "move checkout", "flip", "python start", "restart"
+    ]  # fmt: skip
+    assert found.count("collectstatic") == 1
+    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
+    assert not (site.path / "notes.txt").exists()
+    assert not list(site.outer.glob(".site.releaser-staging*"))
+
+
+def test_packages_alone_wait_for_the_flip(site: SampleSite) -> None:
+    found = steps(site.json("rollback", "--keep-code"))
+    assert "stage" not in found
+    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
+
+
+def test_without_static_files_there_is_no_staging_tree(site: SampleSite) -> None:
+    found = steps(site.json("rollback", env={"RELEASER_COLLECTSTATIC": "off"}))
+    assert "stage" not in found
+
+
+def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
+    places = site.path / ".git" / "worktrees"
+    shutil.rmtree(places, ignore_errors=True)
+    places.touch()  # where git would note the tree
+    found = steps(site.json("rollback"))
+    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
+    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        COLLECTED,
+        Point(place="releaser.steps.activate:move_checkout", when="before"),
+        Point(place="releaser.steps.activate:move_checkout"),
+    ],
+    ids=str,
+)
+def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite, at: Point) -> None:
+    head = site.head()
+    interrupted(site, "rollback", at=at)
+    assert static(site) == EARLIER
+    site.releaser("prune", check=0)
+    see_nothing_has_changed(site)
+    assert site.head() == head
+    site.releaser("rollback", check=0)
+    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
+
+
+def test_they_are_put_back_after_a_crash_on_the_way_to_a_rebuilt_release(earlier: SampleSite) -> None:
+    first = earlier.json("list")[-1]["id"]
+    rebuilt = earlier.json("rebuild", first)["release"]
+    update(earlier)
+    interrupted(earlier, "rollback", rebuilt, at=COLLECTED)
+    assert static(earlier) == "1.0.0"
+    finished = earlier.releaser("prune", check=0)
+    assert "had rebuilt" not in finished.stderr
+    see_nothing_has_changed(earlier)
+
+
+def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site: SampleSite) -> None:
+    left = site.live_id()
+    site.releaser("rollback", check=0)
+    interrupted(site, "rollback", left, at=COLLECTED)
+    assert static(site) == NEWER
+    assert "whose tests failed" not in site.releaser("prune", check=0).stderr
+    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
+
+
+def test_they_are_put_back_where_somebody_committed(site: SampleSite) -> None:
+    with stopped(site, "rollback", at=Point(place="releaser.rollback:go_live", when="before")) as process:
+        assert static(site) == EARLIER
+        site.commit("Mine", {"mine.txt": ""})
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 3, error
+    see_nothing_has_changed(site)
+
+
+def test_they_are_put_back_where_somebody_edited_what_the_earlier_code_has_otherwise(site: SampleSite) -> None:
+    with stopped(site, "rollback", at=COLLECTED) as process:
+        site.edit("notes.txt", "mine")
+        os.kill(process.pid, signal.SIGCONT)
+        _, error = process.communicate(timeout=120)
+    assert process.returncode == 3, error
+    assert "notes.txt in the checkout was edited" in error
+    assert "newer code than packages" not in error
+    see_nothing_has_changed(site)
+    assert (site.path / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+ILL = {"RELEASER_HEALTH_CHECK": "test -e notes.txt", "RELEASER_HEALTH_RETRIES": "0"}
+
+
+def test_they_are_put_back_with_a_rollback_that_is_taken_back(site: SampleSite) -> None:
+    report = site.json("rollback", check=6, env=ILL)
+    assert step(report, "collectstatic again")["status"] == "ok"
+    see_nothing_has_changed(site)
+
+
+def test_with_force_they_stay(site: SampleSite) -> None:
+    site.releaser("rollback", "--force", check=7, env=ILL)
+    assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
+
+
+def test_what_fails_ahead_is_tried_with_the_earlier_release_live(earlier: SampleSite) -> None:
+    """The code that came in since can collect the files, the earlier one cannot."""
+    text = (earlier.path / "manage.py").read_text(encoding="utf-8")
+    done = '    say("1 static file copied.")\n    return 0\n'
+    assert done in text
+    earlier.push_from_elsewhere({"manage.py": text.replace(done, done.replace("return 0", "return 1"))})
+    earlier.releaser("update", check=0, env={"RELEASER_COLLECTSTATIC": "off"})
+    earlier.push_from_elsewhere({"manage.py": text})
+    update(earlier)
+    report = earlier.json("rollback", check=6)
+    assert step(report, "collectstatic again")["status"] == "ok"
+    see_nothing_has_changed(earlier)
+    report = earlier.json("rollback", "--force", check=7)
+    assert (earlier.live_version("alpha"), report["live_changed"]) == (EARLIER, True)
+    assert any("as --force says" in problem for problem in report["problems"])
