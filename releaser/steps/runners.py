@@ -24,7 +24,8 @@ _PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTIL
 _SUGAR = re.compile(r"^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)", re.MULTILINE)  # of the plugin pytest-sugar
 _NOTHING = re.compile(r"^(?:=+ )?(?:no tests ran\b|collected 0 items)", re.MULTILINE)
 _FAILED = re.compile(
-    r"^(?:FAIL|ERROR): (\S+ \(.*?)\s*$|^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?= - |\s*$)", re.MULTILINE
+    r"^(?:FAIL|ERROR): (\S+ \(.*?|(?:test|setUp|tearDown)\w*)\s*$|^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?= - |\s*$)",
+    re.MULTILINE,
 )
 _LONGEST = 200  # characters of the name of a test
 _MOST = 200  # names
