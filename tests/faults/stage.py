@@ -182,6 +182,11 @@ def thinned(name: str, calls: list[Call]) -> list[Call]:
     return calls[::SHARE_OF_AKIN] if name in AKIN else calls
 
 
+def beginning_with(points: Sequence[T], file: str) -> list[T]:
+    """Return the points from the first one on that is about a file; all of them without one."""
+    return list(itertools.dropwhile(lambda point: file not in str(point), points))
+
+
 def few_alike(calls: Sequence[Call], *, first: int = 0) -> list[Call]:
     """Keep one of three of the calls that have many like them, starting with the `first`, and all others."""
     numbers = itertools.count(SHARE_OF_ALIKE - first % SHARE_OF_ALIKE)

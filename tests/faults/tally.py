@@ -18,12 +18,24 @@ _SHOWN = 20
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that lets tests try every point instead of a spread."""
     parser.addoption("--all-points", action="store_true", help="try every point, not a spread of them")
+    parser.addoption(
+        "--since",
+        default="",
+        metavar="FILE",
+        help="try kills and power cuts from the first point on that is about FILE",
+    )
 
 
 @pytest.fixture(scope="session")
 def all_points(request: pytest.FixtureRequest) -> bool:
     """Whether every point is to be tried."""
     return bool(request.config.getoption("--all-points"))
+
+
+@pytest.fixture(scope="session")
+def since(request: pytest.FixtureRequest) -> str:
+    """Return the file with which the points begin that are to be tried; empty for all of them."""
+    return str(request.config.getoption("--since"))
 
 
 class Tally:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import Share, Stage, chosen, evenly, few_alike, own_points, place, shares, thinned
+from tests.faults.stage import (
+    Share,
+    Stage,
+    beginning_with,
+    chosen,
+    evenly,
+    few_alike,
+    own_points,
+    place,
+    shares,
+    thinned,
+)
 from tests.faults.tracing import Call, followed, require_strace
 
 if TYPE_CHECKING:
@@ -50,10 +61,11 @@ def kill(stage: Stage, number: int, at: Call) -> list[str]:
 
 @pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
 def test_kill_at_every_change(
-    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool, since: str
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("kill -9")
-    calls = thinned(name, own_points(stage)) if all_points else own_points(stage)
+    calls = beginning_with(own_points(stage), since)
+    calls = thinned(name, calls) if all_points else calls
     calls = chosen(calls, OWN[name][0], all_points=all_points, names=name in ("init", "update"))
     for number, call in share.take(calls):
         points.add(command=stage.command, point=f"{name}: {call}", broken=kill(stage, number, call))

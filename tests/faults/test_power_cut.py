@@ -15,7 +15,7 @@ from tests.faults.aftermath import Eyewitness
 from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
 from tests.faults.powercut import Disks, can_cut, cut_at
 from tests.faults.scenes import SCENES
-from tests.faults.stage import AKIN, SHARE_OF_AKIN
+from tests.faults.stage import AKIN, SHARE_OF_AKIN, beginning_with
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool, f
 @pytest.mark.parametrize("how", ["forget", "reorder"])
 @pytest.mark.parametrize("name", SCENES)
 def test_nothing_depends_on_what_was_not_synced(
-    name: str, how: How, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, how: How, scenes: Scenes, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool, since: str
 ) -> None:
     scene = SCENES[name]
     tried = tally("power cut, unsynced data lost" if how == "forget" else "power cut, oldest unsynced change lost")
-    for number, at in enumerate(spread(name, points_of(scenes, name, tmp_path), how, all_of_them=all_points)):
+    found = beginning_with(points_of(scenes, name, tmp_path), since)
+    for number, at in enumerate(spread(name, found, how, all_of_them=all_points)):
         site = scenes.copy(name, fresh(tmp_path / str(number)))
         seen = Eyewitness.of(site, name)
         ended = run_observed(site, scene.command, *scene.words(site), fault=Fault(at=at, how=how))
@@ -100,10 +101,11 @@ def test_a_power_cut_at_a_step_harms_nothing(
     tmp_path: Path,
     tally: Callable[[str], Tally],
     all_points: bool,
+    since: str,
 ) -> None:
     tried = tally("power cut, ext4" + (", entries written" if entries_written else ""))
     kind, found = "entries written" if entries_written else "all lost", points_of(scenes, name, tmp_path)
-    found = tuple(point for point in found if not point.event.startswith(UNFINISHED))
+    found = tuple(point for point in beginning_with(found, since) if not point.event.startswith(UNFINISHED))
     for number, at in enumerate(spread(name, found, kind, all_of_them=all_points)):
         with disks.site(name, tmp_path / str(number)) as (site, disk):
             broken = broken_by_cut(site, disk, name, at, entries_written=entries_written)
