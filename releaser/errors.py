@@ -1,16 +1,43 @@
-"""The errors that end a run, each with its exit code and its advice."""
+"""What can go wrong: findings, the errors that end a run, and their exit codes."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import ClassVar
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar
 
-_VERDICT = re.compile(r"^\s*(?:error|fatal): (.+)", re.IGNORECASE)
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ERROR = re.compile(r"^\s*(?:error|fatal): (.+)", re.IGNORECASE)
 _CAUSE = re.compile(r"^\s*cause(?:d by)?: (.+)", re.IGNORECASE)
+_LONGEST_REASON = 600  # characters
 
 
-def gist(output: str) -> str:
+class ExitCode(IntEnum):
+    """How a command ended; docs/reference/exit-codes-and-json.md says what each means for the live release."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    PREFLIGHT = 3
+    BUILD = 4
+    TESTS = 5
+    ROLLED_BACK = 6
+    FOLLOW_UP = 7
+    LOCKED = 8
+    NO_RELEASE = 9
+    FOUND = 10
+    #: And above: a signal ended it, whose number is the difference.
+    SIGNALLED = 128
+
+
+def error_line(output: str) -> str:
     """Return why a program failed, in one line out of what it printed; empty when it printed nothing.
 
     git and uv mark the line, and uv the causes below it, the deepest last; of most other programs, a Python traceback
@@ -18,7 +45,7 @@ def gist(output: str) -> str:
     """
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     for number, line in enumerate(lines):
-        if found := _VERDICT.match(line):
+        if found := _ERROR.match(line):
             causes = [cause.group(1) for below in lines[number + 1 :] if (cause := _CAUSE.match(below))]
             return ": ".join(dict.fromkeys([found.group(1), *causes[:1], *causes[-1:]]))
     return lines[-1] if lines else ""
@@ -32,64 +59,101 @@ def os_reason(error: OSError) -> str:
     )
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong."""
+
+    message: str
+    #: What to do about it.
+    advice: str = ""
+    #: The end of what a failing program printed.
+    output: str = ""
+
+    def __str__(self) -> str:
+        message, advice = self.message.strip(), self.advice.strip()
+        if not message or not advice:
+            return message or advice
+        return f"{message} {advice}" if message.endswith((".", "!", "?", "…", ":", ";")) else f"{message}. {advice}"
+
+    def explained(self) -> Finding:
+        """Return it with the reason that the program gave in the message, and without the output."""
+        reason = error_line(self.output)
+        if len(reason) > _LONGEST_REASON:  # what is decisive mostly stands at the end
+            reason = f"{reason[: _LONGEST_REASON // 2]} ... {reason[-_LONGEST_REASON // 2 :]}"
+        message = self.message if not reason or reason in self.message else f"{self.message}: {reason}"
+        return Finding(message, advice=self.advice)
+
+
 class ReleaserError(Exception):
-    """Base of every error that releaser raises on purpose.
+    """Base of every error that releaser raises on purpose; nobody changes one that was raised."""
 
-    `message` says what failed, `advice` what to do next, `output` is the end of what a failing program printed.
-    """
-
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
     def __init__(self, message: str, *, advice: str = "", output: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.advice = advice
-        self.output = output
+        self._finding = Finding(message, advice=advice, output=output)
+
+    @property
+    def finding(self) -> Finding:
+        """What went wrong."""
+        return self._finding
+
+    @property
+    def message(self) -> str:
+        """What failed."""
+        return self._finding.message
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return self._finding.advice
+
+    @property
+    def output(self) -> str:
+        """The end of what a failing program printed."""
+        return self._finding.output
 
 
 class UsageError(ReleaserError):
     """The command line asks for something that makes no sense."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class PreflightError(ReleaserError):
-    """The project or the configuration is not fit for the run; `problems` lists everything that was found."""
+    """The project or the configuration is not fit for the run."""
 
-    exit_code = 3
+    exit_code = ExitCode.PREFLIGHT
 
-    def __init__(self, problems: tuple[ReleaserError, ...]) -> None:
-        count = len(problems)
-        super().__init__(
-            problems[0].message if count == 1 else f"{count} problems found",
-            advice=problems[0].advice if count == 1 else "",
-            output=problems[0].output if count == 1 else "",
-        )
-        self.problems = problems
-
-
-class Unfit(ReleaserError):  # noqa: N818 - a finding, of which there may be many
-    """One thing that makes the project or the configuration unfit; preflight collects them."""
-
-    exit_code = 3
+    def __init__(self, *findings: Finding) -> None:
+        """Name everything that was found."""
+        only = findings[0] if len(findings) == 1 else Finding(f"{len(findings)} problems found")
+        super().__init__(only.message, advice=only.advice, output=only.output)
+        self.findings = findings
 
 
 class ResolutionError(ReleaserError):
     """No upgraded lock could be made: no solution, or the index could not be reached."""
 
-    exit_code = 4
+    exit_code = ExitCode.BUILD
 
 
 class BuildError(ReleaserError):
     """The candidate could not be built."""
 
-    exit_code = 4
+    exit_code = ExitCode.BUILD
+
+
+class AuditError(ReleaserError):
+    """It could not be found out whether packages have known vulnerabilities."""
+
+    exit_code = ExitCode.BUILD
 
 
 class TestsFailedError(ReleaserError):
     """The project's tests failed against the candidate; `blame` tells whose fault it is, `fault` what went wrong."""
 
-    exit_code = 5
+    exit_code = ExitCode.TESTS
     __test__ = False  # pytest would collect it
 
     def __init__(self, message: str, *, blame: str, advice: str = "", output: str = "", fault: str = "") -> None:
@@ -101,38 +165,51 @@ class TestsFailedError(ReleaserError):
 class MigrationsError(ReleaserError):
     """The candidate passes its tests, but brings migrations that are not applied, and the project refuses that."""
 
-    exit_code = 5
+    exit_code = ExitCode.TESTS
 
 
 class ActivationError(ReleaserError):
     """The release went live and then collectstatic, the restart or the health check failed.
 
     `step` is which of these, empty for anything else. A `blameless` release has nothing to do with it: the system
-    refused something, such as room on the disk.
+    refused something, such as room on the disk. `fails_before` tells that the earlier release fails as well.
     """
 
-    exit_code = 6
-    blameless = False
-    step = ""
+    exit_code = ExitCode.ROLLED_BACK
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        advice: str = "",
+        output: str = "",
+        step: str = "",
+        blameless: bool = False,
+        fails_before: bool = False,
+    ) -> None:
+        super().__init__(message, advice=advice, output=output)
+        self.step = step
+        self.blameless = blameless
+        self.fails_before = fails_before
 
 
 class IncompleteReturnError(ActivationError):
-    """As `ActivationError`, but going back did not work out whole; the next run goes on with it."""
+    """As `ActivationError`, but the rollback is incomplete; the next run goes on with it."""
 
 
 class FollowUpError(ReleaserError):
     """The release is live and good, but commit, push, export, prune or mail failed."""
 
-    exit_code = 7
+    exit_code = ExitCode.FOLLOW_UP
 
 
 class MailError(ReleaserError):
     """A mail could not be handed to the server.
 
-    `refused` tells that the server was well and did not want this very mail; another one may pass.
+    `refused` tells that the server works and rejected this very mail; another one may pass.
     """
 
-    exit_code = 7
+    exit_code = ExitCode.FOLLOW_UP
 
     def __init__(self, message: str, *, advice: str = "", output: str = "", refused: bool = False) -> None:
         super().__init__(message, advice=advice, output=output)
@@ -142,13 +219,25 @@ class MailError(ReleaserError):
 class LockedError(ReleaserError):
     """Another run holds the project's lock."""
 
-    exit_code = 8
+    exit_code = ExitCode.LOCKED
 
 
 class NoSuchReleaseError(ReleaserError):
     """There is no such release, or nothing to roll back to."""
 
-    exit_code = 9
+    exit_code = ExitCode.NO_RELEASE
+
+
+class VulnerableError(ReleaserError):
+    """The packages that were asked about have known vulnerabilities."""
+
+    exit_code = ExitCode.FOUND
+
+
+class UnsoundError(ReleaserError):
+    """The releases that were asked about are not what was sealed, or do not work."""
+
+    exit_code = ExitCode.FOUND
 
 
 class ToolError(ReleaserError):
@@ -167,23 +256,10 @@ class ToolError(ReleaserError):
         self.returncode = returncode
         self.timed_out = timed_out
 
-
-class VulnerableError(ReleaserError):
-    """The packages that were asked about have known vulnerabilities."""
-
-    exit_code = 10
-
-
-class UnsoundError(ReleaserError):
-    """The releases that were asked about are not what was sealed, or do not work."""
-
-    exit_code = 10
-
-
-class AuditError(ReleaserError):
-    """It could not be found out whether packages have known vulnerabilities."""
-
-    exit_code = 4
+    @property
+    def reason(self) -> str:
+        """What failed, with the line in which the program said why."""
+        return ": ".join(filter(None, (self.message, error_line(self.output))))
 
 
 class Interrupted(BaseException):
@@ -192,3 +268,24 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"signal {signal_number}")
         self.signal_number = signal_number
+
+
+class Findings:
+    """Collects what is wrong, so that everything can be said at once."""
+
+    def __init__(self, problems: Iterable[Finding] = ()) -> None:
+        self.problems = list(problems)
+
+    def extend(self, problems: Iterable[Finding]) -> None:
+        """Note more problems."""
+        self.problems.extend(problems)
+
+    def attempt(self, find: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Return what `find` returns; a PreflightError that it raises, or the failure of a program, is noted."""
+        try:
+            return find(*args, **kwargs)
+        except PreflightError as error:
+            self.problems.extend(error.findings)
+        except ToolError as error:
+            self.problems.append(Finding(error.reason, advice=error.advice, output=error.output))
+        return None

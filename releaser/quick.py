@@ -1,62 +1,46 @@
-"""Answers `--version` and `list` in a few milliseconds, without importing the command line.
-
-Whatever is not exactly one of these two goes to the full command line, which gives the same answer.
-"""
+"""The list of releases for a project whose settings are plain, with nothing imported but what that needs."""
 
 from __future__ import annotations
 
 import os
-import sys
+from pathlib import Path
 
-from releaser import __version__
-
-
-def answer(arguments: list[str]) -> bool:
-    """Answer on standard output if this is a question for here; False otherwise, and nothing is printed."""
-    if arguments == ["--version"]:
-        sys.stdout.write(f"releaser {__version__}\n")
-        return True
-    if arguments[:1] != ["list"]:
-        return False
-    parsed = _list_options(arguments[1:])
-    return parsed is not None and _list(*parsed)
+from releaser.releases import listing
+from releaser.releases.store import ReleaseStore
+from releaser.site.project import DEFAULT_VENV, PYPROJECT, Project, find_project
+from releaser.site.state_dir import OWNER, Owner, read_owner
+from releaser.system.files import UnreadableStateError
 
 
-def _list_options(words: list[str]) -> tuple[str, bool] | None:
-    """Return the project and whether JSON is wanted; None for anything that is not quite plain."""
-    project, as_json = os.environ.get("RELEASER_PROJECT") or ".", False
-    rest = iter(words)
-    for word in rest:
-        if word == "--json":
-            as_json = True
-        elif word == "--project":
-            project = next(rest, "")
-        elif word.startswith("--project="):
-            project = word[len("--project=") :]
-        else:
-            return None
-    return (project, as_json) if project and not project.startswith("~") else None
-
-
-def _list(project: str, as_json: bool) -> bool:
-    if sys.stdout.isatty() and not as_json:
-        return False  # people get the coloured table
-    from releaser.project.location import PYPROJECT, find_project, quick_location
-
-    start = os.path.realpath(project)
+def list_of(start: str, *, as_json: bool) -> str | None:
+    """Return what `releaser list` prints; None if the whole command line has more to say, or to find out."""
     root = find_project(start) if os.path.isdir(start) else None
-    if root is None or not os.path.exists(os.path.join(root, PYPROJECT)):
-        return False
-    place = quick_location(root, os.environ)
-    if place is None:
-        return False
-    from releaser.releases import listing
-
     try:
-        found = listing.rows(*place)
-    except PermissionError:
-        return False
-    if (found or not as_json) and not listing.is_in_order(place[0], root, place[1]):
-        return False  # the whole command line says what is wrong
-    sys.stdout.write((listing.as_json(found) if as_json else listing.as_text(found)) + "\n")
-    return True
+        project = _project(Path(root)) if root is not None else None
+        if project is None:
+            return None
+        store = ReleaseStore(state_dir=project.state_dir, link=project.venv)
+        rows = listing.rows(store)
+        if (rows or not as_json) and not _is_in_order(project, store):
+            return None
+    except (OSError, UnreadableStateError):
+        return None
+    return listing.as_json(rows) if as_json else listing.as_text(rows)
+
+
+def _project(root: Path) -> Project | None:
+    """Lay out the project; None if only the whole settings can tell where its state and its symlink are."""
+    text = (root / PYPROJECT).read_bytes()
+    env_file = root.parent / ".env"
+    text += env_file.read_bytes() if env_file.exists() else b""
+    for name in ("state_dir", "venv"):
+        variable = f"RELEASER_{name.upper()}"
+        if variable in os.environ or variable.encode() in text or (b"releaser" in text and name.encode() in text):
+            return None
+    return None if b"\\" in text else Project.at(root, state_dir=None, venv=DEFAULT_VENV)
+
+
+def _is_in_order(project: Project, store: ReleaseStore) -> bool:
+    """Whether the state is this project's own, and the link leads where releaser has let it."""
+    owner = read_owner(project.state_dir / OWNER)
+    return owner == Owner(root=project.root, link=project.venv) and store.live_by_record() == store.live_id()

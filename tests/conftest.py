@@ -28,6 +28,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-nights", action="store_true", help="rewrite tests/e2e/nights.txt")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Try a spread of each table that is marked so, and all of it with `--all-points`."""
+    if config.getoption("--all-points"):
+        return
+    tables: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("spread") is not None:
+            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = {item for table in tables.values() for item in _left_out(table)}
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _left_out(table: list[pytest.Item]) -> set[pytest.Item]:
+    """Return what is not in the spread of a table, which has its first and its last entry."""
+    marker = table[0].get_closest_marker("spread")
+    few = marker.args[0] if marker is not None else len(table)
+    if few >= len(table):
+        return set()
+    chosen = {round(number * (len(table) - 1) / max(1, few - 1)) for number in range(few)}
+    return {item for number, item in enumerate(table) if number not in chosen}
+
+
 def pytest_configure() -> None:
     """Let programs that tests start be interruptible, also where who started pytest ignores Ctrl-C, or a hang-up."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

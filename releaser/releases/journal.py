@@ -4,68 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.durable import (
-    UnreadableStateError,
-    check_texts,
-    check_types,
-    put_aside,
-    read_json,
-    sync_directory,
-    write_json,
-)
-from releaser.releases.reserve import free_reserve
+from releaser.system.files import put_aside, read_state, replace_file, sync_directory, write_state
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-log = logging.getLogger(__name__)
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "mending", "telling"]
 JOURNAL = "journal.json"
-_TEXT = (str, type(None))
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "command": str, "run_id": str, "phase": str, "origin": _TEXT, "origin_link": _TEXT, "target": _TEXT,
-    "head_before": _TEXT, "head_after": _TEXT, "done": list, "reason": str,
-    "blameless": bool, "founds": bool, "flipped_at": (float, int, type(None)), "boot": str, "was_used": bool,
-    "stays": bool, "collected": bool,
-}  # fmt: skip
+#: Room that is kept for the journal: a file that is deleted when the disk is full, so that there is some again.
+RESERVE = "reserve"
+SIZE = 16 * 1024  # bytes; one entry of the journal takes less than one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One change in progress.
-
-    `origin` and `target` are the releases it goes from and to (None: no release was live), `origin_link` is the text of
-    the symlink before (None: there was none). `head_before` and `head_after` are the commits before and after a pull,
-    None without one. `done` names the steps behind the flip that are finished. `reason` tells why a change is being
-    taken back, and `blameless` that it was not for anything in the release. `untold` are sentences of this run that
-    nobody has been told yet; in the phase `telling` nothing else is left to be done. `flipped_at` is when the flip was
-    about to be made, in seconds since the system started, and `boot` names that start; `was_used` says that there were
-    processes on `origin` then. One that `stays` is not taken back for a step behind the flip that fails, as a person
-    has decided. The static files of one that is `collected` are there before the flip. One that `founds` brings the
-    project its pyproject.toml along with its first lock.
-    """
+    """One change in progress."""
 
     command: str
     run_id: str
+    #: In `telling`, nothing is left to be done but to tell of `untold`.
     phase: Phase
+    #: The release that was live before; None if none was.
     origin: str | None = None
+    #: The text of the symlink before; None if there was none.
     origin_link: str | None = None
+    #: The release that is to be live.
     target: str | None = None
+    #: The commits before and after the checkout was moved; None if it was not.
     head_before: str | None = None
     head_after: str | None = None
+    #: The steps after the flip that are finished.
     done: tuple[str, ...] = ()
+    #: Why the change is being taken back.
     reason: str = ""
+    #: Whether it is taken back for nothing in the release.
     blameless: bool = False
+    #: Whether it brings the project its pyproject.toml along with its first lock.
     founds: bool = False
+    #: When the flip was about to be made, in seconds since the system started; `boot` names that start.
     flipped_at: float | None = None
     boot: str = ""
+    #: Whether there were processes on `origin` then.
     was_used: bool = False
+    #: Whether it is not taken back for a step after the flip that fails, as a person has decided.
     stays: bool = False
+    #: Whether its static files are there before the flip.
     collected: bool = False
+    #: Sentences of this run that nobody has been told yet.
     untold: tuple[str, ...] = ()
 
     def moved(self, phase: Phase, **changes: Any) -> Entry:
@@ -86,25 +80,11 @@ class Journal:
 
     def read(self) -> Entry | None:
         """Return the change in progress; None when there is none. Raises UnreadableStateError."""
-        content = read_json(self.path)
-        if content is None:
-            return None
-        try:
-            check_types(content, {name: kind for name, kind in _KINDS.items() if name in content})
-            check_texts(content["done"])
-            known = {name: content[name] for name in Entry.__dataclass_fields__ if name in content}
-            known["done"] = tuple(content["done"])
-            known["untold"] = tuple(content.get("untold", ()))
-            entry = Entry(**known)
-        except (KeyError, TypeError) as error:
-            raise UnreadableStateError(self.path, f"not a journal entry ({error!r})") from error
-        if entry.phase not in get_args(Phase):
-            raise UnreadableStateError(self.path, f"unknown phase {entry.phase!r}")
-        return entry
+        return read_state(self.path, Entry)
 
     def write(self, entry: Entry) -> Entry:
         """Record the change, durably, and return it."""
-        write_json(self.path, asdict(entry))
+        write_state(self.path, entry)
         return entry
 
     def insist(self, entry: Entry) -> Entry:
@@ -112,8 +92,10 @@ class Journal:
         try:
             return self.write(entry)
         except OSError as error:
-            log.warning("the journal cannot be replaced before room is made: %s", error)
-            free_reserve(self.state_dir)
+            logger.warning("the journal cannot be replaced before room is made: %s", error)
+            with contextlib.suppress(FileNotFoundError):
+                (self.state_dir / RESERVE).unlink()
+                sync_directory(self.state_dir)
             return self.write(entry)
 
     def drop(self) -> None:
@@ -125,3 +107,26 @@ class Journal:
     def put_aside(self) -> Path:
         """Keep an unreadable journal under another name, for a person to look at."""
         return put_aside(self.path)
+
+
+def keep_reserve(state_dir: Path) -> None:
+    """See that the reserve is there, whole; on a disk that is full there is none until another run."""
+    path = state_dir / RESERVE
+    with contextlib.suppress(OSError):
+        if path.stat().st_size == SIZE:
+            return
+    try:
+        replace_file(path, os.urandom(SIZE))  # what a file system could compress would take no room
+    except OSError as error:
+        logger.warning("no room can be kept for the journal: %s", error)
+
+
+def journal_of(site: Site) -> Journal:
+    """Return the journal of a site."""
+    return Journal(state_dir=site.state_dir)
+
+
+def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
+    """Make the entry of a change that this run begins; it carries what nobody has been told yet."""
+    log.closed = False
+    return Entry(command=log.command, run_id=log.run_id, phase=phase, untold=tuple(log.unreported), **fields)

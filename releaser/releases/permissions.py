@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 from typing import TYPE_CHECKING
 
-from releaser.durable import NEW_FILE
+from releaser.system.files import NEW_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +55,8 @@ def wanted_mode(mode: int, *, others: bool) -> int:
 
 
 def _separate(path: str) -> None:
+    import shutil  # which takes long to import
+
     temporary = f"{path}.releaser-copy"
     try:
         shutil.copy2(path, temporary)

@@ -1,17 +1,28 @@
-"""What is not to be tried again: whole candidates whose tests failed, and package versions that were backed out."""
+"""What is not to be tried again, or not now: candidates, versions and commits that failed, and holds.
+
+A hold is by a person, or by the tests that failed with a version.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Literal
 
-from releaser.durable import UnreadableStateError, check_texts, check_types, read_json, write_json
+from releaser.locks.rules import follows
+from releaser.locks.versions import is_newer, parse_version, series_of
+from releaser.system.files import load_state, write_state
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 QUARANTINE = "quarantine.json"
+HOLDS = "holds.json"
+#: How long a package whose newest version failed again is left alone, unless a person wants it tried.
+PAUSE = timedelta(days=7)
+By = Literal["person", "tests", "undecided"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,26 +85,11 @@ class RejectedCommit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusedPython:
-    """A version of Python that the site was to move to by itself, and did not; it is not tried again.
-
-    One for which something is `unbuilt` is: as soon as all that is locked can be had for it, or, if nobody can tell
-    what is missing, at each update.
-    """
-
-    version: str
-    reason: str
-    at: str
-    unbuilt: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Quarantine:
     """All lists, oldest first."""
 
     candidates: tuple[FailedCandidate, ...] = ()
     versions: tuple[BadVersion, ...] = ()
-    pythons: tuple[RefusedPython, ...] = ()
     commits: tuple[RejectedCommit, ...] = ()
 
     def commit(self, code_key: str) -> RejectedCommit | None:
@@ -112,14 +108,6 @@ class Quarantine:
     def waiting(self) -> tuple[FailedCandidate, ...]:
         """The candidates that are well, and wait until somebody has applied their migrations."""
         return tuple(entry for entry in self.candidates if entry.migrations)
-
-    def python(self, version: str) -> RefusedPython | None:
-        """Return the entry for a version of Python that was refused."""
-        return next((entry for entry in self.pythons if entry.version == version), None)
-
-    def with_python(self, entry: RefusedPython) -> Quarantine:
-        """Add a version of Python that was refused."""
-        return replace(self, pythons=(*(one for one in self.pythons if one.version != entry.version), entry))
 
     def with_candidate(self, entry: FailedCandidate) -> Quarantine:
         """Add a failed candidate."""
@@ -142,7 +130,6 @@ class Quarantine:
             self,
             versions=tuple(entry for entry in self.versions if not entry.is_in(locked)),
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
-            pythons=tuple(entry for entry in self.pythons if entry.version != key.python),
             commits=tuple(entry for entry in self.commits if entry.code_key != key.code_key),
         )
 
@@ -159,43 +146,164 @@ class Quarantine:
         return replace(self, candidates=tuple(entry for entry in self.candidates if entry.release not in releases))
 
 
-def read_quarantine(state_dir: Path) -> Quarantine:
-    """Read the quarantine; an empty one when there is none. Raises UnreadableStateError."""
-    path = state_dir / QUARANTINE
-    content = read_json(path)
-    if content is None:
-        return Quarantine()
-    try:
-        lists = {"candidates": list, "versions": list, "pythons": list, "commits": list}
-        check_types({"pythons": [], "commits": [], **content}, lists)
-        for entry in (*content["candidates"], *content["versions"]):
-            check_texts(entry[name] for name in ("release", "reason", "at"))
-        return Quarantine(
-            candidates=tuple(_candidate(entry) for entry in content["candidates"]),
-            versions=tuple(BadVersion(**entry) for entry in content["versions"]),
-            pythons=tuple(_refused(entry) for entry in content.get("pythons", ())),
-            commits=tuple(_rejected(entry) for entry in content.get("commits", ())),
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """One package of which something is to stay out; what a person holds stays until somebody lifts that.
+
+    What the tests hold is one `version`, which failed; an `undecided` one keeps nothing out, and says that a search
+    was ended before anybody knew.
+    """
+
+    name: str
+    by: By
+    reason: str
+    #: When it was first held, as ISO 8601.
+    at: str
+    version: str = ""
+    #: The release whose tests failed, which `show` describes.
+    release: str = ""
+    #: With which Python.
+    python: str = ""
+    #: The end of what the tests printed with it.
+    output: str = ""
+    #: The names of the tests that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it, such as `celery 5.6.0`.
+    together: tuple[str, ...] = ()
+    #: The files of the project that the failure names, by their digests: if one changes, the version is worth a try.
+    files: Mapping[str, str] = field(default_factory=dict)
+    #: The digest of all code in Python, for a failure that names no file.
+    code: str = ""
+    #: The version that was live when it failed.
+    live: str = ""
+    #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
+    tried_at: str = ""
+
+    def __post_init__(self) -> None:
+        self.rests_until()  # ValueError for what is no time
+
+    def rests_until(self) -> datetime | None:
+        """Return until when the package is not tried again by itself; None if nobody has tried that yet."""
+        return datetime.fromisoformat(self.tried_at) + PAUSE if self.tried_at else None
+
+    def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
+        """Whether the version that failed is newer than the locked one."""
+        return self.name in locked and is_newer(self.version, locked[self.name])
+
+    def is_in(self, locked: Mapping[str, str]) -> bool:
+        """Whether the version that failed is among those in a lock, which shows several comma-separated."""
+        return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holds:
+    """All holds, oldest first; one for each package that a person holds, and for each version that failed."""
+
+    entries: tuple[Hold, ...] = ()
+
+    def by_person(self, name: str) -> Hold | None:
+        """Return what a person has said about a package."""
+        return next((hold for hold in self.entries if hold.name == name and hold.by == "person"), None)
+
+    def of_tests(self, name: str) -> tuple[Hold, ...]:
+        """Return the versions of a package that failed."""
+        return tuple(one for one in self.entries if one.name == name and one.by == "tests")
+
+    def rests_until(self, name: str) -> datetime | None:
+        """Return until when no version of a package is tried again that is not older than one that failed."""
+        return max(filter(None, (one.rests_until() for one in self.of_tests(name))), default=None)
+
+    def is_try(self, name: str, version: str) -> bool:
+        """Whether a version of a package that is known to fail is a try: one that failed, or the next after one."""
+        failed = [one.version for one in self.of_tests(name)]
+        return version in failed or any(follows(version, one, failed) for one in failed)
+
+    def tries_in(self, versions: Mapping[str, str], live: Mapping[str, str]) -> tuple[str, ...]:
+        """Name the packages that come in with `versions` although they are known to fail."""
+        names = sorted({one.name for one in self.entries if one.by == "tests"} & versions.keys())
+        return tuple(name for name in names if versions[name] != live.get(name) and self.is_try(name, versions[name]))
+
+    def next_try(self, names: Sequence[str]) -> str:
+        """Choose which of several packages that are known to fail is tried: the one that has waited the longest."""
+        return min(names, key=lambda name: (max(one.tried_at for one in self.of_tests(name)), name))
+
+    def may_come_near(self, name: str, live: str) -> bool:
+        """Whether nothing newer than `live` has come in since a version failed, nor what is just older than that."""
+        failed = sorted((version, one.live) for one in self.of_tests(name) if (version := parse_version(one.version)))
+        if not failed or failed[0][1] != live:
+            return False
+        return [series_of(version) for version, _ in failed].count(series_of(failed[0][0])) == 1
+
+    def adding(self, added: Iterable[Hold]) -> Holds:
+        """Add holds; one of the same package and version by the same takes the place of the older."""
+        new = tuple(added)
+        replaced = {(hold.name, hold.by, hold.version) for hold in new}
+        return replace(
+            self, entries=(*(one for one in self.entries if (one.name, one.by, one.version) not in replaced), *new)
         )
-    except (KeyError, TypeError) as error:
-        raise UnreadableStateError(path, f"not a quarantine ({error!r})") from error
+
+    def deciding(self, undecided: Iterable[Hold]) -> Holds:
+        """Say what is undecided now, in place of what was before."""
+        return replace(self, entries=(*(one for one in self.entries if one.by != "undecided"), *undecided))
+
+    def without(self, names: Iterable[str], *, by: By | None = None) -> Holds:
+        """Lift what is held of these packages, or only what `by` holds of them."""
+        gone = set(names)
+        return replace(
+            self, entries=tuple(one for one in self.entries if one.name not in gone or (by and one.by != by))
+        )
+
+    def without_live(self, locked: Mapping[str, str]) -> Holds:
+        """Lift what the tests hold of versions that are live and good after all, as the lock of a release tells."""
+        return replace(self, entries=tuple(one for one in self.entries if one.by == "person" or not one.is_in(locked)))
+
+    def without_older(self, locked: Mapping[str, str]) -> Holds:
+        """Leave out what the tests hold of packages that are gone, or beyond that version."""
+        still = (one for one in self.entries if one.by == "person" or one.is_ahead_of(locked))
+        return replace(self, entries=tuple(still))
 
 
-def _candidate(entry: dict[str, Any]) -> FailedCandidate:
-    migrations = tuple(entry.get("migrations", ()))
-    check_texts(migrations)
-    return FailedCandidate(**{**entry, "key": CandidateKey(**entry["key"]), "migrations": migrations})
+@dataclass(frozen=True, kw_only=True)
+class Constraints:
+    """What the state directory says of versions: what is held, and what failed. An unreadable file says nothing."""
+
+    holds: Holds = field(default_factory=Holds)
+    quarantine: Quarantine = field(default_factory=Quarantine)
+
+    @classmethod
+    def read(cls, state_dir: Path) -> Constraints:
+        """Read both files."""
+        return cls(holds=read_holds(state_dir), quarantine=read_quarantine(state_dir))
 
 
-def _refused(entry: dict[str, Any]) -> RefusedPython:
-    check_texts(entry[name] for name in ("version", "reason", "at"))
-    return RefusedPython(**entry)
-
-
-def _rejected(entry: dict[str, Any]) -> RejectedCommit:
-    check_texts(entry[name] for name in ("commit", "code_key", "subject", "reason", "at"))
-    return RejectedCommit(**entry)
+def read_quarantine(state_dir: Path) -> Quarantine:
+    """Read the quarantine; an unreadable one counts as empty."""
+    return load_state(state_dir / QUARANTINE, Quarantine())
 
 
 def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:
-    """Replace the quarantine."""
-    write_json(state_dir / QUARANTINE, asdict(quarantine))
+    """Replace the quarantine. Raises OSError."""
+    write_state(state_dir / QUARANTINE, quarantine)
+
+
+def read_holds(state_dir: Path) -> Holds:
+    """Read the holds; unreadable ones count as none."""
+    return load_state(state_dir / HOLDS, Holds())
+
+
+def write_holds(state_dir: Path, holds: Holds) -> None:
+    """Replace the holds. Raises OSError."""
+    write_state(state_dir / HOLDS, holds)
+
+
+def change_quarantine(state_dir: Path, change: Callable[[Quarantine], Quarantine]) -> None:
+    """Replace the quarantine, durably. Raises OSError."""
+    write_quarantine(state_dir, change(read_quarantine(state_dir)))
+
+
+def change_holds(state_dir: Path, change: Callable[[Holds], Holds]) -> None:
+    """Replace the holds, durably, if that changes them. Raises OSError."""
+    before = read_holds(state_dir)
+    after = change(before)
+    if after != before:
+        write_holds(state_dir, after)

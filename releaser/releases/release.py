@@ -1,89 +1,73 @@
-"""A release: one venv, the lock it was built from, and its manifest, in one directory."""
+"""A release: one venv, the lock it was built from, and its manifest, in one directory; and what became of each."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.durable import UnreadableStateError, check_types, read_json, write_json
-from releaser.locking.diff import Change, LockDiff
+from releaser.locks.changes import Change, LockDiff
 from releaser.releases.interpreter import Interpreter
+from releaser.system.files import read_state, write_state
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from releaser.releases.interpreter import Interpreter
 
 State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted", "override"]
 Tests = Literal["passed", "failed", "refused", "not run"]
 NEVER_LIVE = frozenset({"failed", "refused"})  # what became of the tests of a release that no run makes live
+Mark = Literal["good", "bad", "failed"]
+LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
-_TEXT = (str, type(None))
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    "id": str, "sequence": int, "created_at": str, "origin": str, "python": str, "group": _TEXT, "lock_sha256": str,
-    "dependencies_key": str, "code_key": str, "commit": _TEXT, "previous": _TEXT, "tests": str, "changes": list,
-    "size_bytes": int, "fingerprint": str, "overrides": list, "interpreter": (dict, type(None)), "replaces": _TEXT,
-    "link_mode": str, "subject": str, "staging_copied": list, "staging_linked": list,
-    "tests_run": (int, type(None)),
-}  # fmt: skip
-# What earlier releasers did not write.
-_LATER: dict[str, object] = {"fingerprint": "", "overrides": [], "interpreter": None, "replaces": None, "link_mode": ""}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Staged:
-    """The staging tree that a release was tested in."""
-
-    #: The commit that was checked out there, and the first line of its message.
-    commit: str
-    subject: str
-    #: What the checkout has and git does not track, relative to the top: copied into the tree, or linked there.
-    copied: tuple[str, ...] = ()
-    linked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The facts about a release, written once, when it is sealed.
-
-    `sequence` orders releases, whatever the clock did. `tests` is `passed`, `failed`, `refused`
-    (they passed, but migrations of this release were not applied) or `not run` (an adopted venv).
-    `dependencies_key` identifies the dependencies in pyproject.toml, `code_key` the committed code without the lock.
-    An adopted one has a `previous` only if somebody put it in the place of that one.
-    `fingerprint` is the digest of what its files were (empty: an earlier releaser sealed it, which noted nothing).
-    `overrides` are the packages from elsewhere that it was built to try; such a one never goes live.
-    `interpreter` is the one under it (None: it could not be asked, or an earlier releaser sealed it, which did not).
-    `replaces` is the release whose lock was rebuilt in this one, which stands in its place among the earlier ones
-    and has its number; None for all others. `link_mode` is how its files came out of uv's cache (empty: not known).
-    `tests_run` is how many tests there were (None: nobody can tell).
-    """
+    """The facts about a release, written once, when it is sealed."""
 
     id: str
+    #: Orders releases, whatever the clock did.
     sequence: int
     created_at: datetime
     origin: Origin
     python: str
     group: str | None
     lock_sha256: str
+    #: Identifies the dependencies in pyproject.toml.
     dependencies_key: str
+    #: Identifies the committed code without the lock.
     code_key: str
     commit: str | None
+    #: What was live before; an adopted one has it only if somebody put it in the place of that one.
     previous: str | None
+    #: `refused`: they passed, but migrations of this release were not applied; `not run`: an adopted venv.
     tests: Tests
     changes: tuple[Change, ...]
+    #: What it took on disk when it was sealed, see `DiskUsage`.
     size_bytes: int
+    own_bytes: int
+    inodes: int
+    #: The digest of what its files were; empty if nothing was noted.
     fingerprint: str = ""
+    #: The packages from elsewhere that it was built to try; such a one never goes live.
     overrides: tuple[str, ...] = ()
+    #: The one under it; None if it could not be asked.
     interpreter: Interpreter | None = None
-    replaces: str | None = None
+    #: How its files came out of uv's cache; empty if that is not known.
     link_mode: str = ""
     #: The first line of the message of `commit`.
     subject: str = ""
     #: What the staging tree had besides the commit, relative to the top of the checkout.
     staging_copied: tuple[str, ...] = ()
     staging_linked: tuple[str, ...] = ()
+    #: How many tests there were; None if nobody can tell.
     tests_run: int | None = None
 
     @property
@@ -96,22 +80,12 @@ class Manifest:
         """The versions that came in with this release, by package."""
         return LockDiff(changes=self.changes).brought
 
-    def as_json(self) -> dict[str, Any]:
-        """Return what `manifest.json` holds."""
-        return {**asdict(self), "created_at": self.created_at.astimezone(UTC).isoformat()}
+    #: The migrations that it brought and that were not applied when it was sealed.
+    migrations: tuple[str, ...] = ()
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Manifest:
-        """Read what `as_json` wrote; KeyError, TypeError or ValueError when it is something else."""
-        check_types({**_LATER, **content}, _KINDS)
-        known = {name: content[name] for name in cls.__dataclass_fields__ if name in content}
-        known["created_at"] = datetime.fromisoformat(content["created_at"])
-        known["changes"] = tuple(Change.from_json(change) for change in content["changes"])
-        for name in ("overrides", "staging_copied", "staging_linked"):
-            known[name] = tuple(map(str, content.get(name, ())))
-        if (said := content.get("interpreter")) is not None:
-            known["interpreter"] = Interpreter.from_json(said)
-        return cls(**known)
+    def as_json(self) -> dict[str, Any]:
+        """Return what `manifest.json` holds, and `show --json` prints."""
+        return {**asdict(self), "created_at": self.created_at.astimezone(UTC).isoformat()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,24 +131,69 @@ class Release:
             return ""
 
     def works(self) -> bool:
-        """Whether its interpreter is still there; `soundness` tells more."""
+        """Whether its interpreter is still there; `integrity` tells more."""
         return os.path.exists(self.venv / "bin" / "python")  # False, where Path.exists would raise PermissionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """What became of each release, and in which order they went live. The manifests never change; this does."""
+
+    #: By release.
+    marks: Mapping[str, Mark]
+    #: The releases in the order in which they went live.
+    activations: tuple[str, ...] = ()
+    #: The releases that are never pruned.
+    pins: frozenset[str] = frozenset()
+    #: The highest sequence number ever given, also to releases that are gone.
+    last_sequence: int = 0
+
+    @property
+    def named(self) -> frozenset[str]:
+        """The releases of which it knows anything."""
+        return frozenset(self.marks) | frozenset(self.activations) | self.pins
+
+    def marked(self, release: str, mark: Mark) -> Ledger:
+        """Record what became of a release."""
+        return replace(self, marks={**self.marks, release: mark})
+
+    def activated(self, release: str) -> Ledger:
+        """Record that a release went live."""
+        if self.activations[-1:] == (release,):
+            return self
+        return replace(self, activations=(*self.activations, release))
+
+    def numbered(self, manifest: Manifest) -> Ledger:
+        """Record the number of a new release, and that one which failed its tests has failed."""
+        ledger = self.marked(manifest.id, "failed") if manifest.tests in NEVER_LIVE else self
+        return replace(ledger, last_sequence=max(self.last_sequence, manifest.sequence))
+
+    def pinned(self, release: str, *, on: bool) -> Ledger:
+        """Record a pin, or that it was taken away."""
+        return replace(self, pins=self.pins | {release} if on else self.pins - {release})
+
+    def forgotten(self, *releases: str) -> Ledger:
+        """Drop everything about releases that are gone."""
+        gone = frozenset(releases)
+        return replace(
+            self,
+            marks={name: mark for name, mark in self.marks.items() if name not in gone},
+            activations=tuple(name for name in self.activations if name not in gone),
+            pins=self.pins - gone,
+        )
+
+
+EMPTY_LEDGER = Ledger(marks={})
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Complete a release: its directory is rubbish until the manifest has been renamed in."""
-    write_json(directory / MANIFEST, manifest.as_json())
+    write_state(directory / MANIFEST, manifest.as_json())
 
 
 def read_manifest(directory: Path) -> Manifest | None:
     """Return the manifest; None for a directory without one. Raises UnreadableStateError for a damaged one."""
-    content = read_json(directory / MANIFEST)
-    if content is None:
-        return None
-    try:
-        return Manifest.from_json(content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UnreadableStateError(directory / MANIFEST, f"not a manifest ({error!r})") from error
+    return read_state(directory / MANIFEST, Manifest)
 
 
 def new_id(now: datetime, taken: frozenset[str]) -> str:

@@ -4,32 +4,87 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
-import os
-import shutil
 import stat
-import sys
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.durable import UnreadableStateError, sync_directory
 from releaser.errors import NoSuchReleaseError, os_reason
-from releaser.releases import flip
-from releaser.releases.census import Census
-from releaser.releases.ledger import EMPTY_LEDGER, Ledger, read_ledger, write_ledger
+from releaser.releases import link as flip
 from releaser.releases.permissions import open_to_group
-from releaser.releases.quarantine import read_quarantine
-from releaser.releases.release import NEVER_LIVE, Manifest, Release, State, new_id, read_manifest, write_manifest
-from releaser.releases.soundness import is_sound
+from releaser.releases.release import (
+    EMPTY_LEDGER,
+    LEDGER,
+    MANIFEST,
+    NEVER_LIVE,
+    Ledger,
+    Manifest,
+    Mark,
+    Release,
+    State,
+    new_id,
+    read_manifest,
+    write_manifest,
+)
+from releaser.system.files import UnreadableStateError, load_state, remove_tree, sync_directory, write_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
-log = logging.getLogger(__name__)
+    from releaser.site.site import Site
 
 DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-deleted one is never taken for one
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSnapshot:
+    """What there is of releases at one moment, read from disk once, and what follows from it."""
+
+    #: The complete ones, newest first by the record.
+    releases: tuple[Release, ...]
+    ledger: Ledger
+    #: What the symlink leads to.
+    live_id: str | None
+    #: Directories with a manifest that tells nothing of them, each with what that manifest is or does.
+    damaged: Mapping[str, str]
+
+    @property
+    def live(self) -> Release | None:
+        """The release that the symlink leads to; None when it leads to none."""
+        return self.get(self.live_id)
+
+    @property
+    def just_left(self) -> str | None:
+        """The release that was live until the last flip: what has not been restarted yet still runs on it."""
+        activations = self.ledger.activations
+        return activations[-2] if len(activations) > 1 and activations[-1] == self.live_id else None
+
+    def get(self, release: str | None) -> Release | None:
+        """Return one release by its whole id; None when it is not there."""
+        return next((one for one in self.releases if one.id == release), None)
+
+    def rollback_order(self) -> Iterator[Release]:
+        """Yield the good releases that went live before the live one did, and are still there, the last one first.
+
+        It is never a newer one: whoever went back two releases at once goes back further from there, not forward.
+        """
+        live = self.live
+        order = list(self.ledger.activations)
+        if live is not None and live.id in order:
+            order = order[: len(order) - 1 - order[::-1].index(live.id)]
+        for release in self._by_activation(order):
+            if release.state == "good" and (live is None or release.manifest.sequence < live.manifest.sequence):
+                yield release
+
+    def good_order(self) -> Iterator[Release]:
+        """Yield every good release, the live one included, the one that went live last first."""
+        marks = self.ledger.marks
+        return (one for one in self._by_activation(self.ledger.activations) if marks.get(one.id) == "good")
+
+    def _by_activation(self, order: list[str] | tuple[str, ...]) -> Iterator[Release]:
+        releases = {one.id: one for one in self.releases}
+        return (releases[name] for name in dict.fromkeys(reversed(order)) if name in releases)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +105,17 @@ class ReleaseStore:
 
     # What there is
 
-    def census(self) -> Census:
-        """Read everything that there is, once. Damaged releases are logged."""
+    def snapshot(self) -> StoreSnapshot:
+        """Read everything that there is, once."""
         damaged: dict[str, str] = {}
-        manifests = sorted(self._manifests(damaged=damaged), key=lambda manifest: manifest.sequence, reverse=True)
-        ledger, live = self._ledger(lambda: manifests), self.live_id()
+        manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
+        ledger, live = self._ledger(manifests), self.live_id()
         releases = tuple(self._release(manifest, ledger, live) for manifest in manifests)
-        return Census(releases=releases, ledger=ledger, live_id=live, damaged=damaged)
+        return StoreSnapshot(releases=releases, ledger=ledger, live_id=live, damaged=damaged)
 
     def all(self) -> tuple[Release, ...]:
-        """Return every complete release, newest first by the record. Damaged ones are left out, and logged."""
-        return self.census().releases
+        """Return every complete release, newest first by the record. Damaged ones are left out."""
+        return self.snapshot().releases
 
     def find(self, release: str) -> Release:
         """Return one release by its id, or by an unmistakable beginning of it; NoSuchReleaseError otherwise."""
@@ -78,7 +133,7 @@ class ReleaseStore:
         """Return one release by its whole id; None when it is not there."""
         if not release or not self._is_release(self.path(release)):
             return None
-        manifest = next(self._manifests((self.path(release),)), None)
+        manifest = self._manifest(self.path(release), {})
         return self._release(manifest, self.ledger(), self.live_id()) if manifest else None
 
     def live(self) -> Release | None:
@@ -97,116 +152,107 @@ class ReleaseStore:
         return next(reversed(self.ledger().activations), None)
 
     def rollback_target(self) -> Release | None:
-        """Return the first of `rollback_order` that still is what was sealed."""
-        return next(filter(is_sound, self.rollback_order()), None)
+        """Return the first of `rollback_order` that nothing keeps a rollback from going to."""
+        return _first_fit(self.rollback_order())
 
     def rollback_order(self) -> Iterator[Release]:
-        """Yield the releases that a rollback may go to, the first choice first; see `Census`."""
-        return self.census().rollback_order()
+        """Yield the releases that a rollback may go to, the first choice first; see `StoreSnapshot`."""
+        return self.snapshot().rollback_order()
 
     def newest_good(self) -> Release | None:
-        """Return the good release that went live last, of those that still are what was sealed."""
-        return next(filter(is_sound, self.census().good_order()), None)
+        """Return the good release that went live last, of those that a rollback could go to."""
+        return _first_fit(self.snapshot().good_order())
+
+    def unsealed(self) -> tuple[Path, ...]:
+        """Return the directories without a manifest, but for what a deletion has left half-way."""
+        return tuple(entry for entry in self._entries() if not (entry / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:
         """Return the directories without a manifest; never the live one, nor what a deletion left half-way."""
         live = self.live_id()
-        return tuple(
-            entry
-            for entry in self._entries()
-            if entry.name != live and not entry.name.startswith(DOOMED) and not (entry / "manifest.json").exists()
-        )
+        return tuple(entry for entry in self.unsealed() if entry.name != live)
 
-    def _entries(self) -> list[Path]:
+    def half_removed(self) -> tuple[str, ...]:
+        """Return the releases of which a deletion has left something."""
+        found = self._entries(doomed=True)
+        return tuple(entry.name.removeprefix(DOOMED) for entry in found)
+
+    def _entries(self, *, doomed: bool = False) -> list[Path]:
+        """Return the directories of releases, or of those on their way out."""
         try:
-            return sorted(entry for entry in self.directory.iterdir() if self._is_release(entry))
-        except FileNotFoundError:
+            found = sorted(entry for entry in self.directory.iterdir() if self._is_release(entry))
+        except (FileNotFoundError, NotADirectoryError):  # as where `state_dir` names a file, which preflight says
             return []
+        return [entry for entry in found if entry.name.startswith(DOOMED) == doomed]
 
     def _is_release(self, entry: Path) -> bool:
         return entry.parent == self.directory and entry.is_dir() and not entry.is_symlink()
 
-    def _manifests(
-        self, entries: Iterable[Path] | None = None, *, damaged: dict[str, str] | None = None
-    ) -> Iterator[Manifest]:
-        """Yield the manifests that tell of the release they lie in; what is wrong with others goes to `damaged`."""
-        for entry in self._entries() if entries is None else entries:
-            if entry.name.startswith(DOOMED):
-                continue
-            reason = ""
-            try:
-                manifest = read_manifest(entry)
-            except (UnreadableStateError, OSError) as error:
-                what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
-                reason = f"cannot be read: {what}"
-                log.warning("release %s is left out: %s", entry.name, error)
-            else:
-                if manifest is not None and manifest.id == entry.name:
-                    yield manifest
-                elif manifest is not None:
-                    reason = f"is that of {manifest.id}"
-            if reason and damaged is not None:
-                damaged[entry.name] = reason
+    def _manifests(self, damaged: dict[str, str]) -> Iterator[Manifest]:
+        return filter(None, (self._manifest(entry, damaged) for entry in self._entries()))
+
+    def _manifest(self, entry: Path, damaged: dict[str, str]) -> Manifest | None:
+        """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
+        try:
+            manifest = read_manifest(entry)
+        except (UnreadableStateError, OSError) as error:
+            what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
+            damaged[entry.name] = f"cannot be read: {what}"
+            return None
+        if manifest is not None and manifest.id != entry.name:
+            damaged[entry.name] = f"is that of {manifest.id}"
+            return None
+        return manifest
 
     def _release(self, manifest: Manifest, ledger: Ledger, live: str | None) -> Release:
+        state: State = "live" if manifest.id == live else ledger.marks.get(manifest.id, "candidate")
+        if state != "live" and manifest.tests in NEVER_LIVE:
+            state = "failed"
         return Release(
-            directory=self.path(manifest.id),
-            manifest=manifest,
-            state=_state(manifest, ledger, live),
-            pinned=manifest.id in ledger.pins,
+            directory=self.path(manifest.id), manifest=manifest, state=state, pinned=manifest.id in ledger.pins
         )
 
     # The ledger
 
     def ledger(self) -> Ledger:
         """Return the ledger; one made from the manifests when there is none, or it cannot be read."""
-        return self._ledger(self._manifests)
+        return self._ledger(None)
 
-    def _ledger(self, manifests: Callable[[], Iterable[Manifest]]) -> Ledger:
-        try:
-            ledger = read_ledger(self.state_dir)
-        except UnreadableStateError as error:
-            log.warning("%s; the order of the releases is taken from their manifests", error)
-            ledger = EMPTY_LEDGER
-        return self._rebuilt_ledger(manifests()) if ledger == EMPTY_LEDGER else ledger
+    def _ledger(self, manifests: Iterable[Manifest] | None) -> Ledger:
+        ledger = load_state(self.state_dir / LEDGER, EMPTY_LEDGER)
+        if ledger != EMPTY_LEDGER:
+            return ledger
+        return self._ledger_of(self._manifests({}) if manifests is None else manifests)
 
-    def _rebuilt_ledger(self, found: Iterable[Manifest]) -> Ledger:
+    def _ledger_of(self, found: Iterable[Manifest]) -> Ledger:
+        """Make a ledger of what the manifests tell: what passed its tests counts as good, and as having been live."""
+        from releaser.releases.quarantine import read_quarantine  # which takes long to import
+
         manifests = sorted(found, key=lambda manifest: manifest.sequence)
-        backed_out = self._backed_out()
-        ledger = EMPTY_LEDGER
+        backed_out: set[str] = set()
+        with contextlib.suppress(OSError):
+            backed_out = {entry.release for entry in read_quarantine(self.state_dir).candidates}
+        ledger = replace(EMPTY_LEDGER, last_sequence=manifests[-1].sequence if manifests else 0)
         for manifest in manifests:
             if manifest.tests in NEVER_LIVE:
                 ledger = ledger.marked(manifest.id, "failed")
-            elif manifest.never_live:
-                continue
-            elif manifest.id in backed_out:
-                ledger = ledger.marked(manifest.id, "bad").activated(manifest.id)
-            else:
-                ledger = ledger.marked(manifest.id, "good").activated(manifest.id)
+            elif not manifest.never_live:
+                mark: Mark = "bad" if manifest.id in backed_out else "good"
+                ledger = ledger.marked(manifest.id, mark).activated(manifest.id)
         live = self.live_id()
-        if ledger.marks.get(live or "") == "good":  # after a rollback, it is not the newest that was live last
-            ledger = ledger.activated(str(live))
-        last = manifests[-1].sequence if manifests else 0
-        return Ledger(marks=ledger.marks, activations=ledger.activations, last_sequence=last)
-
-    def _backed_out(self) -> frozenset[str]:
-        """Return the releases that the quarantine knows of."""
-        try:
-            return frozenset(entry.release for entry in read_quarantine(self.state_dir).candidates)
-        except (UnreadableStateError, OSError):
-            return frozenset()
+        # After a rollback, it is not the newest that was live last.
+        return ledger.activated(live) if live and ledger.marks.get(live) == "good" else ledger
 
     def record(self, change: Callable[[Ledger], Ledger]) -> None:
         """Apply a change to the ledger, durably."""
-        write_ledger(self.state_dir, change(self.ledger()))
+        write_state(self.state_dir / LEDGER, change(self.ledger()))
 
     # Making and removing
 
     def begin(self, now: datetime) -> tuple[str, int]:
         """Make the directory of a new release; return its id and its sequence number."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        ledger = self.ledger()
-        taken = frozenset(entry.name for entry in self.directory.iterdir()) | ledger.marks.keys()
+        taken = frozenset(entry.name for entry in self.directory.iterdir()) | self.ledger().marks.keys()
         name = new_id(now, frozenset(taken))
         self.path(name).mkdir()
         self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
@@ -214,7 +260,7 @@ class ReleaseStore:
 
     def next_sequence(self) -> int:
         """Return a number above that of every release there ever was."""
-        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
+        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests({}))]) + 1
 
     def complete(self, manifest: Manifest) -> Release:
         """Record the number of a release, and write its manifest, which completes it.
@@ -222,7 +268,7 @@ class ReleaseStore:
         In this order: without a ledger every complete release counts as one that was live. The caller has synced the
         file system.
         """
-        self.record(lambda ledger: _numbered(ledger, manifest))
+        self.record(lambda ledger: ledger.numbered(manifest))
         open_to_group(self.path(manifest.id))
         write_manifest(self.path(manifest.id), manifest)
         return self._release(manifest, self.ledger(), self.live_id())
@@ -234,31 +280,21 @@ class ReleaseStore:
         under the other name. A release whose venv is a symlink (adopted from elsewhere) loses the symlink, not what it
         leads to. Raises OSError when the ledger cannot be written.
         """
-        failures, renamed = self._rename_away(names)
-        return failures | self.finish_removal(*renamed)
-
-    def _rename_away(self, names: Iterable[str]) -> tuple[dict[str, OSError], list[str]]:
-        """Return what went wrong, and what is renamed now, or gone. Raises OSError."""
         failures: dict[str, OSError] = {}
         renamed = []
         for name in names:
             try:
                 if name == self.live_id():
                     raise OSError(errno.EBUSY, "it is live", name)
-                self.path(name).rename(self._doomed(name))
-            except FileNotFoundError:  # renamed by an earlier run, which got no further
-                renamed.append(name)
+                with contextlib.suppress(FileNotFoundError):  # renamed by an earlier run, which got no further
+                    self.path(name).rename(self._doomed(name))
             except OSError as error:
                 failures[name] = error
             else:
                 renamed.append(name)
         if renamed:
             sync_directory(self.directory)  # else a power cut could leave half of one under its own name
-        return failures, renamed
-
-    def half_removed(self) -> tuple[str, ...]:
-        """Return the releases of which a deletion has left something."""
-        return tuple(entry.name.removeprefix(DOOMED) for entry in self._entries() if entry.name.startswith(DOOMED))
+        return failures | self.finish_removal(*renamed)
 
     def finish_removal(self, *names: str) -> dict[str, OSError]:
         """Forget releases that are renamed already, and delete what is left of them; return what kept any from that.
@@ -290,59 +326,12 @@ class ReleaseStore:
         return known
 
 
-def _numbered(ledger: Ledger, manifest: Manifest) -> Ledger:
-    marks = {**ledger.marks, manifest.id: "failed"} if manifest.tests in NEVER_LIVE else ledger.marks
-    return Ledger(
-        marks=dict(marks),
-        activations=ledger.activations,
-        pins=ledger.pins,
-        last_sequence=max(ledger.last_sequence, manifest.sequence),
-    )
+def _first_fit(releases: Iterator[Release]) -> Release | None:
+    from releaser.releases.integrity import is_fit_for_rollback  # which takes long to import
+
+    return next(filter(is_fit_for_rollback, releases), None)
 
 
-def _state(manifest: Manifest, ledger: Ledger, live: str | None) -> State:
-    if manifest.id == live:
-        return "live"
-    if manifest.tests in NEVER_LIVE:
-        return "failed"
-    return ledger.marks.get(manifest.id, "candidate")
-
-
-def remove_tree(directory: Path) -> None:
-    """Delete a directory, also where a directory in it is not writable; OSError for the first file that resists.
-
-    Whatever does not resist is gone then all the same.
-    """
-    failed = _delete_what_can_be(directory)
-    if any(isinstance(error, PermissionError) for error in failed):
-        _open_up(directory)
-        failed = _delete_what_can_be(directory)
-    if failed:
-        raise failed[0]
-
-
-def _delete_what_can_be(directory: Path) -> list[OSError]:
-    failed: list[OSError] = []
-
-    def note(_: object, path: str, error: BaseException) -> None:
-        if not isinstance(error, OSError):
-            raise error
-        if not isinstance(error, FileNotFoundError):
-            error.filename = path  # which by itself may be no more than the last part of it
-            failed.append(error)
-
-    if sys.version_info >= (3, 12):
-        shutil.rmtree(directory, onexc=note)
-    else:
-        shutil.rmtree(directory, onerror=lambda call, path, info: note(call, path, info[1]))
-    return failed
-
-
-def _open_up(directory: Path) -> None:
-    """Let the owner into every directory of a tree, as far as it is theirs; each before it is read."""
-    for place, names, _ in os.walk(directory):
-        for path in (place, *(os.path.join(place, name) for name in names)):
-            with contextlib.suppress(OSError):
-                mode = os.lstat(path).st_mode
-                if stat.S_ISDIR(mode):
-                    os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
+def store_of(site: Site) -> ReleaseStore:
+    """Return the releases of a site."""
+    return ReleaseStore(state_dir=site.state_dir, link=site.project.venv)

@@ -1,0 +1,1 @@
+"""One module for each program that releaser drives; none knows another."""

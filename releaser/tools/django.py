@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.errors import ToolError, gist
+from releaser.errors import ToolError, error_line
+from releaser.system.environment import inside
+from releaser.system.process import describe_status, write_out
 from releaser.tools.django_probe import MARK
-from releaser.tools.environment import inside
-from releaser.tools.process import describe_status, write_out
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from releaser.tools.process import Finished, Runner
+    from releaser.system.process import Finished, Runner
 
 _PROBE = Path(__file__).with_name("django_probe.py")  # it tells which questions there are
 _LONGEST_REASON = 300
@@ -138,7 +138,7 @@ class Manage:
         finished = self._run("shell", "-c", code, check=False, env={"PYTHONDONTWRITEBYTECODE": "1"})
         lines = [line.removeprefix(MARK) for line in finished.stdout.splitlines() if line.startswith(MARK)]
         if not lines:
-            reason = gist(finished.output)[:_LONGEST_REASON] or describe_status(finished.returncode)
+            reason = error_line(finished.output)[:_LONGEST_REASON] or describe_status(finished.returncode)
             message = f"Django does not answer: {reason}"
             raise ToolError(message, returncode=finished.returncode, output=finished.output)
         answer: dict[str, Any] = json.loads(lines[-1])

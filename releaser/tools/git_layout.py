@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from releaser.tools.orphans import may_be_running
+from releaser.system.orphans import may_be_running
+
+if TYPE_CHECKING:
+    import os
 
 _CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kernel
 _OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})

@@ -9,13 +9,13 @@ from email.policy import SMTP
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import MailError, ToolError, gist
+from releaser.errors import MailError, ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from email.message import EmailMessage
 
-    from releaser.tools.process import Runner
+    from releaser.system.process import Runner
 
 NO_SENDMAIL = "none"  # the value of `sendmail` with which there is none
 _PLACES = ("/usr/sbin/sendmail", "/usr/lib/sendmail")  # which are not on the PATH of cron
@@ -61,7 +61,7 @@ class Sendmail:
                 words, cwd=Path("/"), timeout=self.timeout, stays=True, input=message.as_bytes(policy=_POLICY)
             )
         except ToolError as error:
-            reason = ": ".join(filter(None, (error.message, gist(error.output))))
+            reason = error.reason
             what = f"{self.program} did not take the mail: {reason}"
             raise MailError(
                 what, advice="Check the mail server of this host, or set `smtp_host` or `sendmail`."

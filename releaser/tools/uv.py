@@ -10,21 +10,49 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError
-from releaser.tools.environment import neutral
+from releaser.system.environment import neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from releaser.tools.process import Finished, Runner
+    from releaser.system.process import Finished, Runner
 
-    Bounds = Mapping[str, str | None]
-    Cuts = Mapping[str, datetime]
+    Specifiers = Mapping[str, str | None]
+    ExcludeNewer = Mapping[str, datetime]
 
-NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
+_NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
+_FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # as uv 0.13 says it
+# What uv says if it is the package's own build that fails, and not the network; a full disk may show as that, too.
+_OWN_FAULT = "The build backend returned an error"
+_NO_ROOM = "No space left"
+
+
+def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
+    """Return the packages, each with its version, that uv says it cannot build, for whatever reason."""
+    return tuple(dict.fromkeys(_FAILED_BUILD.findall(output)))
+
+
+def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
+    """Return the packages, each with its version, that uv could not build for a reason of their own."""
+    return failed_builds(output) if _OWN_FAULT in output and _NO_ROOM not in output else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locked:
+    """uv has made a lock; `output` says what has changed by it, or would."""
+
+    output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoSolution:
+    """No versions go together, or one of them does not build: `output` is what uv says of that."""
+
+    output: str
 
 
 def find_uv(setting: str | None, *, path: str | None, project: Path) -> Path | None:
@@ -53,27 +81,31 @@ def _beside_releaser() -> Path | None:
 
 
 def lock_arguments(
-    *, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None, dry_run: bool = False
+    *,
+    specifiers: Specifiers,
+    packages: Iterable[str],
+    exclude_newer: ExcludeNewer | None = None,
+    dry_run: bool = False,
 ) -> list[str]:
     """Arguments of the `uv lock` that upgrades everything.
 
-    `bounds` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the lock;
-    None leaves a package as it is locked. With bounds, all of `packages`, those of the lock, are named one by one:
-    `--upgrade` beside `--upgrade-package` lets uv 0.10 forget the bound (seen), and naming them all means the same.
+    `specifiers` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the
+    lock; None leaves a package as it is locked. With any, all of `packages`, those of the lock, are named one by one:
+    `--upgrade` beside `--upgrade-package` lets uv 0.10 forget them (seen), and naming them all means the same.
 
-    `cuts` maps a package to the time before which its versions must have been uploaded. uv writes it into the lock; a
-    plain `uv lock`, which is one with None for every package, takes it out again and keeps the versions (seen).
+    `exclude_newer` maps a package to the time before which its versions must have been uploaded. uv writes it into the
+    lock; a plain `uv lock`, which is one with None for every package, takes it out again and keeps the versions (seen).
     """
     words = ["lock"]
-    if not bounds:
+    if not specifiers:
         words.append("--upgrade")
     else:
-        for name in sorted({*packages, *bounds}):
-            bound = bounds.get(name, "")
-            if bound is not None:
-                words += ["--upgrade-package", f"{name}{bound}"]
-    for name, cut in sorted((cuts or {}).items()):
-        words += ["--exclude-newer-package", f"{name}={cut.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
+        for name in sorted({*packages, *specifiers}):
+            specifier = specifiers.get(name, "")
+            if specifier is not None:
+                words += ["--upgrade-package", f"{name}{specifier}"]
+    for name, limit in sorted((exclude_newer or {}).items()):
+        words += ["--exclude-newer-package", f"{name}={limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
     if dry_run:
         words.append("--dry-run")
     return words
@@ -218,38 +250,46 @@ class Uv:
         return found.group(1)
 
     def lock(
-        self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None
-    ) -> Finished:
-        """Upgrade the uv.lock of `tree`; ToolError with uv's status otherwise. See `lock_arguments`."""
-        words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts)
+        self,
+        tree: Path,
+        *,
+        python: Path,
+        specifiers: Specifiers,
+        packages: Iterable[str],
+        exclude_newer: ExcludeNewer | None = None,
+    ) -> Locked | NoSolution:
+        """Upgrade the uv.lock of `tree`. See `lock_arguments`. Raises ToolError."""
+        words = lock_arguments(specifiers=specifiers, packages=packages, exclude_newer=exclude_newer)
         return self._lock([*words, "--python", str(python)], cwd=tree)
 
-    def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Finished:
-        """Move packages in the uv.lock of `tree` to exact versions. ToolError as of `lock`."""
+    def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Locked | NoSolution:
+        """Move packages in the uv.lock of `tree` to exact versions. Raises ToolError."""
         return self._lock([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
 
-    def lock_as_it_is(self, tree: Path, *, python: Path) -> Finished:
+    def lock_as_it_is(self, tree: Path, *, python: Path) -> Locked | NoSolution:
         """Make the uv.lock of `tree` fit its pyproject.toml, and upgrade nothing that need not be. Raises ToolError."""
         return self._lock(["lock", "--python", str(python)], cwd=tree)
 
-    def lock_dry_run(
-        self, tree: Path, *, python: Path, bounds: Bounds, packages: Iterable[str], cuts: Cuts | None = None
-    ) -> str:
-        """Resolve without writing anything; return uv's lines on what would change."""
-        words = lock_arguments(bounds=bounds, packages=packages, cuts=cuts, dry_run=True)
-        return self._lock([*words, "--python", str(python)], cwd=tree).stderr
+    def lock_dry_run(self, tree: Path, *, python: Path) -> Locked | NoSolution:
+        """Upgrade everything without writing anything. Raises ToolError."""
+        words = lock_arguments(specifiers={}, packages=(), dry_run=True)
+        return self._lock([*words, "--python", str(python)], cwd=tree)
 
-    def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> None:
+    def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> Finished | NoSolution:
         """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""
-        self._run(newest_arguments(answer=answer, python=python, python_version=python_version), cwd=tree)
+        return self._resolve(newest_arguments(answer=answer, python=python, python_version=python_version), cwd=tree)
 
-    def described(self, tree: Path, requirements: Path, *, python: Path, options: Iterable[str] = ()) -> str:
-        """Return what the lines of a requirements file come to, each by itself, as the text of a pylock.toml.
+    def pip(self, *words: str | Path, tree: Path = Path("/")) -> str:
+        """Return what a `uv pip` command prints; the indexes are those of the project in `tree`. Raises ToolError."""
+        return self._run(["pip", *map(str, words)], cwd=tree).stdout
 
-        The indexes are those of the project in `tree`, and of `options`; nothing is written. Raises ToolError.
-        """
-        words = ["pip", "compile", str(requirements), "--no-deps", "--universal", "--format", "pylock.toml", *options]
-        return self._run([*words, "--python", str(python)], cwd=tree).stdout
+    def compile(self, requirements: Path, *words: str | Path, tree: Path = Path("/")) -> Finished | NoSolution:
+        """Print what a requirements file comes to, with the indexes of the project in `tree`. Raises ToolError."""
+        return self._resolve(["pip", "compile", str(requirements), *map(str, words)], cwd=tree)
+
+    def edit(self, tree: Path, command: Literal["add", "remove"], *words: str | Path, python: Path) -> None:
+        """Write the pyproject.toml of `tree` by `uv add` or `uv remove`; nothing is locked. Raises ToolError."""
+        self._run([command, "--frozen", "--python", str(python), *map(str, words)], cwd=tree)
 
     def sync(
         self,
@@ -351,11 +391,12 @@ class Uv:
         """Return where uv keeps its cache."""
         return Path(self._run(["cache", "dir"], cwd=Path("/")).stdout.strip())
 
-    def _lock(self, words: Sequence[str], *, cwd: Path) -> Finished:
+    def _lock(self, words: Sequence[str], *, cwd: Path) -> Locked | NoSolution:
         """Run uv within what earlier calls have left of the limit that they share."""
         began = time.monotonic()
         try:
-            return self._run(words, cwd=cwd, timeout=max(self.timeout - self.locking.seconds, 0.0))
+            done = self._resolve(words, cwd=cwd, timeout=max(self.timeout - self.locking.seconds, 0.0))
+            return done if isinstance(done, NoSolution) else Locked(output=done.stderr)
         except ToolError as error:
             if not error.timed_out:
                 raise
@@ -363,6 +404,14 @@ class Uv:
             raise ToolError(message, timed_out=True, output=error.output) from error
         finally:
             self.locking.seconds += time.monotonic() - began
+
+    def _resolve(self, words: Sequence[str], *, cwd: Path, timeout: float | None = None) -> Finished | NoSolution:
+        try:
+            return self._run(words, cwd=cwd, timeout=timeout)
+        except ToolError as error:
+            if error.returncode != _NO_SOLUTION or error.timed_out:
+                raise
+            return NoSolution(output=error.output)
 
     def _run(
         self,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
@@ -44,20 +45,20 @@ class Point:
 
 # Points of an update that takes a package and a commit; between the guard and the flip there are but milliseconds.
 BEFORE_THE_GUARD = {
-    "fetched": Point(place="releaser.update:fetch"),
+    "fetched": Point(place="releaser.pipelines.update:fetch"),
     "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
-    "resolved": Point(place="releaser.steps.deciding:resolve"),
-    "built": Point(place="releaser.steps.build:install"),
-    "tested": Point(place="releaser.update:build_and_test"),
+    "resolved": Point(place="releaser.pipelines.decide:resolve"),
+    "built": Point(place="releaser.candidate.build:install"),
+    "tested": Point(place="releaser.pipelines.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
-    "at the guard": Point(place="releaser.golive:refuse_changes", when="before"),
+    "at the guard": Point(place="releaser.pipelines.activation:refuse_changes", when="before"),
 }
 AFTER_THE_GUARD = {
-    "checkout moved": Point(place="releaser.steps.activate:move_checkout"),  # the flip is next
-    "flipped": Point(place="releaser.releases.flip:flip"),
-    "lock placed": Point(place="releaser.steps.activate:place_lock"),
-    "collected": Point(place="releaser.steps.static:collectstatic"),
-    "about to commit": Point(place="releaser.golive:publish_lock", when="before"),
+    "checkout moved": Point(place="releaser.deployment.activate:move_checkout"),  # the flip is next
+    "flipped": Point(place="releaser.releases.link:flip"),
+    "lock placed": Point(place="releaser.deployment.activate:place_lock"),
+    "collected": Point(place="releaser.deployment.post_flip:collectstatic"),
+    "about to commit": Point(place="releaser.pipelines.activation:publish_lock", when="before"),
     "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
 }
 
@@ -99,7 +100,7 @@ def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[s
 def _main() -> None:
     place, when, number, name = json.loads(os.environ.pop(_VARIABLE))
     if os.environ.pop(_PATCHES):
-        _patch("releaser.releases.flip:exchange", lambda _: _cannot)
+        _patch("releaser.releases.link:exchange", lambda _: _cannot)
     _patch(place, lambda function: _ending(function, when, number, signal.Signals[name]))
     from releaser.__main__ import main
 

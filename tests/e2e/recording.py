@@ -56,7 +56,7 @@ def _main() -> None:
             note("rename", str(args[1]))
 
     os.fsync = fsync  # type: ignore[assignment]
-    from releaser import durable
+    from releaser.system import files as durable
 
     durable._libc = Libc  # type: ignore[assignment]
     sys.addaudithook(audit)

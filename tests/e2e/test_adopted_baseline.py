@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.locking.lockfile import LockFile
+from releaser.locks.lock import LockFile
 from tests.e2e.scenes import states
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.sites import SampleSite, SiteFactory
 
 

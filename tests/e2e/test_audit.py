@@ -115,7 +115,7 @@ def test_a_service_that_fails_leaves_it_unknown(
     assert time.monotonic() - started < 12
     words = site.releaser("audit", check=UNKNOWN)
     assert words.stdout == ""
-    assert "could not be found out" in words.stderr
+    assert "could not determine" in words.stderr
 
 
 def test_a_service_that_is_not_there_leaves_it_unknown(make_site: SiteFactory) -> None:

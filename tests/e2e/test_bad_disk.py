@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +20,7 @@ from tests.support.wheels import LocalIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -58,6 +58,16 @@ def test_a_state_directory_that_is_not_writable(site: SampleSite, forbidden: Pat
 def test_a_state_directory_that_cannot_be_made(site: SampleSite, forbidden: Path, name: str) -> None:
     env = {"RELEASER_STATE_DIR": str(forbidden / name)}
     refused(site, env=env, before=without_override()).says_only("state_dir", forbidden / name, "not writable")
+
+
+@pytest.mark.parametrize("command", ["check", "status", "list", "history", "verify"])
+def test_a_question_where_the_state_directory_is_a_file(site: SampleSite, command: str) -> None:
+    """A question says so too, and no more than that."""
+    file = site.path / "manage.py"
+    finished = site.releaser(command, check=3, env={"RELEASER_STATE_DIR": str(file)})
+    assert f"{file} is not a directory" in finished.stderr
+    assert "Correct `state_dir`." in finished.stderr
+    assert "Traceback" not in finished.stderr
 
 
 def test_a_state_directory_that_cannot_be_written_any_more(site: SampleSite) -> None:

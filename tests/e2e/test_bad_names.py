@@ -12,9 +12,9 @@ import pytest
 
 from tests.e2e.refusals import refused, seem_no_bug
 from tests.support.commands import console_script
-from tests.support.layouts import Kind
 
 if TYPE_CHECKING:
+    from tests.support.layouts import Kind
     from tests.support.sites import SampleSite, SiteFactory
     from tests.support.smtp import MailServer
 

@@ -41,7 +41,7 @@ def call(site: SampleSite, *words: str | Path, env: Mapping[str, str | None] | N
         (("list", "--project="), "--project"),
         (("update", "--wait", "-1"), "--wait"),
         (("update", "--wait", "soon"), "soon"),
-        (("update", "-v", "-q"), "exclude each other"),
+        (("update", "-v", "-q"), "cannot be used together"),
         (("show",), "RELEASE"),
         (("diff",), "A"),
         (("pin",), "RELEASE"),

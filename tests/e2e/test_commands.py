@@ -209,7 +209,7 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
     text = site.releaser("status", check=0).stdout
     for words in (
         "a commit is not pushed yet",
-        "2 mails are not sent yet",
+        "2 mails not sent yet",
         "held back: alpha 1.1.0, beta 2.0.0: ",
         failed,
     ):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 TOLD = "uv.lock in the checkout was edited"
-FLIPPED = Point(place="releaser.releases.flip:flip")
+FLIPPED = Point(place="releaser.releases.link:flip")
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_one_that_is_named_from_home_may_not_change_during_an_update(make_site: 
     file.write_text("SHOP_NAME=old\n", encoding="utf-8")
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
-    with stopped(site, "update", at=Point(place="releaser.update:build_and_test")) as process:
+    with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
         file.write_text("SHOP_NAME=new\n", encoding="utf-8")
         os.kill(process.pid, signal.SIGCONT)
         _, error = process.communicate(timeout=120)
@@ -153,14 +153,14 @@ def test_settings_that_git_ignores_may_not_change_during_an_update_either(make_s
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     live = site.live_id()
-    with stopped(site, "update", at=Point(place="releaser.update:build_and_test")) as process:
+    with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
         site.edit("local_settings.py", "new")
         os.kill(process.pid, signal.SIGCONT)
         _, error = process.communicate(timeout=120)
     assert process.returncode == 3, error
     assert "somebody changed local_settings.py, which git does not track" in error
     assert site.live_id() == live
-    with stopped(site, "update", at=Point(place="releaser.update:build_and_test")) as process:
+    with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
         site.edit("data.sqlite3", "new, as the site writes it")
         os.kill(process.pid, signal.SIGCONT)
         _, error = process.communicate(timeout=120)

@@ -1,4 +1,4 @@
-"""A disk that fills up behind the flip: the site goes back all the same, and the next run with room finishes."""
+"""A disk that fills up after the flip: the site goes back all the same, and the next run with room finishes."""
 
 from __future__ import annotations
 

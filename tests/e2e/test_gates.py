@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.holds import Hold, Holds, read_holds, write_holds
+from releaser.releases.quarantine import Hold, Holds, read_holds, write_holds
 from tests.e2e.scenes import body, edit_pyproject, outer_snapshot
-from tests.locking.test_gates import CASES
+from tests.locks.test_rules import CASES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,7 +82,7 @@ def test_what_stays_behind_with_a_held_package_is_told_too(make_site: SiteFactor
     report = site.json("update")
     assert [one["name"] for one in report["changes"]] == ["gamma"]
     reasons = {one["name"]: one["reason"] for one in report["held_back"]}
-    assert reasons["alpha"] == "it comes only together with what is kept out: beta 1.1.0"
+    assert reasons["alpha"] == "it requires beta 1.1.0, which is held back"
     assert reasons["beta"] == "waits for the printer"
     assert len(reasons) == 2
 
@@ -132,9 +132,9 @@ def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None
     site.push()
     report = site.json("update", check=4)
     (message,) = report["problems"]
-    assert "alpha is held at 1.0.0 by a person" in message
-    assert "(waits for the printer), but the project asks for 2.0.0" in message
-    assert "releaser unhold alpha" in message
+    assert "the dependencies of the project have no solution" in message
+    assert "alpha==1.0.0" in report["output"] + message
+    assert "Held by a person: alpha (waits for the printer); `releaser unhold NAME` lifts that" in message
     assert versions(site) == ("1.0.0", "1.0.0")
     site.releaser("unhold", "alpha", check=0)
     site.releaser("update", check=0)
@@ -240,7 +240,7 @@ def test_what_does_not_build_stops_nothing_if_it_is_kept_out_anyway(make_site: S
     site.publish("beta", "1.1.0")
     offer_unbuildable(site.index.path, "alpha", "2.0.0")
     (problem,) = site.json("update", check=4)["problems"]
-    assert problem.startswith("alpha 2.0.0 does not build, so that nobody can tell what it needs")
+    assert problem.startswith("alpha 2.0.0 fails to build, so its dependencies cannot be determined")
     assert "`releaser hold alpha` lets all others come in" in problem
     site.releaser("hold", "alpha", check=0)
     assert [(one["name"], one["new"]) for one in site.json("update")["changes"]] == [("beta", "1.1.0")]

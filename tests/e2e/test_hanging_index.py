@@ -41,7 +41,7 @@ def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
     slow = script(
         site.outer / "slow-uv", f'case " $* " in *" lock "*) sleep {0.7 * LIMIT};; esac; exec {uv_executable()} "$@"'
     )
-    refusal = refused(site, code=4, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}"}, timeout=300)
+    refusal = refused(site, code=4, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}s"}, timeout=300)
     assert step(refusal.report, "resolve")["seconds"] < LIMIT + SLACK
     refusal.says("no upgraded lock could be made", f"{LIMIT:g} s in all", "uv_timeout")
     assert site.json("update")["result"] == "activated", "the next night tries it again"
@@ -59,7 +59,7 @@ def test_the_search_for_what_breaks_the_tests_has_no_limit_of_its_own(make_site:
         site.outer / "slow-uv",
         f'case " $* " in *" lock "*) sleep {0.4 * LIMIT}; echo >> {locked};; esac; exec {uv_executable()} "$@"',
     )
-    report = site.json("update", check=5, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}"})
+    report = site.json("update", check=5, env={"RELEASER_UV": str(slow), "RELEASER_UV_TIMEOUT": f"{LIMIT:g}s"})
     assert len(locked.read_text(encoding="utf-8")) == 2
     (problem,) = [one for one in report["problems"] if "could not be locked" in one]
     assert f"{LIMIT:g} s in all" in problem

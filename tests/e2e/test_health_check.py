@@ -100,7 +100,7 @@ def see_that_it_stays_out(site: SampleSite) -> None:
 def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
     with web_site(answers(status)) as web:
         site = adopted(make_site, {"health_check": web.url})
-        assert web.asked == 2  # before the build, and behind the flip
+        assert web.asked == 2  # before the build, and after the flip
         (entry,) = site.json("history")
     assert step(entry, "health check")["detail"].startswith(f"{web.url} answered {status}")
 

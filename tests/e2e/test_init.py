@@ -6,18 +6,19 @@ import os
 import shutil
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases import flip
+from releaser.releases import link as flip
 from tests.e2e.scenes import changed_files, outer_snapshot, silent, states, steps, under_umask
 from tests.live.pair import interpreter
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.sites import SampleSite, SiteFactory
 
 

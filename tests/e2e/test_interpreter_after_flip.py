@@ -1,4 +1,4 @@
-"""Right behind the flip the site's Python is started through the symlink; a release that fails there is taken back."""
+"""Right after the flip the site's Python is started through the symlink; a release that fails there is taken back."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_run_that_dies_before_it_leaves_it_to_the_next(make_site: SiteFactory)
     site = make_tiny(make_site)
     first = site.live_id()
     site.env["SPOIL"] = LOOP
-    interrupted(site, "update", at=Point(place="releaser.steps.activate:place_lock"))
+    interrupted(site, "update", at=Point(place="releaser.deployment.activate:place_lock"))
     assert site.live_id() != first
     site.env["SPOIL"] = PASSES
     site.releaser("update")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.scenes import body, edit_pyproject, silent, states
@@ -14,7 +15,6 @@ from tests.support.pythons import Installation, give_pythons, need_python, need_
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.support.pythons import RealPython
     from tests.support.sites import SampleSite, SiteFactory
@@ -78,7 +78,7 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     site.publish("beta", "1.1.0")
     refused = site.releaser("rollback", check=9)
     assert "its interpreter is gone" in refused.stderr
-    assert f"`releaser rebuild {report['release']}`" in refused.stderr
+    assert f"Install Python {new.version} again where it was, and {report['release']} works again" in refused.stderr
     assert "`releaser update` rebuilds it" in refused.stderr
     report = site.json("update")
     assert (report["result"], report["exit_code"], report["changes"]) == ("activated", 0, [])
@@ -88,23 +88,40 @@ def test_another_patch_version_and_then_none_at_all(make_site: SiteFactory, tmp_
     assert versions(site) == before
     assert live_is_tested(site)
 
-    # A rollback goes to none that is dead, but to what is rebuilt from the lock of one.
-    left = site.releaser("rollback", check=9)
-    assert f"`releaser rebuild {second}`" in left.stderr
-    report = site.json("rebuild", second)
-    assert not report["live_changed"]
-    assert site.live_id() == report["previous"]
-    assert "its interpreter is gone" in report["rebuilt"]
-    assert site.json("show", report["release"])["replaces"] == second
-    verdicts = {one["release"]: one for one in site.json("prune", "--dry-run")}
-    assert verdicts[report["release"]]["reasons"][0] == "the release that a rollback goes to"
-    site.releaser("rollback", check=0)
-    assert site.live_id() == report["release"]
-    assert site.python(RUNS_ON) == other.version
-    assert versions(site) == before
-    assert second not in states(site)
+    # A rollback passes over one that is dead, and says so.
+    left = site.releaser("rollback", check=9).stderr
+    assert f"release {second} is not what was sealed: its interpreter is gone (Python {new.version} at" in left
+    rebuilt = site.live_id()
     site.releaser("update", check=0)
     assert (site.live_version("beta"), site.python(RUNS_ON)) == ("1.1.0", other.version)
+    named = site.releaser("rollback", second, check=9).stderr
+    assert f"Install Python {new.version} again where it was, and {second} works again" in named
+    assert f"Go to {rebuilt}: `releaser rollback {rebuilt}`" in named
+    site.releaser("rollback", check=0)
+    assert (site.live_id(), site.python(RUNS_ON)) == (rebuilt, other.version)
+
+
+def test_a_rollback_goes_to_a_release_under_which_python_was_patched(make_site: SiteFactory, tmp_path: Path) -> None:
+    """All earlier releases have the new patch version; without it there would be no way back."""
+    old, new = need_two_patches()
+    site, installation = site_on(make_site, tmp_path, old)
+    first = site.live_id()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    second = site.live_id()
+    installation.upgrade(new)
+
+    assert not any(f"release {first} " in problem for problem in site.json("status")["problems"])
+    why = f"{first} was tested with another Python: Python {old.version} became Python {new.version} under it"
+    assert why in site.releaser("rollback", "--dry-run", check=0).stdout
+    report = site.json("rollback")
+    assert (report["release"], report["previous"], report["result"]) == (first, second, "activated")
+    assert why in str(report["problems"])
+    assert (site.python(RUNS_ON), site.live_version("alpha")) == (new.version, "1.0.0")
+    assert site.json("update")["rebuilt"].startswith(f"Python {old.version} became")
+
+    Path(site.json("show", first)["path"], "bin", "python").unlink()
+    assert f"release {first} is not what was sealed" in site.releaser("rollback", check=9).stderr
 
 
 def test_what_is_live_stays_until_it_is_rebuilt(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -226,12 +243,6 @@ def test_a_rollback_from_a_dead_release_goes_back_by_one(make_site: SiteFactory,
     report = site.json("rollback")
     assert (site.live_id(), report["previous"]) == (before, dead)
     assert site.restarted_at() is not None
-
-
-def test_a_dead_release_that_is_named_is_rebuilt_and_live(make_site: SiteFactory, tmp_path: Path) -> None:
-    site, (*_, dead) = two_pythons(make_site, tmp_path)
-    report = site.json("rebuild", dead)
-    assert site.live_id() == report["release"]
 
 
 def test_a_new_release_is_not_taken_back_to_a_dead_one(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def leave_candidate(site: SampleSite) -> Path:
     place = copy_of_live(site, "20250102T000000Z")
     manifest = json.loads((place / "manifest.json").read_text(encoding="utf-8"))
     (place / "manifest.json").write_text(json.dumps({**manifest, "id": place.name}), encoding="utf-8")
-    entry = {"version": 1, "command": "update", "run_id": "20250102T000000Z-1", "phase": "building", "done": []}
+    entry = {"version": 2, "command": "update", "run_id": "20250102T000000Z-1", "phase": "building", "done": []}
     content = {**entry, "target": place.name, "origin": site.live_id(), "head_before": None, "head_after": None}
     (site.state_dir / "journal.json").write_text(json.dumps(content), encoding="utf-8")
     return place

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dotenv import dotenv_values
 
-from releaser.project.settings import environment_of
+from releaser.site.settings import environment_of
 from tests.e2e.refusals import script
 from tests.e2e.scenes import body, changed_files, silent, states
 from tests.support import snapshots

@@ -245,6 +245,7 @@ STORIES = {
         begin=lambda make_site: adopted(make_site, *"abc", settings={"culprit_runs": 0}),
         nights=(
             Night(new="1.1.0 of all, b broken", act=lambda site: publish(site, *"abc", broken="b")),
+            Night(new="nothing"),
             Night(new="`hold b`", act=run("hold", "b")),
         ),
     ),

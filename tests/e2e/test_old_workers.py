@@ -66,7 +66,7 @@ class Served:
 
     def update(self, *words: str, delay: str, check: int, seconds: str = "4") -> Any:
         """Update with a restart that takes effect after `delay` seconds."""
-        chosen = {"RELEASER_RESTART": f"python restart.py {delay}", "RELEASER_HEALTH_SECONDS": seconds}
+        chosen = {"RELEASER_RESTART": f"python restart.py {delay}", "RELEASER_HEALTH_SECONDS": f"{seconds}s"}
         return self.site.json("update", *words, check=check, env=self.env | chosen)
 
 

@@ -34,7 +34,7 @@ def test_what_nothing_keeps_comes_with_the_next_update(make_site: SiteFactory, v
     site.publish("alpha", "1.1.0")
     assert asked(site) == {"alpha": {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}}
     lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
-    assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing, it comes with the next update"]
+    assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
 
 
 def test_what_is_said_to_come_comes(make_site: SiteFactory) -> None:
@@ -289,5 +289,5 @@ def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFa
     site.publish("alpha", "1.1.0")
     site.edit("uv.lock", "no lock")
     said = site.releaser("outdated", check=4).stderr
-    assert said.startswith("releaser: it could not be found out what could come in: ")
+    assert said.startswith("releaser: could not determine what an update would bring: ")
     assert "uv.lock" in said

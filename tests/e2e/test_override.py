@@ -234,7 +234,7 @@ def test_neither_a_lost_ledger_nor_a_hand_makes_it_good(site: SampleSite) -> Non
     "at",
     [
         Point(place="releaser.tools.uv:Uv.lock_as_it_is"),
-        Point(place="releaser.steps.build:_install", when="before"),
+        Point(place="releaser.candidate.build:_install", when="before"),
         Point(place="releaser.releases.store:write_manifest", when="before"),
         Point(place="releaser.releases.store:ReleaseStore.complete"),
     ],

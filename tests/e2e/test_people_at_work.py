@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 # Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it.
 BEFORE_THE_MOVE = {
-    "chosen": Point(place="releaser.rollback:choose"),
-    "about to go": Point(place="releaser.rollback:go_live", when="before"),
-    "about to move": Point(place="releaser.steps.activate:move_checkout", when="before"),
+    "chosen": Point(place="releaser.pipelines.rollback:choose"),
+    "about to go": Point(place="releaser.pipelines.rollback:deploy", when="before"),
+    "about to move": Point(place="releaser.deployment.activate:move_checkout", when="before"),
 }
 AFTER_THE_MOVE = {name: AFTER_THE_GUARD[name] for name in ("checkout moved", "flipped", "about to commit")}
 

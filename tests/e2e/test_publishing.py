@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-BEHIND_THE_FLIP = Point(place="releaser.steps.activate:place_lock")
+BEHIND_THE_FLIP = Point(place="releaser.deployment.activate:place_lock")
 REFUSES = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
 WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 
@@ -28,7 +28,7 @@ def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
 
 
 def half_published(make_site: SiteFactory) -> SampleSite:
-    """Make a site whose last update was killed behind the flip: the lock is there, and not committed."""
+    """Make a site whose last update was killed after the flip: the lock is there, and not committed."""
     site = adopted(make_site)
     site.publish("alpha", "1.1.0")
     interrupted(site, "update", at=BEHIND_THE_FLIP)
@@ -223,10 +223,10 @@ def test_a_commit_that_a_full_disk_kept_from_being_noted_is_still_ours(make_site
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)
     hook.unlink()
-    (site.state_dir / "pending.json").write_text('{"version": 1, "push": true}\n', encoding="utf-8")
+    (site.state_dir / "pending.json").write_text('{"version": 2, "push": true}\n', encoding="utf-8")
     site.releaser("update", check=0)
     assert site.remote_head() == site.head()
     mine = site.commit("Update 1 package\n\nalpha: 1.0.0 -> 1.1.0", {"uv.lock": site.lock_text() + "# mine\n"})
-    (site.state_dir / "pending.json").write_text('{"version": 1, "push": true}\n', encoding="utf-8")
+    (site.state_dir / "pending.json").write_text('{"version": 2, "push": true}\n', encoding="utf-8")
     site.releaser("update", check=7)
     assert site.remote_head() != mine

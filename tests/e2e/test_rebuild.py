@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import body, in_background, silent, states, wait_until_used
+from tests.e2e.scenes import in_background, silent, states, wait_until_used
 from tests.support.pythons import Installation, give_pythons, need_python
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def test_the_same_packages_on_another_python(make_site: SiteFactory, tmp_path: P
 
     finished = site.releaser("rebuild", "--python", "3.13", check=0)
     live = site.live_id()
-    why = f"from Python {need_python('3.12').version} to {new.version}, as somebody asked for"
+    why = f"moved from Python {need_python('3.12').version} to {new.version} on request"
     assert f"rebuilt as {live}, with Python {new.version}: {why}" in finished.stderr
     assert why[:60] in site.outbox_mails()[-1]["subject"]
     assert (site.python(RUNS_ON), site.live_version("alpha"), site.lock_text()) == (new.version, "1.0.0", lock)
@@ -85,12 +84,11 @@ def test_what_speaks_against_another_python(make_site: SiteFactory, tmp_path: Pa
     assert "--python 3.9: uv finds no such Python" in said
     assert f"There is Python {need_python('3.12').version}, {need_python('3.13').version}." in said
     assert "somewhere/none" in refused("--python", "./none", code=3)
-    assert "there is no release 'x'" in refused("x", code=9)
+    earlier = site.releaser("rebuild", "x", check=2).stderr
+    assert "rebuild takes no release ('x'): it rebuilds what is live" in earlier
     red = refused("--python", "3.13", code=5)
     assert f"on the venv that was rebuilt, with Python {need_python('3.13').version} and pass on the live" in red
     assert "too new" in red
-    failed = next(name for name, state in states(site).items() if state == "failed")
-    assert "is not one that a rollback would go to (failed)" in refused(failed, code=9)
     silent(site.releaser("update"))  # it goes on as ever
 
     (site.path / ".python-version").write_text("3.12\n", encoding="utf-8")
@@ -149,68 +147,19 @@ def test_one_that_is_set_and_fails_leaves_the_nights_as_they_are(make_site: Site
         sleeper.kill()
 
 
-def test_the_latest_python_is_taken_when_all_goes_well(make_site: SiteFactory, tmp_path: Path) -> None:
+def test_a_newer_python_is_told_and_not_taken(make_site: SiteFactory) -> None:
     old, new = need_python("3.12"), need_python("3.13")
-    site = site_on(make_site, "3.12", settings={"python": "latest"}, native="alpha")
-    give_pythons(site, old, new)
-    report = site.json("update")
-    assert (report["result"], report["live_changed"]) == ("unchanged", False)
-    (problem,) = report["problems"]
-    assert f"the site stays on Python {old.version}, and does not move to {new.version}: there is no build" in problem
-    assert "alpha 1.0.0" in problem
-    assert "does not move" in site.outbox_mails()[-1]["subject"]
-    silent(site.releaser("update"))  # told once
-    (refused,) = site.json("status")["refused_pythons"]
-    assert (refused["version"], refused["unbuilt"]) == (new.version, True)
-
-    site.publish("alpha", "1.1.0")  # which has a build for all
-    site.releaser("update", check=0)
+    site = site_on(make_site, "3.12", "3.13")
+    assert site.json("status")["newer_python"] == new.version
+    command = f"`releaser rebuild --python {new.version}`"
+    assert command in site.releaser("status", check=0).stdout
+    assert command in site.releaser("outdated", check=0).stderr
+    silent(site.releaser("update"))
     assert site.python(RUNS_ON) == old.version
-    report = site.json("update")
-    assert (report["result"], report["changes"]) == ("activated", [])
-    assert site.python(RUNS_ON) == new.version
-    assert f"from Python {old.version} to {new.version}, as `python` is latest" in body(site)
-    assert site.json("status")["refused_pythons"] == []
-    silent(site.releaser("update"))
-
-
-def test_that_nothing_can_be_built_for_the_latest_python_is_told_once(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    site = site_on(make_site, "3.12", settings={"python": "latest"}, native="alpha")
-    torn = site.index.path / "alpha-1.0.0-cp313-none-any.whl"
-    torn.write_bytes(b"half a download")
-    site.uv("lock", "--quiet", "--upgrade")
-    site.commit("Lock again")
-    site.push()
-    site.releaser("update", check=0)
-    give_pythons(site, old, new)
-    report = site.json("update")
-    assert (report["result"], report["live_changed"]) == ("unchanged", False)
-    (problem,) = report["problems"]
-    assert f"does not move to {new.version}: nothing could be built" in problem
-    assert "See what uv says" in problem
-    silent(site.releaser("update"))
-    (would,) = [line for line in site.json("update", "--dry-run")["would"] if "would be tried" in line]
-    assert f"Python {new.version} would be tried, as `python` is latest, which it was before: nothing could be" in would
-    assert site.json("update", "--force")["problems"] == report["problems"]
-
-    shutil.copy(site.index.path / "alpha-1.0.0-cp312-none-any.whl", torn)
-    report = site.json("update")
-    assert (report["result"], site.python(RUNS_ON)) == ("activated", new.version)
-    assert site.json("status")["refused_pythons"] == []
-
-
-def test_the_latest_python_is_not_taken_if_the_tests_fail(make_site: SiteFactory, tmp_path: Path) -> None:
-    old, new = need_python("3.12"), need_python("3.13")
-    site = site_on(make_site, "3.12", "3.13", files={"site_tests.py": NEEDS_OLD}, settings={"python": "latest"})
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert [one["name"] for one in report["changes"]] == ["alpha"]
-    assert any(f"does not move to {new.version}: the tests fail" in problem for problem in report["problems"])
-    assert (report["blame"], report["rebuilt"], report["output"]) == ("", None, "")
-    assert site.python(RUNS_ON) == old.version
-    silent(site.releaser("update"))
-    assert site.json("status")["refused_pythons"][0]["version"] == new.version
+    said = site.releaser("update", env={"RELEASER_PYTHON": "latest"}, check=3).stderr
+    assert "RELEASER_PYTHON must name a Python such as 3.13, or be removed" in said
+    site.releaser("rebuild", "--python", new.version, check=0)
+    assert site.json("status")["newer_python"] is None
 
 
 @pytest.mark.parametrize("alias", ["python3.13", "python3"])

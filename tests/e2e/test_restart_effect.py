@@ -9,18 +9,17 @@ import signal
 import socket
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.e2e.scenes import SECONDS, body, eventually, step
-from tests.support.sites import SampleSite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from tests.support.sites import SiteFactory
+    from tests.support.sites import SampleSite, SiteFactory
 
 # Takes over the port from whoever has it, once it is asked to; an argument says how.
 SERVER = """\
@@ -169,7 +168,7 @@ def test_a_site_that_answers_without_any_process_of_the_release_is_told(make_sit
     with served(make_site, tmp_path) as servers:
         report = servers.update("stop", health_check="true", health_retries="0")
     (problem,) = report["problems"]
-    assert problem.startswith(f"no process that began after the flip uses release {report['release']}")
+    assert problem.startswith(f"no new process uses release {report['release']}")
     assert report["exit_code"] == 0
 
 

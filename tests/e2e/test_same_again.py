@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.locking.lockfile import LockFile
+from releaser.locks.lock import LockFile
 from tests.e2e.scenes import silent, states
 from tests.e2e.test_rehearsed_update import (
     a_commit_and_its_revert,

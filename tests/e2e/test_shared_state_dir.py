@@ -71,7 +71,7 @@ def test_a_second_project_is_refused_by_every_command(first: SampleSite, make_si
 def test_the_first_use_of_a_state_directory_that_is_there_writes_it_down(first: SampleSite) -> None:
     path = first.state_dir / "project.json"
     written = owner(first)
-    assert written == {"version": 1, "root": "../../shop", "link": "../../shop/.venv"}
+    assert written == {"version": 2, "root": "../../shop", "link": "../../shop/.venv"}
     path.unlink()  # as an earlier releaser left it
     silent(first.releaser("update"))
     assert owner(first) == written

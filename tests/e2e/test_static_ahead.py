@@ -80,7 +80,9 @@ def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make
 
 
 def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
-    with stopped(site, "update", at=Point(place="releaser.golive:refuse_changes", when="before")) as process:
+    with stopped(
+        site, "update", at=Point(place="releaser.pipelines.activation:refuse_changes", when="before")
+    ) as process:
         assert static(site) == "1.2.0"
         site.commit("Mine", {"mine.txt": ""})
         os.kill(process.pid, signal.SIGCONT)
@@ -92,9 +94,9 @@ def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
 @pytest.mark.parametrize(
     "at",
     [
-        Point(place="releaser.steps.static:collectstatic"),
-        Point(place="releaser.steps.activate:move_checkout", when="before"),
-        Point(place="releaser.steps.activate:move_checkout"),
+        Point(place="releaser.deployment.post_flip:collectstatic"),
+        Point(place="releaser.deployment.activate:move_checkout", when="before"),
+        Point(place="releaser.deployment.activate:move_checkout"),
     ],
     ids=str,
 )
@@ -125,7 +127,7 @@ def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> N
     done = '    say("1 static file copied.")\n    return 0\n'
     assert done in text
     site.push_from_elsewhere({"manage.py": text.replace(done, done.replace("return 0", "return 1"))})
-    interrupted(site, "update", at=Point(place="releaser.steps.activate:move_checkout", when="before"))
+    interrupted(site, "update", at=Point(place="releaser.deployment.activate:move_checkout", when="before"))
     assert static(site) == "1.2.0"
     site.releaser("prune", check=0)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
@@ -134,5 +136,5 @@ def test_what_a_failure_ahead_has_written_is_put_back_too(site: SampleSite) -> N
 def test_what_others_have_written_is_on_the_disk_before_the_checkout_moves(site: SampleSite) -> None:
     """Else the moved checkout would wait for that."""
     before = site.head()
-    with stopped(site, "update", at=Point(place="releaser.steps.move:write_out")):
+    with stopped(site, "update", at=Point(place="releaser.checkout.move:write_out")):
         assert site.head() == before

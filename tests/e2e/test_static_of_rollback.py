@@ -15,7 +15,7 @@ from tests.e2e.scenes import step, steps
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
-COLLECTED = Point(place="releaser.steps.static:collectstatic")
+COLLECTED = Point(place="releaser.deployment.post_flip:collectstatic")
 NEWER, EARLIER = "1.2.0", "1.1.0"  # of alpha; the newer one came with a commit
 
 
@@ -89,8 +89,8 @@ def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     "at",
     [
         COLLECTED,
-        Point(place="releaser.steps.activate:move_checkout", when="before"),
-        Point(place="releaser.steps.activate:move_checkout"),
+        Point(place="releaser.deployment.activate:move_checkout", when="before"),
+        Point(place="releaser.deployment.activate:move_checkout"),
     ],
     ids=str,
 )
@@ -105,17 +105,6 @@ def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite, at: Poi
     assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 
-def test_they_are_put_back_after_a_crash_on_the_way_to_a_rebuilt_release(earlier: SampleSite) -> None:
-    first = earlier.json("list")[-1]["id"]
-    rebuilt = earlier.json("rebuild", first)["release"]
-    update(earlier)
-    interrupted(earlier, "rollback", rebuilt, at=COLLECTED)
-    assert static(earlier) == "1.0.0"
-    finished = earlier.releaser("prune", check=0)
-    assert "had rebuilt" not in finished.stderr
-    see_nothing_has_changed(earlier)
-
-
 def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site: SampleSite) -> None:
     left = site.live_id()
     site.releaser("rollback", check=0)
@@ -126,7 +115,7 @@ def test_the_way_forward_to_a_release_that_was_left_is_told_as_what_it_was(site:
 
 
 def test_they_are_put_back_where_somebody_committed(site: SampleSite) -> None:
-    with stopped(site, "rollback", at=Point(place="releaser.rollback:go_live", when="before")) as process:
+    with stopped(site, "rollback", at=Point(place="releaser.pipelines.rollback:deploy", when="before")) as process:
         assert static(site) == EARLIER
         site.commit("Mine", {"mine.txt": ""})
         os.kill(process.pid, signal.SIGCONT)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-FLIPPED = Point(place="releaser.releases.flip:replace_symlink")
+FLIPPED = Point(place="releaser.releases.link:replace_symlink")
 OLD = {"aaa.py": "x = 1\n", "mmm.bin": "old\n", "zzz.py": "x = 1\n", "gone.py": "y = 1\n"}
 NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.py": "z = 1\n", "added.bin": "added\n"}
 
@@ -150,7 +150,7 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     report = site.json("history")[0]
     assert report["live_changed"] is True
     assert f"live: it is {report['release']} still" in finished.stderr
-    assert "going back is not complete" in finished.stderr
+    assert "the rollback is incomplete" in finished.stderr
     (site.link / "in-the-way").unlink()
     site.link.rmdir()
     site.link.symlink_to(f"../.releaser/site/releases/{report['release']}/venv")

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import silent
 from tests.e2e.test_migrations import NEW, Migrating
-from tests.e2e.test_rebuild import NEEDS_OLD, site_on
-from tests.support.pythons import need_python
 from tests.support.sites import RED_TESTS, TESTS
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ def shown(site: SampleSite) -> dict[str, list[str]]:
         "packages": [one["name"] for one in status["held_back"]],
         "candidates": [one["release"] for one in (*status["quarantined"], *status["waiting"])],
         "commits": [one["commit"][:12] for one in status["rejected_commits"]],
-        "pythons": [one["version"] for one in status["refused_pythons"]],
     }
     assert all(name in text for some in names.values() for name in some)
     return {kind: some for kind, some in names.items() if some}
@@ -110,17 +107,3 @@ def test_a_candidate_that_waits_for_its_migrations(make_site: SiteFactory, tmp_p
     silent(found.site.releaser("update"))
     let_all_in(found.site)
     assert NEW in found.site.releaser("update", check=5).stderr
-
-
-def test_a_python_that_the_tests_fail_with(make_site: SiteFactory) -> None:
-    """The candidate that was built with it goes with it."""
-    new = need_python("3.13")
-    site = site_on(make_site, "3.12", "3.13", files={TESTS: NEEDS_OLD}, settings={"python": "latest"})
-    told = f"does not move to {new.version}: the tests fail"
-    assert told in site.releaser("update").stderr
-    assert shown(site)["pythons"] == [new.version]
-    silent(site.releaser("update"))
-    site.releaser("unhold", new.version, check=0)
-    assert told in site.releaser("update").stderr
-    let_all_in(site)
-    assert told in site.releaser("update").stderr

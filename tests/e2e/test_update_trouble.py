@@ -101,7 +101,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
     ours = site.head()
     assert (report["result"], report["live_changed"]) == ("activated", True)
     assert step(report, "push")["status"] == "failed"
-    assert any("has commits that are not here" in problem for problem in report["problems"])
+    assert any("has commits that this checkout does not have" in problem for problem in report["problems"])
     assert changed_files(site) == {"uv.lock"}
     assert site.live_version("alpha") == "1.1.0"
     assert "push" in body(site)

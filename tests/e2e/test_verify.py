@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import NoSuchReleaseError
-from releaser.project.site import open_site
-from releaser.report.progress import Hidden
-from releaser.verify import verify
+from releaser.releases.verify import verify
+from releaser.report import Hidden
+from releaser.site.site import open_site
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.support.sites import SiteFactory
 

@@ -131,7 +131,7 @@ def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
 
 def test_a_heartbeat_is_mailed_although_nothing_happened(make_site: SiteFactory) -> None:
     site = adopted(make_site)
-    silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001"}))
+    silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001s"}))
     (mail,) = site.outbox_mails()
     assert mail["subject"].endswith("site: all clear")
     assert "everything is up to date" in body(site)
@@ -142,7 +142,7 @@ def test_a_heartbeat_comes_once_in_its_time(make_site: SiteFactory) -> None:
     for _ in range(2):
         silent(site.releaser("update"))
     assert len(site.outbox_mails()) == 1
-    silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001"}))
+    silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001s"}))
     assert len(site.outbox_mails()) == 2
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import datetime
+import importlib
+import pkgutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
+
+
+_READING = ("releaser.releases.release", "releaser.releases.notes")
 
 
 def at_another_time(site: SampleSite, shift: datetime.timedelta, command: str, *args: str) -> Finished:
@@ -21,6 +28,8 @@ def at_another_time(site: SampleSite, shift: datetime.timedelta, command: str, *
 
 
 def _main() -> None:
+    import releaser
+
     shift = datetime.timedelta(seconds=float(sys.argv.pop(1)))
     real = datetime.datetime
 
@@ -31,9 +40,15 @@ def _main() -> None:
         def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
             return real.now(tz) + shift
 
-    datetime.datetime = Shifted  # type: ignore[misc]
     from releaser.__main__ import main
 
+    for found in pkgutil.walk_packages(releaser.__path__, "releaser."):
+        if found.name == "releaser.__main__":
+            continue
+        module = importlib.import_module(found.name)
+        # State files are read as the real type, by the names of the types that these modules have.
+        if vars(module).get("datetime") is real and found.name not in _READING:
+            vars(module)["datetime"] = Shifted
     main()
 
 

@@ -10,11 +10,11 @@ import os
 import pkgutil
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from filelock import FileLock
 
@@ -60,7 +60,7 @@ def _everywhere(function: Callable[..., Any], instead: Callable[..., Any]) -> No
 
 
 def _without_journal(phase: str) -> Callable[[], None]:
-    """Write nothing to the journal for a phase; for `done`, nothing of what is finished behind the flip."""
+    """Write nothing to the journal for a phase; for `done`, nothing of what is finished after the flip."""
 
     def patch() -> None:
         from releaser.releases.journal import Entry, Journal
@@ -78,7 +78,7 @@ def _without_journal(phase: str) -> Callable[[], None]:
 
 def _over_what_is_there(target: Path, data: bytes, *, staging: Path | None = None) -> None:
     """Write a file in its place."""
-    from releaser import durable
+    from releaser.system import files as durable
 
     with target.open("wb") as file:
         os.fsync(file.fileno())
@@ -90,20 +90,19 @@ def _over_what_is_there(target: Path, data: bytes, *, staging: Path | None = Non
 
 def _in_place() -> None:
     """Write state files over what is there."""
-    from releaser import durable
+    from releaser.system import files as durable
 
     _everywhere(durable.replace_file, _over_what_is_there)
 
 
 def _journal_in_place() -> None:
     """Write the journal over what is there."""
-    from dataclasses import asdict
 
-    from releaser.durable import encoded
     from releaser.releases.journal import Entry, Journal
+    from releaser.system.files import encode_state
 
     def write(self: Journal, entry: Entry) -> Entry:
-        _over_what_is_there(self.path, encoded(asdict(entry)))
+        _over_what_is_there(self.path, encode_state(entry))
         return entry
 
     Journal.write = write  # type: ignore[method-assign]
@@ -111,7 +110,7 @@ def _journal_in_place() -> None:
 
 def _unlink_then_link() -> None:
     """Take the old link away, and then make the new one."""
-    from releaser import durable
+    from releaser.system import files as durable
 
     def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
         link.unlink(missing_ok=True)
@@ -122,7 +121,7 @@ def _unlink_then_link() -> None:
 
 
 def _without_exchange() -> None:
-    from releaser import durable
+    from releaser.system import files as durable
 
     _everywhere(durable.exchange, lambda *_: False)
 
@@ -136,7 +135,7 @@ def _keeps_stale(caller: str) -> Callable[[], None]:
     """Clear no name where a function of that name wants it cleared."""
 
     def patch() -> None:
-        from releaser import durable
+        from releaser.system import files as durable
 
         real = durable.clear_name
 
@@ -165,9 +164,9 @@ def _untold() -> None:
 
 
 def _git_by_default() -> None:
-    from releaser.tools import git
+    from releaser.tools import git_reader
 
-    git._DURABLY = ()  # type: ignore[assignment]
+    git_reader._DURABLY = ()  # type: ignore[assignment]
 
 
 def _not_written_out(module: str) -> Callable[[], None]:
@@ -179,8 +178,8 @@ def _not_written_out(module: str) -> Callable[[], None]:
 
 def _lock_inherited() -> None:
     """Let every program that is started have the project lock open too."""
-    from releaser.project import mutex
-    from releaser.tools.process import Runner
+    from releaser.site import mutex
+    from releaser.system.process import Runner
 
     acquire, start = mutex._acquired, Runner._start
 
@@ -200,7 +199,7 @@ def _lock_inherited() -> None:
 
 
 def _without_sweep() -> None:
-    from releaser import recovery
+    from releaser.pipelines import recovery
 
     _everywhere(recovery.sweep, lambda _: None)
 

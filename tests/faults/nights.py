@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import importlib
 import os
+import pkgutil
 import sys
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+import releaser
+from releaser.__main__ import main
+
 if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
 
 _VARIABLE = "DAYS_LATER"
 _DAY = 86400.0
+# These run in the Python of a site.
+_NOT_IMPORTED = ("releaser.__main__", "releaser.tools.django_probe", "releaser.releases.startup._releaser_pin")
 
 
 def on_night(number: int, site: SampleSite, command: str, *args: str) -> Finished:
@@ -29,19 +42,33 @@ def _main() -> None:
     later = float(os.environ.pop(_VARIABLE)) * _DAY
     real_time, real_time_ns = time.time, time.time_ns
 
-    class Later(datetime.datetime):
-        """A date and time that are read off a clock which is ahead."""
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime.datetime)
+
+    class Later(datetime.datetime, metaclass=Meta):
+        """A date and time that are read off a clock that is ahead."""
 
         @classmethod
         def now(cls, tz: Any = None) -> Any:
-            return cls.fromtimestamp(time.time(), tz)
+            return datetime.datetime.fromtimestamp(time.time(), tz)
 
     time.time = lambda: real_time() + later
     time.time_ns = lambda: real_time_ns() + int(later * 1e9)
-    datetime.datetime = Later  # type: ignore[misc]  # before releaser is imported
-    from releaser.__main__ import main
-
+    for info in pkgutil.walk_packages(releaser.__path__, "releaser."):
+        if info.name not in _NOT_IMPORTED:
+            _read_clock_of(importlib.import_module(info.name), Later)
     main()
+
+
+def _read_clock_of(module: ModuleType, later: type) -> None:
+    """Let a module ask the clock that is ahead. msgspec must know the real type by then, as it reads no other."""
+    for found in vars(module).values():
+        if isinstance(found, type) and dataclasses.is_dataclass(found):
+            with suppress(TypeError, NameError):  # a class that no state file holds
+                msgspec.json.Decoder(found)
+    if vars(module).get("datetime") is datetime.datetime:
+        module.datetime = later  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -316,13 +316,13 @@ def _observe_syncs(observer: Observer) -> None:
 
     os.fsync = fsync  # type: ignore[assignment]
 
-    from releaser import durable
+    from releaser.system import files as durable
 
     durable._libc = lambda: _Libc(observer)  # type: ignore[assignment,return-value]
 
 
 def _observe_programs(observer: Observer) -> None:
-    from releaser.tools.process import Runner
+    from releaser.system.process import Runner
 
     real = Runner.run
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
 
@@ -23,9 +25,9 @@ def without_looking(site: SampleSite, command: str, *args: str) -> Finished:
 
 
 def _main() -> None:
-    from releaser.project import room
+    from releaser.candidate import space
 
-    room.findings = lambda *_, **__: iter(())
+    space.find_lacks = lambda *_, **__: iter(())
     from releaser.__main__ import main
 
     main()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,7 @@ from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from tests.support.templates import Templates
 
@@ -28,23 +29,12 @@ class Scene:
     but the one who gave the command. `versions` are what is live after the next update.
     """
 
-    # Among `args`, this stands for the id of the earliest release of the site.
-    EARLIEST: ClassVar[str] = "EARLIEST"
-
     make: Callable[[SiteFactory], SampleSite]
     command: str
-    args: tuple[str, ...] = ()
     code: int = 0
     told: str | None = None
     versions: Mapping[str, str] = field(default_factory=lambda: UPDATED)
     prunes: bool = False
-
-    def words(self, site: SampleSite) -> tuple[str, ...]:
-        """Return what follows the command, for a site of this scene."""
-        if self.EARLIEST not in self.args:
-            return self.args
-        earliest = site.json("list")[-1]["id"]
-        return tuple(earliest if word == self.EARLIEST else word for word in self.args)
 
 
 def _fresh(make_site: SiteFactory, *, venv: bool = True, culprits: str = "hold") -> SampleSite:
@@ -76,12 +66,6 @@ def _prunable(make_site: SiteFactory) -> SampleSite:
         site.publish("alpha", version)
         site.releaser("update", check=0)
     site.write_dotenv({"RELEASER_KEEP": "1", "RELEASER_KEEP_WITHIN": "0d"})
-    return site
-
-
-def _revivable(make_site: SiteFactory) -> SampleSite:
-    site = _updated(make_site)
-    site.write_dotenv({"RELEASER_KEEP_AT_LEAST": "1d"})  # what is rebuilt stays, so that nothing good may go
     return site
 
 
@@ -141,7 +125,6 @@ SCENES: Mapping[str, Scene] = {
         told=r"\brolled back|went to|(?s:releaser rollback.{1,80}had\s+made)",
         versions=ORIGINAL,
     ),
-    "rebuild": Scene(make=_revivable, command="rebuild", args=(Scene.EARLIEST,)),
     "prune": Scene(make=_prunable, command="prune", versions={"alpha": "1.1.3"}, prunes=True),
 }
 

@@ -29,9 +29,7 @@ MEMORY = Path("/dev/shm")
 TRIES = 8  # a busy machine begins and ends processes all the time
 FAILED = frozenset({3, 4, 6})
 # Scenes that have most of their calls in common with others: of these, every so manyth will do.
-AKIN = frozenset(
-    {"init without a venv", "update, tests fail", "update, one held back", "update, taken back", "rebuild"}
-)
+AKIN = frozenset({"init without a venv", "update, tests fail", "update, one held back", "update, taken back"})
 SHARE_OF_AKIN = 3
 SHARE_OF_ALIKE = 3  # of the calls about the log, or about one file after the other of a whole tree
 FOLLOW_UP_FAILED = 7
@@ -58,14 +56,13 @@ class Stage:
         self._place, self._kept = place / "stage", place / "kept"
         self._place.mkdir()
         self.site = self._equipped(scenes.copy(name, self._place))
-        self.args = self.scene.words(self.site)
         self.witness = Witness.of(self.site, may_go=self._may_go())
         self.live = self._live()
         self._keep()
 
     def freeze(self, command: str) -> None:
         """Let the site as it is now be what every point begins with, and `command` what meets the fault."""
-        self.command, self.args = command, ()
+        self.command = command
         shutil.rmtree(self._kept)
         self._keep()
 
@@ -97,12 +94,12 @@ class Stage:
 
         How many files it opens depends on how many processes there are, so that the call may have to be found again.
         """
-        met = hit(self.again(), self.command, *self.args, at=at, fault=fault, lasting=lasting)
+        met = hit(self.again(), self.command, at=at, fault=fault, lasting=lasting)
         for _ in range(TRIES):
             if met.made:
                 break
             again = own_points(self)[at.position]
-            met = hit(self.again(), self.command, *self.args, at=again, fault=fault, lasting=lasting)
+            met = hit(self.again(), self.command, at=again, fault=fault, lasting=lasting)
         return met
 
     def aftermath(self, number: int, *, cleaned: bool = False, expected: Expected | None = None) -> list[str]:
@@ -135,8 +132,8 @@ class Stage:
 
     def count_children(self) -> int:
         """Count what the command's children change, once uv's cache holds all that they need."""
-        followed(self.again(), self.command, *self.args)
-        return followed(self.again(), self.command, *self.args).counted
+        followed(self.again(), self.command)
+        return followed(self.again(), self.command).counted
 
     def _updated(self) -> Finished:
         """Update; a newest version that the site does not stand is told of once, so that the next update is quiet."""
@@ -174,7 +171,7 @@ def shares(count: int) -> list[Share]:
 
 def own_points(stage: Stage) -> list[Call]:
     """Record the calls of the stage's command that change something."""
-    return recorded(stage.again(), stage.command, *stage.args, codes={*DONE, stage.scene.code})
+    return recorded(stage.again(), stage.command, codes={*DONE, stage.scene.code})
 
 
 def thinned(name: str, calls: list[Call]) -> list[Call]:

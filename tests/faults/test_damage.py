@@ -185,7 +185,7 @@ KEPT: Mapping[str, Harm] = {
     "its lock gone": kept_harm(lambda it: (it.kept / "uv.lock").unlink(), r"uv\.lock cannot be read"),
     "its directory gone": kept_harm(lambda it: shutil.rmtree(it.kept), "gone from", "gone from"),
     "its manifest gone": kept_harm(
-        lambda it: (it.kept / MANIFEST).unlink(), "manifest of release", "lost its manifest"
+        lambda it: (it.kept / MANIFEST).unlink(), "manifest of release", "manifest was missing"
     ),
 }
 
@@ -195,7 +195,7 @@ def garbage(name: str, content: str) -> Act:
 
     def do(it: There) -> None:
         path = it.site.state_dir / name
-        before = path.read_bytes() if path.exists() else b'{"version": 1, "paths": []}\n'
+        before = path.read_bytes() if path.exists() else b'{"version": 2, "paths": []}\n'
         if content == "a directory":
             path.unlink(missing_ok=True)
             path.mkdir()
@@ -211,8 +211,10 @@ CONTENTS = {
     "random": bytes(range(255, 0, -1)) * 3,
     "a list": b"[]\n",
     "a number": b"3\n",
-    "an object": b'{"version": 1}\n',
-    "wrong types": b'{"version": 1, "marks": 3, "candidates": {}, "phase": [], "paths": 5, "last": 7, "push": "x"}\n',
+    "an object": b'{"version": 2}\n',
+    "wrong types": (
+        b'{"version": 2, "marks": 3, "candidates": {}, "entries": 1, "phase": [], "paths": 5, "last": 7, "push": "x"}\n'
+    ),
 }
 STATE_FILES = (
     "ledger.json",
@@ -224,11 +226,11 @@ STATE_FILES = (
     "mail.json",
 )
 # What a file may be without being damaged, as everything in it is optional.
-FORGIVING = ("pending.json", "litter.json", "mail.json")
+FORGIVING = ("quarantine.json", "holds.json", "pending.json", "litter.json", "mail.json")
 
 
 def _state_harm(name: str, content: str) -> Harm:
-    if name in FORGIVING and content in ("an object", "wrong types"):
+    if name in FORGIVING and content == "an object":
         return Harm(do=garbage(name, content), seen=None, told=None)
     words = "journal could not be read" if name == "journal.json" else rf"{re.escape(name)} could not be read"
     return Harm(do=garbage(name, content), seen=rf"{re.escape(name)} cannot be read", told=words)

@@ -37,7 +37,6 @@ OWN = {
     "update": (28, 6),
     "update, taken back": (10, 4),
     "rollback": (16, 4),
-    "rebuild": (3, 1),
     "prune": (8, 1),
 }
 
@@ -115,7 +114,7 @@ def test_disk_errors(
 
 
 def behind_the_flip(calls: list[Call], name: str, path: str) -> Call:
-    """Find the first call of that name behind the flip that concerns a path."""
+    """Find the first call of that name after the flip that concerns a path."""
     flip = next(number for number, call in enumerate(calls) if call.name == "rename" and call.concerns("/site/.venv"))
     return next(call for call in calls[flip + 1 :] if call.name == name and call.concerns(path))
 
@@ -162,7 +161,7 @@ def test_a_move_back_that_cannot_be_synced_is_made_and_so_is_the_rest(scenes: Sc
     (_, (_, sync)) = moves(stage)
     met = stage.strike(sync, "error=EIO")
     assert met.finished.returncode == 6, str(met.finished)
-    assert "going back is not complete" in met.finished.stderr
+    assert "the rollback is incomplete" in met.finished.stderr
     assert "live: as before" in met.finished.stderr
     site = stage.site
     live = {name: site.live_version(name) for name in ("alpha", "beta")}

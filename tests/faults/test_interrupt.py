@@ -134,7 +134,7 @@ def test_a_killed_child_is_reported_and_cleared_up_after(
     stage, points = Stage(scenes, name, place), tally("a child killed with -9")
     counted = stage.count_children()
     for number, at in enumerate(evenly(counted, CHILDREN[name][not all_points])):
-        struck = followed(stage.again(), stage.command, *stage.args, at=at, victim=lambda _, call: call.process)
+        struck = followed(stage.again(), stage.command, at=at, victim=lambda _, call: call.process)
         broken = [] if struck.victim else [f"nothing was killed: {struck}"]
         broken += told_of(struck)
         mend_remote(stage)

@@ -41,7 +41,6 @@ OWN = {
     "update, one held back": (8, 2),
     "update, taken back": (10, 2),
     "rollback": (14, 2),
-    "rebuild": (4, 1),
     "prune": (8, 2),
 }
 
@@ -143,7 +142,7 @@ def test_kill_while_children_change_something(
     wanted = CHILDREN[name][0] if all_points else CHILDREN[name][1]
     counted = stage.count_children()
     for number, at in share.take(evenly(counted, wanted)):
-        struck = followed(stage.again(), stage.command, *stage.args, at=at, victim=lambda main, _: main)
+        struck = followed(stage.again(), stage.command, at=at, victim=lambda main, _: main)
         broken = [] if struck.finished.returncode == KILLED else [f"nothing was killed: {struck}"]
         broken += stage.aftermath(number)
         points.add(command=stage.command, point=f"{name}: call {at} of {counted}, {struck.victim}", broken=broken)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from releaser.durable import sync_file_system
+from releaser.system.files import sync_file_system
 from tests.faults.powercut import Disks, can_cut
 from tests.support.guards import require
 
@@ -23,7 +23,7 @@ SCRIPT = """\
 import os, sys
 from pathlib import Path
 from releaser.tools import git
-from releaser.tools.process import Runner
+from releaser.system.process import Runner
 root, move, commit, synced = sys.argv[1:]
 if not synced:
     git.write_out = lambda _: None

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Check = Callable[[SampleSite, Eyewitness], list[str]]
 
-PLACES_LOCK = Point(event=f"write {STATE}/.uv.lock.new")  # the first thing behind the flip
+PLACES_LOCK = Point(event=f"write {STATE}/.uv.lock.new")  # the first thing after the flip
 AT_END = Point(event=END)
 
 
@@ -410,7 +410,7 @@ def broken_by(trial: Trial, without: str, scenes: Scenes, disks: Disks, base: Pa
 def _broken(trial: Trial, without: str, site: SampleSite, disk: Disk | None) -> list[str]:
     trial.prepare(site)
     seen, scene = Eyewitness.of(site, trial.scene), SCENES[trial.scene]
-    words = trial.command or (scene.command, *scene.words(site))
+    words = trial.command or (scene.command,)
     if words == ("pin",):
         words = ("pin", site.live_id())
     meanwhile = "" if trial.next_one else without

@@ -40,7 +40,6 @@ def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool, f
     """Choose some points of a scene, evenly, for one kind of power cut."""
     if all_of_them:
         return found[KINDS.index(kind) % SHARE_OF_AKIN :: SHARE_OF_AKIN] if name in AKIN else found
-    few = 1 if name == "rebuild" else few
     return [found[len(found) * (2 * number + 1) // (2 * few)] for number in range(few)]
 
 
@@ -58,7 +57,7 @@ def test_nothing_depends_on_what_was_not_synced(
     for number, at in enumerate(spread(name, found, how, all_of_them=all_points)):
         site = scenes.copy(name, fresh(tmp_path / str(number)))
         seen = Eyewitness.of(site, name)
-        ended = run_observed(site, scene.command, *scene.words(site), fault=Fault(at=at, how=how))
+        ended = run_observed(site, scene.command, fault=Fault(at=at, how=how))
         assert ended.returncode == -signal.SIGKILL, f"{at} did not come: {ended}"
         tried.add(command=scene.command, point=str(at), broken=seen.broken())
     tried.check()
@@ -67,7 +66,7 @@ def test_nothing_depends_on_what_was_not_synced(
 def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
     """Run the command of a scene once, and return the points that it comes by."""
     scene, site = SCENES[name], scenes.copy(name, fresh(base / "recording"))
-    return points(site, scene.command, *scene.words(site))
+    return points(site, scene.command)
 
 
 def fresh(directory: Path) -> Path:
@@ -81,7 +80,7 @@ def fresh(directory: Path) -> Path:
 # What differs only in how much of a temporary file is written, the other disk tells.
 UNFINISHED = ("write ", "sync-data ")
 # What these do on the disk is what any update does, and more of it, or less.
-ON_DISK = [name for name in SCENES if name not in ("update, one held back", "rebuild")]
+ON_DISK = [name for name in SCENES if name != "update, one held back"]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +115,7 @@ def test_a_power_cut_at_a_step_harms_nothing(
 def broken_by_cut(site: SampleSite, disk: Disk, name: str, at: Point, *, entries_written: bool) -> list[str]:
     """Cut the power while releaser stands still at a point; name what does not hold afterwards."""
     scene, seen = SCENES[name], Eyewitness.of(site, name)
-    cut_at(site, disk, scene.command, *scene.words(site), at=at, entries_written=entries_written)
+    cut_at(site, disk, scene.command, at=at, entries_written=entries_written)
     return seen.broken()
 
 
@@ -130,7 +129,7 @@ def test_a_power_cut_at_any_moment_harms_nothing(
         seconds, entries_written = chance.uniform(0.1, 1.5), chance.random() < 0.5
         with disks.site(name, tmp_path / str(number)) as (site, disk):
             seen = Eyewitness.of(site, name)
-            with started(site, scene.command, *scene.words(site), fault=Fault()) as process:
+            with started(site, scene.command, fault=Fault()) as process:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(timeout=seconds)
                 disk.cut(entries_written=entries_written)

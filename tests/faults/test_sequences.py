@@ -42,15 +42,15 @@ PLACES = (
     ("releaser.releases.store:ReleaseStore.record", "before"),
     ("releaser.releases.store:ReleaseStore.remove", "before"),
     ("releaser.releases.store:remove_tree", "before"),
-    ("releaser.releases.flip:replace_symlink", "before"),
-    ("releaser.releases.flip:replace_symlink", "after"),
-    ("releaser.durable:sync_directory", "before"),
-    ("releaser.steps.activate:place_lock", "before"),
-    ("releaser.steps.activate:take_back", "after"),
-    ("releaser.steps.gate:run_trial", "after"),
+    ("releaser.releases.link:replace_symlink", "before"),
+    ("releaser.releases.link:replace_symlink", "after"),
+    ("releaser.system.files:sync_directory", "before"),
+    ("releaser.deployment.activate:place_lock", "before"),
+    ("releaser.deployment.activate:take_back", "after"),
+    ("releaser.candidate.testing:run_trial", "after"),
     ("releaser.tools.git:Git.commit_only", "after"),
-    ("releaser.report.outbox:Outbox.put", "before"),
-    ("releaser.report.outbox:Outbox.put", "after"),
+    ("releaser.reporting.outbox:Outbox.put", "before"),
+    ("releaser.reporting.outbox:Outbox.put", "after"),
 )
 
 
@@ -142,7 +142,9 @@ class Sequence(RuleBasedStateMachine):
 
     @rule()
     def rollback(self) -> None:
-        finished = self.site.releaser("rollback", "--json")  # 7: the remote has commits that are not here
+        finished = self.site.releaser(
+            "rollback", "--json"
+        )  # 7: the remote has commits that this checkout does not have
         assert finished.returncode in (0, 7, 9), finished
         self.after("rollback", finished)
 

@@ -9,8 +9,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from releaser.durable import replace_symlink
 from releaser.releases import startup
+from releaser.system.files import replace_symlink
 from tests.support.commands import clean_environment
 from tests.support.guards import require
 

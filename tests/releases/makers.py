@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from releaser.locking.diff import Change
+from releaser.locks.changes import Change
 from releaser.releases.release import Manifest, Release, State
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def a_manifest(number: int = 1, **changes: Any) -> Manifest:
         "tests": "passed",
         "changes": (Change(name="alpha", old="1.0", new="1.1", bump="minor"),),
         "size_bytes": 1000,
+        "own_bytes": 400,
+        "inodes": 5,
     }
     return Manifest(**{**fields, **changes})
 

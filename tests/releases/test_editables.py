@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from releaser.releases.editables import lead_elsewhere, leads_into, sources_below
+from releaser.releases.metadata import lead_elsewhere, leads_into, sources_below
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,21 +1,28 @@
-"""What is not tried again: candidates and versions."""
+"""What is not tried again, or not now: candidates, versions, and holds."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.durable import UnreadableStateError
 from releaser.releases.quarantine import (
+    HOLDS,
+    QUARANTINE,
     CandidateKey,
+    Constraints,
     FailedCandidate,
+    Hold,
+    Holds,
     Quarantine,
-    RefusedPython,
+    read_holds,
     read_quarantine,
+    write_holds,
     write_quarantine,
 )
+from releaser.system.files import UnreadableStateError, read_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +33,6 @@ KEY = CandidateKey(lock_sha256="l", code_key="c", python="3.11.7", group="prod")
 def failed(release: str, **changes: str | None) -> FailedCandidate:
     fields = {"lock_sha256": "l", "code_key": "c", "python": "3.11.7", "group": "prod", **changes}
     return FailedCandidate(key=CandidateKey(**fields), release=release, reason="red", at="now")  # type: ignore[arg-type]
-
-
-def refused(version: str, *, reason: str = "red") -> RefusedPython:
-    return RefusedPython(version=version, reason=reason, at="now")
 
 
 def with_versions(**bad: str) -> Quarantine:
@@ -76,16 +79,6 @@ def test_what_runs_well_after_all_is_lifted() -> None:
     assert [entry.release for entry in lifted.candidates] == ["B"]
 
 
-def test_a_python_is_refused_until_the_site_runs_on_it() -> None:
-    quarantine = Quarantine().with_python(refused("3.12.1", reason="slow")).with_python(refused("3.13.0"))
-    quarantine = quarantine.with_python(refused("3.12.1"))
-    assert quarantine.pythons == (refused("3.13.0"), refused("3.12.1"))
-    assert quarantine.python("3.13.0") == refused("3.13.0")
-    assert quarantine.python("3.13.1") is None
-    assert quarantine.without({}, KEY) == quarantine
-    assert quarantine.without({}, failed("A", python="3.13.0").key).pythons == (refused("3.12.1"),)
-
-
 def test_one_of_several_locked_versions_is_lifted_alone() -> None:
     lifted = with_versions(alpha="2.0, 3.0").without({"alpha": "1.0, 3.0"}, KEY)
     assert [entry.version for entry in lifted.versions] == ["2.0"]
@@ -94,26 +87,118 @@ def test_one_of_several_locked_versions_is_lifted_alone() -> None:
 def test_a_quarantine_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read_quarantine(tmp_path) == Quarantine()
     quarantine = with_versions(alpha="1|2").with_candidate(failed("A")).with_candidate(failed("B", group=None))
-    quarantine = quarantine.with_python(refused("3.13.0"))
     write_quarantine(tmp_path, quarantine)
     assert read_quarantine(tmp_path) == quarantine
 
 
+PERSON = Hold(name="alpha", by="person", reason="waits for the printer", at="2026-11-20T06:00:00+00:00")
+TESTS = Hold(
+    name="alpha", by="tests", reason="the tests fail", at="2026-11-20T06:00:00+00:00", version="2.0",
+    release="20261120T060000Z", python="3.11.7", output="AssertionError", tests=("test_price",), together=("beta 2.0",),
+    files={"shop/price.py": "c0ffee"}, code="c",
+)  # fmt: skip
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    assert read_holds(tmp_path) == Holds()
+    holds = Holds().adding([PERSON, TESTS])
+    write_holds(tmp_path, holds)
+    assert read_holds(tmp_path) == holds
+
+
+def test_fields_that_nobody_knows_are_passed_over(tmp_path: Path) -> None:
+    write_holds(tmp_path, Holds().adding([PERSON]))
+    content = json.loads((tmp_path / HOLDS).read_text(encoding="utf-8"))
+    content["entries"][0]["of_tomorrow"] = {"what": 1}
+    (tmp_path / HOLDS).write_text(json.dumps(content), encoding="utf-8")
+    assert read_holds(tmp_path).entries == (PERSON,)
+
+
 @pytest.mark.parametrize(
-    "content",
+    ("version", "expected"), [("2.0", ()), ("1.9", ()), ("2.0.1", ("alpha",)), ("2.1", ("alpha",)), ("1.9.5", ())]
+)
+def test_what_comes_in_although_it_is_known_to_fail_is_a_try(version: str, expected: tuple[str, ...]) -> None:
+    holds = Holds().adding([PERSON, TESTS])
+    assert holds.tries_in({"alpha": version, "beta": "3.0"}, {"alpha": "2.0", "beta": "1.0"}) == expected
+    assert holds.tries_in({"beta": "3.0"}, {}) == ()
+
+
+def test_the_very_version_that_failed_is_a_try_unless_it_is_live() -> None:
+    assert Holds().adding([TESTS]).tries_in({"alpha": "2.0"}, {"alpha": "1.0"}) == ("alpha",)
+
+
+def test_of_several_tries_the_one_that_has_waited_the_longest_comes_next() -> None:
+    other = replace(TESTS, name="beta", tried_at="2026-11-20T06:00:00+00:00")
+    assert Holds().adding([other, TESTS]).next_try(["beta", "alpha"]) == "alpha"
+    assert Holds().adding([other, replace(other, name="alpha")]).next_try(["beta", "alpha"]) == "alpha"
+    later = replace(TESTS, tried_at="2026-11-21T06:00:00+00:00")
+    assert Holds().adding([other, later]).next_try(["beta", "alpha"]) == "beta"
+
+
+def test_a_newer_hold_of_the_same_by_the_same_takes_the_place_of_the_older() -> None:
+    newer = Hold(name="alpha", by="tests", reason="again", at="later", version="2.0")
+    assert Holds().adding([PERSON, TESTS]).adding([newer]).entries == (PERSON, newer)
+
+
+def test_what_is_lifted_may_be_that_of_one_alone() -> None:
+    holds = Holds().adding([PERSON, TESTS])
+    assert holds.without(["alpha"]).entries == ()
+    assert holds.without(["alpha"], by="tests").entries == (PERSON,)
+    assert holds.without(["beta"]).entries == (PERSON, TESTS)
+    assert (holds.by_person("alpha"), holds.by_person("beta")) == (PERSON, None)
+
+
+def test_each_version_that_failed_is_kept() -> None:
+    newer = replace(TESTS, version="2.1", at="later")
+    assert Holds().adding([PERSON, TESTS]).adding([newer]).entries == (PERSON, TESTS, newer)
+    assert Holds().adding([PERSON, TESTS, newer]).of_tests("alpha") == (TESTS, newer)
+
+
+def test_what_was_tried_again_rests_for_a_week() -> None:
+    holds = Holds().adding([PERSON, TESTS, replace(TESTS, version="2.1", tried_at="2026-11-20T06:00:00+00:00")])
+    rest = holds.rests_until("alpha")
+    assert rest is not None
+    assert rest.isoformat() == "2026-11-27T06:00:00+00:00"
+    assert Holds().adding([TESTS]).rests_until("alpha") is None
+
+
+def test_what_is_undecided_is_that_of_the_last_search_alone() -> None:
+    one, other = (replace(TESTS, name=name, by="undecided") for name in ("beta", "gamma"))
+    holds = Holds().adding([PERSON, TESTS]).deciding([one])
+    assert holds.deciding([other]).entries == (PERSON, TESTS, other)
+
+
+def test_what_is_live_and_good_is_no_more_held_by_the_tests() -> None:
+    holds = Holds().adding([PERSON, TESTS])
+    assert holds.without_live({"alpha": "1.0"}) == holds
+    assert holds.without_live({"alpha": "1.0, 2.0"}).entries == (PERSON,)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
     [
-        {"version": 1},
-        {"version": 1, "candidates": [], "versions": None},
-        {"version": 1, "candidates": [], "versions": ["alpha"]},
-        {"version": 1, "candidates": [{}], "versions": []},
-        {"version": 1, "candidates": [{"key": {}}], "versions": []},
-        {"version": 1, "candidates": [], "versions": [{"name": "alpha"}]},
-        {"version": 1, "candidates": [], "versions": [], "pythons": [{"version": "3.13.0"}]},
-        {"version": 2, "candidates": [], "versions": []},
-        [],
+        (QUARANTINE, '"candidates": [{"key": {}}]'),
+        (QUARANTINE, '"versions": [{"name": "alpha"}]'),
+        (QUARANTINE, '"commits": null'),
+        (HOLDS, '"entries": [{"name": "alpha"}]'),
+        (HOLDS, '"entries": [{"name": "a", "by": "nobody", "reason": "", "at": ""}]'),
+        (HOLDS, '"entries": [{"name": "a", "by": "tests", "reason": "", "at": "", "files": ["x"]}]'),
+        (HOLDS, '"entries": [{"name": "a", "by": "tests", "reason": "", "at": "", "tried_at": "one day"}]'),
     ],
 )
-def test_what_is_no_quarantine_is_refused(tmp_path: Path, content: object) -> None:
-    (tmp_path / "quarantine.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(UnreadableStateError, match=r"quarantine\.json"):
-        read_quarantine(tmp_path)
+def test_what_cannot_be_read_counts_as_empty(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(f'{{"version": 2, {content}}}', encoding="utf-8")
+    kinds = {QUARANTINE: Quarantine, HOLDS: Holds}
+    with pytest.raises(UnreadableStateError, match=name):
+        read_state(tmp_path / name, kinds[name])
+    assert (read_quarantine(tmp_path), read_holds(tmp_path)) == (Quarantine(), Holds())
+
+
+def test_of_two_files_the_one_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
+    assert Constraints.read(tmp_path) == Constraints()
+    holds = Holds(entries=(Hold(name="alpha", by="person", reason="", at="now"),))
+    write_holds(tmp_path, holds)
+    write_quarantine(tmp_path, with_versions(beta="2.0"))
+    assert Constraints.read(tmp_path) == Constraints(holds=holds, quarantine=with_versions(beta="2.0"))
+    (tmp_path / HOLDS).write_text("{", encoding="utf-8")
+    assert Constraints.read(tmp_path) == Constraints(quarantine=with_versions(beta="2.0"))

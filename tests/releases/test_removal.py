@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.store import remove_tree
+from releaser.system.files import remove_tree
 from tests.support.guards import require
 
 if TYPE_CHECKING:

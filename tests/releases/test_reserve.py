@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.journal import Entry, Journal
-from releaser.releases.reserve import RESERVE, SIZE, keep_reserve
+from releaser.releases.journal import RESERVE, SIZE, Entry, Journal, keep_reserve
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ def test_without_a_reserve_the_earlier_entry_stands(tmp_path: Path, monkeypatch:
     def refuse(*_: object) -> None:
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr("releaser.durable.os.fsync", refuse)
+    monkeypatch.setattr("releaser.system.files.os.fsync", refuse)
     with pytest.raises(OSError, match="broken"):
         journal.insist(ENTRY.moved("reverting"))
     assert journal.read() == ENTRY

@@ -106,6 +106,7 @@ def _run_forked(words: Sequence[str], *, cwd: Path, env: Mapping[str, str], time
             printed = [pipe.read(ends_at) for pipe in (stdout, stderr)]
             status = fork.wait(max(ends_at - time.monotonic(), 0.01))
         except BaseException as error:
+            fork.close()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(fork.pid, signal.SIGKILL)
             if isinstance(error, TimeoutError):

@@ -53,8 +53,12 @@ class Fork:
         """Wait for the end and return the status, negative for a signal; TimeoutError after so many seconds."""
         self._answers.settimeout(timeout)
         status = int.from_bytes(_exactly(self._answers, 4), "big", signed=True)
-        self._answers.close()
+        self.close()
         return status
+
+    def close(self) -> None:
+        """Wait no more."""
+        self._answers.close()
 
 
 def can_fork(words: Sequence[str], script: Path, env: Mapping[str, str]) -> bool:

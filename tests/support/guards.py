@@ -12,7 +12,21 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 # Directories of tests that drive real programs and servers.
-SPAWNING = frozenset({"e2e", "faults", "live", "report", "steps", "tools"})
+SPAWNING = frozenset(
+    {
+        "candidate",
+        "checkout",
+        "deployment",
+        "e2e",
+        "faults",
+        "live",
+        "pipelines",
+        "reporting",
+        "resolution",
+        "system",
+        "tools",
+    }
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""File systems of a kind that is wanted, in a file that is mounted."""
+"""A file system on which files can share blocks, in a file that is mounted."""
 
 from __future__ import annotations
 
@@ -14,23 +14,20 @@ from tests.support.guards import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MAKE = {"xfs": ("mkfs.xfs", "-q"), "btrfs": ("mkfs.btrfs", "-q")}
-
 
 @contextlib.contextmanager
-def mounted_image(kind: str, place: Path, *, size: int) -> Iterator[Path]:
-    """Make a file system of `size` bytes (XFS needs 300 MB) and mount it at `place`; it is gone after the block."""
-    make, *options = _MAKE[kind]
+def mounted_xfs(place: Path, *, size: int) -> Iterator[Path]:
+    """Make a file system of `size` bytes (at least 300 MB) and mount it at `place`; it is gone after the block."""
     path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
-    program = shutil.which(make, path=path)
-    require(program and os.geteuid() == 0 and Path("/dev/loop-control").exists(), f"root, loop devices and {make}")
+    program = shutil.which("mkfs.xfs", path=path)
+    require(program and os.geteuid() == 0 and Path("/dev/loop-control").exists(), "root, loop devices and mkfs.xfs")
     assert program is not None
     place.mkdir(parents=True)
     image = place.with_name(f"{place.name}.img")
     with image.open("wb") as file:
         file.truncate(size)  # takes no more than what is written
     try:
-        _do(program, *options, image)
+        _do(program, "-q", image)
         _do("mount", "-o", "loop", image, place)
         try:
             yield place

@@ -6,7 +6,6 @@ import os
 import select
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +16,7 @@ from tests.support.wheels import build_wheel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite, SiteFactory

@@ -10,12 +10,12 @@ import json
 import re
 import threading
 import zipfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from pathlib import Path
 
 _JSON = "application/vnd.pypi.simple.v1+json"  # as the packaging specification of the simple repository API has it
 

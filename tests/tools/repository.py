@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from releaser.system.process import Runner
 from releaser.tools.git import Git
-from releaser.tools.process import Runner
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ToolError
+from releaser.system.process import Runner
 from releaser.tools.django import Manage, doubt, is_django
-from releaser.tools.process import Runner
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 ENV = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "/other"}
 # Stands for Django: `shell -c` runs code that finds these modules.

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser.errors import ToolError
-from releaser.tools import process
-from releaser.tools.git import CheckoutState, Git, asks_for_credentials, parse_status
+from releaser.system import process
+from releaser.system.process import Runner
+from releaser.tools.git import Git
 from releaser.tools.git_layout import Layout
-from releaser.tools.process import Runner
+from releaser.tools.git_reader import CheckoutState, asks_for_credentials, parse_status
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
 from tests.tools.repository import SECONDS, Repository
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 OID = "1" * 40
 HEADERS = f"# branch.oid {OID}\0# branch.head main\0# branch.upstream origin/main\0# branch.ab +0 -0\0"

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import ToolError
-from releaser.redaction import Redactor
+from releaser.system.process import Finished, Runner
+from releaser.system.redaction import Redactor
 from releaser.tools.git import Git
 from releaser.tools.git_layout import Layout
-from releaser.tools.process import Finished, Runner
 from tests.support.commands import clean_environment, run
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from releaser.errors import ToolError
-from releaser.tools.process import Runner
+from releaser.system.process import Runner
 from releaser.tools.uv import (
+    NoSolution,
     Uv,
+    failed_builds,
     find_uv,
     local_export_arguments,
     local_install_arguments,
@@ -19,8 +21,9 @@ from releaser.tools.uv import (
     pinned_lock_arguments,
     requirements_arguments,
     sync_arguments,
+    unbuildable_packages,
 )
-from tests.project.fakes import FakeRunner
+from tests.site.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
 
 UV = Path("/opt/uv/bin/uv")
@@ -32,7 +35,7 @@ VENV = Path("/srv/.releaser/site/releases/A/venv")
 
 
 @pytest.mark.parametrize(
-    ("bounds", "packages", "dry_run", "expected"),
+    ("specifiers", "packages", "dry_run", "expected"),
     [
         ({}, [], False, ["lock", "--upgrade"]),
         ({}, ["alpha", "beta"], False, ["lock", "--upgrade"]),
@@ -54,10 +57,10 @@ VENV = Path("/srv/.releaser/site/releases/A/venv")
         ({"beta": "!=2.0"}, [], True, ["lock", "--upgrade-package", "beta!=2.0", "--dry-run"]),
     ],
 )
-def test_a_lock_is_upgraded_whole_or_within_bounds(
-    bounds: dict[str, str], packages: list[str], dry_run: bool, expected: list[str]
+def test_a_lock_is_upgraded_whole_or_within_specifiers(
+    specifiers: dict[str, str], packages: list[str], dry_run: bool, expected: list[str]
 ) -> None:
-    assert lock_arguments(bounds=bounds, packages=packages, dry_run=dry_run) == expected
+    assert lock_arguments(specifiers=specifiers, packages=packages, dry_run=dry_run) == expected
 
 
 def test_packages_are_moved_to_exact_versions_or_the_newest_commit() -> None:
@@ -214,13 +217,26 @@ def test_what_is_not_uvs_answer_is_refused(answer: str) -> None:
 
 def test_locking_happens_in_the_scratch_tree_with_the_python_that_was_found() -> None:
     driver, runner = asking({"uv lock": ""})
-    driver.lock(TREE, python=Path("/usr/bin/python3"), bounds={"alpha": "!=2.0"}, packages=["beta"])
-    driver.lock(TREE, python=Path("/usr/bin/python3"), bounds={}, packages=["beta"])
+    driver.lock(TREE, python=Path("/usr/bin/python3"), specifiers={"alpha": "!=2.0"}, packages=["beta"])
+    driver.lock(TREE, python=Path("/usr/bin/python3"), specifiers={}, packages=["beta"])
     assert runner.asked == [
         ["uv", "lock", "--upgrade-package", "alpha!=2.0", "--upgrade-package", "beta", "--python", "/usr/bin/python3"],
         ["uv", "lock", "--upgrade", "--python", "/usr/bin/python3"],
     ]
     assert all("UV_PROJECT_ENVIRONMENT" not in env for env in runner.environments)
+
+
+def test_no_solution_is_an_answer_and_nothing_else_is_taken_for_it() -> None:
+    def lock(error: ToolError) -> object:
+        driver, _ = asking({"uv lock": error})
+        return driver.lock_pinned(TREE, python=Path("/usr/bin/python3"), pins={"alpha": "2.0"})
+
+    assert lock(ToolError("no", output="alpha 2.0 is not there", returncode=1)) == NoSolution(
+        output="alpha 2.0 is not there"
+    )
+    for error in (ToolError("no index", returncode=2), ToolError("too late", returncode=1, timed_out=True)):
+        with pytest.raises(ToolError):
+            lock(error)
 
 
 def test_syncing_goes_to_the_release_whatever_the_environment_says(tmp_path: Path) -> None:
@@ -278,3 +294,23 @@ def test_real_uv_knows_its_own_answers(tmp_path: Path) -> None:
     python = driver.find_python(tmp_path, tmp_path / "venv", request=None)
     assert driver.python_version(python) == ".".join(map(str, sys.version_info[:3]))
     assert driver.cache_directory() == tmp_path / "cache"
+
+
+BACKEND = "  x Failed to build `alpha==2.0`\n  |-> The build backend returned an error\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "failed", "unbuildable"),
+    [
+        ("error: the index does not answer", (), ()),
+        ("  x Failed to download and build `alpha==2.0`\n  |-> timed out\n", (("alpha", "2.0"),), ()),
+        (BACKEND, (("alpha", "2.0"),), (("alpha", "2.0"),)),
+        (BACKEND.replace("build `", "download and build `"), (("alpha", "2.0"),), (("alpha", "2.0"),)),
+        (BACKEND + "OSError: No space left on device\n", (("alpha", "2.0"),), ()),
+    ],
+)
+def test_what_cannot_be_built_for_a_reason_of_its_own_is_told_from_what_failed(
+    output: str, failed: tuple[tuple[str, str], ...], unbuildable: tuple[tuple[str, str], ...]
+) -> None:
+    assert failed_builds(output) == failed
+    assert unbuildable_packages(output) == unbuildable

@@ -1,0 +1,205 @@
+"""Known vulnerabilities of what is live and of what is to be: asking for them, and telling what keeps a fix out."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, ToolError
+from releaser.locks.changes import LockDiff
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.versions import is_older
+from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
+from releaser.releases.notes import VULNERABILITIES, VULNERABILITIES_UNKNOWN, Told, UnknownSince, note, recall
+from releaser.site.conventions import default_groups
+from releaser.site.settings import NO_SERVICE
+from releaser.system.words import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from releaser.candidate.build import Candidate
+    from releaser.locks.rules import Withheld
+    from releaser.locks.vulnerabilities import Vulnerability
+    from releaser.releases.release import Release
+    from releaser.report import RunLog, RunReport
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+
+#: What keeps a fix out even if fixes come early, in words, and what to do about it.
+_STRONGER = {
+    "person": ("somebody holds it back: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
+    "ignore": ("the setting `ignore` keeps it out: {reason}", "Take it out of `ignore`; or {accept}."),
+    "tests": (
+        "the tests fail with it: {reason}",
+        "Fix the site or its tests for the newer version; it is tried again when the code changes.",
+    ),
+    "activation": (
+        "it was backed out: {reason}",
+        "Find out why it was backed out; `releaser update --force` takes it in again.",
+    ),
+}
+_STUCK = (
+    "it cannot be installed, even as an early fix: a package it depends on is held back or would have to be downgraded",
+    "See what `uv lock --upgrade-package '{name}=={fix}'` changes in a checkout of your own, and commit that if it is"
+    " right; or {accept}.",
+)
+_ACCEPT = "accept the vulnerability: add its id to `audit_ignore`"
+
+
+# Asking; whatever goes wrong with that, no run fails over it
+
+
+def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: str) -> Audit:
+    """Ask about the third-party packages of a lock that are installed for `group` and `python`, a version.
+
+    `uv` is the executable. Raises nothing: what cannot be found out is unknown.
+    """
+    from releaser.locks.lock import list_installed  # which, as uv's driver, most nights need not import
+    from releaser.tools.uv_audit import run_audit, write_stand_in
+
+    settings = site.settings
+    if settings.vulnerability_service == NO_SERVICE:
+        return unknown("vulnerability_service is none")
+    try:
+        pins = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
+        if not pins:
+            return Audit(known=True)
+        with tempfile.TemporaryDirectory(prefix="releaser-audit-", ignore_cleanup_errors=True) as name:
+            write_stand_in(Path(name), pins, site.pyproject.table("tool", "uv"))
+            finished = run_audit(
+                site.runner, uv, Path(name), service=settings.vulnerability_service, timeout=settings.audit_timeout
+            )
+    except (InvalidLockError, KeyError, TypeError, AttributeError) as error:
+        return unknown(f"the lock cannot be read: {error}")
+    except ToolError as error:
+        late = f"no answer within {settings.audit_timeout:g} s"
+        return unknown(late if error.timed_out else site.redactor.clean(error.message))
+    except OSError as error:
+        return unknown(str(error))
+    return parse_audit(finished.stdout, packages=len(pins)).without(settings.audit_ignore)
+
+
+def audit_release(site: Site, uv: Path, release: Release) -> Audit:
+    """Ask about the packages of a release. Raises nothing."""
+    try:
+        lock = LockFile.read(release.lock)
+    except (OSError, InvalidLockError) as error:
+        return unknown(f"the lock of {release.id} cannot be read: {error}")
+    return audit(site, uv, lock, group=release.manifest.group, python=release.manifest.python)
+
+
+# In an update
+
+
+def audit_live(site: Site, log: RunLog, facts: SiteFacts, live: Release | None) -> Audit | None:
+    """Ask what is known to be wrong with what is live; None if nothing is live, or no service is set."""
+    if live is None or not _is_asked(site):
+        return None
+    with log.step("audit") as step:
+        found = audit_release(site, facts.uv.executable, live)
+        log.learn(audit_before=found)
+        step.says(_summary(found)) if found.known else step.warns(_summary(found))
+    return found
+
+
+def with_fixes(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, before: Audit | None) -> Candidate:
+    """Say of each change which vulnerabilities it fixes; the report gets what is known of what is to be live.
+
+    `before` is what is known of what is live.
+    """
+    resolution = candidate.resolution
+    if not _is_asked(site):
+        return candidate
+    if before is not None and not before.known:  # whoever does not answer need not be asked twice
+        log.learn(audit_after=before)
+        return candidate
+    with log.step("audit candidate") as step:
+        key = candidate.key
+        after = audit(site, facts.uv.executable, resolution.lock, group=key.group, python=key.python)
+        log.learn(audit_after=after)
+        step.says(_summary(after)) if after.known else step.warns(_summary(after))
+    note_unfixed(site, log, resolution.held_back, before, after, only_new=False)
+    if before is None:
+        return candidate
+    fixed: dict[str, list[str]] = {}
+    for one in fixed_by(before, after):
+        fixed.setdefault(one.name, []).append(one.id)
+    changes = tuple(replace(change, fixes=tuple(fixed.get(change.name, ()))) for change in resolution.diff)
+    log.learn(changes=changes)
+    return replace(candidate, resolution=replace(resolution, diff=LockDiff(changes=changes)))
+
+
+def _is_asked(site: Site) -> bool:
+    return site.settings.vulnerability_service != NO_SERVICE
+
+
+def _summary(found: Audit) -> str:
+    if not found.known:
+        return f"unknown: {found.reason}"
+    count = len(found.vulnerabilities)
+    return f"{count or 'no'} known {'vulnerability' if count == 1 else 'vulnerabilities'}"
+
+
+def note_unfixed(
+    site: Site, log: RunLog, held_back: Iterable[Withheld], before: Audit | None, found: Audit | None, *, only_new: bool
+) -> None:
+    """Report the vulnerabilities whose fixes are there but held back, by others than the rules that let them pass.
+
+    `before` is what is known of what is live, `found` of what is to be. Those rules count where the fix was to come
+    early, and could not. With `only_new`, when nothing else is to be told, nobody is told twice.
+    """
+    if found is None or not found.known:
+        return
+    is_early = site.settings.security_fixes == "early"
+    held = {one.name: one for one in held_back if one.by in _STRONGER or (is_early and one.by in ("policy", "age"))}
+    stuck = [one for one in found.vulnerabilities if one.name in held and _keeps_out(held[one.name], one, before)]
+    path = site.state_dir / VULNERABILITIES
+    told, keys = recall(path, Told()).told, frozenset(map(_key, stuck))
+    log.note(*[_problem(one, held[one.name]) for one in stuck if not only_new or _key(one) not in told])
+    if keys != told:
+        note(path, Told(told=keys))
+
+
+def _keeps_out(held: Withheld, one: Vulnerability, before: Audit | None) -> bool:
+    """Whether there is a fix; one to come early must have been known of when this was decided, and be on offer."""
+    if one.fix is None or held.by in _STRONGER:
+        return one.fix is not None
+    return before is not None and one.is_in(before.vulnerabilities) and not is_older(held.version, one.fix)
+
+
+def _problem(one: Vulnerability, held: Withheld) -> Finding:
+    why, advice = _STRONGER.get(held.by, _STUCK)
+    message = (
+        f"{one.name} {one.version} has the known vulnerability {one.id}; {one.fix} is free of it,"
+        f" but {why.format(reason=held.reason)}"
+    )
+    return Finding(message=message, advice=advice.format(name=one.name, fix=one.fix, accept=_ACCEPT))
+
+
+def _key(one: Vulnerability) -> str:
+    return f"{one.name} {one.version} {one.id}"
+
+
+def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
+    """Mark a report if it has been told before that the service does not answer, and forget that once it does."""
+    told = site.state_dir / VULNERABILITIES_UNKNOWN
+    if report.audit == "known":
+        with contextlib.suppress(OSError):
+            told.unlink(missing_ok=True)
+    if report.audit != "unknown" or not report.noteworthy:
+        return report
+    if not told.exists():
+        note(told, UnknownSince(since=timestamp()))
+        return report
+    steps = tuple(
+        replace(one, status="skipped", detail="not known")
+        if one.step.startswith("audit") and one.status == "warning"
+        else one
+        for one in report.steps
+    )
+    return replace(report, audit_told=True, steps=steps)

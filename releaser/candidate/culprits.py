@@ -1,0 +1,353 @@
+"""Which of the upgrades break the tests: found by further runs with a part of them, told, and held back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import Unbuildable, build
+from releaser.candidate.changes import with_particulars
+from releaser.candidate.lower_versions import Fault, hold_back, hold_undecided
+from releaser.candidate.mark import reject_commit
+from releaser.candidate.partial_locks import find_all_needs, find_faults
+from releaser.candidate.test_output import suspects
+from releaser.candidate.testing import first_failure
+from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
+from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
+from releaser.locks.changes import LockDiff
+from releaser.locks.lock import Graph
+from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
+from releaser.releases.store import store_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.candidate.build import Candidate
+    from releaser.candidate.build_and_test import Builder
+    from releaser.candidate.partial_locks import PartialLocks, TrialInstall
+    from releaser.candidate.testing import Failed
+    from releaser.locks.bisect import Part
+    from releaser.locks.lock import LockFile
+
+_AGAIN = "See the end of the output; the next update searches again for what is to blame."
+_MOST_NAMED = 10
+_MOST_NEEDED = 5  # packages in one sentence
+
+
+@dataclass(kw_only=True)
+class CulpritSearch:
+    """One search among the upgrades of a candidate that has failed, while what is live passes.
+
+    It is what tries parts of the upgrades for `find_culprits`, too.
+    """
+
+    builder: Builder
+    failure: Failed
+    locks: PartialLocks
+    #: One for each part that may be tried at once, in a staging tree of its own.
+    installs: Sequence[TrialInstall]
+    #: What has passed as a whole, and may go live.
+    _passing: Candidate | None = None
+    #: Why no further trial is possible, unless it is for want of runs.
+    _trouble: ReleaserError | None = None
+    #: By the versions of a lock, how the tests failed with it; None if they passed.
+    _verdicts: dict[frozenset[tuple[str, str]], Fault | None] = field(default_factory=dict)
+    #: By the upgrades of a part.
+    _faults: dict[Part, Fault] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.site, self.log = self.builder.site, self.builder.log
+        self.full = self.failure.candidate
+        self.fault = Fault(words=self.failure.tried.fault, output=self.failure.tried.output)
+        self._verdicts[frozenset(self.full.resolution.lock.versions.items())] = self.fault
+
+    def search(self) -> Candidate | Failed:
+        """Hold back or report what breaks the tests; return what passes without, or how the candidate has failed."""
+        base_passes = self.passes(())[0]
+        if base_passes is False and self.builder.holds_back and (everything := self._try_everything()):
+            self._finish()
+            return everything
+        result = self._find(base_passes=base_passes)
+        if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
+            self.log.failed(self._trouble, follow_up=False)
+            return replace(self.failure, advice=_AGAIN)
+        if result.kind == "flaky":
+            self._tell(
+                "the search for the cause was stopped: the tests both fail and pass with the same packages",
+                "Make the tests reliable; see `releaser history`.",
+            )
+            self._finish()
+            return self.failure
+        found = self._build_what_passes(result)
+        if result.kind == "cut_off" and found is None:
+            result = replace(result, passing=())
+        self._hold(result)
+        found = self.builder.unless_live(found)
+        if result.kind == "cut_off":
+            advances = self._ships and (found is not None or bool(result.culprits))
+            self._tell_cut_off(result, advances=advances)
+            if not advances:
+                self._finish()
+            return found or (replace(self.failure, advice=_AGAIN) if advances else self.failure)
+        self._finish()  # only now: were nothing held, a candidate that is not taken up again would keep all out
+        if base_passes is False:
+            self._tell_of_base(result, found)
+        return found or self.failure
+
+    def _find(self, *, base_passes: bool | None) -> SearchResult:
+        if base_passes is None:
+            return SearchResult(kind="cut_off")
+        upgrades = self.locks.upgrades()
+        if not upgrades or self.site.settings.culprits == "off":
+            return SearchResult(kind="no_culprit")
+        named = suspects(self.failure.tried.output, self.full.venv, upgrades)
+        if not base_passes:
+            return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
+        versions = self.full.resolution.lock.versions
+        undecided = {
+            one.name for one in read_holds(self.site.state_dir).entries if one.by == "undecided" and one.is_in(versions)
+        }
+        hints = {*named, *undecided.intersection(upgrades)}
+        hints = hints if len(hints) < len(upgrades) else set()
+        # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
+        needs = Graph.of(self.full.resolution.lock).needs
+        late = [name for name in upgrades if not hints.isdisjoint(find_all_needs(name, needs))]
+        items = (*(name for name in upgrades if name not in late), *late)
+        if self.passes(items)[0]:  # what breaks the tests is none of these, but came with them
+            return SearchResult(kind="found", items=items, passing=items)
+        return find_culprits(self, items, suspects=len(late))
+
+    # Trials
+
+    @property
+    def jobs(self) -> int:
+        """How many parts can be tried at once."""
+        return len(self.installs)
+
+    def passes(self, *parts: Part, without: Part = ()) -> list[bool | None]:
+        """Try parts in venvs that are gone afterwards."""
+        verdicts: list[bool | None] = []
+        try:
+            locks = [self.locks.with_upgrades(part, without=without) for part in parts]
+            known = [self._known(part, lock) for part, lock in zip(parts, locks, strict=True)]
+            if known == [None, None] and self.builder.budget.allows(3):
+                return self._try(parts, locks)
+            for part, lock, verdict in zip(parts, locks, known, strict=True):
+                if verdict is None and self.builder.budget.allows(2):  # one is kept for what is to go live
+                    verdict = self._try((part,), [lock])[0]
+                verdicts.append(verdict)
+                if not verdict:
+                    break
+        except (ResolutionError, BuildError) as error:
+            self._trouble = error
+            verdicts.append(None)
+        return verdicts
+
+    def passes_whole(self, part: Part, *, without: Part) -> bool | None:
+        """Try what is left without the culprits: as a candidate, if that is to go live."""
+        if not self._ships:
+            return self.passes(part, without=without)[0]
+        try:
+            lock = self.locks.with_upgrades(part, without=without)
+        except ResolutionError as error:
+            self._trouble = error
+            return None
+        if self._is_live(lock):
+            return True
+        if self._known(part, lock) is False:
+            return False
+        return self._build(part, lock) is not None if self.builder.budget.allows() else None
+
+    def _known(self, part: Part, lock: LockFile) -> bool | None:
+        versions = frozenset(lock.versions.items())
+        if self._is_live(lock):
+            return True
+        if versions not in self._verdicts:
+            return None
+        fault = self._verdicts[versions]
+        if fault is not None:
+            self._faults[part] = fault
+        return fault is None
+
+    def _is_live(self, lock: LockFile) -> bool:
+        return self.site.pulled is None and self._surroundings_are_live and lock.same_packages(self.builder.live)
+
+    @property
+    def _surroundings_are_live(self) -> bool:
+        live, key = store_of(self.site).live(), self.full.key
+        return live is not None and (live.manifest.python, live.manifest.group) == (key.python, key.group)
+
+    def _try(self, parts: Sequence[Part], locks: Sequence[LockFile]) -> list[bool | None]:
+        budget = self.builder.budget
+        first = budget.spent + 1
+        budget.spent += len(parts)
+        with self.log.step("culprit search") as step:
+            faults = find_faults(self.installs, locks)
+            count, verdicts = len(self.locks.upgrades()), ["failed" if fault else "passed" for fault in faults]
+            if len(parts) > 1:
+                sizes = " and ".join(str(len(part)) for part in parts)
+                step.says(f"runs {first} and {budget.spent}: {sizes} of {count} upgrades {' and '.join(verdicts)}")
+            else:
+                what = f"{len(parts[0])} of {count} upgrades" if parts[0] else "without any upgrade:"
+                step.says(f"run {first}: {what} {verdicts[0]}")
+        for part, lock, fault in zip(parts, locks, faults, strict=True):
+            self._note(part, lock, fault)
+        return [fault is None for fault in faults]
+
+    def _note(self, part: Part, lock: LockFile, fault: Fault | None) -> None:
+        self._verdicts[frozenset(lock.versions.items())] = fault
+        if fault is not None:
+            self._faults[part] = fault
+
+    # Candidates
+
+    @property
+    def _ships(self) -> bool:
+        """Whether what passes is to go live."""
+        return self.site.settings.culprits == "hold"
+
+    def _build(self, part: Part, lock: LockFile) -> Candidate | None:
+        """Build a candidate with a part of the upgrades, and test it; None if it fails. Raises BuildError."""
+        self.builder.discard(self._passing)
+        self._passing = None
+        self.builder.budget.spent += 1
+        full = self.full.resolution
+        (full.tree / "uv.lock").write_bytes(lock.data)
+        diff = self.locks.note_draggers(LockDiff.between(self.builder.live, lock), part)
+        resolution = replace(full, lock=lock, diff=diff)
+        key = replace(self.full.key, lock_sha256=lock.key)
+        candidate = with_particulars(self.log, build(self.site, self.log, self.builder.facts, resolution, key))
+        failed = first_failure(self.site, self.log, self.builder.facts, candidate)
+        self._note(part, lock, None if failed is None else Fault(words=failed.fault, output=failed.output))
+        if failed is not None:
+            self.builder.discard(candidate)
+            return None
+        self._passing = candidate
+        return candidate
+
+    def _build_what_passes(self, result: SearchResult) -> Candidate | None:
+        """Return what is known to pass, if it does so as a whole, and is not live; even if no run is left."""
+        part = result.passing if result.kind == "cut_off" else result.kept
+        if not self._ships or not result.items or (result.kind == "cut_off" and not part):
+            return None
+        try:
+            lock = self.locks.with_upgrades(part, without=result.culprits)
+            if self._passing is not None and self._passing.resolution.lock.same_packages(lock):
+                return self._passing
+            return None if self._is_live(lock) else self._build(part, lock)
+        except (BuildError, ResolutionError) as error:
+            self.log.failed(error, follow_up=False)
+            return None
+
+    def _try_everything(self) -> Candidate | None:
+        """Try the upgrade as a whole, with what the tests held so far; None if that is nothing else, or fails, too.
+
+        New code may be made for just those versions.
+        """
+        resolution = self.builder.resolve_again("in", None)
+        if resolution is None or not self.builder.budget.allows():
+            return None
+        changes = LockDiff.between(self.full.resolution.lock, resolution.lock)
+        news = [change.name for change in changes if change.new]
+        if not news:
+            return None
+        self.builder.budget.spent += 1
+        candidate = self.builder.build(resolution)
+        if isinstance(candidate, Unbuildable):
+            return None
+        if first_failure(self.site, self.log, self.builder.facts, candidate) is not None:
+            self.builder.discard(candidate)
+            return None
+        self._tell_needed(candidate, suspects(self.fault.output, candidate.venv, news) or news)
+        return candidate
+
+    # What was found
+
+    def _finish(self) -> None:
+        """Note that the search has come to its end, so that the same candidate is not taken up again."""
+        failed = read_quarantine(self.site.state_dir).candidate(self.full.key)
+        if failed is not None:
+            change_quarantine(
+                self.site.state_dir, lambda known: known.with_candidate(replace(failed, unfinished=False))
+            )
+
+    def _hold(self, result: SearchResult) -> None:
+        """Hold back what is to blame, or report it; and, after a search that was cut off, say what nobody knows."""
+        if not result.items:
+            return
+        lock, versions = self.full.resolution.lock, self.full.resolution.lock.versions
+        culprits = sorted(result.culprits)
+        self.log.found_culprits(f"{name} {versions[name]}" for name in culprits)
+        faults = {name: self._faults.get(result.failing[name], self.fault) for name in culprits}
+        if not self._ships:
+            for name, fault in faults.items():
+                advice = f'Keep it out by `releaser hold {name}`, or let releaser do so: `culprits = "hold"`.'
+                self._tell(f"{name} {versions[name]} breaks the update: {fault.words}", advice)
+            return
+        together = self.locks.find_together(result)
+        faults = {name: replace(fault, together=together.get(name, ())) for name, fault in faults.items()}
+        hold_back(self.site, lock, self.full.key, faults, release=self.full.id)
+        undecided = result.undecided if result.kind == "cut_off" else ()
+        reason = f"not decided yet: the search was ended after {self.builder.budget.spent} runs of the tests"
+        hold_undecided(self.site, {name: versions[name] for name in undecided}, reason)
+
+    def _tell(self, message: str, advice: str) -> None:
+        self.log.note(Finding(message=message, advice=advice))
+
+    def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
+        settings, names = self.site.settings, result.undecided
+        message = (
+            f"what breaks the tests was not found within {self.builder.budget.spent} test runs"
+            f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
+        )
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            message += f"; not decided yet: {', '.join(names[:_MOST_NAMED])}{more}"
+        raised = "The next update searches among these alone; raise these settings if that is too slow."
+        self._tell(message, raised if advances else "Raise these settings.")
+
+    def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
+        """Say why the tests fail with the packages as they were: a newer one is needed, or none is to blame.
+
+        A commit that is to blame is kept out, and packages come in without it.
+        """
+        if found is not None:
+            self._tell_needed(found, find_needed(self, result))
+        if found is not None or result.passing:
+            return
+        pulled = self.site.pulled
+        if pulled is None:
+            message = f"the tests fail with {self._news} and the packages as they were, too: no package is to blame"
+            self._tell(message, "See what else has changed.")
+            return
+        entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
+        change_quarantine(self.site.state_dir, lambda quarantine: quarantine.with_commit(entry))
+        commit, live = entry.commit[:12], "with the packages that are live, too"
+        self._tell(
+            f"commit {commit} ({entry.subject}) breaks the tests {live}: {self.fault.words}",
+            "It is left out until the remote has a newer one; packages are updated without it from the next run on."
+            f" `releaser unhold {commit}` tries it again.",
+        )
+
+    def _tell_needed(self, candidate: Candidate, names: Sequence[str]) -> None:
+        """Say which requirement is missing: the tests fail with what was live of `names`, and pass with a candidate."""
+        before, after = self.builder.live.versions, candidate.resolution.lock.versions
+        found = [name for name in names if name in after and before.get(name) != after[name]]
+        if not found:
+            return
+        shown = ", ".join(
+            f"{name} {after[name]} ({before.get(name, 'none')} was live)" for name in found[:_MOST_NEEDED]
+        )
+        more = f" and {len(found) - _MOST_NEEDED} more" if len(found) > _MOST_NEEDED else ""
+        one_of, asked = ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "what is needed")
+        self._tell(
+            f"{self._news} need {one_of}{shown}{more}, which pyproject.toml does not ask for",
+            f"The tests fail without it: {self.fault.words}. Ask for {asked} in pyproject.toml.",
+        )
+
+    @property
+    def _news(self) -> str:
+        """What has changed beside the packages."""
+        if self.site.pulled is not None:
+            return "the new commits"
+        return "what the checkout says now" if self._surroundings_are_live else "another Python or group"

@@ -1,0 +1,227 @@
+"""Migrations that a release brings and nobody has applied: told, or a reason not to go live. None is applied here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import seal
+from releaser.errors import Finding, MigrationsError, ToolError
+from releaser.releases.metadata import sources_below
+from releaser.releases.quarantine import FailedCandidate, change_quarantine
+from releaser.releases.store import store_of
+from releaser.site.static_files import manage
+from releaser.system.words import first_few, timestamp
+from releaser.tools.django import is_django
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from releaser.candidate.build import Candidate
+    from releaser.releases.release import Release
+    from releaser.report import RunLog, Step
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE = 20.0  # seconds
+
+
+def look_at_migrations(site: Site, log: RunLog, candidate: Candidate) -> Candidate:
+    """Find out which migrations the candidate brings that are not applied. A database that is away stops nothing.
+
+    Raises MigrationsError where `migrations` is `refuse`; the candidate is kept then, so that they can be applied with
+    it, and waits for that.
+    """
+    setting = site.settings.migrations
+    if not _is_asked(site):
+        return candidate
+    with log.step("migrations") as step:
+        unapplied = _unapplied(site, candidate.venv, step)
+        if not unapplied:
+            return candidate
+        before = _unapplied_before(site)
+        brought = tuple(name for name in unapplied if name not in (before or ()))
+        told = _told(brought, unapplied, known=before is not None)
+        step.detail = "; ".join(filter(None, (told, step.detail)))
+        log.learn(migrations=brought)
+        if not brought:
+            return candidate
+        step.status = "failed" if setting == "refuse" and before is not None else "warning"
+        if step.status == "warning":
+            return replace(candidate, migrations=brought)
+    raise _refuse(site, log, candidate, brought)
+
+
+def _unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
+    try:
+        answer = manage(site, venv).migrations()
+    except ToolError as error:
+        step.warns(f"not known: {error.message}")
+        return ()
+    if answer.failed:
+        step.warns(f"not known, as a database cannot be asked: {'; '.join(answer.failed)}")
+    elif not answer.databases:
+        step.skipped("no database is set")
+    elif not answer.unapplied:
+        step.says("all are applied")
+    return answer.unapplied
+
+
+def _unapplied_before(site: Site) -> frozenset[str] | None:
+    """Return what is not applied of the live release, with the code that is live; None if that is not known."""
+    live = store_of(site).live()
+    if live is None or not live.works():
+        return None
+    try:
+        return frozenset(manage(site.outside, live.venv).migrations().unapplied)
+    except ToolError:
+        return None
+
+
+def _told(brought: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
+    if not known:
+        return f"not applied, and perhaps new: {first_few(brought)}"
+    old = [name for name in unapplied if name not in brought]
+    parts = [f"new and not applied: {first_few(brought)}"] if brought else []
+    parts += [f"not applied before this update either: {first_few(old)}"] if old else []
+    return "; ".join(parts)
+
+
+def _databases(names: Collection[str]) -> str:
+    """Say what else the command takes, which is for the default database alone."""
+    return " (with `--database` for each that is named)" if any(name.endswith(")") for name in names) else ""
+
+
+def tell_migrations(site: Site, log: RunLog, release: Release) -> None:
+    """Report what is to be applied, now that the release is live."""
+    _tell(site, log, release.manifest.migrations)
+
+
+def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
+    """Report what a release lacks that was made live by a run which cannot tell any more, new or not."""
+    if not _is_asked(site):
+        return
+    with log.step("migrations") as step:
+        names = _unapplied(site, release.venv, step)
+        if names:
+            step.warns(f"not applied: {first_few(names)}")
+    _tell(site, log, names)
+
+
+def migrations_of_live(site: Site) -> frozenset[str]:
+    """Return the ids of the migrations that the live release has, with the code that is live; none if it cannot tell.
+
+    A rollback waits for the answer, so not for long.
+    """
+    live = store_of(site).live()
+    if not _is_asked(site) or live is None or not live.works():
+        return frozenset()
+    try:
+        return manage(site, live.venv, timeout=_PATIENCE).migrations_on_disk()
+    except ToolError as error:
+        logger.warning("the migrations of %s are not known: %s", live.id, error)
+        return frozenset()
+
+
+def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: Collection[str]) -> None:
+    """Report the migrations that are applied and that this release does not have: they are not undone.
+
+    Where it does not have the app either, only those that were `left` with the release before.
+    """
+    if not _is_asked(site):
+        return
+    with log.step("migrations") as step:
+        try:
+            found = manage(site, release.venv).migrations_not_on_disk(left)
+        except ToolError as error:
+            step.warns(f"not known: {error.message}")
+            return
+        parts = [f"applied, and not in this release: {first_few(found.names)}"] if found.names else []
+        parts += [f"not known, as a database cannot be asked: {'; '.join(found.failed)}"] if found.failed else []
+        if not parts:
+            step.says("none applied that this release does not have")
+            return
+        step.warns("; ".join(parts))
+    if found.names:
+        message = (
+            f"migrations that {release.id} does not have are applied, and were not undone: {first_few(found.names)}"
+        )
+        advice = "Check that the site works with them, or undo them by hand with the code that has them."
+        log.note(Finding(message=message, advice=advice))
+
+
+def _is_asked(site: Site) -> bool:
+    return site.settings.migrations != "off" and is_django(site.project.root)
+
+
+def _tell(site: Site, log: RunLog, names: Collection[str]) -> None:
+    if names:
+        message = f"migrations of this release are not applied: {first_few(names)}"
+        command = f"`releaser run -- python manage.py migrate`{_databases(names)}"
+        advice = f"Apply them: {command} in {site.project.root}."
+        log.note(Finding(message=message, advice=advice))
+
+
+def _refuse(site: Site, log: RunLog, candidate: Candidate, names: tuple[str, ...]) -> MigrationsError:
+    """Keep the candidate until they are applied, and return the error that says so."""
+    reason = f"migrations are not applied: {first_few(names)}"
+    entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=timestamp(), migrations=names)
+    change_quarantine(site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
+    seal(site, log, candidate, tests="refused")
+    message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
+    return MigrationsError(message, advice=_how_to_apply(site, candidate, names))
+
+
+def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> str:
+    """Say what applies the migrations: in the checkout, or in a work tree beside it if new commits bring them.
+
+    Pulled into the checkout, these would be live although they wait.
+    """
+    checkout, databases = site.project.checkout, _databases(names)
+    migrate = f"{shlex.quote(str(candidate.venv / 'bin' / 'python'))} manage.py migrate"
+    if site.pulled is None or site.staged is None:
+        return f"Do `{migrate}`{databases} in {checkout}; the next update then goes on by itself."
+    top = site.outside.git.layout.top
+    place = top.parent / f"{top.name}-migrate"
+    tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
+    there = f"(cd {root} && {_found_in(place, site.git.layout.top, candidate.venv)}{migrate})"
+    add = f"git worktree add --detach {tree} {site.staged.commit[:12]}"
+    untracked = [*site.staged.copied, *site.staged.linked]
+    lacks = (
+        f" That tree lacks what git does not track ({first_few(untracked)}): link what the settings need to it first."
+    )
+    return (
+        f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
+        f" goes on by itself.{lacks if untracked else ''}"
+    )
+
+
+def _found_in(place: Path, staging: Path, venv: Path) -> str:
+    """Return what lets packages that are part of the project be found in a work tree, and not in the staging tree."""
+    sources = [str(place / one) for one in sources_below(venv, staging)]
+    return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
+
+
+def still_wait(site: Site, log: RunLog, failed: FailedCandidate) -> bool:
+    """Whether the migrations that a candidate waits for are not applied yet, as far as can be told."""
+    release = store_of(site).get(failed.release)
+    if site.settings.migrations != "refuse" or release is None or not release.works():
+        return False
+    with log.step("migrations") as step:
+        try:
+            answer = manage(site, release.venv).migrations()
+        except ToolError as error:
+            step.warns(f"not known: {error.message}")
+            return True
+        missing = [name for name in failed.migrations if name in answer.unapplied]
+        if answer.failed:
+            step.warns(f"not known, as a database cannot be asked: {'; '.join(answer.failed)}")
+        elif missing:
+            step.says(f"not applied yet: {first_few(missing)}")
+    return bool(missing or answer.failed)

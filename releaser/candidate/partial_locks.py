@@ -1,0 +1,282 @@
+"""Locks with a part of the upgrades, and trying one."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import install
+from releaser.candidate.lower_versions import Fault
+from releaser.candidate.test_output import complaint
+from releaser.candidate.testing import run_trial, trials
+from releaser.errors import ResolutionError, ToolError
+from releaser.locks.bisect import find_culprits
+from releaser.locks.changes import LockDiff
+from releaser.locks.lock import Graph, InvalidLockError, LockFile
+from releaser.locks.versions import is_older, parse_version
+from releaser.releases.quarantine import read_holds, read_quarantine
+from releaser.releases.store import store_of
+from releaser.resolution.resolve import lock_of
+from releaser.site.disk import can_clone
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from releaser.locks.bisect import Part, SearchResult
+    from releaser.resolution.resolve import Resolution
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+    from releaser.tools.uv import Uv
+
+
+_VENV = ".releaser-search"  # in the staging tree, so that it goes with that
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialInstall:
+    """Installs locks in a staging tree, one after the other, and tests each."""
+
+    site: Site
+    facts: SiteFacts
+    locks: PartialLocks
+
+    def find_fault(self, lock: LockFile) -> Fault | None:
+        """Test a lock in a venv that is not compiled; None if it passes.
+
+        Raises ResolutionError if no venv can be made, and BuildError if what only the tests need cannot be installed.
+        """
+        venv = self.site.project.root / _VENV
+        try:
+            self._install(lock)
+            for trial in trials(self.site, self.facts):
+                tried = run_trial(self.site, trial, venv, self.site.project.lock)
+                if not tried.passed:
+                    return Fault(words=tried.fault, output=tried.output)
+        except ToolError as error:  # of what cannot be installed, nothing is to go live
+            self._refuse_if_nothing_can_be_installed(error)
+            output = error.output or error.message
+            return Fault(words=f"it cannot be installed{complaint(output)}", output=output)
+        finally:
+            shutil.rmtree(venv, ignore_errors=True)
+        return None
+
+    def _install(self, lock: LockFile) -> None:
+        project = self.site.project
+        project.lock.write_bytes(lock.data)
+        # Links to uv's cache would let a test that edits its packages change whatever is built later.
+        mode = "clone" if can_clone(project.root) else "copy"
+        install(self.site, self.facts, project.root, project.root / _VENV, link_mode=mode, compiled=False)
+
+    def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
+        """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""
+        shutil.rmtree(self.site.project.root / _VENV, ignore_errors=True)
+        try:
+            self._install(self.locks.base)
+        except ToolError as error:
+            message = f"no part of the upgrades can be installed to be tested: {failure.message}"
+            advice = error.advice or "See what uv says; the next update searches again."
+            raise ResolutionError(message, advice=advice, output=failure.output) from error
+
+
+def find_faults(installs: Sequence[TrialInstall], locks: Sequence[LockFile]) -> list[Fault | None]:
+    """Test two locks at once, each in the staging tree of one of `installs`, or one. Raises as `find_fault`."""
+    if len(locks) == 1:
+        return [installs[0].find_fault(locks[0])]
+    from concurrent.futures import ThreadPoolExecutor  # which hardly any night needs
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        beside = pool.submit(installs[1].find_fault, locks[1])
+        try:
+            return [installs[0].find_fault(locks[0]), beside.result()]
+        except BaseException:
+            installs[1].site.runner.stop()
+            raise
+
+
+@dataclass(kw_only=True)
+class PartialLocks:
+    """Makes locks with some of the upgrades.
+
+    uv must not choose anything else meanwhile: held back one by one, upgrades have moved other packages to versions
+    that are in neither lock. So each upgrade is asked for in exactly its version.
+    """
+
+    uv: Uv
+    python: Path
+    #: The staging tree, in which the locks are made.
+    tree: Path
+    #: The lock of the commit.
+    committed: LockFile
+    full: LockFile
+    #: The versions of the live release, by package.
+    live: Mapping[str, str] = field(default_factory=dict)
+    #: The versions that failed before, by package.
+    bad: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    _known: dict[tuple[frozenset[str], frozenset[str]], LockFile | None] = field(default_factory=dict)
+    _base: LockFile | None = None
+
+    @property
+    def base(self) -> LockFile:
+        """The lock with none of the upgrades; not quite that of the checkout, if the project asks for something else.
+
+        Raises ResolutionError.
+        """
+        if self._base is None:
+            self._base = self._lowest()
+        if self._base is None:
+            message = "the dependencies of the project have no solution with what is locked"
+            raise ResolutionError(message, advice="Correct the dependencies in pyproject.toml.")
+        return self._base
+
+    def _lowest(self) -> LockFile | None:
+        """Lock with no upgrade, but with what is no matter of choice: `full` is what the rules have let in.
+
+        What the checkout does not lock yet, uv would take in its newest version; what it locks may have failed before,
+        and the full resolution then leads back to what is live.
+        """
+        pins: dict[str, str] = {}
+        lock = self._lock(pins)
+        while lock is not None and (more := self._moves_anyway(lock).items() - pins.items()):
+            pins |= dict(more)
+            lock = self._lock(pins)
+        return lock
+
+    def _moves_anyway(self, lock: LockFile) -> dict[str, str]:
+        locked, full, local = self.committed.versions, self.full.versions, self.full.local | lock.local
+        return {
+            name: _pin(full[name])
+            for name, version in lock.versions.items()
+            if name in full and name not in local and version != full[name]
+            if version != locked.get(name)
+            or full[name] == self.live.get(name)
+            or is_older(full[name], version)
+            or version in self.bad.get(name, ())
+        }
+
+    def upgrades(self) -> Part:
+        """Return what can be upgraded or left as it is, and what others need before these. Raises ResolutionError."""
+        local, needs = self.base.local | self.full.local, Graph.of(self.full).needs
+        changes = LockDiff.between(self.base, self.full)
+        names = [one.name for one in changes if one.name not in local and one.old and one.new]
+        # Whatever needs another package needs all that this one needs, too.
+        return tuple(sorted(names, key=lambda name: len(find_all_needs(name, needs))))
+
+    def with_upgrades(self, names: Part, *, without: Part) -> LockFile:
+        """Lock as many of the upgrades as possible without others, which stay as they are. Raises ResolutionError."""
+        kept = names
+        if not self.have_solution(names, without=without):
+            result = find_culprits(_Solutions(locks=self, without=without), names)
+            kept = result.kept if result.kind == "found" else ()
+        return self._with(kept, without) or self.base
+
+    def find_together(self, result: SearchResult) -> dict[str, Part]:
+        """Map each culprit to what comes only together with it, such as `celery 5.6.0`."""
+        needs = Graph.of(self.full).needs
+        found: dict[str, Part] = {}
+        rest = self.with_upgrades(result.kept, without=result.culprits)
+        for change in LockDiff.between(rest, self.full) if result.culprits else ():
+            if change.old and change.new and change.name not in result.culprits:
+                below = find_all_needs(change.name, needs)
+                of = next((name for name in result.culprits if name in below), None)
+                of = of or next((name for name in result.culprits if change.name in find_all_needs(name, needs)), None)
+                of = of or result.culprits[0]
+                found[of] = (*found.get(of, ()), f"{change.name} {change.new}")
+        return found
+
+    def note_draggers(self, diff: LockDiff, part: Part) -> LockDiff:
+        """Note for what nobody asked for which upgrades of a part needed it."""
+        needs = Graph.of(self.full).needs
+        return LockDiff(
+            changes=tuple(
+                change
+                if change.name in part or change.new is None
+                else replace(change, dragged_by=tuple(name for name in part if change.name in needs.get(name, ())))
+                for change in diff
+            )
+        )
+
+    def have_solution(self, names: Part, *, without: Part) -> bool:
+        """Whether these upgrades go together without others, so that uv moves nothing else. Raises ResolutionError."""
+        return self._with(names, without) is not None
+
+    def _with(self, names: Part, without: Part) -> LockFile | None:
+        """Lock so that every package is in one of its two versions; None if that cannot be."""
+        key = (frozenset(names), frozenset(without))
+        if key not in self._known:
+            pins = {name: _pin(self.full.versions[name]) for name in names}
+            pins |= {name: pin for name in without if (pin := _pin(self.base.versions[name]))}
+            lock = self._lock(pins) if pins else self.base
+            if lock is not None and (strays := self._find_strays(lock)):
+                lock = self._lock({**pins, **strays})
+            self._known[key] = None if lock is None or self._find_strays(lock) else lock
+        return self._known[key]
+
+    def _find_strays(self, lock: LockFile) -> dict[str, str]:
+        return {
+            name: _pin(self.full.versions[name])
+            for name, version in lock.versions.items()
+            if version not in (self.base.versions.get(name), self.full.versions.get(name)) and name in self.full.names
+        }
+
+    def _lock(self, pins: dict[str, str]) -> LockFile | None:
+        """Lock with exact versions of some packages; None if there is no solution. Raises ResolutionError."""
+        path = self.tree / "uv.lock"
+        path.write_bytes(self.committed.data)
+        try:
+            locked = self.uv.lock_pinned(self.tree, python=self.python, pins=pins)
+            return None if isinstance(locked, NoSolution) else LockFile.read(path)
+        except ToolError as error:
+            message = f"a part of the upgrades could not be locked: {error.message}"
+            advice = "Check the network and the index; raise `uv_timeout` if they need longer."
+            raise ResolutionError(message, advice=advice, output=error.output) from error
+        except (OSError, InvalidLockError) as error:
+            message = f"uv left a lock that cannot be read: {error}"
+            raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Solutions:
+    """Trials of nothing but whether parts of the upgrades have a solution."""
+
+    locks: PartialLocks
+    without: Part
+    jobs: int = 1
+
+    def passes(self, *parts: Part, without: Part = ()) -> list[bool]:  # noqa: ARG002 - those are left to uv
+        return [self.locks.have_solution(part, without=self.without) for part in parts]
+
+    def passes_whole(self, part: Part, *, without: Part) -> bool:
+        return self.passes(part, without=without)[0]
+
+
+def partial_locks(site: Site, facts: SiteFacts, resolution: Resolution) -> PartialLocks:
+    """Prepare to lock a part of what a resolution brings."""
+    failed = {(one.name, one.version) for one in read_quarantine(site.state_dir).versions}
+    failed |= {(one.name, one.version) for one in read_holds(site.state_dir).entries if one.by == "tests"}
+    return PartialLocks(
+        uv=facts.uv,
+        python=facts.python,
+        tree=resolution.tree,
+        committed=facts.lock,
+        full=resolution.lock,
+        live=lock_of(store_of(site).live()).versions,
+        bad={name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed},
+    )
+
+
+def find_all_needs(name: str, needs: Mapping[str, Iterable[str]]) -> frozenset[str]:
+    """Return a package with all that it needs, directly or not."""
+    found: set[str] = set()
+    more = {name}
+    while more:
+        found |= more
+        more = {below for one in more for below in needs.get(one, ())} - found
+    return frozenset(found)
+
+
+def _pin(version: str) -> str:
+    """Return the version to ask for; nothing of what an index does not have: a commit, or several versions at once."""
+    return version if parse_version(version) is not None else ""

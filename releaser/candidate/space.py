@@ -1,0 +1,169 @@
+"""Whether there is room for what a run is going to write: a release, the staging tree, and what uv's cache gains."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import Finding, PreflightError, ToolError
+from releaser.locks.lock import InvalidLockError, list_installed, packages_of
+from releaser.locks.wheels import fits, tags_of
+from releaser.site.conventions import default_groups
+from releaser.system.files import nearest_existing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from packaging.tags import Tag
+
+    from releaser.locks.lock import LockFile, Pin
+    from releaser.releases.release import Release
+    from releaser.resolution.resolve import Resolution
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+
+LEAST_BYTES = 50_000_000  # for a release, also if its size is not known yet
+LEAST_INODES = 5_000
+_GROWTH = 1.1  # of a release against the one before
+_UNPACKED = 4  # times the size of a wheel, at the most as a rule
+_FILE_BYTES = 8_000  # of a file in a wheel, as a rule more
+_LOCKS = 4  # copies of uv.lock that a run makes, at the most
+_WORTH_NAMING = 1_000_000  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """What is going to be written below `place`, which need not exist yet."""
+
+    what: str
+    place: Path
+    bytes: int
+    inodes: int
+    #: How to make room there.
+    remedy: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreeSpace:
+    """What this user may still take of a file system."""
+
+    bytes: int
+    #: None where the file system does not count them.
+    inodes: int | None
+
+
+def free_space(place: Path) -> FreeSpace:
+    """Return what is free where something is to lie that need not exist yet."""
+    found = os.statvfs(nearest_existing(place))
+    return FreeSpace(bytes=found.f_bavail * found.f_frsize, inodes=found.f_favail if found.f_files > 0 else None)
+
+
+def find_lacks(needs: Iterable[Need]) -> Iterator[Finding]:
+    """Compare needs with free bytes and inodes; those on one file system are added up."""
+    by_device: dict[int, list[Need]] = {}
+    for need in needs:
+        by_device.setdefault(os.stat(nearest_existing(need.place)).st_dev, []).append(need)
+    for found in by_device.values():
+        yield from _lacks_on_one(found)
+
+
+def _lacks_on_one(needs: list[Need]) -> Iterator[Finding]:
+    what, place = needs[0].what, nearest_existing(needs[0].place)
+    free, remedies = free_space(place), dict.fromkeys(need.remedy for need in needs if need.remedy)
+    advice = f"Make room, or {'; '.join(remedies)}."
+    needed = sum(need.bytes for need in needs)
+    if free.bytes < needed:
+        large = [f"{_mb(need.bytes)} for {need.what}" for need in needs if need.bytes >= _WORTH_NAMING]
+        parts = f" ({', '.join(large)})" if len(large) > 1 else ""
+        message = f"no space for {what}: {_mb(free.bytes)} free at {place}, {_mb(needed)} needed{parts}"
+        yield Finding(message, advice=advice)
+    inodes = sum(need.inodes for need in needs)
+    if free.inodes is not None and free.inodes < inodes:
+        yield Finding(f"too few free inodes for {what}: {free.inodes} at {place}, {inodes} needed", advice=advice)
+
+
+def _mb(number: int) -> str:
+    return f"{number / 1e6:.0f} MB"
+
+
+def release_need(site: Site, *, size_bytes: int = 0, inodes: int = 0) -> Need:
+    """Return what another release needs that takes so much."""
+    return Need(
+        what="another release",
+        place=site.state_dir,
+        bytes=max(size_bytes, LEAST_BYTES),
+        inodes=max(inodes, LEAST_INODES),
+        remedy="prune: `releaser prune`; lower `keep`",
+    )
+
+
+def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
+    """Return what an update needs, as far as that is known before its packages are: a release like the live one."""
+    project = site.project
+    release = release_need(site)
+    if live is not None:
+        size, inodes = live.manifest.size_bytes, live.manifest.inodes
+        release = release_need(site, size_bytes=int(_GROWTH * size), inodes=int(_GROWTH * inodes))
+    try:
+        entries, lock = len(os.listdir(project.root)), project.lock.stat().st_size
+    except OSError:  # which other checks report
+        entries = lock = 0
+    tree = Need(what="the staging tree", place=project.outer, bytes=_LOCKS * lock, inodes=entries + _LOCKS)
+    return release, tree
+
+
+def check_space(site: Site, facts: SiteFacts, resolution: Resolution, live: Release | None) -> None:
+    """See that what was resolved fits, what has to be downloaded included. Raises PreflightError."""
+    try:
+        cache = facts.uv.cache_directory()
+        python = facts.uv.python_version(facts.python)
+        pins = list_installed(resolution.lock, group=facts.group, default_groups=default_groups(site), python=python)
+        downloads = download_sizes(resolution.lock, pins, tags_of(python))
+    except (ToolError, InvalidLockError):  # which the build reports
+        return
+    sizes = {name: _UNPACKED * size for name, size in downloads.items()}
+    new = sizes if _is_empty(cache) else [one.name for one in resolution.diff if one.new]
+    added = sizes if live is None else [one.name for one in resolution.diff if not one.old]
+    cached = sum(sizes.get(name, 0) for name in new)
+    release, *others = update_needs(site, live)
+    release = replace(release, bytes=release.bytes + sum(sizes.get(name, 0) for name in added))
+    gained = Need(what="uv's cache", place=cache, bytes=cached, inodes=cached // _FILE_BYTES, remedy="`uv cache prune`")
+    if lacks := tuple(find_lacks((release, *others, gained))):
+        raise PreflightError(*lacks)
+
+
+def _is_empty(cache: Path) -> bool:
+    """Whether nothing is in uv's cache, so that all packages have to be downloaded again."""
+    try:
+        return not any(name.startswith("archive-") for name in os.listdir(cache))
+    except OSError:
+        return True
+
+
+def download_sizes(lock: LockFile, pins: Iterable[Pin], tags: frozenset[Tag]) -> dict[str, int]:
+    """Return how many bytes there are to download at the most of each of `pins`, by name; 0 where the lock names none.
+
+    Of the wheels, those count that have one of `tags`; without any tags, all do. Raises InvalidLockError.
+    """
+    wanted = {(pin.name, pin.version) for pin in pins}
+    found: dict[str, int] = {}
+    for package in packages_of(lock):
+        name = package["name"]
+        if (name, package.get("version")) in wanted:
+            found[name] = max(found.get(name, 0), _download_size(package, tags))
+    return found
+
+
+def _download_size(package: Mapping[str, Any], tags: frozenset[Tag]) -> int:
+    wheels = package.get("wheels")
+    listed = wheels if isinstance(wheels, list) else ()
+    files = [one for one in listed if isinstance(one, Mapping) and fits(one, tags)]
+    source = package.get("sdist")
+    if not files and isinstance(source, Mapping):
+        files = [source]
+    return max((size for one in files if isinstance(size := one.get("size"), int)), default=0)

@@ -1,0 +1,148 @@
+"""The guard before a release goes live: what was tested is what is there, whatever a person did meanwhile."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from releaser.checkout.staging import matches
+from releaser.errors import Finding, PreflightError, ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.site.site import Site
+    from releaser.tools.git_reader import CheckoutState
+
+
+_SHOWN = 5  # files
+_CONFIGURES = (".py", ".env", ".toml", ".ini", ".cfg", ".yaml", ".yml")
+_NEXT = "Nothing went live; the next run takes what is there now."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """What a run is based on, as it was when it began to build; None for a file that is not there."""
+
+    head: str | None
+    branch: str | None
+    lock: bytes | None
+    pyproject: bytes | None
+    #: The `.env` beside the checkout, with settings.
+    settings: bytes | None
+    #: What `environment_file` names, with variables for the programs of the site.
+    environment: bytes | None
+    #: The tracked files that are not as committed, relative to the top of the work tree.
+    dirty: frozenset[str]
+    #: Configuration that git does not track: files of the checkout by name, relative to the top.
+    untracked: Mapping[str, bytes | None]
+    #: The text of the symlink `.venv`.
+    link: str | None
+
+
+def read_basis(site: Site) -> Basis:
+    """Read what the release to be is based on. Where git does not work, preflight says so."""
+    state, project = _state(site), site.project
+    environment = site.settings.environment_file
+    return Basis(
+        head=state.head if state else None,
+        branch=state.branch if state else None,
+        lock=_read(project.lock),
+        pyproject=_read(project.pyproject),
+        settings=_read(project.outer / ".env"),
+        environment=_read(project.root / Path(environment).expanduser()) if environment else None,
+        dirty=frozenset(state.dirty if state else ()),
+        untracked=_untracked(site),
+        link=_link(project.venv),
+    )
+
+
+def basis_after_own_acts(site: Site, basis: Basis, *, adopted: bool, committed: str | None) -> Basis:
+    """Return the basis after releaser itself has adopted the venv, or `committed` what was due. Raises ToolError."""
+    if adopted:
+        basis = replace(basis, link=_link(site.project.venv))
+    if committed and site.git.commit(f"{committed}^") == basis.head:
+        basis = replace(basis, head=committed)
+    return basis
+
+
+def refuse_changes(site: Site, before: Basis) -> None:
+    """See that nobody has changed what a release is based on. Raises PreflightError, which names what they did."""
+    try:
+        findings = tuple(_changes(site, before, read_basis(site)))
+    except ToolError as error:
+        findings = (error.finding,)
+    if findings:
+        raise PreflightError(*findings)
+
+
+def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Finding]:
+    if now.branch != before.branch:
+        yield Finding(f"somebody checked out {now.branch or 'a commit'} instead of {before.branch}", advice=_NEXT)
+    elif now.head != before.head and now.head is not None:
+        yield Finding(
+            f"somebody committed {now.head[:12]} ({site.git.subject(now.head)}), which was not tested", advice=_NEXT
+        )
+    project = site.project
+    files = (
+        (project.lock, before.lock, now.lock),
+        (project.pyproject, before.pyproject, now.pyproject),
+        (project.outer / ".env", before.settings, now.settings),
+    )
+    for path, old, new in files:
+        if old != new:
+            yield Finding(f"somebody changed {path}, so that what was tested is not what is there", advice=_NEXT)
+    if now.environment != before.environment:
+        yield Finding(f"somebody changed environment_file {site.settings.environment_file}", advice=_NEXT)
+    told = {os.path.relpath(path, site.git.layout.top) for path, *_ in files}
+    if edited := sorted(now.dirty - before.dirty - told):
+        shown = ", ".join(edited[:_SHOWN]) + (f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else "")
+        yield Finding(f"somebody edited {shown}, which was not tested", advice=_NEXT)
+    names = sorted({*now.untracked, *before.untracked})
+    if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
+        message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
+        yield Finding(message, advice=f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
+    if now.link != before.link:
+        where = f"leads to {now.link}" if now.link else "is not a symlink"
+        yield Finding(f"somebody changed {project.venv}, which {where} now", advice=_NEXT)
+
+
+def _state(site: Site) -> CheckoutState | None:
+    try:
+        return site.git.state()
+    except ToolError:
+        return None
+
+
+def _untracked(site: Site) -> dict[str, bytes | None]:
+    """Read what git does not track and may configure the site; a site writes other files, such as its database.
+
+    What `staging_omit` names is no part of what is tested, so it does not count.
+    """
+    try:
+        names = [name for name in site.git.unknown_files() if _configures(site, name)]
+        return {name: _read(site.git.layout.top / name) for name in names}
+    except ToolError:
+        return {}
+
+
+def _configures(site: Site, name: str) -> bool:
+    """Whether a file may configure the site, and `staging_omit` names neither it nor a directory that it lies in."""
+    places = [name, *map(str, PurePosixPath(name).parents[:-1])]
+    return name.endswith(_CONFIGURES) and not any(matches(place, site.settings.staging_omit) for place in places)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _link(path: Path) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None

@@ -1,0 +1,215 @@
+"""Fetching, and choosing the commit that is to go live."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from releaser.checkout.checks import diverged, is_below, no_such_branch, own_paths, rewritten, unreachable
+from releaser.checkout.commits import SEEN, own_commits
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
+from releaser.releases.notes import LITTER, Litter, note, recall
+from releaser.releases.quarantine import read_quarantine
+from releaser.resolution.resolve import released_paths
+from releaser.site.project import Pyproject
+from releaser.site.site import Pulled
+from releaser.tools.git_reader import asks_for_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+    from releaser.checkout.guard import Basis
+    from releaser.releases.quarantine import RejectedCommit
+    from releaser.report import RunLog
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+
+_SHOWN = 5
+
+
+def known_litter(state_dir: Path) -> frozenset[str]:
+    """Return the paths, relative to the top of the work tree, that appeared in earlier runs."""
+    return recall(state_dir / LITTER, Litter()).paths
+
+
+def note_litter(site: Site, log: RunLog, before: Collection[str]) -> None:
+    """Report untracked files that were not there `before` this run."""
+    project = site.project
+    try:
+        ours = own_paths(site, site.git.layout.top)
+        found = [path for path in site.git.state().untracked if path not in before and not is_below(path, ours)]
+    except ToolError:
+        return
+    known = known_litter(project.state_dir)
+    fresh = [path for path in found if path not in known]
+    if not fresh:
+        return
+    note(project.state_dir / LITTER, Litter(paths=known | set(fresh)))
+    shown = ", ".join(fresh[:_SHOWN]) + (f" and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else "")
+    message = f"the tests, the build or collectstatic left files in the work tree: {shown}"
+    log.note(Finding(message=message, advice="Add them to .gitignore. releaser ignores them from now on."))
+
+
+_PATHS_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """The commit that is to go live."""
+
+    #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
+    head: str
+    commit: str
+    #: How many commits come in, and whether they change anything but the files that releaser itself commits.
+    count: int = 0
+    brings_code: bool = False
+    #: Whether the checkout gets there by a fast-forward; else commits that releaser made give way.
+    forward: bool = True
+    #: What keeps out the commit that the remote is at, `offered`, if anything does.
+    rejected: RejectedCommit | None = None
+    offered: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the checkout has to move."""
+        return self.commit != self.head
+
+    @property
+    def pulled(self) -> Pulled | None:
+        """The commits that change the code; None without any."""
+        return Pulled(old=self.head, new=self.commit, count=self.count) if self.brings_code else None
+
+
+def as_checked_out(facts: SiteFacts) -> Target:
+    """Return the commit that is checked out already."""
+    head = facts.state.head or "HEAD"
+    return Target(head=head, commit=head)
+
+
+def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) -> str | None:
+    """Fetch, and return the commit that the remote is at; None when nothing is pulled. The checkout does not move.
+
+    With `follow`, a remote branch that was moved back or rewritten is taken as it is. Raises PreflightError when the
+    remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
+    reached: before anything has changed, an adoption included.
+    """
+    if not site.settings.git_pull or facts.remote is None:
+        return None
+    with log.step("fetch"):
+        git = site.git
+        seen = git.reference(SEEN)
+        if seen is None and (seen := git.tracked(facts.remote, site.settings.branch)) is not None:
+            git.set_reference(SEEN, seen)  # what somebody fetched or pushed last, which this fetch moves along
+        theirs = _fetch(site, facts.remote)
+        _refuse_divergence(site, facts, theirs, seen, follow=follow)
+        if seen != theirs:
+            git.set_reference(SEEN, theirs)
+    return theirs
+
+
+def lacks(site: Site, theirs: str) -> bool:
+    """Whether commit `theirs` has something that HEAD has not."""
+    return site.git.apart("HEAD", theirs)[1] > 0
+
+
+def choose_target(
+    site: Site,
+    log: RunLog,
+    basis: Basis,
+    facts: SiteFacts,
+    theirs: str | None,
+    *,
+    force: bool = False,
+    follow: bool = False,
+) -> Target:
+    """Return the commit to go live with: that of the remote, or the one that is checked out.
+
+    The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
+    `force` asks for it. Raises PreflightError.
+    """
+    head, git = basis.head or facts.state.head or "HEAD", site.git
+    stay = Target(head=head, commit=head)
+    if theirs is None or theirs == head:
+        return stay
+    ahead, behind = git.apart(head, theirs)
+    if not behind and not follow:
+        return stay
+    with log.step("choose commit") as step:
+        own = released_paths(site)
+        key = git.code_key(own, commit=theirs)
+        rejected = None if force else read_quarantine(site.state_dir).commit(key)
+        if rejected is not None:
+            step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
+            return replace(stay, rejected=rejected, offered=theirs)
+        _refuse_other_places(site, theirs)
+        _refuse_files_in_the_way(site, head, theirs)
+        step.says(f"{behind} new {'commit' if behind == 1 else 'commits'}" if behind else f"back to {theirs[:12]}")
+        brings_code = key != git.code_key(own, commit=head)
+    return Target(head=head, commit=theirs, count=behind, brings_code=brings_code, forward=not ahead)
+
+
+def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | None, *, follow: bool) -> None:
+    """Refuse what is no fast-forward, unless all that HEAD has on top are commits that releaser made.
+
+    `seen` is where the remote was when it was last asked.
+    """
+    git, ours, branch = site.git, facts.state.head or "HEAD", site.settings.branch
+    ahead, behind = (0, 0) if theirs == ours else git.apart(ours, theirs)
+    if not ahead:
+        return
+    own = own_commits(site)
+    others = [one for one in git.commits(theirs, ours) if one.id not in own]
+    lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
+    if lost and not follow:
+        back = seen is not None and git.is_ancestor(theirs, seen)
+        raise PreflightError(rewritten(facts.remote or "", branch, theirs, lost, moved_back=back))
+    if len(others) > len(lost) and (behind or follow):
+        raise PreflightError(diverged(facts.remote or "", branch))
+
+
+def _refuse_other_places(site: Site, commit: str) -> None:
+    """Refuse commits that move the state or the symlink elsewhere: what is live could not be found again."""
+    project, top = site.project, site.git.layout.top
+    text = site.git.content(commit, os.path.relpath(project.pyproject, top))
+    try:
+        fresh = Pyproject(path=project.pyproject, content=tomllib.loads(text or ""))
+    except tomllib.TOMLDecodeError:
+        return  # preflight says so, once it is staged
+    for key in ("state_dir", "venv"):
+        old, new = (one.table("tool", "releaser").get(key) for one in (site.pyproject, fresh))
+        if old != new:
+            message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
+            advice = (
+                f"Pull it by hand, move what releaser keeps there, and adopt the project again; or leave {key} alone."
+            )
+            raise PreflightError(Finding(message, advice=advice))
+
+
+def _refuse_files_in_the_way(site: Site, ours: str, theirs: str) -> None:
+    """Refuse to put a pulled file where one lies that git does not know.
+
+    git would refuse it too, in most cases. But once it has begun, a file that is the same as the pulled one could not
+    be told from git's own, and would be taken away with it when the move is undone.
+    """
+    if paths := site.git.in_the_way(ours, theirs):
+        shown = ", ".join(paths[:_PATHS_SHOWN]) + (", ..." if len(paths) > _PATHS_SHOWN else "")
+        message = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own: {shown}"
+        advice = f"Move them out of {site.git.layout.top}, or take them out of what is committed."
+        raise PreflightError(Finding(message, advice=advice))
+
+
+def _fetch(site: Site, remote: str) -> str:
+    branch = site.settings.branch
+    try:
+        return site.git.fetch(remote, branch)
+    except ToolError as error:
+        if "couldn't find remote ref" in error.output:
+            raise PreflightError(no_such_branch(remote, branch)) from error
+        finding = unreachable(remote, error)
+        if asks_for_credentials(error):
+            raise PreflightError(finding) from error
+        raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error

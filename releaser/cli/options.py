@@ -1,0 +1,161 @@
+"""What all commands share: their options, the project that they are about, and how errors end them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from releaser.cli.output import Output, print_error
+from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from releaser.pipelines.dry_run import Plan
+    from releaser.pipelines.session import Request
+    from releaser.report import RunReport
+    from releaser.site.conventions import Convention
+    from releaser.site.site import Site
+
+
+class NonEmptyPath(click.Path):
+    """A path; an empty name, which an unset variable of a script leaves, is not the current one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("the name is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class CommandContext:
+    """What every command gets: the project, and how to print."""
+
+    def __init__(self, project: Path, output: Output) -> None:
+        self.project = project
+        self.output = output
+
+    def site(self, *, founds: bool = False) -> Site:
+        """Read the project for a question; what is wrong with its settings is a warning then.
+
+        What `founds` the project tells of that by itself. Raises PreflightError where no state directory can be.
+        """
+        from releaser.errors import PreflightError
+        from releaser.site.disk import find_misplaced_state
+        from releaser.site.site import find_site, open_site
+
+        site = (open_site if founds else find_site)(self.project, os.environ)
+        for finding in site.findings if not founds else ():
+            self.output.note(f"warning: {finding.message}")
+        if misplaced := find_misplaced_state(site.project):
+            raise PreflightError(misplaced)
+        return site
+
+    def request(self, command: str, *, wait: float = 0.0, mails: bool = False) -> Request:
+        """Ask for a run."""
+        from releaser.pipelines.session import Request
+
+        return Request(
+            path=self.project,
+            environ=os.environ,
+            command=command,
+            listener=self.output.listener(),
+            wait=wait,
+            mails=mails,
+        )
+
+    def say_damage(self, site: Site) -> list[str]:
+        """Warn of damage that others have done; return it in sentences."""
+        from releaser.pipelines.status import damaged
+
+        found = damaged(site)
+        for sentence in found:
+            self.output.note(f"warning: {sentence}")
+        return found
+
+    def say_warnings(self, site: Site, *, beside: Iterable[Finding] = ()) -> list[str]:
+        """Warn if mails reach nobody, and of what the caller has found `beside`; return it in sentences."""
+        from releaser.site.recipients import warnings
+
+        found = [str(one) for one in (*warnings(site), *beside)]
+        for sentence in found:
+            self.output.note(f"warning: {sentence}")
+        return found
+
+    def say_chosen(self, chosen: Iterable[Convention]) -> None:
+        """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
+        for one in chosen if not self.output.json else ():
+            self.output.note(str(one))
+
+    def end(self, report: RunReport, *, answers: bool = False) -> None:
+        """Print how a run ended, and exit; what `answers` a question is printed even if nothing changed."""
+        self.output.print_report(report, answers=answers)
+        sys.exit(report.exit_code)
+
+
+def _unreadable(error: PermissionError) -> PreflightError:
+    message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
+    advice = "Run it as the user who owns the project, or let this user read it."
+    return PreflightError(Finding(message, advice=advice))
+
+
+def common(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the common options, and make errors end it with their exit code."""
+
+    @click.option(
+        "--project",
+        type=NonEmptyPath(path_type=Path),
+        envvar="RELEASER_PROJECT",
+        default=Path(),
+        show_default="the current directory",
+        help="The directory of the project, or one below it.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+    @functools.wraps(function)
+    def command(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
+        try:
+            if verbose and quiet:
+                message = "--verbose and --quiet cannot be used together"
+                raise UsageError(message, advice="Use only one of them.")
+            function(CommandContext(project, Output(json=as_json, verbose=verbose, quiet=quiet)), **options)
+        except ReleaserError as error:
+            print_error(error)
+            sys.exit(error.exit_code)
+        except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
+            print_error(_unreadable(error))
+            sys.exit(ExitCode.PREFLIGHT)
+        except KeyboardInterrupt:
+            sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
+        except Interrupted as interrupt:  # a second signal, while the first was being dealt with
+            sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
+
+    return command
+
+
+dry_run = click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done.")
+wait = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait this long for another run to end.",
+)
+FORCE_HELP = "Also take versions and candidates that failed before."
+
+
+def say_plan(ctx: CommandContext, plan: Plan) -> None:
+    """Say what a run would do."""
+    if ctx.output.json:
+        ctx.output.print_json({"dry_run": True, "would": plan.lines, "changes": [asdict(one) for one in plan.changes]})
+        return
+    ctx.output.print_changes(plan.changes)
+    for line in plan.lines:
+        ctx.output.print_lines([f"dry run: {line}"])

@@ -1,0 +1,128 @@
+"""How a command prints: data on standard output, words on standard error, plain or with colour."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import PreflightError, ReleaserError
+from releaser.report import Hidden, Listener, Silence
+from releaser.system.redaction import Redactor
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Iterable, Sequence
+
+    from releaser.locks.changes import Change
+    from releaser.releases.verify import Progress
+    from releaser.report import RunReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What the command line asks for: `json` for programs, `verbose`, `quiet`."""
+
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+    def listener(self) -> Listener:
+        """Return what shows the steps of a run while it runs."""
+        if not self.quiet and (self.verbose or (sys.stderr.isatty() and not self.json)):
+            from releaser.reporting.terminal import Lines, Live
+
+            return (Live if sys.stderr.isatty() else Lines)(sys.stderr)
+        return Silence()
+
+    def print_report(self, report: RunReport, *, answers: bool = False) -> None:
+        """Print how a run ended. Without a terminal, a run about which there is nothing to say prints nothing.
+
+        One that `answers` a question has something to say.
+        """
+        if self.json:
+            from releaser.reporting.history import report_as_json
+            from releaser.reporting.text import closing_lines
+
+            self.print_json(report_as_json(report))
+            if report.exit_code:
+                _write(closing_lines(report))
+        elif self.quiet and not report.exit_code:
+            return
+        elif sys.stderr.isatty():
+            from releaser.reporting.terminal import show_report
+
+            show_report(report, sys.stderr)
+        elif self.verbose or answers or report.noteworthy:
+            from releaser.reporting.text import report_text
+
+            _write(report_text(report))
+
+    def progress(self) -> contextlib.AbstractContextManager[Progress]:
+        """Return what shows, on a terminal, how many files have been read."""
+        if self.quiet or not sys.stderr.isatty():
+            return Hidden()
+        from releaser.reporting.terminal import Bar
+
+        return Bar(sys.stderr)
+
+    def print_json(self, content: Any) -> None:
+        """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+
+    def print_lines(self, lines: Iterable[str]) -> None:
+        """Print an answer for people."""
+        for line in lines:
+            sys.stdout.write(line + "\n")
+
+    def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table: drawn by rich on a terminal, plain columns elsewhere."""
+        if sys.stdout.isatty():
+            from releaser.reporting.terminal import show_rows
+
+            show_rows(columns, rows, sys.stdout)
+        else:
+            from releaser.system.words import table
+
+            self.print_lines(table([columns, *rows]))
+
+    def print_changes(self, changes: Sequence[Change]) -> None:
+        """Print package changes, with the ages that versions have today."""
+        from datetime import UTC, datetime
+
+        from releaser.reporting.changes import changes_table
+
+        found = changes_table(changes, now=datetime.now(UTC))
+        if sys.stdout.isatty():
+            from releaser.reporting.terminal import show_changes
+
+            show_changes(found, sys.stdout)
+        else:
+            self.print_lines(found.lines)
+
+    def note(self, line: str) -> None:
+        """Print words for people, which are not data."""
+        if not self.quiet:
+            _write([line])
+
+
+def _write(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stderr.write(line + "\n")
+
+
+def print_error(error: ReleaserError) -> None:
+    """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
+    from releaser.reporting.text import output_lines
+    from releaser.run import cleaned
+
+    redactor = Redactor()
+    findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
+    several = len(findings) > 1
+    lines = [f"releaser: {cleaned(redactor, error.message)}"] if several else []
+    for finding in findings:
+        lines.append(f"{'problem' if several else 'releaser'}: {cleaned(redactor, finding.message)}")
+        if finding.advice:
+            lines.append(f"  what to do: {cleaned(redactor, finding.advice)}")
+    _write([*lines, *output_lines(redactor.clean(error.output)), "live: unchanged"])

@@ -1,0 +1,229 @@
+"""The commands that change nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from releaser.cli.options import common
+from releaser.errors import UsageError
+from releaser.releases.store import store_of
+
+if TYPE_CHECKING:
+    from releaser.cli.options import CommandContext
+
+
+@click.command()
+@common
+def check(ctx: CommandContext) -> None:
+    """Check everything that an update needs, and report all problems at once. Changes nothing."""
+    from dataclasses import asdict
+
+    from releaser.deployment.adopt import left_out, unsynced
+    from releaser.errors import PreflightError
+    from releaser.pipelines.dry_run import rehearse_check
+    from releaser.site.conventions import find_conventions
+    from releaser.site.site import find_site
+
+    site = find_site(ctx.project, os.environ)
+    found = find_conventions(site)
+    ctx.say_chosen(found)
+    told = {
+        "damage": ctx.say_damage(site),
+        "warnings": ctx.say_warnings(site, beside=left_out(site)),
+        "chosen": [asdict(one) for one in found],
+    }
+    try:
+        facts = rehearse_check(site, beside=unsynced(site), ask_site=True)
+    except PreflightError as error:
+        if ctx.output.json:
+            ctx.output.print_json({"fit": False, "problems": list(map(str, error.findings)), **told})
+        raise
+    if facts.unknown:
+        ctx.output.note(facts.unknown)
+    if ctx.output.json:
+        known = {"group": facts.group, "tests": list(facts.test_command)}
+        ctx.output.print_json({"fit": True, "problems": [], **told, **known})
+    else:
+        ctx.output.note("everything is fit for an update")
+
+
+@click.command("test-mail")
+@common
+def test_mail(ctx: CommandContext) -> None:
+    """Send one mail to everybody who gets mails about the site, and print where it went."""
+    from dataclasses import asdict
+
+    from releaser.errors import MailError
+    from releaser.reporting.notify import send_test_mail
+
+    sent = send_test_mail(ctx.site())
+    if ctx.output.json:
+        ctx.output.print_json(asdict(sent))
+    if sent.problem:
+        raise MailError(sent.problem, advice="Check the mail settings and the mail server.")
+    if not ctx.output.json:
+        ctx.output.note(f"sent to {', '.join(sent.to)} by {sent.by}; see that it arrives")
+
+
+@click.command("list")
+@common
+def list_releases(ctx: CommandContext) -> None:
+    """List the kept releases, newest first."""
+    import time
+
+    from releaser.releases import listing
+
+    site = ctx.site()
+    rows = listing.rows(store_of(site))
+    ctx.say_damage(site)
+    if ctx.output.json:
+        ctx.output.print_lines([listing.as_json(rows)])
+    elif rows:
+        ctx.output.print_table(listing.COLUMNS, [row.cells(time.time()) for row in rows])
+        ctx.output.print_lines(listing.notes(rows))
+    else:
+        ctx.output.note("there are no releases yet; adopt the project with `releaser init`")
+
+
+@click.command()
+@common
+@click.argument("release")
+def show(ctx: CommandContext, release: str) -> None:
+    """Show one release: its facts, package changes, steps, and the end of its test output."""
+    from releaser.pipelines.status import show as ask
+    from releaser.reporting.text import release_text
+
+    details = ask(ctx.site(), release).as_json()
+    if ctx.output.json:
+        ctx.output.print_json(details)
+    else:
+        ctx.output.print_lines(release_text(details))
+
+
+@click.command()
+@common
+@click.argument("a")
+@click.argument("b", required=False)
+def diff(ctx: CommandContext, a: str, b: str | None) -> None:
+    """Show the package changes from release A to release B (default: the live one)."""
+    from dataclasses import asdict
+
+    from releaser.pipelines.status import diff as ask
+
+    changes = ask(ctx.site(), a, b)
+    if ctx.output.json:
+        ctx.output.print_json([asdict(change) for change in changes])
+    elif changes:
+        ctx.output.print_changes(changes)
+    else:
+        ctx.output.note("no package differs")
+
+
+@click.command()
+@common
+@click.argument("release", required=False)
+def audit(ctx: CommandContext, release: str | None) -> None:
+    """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
+    from releaser.pipelines.status import audit as ask
+    from releaser.reporting.changes import COLUMNS, cells
+
+    found = ask(ctx.site(), release)
+    if ctx.output.json:
+        ctx.output.print_json(found.as_json())
+    elif found.audit.vulnerabilities:
+        ctx.output.print_table(COLUMNS, cells(found.audit.vulnerabilities))
+    failure = found.failure()
+    if failure is not None:
+        raise failure
+    if not ctx.output.json:
+        ctx.output.note(f"no vulnerability of {found.release} is known")
+
+
+@click.command()
+@common
+@click.option("--all", "every", is_flag=True, help="Verify every release.")
+@click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
+@click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
+@click.argument("release", required=False)
+def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool) -> None:
+    """Check whether RELEASE (default: the live one) still works and is what was sealed, file by file."""
+    from releaser.candidate.verify_tests import check_trial, prepare_trials, tests_trial
+    from releaser.releases.verify import to_error
+    from releaser.releases.verify import verify as ask
+    from releaser.reporting.text import sound_text, verified_text
+
+    if release and every:
+        message = "--all has no meaning together with a release"
+        raise UsageError(message, advice="Use only one of them.")
+    site = ctx.site()
+    trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
+    with prepare_trials(site, trials) as run_trials, ctx.output.progress() as progress:
+        found = ask(site, release, every=every, progress=progress, run_trials=run_trials)
+    answers = [one.as_json() for one in found]
+    if ctx.output.json:
+        ctx.output.print_json(answers if every else answers[0])
+    for answer in answers:
+        if answer["ok"]:
+            ctx.output.note(sound_text(answer))
+        elif not ctx.output.json:
+            ctx.output.print_lines(verified_text(answer, whole=ctx.output.verbose))
+    error = to_error(found)
+    if error is not None:
+        raise error
+
+
+@click.command()
+@common
+def outdated(ctx: CommandContext) -> None:
+    """Show newer versions than the locked ones, and what keeps them out."""
+    from releaser.reporting.text import outdated_text
+    from releaser.resolution.outdated import find_outdated
+
+    found = find_outdated(ctx.site())
+    if ctx.output.verbose and found.elsewhere:
+        ctx.output.note(f"not asked about, as no index has them: {', '.join(found.elsewhere)}")
+    if found.unknown:
+        ctx.output.note(f"the index has no version of: {', '.join(found.unknown)}")
+    if newer := found.newer_python:
+        ctx.output.note(f"Python {newer} is installed; `releaser rebuild --python {newer}` moves the site to it")
+    if ctx.output.json:
+        ctx.output.print_json(found.as_json())
+    elif found.packages:
+        ctx.output.print_lines(outdated_text(found.as_json()))
+    else:
+        ctx.output.note("everything is at its newest version")
+
+
+@click.command()
+@common
+def status(ctx: CommandContext) -> None:
+    """Show the state of the site: what is live, the last run, what is pending, held back or quarantined."""
+    from releaser.pipelines.status import status as ask
+    from releaser.reporting.text import status_text
+    from releaser.system.words import age
+
+    found = ask(ctx.site())
+    if ctx.output.json:
+        ctx.output.print_json(found.as_json())
+        return
+    ctx.output.print_lines(status_text(found.as_json(), age=age(found.live_age_seconds or 0.0)))
+
+
+@click.command()
+@common
+@click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
+def history(ctx: CommandContext, number: int) -> None:
+    """List the runs, newest first: time, command, result, duration."""
+    from releaser.reporting import history as records
+    from releaser.reporting.text import history_text
+
+    runs = records.read(ctx.site().project.state_dir)[:number]
+    if ctx.output.json:
+        ctx.output.print_json(runs)
+    elif runs:
+        ctx.output.print_lines(history_text(runs))
+    else:
+        ctx.output.note("there have been no runs yet")

@@ -1,0 +1,1 @@
+"""From a sealed release to a site that runs on it, and back."""

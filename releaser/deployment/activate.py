@@ -1,0 +1,475 @@
+"""Making a release live, and taking that back when the site does not stand it.
+
+The flip is the commit point. Whatever happens before it is undone, whatever happens after it is either finished or
+taken back as a whole; the journal tells another run which.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.checkout.commits import note_unsettled, unsettled
+from releaser.checkout.move import (
+    LOCK_BEFORE,
+    keep_edited,
+    known_locks,
+    move_back,
+    move_checkout,
+    see_where_head_is,
+    somebody_committed,
+)
+from releaser.deployment.post_flip import STEPS, collectstatic, settle
+from releaser.deployment.processes import Turnover, in_use
+from releaser.errors import ActivationError, BuildError, Finding, IncompleteReturnError, PreflightError, ToolError
+from releaser.releases import leases as processes
+from releaser.releases import link as flip
+from releaser.releases.integrity import is_dead
+from releaser.releases.journal import Entry, journal_of, make_entry
+from releaser.releases.link import is_missing_or_dangling, refuse_moved
+from releaser.releases.store import store_of
+from releaser.system.files import replace_file, replace_symlink, sync_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.checkout.pull import Target
+    from releaser.releases.journal import Entry
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
+
+_AGAIN = "Fix that, and run it again."
+# What to do once what was made live is taken back, by the command that had done so.
+_AFTERWARDS = {
+    "update": (
+        "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
+    ),
+    "init": _AGAIN,
+    "rebuild": _AGAIN,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A sealed release that is to go live, and how."""
+
+    release: Release
+    #: The commit that the checkout moves to.
+    target: Target
+    #: The text that the symlink has to have still; None where there is none.
+    link: str | None = None
+    #: pyproject.toml comes with it too, along with its first lock.
+    creates_pyproject: bool = False
+    #: It is not taken back for a step after the flip that fails: that is reported.
+    stays: bool = False
+    #: Its static files are in place already.
+    collected: bool = False
+    #: The untracked files that the checkout had before; None if nobody has looked.
+    untracked: frozenset[str] | None = None
+
+
+def activate(site: Site, log: RunLog, deployment: Deployment) -> Entry:
+    """Move the checkout, flip to a sealed release and see that the site runs on it.
+
+    Returns the journal's entry, which is still there. Raises BuildError or PreflightError when that could not be done
+    (nothing has changed then), ActivationError when it was done and has been taken back, and IncompleteReturnError when
+    it could not be taken back whole.
+    """
+    try:
+        entry = _commit(site, log, deployment)
+    except OSError as error:
+        raise _not_moved(site, log, deployment.release, error) from error
+    return finish(site, log, entry, deployment.release)
+
+
+def _not_moved(site: Site, log: RunLog, release: Release, error: OSError) -> BuildError | IncompleteReturnError:
+    link = site.project.venv
+    if store_of(site).live_id() == release.id:
+        log.learn(live_changed=True)
+        message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
+        return IncompleteReturnError(
+            message, advice="Repair the disk, then run releaser again: it continues from there."
+        )
+    message = f"{link} could not be moved to the new release: {error}"
+    return BuildError(message, advice="Check free space and permissions; live is unchanged.")
+
+
+def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
+    """Do all that is due after the flip; also what recovery does. Raises ActivationError after taking it back.
+
+    For a step that fails it is not taken back to a release on which nothing can run.
+    """
+    log.learn(live_changed=True)
+    try:
+        place_lock(site, log, release, entry)
+        if entry.founds:
+            _place(site, site.project.pyproject, release.pyproject)
+        if entry.head_before != entry.head_after:
+            site = site.reread()  # the settings are those of the code
+        return _settle(site, log, entry, release)
+    except (ActivationError, OSError) as error:
+        failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}", blameless=True)
+        reverting = entry.moved("reverting", done=(), reason=failure.message, blameless=failure.blameless)
+        raise _taken_back(site, log, _note_return(site, reverting), failure) from error
+
+
+def _settle(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
+    """Do the steps after the flip; where nothing is taken back, one that fails is reported, and the others follow.
+
+    It is due at the next update, which is noted before the journal has it as done: so a run that was cut off has noted.
+    """
+    failed = {*unsettled(site.state_dir, release)}.intersection(entry.done)
+    while True:
+        try:
+            entry = settle(site, log, entry, release)
+        except ActivationError as failure:
+            origin = store_of(site).get(entry.origin)
+            if entry.stays:
+                why = "as --force says"
+            elif origin is not None and is_dead(origin):
+                why = f"as nothing can run on {origin.id}"
+            else:
+                raise
+            message = f"{failure.message}; {release.id} stays live all the same, {why}"
+            log.failed(ActivationError(message, advice=failure.advice, output=failure.output))
+            failed.add(failure.step)
+            note_unsettled(site, release, failed)
+            names = list(STEPS)
+            entry = entry.moved(entry.phase, done=tuple(names[: names.index(failure.step) + 1]))
+        else:
+            note_unsettled(site, release, failed)
+            return entry
+
+
+def _note_return(site: Site, entry: Entry) -> Entry:
+    """Note in the journal that the change is being taken back; a full disk must not keep that from happening.
+
+    If it cannot be noted at all, a crash finds the earlier entry: with the link still at the new release, all is tried
+    once more.
+    """
+    try:
+        return journal_of(site).insist(entry)
+    except OSError as error:
+        logger.warning("nor can it be with the room that was kept for that: %s", error)
+        return entry
+
+
+def advice_for(failure: ActivationError, command: str) -> str:
+    """Return what to do after a failure for which what a command had made live is taken back."""
+    return f"{failure.advice} {_AFTERWARDS.get(command, '')}".strip()
+
+
+def _taken_back(site: Site, log: RunLog, entry: Entry, failure: ActivationError) -> ActivationError:
+    """Take a release back for a failure, and return the error that says so. Raises IncompleteReturnError."""
+    try:
+        fails_before = take_back(site, log, entry)
+    except OSError as error:
+        message = f"{failure.message}; the rollback is incomplete: {error}"
+        advice = "Fix what the message names, then run releaser again: it continues the rollback."
+        raise IncompleteReturnError(message, advice=advice, output=failure.output) from error
+    return ActivationError(
+        failure.message,
+        advice=advice_for(failure, entry.command),
+        output=failure.output,
+        step=failure.step,
+        blameless=failure.blameless,
+        fails_before=fails_before,
+    )
+
+
+def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
+    release, target = deployment.release, deployment.target
+    if log.command != "rollback":  # which a person may have asked for just because of that
+        refuse_moved(store_of(site))
+    if target.moves:
+        _refuse_other_head(site, target)
+    live = store_of(site).live()
+    if log.command == "rollback":  # else the guard has looked
+        keep_edited(site, log, site.project.lock, known_locks(site, live))
+    building = journal_of(site).read()
+    _keep_lock(site)
+    if deployment.creates_pyproject:
+        _keep(site, site.project.pyproject, PYPROJECT_BEFORE)
+    entry = journal_of(site).write(
+        make_entry(
+            log,
+            "committing",
+            origin=live.id if live else None,
+            origin_link=link_text(site.project.venv),
+            target=release.id,
+            head_before=target.head or None,
+            head_after=target.commit or None,
+            flipped_at=processes.now(),
+            boot=processes.boot_id(),
+            was_used=in_use(live),
+            founds=deployment.creates_pyproject,
+            stays=deployment.stays,
+            done=("collectstatic",) if deployment.collected else (),
+            collected=building is not None and building.collected,  # also if that failed half-way
+        )
+    )
+    try:
+        move_checkout(site, log, target)
+    except ToolError as error:
+        finding = Finding(
+            f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
+            advice=error.advice or "See what git says. Nothing went live, and the next run tries again.",
+            output=error.output,
+        )
+        raise PreflightError(finding) from error
+    _refuse_other_link(site, deployment.link)
+    with log.step("flip") as step:
+        _flip(site, entry, release)
+        step.says(f"{live.id if live else 'none'} → {release.id}")
+    return entry
+
+
+def _refuse_other_head(site: Site, target: Target) -> None:
+    """See that nobody has committed since it was decided where to go. Raises PreflightError."""
+    try:
+        see_where_head_is(site, target)
+    except ToolError as error:
+        raise PreflightError(error.finding) from error
+
+
+def _refuse_other_link(site: Site, before: str | None) -> None:
+    """See that nobody has moved the symlink since it was looked at. Raises PreflightError."""
+    link = site.project.venv
+    now = link_text(link)
+    if now != before:
+        where = f"leads to {now}" if now is not None else "is not a symlink"
+        advice = "Nothing went live; run it again when they are done."
+        raise PreflightError(Finding(f"somebody changed {link}, which {where} now", advice=advice))
+
+
+def _flip(site: Site, entry: Entry, release: Release) -> None:
+    """Flip, or not at all: what moved and cannot be synced, which a power cut could undo, is moved back."""
+    try:
+        flip.flip(site.project.venv, release.venv, staging=site.state_dir)
+    except OSError:
+        if store_of(site).live_id() == release.id:
+            with contextlib.suppress(OSError):  # if that cannot be synced either, the link is back all the same
+                restore_link(site, entry)
+        raise
+
+
+def link_text(link: Path) -> str | None:
+    """Return what stands in the symlink; None when there is none."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
+
+
+def _keep_lock(site: Site) -> None:
+    _keep(site, site.project.lock, LOCK_BEFORE)
+
+
+def _keep(site: Site, path: Path, name: str) -> None:
+    kept = site.state_dir / name
+    try:
+        replace_file(kept, path.read_bytes())
+    except FileNotFoundError:
+        kept.unlink(missing_ok=True)
+
+
+def place_lock(site: Site, log: RunLog, release: Release, entry: Entry | None = None) -> None:
+    """Let the checkout's uv.lock be the one of the live release, by a rename. Raises OSError.
+
+    One that somebody has edited meanwhile is kept aside, one that somebody has committed stays.
+    """
+    if entry is not None:
+        if _is_somebodys(site, log, entry):
+            return
+        keep_edited_lock(site, log, entry)
+    _place(site, site.project.lock, release.lock)
+
+
+def _is_somebodys(site: Site, log: RunLog, entry: Entry) -> bool:
+    """Whether uv.lock is as in a commit that somebody made since; this is told."""
+    if not somebody_committed(site, entry):
+        return False
+    lock = site.project.lock
+    committed = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
+    if committed is None or not lock.is_file() or lock.read_bytes() != committed:
+        return False
+    ours = [
+        one.lock.read_bytes() for name in (entry.origin, entry.target) if (one := store_of(site).get(name)) is not None
+    ]
+    if committed in ours:
+        return False
+    message = f"somebody committed another {lock.name} meanwhile; it stays"
+    log.note(Finding(message=message, advice="The next update takes it."))
+    return True
+
+
+def _place(site: Site, path: Path, source: Path) -> None:
+    wanted = source.read_bytes()
+    if not path.exists() or path.read_bytes() != wanted:
+        replace_file(path, wanted, staging=site.state_dir)
+
+
+def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
+    """Go back to what was before the flip: link, lock, commits, static files, restart. Done twice, it changes nothing.
+
+    The link, which matters most, comes first; once it is back, the rest is done, whatever fails. Returns whether the
+    steps after the flip fail with the earlier release too, so that the other one is not to blame. Raises OSError if
+    link or lock could not be restored, or the move of the link could not be synced.
+    """
+    fails_before = False
+    origin, left = store_of(site).get(entry.origin), store_of(site).get(entry.target)
+    flipped_at, was_used = processes.now(), entry.was_used or in_use(left)
+    unfinished: OSError | None = None
+    with log.step("flip back") as step:
+        try:
+            restore_link(site, entry)
+        except OSError as error:
+            if not _is_back(site, entry):
+                raise
+            unfinished = error
+            step.warns(f"it is back, which cannot be synced: {error}")
+        else:
+            step.says(entry.origin or "as it was before")
+        log.learn(live_changed=False)
+    try:
+        restore_checkout(site, log, entry)
+    except OSError as error:
+        unfinished = error
+    if entry.head_before != entry.head_after:
+        site = site.reread()  # the settings are those of the code
+    if origin is not None:
+        turnover = Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
+        fails_before = _settle_again(site, log, turnover)
+    if unfinished is not None:
+        raise unfinished
+    return fails_before
+
+
+def collect_again(site: Site, log: RunLog) -> None:
+    """Put back the static files of what is live, where those of another release were collected ahead of its flip."""
+    live = store_of(site).live()
+    if live is not None and not is_dead(live):
+        with log.step("collectstatic again") as step:
+            try:
+                collectstatic(site, log, live.venv, step)
+            except (ToolError, OSError) as error:
+                reason = error.message if isinstance(error, ToolError) else str(error)
+                step.warns(reason)
+                message = f"the static files of {live.id} could not be collected again: {reason}"
+                log.failed(ActivationError(message, advice="Fix that; the next `releaser update` tries again."))
+                with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
+                    note_unsettled(site, live, {"collectstatic"})
+
+
+def _settle_again(site: Site, log: RunLog, turnover: Turnover) -> bool:
+    """Do the steps after a flip for the release to which it goes back; return whether that fails, as the other did."""
+    fails = False
+    for name, act in STEPS.items():
+        with log.step(f"{name} again") as step:
+            try:
+                act(site, log, turnover, step)
+            except (ToolError, OSError) as error:
+                reason = error.message if isinstance(error, ToolError) else str(error)
+                step.warns(reason)
+                log.failed(ActivationError(f"{name} on the earlier release failed: {reason}"))
+                # A disk that fails now says nothing of the earlier release.
+                fails |= not isinstance(error, OSError) and not isinstance(error.__cause__, OSError)
+    return fails
+
+
+def _is_back(site: Site, entry: Entry) -> bool:
+    origin = store_of(site).get(entry.origin)
+    if origin is not None:
+        return store_of(site).live_id() == origin.id
+    return link_text(site.project.venv) == entry.origin_link
+
+
+def restore_link(site: Site, entry: Entry) -> None:
+    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError.
+
+    One that somebody has moved since stays, as the next run says.
+    """
+    link, staging = site.project.venv, site.state_dir
+    origin = store_of(site).get(entry.origin)
+    known = {one for one in (entry.origin, entry.target) if one}
+    is_known = store_of(site).live_id() in known or link_text(link) == entry.origin_link
+    if link.is_symlink() and not is_known and not is_missing_or_dangling(link):
+        return
+    if origin is not None:
+        flip.flip(link, origin.venv, staging=staging)
+    elif entry.origin_link is not None:
+        replace_symlink(link, entry.origin_link, staging=staging)
+    elif store_of(site).live_id() == entry.target:
+        link.unlink(missing_ok=True)
+        sync_directory(link.parent)
+
+
+def keep_edited_lock(site: Site, log: RunLog, entry: Entry) -> None:
+    """Keep a uv.lock that somebody has edited, before it is replaced, and say where. Raises OSError."""
+    project = site.project
+    releases = [store_of(site).get(entry.origin), store_of(site).get(entry.target)]
+    try:
+        top, git = site.git.layout.top, site.git
+        name = os.path.relpath(project.lock, top)
+        committed = [git.data(one, name) for one in ("HEAD", entry.head_before, entry.head_after) if one]
+    except ToolError:
+        committed = []
+    before = project.state_dir / LOCK_BEFORE
+    ours = [*(one.lock for one in releases if one is not None), before]
+    keep_edited(site, log, project.lock, [*committed, *(one.read_bytes() for one in ours if one.is_file())])
+    if entry.founds:
+        brought = [project.state_dir / PYPROJECT_BEFORE, *(one.pyproject for one in releases if one is not None)]
+        keep_edited(site, log, project.pyproject, [one.read_bytes() for one in brought if one.is_file()])
+
+
+def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
+    """Take the checkout back to what it was before the flip: its commit, uv.lock, and what else came. Raises OSError.
+
+    What somebody has committed since stays, and is reported.
+    """
+    keep_edited_lock(site, log, entry)
+    stays = _is_somebodys(site, log, entry)
+    move_back(site, log, entry)
+    if not stays:
+        restore_files(site, entry)
+
+
+def restore_files(site: Site, entry: Entry) -> None:
+    """Put back the uv.lock that the checkout had before the flip, and what else that flip brought."""
+    project = site.project
+    restore_lock(site)
+    if entry.founds:
+        _remove_unless_kept(site, project.lock, LOCK_BEFORE)
+        _restore(site, project.pyproject, PYPROJECT_BEFORE)
+        _remove_unless_kept(site, project.pyproject, PYPROJECT_BEFORE)
+
+
+def restore_lock(site: Site) -> None:
+    """Put back the uv.lock that the checkout had before the flip."""
+    _restore(site, site.project.lock, LOCK_BEFORE)
+
+
+def _restore(site: Site, path: Path, name: str) -> None:
+    state_dir = site.state_dir
+    try:
+        before = (state_dir / name).read_bytes()
+    except FileNotFoundError:
+        return
+    if not path.exists() or path.read_bytes() != before:
+        replace_file(path, before, staging=state_dir)
+
+
+def _remove_unless_kept(site: Site, path: Path, name: str) -> None:
+    """Take a file away of which there was none before."""
+    if path.exists() and not (site.state_dir / name).exists():
+        path.unlink()
+        sync_directory(path.parent)

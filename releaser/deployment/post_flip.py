@@ -1,0 +1,239 @@
+"""What follows the flip: collectstatic, restart, health check, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.checkout.commits import attempt, note_unsettled, unsettled
+from releaser.deployment.health_check import health_check
+from releaser.deployment.processes import Turnover, in_use, moment
+from releaser.errors import ActivationError, PreflightError, ToolError, error_line
+from releaser.releases import leases as processes
+from releaser.releases.integrity import is_dead
+from releaser.releases.interpreter import start_through
+from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.link import is_missing_or_dangling
+from releaser.releases.metadata import leads_into
+from releaser.releases.store import store_of
+from releaser.site import serving
+from releaser.site.static_files import manage, static_findings
+from releaser.system.environment import inside
+from releaser.tools import web_server
+from releaser.tools.django import doubt, is_django
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from releaser.releases.journal import Entry
+    from releaser.releases.release import Release
+    from releaser.report import RunLog, Step
+    from releaser.site.site import Site
+    from releaser.system.process import Finished
+    from releaser.tools.django import Manage, StaticFiles
+
+
+def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
+    """Collect static files, if the project has any to collect and a place for them. Raises ToolError."""
+    settings, root = site.settings, site.project.root
+    if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
+        step.skipped("switched off" if settings.collectstatic == "off" else "no manage.py")
+        return
+    django = manage(site, venv, timeout=settings.collectstatic_timeout)
+    found = _ask(django, step)
+    if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
+        if found is not None:
+            step.skipped("staticfiles is not installed, or STATIC_ROOT is not set")
+        return
+    place = found.place if found is not None else None
+    since = log.finishing
+    if since is not None and place is not None and not root.is_relative_to(place):
+        doubt(place, since=since.timestamp())
+    lines = django.collectstatic(place).stdout.strip().splitlines()
+    step.says(lines[-1] if lines else "")
+
+
+def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
+    """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
+
+    Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
+    that first imports a module in between would have new code beside old. It waits where the files would not go to the
+    place of the live site, where packages lead into the checkout, which has other files of theirs, and where it fails:
+    then it is tried with the release live, which is taken back.
+    """
+    settings, project = site.settings, site.project
+    if settings.collectstatic == "off" or not is_django(project.root):
+        return False
+    if leads_into(release.venv, project.of_checkout(site.git.layout.top)):
+        return False
+    try:
+        place = manage(site, release.venv, timeout=settings.collectstatic_timeout).static_files().place
+    except ToolError:
+        return False
+    if place is None or place.resolve().is_relative_to(site.git.layout.top.resolve()):
+        return False
+    with log.step("collectstatic") as step:
+        journal_of(site).write(make_entry(log, "building", target=release.id, collected=True))
+        try:
+            collectstatic(site, log, release.venv, step)
+        except ToolError as error:
+            step.warns(error.message)
+        return step.status not in ("warning", "skipped")  # Django may not have answered this time
+
+
+def _ask(django: Manage, step: Step) -> StaticFiles | None:
+    """Ask where the files go, and let collectstatic replace what is not of this release; None without an answer."""
+    try:
+        return django.static_files(outdates=True)
+    except ToolError as error:
+        if error.returncode is None:  # it hangs, or cannot be started
+            raise
+        step.warns(f"no static files are collected: {error.message}")
+        return None
+
+
+logger = logging.getLogger(__name__)
+
+
+def settle(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
+    """Do each step that the journal does not have as done, and note it there; return the journal's last entry.
+
+    Raises ActivationError, which names the step.
+    """
+    turnover = Turnover(
+        target=release,
+        origin=store_of(site).get(entry.origin),
+        flipped_at=moment(entry.flipped_at, entry.boot),
+        was_used=entry.was_used,
+    )
+    for name, act in STEPS.items():
+        if name in entry.done:
+            continue
+        with log.step(name) as step:
+            try:
+                act(site, log, turnover, step)
+            except ToolError as error:
+                raise failure_of(name, error) from error
+        entry = entry.moved(entry.phase, done=(*entry.done, name))
+        try:
+            journal_of(site).insist(entry)
+        except OSError as error:  # after a crash the step would be done once more
+            logger.warning("%s is done, which cannot be noted: %s", name, error)
+    return entry
+
+
+def settle_what_failed(site: Site, log: RunLog) -> None:
+    """Do again what failed after the flip to the live release, and what comes after that.
+
+    There was no way back from it. What fails again is reported, and due once more. Where nothing can run, nothing is
+    restarted.
+    """
+    release = store_of(site).live()
+    due = unsettled(site.state_dir, release)
+    if release is None or not due or is_dead(release):
+        return
+    turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
+    done: list[str] = []
+    for name, act in STEPS.items():
+        if name not in due and not done:
+            continue
+        # Who restarts nothing need not wait for new processes.
+        looked_for = turnover if "restart" in done else replace(turnover, was_used=False)
+        if attempt(log, name, partial(act, site, log, looked_for)):
+            done.append(name)
+            due -= {name}
+        else:
+            due |= {name}
+    note_unsettled(site, release, due)
+    if not due:
+        names = " and ".join(done)
+        log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
+
+
+def failure_of(name: str, error: ToolError) -> ActivationError:
+    """Say that a step failed, and why."""
+    reason = error_line(error.output)
+    because = f" ({reason[:200]})" if reason and reason not in error.message else ""
+    return ActivationError(
+        f"{name} failed: {error.message}{because}",
+        advice=error.advice,
+        output=error.output,
+        step=name,
+        blameless=isinstance(error.__cause__, OSError),
+    )
+
+
+def look_before(site: Site, venv: Path) -> None:
+    """See that the steps after the flip can be done, before anything is flipped. Raises PreflightError."""
+    settings, root = site.settings, site.project.root
+    problems = [*serving.program_findings(site, venv), *serving.restart_findings(site)]
+    if settings.collectstatic != "off" and is_django(root):  # a pull may have changed STATIC_ROOT, or a package
+        with contextlib.suppress(ToolError):  # which collectstatic will say
+            problems += static_findings(site, venv)
+    if problems:
+        raise PreflightError(*problems)
+
+
+def start_python(site: Site, release: Release, step: Step) -> None:
+    """See that `.venv/bin/python` starts, and takes this release for its venv. Raises ToolError."""
+    link = site.project.venv
+    if store_of(site).live_id() != release.id and not is_missing_or_dangling(link):
+        step.warns(f"somebody has moved {link}")  # what it leads to now says nothing about the release
+        return
+    start_through(site.runner, link, release.venv, cwd=site.project.root)
+    step.says(str(link / "bin" / "python"))
+
+
+def restart(site: Site, venv: Path, step: Step) -> None:
+    """Tell the web server to reload the site, in the way that is set. Raises ToolError."""
+    match site.settings.restart:
+        case ("none",):
+            step.skipped("switched off")
+        case ("auto",):
+            _touch(site, step)
+        case ("passenger",):
+            step.says(": ".join(filter(None, ("passenger-config", _restart_passenger(site, venv)))))
+        case words:
+            finished = _start(site, list(words), venv)
+            step.says(": ".join(filter(None, (words[0], error_line(finished.output)))))
+
+
+def _restart_passenger(site: Site, venv: Path) -> str:
+    try:
+        finished = _start(site, web_server.passenger_arguments(serving.app_root(site)), venv)
+    except ToolError as error:
+        web_server.passenger_result(error.output)  # the reason does not stand where other programs have it
+        raise
+    return web_server.passenger_result(finished.output)
+
+
+def _touch(site: Site, step: Step) -> None:
+    root, file = site.project.root, serving.restart_file(site)
+    if file is None:
+        step.skipped("no config/tmp/ or tmp/ with a restart.txt")
+        return
+    web_server.touch(file)
+    step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
+
+
+def _start(site: Site, words: list[str], venv: Path) -> Finished:
+    return site.runner.run(
+        words,
+        cwd=site.project.root,
+        env=inside(venv, site.runner.site_environ),
+        timeout=site.settings.restart_timeout,
+        stays=True,
+    )
+
+
+# In this order, behind every flip; each may be done twice.
+STEPS: Mapping[str, Callable[[Site, RunLog, Turnover, Step], None]] = {
+    "python start": lambda site, _, turnover, step: start_python(site, turnover.target, step),
+    "collectstatic": lambda site, log, turnover, step: collectstatic(site, log, turnover.target.venv, step),
+    "restart": lambda site, _, turnover, step: restart(site, turnover.target.venv, step),
+    "health check": lambda site, log, turnover, step: health_check(site, log, turnover, step),
+}

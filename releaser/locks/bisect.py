@@ -1,0 +1,184 @@
+"""Which of many upgrades break the tests, found with few trials. Pure: what a trial is, is up to whoever searches."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+Part = tuple[str, ...]
+#: `found`: the rest passes as a whole. `nothing_left`: every item is a culprit. `no_culprit`: none of them is.
+#: `cut_off`: no further trial was possible. `flaky`: the same part passed first, and failed later.
+Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
+
+_DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
+
+
+class Trials(Protocol):
+    """Tries parts of the items; None instead of a verdict says that no further trial is possible."""
+
+    @property
+    def jobs(self) -> int:
+        """How many parts can be tried at once: 1 or 2."""
+
+    def passes(self, *parts: Part, without: Part = ()) -> Sequence[bool | None]:
+        """Try parts, at once if there are several; the verdicts after one that is not True may be left out.
+
+        The culprits `without` which they are tried must not come in with what a part needs.
+        """
+
+    def passes_whole(self, part: Part, *, without: Part) -> bool | None:
+        """Try what is left without the culprits in earnest, as it is to go live."""
+
+
+@dataclass(kw_only=True)
+class Budget:
+    """How many runs of the tests a search may make, and within how many seconds from when it begins."""
+
+    runs: int
+    seconds: float
+    spent: int = 0
+    _began: float | None = None
+
+    def begin(self) -> None:
+        """Let the time run, unless it does already."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def allows(self, count: int = 1) -> bool:
+        """Whether so many more may be made."""
+        in_time = self._began is None or time.monotonic() <= self._began + self.seconds
+        return self.spent + count <= self.runs and in_time
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """What a search has come to."""
+
+    kind: Kind
+    #: All items, in the order in which they were tried.
+    items: Part = ()
+    #: Those that were found to break the tests, in the order in which they were found.
+    culprits: Part = ()
+    #: Of each culprit, the part that ends with it and fails, but passes without it.
+    failing: Mapping[str, Part] = field(default_factory=dict)
+    #: The largest part that is known to pass.
+    passing: Part = ()
+
+    @property
+    def kept(self) -> Part:
+        """All items but the culprits."""
+        return _without(self.items, self.culprits)
+
+    @property
+    def undecided(self) -> Part:
+        """The items that are neither known to pass nor to fail."""
+        return _without(self.kept, self.passing)
+
+
+def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Part = ()) -> SearchResult:
+    """Leave one item after the other out of `items`, which fail together, until the rest passes as a whole.
+
+    The shortest beginning that fails ends with a culprit: to find it takes as many trials as the number of items has
+    bits. So items that need others have to stand after these. The last `suspects` items are told apart from all others
+    first. `passing` is a beginning that is known to pass.
+    """
+    result = SearchResult(kind="cut_off", items=items, passing=passing)
+    while True:
+        rest = result.kept
+        low, is_settled = _bisect(trials, result, suspects=0 if result.culprits else suspects)
+        result = replace(result, passing=rest[:low])
+        if not is_settled:
+            return result
+        failing = {**result.failing, rest[low]: rest[: low + 1]}
+        result = replace(result, culprits=tuple(failing), failing=failing)
+        if not result.kept:
+            return replace(result, kind="nothing_left")
+        verdict = trials.passes_whole(result.kept, without=result.culprits)
+        if verdict is None:
+            return result
+        if verdict:
+            return _give_second_chance(trials, replace(result, kind="found", passing=result.kept))
+        if result.passing == result.kept:
+            return replace(result, kind="flaky")
+
+
+def find_culprits_beside_needed(trials: Trials, items: Part, suspects: Part) -> SearchResult:
+    """Find culprits where the tests fail without any item, too: something new needs one of them, unless it is broken.
+
+    First a part is looked for without which all others pass: the suspects, one half, one quarter, one eighth.
+    """
+    parts = [suspects] if suspects else []
+    for count in _DIVISIONS:
+        size = -(-len(items) // count)
+        parts += [items[start : start + size] for start in range(0, len(items), size)]
+    for part in dict.fromkeys(parts):
+        rest = _without(items, part)
+        verdict = trials.passes(rest)[0] if rest else False
+        if verdict is None:
+            return SearchResult(kind="cut_off", items=items)
+        if verdict:
+            return find_culprits(trials, (*rest, *part), passing=rest)
+    return SearchResult(kind="no_culprit")
+
+
+def find_needed(trials: Trials, found: SearchResult) -> Part:
+    """Find the item without which what was kept fails; all that it may be if no further trial is possible."""
+    low, high = 0, len(found.kept)
+    while high - low > 1:
+        middle = (low + high + 1) // 2
+        verdict = trials.passes(found.kept[:middle], without=found.culprits)[0]
+        if verdict is None:
+            break
+        low, high = (low, middle) if verdict else (middle, high)
+    return found.kept[low:high]
+
+
+def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int, bool]:
+    """Return how long the longest beginning is that is known to pass, and whether the next longer one fails."""
+    rest = result.kept
+    low, high, first = len(result.passing), len(rest), len(rest) - suspects
+    while high - low > 1:
+        if low < first < high:
+            lengths = [first]
+        elif trials.jobs > 1 and high - low > 2:
+            third = (high - low) // 3
+            lengths = [low + third, low + 2 * third]
+        else:
+            lengths = [(low + high + 1) // 2]
+        first = 0
+        verdicts = trials.passes(*(rest[:length] for length in lengths), without=result.culprits)
+        for length, verdict in zip(lengths, verdicts, strict=False):
+            if verdict is None:
+                return low, False
+            if not verdict:
+                high = length
+                break
+            low = length
+    return low, True
+
+
+def _give_second_chance(trials: Trials, found: SearchResult) -> SearchResult:
+    """Let those in after all that only failed as long as another culprit, or too few others, were with them.
+
+    The last one that was found needs no second look: all that is left failed with it, and passes without.
+    """
+    fewer = found.culprits
+    for culprit in found.culprits[:-1]:
+        others = _without(fewer, (culprit,))
+        verdict = trials.passes(_without(found.items, others), without=others)[0]
+        if verdict is None:
+            return found
+        fewer = others if verdict else fewer
+    kept = _without(found.items, fewer)
+    if fewer != found.culprits and trials.passes_whole(kept, without=fewer):
+        return replace(found, culprits=fewer, passing=kept)
+    return found
+
+
+def _without(items: Part, left_out: Part) -> Part:
+    return tuple(item for item in items if item not in left_out)

@@ -1,0 +1,112 @@
+"""The difference of two locks, and what uv says that it would change in one."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.locks.lock import LockFile
+
+
+# As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
+_LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One package that differs; what there is to tell besides its versions is found out later."""
+
+    name: str
+    #: None when it was added.
+    old: str | None
+    #: None when it was removed.
+    new: str | None
+    #: `major`, `minor`, `patch`, `other`, `added` or `removed`.
+    bump: str
+    #: Whether the project itself asks for the package; None if that is not known.
+    direct: bool | None = None
+    #: The packages that ask for it.
+    through: tuple[str, ...] = ()
+    #: When the new version was uploaded, as ISO 8601.
+    released: str | None = None
+    #: Where to read about it.
+    link: str | None = None
+    #: The vulnerabilities of the old version that the new one has no more.
+    fixes: tuple[str, ...] = ()
+    #: The upgrades that made this one necessary.
+    dragged_by: tuple[str, ...] = ()
+
+    @property
+    def brought(self) -> str:
+        """The versions that were not there before, comma-separated; empty if there are none."""
+        before = (self.old or "").split(", ")
+        return ", ".join(version for version in (self.new or "").split(", ") if version not in before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockDiff:
+    """What lies between two locks, by package name."""
+
+    changes: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.changes)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    @property
+    def brought(self) -> dict[str, str]:
+        """The versions that came in, by package."""
+        return {change.name: change.brought for change in self.changes if change.brought}
+
+    @classmethod
+    def between(cls, old: LockFile, new: LockFile) -> LockDiff:
+        """Compare two parsed locks; only versions count, not the text."""
+        return cls(changes=tuple(version_changes(old.versions, new.versions)))
+
+
+def version_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
+    """Yield what differs between two sets of packages with their versions, by name."""
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            yield Change(name=name, old=before, new=after, bump=bump_size(before, after))
+
+
+def bump_size(old: str | None, new: str | None) -> str:
+    """Name the first part of the release number that differs.
+
+    A step back, a change behind the third part, and anything that is not a version is `other`.
+    """
+    if old is None:
+        return "added"
+    if new is None:
+        return "removed"
+    from packaging.version import InvalidVersion, Version  # here, as `list` reads changes by this module
+
+    try:
+        before, after = Version(old), Version(new)
+    except InvalidVersion:
+        return "other"
+    if after < before or after.epoch != before.epoch:
+        return "other"
+    parts = zip((after.major, after.minor, after.micro), (before.major, before.minor, before.micro), strict=True)
+    return next((size for size, (a, b) in zip(("major", "minor", "patch"), parts, strict=True) if a != b), "other")
+
+
+def parse_changes(text: str) -> tuple[Change, ...]:
+    """Read the changes out of what `uv lock --dry-run` prints."""
+    changes = []
+    for verb, name, versions in _LINE.findall(text):
+        before, _, after = re.sub(r"(^|, | -> )v", r"\1", versions).partition(" -> ")
+        old, new = {"Update": (before, after), "Add": (None, before), "Remove": (before, None)}[verb]
+        changes.append(Change(name=name, old=old, new=new, bump=bump_size(old, new)))
+    return tuple(changes)

@@ -1,0 +1,197 @@
+"""A package from elsewhere in the place of the locked one: what `--override` asks for, and how uv is told."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from releaser.errors import UsageError
+from releaser.system.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+
+_DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
+_SCHEMES = frozenset({"file", "http", "https", "git+file", "git+http", "git+https", "git+ssh"})
+_HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
+_DEPENDENCIES = ("optional-dependencies", "dev-dependencies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """One package that is to be taken from `url`, or, if that is empty, in a version that fits `specifier`."""
+
+    name: str
+    extras: frozenset[str] = frozenset()
+    url: str = ""
+    specifier: str = ""
+
+    def __str__(self) -> str:
+        """Say it for people, without a password or token that is part of the URL."""
+        return Redactor().clean(self.requirement)
+
+    @property
+    def requirement(self) -> str:
+        """What uv is to take in the place of whatever anything asks for."""
+        extras = f"[{','.join(sorted(self.extras))}]" if self.extras else ""
+        return f"{self.name}{extras} @ {self.url}" if self.url else f"{self.name}{extras}{self.specifier}"
+
+
+def parse_overrides(values: Sequence[str], directory: Path, *, option: str = "--override") -> tuple[Override, ...]:
+    """Read what an option of the command line asks for; a relative path starts at `directory`. Raises UsageError."""
+    found = tuple(_parse(value, directory, option) for value in values)
+    for number, one in enumerate(found):
+        if any(other.name == one.name for other in found[:number]):
+            message = f"{option} names {one.name} twice"
+            raise UsageError(message, advice="Use only one of them.")
+    return found
+
+
+def _parse(value: str, directory: Path, option: str) -> Override:
+    direct = _DIRECT.fullmatch(value)
+    asked = f"{option} {Redactor().clean(value)!r}"
+    url = _url(asked, direct["place"], directory) if direct else ""
+    try:
+        wanted = Requirement(f"{direct['name']} @ {url}" if direct else value)
+    except InvalidRequirement as error:
+        reason = str(error).splitlines()[0]
+        raise _wrong(asked, f"is not a requirement ({reason})") from error
+    if wanted.marker is not None:
+        raise _wrong(asked, "has a condition after the semicolon", "Leave it out; the override holds in any case.")
+    if not url and not wanted.specifier:
+        raise _wrong(asked, "does not say where to take the package from, nor which version")
+    return Override(
+        name=canonicalize_name(wanted.name),
+        extras=frozenset(canonicalize_name(extra) for extra in wanted.extras),
+        url=wanted.url or "",
+        specifier=str(wanted.specifier),
+    )
+
+
+def _url(asked: str, place: str, directory: Path) -> str:
+    """Return the URL of a place, which is one already, or a path."""
+    scheme = place.partition("://")[0].lower() if "://" in place else ""
+    if scheme and scheme not in _SCHEMES:
+        raise _wrong(asked, f"has a URL that begins with {scheme}", f"It can begin with {', '.join(sorted(_SCHEMES))}.")
+    if scheme and scheme != "file":
+        return place
+    path = (
+        Path(unquote(urlsplit(place).path)) if scheme else Path(os.path.abspath(directory / Path(place).expanduser()))
+    )
+    _check_place(asked, path)
+    return place if scheme else path.as_uri()
+
+
+def _check_place(asked: str, path: Path) -> None:
+    if not os.path.exists(path):
+        raise _wrong(
+            asked, f"names {path}, which is not there", "A repository is named as git+https://… or git+file:///…."
+        )
+    if path.is_dir() and not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
+        raise _wrong(asked, f"names {path}, in which there is no pyproject.toml", "Name the directory of one package.")
+
+
+def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:
+    return UsageError(f"{asked} {what}", advice=advice)
+
+
+def check_locked(overrides: Iterable[Override], data: bytes) -> None:
+    """See that each package is in this uv.lock, from elsewhere than the project itself. Raises UsageError."""
+    packages, own = _packages(data), _own_packages(data)
+    for one in overrides:
+        if not any(package["name"] == one.name for package in packages):
+            message = f"--override {one}: {one.name} is not in uv.lock, so nothing would be tested"
+            raise UsageError(message, advice="Name a package that the project uses; `uv tree` lists them.")
+        if one.name in own:
+            message = f"--override {one}: {one.name} is a part of the project"
+            raise UsageError(
+                message, advice="Change it in the checkout: a workspace member is always taken from there."
+            )
+
+
+def with_extras(overrides: Iterable[Override], data: bytes) -> tuple[Override, ...]:
+    """Add the extras in which this uv.lock has each package, to those that name none: else uv would drop them."""
+    packages = _packages(data)
+    return tuple(
+        one if one.extras else replace(one, extras=frozenset(_extras(packages, one.name))) for one in overrides
+    )
+
+
+def overridden(text: str, overrides: Sequence[Override]) -> str:
+    """Return the text of pyproject.toml with these overrides; what else it says of the same packages goes.
+
+    uv 0.13 takes `[tool.uv.sources]` for an override too, silently, and a constraint holds beside it.
+    """
+    import tomlkit  # takes a while to load, and nothing else needs it
+
+    names = {one.name for one in overrides}
+    content = tomllib.loads(text)
+    uv = content.setdefault("tool", {}).setdefault("uv", {})
+    uv["sources"] = {name: it for name, it in uv.get("sources", {}).items() if canonicalize_name(name) not in names}
+    for key in ("constraint-dependencies", "override-dependencies"):
+        uv[key] = [entry for entry in uv.get(key, []) if _name_in(entry) not in names]
+    uv["override-dependencies"] += [one.requirement for one in overrides]
+    return tomlkit.dumps(content)
+
+
+def not_taken(overrides: Iterable[Override], data: bytes) -> tuple[Override, ...]:
+    """Return the overrides that a uv.lock does not follow."""
+    packages = _packages(data)
+    return tuple(
+        one for one in overrides if not any(_is_it(package, one) for package in packages if package["name"] == one.name)
+    )
+
+
+def without_passwords(data: bytes) -> bytes:
+    """Return a uv.lock as it may be kept, without what stands before the host in a URL."""
+    return Redactor().clean(data.decode("utf-8")).encode("utf-8")
+
+
+def _is_it(package: Mapping[str, Any], override: Override) -> bool:
+    source = package.get("source", {})
+    if override.url:
+        return bool(source.keys() & {"directory", "path", "git", "url"})
+    try:
+        version = Version(package.get("version", ""))
+    except InvalidVersion:
+        return False
+    return "registry" in source and SpecifierSet(override.specifier).contains(version, prereleases=True)
+
+
+def _packages(data: bytes) -> list[dict[str, Any]]:
+    packages: list[dict[str, Any]] = tomllib.loads(data.decode("utf-8")).get("package", [])
+    return packages
+
+
+def _own_packages(data: bytes) -> frozenset[str]:
+    members = tomllib.loads(data.decode("utf-8")).get("manifest", {}).get("members", [])
+    sources = {one["name"]: one.get("source", {}) for one in _packages(data)}
+    roots = (name for name, source in sources.items() if "." in (source.get("virtual"), source.get("editable")))
+    return frozenset([*members, *roots])
+
+
+def _extras(packages: Iterable[Mapping[str, Any]], name: str) -> Iterator[str]:
+    for package in packages:
+        groups = (entries for key in _DEPENDENCIES for entries in package.get(key, {}).values())
+        for entries in (package.get("dependencies", []), *groups):
+            for entry in entries:
+                if entry["name"] == name:
+                    yield from entry.get("extra", [])
+
+
+def _name_in(entry: object) -> str:
+    try:
+        return canonicalize_name(Requirement(str(entry)).name)
+    except InvalidRequirement:
+        return ""

@@ -1,0 +1,321 @@
+"""The rules that say which versions may come in: holds, policy, age, and what was rejected before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+from releaser.locks.versions import (
+    Age,
+    Upgrade,
+    Uploads,
+    below_series,
+    ceiling,
+    is_newer,
+    is_older,
+    parse_version,
+    permits,
+    series_of,
+    versions_in,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from packaging.version import Version
+
+
+#: `activation`: it was backed out; `tests`: they fail with it; `undecided`: a search ended before anybody knew.
+By = Literal["person", "ignore", "activation", "tests", "undecided", "policy", "age", "downgrade"]
+# How a package is kept from rejected versions: at what is live; not below it; only away from these versions.
+Strictness = Literal["pinned", "no_downgrade", "exclude_only"]
+_REJECTED = ("activation", "tests")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Withheld:
+    """A version that may not come in, or, without one, a package of which nothing newer may; by what, and why."""
+
+    name: str
+    version: str = ""
+    reason: str
+    by: By = "activation"
+    #: Since when, as ISO 8601, if that is known.
+    since: str = ""
+    #: The release whose tests failed, which `show` describes; empty where there is none.
+    release: str = ""
+    #: The tests that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it, such as `celery 5.6.0`.
+    together: tuple[str, ...] = ()
+    #: The end of what the tests printed with it.
+    output: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """All that says which versions may come in; packages map to versions as a lock shows them."""
+
+    #: What the lock of the checkout has, and what the live release has.
+    locked: Mapping[str, str]
+    live: Mapping[str, str] = field(default_factory=dict)
+    #: The packages that are part of the checkout; no rule is about them.
+    local: frozenset[str] = frozenset()
+    #: The versions that the project's own dependencies ask for instead of the locked ones.
+    demanded: Mapping[str, str] = field(default_factory=dict)
+    #: The packages that a person holds, and the patterns of `ignore`.
+    held: tuple[Withheld, ...] = ()
+    ignored: tuple[str, ...] = ()
+    #: The versions that failed, `by` the tests or after they went live, oldest first.
+    rejected: tuple[Withheld, ...] = ()
+    #: When something newer than what failed may be tried, as ISO 8601; only of packages for which that is not now.
+    next_try: Mapping[str, str] = field(default_factory=dict)
+    upgrade: Upgrade = field(default_factory=Upgrade)
+    age: Age = field(default_factory=Age)
+    #: The versions that fix a vulnerability: exactly these come in, and `upgrade` and `age` do not count for them.
+    fixes: Mapping[str, str] = field(default_factory=dict)
+    #: At which versions packages are to stay, as something else is tried.
+    stay: Mapping[str, str] = field(default_factory=dict)
+    #: Packages of which a version that is just older than one that failed is no worse than others.
+    near: frozenset[str] = frozenset()
+
+    def base(self, name: str) -> str | None:
+        """Return the version that a package goes up from, None for one that is new."""
+        return self.demanded.get(name, self.locked.get(name))
+
+    def held_at(self, name: str) -> str | None:
+        """Return the version that a person holds a package at; None for one that nobody holds."""
+        return self.live.get(name, self.locked.get(name)) if any(one.name == name for one in self.held) else None
+
+    def ignores(self, name: str) -> bool:
+        """Whether a package is to be left as it is locked."""
+        return name in self.locked and any(fnmatchcase(name, pattern) for pattern in self.ignored)
+
+    def rejected_versions(self, name: str) -> tuple[str, ...]:
+        """Return the versions of a package that failed before."""
+        return tuple(one.version for one in self.rejected if one.name == name)
+
+    # Judging versions
+
+    def find_withheld(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, Withheld]:
+        """Return what may not come in of the versions that a resolver found, by package."""
+        return {
+            name: withheld
+            for name, version in sorted(found.items())
+            if (withheld := self._withhold(name, version, uploads)) is not None
+        }
+
+    def _withhold(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
+        held_at, has_failed = self.held_at(name), bool(self.rejected_versions(name))
+        if name in self.local or version == held_at or (has_failed and version == self.live.get(name)):
+            return None  # it is where it has to stay, be that newer or older than what is locked
+        if held_at is not None:
+            return replace(next(one for one in self.held if one.name == name), version=version)
+        if version != self.stay.get(name, version):
+            failed = " and ".join(self.rejected_versions(name)) or "another one"
+            reason = f"it is tried another night: {failed} failed, and one such package is tried at a time"
+            return Withheld(name=name, version=version, by="tests", reason=reason)
+        return self._reject(name, version) or self._refuse(name, version, uploads)
+
+    def _reject(self, name: str, version: str) -> Withheld | None:
+        """Withhold a version that failed, or that one which failed tells something about.
+
+        An older one of the same series is no substitute for it, and a newer one may have to wait for its turn. After a
+        version was backed out, nobody has said that the tests would find out about others: only those of the series
+        that is live come in below it.
+        """
+        rejected = [one for one in self.rejected if one.name == name]
+        several = version.split(", ")
+        failed = [one for one in rejected if one.version in several]
+        if failed:
+            return replace(failed[-1], version=version)
+        if not rejected or version == self.demanded.get(name):
+            return None
+        others = sorted(set(several).difference(self.live.get(name, "").split(", ")))
+        found = (self._reject_like(rejected, other) for other in others)
+        return next((replace(one, version=version) for one in found if one is not None), None)
+
+    def _reject_like(self, rejected: Sequence[Withheld], version: str) -> Withheld | None:
+        name = rejected[0].name
+        # What is older than all that the tests have failed with is to be tried, although one of its series has failed.
+        if name not in self.near or not all(one.by == "tests" and is_older(version, one.version) for one in rejected):
+            for one in reversed(rejected):
+                if reason := self._what_it_says(one, version):
+                    return replace(one, reason=reason)
+        versions = [one.version for one in rejected]
+        waits = [one for one in rejected if one.by == "tests" and follows(version, one.version, versions)]
+        if not waits or name not in self.next_try or self._is_fix(name, version):
+            return None
+        last = waits[-1]
+        reason = f"{last.version} failed when it was tried last; the next try is from {self.next_try[name][:10]} on"
+        return replace(last, reason=reason)
+
+    def _what_it_says(self, rejected: Withheld, version: str) -> str:
+        """Say why a version that has not failed is no better than one that has; empty if nobody knows."""
+        new, bad = parse_version(version), parse_version(rejected.version)
+        if new is None or bad is None:
+            return "" if is_newer(version, rejected.version) else f"{rejected.version} failed ({rejected.reason})"
+        if new > bad:
+            return ""
+        if series_of(new) == series_of(bad):
+            return f"it is older than {rejected.version}, which failed: {rejected.reason}"
+        live = versions_in(self.live.get(rejected.name, ""))
+        if rejected.by == "activation" and series_of(new) not in {series_of(one) for one in live}:
+            return f"it is older than {rejected.version}, which was backed out: {rejected.reason}"
+        return ""
+
+    def _refuse(self, name: str, version: str, uploads: Uploads) -> Withheld | None:
+        """Withhold a version for what the settings say of it."""
+        base, is_fix = self.base(name), self._is_fix(name, version)
+        if version == self.locked.get(name):
+            return None
+        if base is not None and version != base:
+            if self.ignores(name):
+                return Withheld(name=name, version=version, by="ignore", reason="`ignore` names it")
+            if is_older(version, base):
+                return Withheld(name=name, version=version, by="downgrade", reason=f"it is older than {base}")
+            level = self.upgrade.of(name)
+            if not is_fix and not permits(base, version, level):
+                below_one = ", as below 1.0 the second part counts as the first"
+                why = f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
+                return Withheld(name=name, version=version, by="policy", reason=why)
+        too_young = "" if is_fix else self.age.objection(name, version, uploads)
+        return Withheld(name=name, version=version, by="age", reason=too_young) if too_young else None
+
+    def _is_fix(self, name: str, version: str) -> bool:
+        fix = parse_version(self.fixes.get(name, ""))
+        return fix is not None and parse_version(version) == fix
+
+    # Asking a resolver for versions that may come in
+
+    def specifiers(
+        self, found: Mapping[str, str], uploads: Uploads, *, strictness: Strictness = "pinned"
+    ) -> dict[str, str | None]:
+        """Say what the version of each package must satisfy so that it may come in; None leaves it as it is locked.
+
+        `found` is what came out of a resolution without any of these.
+        """
+        withheld = self.find_withheld(found, uploads)
+        names = sorted({*found, *self.locked} - self.local)
+        return {name: self._specifier(name, found.get(name), withheld.get(name), uploads, strictness) for name in names}
+
+    def _specifier(
+        self, name: str, found: str | None, withheld: Withheld | None, uploads: Uploads, strictness: Strictness
+    ) -> str | None:
+        is_pinned = withheld is not None and withheld.by in _REJECTED and strictness == "pinned"
+        below = self.below(withheld) if is_pinned and withheld else None
+        fixed = self._fixed_version(name, falls_back=is_pinned and below is None)
+        if fixed is not None:
+            return f"=={fixed}" if parse_version(fixed) and (found is None or parse_version(found)) else None
+        if below is not None:
+            return ",".join(dict.fromkeys([*below.split(","), *self._range(name, None, uploads, strictness)]))
+        base = self.base(name)
+        if base is not None and not versions_in(base):
+            return None if withheld else ""
+        plain = found if found is not None and parse_version(found) else None
+        return ",".join(self._range(name, plain, uploads, strictness))
+
+    def _fixed_version(self, name: str, *, falls_back: bool) -> str | None:
+        """Return the version that a package has to stay at, None if it may go up."""
+        held = self.held_at(name)
+        if held is not None:
+            return held
+        if name in self.stay:
+            return self.stay[name]
+        if falls_back and len(versions_in(self.live.get(name, ""))) < 2:  # of several, others may go up
+            return self.live.get(name)
+        return self.base(name) if self.ignores(name) else None
+
+    def below(self, withheld: Withheld) -> str | None:
+        """Return the specifier of what is below a rejected version and newer than what is live; None if nothing is.
+
+        After a version was backed out, that is the series that is live, else the next lower one.
+        """
+        name = withheld.name
+        found, live = parse_version(withheld.version), parse_version(self.live.get(name, ""))
+        if found is None or live is None or name in self.stay or found <= live:
+            return None
+        if name in self.near and withheld.by == "tests":
+            failed = filter(None, map(parse_version, self.rejected_versions(name)))
+            return f">={live.public},<{min(failed).public}"
+        if series_of(found) <= series_of(live):
+            return None
+        limit = ceiling(live, "patch") if withheld.by == "activation" else below_series(found)
+        return f">={live.public},<{limit}"
+
+    def _range(self, name: str, found: str | None, uploads: Uploads, strictness: Strictness) -> Iterator[str]:
+        bad = [version for version in self.rejected_versions(name) if parse_version(version)]
+        base = versions_in(self.base(name) or "")
+        if name in self.fixes:
+            yield f"=={self.fixes[name]}"
+        elif base:
+            floor = base[0]
+            if strictness != "exclude_only" and str(floor) not in bad and not self._is_beyond(name, floor):
+                yield f">={floor.public}"
+            limit = ceiling(base[-1], self.upgrade.of(name))
+            if limit is not None:
+                yield f"<{limit}"
+            if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
+                yield f"<={found}"
+        yield from (f"!={version}" for version in bad)
+
+    def _is_beyond(self, name: str, floor: Version) -> bool:
+        """Whether what is locked came in after what is live, and failed; or is of a series that did."""
+        return self._reject(name, str(floor)) is not None and is_older(self.live.get(name, ""), str(floor))
+
+    def _may_stray(self, name: str, floor: Version, uploads: Uploads) -> bool:
+        """Whether what was found has to be the upper bound.
+
+        uv takes the pre-release in a bound for leave to take others, and a file without a time is in reach of no limit.
+        """
+        base = self.locked.get(name)
+        return floor.is_prerelease or bool(self.age.of(name) and base and uploads.lacks(name, base))
+
+    def exclude_newer(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, datetime]:
+        """Return the times after which versions of each package may not have been uploaded.
+
+        What is locked already stays in reach, however young it is.
+        """
+        limits: dict[str, datetime] = {}
+        for name in sorted({*found, *self.locked} - self.local - self.fixes.keys()):
+            if self.held_at(name) is None and not self.ignores(name):
+                limit = self._time_limit(name, found.get(name), uploads)
+                if limit is not None:
+                    limits[name] = limit
+        return limits
+
+    def _time_limit(self, name: str, found: str | None, uploads: Uploads) -> datetime | None:
+        locked, own = self.locked.get(name), uploads.own_limit(name)
+        unknown = found is not None and uploads.lacks(name, found)
+        if not self.age.of(name) or (unknown and self.age.unknown == "take"):
+            return None
+        limit = self.age.latest(name) if own is None else min(self.age.latest(name), own)
+        if locked is None:
+            return limit
+        since = [uploads.times.get((name, one)) for one in locked.split(", ")]
+        # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
+        return max([limit, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None
+
+
+def follows(version: str, failed: str, others: Sequence[str]) -> bool:
+    """Whether a version is the next try after one that failed: of its series, or newer than all that failed."""
+    new, bad = parse_version(version), parse_version(failed)
+    if new is None or bad is None:
+        return version != failed
+    return new > bad and (series_of(new) == series_of(bad) or all(is_newer(version, other) for other in others))
+
+
+def explain(rules: Rules, name: str, version: str, uploads: Uploads) -> Iterator[Withheld]:
+    """Yield everything that keeps a version out, and not only the first: each rule is lifted, and the others asked."""
+    while (found := rules.find_withheld({name: version}, uploads).get(name)) is not None and found.by != "downgrade":
+        yield found
+        lifted: dict[str, Any] = {"rejected": tuple(one for one in rules.rejected if one.by != found.by), "stay": {}}
+        settings: dict[str, dict[str, Any]] = {
+            "person": {"held": ()},
+            "ignore": {"ignored": ()},
+            "policy": {"upgrade": Upgrade()},
+            "age": {"age": Age()},
+        }
+        rules = replace(rules, **settings.get(found.by, lifted))

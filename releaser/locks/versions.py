@@ -1,0 +1,239 @@
+"""Versions: newer or older, how far an upgrade goes, and how old a version is."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from releaser.system.words import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from packaging.version import Version
+
+    from releaser.locks.lock import LockFile
+
+
+Level = Literal["all", "minor", "patch"]
+LEVELS: tuple[Level, ...] = ("all", "minor", "patch")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrade:
+    """The bump policy of a project: a level, and by pattern of names the levels of single packages."""
+
+    level: Level = "all"
+    packages: tuple[tuple[str, Level], ...] = ()
+
+    def of(self, name: str) -> Level:
+        """Return the level of a package."""
+        return look_up(name, self.packages, self.level)
+
+
+def normalize_name(name: str) -> str:
+    """Return the one spelling of a package's name (PEP 503); of a pattern as well."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def look_up(name: str, table: Iterable[tuple[str, T]], default: T) -> T:
+    """Return what a table says of a package: its own name counts before patterns, among these the first that fits."""
+    fitting = [(pattern, value) for pattern, value in table if fnmatchcase(name, pattern)]
+    return next((value for pattern, value in fitting if pattern == name), fitting[0][1] if fitting else default)
+
+
+def parse_version(version: str) -> Version | None:
+    """Return a version as a lock shows it; None for several at once and for a commit."""
+    from packaging.version import InvalidVersion, Version  # here, as every command reads settings by this module
+
+    try:
+        return Version(version)
+    except InvalidVersion:
+        return None
+
+
+def versions_in(shown: str) -> tuple[Version, ...]:
+    """Return the versions that a lock shows of one package, lowest first; none if one of them is a commit."""
+    found = [parse_version(one) for one in shown.split(", ")]
+    return tuple(sorted(one for one in found if one is not None)) if all(found) else ()
+
+
+def ceiling(locked: Version, level: Level) -> str | None:
+    """Return the release that an upgrade has to stay below, its own pre-releases included; None if there is none."""
+    if level == "all":
+        return None
+    if level == "minor" and locked.major:
+        return f"{_epoch(locked)}{locked.major + 1}"
+    return f"{_epoch(locked)}{locked.major}.{locked.minor + 1}"
+
+
+def series_of(version: Version) -> tuple[int, int, int]:
+    """Return the series that a version is a patch release of: the epoch and the first two parts."""
+    return version.epoch, version.major, version.minor
+
+
+def below_series(version: Version) -> str:
+    """Return the release that everything below the series of a version has to stay below."""
+    return f"{_epoch(version)}{version.major}.{version.minor}"
+
+
+def _epoch(version: Version) -> str:
+    return f"{version.epoch}!" if version.epoch else ""
+
+
+def permits(locked: str, version: str, level: Level) -> bool:
+    """Whether a package may go from what is locked to another version.
+
+    Of several locked versions, one has to be near enough. What is no version, a commit, is judged by the release that
+    it shows.
+    """
+    if level == "all":
+        return True
+    return all(any(_near(old, new, level) for old in locked.split(", ")) for new in version.split(", "))
+
+
+def _near(locked: str, version: str, level: Level) -> bool:
+    old, new = parse_version(locked.partition(" ")[0]), parse_version(version.partition(" ")[0])
+    if old is None or new is None:
+        return locked == version
+    if (old.epoch, old.major) != (new.epoch, new.major) or new < old:
+        return False
+    return (level == "minor" and old.major > 0) or old.minor == new.minor
+
+
+def is_newer(version: str, than: str) -> bool:
+    """Whether a version is newer; of what is no version, whether it differs."""
+    new, old = parse_version(version), parse_version(than)
+    return version != than if new is None or old is None else new > old
+
+
+def is_older(version: str, than: str) -> bool:
+    """Whether a version is older; of what is no version, nobody can tell.
+
+    Of several, for several platforms or Pythons, neither the lowest nor the highest may be older.
+    """
+    new, old = versions_in(version), versions_in(than)
+    return bool(new and old) and (new[0] < old[0] or new[-1] < old[-1])
+
+
+Unknown = Literal["take", "refuse"]
+_DAY = 86400
+_ALWAYS = datetime.max.replace(tzinfo=UTC)
+_SPAN = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_SECONDS = (365 * _DAY, 30 * _DAY, 7 * _DAY, _DAY, 3600, 60, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploads:
+    """What is known of the versions from package indexes, and the limits that the project itself sets."""
+
+    #: When the first file of a name and version was uploaded, None if its index does not tell. What comes from
+    #: elsewhere, such as git, is not in it.
+    times: Mapping[tuple[str, str], datetime | None] = field(default_factory=dict)
+    #: `exclude-newer` of uv, and the same by package (None: no limit).
+    limit: datetime | None = None
+    limits: Mapping[str, datetime | None] = field(default_factory=dict)
+
+    def times_of(self, name: str, version: str) -> list[datetime | None]:
+        """Return what is known of a version; of several, comma-separated, of each that comes from an index."""
+        return [self.times[name, one] for one in version.split(", ") if (name, one) in self.times]
+
+    def lacks(self, name: str, version: str) -> bool:
+        """Whether a version, or one of several, comes from an index that does not tell when it was uploaded."""
+        return None in self.times_of(name, version)
+
+    def merge(self, other: Uploads) -> Uploads:
+        """Add what another lock tells; the limits stay these."""
+        return replace(self, times={**other.times, **self.times})
+
+    def own_limit(self, name: str) -> datetime | None:
+        """Return the time after which the project itself takes no version of a package."""
+        return self.limits.get(name, self.limit)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Age:
+    """How old versions have to be, in seconds, at the time `now`; `packages` tells so of single ones, by pattern."""
+
+    least: float = 0.0
+    packages: tuple[tuple[str, float], ...] = ()
+    #: What becomes of versions of which the index does not tell the time.
+    unknown: Unknown = "refuse"
+    now: datetime = _ALWAYS
+
+    @property
+    def matters(self) -> bool:
+        """Whether any package has to be of some age."""
+        return bool(self.least) or any(seconds for _, seconds in self.packages)
+
+    def of(self, name: str) -> float:
+        """Return how old the versions of a package have to be, in seconds."""
+        return look_up(name, self.packages, self.least)
+
+    def latest(self, name: str) -> datetime:
+        """Return when a version of a package must have been uploaded at the latest."""
+        return self.now - timedelta(seconds=self.of(name))
+
+    def objection(self, name: str, version: str, uploads: Uploads) -> str:
+        """Say why a version may not come in yet; empty if it may, or does not come from an index."""
+        required, times = self.of(name), uploads.times_of(name, version)
+        if not required or not times:
+            return ""
+        known = [time for time in times if time is not None]
+        if len(known) < len(times):
+            return "" if self.unknown == "take" else "its index does not tell when it was uploaded"
+        youngest = max(known)
+        if youngest <= self.latest(name):
+            return ""
+        at = (youngest + timedelta(seconds=required)).astimezone(UTC)
+        age = duration((self.now - youngest).total_seconds())
+        return f"it is {age} old, and may come in from {at:%Y-%m-%d %H:%M} UTC"
+
+
+def uploads_in(lock: LockFile, now: datetime) -> Uploads:
+    """Read the upload times in a uv.lock. Spans of time, which uv counts back from its own run, count from `now`."""
+    content = tomllib.loads(lock.data.decode("utf-8")) if lock.data else {}
+    options = content.get("options", {})
+    own = options.get("exclude-newer-package", {})
+    return Uploads(
+        times=times_of(one for one in content.get("package", []) if "registry" in one.get("source", {})),
+        limit=_limit({"timestamp": options.get("exclude-newer"), "span": options.get("exclude-newer-span")}, now),
+        limits={name: _limit(value, now) for name, value in own.items()},
+    )
+
+
+def times_of(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], datetime | None]:
+    """Return when the packages of a uv.lock, or of a pylock.toml, were uploaded, by name and version."""
+    found: dict[tuple[str, str], datetime | None] = {}
+    for package in packages:
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        times = [time for file in files if (time := _time(file.get("upload-time"))) is not None]
+        found[package["name"], str(package.get("version", "unknown"))] = min(times, default=None)
+    return found
+
+
+def _limit(value: Any, now: datetime) -> datetime | None:
+    if not isinstance(value, dict):
+        return _time(value)
+    found = _SPAN.fullmatch(str(value.get("span") or ""))
+    if found is None or not any(found.groups()):
+        return _time(value.get("timestamp"))
+    return now - timedelta(
+        seconds=sum(int(number or 0) * unit for number, unit in zip(found.groups(), _SECONDS, strict=True))
+    )
+
+
+def _time(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,55 @@
+"""From a sealed release to a site that runs on it: what update, rollback and init have in common."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.candidate.migrations import tell_migrations
+from releaser.candidate.pruning import prune_after
+from releaser.checkout.guard import refuse_changes
+from releaser.checkout.publish import publish_lock
+from releaser.checkout.pull import note_litter
+from releaser.deployment.activate import Deployment, activate
+from releaser.errors import BuildError, PreflightError
+from releaser.pipelines.recovery import changes_since, conclude, taken_back_on_failure, undo_unfinished
+from releaser.releases.link import moved_by_hand
+from releaser.releases.store import store_of
+from releaser.run import close_journal
+
+if TYPE_CHECKING:
+    from releaser.checkout.guard import Basis
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None = None) -> None:
+    """Move the checkout, flip, do what follows, record, publish, prune; all of it only if `basis` is still so.
+
+    A rollback has none: it builds on nothing but the symlink as it was at the start. Raises BuildError or
+    PreflightError when live is untouched, and ActivationError when the release was live and has been taken back.
+    """
+    release = deployment.release
+    log.about(release, store_of(site).live())
+    try:
+        if basis is not None:
+            refuse_changes(site, basis)
+            deployment = replace(deployment, link=basis.link)
+        with taken_back_on_failure(site, log):
+            entry = activate(site, log, deployment)
+    except (BuildError, PreflightError) as error:
+        undo_unfinished(site, log, error)
+        raise
+    if deployment.target.moves:
+        site = site.reread()  # the settings are those of the code
+    if deployment.untracked is not None:
+        note_litter(site, log, deployment.untracked)
+    if log.command != "rollback":
+        tell_migrations(site, log, release)
+    conclude(site, entry)
+    if moved := moved_by_hand(store_of(site)):
+        log.note(moved)
+        log.learn(follow_up_failed=True)
+    publish_lock(site, log, release, command=log.command)
+    prune_after(site, log)
+    close_journal(site, log, f"had made release {release.id} live{changes_since(site, entry)}")

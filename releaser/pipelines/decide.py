@@ -1,0 +1,175 @@
+"""Whether a release is built from a lock, and what becomes of commits if none is; update and dry run both ask here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from releaser.candidate.audit import audit_live
+from releaser.candidate.migrations import still_wait
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.wheels import find_unbuildable
+from releaser.releases.integrity import is_dead
+from releaser.releases.quarantine import read_holds, read_quarantine
+from releaser.releases.store import store_of
+from releaser.resolution.resolve import (
+    Resolver,
+    candidate_key,
+    is_as_live,
+    lock_of,
+    own_files,
+    resolve,
+    resolve_as_locked,
+)
+from releaser.resolution.rules import Lower
+from releaser.site.conventions import default_groups
+from releaser.system.words import first_few
+
+if TYPE_CHECKING:
+    from releaser.checkout.pull import Target
+    from releaser.locks.vulnerabilities import Audit
+    from releaser.releases.quarantine import FailedCandidate
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.resolution.resolve import Failed, Resolution
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+    Outcome = Literal["nothing", "failed", "unsure", "build"]
+    Following = Literal["stays", "moves", "restores"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What an update does with a resolution; `failed` is how this very candidate failed before, if it did."""
+
+    outcome: Outcome
+    resolution: Resolution
+    failed: FailedCandidate | None = None
+    #: Resolves once more, with what is held by then; None where the lock was given.
+    again: Resolver | None = None
+    #: Asks, once in a run, what is known to be wrong with what is live.
+    audit: Callable[[], Audit | None]
+
+
+def decide(site: Site, log: RunLog, facts: SiteFacts, live: Release | None, *, is_due: bool, force: bool) -> Decision:
+    """Resolve in the staging tree, and decide whether a release is built from that.
+
+    `is_due` says that the live one has to be rebuilt anyway; `force` takes what failed before too. Raises
+    ResolutionError.
+    """
+
+    @functools.cache
+    def audit() -> Audit | None:
+        return audit_live(site, log, facts, live)
+
+    def fixes() -> dict[str, str]:
+        found = audit() if site.settings.security_fixes == "early" else None
+        return found.fixes() if found else {}
+
+    def again(failed: Failed, lower: Lower | None) -> Resolution:
+        return resolve(site, log, facts, live, force=force, fixes=fixes, failed=failed, lower=lower)
+
+    as_locked = is_due and live is not None and _stays_as_locked(site, facts, live)
+    resolution = (
+        resolve_as_locked(site, log, live, facts.lock) if as_locked else _resolved(site, live, again, force=force)
+    )
+    is_new = is_due or is_another(site, facts, resolution, live)
+    if not is_new and not read_quarantine(site.state_dir).waiting:
+        return Decision(outcome="nothing", resolution=resolution, audit=audit)
+    failed = read_quarantine(site.state_dir).candidate(candidate_key(site, facts, resolution.lock))
+    outcome: Outcome = "build"
+    if not is_new and (failed is None or not failed.migrations):
+        outcome = "nothing"
+    elif failed is not None and not force:
+        outcome = _outcome_again(site, log, failed)
+    return Decision(
+        outcome=outcome, resolution=resolution, failed=failed, again=None if as_locked else again, audit=audit
+    )
+
+
+def _stays_as_locked(site: Site, facts: SiteFacts, live: Release) -> bool:
+    """Whether a release that has to be rebuilt is rebuilt from its lock, and newer packages wait for the next run.
+
+    They could fail, and what is live would stay damaged. It is the other way round where the lock as it is has failed
+    before, holds what was backed out, is not for the code that is there now, or has no build for the Python.
+    """
+    lock, quarantine = facts.lock, read_quarantine(site.state_dir)
+    if site.pulled is not None or live.manifest.dependencies_key != site.pyproject.dependencies_key():
+        return False
+    if not lock.data or any(entry.is_in(lock.versions) for entry in quarantine.versions):
+        return False
+    key = candidate_key(site, facts, lock)
+    if quarantine.candidate(key) is not None:
+        return False
+    return not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
+
+
+def _resolved(site: Site, live: Release | None, again: Resolver, *, force: bool) -> Resolution:
+    """Resolve with no more than one package that is known to fail, so that it is clear what failed.
+
+    A package that would stay where it is comes in just older than what failed, if nobody has tried that.
+    """
+    resolution = again("rest", None)
+    if force:
+        return resolution
+    holds, before, found = read_holds(site.state_dir), lock_of(live).versions, resolution.lock.versions
+    tries = holds.tries_in(found, before)
+    stay = {name: before[name] for name in tries if name in before and name != holds.next_try(tries)}
+    ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
+    near = frozenset(
+        name for name in ahead if found.get(name) == before[name] and holds.may_come_near(name, before[name])
+    )
+    return again("rest", Lower(stay=stay, near=near)) if stay or near else resolution
+
+
+def is_another(site: Site, facts: SiteFacts, resolution: Resolution, live: Release | None) -> bool:
+    """Tell whether a release would be another one than what is live: in its packages, its code or its group."""
+    return (
+        live is None
+        or site.pulled is not None
+        or live.manifest.group != facts.group
+        or not is_as_live(site, resolution.lock, live)
+    )
+
+
+def _outcome_again(site: Site, log: RunLog, failed: FailedCandidate) -> Outcome:
+    """Decide whether a candidate is tried once more that failed because the site was sick, or waits for something.
+
+    While nothing can run on what is live, nobody can tell, and the site is down: the candidate is tried each time.
+    """
+    if failed.migrations:
+        return "failed" if still_wait(site, log, failed) else "build"
+    live = store_of(site).live()
+    if failed.unfinished or (live is not None and is_dead(live)):
+        return "build"
+    return "unsure" if failed.sick else "failed"
+
+
+def why_not_again(failed: FailedCandidate) -> str:
+    """Say why a candidate that failed before is not built once more."""
+    if failed.migrations:
+        return f"{failed.release} waits until migrations are applied: {first_few(failed.migrations)}"
+    return f"nothing newer than {failed.release}, which failed before"
+
+
+def choose_following(site: Site, target: Target, decision: Decision, live: Release | None) -> Following:
+    """Decide what becomes of the checkout where no release is built.
+
+    Commits that bring neither code nor packages come in quietly: a lock of the same packages in another text, the
+    export, an empty commit, or one and its revert. Visitors get the files that they got before. Where the commit has
+    another lock, from which the packages come out that are live, a release of these would be the one before once more:
+    the checkout gets the lock of the live release back. `run` is that of the checkout or of its staging tree.
+    """
+    if live is None or target.brings_code:
+        return "stays"
+    git, (lock, *_) = site.git, own_files(site, site.git.layout.top)
+    data = git.data(target.commit, lock)
+    try:
+        if data is None or is_as_live(site, LockFile.parse(data), live):
+            return "moves" if data is not None and target.moves else "stays"
+    except InvalidLockError:  # which a lock that is no good for a release is as well
+        return "stays"
+    return "restores" if decision.outcome == "nothing" else "stays"

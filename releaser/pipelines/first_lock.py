@@ -1,0 +1,235 @@
+"""The first lock of a project that has none: what pip has installed, or what a requirements file asks for.
+
+Everything is made away from the checkout. pyproject.toml and uv.lock come into it after the flip, as the lock of an
+update does, and are taken back with it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.utils import canonicalize_name
+
+from releaser.candidate.build import build, seal
+from releaser.candidate.migrations import look_at_migrations
+from releaser.candidate.space import check_space, find_lacks, release_need
+from releaser.candidate.testing import gate
+from releaser.checkout.guard import read_basis
+from releaser.checkout.pull import as_checked_out
+from releaser.checkout.staging import staging_tree
+from releaser.deployment.activate import Deployment
+from releaser.deployment.adopt import FirstLock, adopt
+from releaser.deployment.health_check import check_live_site
+from releaser.deployment.post_flip import look_before
+from releaser.errors import BuildError, ResolutionError, TestsFailedError, ToolError, UsageError, error_line
+from releaser.locks.changes import LockDiff
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.overrides import parse_overrides
+from releaser.pipelines.activation import deploy
+from releaser.pipelines.preflight import check
+from releaser.pipelines.recovery import undone_on_failure
+from releaser.pipelines.session import Ending, Request, conduct
+from releaser.releases.disk_usage import measure
+from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.store import store_of
+from releaser.resolution.exact_lock import (
+    ANY_PYTHON,
+    NARROWED,
+    count,
+    differences,
+    lock_versions,
+    refuse_other_files,
+    refuse_other_versions,
+    write_pyproject,
+)
+from releaser.resolution.requirements_file import pinned_names
+from releaser.resolution.resolve import Resolution, candidate_key
+from releaser.resolution.unlocked import FirstLockRequest, installed_versions, read_environment
+from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
+from releaser.site.project import Pyproject, read_pyproject
+from releaser.site.recipients import warnings
+from releaser.system.redaction import secrets_in_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.candidate.build import Candidate
+    from releaser.report import RunLog, RunReport
+    from releaser.resolution.unlocked import UnlockedEnvironment
+    from releaser.run import Run
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+
+def create_first_lock(request: Request, wanted: FirstLockRequest) -> RunReport:
+    """Give the project its first lock, with exactly the versions that it runs on, and adopt it with that."""
+    return conduct(replace(request, founds=True), lambda run: _create(run, wanted))
+
+
+def read_request(
+    venv: Path | None, requirements: Path | None, without: Sequence[str], given: Sequence[str]
+) -> FirstLockRequest:
+    """Read what the command line asks for; relative paths start at the current directory. Raises UsageError."""
+    names = frozenset(canonicalize_name(name) for name in without)
+    sources = parse_overrides(given, Path.cwd(), option="--with")
+    for one in sources:
+        if one.name in names:
+            message = f"--with and --without both name {one.name}"
+            raise UsageError(message, advice="Use only one of them.")
+        if secrets_in_urls(one.url):
+            message = f"--with {one.name} @ ... names a password or a token, which git would keep"
+            raise UsageError(
+                message, advice="Let git ask for it, by a credential helper, or use ssh: git+ssh://git@..."
+            )
+        if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
+            message = f"--with {one} does not say which version"
+            raise UsageError(message, advice=f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
+    places = [None if place is None else Path(os.path.abspath(place.expanduser())) for place in (venv, requirements)]
+    return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
+
+
+def _create(run: Run, wanted: FirstLockRequest) -> Ending:
+    log = run.log
+    facts, found = _preflight(run.site, log, wanted)
+    site = _site_to_be(run.site, found)
+    before = venv_in_use(site, wanted, found)
+    if before is not None:
+        check_live_site(site, log, adopting=before)
+    basis, target = read_basis(site), as_checked_out(facts)
+    with undone_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
+        lock = _lock(staged, log, facts, wanted, found)
+        files = FirstLock(lock=lock.data, pyproject=staged.project.pyproject.read_bytes())
+        pyproject = read_pyproject(staged.project.pyproject)
+        staged = replace(staged, pyproject=pyproject)
+        site = replace(site, pyproject=replace(pyproject, path=site.project.pyproject))
+        resolution = Resolution(tree=staged.project.root, lock=lock, diff=LockDiff(changes=()), held_back=())
+        check_space(staged, facts, resolution, None)
+        candidate = build(staged, log, facts, resolution, candidate_key(staged, facts, lock))
+        (candidate.directory / "pyproject.toml").write_bytes(files.pyproject)
+        log.learn(release=candidate.id)
+        same = _compare(staged, log, facts, candidate, found)
+        try:
+            gate(staged, log, facts, candidate, before=facts)
+        except TestsFailedError as error:
+            advice = f"See the end of the test output, and whether they pass with {wanted}; then run it again."
+            raise TestsFailedError(
+                error.message, advice=advice, output=error.output, blame=error.blame, fault=error.fault
+            ) from error
+        candidate = look_at_migrations(staged, log, candidate)
+        look_before(staged, candidate.venv)
+        # Only now is anything done to the venv that the site runs on: it becomes the first release, to go back to.
+        adopt(site, log, facts, first_lock=files)
+        journal_of(site).write(make_entry(log, "building", target=candidate.id))
+        release = seal(staged, log, replace(candidate, sequence=store_of(site).next_sequence()), tests="passed")
+    deployment = Deployment(
+        release=release, target=target, creates_pyproject=True, untracked=frozenset(facts.state.untracked)
+    )
+    deploy(site, log, deployment, replace(basis, link=read_basis(site).link))
+    link = site.project.venv
+    return Ending(
+        result="activated",
+        headline=f"the project is adopted: {link.name} leads to release {release.id}; {same}",
+        advice=f"If the site still runs from {before}, point it to {link} now." if before not in (None, link) else "",
+    )
+
+
+def venv_in_use(site: Site, wanted: FirstLockRequest, found: UnlockedEnvironment) -> Path | None:
+    """Return the venv, or the place of the Python, that the site runs on before it is adopted; None if nobody knows."""
+    is_known = wanted.venv is not None or (site.project.venv / "pyvenv.cfg").is_file()
+    return found.python.parent.parent if is_known else None
+
+
+# Preflight
+
+
+def _preflight(site: Site, log: RunLog, wanted: FirstLockRequest) -> tuple[SiteFacts, UnlockedEnvironment]:
+    """Look at what is there and check everything, as if it were locked already. Raises PreflightError."""
+    with log.step("survey") as step:
+        found = read_environment(site, wanted)
+        step.says(str(wanted))
+    with log.step("preflight"):
+        facts = check_environment(site, found)
+        site = _site_to_be(site, found)
+    log.learn(chosen=find_conventions(site, lock=facts.lock))
+    log.note(*warnings(site))
+    project, top = site.project, facts.layout.top
+    ours = {str(path.relative_to(top)) for path in (project.pyproject, project.lock)}
+    state = replace(facts.state, untracked=tuple({*facts.state.untracked, *ours}))
+    return replace(facts, state=state), found
+
+
+def check_environment(site: Site, found: UnlockedEnvironment, *, ask_remote: bool = False) -> SiteFacts:
+    """Run every check on the project as it is to be. Raises PreflightError with all the problems."""
+    venv = found.python.parent.parent
+    needed = measure(venv).size_bytes if (venv / "pyvenv.cfg").is_file() else 0
+    space = find_lacks((release_need(site, size_bytes=needed),))
+    lock = LockFile(data=b"", versions=found.versions)
+    facts = check(_site_to_be(site, found), lock=lock, space=space, ask_remote=ask_remote)
+    return replace(facts, python=found.base)
+
+
+def _site_to_be(site: Site, found: UnlockedEnvironment) -> Site:
+    """Return the site as if it had its pyproject.toml, so that preflight tells of other things."""
+    site, settings = _without_missing_pyproject(site), site.settings
+    if lacks_group(settings, site.pyproject):
+        settings = replace(settings, group=NO_GROUP)
+    project = {"requires-python": ANY_PYTHON, **site.pyproject.table("project")}
+    pyproject = Pyproject(path=site.project.pyproject, content={**site.pyproject.content, "project": project})
+    return replace(site, pyproject=pyproject, settings=settings, findings=(*site.findings, *found.problems))
+
+
+def _without_missing_pyproject(site: Site) -> Site:
+    """Return the site without the finding that there is no pyproject.toml, which is nothing wrong here."""
+    missing = f"{site.project.pyproject} does not exist"
+    return replace(site, findings=tuple(one for one in site.findings if one.message != missing))
+
+
+# The lock, and the guard
+
+
+def _lock(site: Site, log: RunLog, facts: SiteFacts, wanted: FirstLockRequest, found: UnlockedEnvironment) -> LockFile:
+    """Lock exactly what was found, in a staging tree. Raises ResolutionError."""
+    with log.step("lock") as step:
+        try:
+            write_pyproject(site, facts, wanted, found)
+            lock, narrowed = lock_versions(site, facts, found)
+        except ValueError as error:
+            message = f"{site.project.checkout / 'pyproject.toml'} cannot be added to: {error}"
+            raise ResolutionError(message, advice="Correct it, then run it again.") from error
+        except (OSError, InvalidLockError) as error:
+            message = f"uv left a lock that cannot be read: {error}"
+            raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
+        except ToolError as error:
+            message = f"no lock could be made with exactly these versions: {error.message}"
+            advice = error.advice or "See uv's message; --with gives what no index has, and --without leaves it out."
+            raise ResolutionError(message, advice=advice, output=error.output) from error
+        refuse_other_versions(lock, facts, found)
+        refuse_other_files(lock, found)
+        step.says(f"{count(found.versions)}{f', {NARROWED}' if narrowed else ''}")
+    return lock
+
+
+def _compare(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, found: UnlockedEnvironment) -> str:
+    """See that the same is installed as before, name by name, by asking about the new venv; return it in words.
+
+    Raises BuildError with all differences.
+    """
+    with log.step("compare") as step:
+        try:
+            after = installed_versions(facts.uv, candidate.venv / "bin" / "python")
+        except ToolError as error:
+            raise BuildError(error.message, advice="See what it says.", output=error_line(error.output)) from error
+        own = {*found.own, canonicalize_name(str(site.pyproject.table("project").get("name", "")))}
+        if others := differences(found, after, except_for=found.elsewhere | own):
+            message = f"the new venv differs: {', '.join(others)}"
+            raise BuildError(message, advice="Nothing is changed; see that the packages are those of this platform.")
+        same = f"{count(found.versions)}: the same {'name' if len(found.versions) == 1 else 'names'} and versions"
+        known = found.versions.keys() if found.is_installed else pinned_names(found.lines)
+        if new := sorted(after.keys() - known - own):
+            same += f"; besides, {', '.join(f'{name} {after[name]}' for name in new)}"
+        step.says(same)
+    return same

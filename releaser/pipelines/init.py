@@ -1,0 +1,107 @@
+"""Adopting a project, so that `.venv` becomes a symlink that can be flipped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.candidate.mark import mark_good
+from releaser.checkout.guard import read_basis
+from releaser.checkout.pull import as_checked_out
+from releaser.checkout.staging import staging_tree
+from releaser.deployment.activate import Deployment
+from releaser.deployment.adopt import adopt, found_at, unsynced
+from releaser.deployment.health_check import tell_illness
+from releaser.deployment.post_flip import look_before
+from releaser.errors import Finding, PreflightError
+from releaser.pipelines.activation import deploy
+from releaser.pipelines.preflight import preflight
+from releaser.pipelines.rebuild import build_as_locked
+from releaser.pipelines.recovery import undone_on_failure
+from releaser.pipelines.repair import accept_link
+from releaser.pipelines.session import Ending, Request, conduct
+from releaser.releases import link as flip
+from releaser.releases.link import moved_by_hand
+from releaser.releases.store import store_of
+from releaser.site.conventions import find_conventions
+from releaser.site.recipients import warnings
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+    from releaser.report import RunLog, RunReport
+    from releaser.run import Run
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+
+_NEVER = {"override": "was built for a trial", "built": "failed its tests", "adopted": "failed its tests"}
+# Measured: a worker that a server from before forks while an update goes live imports from both releases.
+_RESTART = "Restart the site once before the first update, so that each of its processes holds on to one release."
+
+
+def init(request: Request, *, force: bool = False) -> RunReport:
+    """Adopt the project; without any venv, build one from the lock as it is. Doing it twice changes nothing.
+
+    A venv that is not what the lock says is adopted by `force` alone.
+    """
+    return conduct(request, lambda run: _init(run, force=force))
+
+
+def _init(run: Run, *, force: bool) -> Ending:
+    run.log.learn(chosen=find_conventions(run.site))
+    facts = preflight(run.site, run.log)
+    moved, what = moved_by_hand(run.store), found_at(run.site)
+    if moved is not None:  # in an emergency it need not be what the lock says
+        return _keep(run.site, run.log, _adopt_moved(run.site, run.log, facts))
+    if what != "adopted" and not force and (differences := tuple(unsynced(run.site))):
+        raise PreflightError(*differences)
+    run.log.note(*warnings(run.site))
+    release = adopt(run.site, run.log, facts)
+    if release is not None:
+        tell_illness(run.site, run.log)
+    if what == "adopted" and release is not None:
+        run.log.about(release, None)
+        return Ending(result="unchanged", headline=f"the project is adopted already; {release.id} is live")
+    if release is None:
+        release = _first_release(run.site, run.log, facts)
+    run.log.about(release, None)
+    headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
+    return Ending(result="activated", headline=headline, advice="" if what == "nothing" else _RESTART)
+
+
+def _keep(site: Site, log: RunLog, release: Release) -> Ending:
+    log.about(release, None)
+    headline = f"{site.project.venv.name} stays where it leads, and {release.id} counts as live from now on"
+    return Ending(result="activated", headline=headline, advice="Restart the site if that has not been done.")
+
+
+def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
+    """Make what somebody has let the symlink lead to the live release, as somebody asks for that; nothing is moved.
+
+    A release stays what it is; another venv becomes one. Raises PreflightError or BuildError.
+    """
+    link, store = site.project.venv, store_of(site)
+    ours = Path(os.path.realpath(link)).parent
+    if store.live_id() is None and store.get(ours.name) is not None and ours == store.directory.resolve() / ours.name:
+        flip.flip(link, store.path(ours.name) / "venv", staging=site.state_dir)  # the same, as we write it
+    live = store.live()
+    if live is not None and live.manifest.never_live:
+        message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"
+        raise PreflightError(Finding(message, advice=f"Go back: `releaser rollback {store.live_by_record()}`."))
+    if live is None:
+        live = adopt(site, log, facts)
+        if live is None:
+            raise PreflightError(moved_by_hand(store) or Finding(f"{link} leads to no venv"))
+        mark_good(site, live)
+    accept_link(site, log)
+    return live
+
+
+def _first_release(site: Site, log: RunLog, facts: SiteFacts) -> Release:
+    basis, target = read_basis(site), as_checked_out(facts)
+    with undone_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
+        release = build_as_locked(staged, log, facts, None)
+        look_before(staged, release.venv)
+    deploy(site, log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), basis)
+    return release

@@ -1,0 +1,219 @@
+"""Everything that must be right before anything is changed; all problems are found in one go."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from releaser.candidate.space import find_lacks, update_needs
+from releaser.checkout.checks import check_checkout, remote_findings
+from releaser.checkout.publish import files_due
+from releaser.checkout.pull import known_litter
+from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.store import store_of
+from releaser.site import conventions, disk, serving
+from releaser.site import serving as live_site
+from releaser.site.conventions import test_group_findings
+from releaser.site.facts import Checkout, SiteFacts
+from releaser.site.project import declared_dependencies, first_lock
+from releaser.site.pythons import Choice, choose
+from releaser.site.recipients import admin_findings, sendmail_findings
+from releaser.site.static_files import asks_django, check_static_files, without_django
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from releaser.report import RunLog, Step
+    from releaser.site.site import Site
+    from releaser.tools.uv import Uv
+
+
+OLDEST_UV = Version("0.10")  # the first that lists local packages alone (`uv export --only-emit-local`)
+
+
+def preflight(site: Site, log: RunLog, *, ask_django: bool = True, python: str | None = None) -> SiteFacts:
+    """Check everything, with the room that another release of the live one's size takes; `python` is as of `check`.
+
+    To start the site's Django would take most of a night without anything new, so an update asks it later.
+    """
+    with log.step("preflight") as step:
+        live = store_of(site).live()
+        facts = check(
+            site,
+            space=find_lacks(update_needs(site, live)),
+            pending=files_due(site, live),
+            litter=known_litter(site.state_dir),
+            ask_django=ask_django,
+            python=python,
+        )
+        tell_unknown(step, facts.unknown)
+    return facts
+
+
+def ask_django(site: Site, log: RunLog) -> None:
+    """See that static files can be collected, now that there is something to do. Raises PreflightError."""
+    if not asks_django(site):
+        return
+    with log.step("static files") as step:
+        findings = Findings()
+        tell_unknown(step, check_static_files(site, findings))
+        if findings.problems:
+            raise PreflightError(*findings.problems)
+
+
+def tell_unknown(step: Step, reason: str) -> None:
+    if reason:
+        step.warns(reason)
+
+
+def check(
+    site: Site,
+    *,
+    lock: LockFile | None = None,
+    space: Iterable[Finding] = (),
+    pending: frozenset[str] = frozenset(),
+    litter: frozenset[str] = frozenset(),
+    beside: Iterable[Finding] = (),
+    ask_remote: bool = False,
+    ask_django: bool = True,
+    ask_site: bool = False,
+    python: str | None = None,
+    checkout: Checkout | None = None,
+    own_commits: frozenset[str] = frozenset(),
+) -> SiteFacts:
+    """Run every check and return what the steps need; PreflightError with all the problems otherwise.
+
+    `lock` is one that is not in the checkout yet. `space` says where there is too little room for what
+    the run is going to write; `pending` are files whose commit is still due, so that they do not count as somebody's
+    uncommitted work; `litter` are untracked files that earlier runs left; `beside` is what the caller has found.
+    A run that goes on to fetch, and looks for programs before its
+    flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
+    it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
+    already, where a staging tree of it is checked. With `ask_site`, the live site has to
+    pass its health check. `own_commits` are those that give way to what the remote has.
+    """
+    findings = Findings((*site.findings, *beside))
+    _check_pyproject(site, findings)
+    lock = lock or findings.attempt(_lock, site)
+    uv = findings.attempt(_working_uv, site, python)
+    chosen_group = findings.attempt(_group, site)
+    findings.extend(_test_group_findings(site, chosen_group))
+    command = findings.attempt(_test_command, site, lock)
+    unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
+    findings.extend(serving.findings(site))
+    findings.extend(without_django(site))
+    checkout = checkout or check_checkout(site, findings, pending, litter)
+    findings.extend(disk.state_findings(site.project))
+    findings.extend(disk.venv_findings(site.project.venv))
+    findings.extend(space)
+    findings.extend(admin_findings(site))
+    findings.extend(sendmail_findings(site))
+    unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
+    if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
+        findings.extend(serving.program_findings(site, site.project.venv))
+    if ask_site:
+        findings.extend(live_site.live_findings(site))
+    if checkout is not None and (ask_remote or findings.problems):
+        findings.extend(remote_findings(site, checkout.remote, own_commits))
+    if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:
+        raise PreflightError(*findings.problems)
+    return SiteFacts(
+        uv=uv[0],
+        python=uv[1].python,
+        choice=uv[1],
+        lock=lock,
+        group=chosen_group,
+        test_command=command,
+        unix_group=unix_group,
+        layout=checkout.layout,
+        state=checkout.state,
+        remote=checkout.remote,
+        restart_file=serving.restart_file(site),
+        unknown=unknown,
+    )
+
+
+def _check_pyproject(site: Site, findings: Findings) -> None:
+    pyproject = site.pyproject
+    if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
+        if not site.mentions(str(pyproject.path)):
+            findings.problems.append(Finding(f"{pyproject.path} is empty", advice="Write a [project] table."))
+        return
+    project = pyproject.table("project")
+    if not project:
+        findings.problems.append(
+            Finding(f"{pyproject.path} has no [project] table", advice="Add one: `uv init --bare`.")
+        )
+    elif not isinstance(project.get("requires-python"), str):
+        findings.problems.append(
+            Finding(
+                f"{pyproject.path}: [project] has no requires-python",
+                advice='Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
+            )
+        )
+    else:
+        findings.attempt(_check_specifier, pyproject.path, project["requires-python"])
+
+
+def _check_specifier(path: Path, text: str) -> None:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier as error:
+        message = f"{path}: requires-python is {text!r}, which is not a range of versions"
+        raise PreflightError(Finding(message, advice='Correct it: requires-python = ">=3.11", for example.')) from error
+
+
+def _lock(site: Site) -> LockFile:
+    path = site.project.lock
+    try:
+        return LockFile.read(path)
+    except FileNotFoundError as error:
+        message = f"{path} does not exist"
+        venv = os.path.relpath(site.project.venv, site.project.root)
+        is_of_uv = any(declared_dependencies(site.pyproject.content))
+        advice = "Make one by `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
+        raise PreflightError(Finding(message, advice=advice)) from error
+    except (OSError, InvalidLockError) as error:
+        message = f"{path} is not a lock that can be read: {error}"
+        raise PreflightError(
+            Finding(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.")
+        ) from error
+
+
+def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
+    uv = site.uv()
+    try:
+        version = uv.version()
+    except ToolError as error:
+        message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
+        raise PreflightError(
+            Finding(message, advice=error.advice or "Repair it, or set `uv` to a working uv.")
+        ) from error
+    if Version(version) < OLDEST_UV:
+        message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
+        raise PreflightError(Finding(message, advice="Upgrade it, or set `uv` to a newer one."))
+    if not site.pyproject.content:  # uv could only repeat what is known
+        return None
+    return uv, choose(site, uv, wanted=python)
+
+
+def _group(site: Site) -> str | None:
+    return conventions.choose_dependency_group(site.settings, site.pyproject) if site.pyproject.content else None
+
+
+def _test_group_findings(site: Site, live: str | None) -> Iterable[Finding]:
+    if not site.pyproject.content:
+        return ()
+    source = site.sources.get("test_groups", "test_groups")
+    return test_group_findings(site.settings, site.pyproject, live=live, source=source)
+
+
+def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
+    if lock is None and not site.settings.test_command:
+        return None
+    return conventions.choose_test_command(site.settings, site.project.root, locked=lock.names if lock else frozenset())

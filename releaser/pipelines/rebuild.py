@@ -1,0 +1,226 @@
+"""Rebuilding the live release from its lock: why that is due, and the command."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.candidate.build import build, seal
+from releaser.candidate.migrations import look_at_migrations
+from releaser.candidate.space import check_space
+from releaser.candidate.testing import gate
+from releaser.checkout.guard import read_basis
+from releaser.checkout.pull import as_checked_out
+from releaser.checkout.staging import staging_tree
+from releaser.deployment.activate import Deployment
+from releaser.deployment.health_check import check_live_site
+from releaser.deployment.post_flip import look_before
+from releaser.errors import BuildError, Finding, PreflightError
+from releaser.locks.wheels import failed_builds, find_unbuildable
+from releaser.pipelines.activation import deploy
+from releaser.pipelines.preflight import ask_django, preflight
+from releaser.pipelines.recovery import undone_on_failure
+from releaser.pipelines.session import Ending, Request, conduct
+from releaser.releases import leases
+from releaser.releases import leases as processes
+from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
+from releaser.releases.interpreter import executable_of
+from releaser.releases.link import refuse_moved
+from releaser.resolution.resolve import candidate_key, resolve_as_locked
+from releaser.site.conventions import default_groups
+from releaser.site.pythons import find_request, minor
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
+    from releaser.report import RunLog, RunReport
+    from releaser.run import Run
+    from releaser.site.facts import SiteFacts
+    from releaser.site.pythons import Choice
+    from releaser.site.site import Site
+
+
+_PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
+
+
+@dataclass(frozen=True, kw_only=True)
+class RebuildReason:
+    """Why the live release has to be rebuilt."""
+
+    release: Release
+    reason: str
+    #: Somebody has changed the release; otherwise its Python or the settings have changed.
+    is_damaged: bool
+
+
+def find_rebuild_reason(site: Site, store: ReleaseStore, choice: Choice, live: Release | None) -> RebuildReason | None:
+    """Return why the live release has to be rebuilt; None if it need not be. Raises PreflightError."""
+    refuse_unseen(live)
+    if live is None:
+        return None
+    found = find_live_damage(live)
+    if found is not None and found.kind == "gone" and live.works():  # it does not start, perhaps just now
+        time.sleep(_PAUSE)
+    if reason := explain_rebuild(site, store, live):
+        found = find_live_damage(live)
+        is_built = found is None and live.manifest.origin == "built"
+        return RebuildReason(release=live, reason=reason, is_damaged=not is_built and not has_lost_python(live, found))
+    reason = _explain_request(site, choice, live)
+    return RebuildReason(release=live, reason=reason, is_damaged=False) if reason else None
+
+
+def refuse_unseen(live: Release | None) -> None:
+    """See that the interpreter of the live release is there, or gone for everybody. Raises PreflightError.
+
+    One on which processes still run, from a file that nobody has deleted, merely cannot be seen from here.
+    """
+    if live is None or live.works() or not os.path.isdir(live.venv):
+        return
+    time.sleep(_PAUSE)
+    if live.works():
+        return
+    was = live.manifest.interpreter
+    executable = was.executable if was is not None else executable_of(live.venv)
+    running = [pid for pid in leases.holders(str(live.directory)) if processes.executable(pid) == executable]
+    if not running:
+        return
+    count = "1 process runs" if len(running) == 1 else f"{len(running)} processes run"
+    message = (
+        f"the interpreter of the live release {live.id} cannot be seen from here ({executable}), yet {count} on it:"
+        f" {', '.join(map(str, running))}"
+    )
+    advice = (
+        "Nothing is changed. Let releaser see that file, which a sandbox, a mount or permissions hide from it; or"
+        " `releaser rebuild`, if another interpreter is to take its place."
+    )
+    raise PreflightError(Finding(message, advice=advice))
+
+
+def explain_rebuild(site: Site, store: ReleaseStore, live: Release) -> str:
+    """Say why the live release has to be rebuilt with the Python that is installed; empty when it need not be."""
+    if found := why_rebuild(store, live, find_live_damage(live)):
+        return found
+    # What is set counts, and not what releaser would choose by itself, which may change with the disk.
+    wanted, was = site.settings.link_mode, live.manifest.link_mode
+    if wanted is None or not was or wanted == was:
+        return ""
+    return f"`link_mode` is {wanted}, and it was built with {was}"
+
+
+def _explain_request(site: Site, choice: Choice, live: Release) -> str:
+    """Say what asks for another minor version of Python than the live release has; empty when nothing does."""
+    request, was = find_request(site), live.manifest.python
+    if request is None or request.admits(was) or minor(choice.version) == minor(was):
+        return ""
+    return f"{request.name} is {request.version!r}, and it was built with Python {was}"
+
+
+def describe_damage(due: RebuildReason) -> Finding:
+    """Say that a release is rebuilt because somebody has changed it."""
+    message = f"the live release {due.release.id} is not what was sealed: {due.reason}"
+    advice = "It is replaced by a new one from its lock. Find out who changed it; `uv sync` and `pip` write there."
+    return Finding(message=message, advice=advice)
+
+
+def describe_python(choice: Choice) -> list[Finding]:
+    """Say that the site does not run on the Python that it ran on, or not on the one that is requested."""
+    problems = []
+    if choice.instead_of:
+        message = (
+            f"Python {minor(choice.instead_of)}, on which the site ran, is gone: Python {choice.version} stands in for"
+            " it, and the tests pass with that"
+        )
+        advice = "It stays on that from now on; `releaser rebuild --python VERSION` takes it to another one."
+        problems.append(Finding(message=message, advice=advice))
+    if request := choice.against:
+        source = f"{request.source} is {request.version!r}"
+        message = f"{source}, which is not installed; the site now runs on Python {choice.version}"
+        advice = f"Set it to {minor(choice.version)!r}, or remove it: until then, updates are refused."
+        problems.append(Finding(message=message, advice=advice))
+    return problems
+
+
+def build_as_locked(site: Site, log: RunLog, facts: SiteFacts, live: Release | None) -> Release:
+    """Build what is locked in the staging tree, test it and seal it.
+
+    Nothing is left out. Raises BuildError, which names what has no build for this Python, and PreflightError.
+    """
+    resolution = resolve_as_locked(site, log, live, None)
+    log.learn(changes=resolution.diff.changes)
+    key = candidate_key(site, facts, resolution.lock)
+    groups = default_groups(site)
+    if missing := find_unbuildable(resolution.lock, group=key.group, default_groups=groups, python=key.python):
+        raise _unbuildable(missing, key.python)
+    check_space(site, facts, resolution, live)
+    try:
+        candidate = build(site, log, facts, resolution, key)
+    except BuildError as error:
+        if failed := failed_builds(error.output):
+            raise _unbuildable(failed, key.python, output=error.output) from error
+        raise
+    log.learn(release=candidate.id, previous=live.id if live else None)
+    gate(site, log, facts, candidate, before=facts)
+    candidate = look_at_migrations(site, log, candidate)
+    return seal(site, log, candidate, tests="passed")
+
+
+def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:
+    count = "1 package has" if len(packages) == 1 else f"{len(packages)} packages have"
+    message = f"{count} no build for Python {python}: {', '.join(packages)}"
+    advice = (
+        "Let newer versions of them come in first, by `releaser update`, or stay on the Python that they have one for."
+    )
+    return BuildError(message, advice=advice, output=output)
+
+
+def rebuild(request: Request, *, python: str | None = None, force: bool = False) -> RunReport:
+    """Rebuild what is live and flip to it.
+
+    `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the site need not be well.
+    """
+    return conduct(request, lambda run: _rebuild(run, python=python, force=force))
+
+
+def _rebuild(run: Run, *, python: str | None, force: bool) -> Ending:
+    refuse_moved(run.store)
+    refuse_unadopted(run.store)
+    facts = preflight(run.site, run.log, ask_django=False, python=python)
+    ask_django(run.site, run.log)
+    live = run.store.live()
+    check_live_site(run.site, run.log, force=force or is_repair(live))
+    basis, target = read_basis(run.site), as_checked_out(facts)
+    with undone_on_failure(run.site, run.log), staging_tree(run.site, run.log, target.commit) as staged:
+        release = build_as_locked(staged, run.log, facts, live)
+        look_before(staged, release.venv)
+    why = _explain(run.site, run.store, live, release)
+    run.log.learn(rebuilt=why)
+    run.log.note(*describe_python(facts.choice))
+    deploy(
+        run.site, run.log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), basis
+    )
+    headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
+    return Ending(result="activated", headline=headline)
+
+
+def refuse_unadopted(store: ReleaseStore) -> None:
+    """Check that there is a live release to rebuild. Raises PreflightError."""
+    if not store.ledger().activations:
+        message = "no release has been live yet, so there is none to rebuild"
+        raise PreflightError(Finding(message, advice="Run `releaser init` first."))
+
+
+def is_repair(live: Release | None) -> bool:
+    """Whether a rebuild may be what cures the site: what is live is damaged."""
+    return live is None or find_live_damage(live) is not None
+
+
+def _explain(site: Site, store: ReleaseStore, live: Release | None, release: Release) -> str:
+    """Say why what was live is rebuilt."""
+    if live is None:
+        return "no release was live"
+    if reason := explain_rebuild(site, store, live):
+        return reason
+    before, now = live.manifest.python, release.manifest.python
+    return f"moved from Python {before} to {now} on request" if before != now else "somebody asked for it"

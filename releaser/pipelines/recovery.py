@@ -1,0 +1,297 @@
+"""Finishing or undoing what an earlier run left half-way, and undoing what this one could not finish.
+
+The symlink decides: while it says `origin`, nothing has happened yet; once it says `target`, the release is live. Doing
+any of this twice changes nothing the second time, so a crash in here is one more case of the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.candidate.mark import brought_by, mark_bad, mark_good, reject_commit
+from releaser.candidate.migrations import tell_migrations_of
+from releaser.candidate.pruning import remove_unless_used, remove_unsealed
+from releaser.checkout.move import move_back
+from releaser.checkout.publish import publish_lock
+from releaser.checkout.staging import remove_staging_trees
+from releaser.deployment import activate
+from releaser.deployment.adopt import complete_adoption
+from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
+from releaser.locks.changes import LockDiff
+from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine, settle_on
+from releaser.releases import leases
+from releaser.releases.journal import journal_of
+from releaser.releases.quarantine import change_quarantine, read_quarantine
+from releaser.releases.store import DOOMED, store_of
+from releaser.reporting.outbox import Outbox
+from releaser.resolution.resolve import code_key_of, lock_of
+from releaser.run import begun_at, close_journal, named
+from releaser.system.files import UnreadableStateError, clear_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.releases.journal import Entry
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.run import Run
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+
+def recover(run: Run) -> None:
+    """Bring the site into a state that a run may start from. Changes nothing where nothing was left.
+
+    Raises ActivationError when a release that an earlier run had flipped to had to be taken back.
+    """
+    replace_unreadable(run.site, run.log)
+    if run.killed_since is not None and run.site.git.remove_dead_locks(run.killed_since):
+        run.killed_since = None  # a fetch, say, comes before there is a journal
+    try:
+        entry = journal_of(run.site).read()
+    except UnreadableStateError as error:
+        accepted = accept_link(run.site, run.log)  # a run may have been cut off after its flip
+        if accepted is not None:
+            settle_on(run.site, run.log, accepted)
+        aside = journal_of(run.site).put_aside()
+        run.log.tell(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
+        entry = None
+    if entry is not None:
+        logger.info("recovering %s", entry)
+        _hear(run.site, run.log, entry)
+        if entry.phase != "telling":
+            run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
+            if run.log.finishing is not None:
+                run.site.git.remove_dead_locks(run.log.finishing.timestamp())
+            if entry.phase in ("committing", "reverting"):
+                activate.keep_edited_lock(run.site, run.log, entry)
+            _note(run.log, entry, _continue(run.site, run.log, entry))
+            run.log.finishing = None
+    else:
+        restore_quarantine(run.site, run.log)
+    repair(run.site, run.log)
+    sweep(run.site, run.log)
+    if entry is not None or run.log.unreported:
+        close_journal(run.site, run.log)
+
+
+def _hear(site: Site, log: RunLog, entry: Entry) -> None:
+    """Take over what an earlier run has not told; if its mail is in the outbox, it has."""
+    if entry.run_id != log.run_id and entry.untold and not Outbox(site.project.outbox).tells_of(entry.run_id):
+        log.recovered += entry.untold
+        log.unreported += entry.untold
+
+
+def _note(log: RunLog, entry: Entry, said: str) -> None:
+    """Note what became of a change, for this run to tell, or for the next one."""
+    who = named(entry.command, entry.run_id)
+    log.unreported.append(f"{who} {said}.")
+    log.recovered.append(f"{'This run' if entry.run_id == log.run_id else who} {said}.")
+
+
+def _continue(site: Site, log: RunLog, entry: Entry) -> str:
+    """Carry one change through to its end or its beginning; return what there is to say of it."""
+    live = store_of(site).live_id()
+    log.learn(release=entry.target, previous=entry.origin)  # until the run has something of its own to tell
+    if entry.phase == "reverting":
+        revert(site, log, entry)
+        if Outbox(site.project.outbox).tells_of(entry.run_id):  # it could not finish, or not record it
+            return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
+        return f"had been taken back half-way ({entry.reason}); that is finished now"
+    if entry.phase == "committing" and live == entry.target and store_of(site).get(live) is not None:
+        _roll_forward(site, log, entry)
+        return f"had made release {entry.target} live; the rest is done now{changes_since(site, entry)}"
+    if entry.phase == "mending":
+        return _mended(site, log, entry)
+    if entry.phase == "adopting":
+        complete_adoption(site, log, entry)
+        return "was adopting the project; that is finished or undone now"
+    builds = entry.phase == "building" and entry.command != "rollback"  # which only collects static files then
+    failed = next((one for one in read_quarantine(site.state_dir).candidates if one.release == entry.target), None)
+    undo(site, log, entry)
+    if failed is not None and builds:
+        what = "whose tests failed" if not failed.migrations else "which waits"
+        return f"had built {failed.release}, {what} ({failed.reason}); live is what it was"
+    return "was interrupted before it changed anything for the site; what it left is removed"
+
+
+def _mended(site: Site, log: RunLog, entry: Entry) -> str:
+    """Go on where a dangling symlink was repaired; while it still dangles, it is repaired again."""
+    release = store_of(site).live()
+    if release is None or release.id != entry.target:
+        return "had begun to repair the symlink, which is done now"
+    accept_link(site, log)
+    settle_on(site, log, release)
+    return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
+
+
+def changes_since(site: Site, entry: Entry) -> str:
+    """Say what a finished change brought, as the run that made it can no longer tell."""
+    changes = LockDiff.between(lock_of(store_of(site).get(entry.origin)), lock_of(store_of(site).get(entry.target)))
+    if entry.origin is None or not changes:
+        return ""
+    return ": " + ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
+
+
+def _roll_forward(site: Site, log: RunLog, entry: Entry) -> None:
+    release = store_of(site).get(entry.target)
+    assert release is not None  # noqa: S101 - the caller looked
+    live_before = log.learned.live_changed
+    with taken_back_on_failure(site, log):
+        activate.finish(site, log, entry, release)
+    log.learn(live_changed=live_before)
+    conclude(site, entry)
+    if entry.command != "rollback":
+        tell_migrations_of(site, log, release)
+    publish_lock(site, log, release, command=entry.command)
+
+
+def conclude(site: Site, entry: Entry) -> None:
+    """Record a change that went well to its end; the journal stays until the follow-ups are through."""
+    release = store_of(site).get(entry.target)
+    if release is not None:
+        origin = store_of(site).get(entry.origin)
+        if origin is not None and entry.command == "rollback" and _went_back(site, entry):
+            _mark_left(site, entry, origin, release)
+        mark_good(site, release)
+
+
+def _mark_left(site: Site, entry: Entry, left: Release, target: Release) -> None:
+    """Keep out what a rollback left: the versions that came after its target, and the commit if the code went back."""
+    reason, commit = f"rolled back to {target.id}", None
+    before, after = entry.head_before, entry.head_after
+    if before is not None and before != after:
+        key = code_key_of(site, before)
+        if key and key != target.manifest.code_key:
+            tested = left.manifest.commit if left.manifest.code_key == key else None
+            commit = reject_commit(site, tested or before, key, f"was rolled back from, to {target.id}")
+    mark_bad(site, left, reason, versions=brought_by(left, target), commit=commit)
+
+
+def _went_back(site: Site, entry: Entry) -> bool:
+    origin, target = store_of(site).get(entry.origin), store_of(site).get(entry.target)
+    return origin is not None and target is not None and target.manifest.sequence < origin.manifest.sequence
+
+
+@contextlib.contextmanager
+def taken_back_on_failure(site: Site, log: RunLog) -> Iterator[None]:
+    """Record that a release was backed out, when the activation inside raises ActivationError."""
+    try:
+        yield
+    except IncompleteReturnError:
+        raise  # the journal stays, so that the next run goes on
+    except ActivationError as error:
+        entry = journal_of(site).read()
+        if entry is not None:
+            with _full_disk_reported(log):
+                _record_backed_out(site, entry, error.message, fails_before=error.fails_before)
+                close_journal(site, log, f"had been taken back: {error.message}")
+        raise
+
+
+@contextlib.contextmanager
+def _full_disk_reported(log: RunLog) -> Iterator[None]:
+    """Report that a decision could not be recorded; what has been done stands all the same."""
+    try:
+        yield
+    except OSError as error:
+        message = f"the state of the release could not be recorded: {error}"
+        log.note(Finding(message=message, advice="Check free space; the next run looks again."))
+
+
+def revert(site: Site, log: RunLog, entry: Entry) -> None:
+    """Go back to the release before a flip, also when part of that is done already, and quarantine the other."""
+    fails_before = activate.take_back(site, log, entry)
+    _record_backed_out(site, entry, entry.reason, fails_before=fails_before)
+
+
+def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: bool) -> None:
+    """A rollback that did not work out says nothing about the release it was to go to: that one was good before.
+
+    What fails with the earlier release too says nothing against what is new.
+    """
+    target, origin = store_of(site).get(entry.target), store_of(site).get(entry.origin)
+    if target is not None and entry.command != "rollback":
+        manifest = target.manifest
+        is_new = origin is not None and bool(manifest.code_key) and origin.manifest.code_key != manifest.code_key
+        commit = None
+        if is_new and entry.head_before != entry.head_after and manifest.commit and not fails_before:
+            commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
+            commit = replace(commit, is_suspect=bool(brought_by(target)))
+        versions = {} if commit is not None or fails_before else brought_by(target)
+        mark_bad(site, target, reason, versions=versions, commit=commit, blameless=entry.blameless)
+        if versions and not entry.blameless:
+            change_quarantine(site.state_dir, lambda quarantine: quarantine.without_suspects())
+
+
+def undo(site: Site, log: RunLog, entry: Entry) -> None:
+    """Take back what a run did before its flip: the candidate, and the move of the checkout."""
+    remove_staging_trees(site)
+    if entry.phase == "committing":  # going back may have been cut short before it came to the checkout
+        activate.restore_checkout(site, log, entry)
+    elif entry.phase == "pulling":
+        move_back(site, log, entry)
+    if entry.collected:
+        activate.collect_again(site, log)
+    target = store_of(site).get(entry.target)
+    if entry.command != "rollback" and target is not None and target.state == "candidate":
+        remove_unless_used(site, log, target.id)
+    sweep(site, log)
+
+
+@contextlib.contextmanager
+def undone_on_failure(site: Site, log: RunLog) -> Iterator[None]:
+    """Undo what the run began, when it fails before the flip."""
+    try:
+        yield
+    except (ReleaserError, OSError) as error:
+        undo_unfinished(site, log, error)
+        raise
+
+
+def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> None:
+    """Undo what this very run has in its journal, if anything; `error` is why, and is to be told."""
+    entry = journal_of(site).read()
+    if entry is None or entry.phase not in ("pulling", "building", "committing"):
+        return
+    if entry.phase != "committing" or store_of(site).live_id() != entry.target:
+        undo(site, log, entry)
+        close_journal(site, log, f"had ended without a change: {error}" if error else "")
+
+
+def sweep(site: Site, log: RunLog) -> None:
+    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, staging trees."""
+    _sweep_staging(site, log)
+    store = store_of(site)
+    try:
+        free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
+        _note_undeleted(log, store.finish_removal(*free))
+    except OSError as error:
+        message = f"the deletion of releases cannot be recorded: {error}"
+        log.note(Finding(message=message, advice="Check free space; the next run looks again."))
+    for place in store.incomplete():
+        try:
+            remove_unsealed(site, log, place)
+        except OSError as error:
+            _note_undeleted(log, {place.name: error})
+    for temporary in site.state_dir.glob(".*.new"):  # links and state files that were not renamed in
+        with contextlib.suppress(OSError):
+            clear_name(temporary)
+
+
+def _sweep_staging(site: Site, log: RunLog) -> None:
+    try:
+        remove_staging_trees(site)
+    except OSError as error:
+        message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
+        log.note(Finding(message=message, advice="Delete it by hand, as its owner."))
+
+
+def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:
+    for name, error in failures.items():
+        log.undeletable(name, os_reason(error))

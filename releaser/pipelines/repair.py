@@ -1,0 +1,330 @@
+"""What others have damaged: `status` and `check` find it and say so, and the next run repairs what no person may mean.
+
+What a run of releaser leaves when it is cut off is a matter of recovery. No run leaves this, so it is always said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from releaser.candidate.live_tests import LIVE_TESTS, RedTests
+from releaser.candidate.mark import brought_by, key_of, mark_good
+from releaser.checkout.commits import PENDING, Pending, attempt, unsettled
+from releaser.checkout.move import LOCK_BEFORE
+from releaser.deployment.activate import link_text, place_lock
+from releaser.deployment.post_flip import STEPS
+from releaser.deployment.processes import Turnover, in_use
+from releaser.errors import Finding, ToolError
+from releaser.releases import leases as processes
+from releaser.releases import link as flip
+from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
+from releaser.releases.journal import JOURNAL, Entry, journal_of, make_entry
+from releaser.releases.link import is_missing_or_dangling, moved_by_hand
+from releaser.releases.notes import (
+    LAST_MAIL,
+    LEFT_BEHIND,
+    LITTER,
+    VULNERABILITIES,
+    VULNERABILITIES_UNKNOWN,
+    LastMail,
+    Litter,
+    Told,
+    UnknownSince,
+)
+from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, write_quarantine
+from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifest
+from releaser.releases.store import DOOMED, store_of
+from releaser.reporting.history import HISTORY
+from releaser.site import mutex
+from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
+from releaser.system.words import timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+PAUSE = 1.0  # seconds between two looks at a link: somebody may be replacing it just now
+#: Every state file, with what it holds, but for the manifests and the journal.
+STATE_FILES: Mapping[str, type] = {
+    LEDGER: Ledger,
+    QUARANTINE: Quarantine,
+    HOLDS: Holds,
+    PENDING: Pending,
+    LIVE_TESTS: RedTests,
+    LITTER: Litter,
+    LAST_MAIL: LastMail,
+    LEFT_BEHIND: Told,
+    VULNERABILITIES: Told,
+    VULNERABILITIES_UNKNOWN: UnknownSince,
+}
+_NEVER_DIRECTORIES = (HISTORY, LOCK_BEFORE)
+_REPAIRS = "The next `releaser update` repairs it."
+_REBUILDS = "The next `releaser update` rebuilds it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harm:
+    """One kind of damage by others."""
+
+    #: What is told of it. This only reads.
+    find: Callable[[ReleaseStore], Iterable[Finding]]
+    #: What the next run does about it, and says. None where the update itself replaces it, or a person has to decide.
+    repair: Callable[[Site, RunLog], None] | None = None
+
+
+def diagnose(store: ReleaseStore) -> Iterator[Finding]:
+    """Yield what is not as releaser left it, each with what to do."""
+    for harm in HARMS:
+        yield from harm.find(store)
+
+
+def repair(site: Site, log: RunLog) -> None:
+    """Repair what can be repaired. Raises OSError."""
+    for harm in HARMS:
+        if harm.repair is not None:
+            harm.repair(site, log)
+
+
+# The symlink
+
+
+def _find_moved_link(store: ReleaseStore) -> Iterator[Finding]:
+    if moved := moved_by_hand(store):
+        yield Finding(message=moved.message, advice=moved.advice)
+
+
+def _find_lost_link(store: ReleaseStore) -> Iterator[Finding]:
+    if store.live_by_record() and is_missing_or_dangling(store.link):
+        yield Finding(message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
+
+
+def _describe_lost(link: Path) -> str:
+    return f"dangling ({os.readlink(link)})" if link.is_symlink() else "missing"
+
+
+def _restore_link(site: Site, log: RunLog) -> None:
+    """Point a missing or dangling symlink to the newest good release again, and let the site run on that.
+
+    Without a good release everything stays as it is.
+    """
+    store, link = store_of(site), site.project.venv
+    release = _release_for_lost_link(store)
+    if release is None:
+        return
+    time.sleep(PAUSE)
+    seen_again = _release_for_lost_link(store)
+    if seen_again is None or seen_again.id != release.id:
+        return
+    wrong = _describe_lost(link)
+    journal_of(site).write(make_entry(log, "mending", target=release.id, origin_link=link_text(link)))
+    before = store.live_by_record()
+    store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
+    flip.flip(link, release.venv, staging=site.state_dir)
+    _follow_with_lock(site, log, before, release)
+    log.learn(live_changed=True)
+    message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
+    log.repaired(message, "Find out who did that.")
+    settle_on(site, log, release)
+
+
+def _release_for_lost_link(store: ReleaseStore) -> Release | None:
+    return store.newest_good() if store.live_by_record() and is_missing_or_dangling(store.link) else None
+
+
+def settle_on(site: Site, log: RunLog, release: Release) -> None:
+    """Do what follows a flip to a release, from which there is no way back. What fails is reported."""
+    turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
+    for name, act in STEPS.items():
+        attempt(log, name, partial(act, site, log, turnover))
+
+
+def _follow_with_lock(site: Site, log: RunLog, before: str | None, release: Release) -> None:
+    """Let uv.lock of the checkout follow from the release `before`, unless somebody has changed it. Raises OSError."""
+    earlier, lock = store_of(site).get(before), site.project.lock
+    known = [earlier.lock.read_bytes()] if earlier is not None and earlier.lock.is_file() else []
+    with contextlib.suppress(ToolError):
+        committed = site.git.content("HEAD", os.path.relpath(lock, site.git.layout.top))
+        known.append((committed or "").encode())
+    if not lock.exists() or lock.read_bytes() in known:
+        place_lock(site, log, release)
+
+
+def accept_link(site: Site, log: RunLog) -> Release | None:
+    """Take the release that the link leads to for the live one, if it may be, and return it; None if it is that.
+
+    uv.lock follows. Raises OSError.
+    """
+    store = store_of(site)
+    live, before = store.live(), store.live_by_record()
+    if live is None or live.id == before or live.manifest.never_live:
+        return None
+    _follow_with_lock(site, log, before, live)
+    mark_good(site, live)
+    return live
+
+
+# Releases
+
+
+def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
+    if store.live_by_record() is None or moved_by_hand(store) or is_missing_or_dangling(store.link):
+        return
+    live = store.live()
+    if live is None:
+        message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
+        yield Finding(message=message, advice=_REBUILDS)
+        return
+    if failed := unsettled(store.state_dir, live):
+        message = (
+            f"after {live.id} went live these steps failed, and there was no earlier release to return to:"
+            f" {', '.join(sorted(failed))}"
+        )
+        yield Finding(message=message, advice="The next `releaser update` tries again.")
+    found = find_live_damage(live)
+    rebuilt = why_rebuild(store, live, found)
+    if rebuilt or found:
+        by_site = "The previous release was changed in the same way, so the site itself seems to do this."
+        message = f"the live release {live.id} is not what was sealed: {rebuilt or found}"
+        yield Finding(message=message, advice=_REBUILDS if rebuilt else by_site)
+
+
+def _list_lost(store: ReleaseStore) -> list[str]:
+    """Return the releases that are in the ledger, but on the disk no more."""
+    there = set(os.listdir(store.directory)) if store.directory.is_dir() else set()
+    return sorted(name for name in store.ledger().named if name not in there and DOOMED + name not in there)
+
+
+def _describe_gone(names: list[str], directory: Path) -> str:
+    what = f"release {names[0]} is" if len(names) == 1 else f"releases {', '.join(names)} are"
+    return f"{what} gone from {directory}"
+
+
+def _find_lost_releases(store: ReleaseStore) -> Iterator[Finding]:
+    if lost := _list_lost(store):
+        yield Finding(message=_describe_gone(lost, store.directory), advice=_REPAIRS)
+
+
+def _forget_lost_releases(site: Site, log: RunLog) -> None:
+    """Forget the releases that are gone, unless somebody has to decide first which one is live. Raises OSError."""
+    store = store_of(site)
+    lost = _list_lost(store) if moved_by_hand(store) is None else []
+    store.forget(lost)
+    if lost:
+        log.repaired(_describe_gone(lost, store.directory), "Find out who deleted that; the site goes on.")
+
+
+def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:
+    for name in store.half_removed() if mutex.running(store.state_dir) is None else ():
+        advice = "The next run tries again; `releaser prune` says why it could not."
+        yield Finding(message=f"release {name} is only partly deleted", advice=advice)
+
+
+def _find_lost_manifests(store: ReleaseStore) -> Iterator[Finding]:
+    for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
+        with contextlib.suppress(UnreadableStateError, OSError):
+            if read_manifest(store.path(name)) is not None:
+                continue
+        yield Finding(message=f"the manifest of release {name} is gone, or cannot be read", advice=_REPAIRS)
+
+
+def _find_broken_releases(store: ReleaseStore) -> Iterator[Finding]:
+    """Name the releases that a rollback passes over."""
+    for release in store.rollback_order():
+        found = find_rollback_damage(release)
+        if found is None:
+            return
+        message = f"release {release.id} is not what was sealed: {found}"
+        yield Finding(message=message, advice="No rollback goes there; the next good one is taken.")
+
+
+# State files
+
+
+def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
+    for name in (*STATE_FILES, JOURNAL):
+        with contextlib.suppress(OSError):  # of a file that this user may not read; a run says so
+            if error := _read_error(name, store.state_dir):
+                yield Finding(message=f"{error.path} cannot be read: {error.reason}", advice=_REPAIRS)
+
+
+def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
+    path = state_dir / name
+    try:
+        if name in _NEVER_DIRECTORIES:
+            return UnreadableStateError(path, "a directory") if path.is_dir() else None
+        read_state(path, Entry if name == JOURNAL else STATE_FILES[name])
+    except UnreadableStateError as error:
+        return error
+    return None
+
+
+def replace_unreadable(site: Site, log: RunLog) -> None:
+    """Put state files that cannot be read aside, and go on from what the releases and the other files tell.
+
+    The journal is a matter of recovery. Raises OSError.
+    """
+    state_dir, store = site.state_dir, store_of(site)
+    lost = set()
+    for name in (*STATE_FILES, *_NEVER_DIRECTORIES):
+        if error := _read_error(name, state_dir):
+            aside = put_aside(error.path)
+            message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"
+            log.repaired(message, "Delete that copy.")
+            lost.add(name)
+    if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
+        write_state(state_dir / LEDGER, store.ledger())
+        log.repaired(f"{LEDGER} was lost; it is made again from the releases", "Pin again what was pinned.")
+    if QUARANTINE in lost:
+        restore_quarantine(site, log)
+    if HOLDS in lost:
+        advice = "Hold again what is to be held: `releaser hold`."
+        log.repaired(f"{HOLDS} was lost: nothing is held back now", advice)
+    if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
+        write_state(state_dir / PENDING, Pending(push=True))
+
+
+def restore_quarantine(site: Site, log: RunLog) -> None:
+    """Make a quarantine that is gone, again, from the releases that were backed out, or that failed. Raises OSError.
+
+    A run that is cut off between such a release and its quarantine leaves a journal, which `recovery` handles.
+    """
+    state_dir, store = site.state_dir, store_of(site)
+    if (state_dir / QUARANTINE).exists():
+        return
+    marks = store.ledger().marks
+    found = [one for one in store.all() if one.manifest.origin == "built" and marks.get(one.id) in ("bad", "failed")]
+    quarantine = Quarantine()
+    for release in reversed(found):
+        reason, at, bad = "as the records tell", timestamp(), marks[release.id] == "bad"
+        if bad:
+            quarantine = quarantine.with_versions(brought_by(release), release=release.id, reason=reason, at=at)
+        failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at, sick=not bad)
+        quarantine = quarantine.with_candidate(failed)
+    if found:
+        write_quarantine(state_dir, quarantine)
+        log.repaired(f"{QUARANTINE} was lost; it is made again from the releases", "See `releaser status`.")
+
+
+# In the order in which they are told and repaired.
+HARMS = (
+    Harm(find=_find_moved_link),
+    Harm(find=_find_lost_link, repair=_restore_link),
+    Harm(find=_find_live_damage),
+    Harm(find=_find_lost_releases, repair=_forget_lost_releases),
+    Harm(find=_find_half_deleted),
+    Harm(find=_find_lost_manifests),
+    Harm(find=_find_broken_releases),
+    Harm(find=_find_unreadable, repair=replace_unreadable),
+)

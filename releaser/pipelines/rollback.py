@@ -1,0 +1,252 @@
+"""Going back, or forward, to a release that is there already: instant, as nothing is built."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+from typing import TYPE_CHECKING
+
+from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
+from releaser.candidate.testing import smoke_test
+from releaser.checkout.checks import lock_findings
+from releaser.checkout.move import code_of_release, has_other_code
+from releaser.checkout.pull import Target
+from releaser.checkout.staging import staging_tree
+from releaser.deployment.activate import Deployment, link_text
+from releaser.deployment.adopt import take_in
+from releaser.deployment.post_flip import collect_ahead, look_before
+from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
+from releaser.locks.changes import LockDiff
+from releaser.pipelines.activation import deploy
+from releaser.pipelines.recovery import undone_on_failure
+from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.status import without_python
+from releaser.releases.integrity import find_damage, find_rollback_damage, has_lost_python
+from releaser.releases.link import moved_by_hand, refuse_moved
+from releaser.releases.store import store_of
+from releaser.resolution.resolve import lock_of, own_files
+from releaser.site import disk, serving
+from releaser.tools.django import is_django
+
+if TYPE_CHECKING:
+    from releaser.releases.integrity import Damage
+    from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
+    from releaser.report import RunLog, RunReport
+    from releaser.run import Run
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+# Settings that say where releases lie, as findings name them.
+_PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
+
+
+def rollback(request: Request, *, to: str | None = None, force: bool = False, keep_code: bool = False) -> RunReport:
+    """Flip to release `to`, or to the last good one before the live one, with the commit that it was tested with.
+
+    `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays whatever fails after the flip.
+    """
+    return conduct(request, lambda run: _rollback(run, to=to, force=force, keep_code=keep_code))
+
+
+def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Ending:
+    if to is None:
+        refuse_moved(run.store)
+    link = link_text(run.site.project.venv)
+    live, moved = run.store.live(), moved_by_hand(run.store)
+    try:
+        target = choose(run.store, to)
+    except NoSuchReleaseError:
+        _say_what_brings_it_back(run.site, run.log, live)
+        raise
+    run.log.about(target, live)
+    run.log.note(*[] if to else passed_over(run.store, target))
+    if live is not None and target.id == live.id and moved is None:
+        return Ending(result="unchanged", headline=f"{target.id} is live already")
+    run.log.note(*describe_other_python(target))
+    with run.log.step("preflight"):
+        if problems := tuple(lock_findings(run.site)):
+            raise PreflightError(*problems)
+        code = _code_of(run.site, run.log, target, keep_code=keep_code)
+        others = refuse_unwise(run.site, target, force=force or code.moves)
+        run.log.note(*others)
+        left = migrations_of_live(run.site)
+    if code.moves:
+        _refuse_unrestartable(run.site)
+    else:
+        look_before(run.site, target.venv)
+    run.log.learn(changes=LockDiff.between(lock_of(live), lock_of(target)).changes)
+    if moved is not None and not run.site.project.venv.is_symlink():
+        take_in(run.site, run.log)
+        link = link_text(run.site.project.venv)
+    with undone_on_failure(run.site, run.log):
+        collected = code.moves and _collect_ahead(run.site, run.log, target, code)
+    deploy(run.site, run.log, Deployment(release=target, target=code, stays=force, link=link, collected=collected))
+    tell_applied_migrations(run.site, run.log, target, left)
+    return Ending(result="activated", headline=_headline(run.site, target, live, code))
+
+
+def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Target:
+    """Return the commit to go back to with a release. Where git does not work, only the packages go back."""
+    try:
+        if not keep_code:
+            code = code_of_release(site, target)
+            if code.moves:
+                _refuse_edits(site, code)
+                site.git.keep(code.head)  # nothing that was committed is lost
+            return code
+        head = site.git.commit("HEAD")
+        if has_other_code(site, target):
+            message = f"the code stays at {head[:12]}: it was never tested with the packages of {target.id}"
+            log.note(Finding(message=message, advice="Look at the site; `releaser update` tests it."))
+        return Target(head=head, commit=head)
+    except ToolError as error:
+        log.failed(error)
+        return Target(head="", commit="")
+
+
+def _refuse_edits(site: Site, code: Target) -> None:
+    """See that no uncommitted edit is in the way of the code of the earlier release. Raises PreflightError."""
+    own = own_files(site, site.git.layout.top)
+    edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
+    if edited:
+        message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has another one"
+        advice = "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is."
+        raise PreflightError(Finding(message, advice=advice))
+
+
+def _collect_ahead(site: Site, log: RunLog, target: Release, code: Target) -> bool:
+    """Collect the static files of the earlier code before it is there; False if that has to wait for the flip.
+
+    No staging tree, as on a full disk, is no reason to stay: they wait for the flip then, too. Raises PreflightError.
+    """
+    if site.settings.collectstatic == "off" or not is_django(site.project.root):
+        return False
+    try:
+        with staging_tree(site, log, code.commit) as staged:
+            collected = collect_ahead(staged, log, target)
+    except (BuildError, ToolError, OSError, ValueError) as error:
+        logger.warning("the static files are collected once %s is live: %s", target.id, error)
+        return False
+    _refuse_edits(site, code)  # again, as that may have taken long
+    return collected
+
+
+def _refuse_unrestartable(site: Site) -> None:
+    problems = tuple(serving.restart_findings(site))
+    if problems:
+        raise PreflightError(*problems)
+
+
+def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> None:
+    """Report, where nothing can run on what is live, and no other release will do, which command helps."""
+    found = find_damage(live) if live is not None else None
+    if found is None or not found.fatal:
+        return
+    advice = "`releaser update` rebuilds it, tests it and makes it live."
+    message = f"nothing can run on the live release: {found}"
+    log.note(without_python(site) or Finding(message=message, advice=advice))
+
+
+def choose(store: ReleaseStore, to: str | None) -> Release:
+    """Return the release to go to; NoSuchReleaseError when there is none, or it is not one to go live."""
+    if to is None:
+        target = store.rollback_target()
+        if target is None:
+            damaged = [(one, found) for one in store.rollback_order() if (found := find_rollback_damage(one))]
+            words = [_damaged(one, found) for one, found in damaged]
+            message = "; ".join(["there is no earlier good release to roll back to", *words])
+            repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
+            raise NoSuchReleaseError(message, advice=f"{repair}See `releaser list`; name a release to go to it.")
+        return target
+    target = store.find(to)
+    if target.manifest.origin == "override" and not target.live:
+        message = f"{target.id} was built to try {', '.join(target.manifest.overrides)}, and never goes live"
+        raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
+    if target.state in ("failed", "candidate"):
+        what = "failed its tests" if target.state == "failed" else "has never been live"
+        message = f"{target.id} {what}"
+        raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
+    found = find_rollback_damage(target) if not target.live else None
+    if found is not None:
+        other = store.rollback_target()
+        instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
+        raise NoSuchReleaseError(_damaged(target, found), advice=_repair_advice(target, found) + instead)
+    return target
+
+
+def _repair_advice(release: Release, found: Damage) -> str:
+    """Say what makes a release one to go to again; empty if nothing does."""
+    if not has_lost_python(release, found):
+        return ""
+    return f"Install Python {release.manifest.python} again where it was, and {release.id} works again. "
+
+
+def passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
+    """Say of each release that would have come before `target` what keeps a rollback from going to it."""
+    problems = []
+    for release in itertools.takewhile(lambda one: one.id != target.id, store.rollback_order()):
+        found = find_rollback_damage(release)
+        if found is not None:
+            advice = f"The rollback goes to {target.id} instead."
+            problems.append(Finding(message=_damaged(release, found), advice=advice))
+    return problems
+
+
+def describe_other_python(target: Release) -> list[Finding]:
+    """Say that another patch version or build of Python is under a release that a rollback goes to."""
+    found = find_damage(target)
+    if found is None or find_rollback_damage(target) is not None:
+        return []
+    message = f"{target.id} was tested with another Python: {found}"
+    advice = "It runs on that. Look at the site; the next `releaser update` rebuilds the release and tests it."
+    return [Finding(message, advice=advice)]
+
+
+def _damaged(release: Release, found: Damage) -> str:
+    return f"release {release.id} is not what was sealed: {found}"
+
+
+def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
+    """See that a flip to `target` is possible and wise; an unclean checkout does not matter. Raises PreflightError.
+
+    Returns what is wrong with the settings and can wait.
+    """
+    decisive, others = _sorted_findings(site)
+    problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
+    problems += lock_findings(site)
+    try:
+        smoke_test(site, target)
+    except ToolError as error:
+        problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
+    if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():
+        problems.append(
+            Finding(
+                f"{target.id} was built for other dependencies than {site.pyproject.path} has now",
+                advice="Leave out --keep-code, so that the code goes back too; or go to it all the same with --force.",
+            )
+        )
+    if problems:
+        raise PreflightError(*problems)
+    return others
+
+
+def _sorted_findings(site: Site) -> tuple[list[Finding], list[Finding]]:
+    """Tell what may not be wrong even in an emergency, where releases lie, from what can wait and is reported."""
+    readable = bool(site.pyproject.content)
+    decisive = [one for one in site.findings if not readable or _PLACES.search(one.message)]
+    return decisive, [one for one in site.findings if one not in decisive]
+
+
+def _headline(site: Site, target: Release, live: Release | None, code: Target) -> str:
+    left = store_of(site).get(live.id) if live else None
+    with_code = f" and to commit {code.commit[:12]}" if code.moves else ""
+    if left is not None and left.state == "bad":
+        return (
+            f"rolled back from {left.id} to {target.id}{with_code}; what {left.id} brought is left out of updates from"
+            " now on"
+        )
+    return f"went to {target.id}{with_code}"

@@ -1,0 +1,330 @@
+"""One run from end to end: lock, log file, signals, recovery, report, history and mail."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import traceback
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.candidate.audit import tell_unknown_once
+from releaser.candidate.lower_versions import standing_holds
+from releaser.candidate.space import find_lacks, update_needs
+from releaser.deployment.processes import left_behind
+from releaser.errors import (
+    BuildError,
+    ExitCode,
+    Finding,
+    FollowUpError,
+    Interrupted,
+    LockedError,
+    PreflightError,
+    ReleaserError,
+    TestsFailedError,
+    ToolError,
+)
+from releaser.pipelines.preflight import check
+from releaser.pipelines.recovery import recover
+from releaser.releases.journal import Journal, keep_reserve
+from releaser.releases.store import store_of
+from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
+from releaser.reporting import notify
+from releaser.run import Run, new_run_id
+from releaser.site import disk, mutex
+from releaser.site import state_dir as state
+from releaser.site.site import Site, find_site, open_site
+from releaser.site.state_dir import claim, claim_work_tree
+from releaser.system import signals
+from releaser.system.orphans import MARK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from io import TextIOWrapper
+    from pathlib import Path
+
+    from releaser.system.redaction import Redactor
+
+
+KEPT = 30
+_MODE = 0o660  # whatever the umask is
+
+
+class _CleanFormatter(logging.Formatter):
+    """Formats a record, exceptions included, without any secret."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.clean(super().format(record))
+
+
+class _LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, is done without: what matters can still be said."""
+
+    def _open(self) -> TextIOWrapper:
+        stream = super()._open()
+        os.fchmod(stream.fileno(), _MODE)
+        return stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name that logging gives it
+        """Say nothing."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+@contextlib.contextmanager
+def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
+    """Log everything that happens inside to `<directory>/<run_id>.log`; keep the newest `KEPT` logs."""
+    path = directory / f"{run_id}.log"
+    with contextlib.suppress(OSError):
+        directory.mkdir(parents=True, exist_ok=True)
+        _remove_old(directory, keep=KEPT - 1)
+    handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
+    handler.setFormatter(_CleanFormatter(redactor))
+    logger = logging.getLogger("releaser")
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield path
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        handler.close()
+
+
+def _remove_old(directory: Path, *, keep: int) -> None:
+    logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in logs[keep:]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+logger = logging.getLogger(__name__)
+
+_RESULTS: dict[int, Result] = {
+    ExitCode.USAGE: "refused",
+    ExitCode.PREFLIGHT: "refused",
+    ExitCode.ROLLED_BACK: "rolled_back",
+    ExitCode.FOLLOW_UP: "activated",
+    ExitCode.LOCKED: "refused",
+    ExitCode.NO_RELEASE: "refused",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for; `wait` is how many seconds to wait for the project lock.
+
+    What `founds` a project needs no pyproject.toml yet.
+    """
+
+    path: Path
+    environ: Mapping[str, str]
+    command: str
+    listener: Listener = field(default_factory=Silence)
+    wait: float = 0.0
+    mails: bool = False
+    founds: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a pipeline ended when it ended well."""
+
+    result: Result
+    headline: str
+    advice: str = ""
+
+
+def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
+    """Run a pipeline under the project lock, after recovery, and return its report; history and mail are done then.
+
+    Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
+    """
+    started = datetime.now(UTC)
+    run_id = new_run_id(started)
+    try:
+        site = (open_site if request.founds else find_site)(request.path, request.environ)
+    except PreflightError as error:
+        return notify.about_missing_project(
+            request.path, request.environ, request.command, run_id, started, error, mails=request.mails
+        )
+    log = RunLog(request.listener, command=request.command, run_id=run_id, started_at=started)
+    run = Run(site=site, log=log)
+    stranger = disk.stranger_finding(site.project, request.command) if request.command == "rollback" else None
+    if stranger is not None:
+        return _failed(
+            run,
+            PreflightError(stranger),
+        )
+    try:
+        _prepare_state(site, founds=request.founds)
+    except PreflightError as error:
+        return _stateless(request, run, error)
+    with run_log(site.project.logs, run_id, site.redactor) as log_file:
+        run.log_file = str(log_file)
+        return _locked(request, run, pipeline)
+
+
+def _prepare_state(site: Site, *, founds: bool) -> None:
+    """Make the state directory; PreflightError with everything that is wrong when that is not possible or not wise.
+
+    A project without pyproject.toml may be one that a run was about to give its first.
+    """
+    is_one = founds or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
+    if not is_one or any(disk.state_findings(site.project)):
+        check(site, space=find_lacks(update_needs(site, None)))
+    try:
+        state.prepare(site.project)
+    except OSError as error:
+        raise _unusable(site, error) from error
+
+
+def _unusable(site: Site, error: OSError) -> PreflightError:
+    """Say that the state directory cannot be used, along with everything else that is wrong, as that may be why."""
+    message = f"state_dir {site.state_dir} cannot be used: {error}"
+    finding = Finding(message, advice="Make room, let this user write it, or set `state_dir`.")
+    try:
+        check(site, space=find_lacks(update_needs(site, None)))
+    except PreflightError as found:
+        return PreflightError(*found.findings, finding)
+    return PreflightError(finding)
+
+
+def _stateless(request: Request, run: Run, error: PreflightError) -> RunReport:
+    report = _failed(run, error)
+    return notify.finish_without_state(run.site, report) if request.mails else report
+
+
+def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
+    with contextlib.ExitStack() as stack:
+        lock = mutex.hold(run.site.state_dir, command=request.command, now=run.log.started_at, wait=request.wait)
+        try:
+            held = stack.enter_context(lock)
+        except LockedError as error:
+            return _failed(run, error)
+        except OSError as error:
+            return _stateless(request, run, _unusable(run.site, error))
+        run.killed_since = held.killed_since
+        run.site.runner.marks[MARK] = mutex.this_run(request.command, run.log.started_at).mark
+        with signals.raised():
+            report = _play(run, pipeline)
+            with contextlib.suppress(PreflightError):
+                run.site = run.site.reread()  # the settings that the code has which is live now
+            held.killed_since = run.killed_since
+            # What recovery found or took back must be told, whatever command happened to come first.
+            tells = request.mails or report.tells_of_before or report.result == "rolled_back"
+            return notify.finish(
+                run.site, run.log, report, mails=tells, complete=lambda one: _with_what_stands(run.site, one)
+            )
+
+
+def _with_what_stands(site: Site, report: RunReport) -> RunReport:
+    """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
+    report = tell_unknown_once(site, report)
+    if not report.noteworthy:
+        return report
+    processes: tuple[LeftBehind, ...] = ()
+    with contextlib.suppress(OSError):
+        processes = left_behind(store_of(site))
+    clean = site.redactor.clean
+    return replace(
+        report,
+        left_behind=tuple(replace(one, command=clean(one.command)) for one in processes),
+        holds=tuple(replace(one, reason=clean(one.reason)) for one in standing_holds(site)),
+    )
+
+
+def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
+    with signals.raised():
+        try:
+            run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
+            run.log.told += filter(None, _claims(run.site))
+            keep_reserve(run.site.state_dir)
+            recover(run)
+            run.site = run.site.reread()
+            ending = pipeline(run)
+        except ReleaserError as error:
+            return _failed(run, error)
+        except (KeyboardInterrupt, Interrupted) as error:
+            return _interrupted(run, error)
+        except OSError as error:
+            return _disk_failed(run, error)
+        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a report
+            return _crashed(run, error)
+    failed = run.log.learned.follow_up_failed
+    return run.report(
+        result=ending.result,
+        exit_code=ExitCode.FOLLOW_UP if failed else 0,
+        headline=ending.headline + (", but a follow-up failed" if failed else ""),
+        advice=ending.advice,
+    )
+
+
+def _claims(site: Site) -> list[str]:
+    """Claim what belongs to the project, and return what is to be said of it. Raises PreflightError."""
+    said = [claim(site.project)]
+    with contextlib.suppress(ToolError):  # preflight says what is wrong with git
+        said.append(claim_work_tree(site.project, site.git.layout))
+    return said
+
+
+def _failed(run: Run, error: ReleaserError) -> RunReport:
+    run.log.findings[:0] = error.findings if isinstance(error, PreflightError) else (error.finding,)
+    if error.output:
+        run.log.learn(output=error.output)
+    if isinstance(error, TestsFailedError):
+        run.log.findings[0] = Finding(error.message, advice=error.advice)
+    return run.report(
+        result=_RESULTS.get(error.exit_code, "failed"),
+        exit_code=error.exit_code,
+        headline=error.message,
+        advice=error.advice,
+    )
+
+
+def _disk_failed(run: Run, error: OSError) -> RunReport:
+    """The disk ended the run, or its permissions: before the flip a failed build, after it a failed follow-up."""
+    logger.error("system error\n%s", traceback.format_exc())
+    message = f"{run.log.command} could not go on: {error}"
+    advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
+    failure = FollowUpError if run.log.learned.live_changed else BuildError
+    return _failed(run, failure(message, advice=advice))
+
+
+def _interrupted(run: Run, error: BaseException) -> RunReport:
+    """Say goodbye: what an interrupt leaves is what a crash leaves, so recovery deals with it at once."""
+    number = error.signal_number if isinstance(error, Interrupted) else signal.SIGINT
+    name = signal.Signals(number).name
+    headline = f"{run.log.command} was interrupted by {name}"
+    try:
+        recover(run)
+    except ReleaserError as failure:
+        run.log.note(failure.finding)
+    except OSError as failure:
+        run.log.note(Finding(message=str(failure), advice="The next run will try to clean up again."))
+    if run.log.learned.release is not None and run.store.get(run.log.learned.release) is None:
+        run.log.learn(release=run.store.live_id())  # the candidate is gone
+    run.log.findings.insert(0, Finding(message=headline, advice="Run it again when you like."))
+    return run.report(result="failed", exit_code=ExitCode.SIGNALLED + number, headline=headline)
+
+
+def _crashed(run: Run, error: Exception) -> RunReport:
+    logger.error("bug in releaser\n%s", traceback.format_exc())
+    headline = f"internal error: {type(error).__name__}: {error}"
+    advice = f"The traceback is in {run.log_file}. The next run recovers first; please report this."
+    run.log.note(Finding(message=headline, advice=advice))
+    return run.report(result="failed", exit_code=ExitCode.BUG, headline=headline, advice=advice)

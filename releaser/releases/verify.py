@@ -1,0 +1,316 @@
+"""Whether a release still works and is what was sealed: a whole look, which reads its files. Nothing is written."""
+
+from __future__ import annotations
+
+import collections
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError, error_line
+from releaser.locks.lock import InvalidLockError, LockFile, list_installed
+from releaser.releases import startup
+from releaser.releases.drift import compare, list_to_read, packages_in, read_sealed
+from releaser.releases.fingerprint import INFO, is_byte_code, list_below, list_site_packages, read_records
+from releaser.releases.integrity import find_interpreter_damage, find_lock_damage
+from releaser.releases.permissions import others_may_read, wanted_mode
+from releaser.releases.store import store_of
+from releaser.site.conventions import choose_unix_group, default_groups
+from releaser.system.environment import inside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from releaser.locks.lock import Pin
+    from releaser.releases.drift import Drift
+    from releaser.releases.release import Release
+    from releaser.site.site import Site
+
+# In the order in which they are told.
+Kind = Literal[
+    "interpreter", "start", "lock", "package", "changed", "missing", "unexpected", "shared", "permissions", "check",
+    "tests",
+]  # fmt: skip
+# What uv and virtualenv put into each venv that they make, without any RECORD.
+_OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
+_PREFIX = "import os, sys; print(os.path.realpath(sys.prefix))"
+_START_TIMEOUT = 60.0  # seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not right with a release."""
+
+    kind: Kind
+    message: str
+    #: Relative to the venv, if it is about a file.
+    path: str | None = None
+    package: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `verify --json` prints of it."""
+        return {"kind": self.kind, "path": self.path, "package": self.package, "message": self.message}
+
+    @classmethod
+    def of_failure(cls, kind: Kind, message: str, output: str) -> Finding:
+        """Say that something failed, with the reason out of what it printed."""
+        reason = error_line(output)
+        return cls(kind=kind, message=f"{message}: {reason}" if reason and reason not in message else message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """What is not right with one release."""
+
+    release: str
+    live: bool
+    findings: tuple[Finding, ...]
+    #: How many were read.
+    files: int
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what `verify --json` prints."""
+        return {
+            "release": self.release,
+            "live": self.live,
+            "ok": not self.findings,
+            "problems": [one.as_json() for one in self.findings],
+            "files": self.files,
+            "seconds": self.seconds,
+        }
+
+
+class Progress(Protocol):
+    """Shows how many files of a release have been read."""
+
+    def begins(self, release: str, total: int) -> None: ...
+
+    def advances(self) -> None: ...
+
+
+def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
+    """Return what the exit code is to tell; None when nothing is wrong."""
+    bad = [one for one in verified if one.findings]
+    if not bad:
+        return None
+    count, named = sum(len(one.findings) for one in bad), ", ".join(one.release for one in bad)
+    problems = "1 problem" if count == 1 else f"{count} problems"
+    message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {problems}"
+    advice = "Find out who changed that. `releaser update` rebuilds what is live; no rollback goes to any other."
+    return UnsoundError(message, advice=advice)
+
+
+def verify(
+    site: Site,
+    release: str | None,
+    *,
+    every: bool = False,
+    progress: Progress,
+    run_trials: Callable[[Release], Iterable[Finding]] = lambda _: (),
+) -> tuple[Verified, ...]:
+    """Look at a release, at the live one, or at `every` one. Raises NoSuchReleaseError.
+
+    `run_trials` runs what else is wanted in a copy of the release.
+    """
+    store = store_of(site)
+    snapshot = store.snapshot()
+    chosen = snapshot.releases if every else (store.find(release) if release else snapshot.live,)
+    found = [one for one in chosen if one is not None]
+    unknown = snapshot.damaged if every else {}
+    if not found and not unknown:
+        if snapshot.live_id is not None and not every:
+            message = f"the manifest of the live release {snapshot.live_id} is gone, or cannot be read"
+            raise NoSuchReleaseError(message, advice="The next `releaser update` rebuilds it.")
+        message = "there are no releases" if every else "no release is live"
+        raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
+    verified = [_verify_one(site, one, progress, run_trials) for one in found]
+    for name, reason in unknown.items():
+        finding = Finding(kind="changed", path="../manifest.json", message=f"it {reason}")
+        live = name == snapshot.live_id
+        verified.append(Verified(release=name, live=live, findings=(finding,), files=0, seconds=0.0))
+    return tuple(verified)
+
+
+def _verify_one(
+    site: Site, release: Release, progress: Progress, run_trials: Callable[[Release], Iterable[Finding]]
+) -> Verified:
+    began = time.monotonic()
+    findings, to_read = list(_check_start(site, release)), {}
+    if os.path.isdir(release.venv):
+        recorded = read_records(str(release.venv))
+        to_read = list_to_read(recorded)
+        progress.begins(release.id, len(to_read))
+        sealed, there = read_sealed(release), list_below(str(release.venv), "")
+        drift = compare(release, sealed, to_read=to_read, advance=progress.advances)
+        known = recorded.keys() | sealed.files.keys()
+        counting = {path: one for path, one in there.items() if path in known and not is_byte_code(path)}
+        modes = list(_check_permissions(site, release, counting))
+        findings += _check_lock(site, release, packages_in(there), packages_in(sealed.files))
+        findings += _find_changes(drift)
+        findings += _find_unexpected(release, drift, known | sealed.others, there)
+        if release.manifest.origin != "adopted":  # which mostly has such files, as uv links from its cache
+            findings += _find_shared(there)
+        told = {one.path for one in modes}  # whose mode is not what it was, either
+        findings = [one for one in findings if one.kind != "permissions" or one.path not in told]
+        findings += modes
+        findings += run_trials(release)
+    if not os.path.isdir(release.directory):
+        message = f"release {release.id} was deleted while it was looked at"
+        raise NoSuchReleaseError(message, advice="See `releaser list`.")
+    return Verified(
+        release=release.id,
+        live=release.live,
+        findings=tuple(findings),
+        files=len(to_read),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _check_start(site: Site, release: Release) -> Iterator[Finding]:
+    """See that the interpreter is the one that it was built with, and that the venv starts."""
+    if not os.path.isdir(release.venv):
+        yield Finding(kind="interpreter", message=f"its venv is gone ({release.venv})")
+        return
+    damage = find_interpreter_damage(release, asks=True)
+    if damage is not None:
+        yield Finding(kind="interpreter", message=damage.reason)
+        if damage.fatal:
+            return
+    try:
+        finished = site.runner.run(
+            [release.venv / "bin" / "python", "-I", "-B", "-c", _PREFIX],
+            cwd=site.project.root,
+            env=inside(release.venv, site.runner.site_environ),
+            timeout=_START_TIMEOUT,
+        )
+    except ToolError as error:
+        yield Finding.of_failure("start", f"it does not start: {error.message}", error.output)
+        return
+    prefix = finished.stdout.strip()
+    if prefix != os.path.realpath(release.venv):
+        yield Finding(kind="start", message=f"its Python takes {prefix} for its venv")
+
+
+# Versions
+
+
+def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Finding]:
+    """Compare the packages that are installed with the lock; those of an adopted release with what it had."""
+    damage, manifest = find_lock_damage(release), release.manifest
+    if damage is not None:
+        yield Finding(kind="lock", path="../uv.lock", message=damage.reason)
+    if manifest.origin == "adopted" and sealed:
+        for name in sorted(found.keys() | sealed.keys()):
+            now, before = found.get(name, "not installed"), sealed.get(name, "not installed")
+            if now != before:
+                message = f"it is {now}, and was {before} when it was adopted"
+                yield Finding(kind="package", package=name, message=message)
+        return
+    try:
+        lock = LockFile.read(release.lock)
+        pins = list_installed(lock, group=manifest.group, default_groups=default_groups(site), python=manifest.python)
+    except (OSError, InvalidLockError, KeyError, TypeError, AttributeError) as error:
+        if damage is None:
+            yield Finding(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
+        return
+    yield from compare_with_lock(pins, found, sealed, locked=lock.names)
+
+
+def compare_with_lock(
+    pins: Iterable[Pin], found: Mapping[str, str], sealed: Mapping[str, str], *, locked: Collection[str]
+) -> Iterator[Finding]:
+    """Yield the packages that are not there in the version that the lock names, or that it does not name at all.
+
+    `found` are the packages of a venv, by name, and `sealed` those that it had when it was sealed; `locked` are all
+    names in the lock. What has never been installed is not missed: a marker may keep it out.
+    """
+    wanted: dict[str, list[str]] = {}
+    for pin in pins:
+        wanted.setdefault(canonicalize_name(pin.name), []).append(pin.version)
+    for name, versions in sorted(wanted.items()):
+        said = " or ".join(versions)
+        if name in found:
+            if not any(_is_same(found[name], version) for version in versions):
+                yield Finding(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
+        elif name in sealed or not sealed:
+            yield Finding(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
+    for name in sorted(found.keys() - set(map(canonicalize_name, locked)) - sealed.keys()):
+        yield Finding(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
+
+
+def _is_same(found: str, locked: str) -> bool:
+    try:
+        return Version(found) == Version(locked)
+    except InvalidVersion:
+        return found == locked
+
+
+# Files
+
+
+def _find_changes(drift: Drift) -> Iterator[Finding]:
+    for one in drift.files:
+        if one.kind != "added":
+            yield Finding(kind=one.kind, path=one.path, message=one.message)
+
+
+def _find_unexpected(
+    release: Release, drift: Drift, known: Collection[str], there: Collection[str]
+) -> Iterator[Finding]:
+    """Name the files that should not be there; which packages are there is compared with the lock."""
+    places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
+    of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
+    added = {one.path: one.message for one in drift.files if one.kind == "added"}
+    for path in sorted(there):
+        if path.endswith(f"{INFO}/RECORD") or path in of_venvs:
+            continue
+        message = added.get(path, "")
+        if path.startswith(places) and path not in known and "__pycache__/" not in path:
+            message = "no package has installed it"
+            if is_byte_code(path):
+                message += ", and Python would run it, as byte code without a source"
+        if message:
+            yield Finding(kind="unexpected", path=path, message=message)
+
+
+def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Finding]:
+    """Name the files that have another name outside of the venv: who changes them there changes them here."""
+    within = collections.Counter((one.st_dev, one.st_ino) for one in there.values() if one.st_nlink > 1)
+    for path, status in sorted(there.items()):
+        outside = status.st_nlink - within[status.st_dev, status.st_ino]
+        if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):
+            names = "another name" if outside == 1 else f"{outside} other names"
+            message = f"it has {names} outside of the release, and is changed where that is"
+            yield Finding(kind="shared", path=path, message=message)
+
+
+def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Finding]:
+    """See that group and mode are those that a release gets when it is built; one that was adopted keeps its own."""
+    if release.manifest.origin == "adopted":
+        return
+    try:
+        group = choose_unix_group(site.settings, site.project.root)
+        others = others_may_read(site.project.root)
+    except (PreflightError, OSError) as error:
+        yield Finding(kind="permissions", message=f"its group cannot be determined: {error}")
+        return
+    yield from compare_permissions(counting, group=group, others=others)
+
+
+def compare_permissions(there: Mapping[str, os.stat_result], *, group: int, others: bool) -> Iterator[Finding]:
+    """Yield the files that are not of `group`, or have not the mode that releaser gives to all in a release."""
+    for path, status in sorted(there.items()):
+        if status.st_gid != group:
+            message = f"it belongs to group {status.st_gid}, and not to {group}"
+            yield Finding(kind="permissions", path=path, message=message)
+        mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others)
+        if mode != wanted and stat.S_ISREG(status.st_mode):
+            message = f"its mode is {mode:o}, and should be {wanted:o}"
+            yield Finding(kind="permissions", path=path, message=message)

@@ -1,0 +1,325 @@
+"""What a run did: one `Outcome` a step, one `RunReport` a run; everything shown or sent is rendered from these."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from releaser.errors import Finding, ReleaserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from releaser.locks.changes import Change
+    from releaser.locks.rules import Withheld
+    from releaser.locks.vulnerabilities import Audit, Vulnerability
+    from releaser.site.conventions import Convention
+    from releaser.site.site import Pulled
+    from releaser.tools.git_reader import Commit
+
+logger = logging.getLogger(__name__)
+
+_DELETE = "Give its files to the user who runs releaser, or delete it by hand. Every run tries again."
+
+Status = Literal["ok", "failed", "skipped", "warning"]
+Result = Literal["unchanged", "activated", "failed", "rolled_back", "refused"]
+Audited = Literal["", "known", "unknown"]
+Blame = Literal["", "update", "before", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How one step ended; `detail` is one line for people, `seconds` the wall time."""
+
+    step: str
+    status: Status
+    detail: str = ""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftBehind:
+    """A process that still runs on a release which is not live; `since` is when it began, as ISO 8601."""
+
+    release: str
+    pid: int
+    user: str
+    command: str
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How a health check ended: what the site answered with one release, in a line.
+
+    `body` is the beginning of a bad page; of a command, what it printed.
+    """
+
+    release: str
+    good: bool
+    text: str
+    body: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """The whole story of one run."""
+
+    command: str
+    project: str
+    path: str
+    host: str
+    run_id: str
+    started_at: datetime
+    seconds: float
+    result: Result
+    exit_code: int
+    #: One sentence on what happened.
+    headline: str
+    #: Whether `.venv` leads to another release than before.
+    live_changed: bool = False
+    release: str | None = None
+    previous: str | None = None
+    changes: tuple[Change, ...] = ()
+    held_back: tuple[Withheld, ...] = ()
+    #: The packages that people or the tests hold, whether anything newer was left out for it or not.
+    holds: tuple[Withheld, ...] = ()
+    #: The processes on other releases than the live one when the run ended.
+    left_behind: tuple[LeftBehind, ...] = ()
+    pulled: Pulled | None = None
+    #: The commits that came in, or were tried and did not, newest first, as far as there are not too many.
+    commits: tuple[Commit, ...] = ()
+    #: The commit that `release` was tested with, and the first line of its message.
+    commit: str | None = None
+    subject: str = ""
+    steps: tuple[Outcome, ...] = ()
+    problems: tuple[Finding, ...] = ()
+    #: What the site answered to health checks, in order.
+    answers: tuple[Answer, ...] = ()
+    #: Whose fault failing tests are: this update's, they failed `before`, or that could not be told.
+    blame: Blame = ""
+    #: The end of what a failing program printed.
+    output: str = ""
+    advice: str = ""
+    log_file: str = ""
+    #: What an interrupted run had left.
+    recovered: str = ""
+    #: What else was put right, or is otherwise than it was after the last run.
+    noted: str = ""
+    #: Those that the release brings and that are not applied.
+    migrations: tuple[str, ...] = ()
+    #: The upgrades that this run found to break the tests.
+    culprits: tuple[str, ...] = ()
+    #: Whether the `vulnerabilities` of what is live after the run are known; empty: nobody asked.
+    audit: Audited = ""
+    audit_reason: str = ""
+    #: Whether an earlier report has said why they are not known.
+    audit_told: bool = False
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+    #: The vulnerabilities that this run has brought fixes for.
+    fixed: tuple[Vulnerability, ...] = ()
+    #: Why a lock was rebuilt as it was; None if none was.
+    rebuilt: str | None = None
+    #: What became of the mail about this run.
+    mail: str = ""
+    #: What an adoption found out to use.
+    chosen: tuple[Convention, ...] = ()
+
+    @property
+    def bad_answers(self) -> tuple[Answer, ...]:
+        """All answers if one of them was bad, none otherwise."""
+        return self.answers if any(not answer.good for answer in self.answers) else ()
+
+    @property
+    def is_ill_as_before(self) -> bool:
+        """Whether a release was taken back, and the one before fails its health check as well."""
+        last = self.answers[-1] if self.answers else None
+        return last is not None and not last.good and last.release == self.previous and not self.live_changed
+
+    @property
+    def noteworthy(self) -> bool:
+        """Whether anybody needs to hear of this run: it changed something, or something is wrong."""
+        return self.result != "unchanged" or self.exit_code != 0 or bool(self.problems) or self.tells_of_before
+
+    @property
+    def tells_of_before(self) -> bool:
+        """Whether it says something about what was before this run."""
+        return bool(self.recovered or self.noted)
+
+
+class HasId(Protocol):
+    """A release, as far as a report needs to know it."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class Listener(Protocol):
+    """What is told of steps while they happen."""
+
+    def started(self, step: str) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
+class Silence:
+    """Ignores steps: cron, and `--quiet`."""
+
+    def started(self, step: str) -> None: ...
+
+    def ended(self, outcome: Outcome) -> None: ...
+
+
+class Step:
+    """A step under way; it says here how it went, unless it just went well."""
+
+    def __init__(self) -> None:
+        self.status: Status = "ok"
+        self.detail = ""
+
+    def says(self, detail: str) -> None:
+        """Note one line for people."""
+        self.detail = detail
+
+    def skipped(self, detail: str) -> None:
+        """Note that there was nothing to do."""
+        self.status, self.detail = "skipped", detail
+
+    def warns(self, detail: str) -> None:
+        """Note that it went wrong without stopping the run."""
+        self.status, self.detail = "warning", detail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """What a run has found out for its report, beside the steps."""
+
+    release: str | None = None
+    previous: str | None = None
+    live_changed: bool = False
+    changes: tuple[Change, ...] = ()
+    held_back: tuple[Withheld, ...] = ()
+    pulled: Pulled | None = None
+    commits: tuple[Commit, ...] = ()
+    blame: Blame = ""
+    output: str = ""
+    #: Why a lock was rebuilt as it was; None if none was.
+    rebuilt: str | None = None
+    #: Something failed after the release went live, and is due again.
+    follow_up_failed: bool = False
+    #: The migrations that the release brings and that are not applied.
+    migrations: tuple[str, ...] = ()
+    #: The upgrades that were found to break the tests.
+    culprits: tuple[str, ...] = ()
+    #: What is known to be wrong with what was live, and with what is to be; None if nobody asked.
+    audit_before: Audit | None = None
+    audit_after: Audit | None = None
+    #: What an adoption found out to use.
+    chosen: tuple[Convention, ...] = ()
+
+
+class RunLog:
+    """What happens in a run, for its report: steps, findings, answers, facts. It only grows, and no step reads it."""
+
+    def __init__(self, listener: Listener, *, command: str, run_id: str, started_at: datetime) -> None:
+        self._listener = listener
+        self.command = command
+        self.run_id = run_id
+        self.started_at = started_at
+        #: When the run began that this one is finishing or undoing; None if there is none.
+        self.finishing: datetime | None = None
+        self.outcomes: list[Outcome] = []
+        self.findings: list[Finding] = []
+        self.answers: list[Answer] = []
+        self.learned = Learned()
+        #: Releases that cannot be deleted, by their ids: no reason for a mail, but told along with whatever is.
+        self.undeleted: dict[str, Finding] = {}
+        #: What an earlier run had left half-way, and is in order now.
+        self.recovered: list[str] = []
+        #: What else is put right, or otherwise than it was after the last run.
+        self.told: list[str] = []
+        #: Whether telling is all that is left, whatever the journal says.
+        self.closed = False
+        #: What the next run is to tell, should this one not come to it.
+        self.unreported: list[str] = []
+
+    def note(self, *findings: Finding) -> None:
+        """Note what somebody should look at."""
+        self.findings += findings
+
+    def learn(self, **facts: Any) -> None:
+        """Note facts, by the names of `Learned`; a later one replaces an earlier one. Raises TypeError for others."""
+        self.learned = replace(self.learned, **facts)
+
+    def tell(self, sentence: str) -> None:
+        """Note something that is put right, or otherwise than it was after the last run."""
+        self.told.append(sentence)
+
+    def found_culprits(self, versions: Iterable[str]) -> None:
+        """Note upgrades that were found to break the tests, such as `alpha 1.1.0`."""
+        self.learn(culprits=(*self.learned.culprits, *versions))
+
+    def answer(self, answer: Answer) -> None:
+        """Note what the site has answered to a health check."""
+        self.answers.append(answer)
+
+    def failed(self, error: ReleaserError, *, follow_up: bool = True) -> None:
+        """Note a failure that does not end the run; as a `follow_up` it makes the exit code 7."""
+        self.note(error.finding)
+        if follow_up:
+            self.learn(follow_up_failed=True)
+        if error.output and not self.learned.output:
+            self.learn(output=error.output)
+
+    def repaired(self, message: str, advice: str) -> None:
+        """Note something that others have damaged and this run has repaired, for this run to tell or the next one."""
+        self.tell(f"{message}.")
+        self.unreported.append(f"{message}.")
+        self.note(Finding(message=message, advice=advice))
+
+    def undeletable(self, release: str, reason: str) -> None:
+        """Note what could not be deleted, for the report to tell if there is one; every run tries it again."""
+        message = f"release {release} could not be deleted: {reason}"
+        self.undeleted[release] = Finding(message=message, advice=_DELETE)
+
+    def deleted(self, release: str) -> None:
+        """Note that a release could be deleted after all."""
+        self.undeleted.pop(release, None)
+
+    def about(self, release: HasId | None, previous: HasId | None) -> None:
+        """Note which release this run is about, and which one was live before."""
+        self.learn(release=release.id if release else None, previous=previous.id if previous else None)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[Step]:
+        """Time what happens inside; an error that leaves it makes the step a failed one."""
+        step = Step()
+        started = time.monotonic()
+        logger.info("step %s", name)
+        self._listener.started(name)
+        try:
+            yield step
+        except BaseException as error:
+            step.status = "failed"
+            step.detail = error.message if isinstance(error, ReleaserError) else type(error).__name__
+            raise
+        finally:
+            seconds = round(time.monotonic() - started, 3)
+            outcome = Outcome(step=name, status=step.status, detail=step.detail, seconds=seconds)
+            self.outcomes.append(outcome)
+            logger.info("step %s: %s %s", name, outcome.status, outcome.detail)
+            self._listener.ended(outcome)
+
+
+class Hidden(contextlib.AbstractContextManager["Hidden"]):
+    """A progress that is not shown."""
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def begins(self, release: str, total: int) -> None: ...
+
+    def advances(self) -> None: ...

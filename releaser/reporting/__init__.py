@@ -1,0 +1,1 @@
+"""How a report becomes text, mail and history, and who is told of it. Decides nothing about a site."""

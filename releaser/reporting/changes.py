@@ -1,0 +1,189 @@
+"""Package changes and vulnerabilities as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from releaser.system.words import duration, first_few, one_line, plural, table, web_link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from releaser.locks.changes import Change
+    from releaser.locks.vulnerabilities import Vulnerability
+    from releaser.report import RunReport
+
+
+HEADINGS = ("PACKAGE", "OLD", "NEW", "BUMP", "AGE", "REQUIRED BY")
+_WIDEST = 96  # characters; a mail is read in 80 to 100 columns
+_SHOWN = 2  # packages that require another
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeRow:
+    """One package change: the cells of its line, the notes below it, and where to read about it."""
+
+    cells: tuple[str, ...]
+    notes: tuple[str, ...]
+    link: str
+    bump: str
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """The lines below the first one, as plain text has them."""
+        return (*self.notes, *([self.link] if self.link else []))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangesTable:
+    """Package changes as a table; columns about which nothing is known of any package are left out."""
+
+    header: tuple[str, ...]
+    rows: tuple[ChangeRow, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def aligned(self) -> Iterator[tuple[str, ChangeRow | None]]:
+        """Give each line of the table, with its row; the heading has none."""
+        return zip(table([self.header, *(row.cells for row in self.rows)]), (None, *self.rows), strict=True)
+
+    @property
+    def lines(self) -> list[str]:
+        """The whole table as plain text."""
+        found = []
+        for line, row in self.aligned() if self.rows else ():
+            found += [line, *(f"    {note}" for note in (row.below if row else ()))]
+        return found
+
+
+def changes_table(
+    changes: Iterable[Change], *, now: datetime, headings: Sequence[str] = HEADINGS, widest: int = _WIDEST
+) -> ChangesTable:
+    """Lay package changes out, those that fix a vulnerability first; ages are those at `now`.
+
+    What would make the table wider than `widest` characters goes below the lines.
+    """
+    ordered = sorted(changes, key=lambda change: not change.fixes)
+    with_ages = any(change.released for change in ordered)
+    with_parents = any(_required_by(change) for change in ordered)
+    columns = (True, True, True, True, with_ages, with_parents)
+    found = _lay_out(ordered, now, headings, columns)
+    if with_parents and any(len(line) > widest for line, _ in found.aligned()):
+        found = _lay_out(ordered, now, headings, (*columns[:-1], False))
+    return found
+
+
+def _lay_out(
+    changes: Sequence[Change], now: datetime, headings: Sequence[str], columns: Sequence[bool]
+) -> ChangesTable:
+    def choose(cells: Sequence[str]) -> tuple[str, ...]:
+        return tuple(one_line(cell) for cell, wanted in zip(cells, columns, strict=True) if wanted)
+
+    rows = []
+    for change in changes:
+        versions = (change.old or "-", change.new or "-", change.bump)
+        rows.append(
+            ChangeRow(
+                cells=choose((change.name, *versions, age_of(change, now), _required_by(change))),
+                notes=tuple(one_line(note) for note in _notes(change, names_parents=not columns[-1])),
+                link=web_link(change.link or "") or "",
+                bump=change.bump,
+            )
+        )
+    return ChangesTable(header=choose(headings), rows=tuple(rows))
+
+
+def _required_by(change: Change) -> str:
+    return "the project" if change.direct else first_few(change.through, _SHOWN)
+
+
+def _notes(change: Change, *, names_parents: bool) -> Iterator[str]:
+    if change.fixes:
+        yield f"fixes {', '.join(change.fixes)}"
+    if names_parents and (parents := _required_by(change)):
+        yield f"required by {parents}"
+    if change.dragged_by:
+        yield f"changed because of {', '.join(change.dragged_by)}"
+
+
+def age_of(change: Change, now: datetime) -> str:
+    """Say how old the new version is at `now`; nothing if that is not known."""
+    try:
+        return duration((now - datetime.fromisoformat(change.released or "")).total_seconds())
+    except (TypeError, ValueError):
+        return ""
+
+
+COLUMNS = ("PACKAGE", "VERSION", "FIXED IN", "VULNERABILITY", "ABOUT")
+_MOST = 30  # vulnerabilities in one list; an old lock may have hundreds
+
+
+def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
+    """Return titles, each with lines for people; none when nobody asked, or when there is nothing to tell."""
+    lists = []
+    if report.fixed:
+        lists.append(("Known vulnerabilities fixed by this run", _cap(_line(one) for one in report.fixed)))
+    if report.audit == "unknown" and not report.audit_told:
+        reason = one_line(report.audit_reason, limit=150)
+        lists.append(("Known vulnerabilities", [f"Not known: {reason}."]))
+    if report.vulnerabilities:
+        left = (_line(one, f"({_why_left(one, report)})") for one in report.vulnerabilities)
+        lists.append(("Known vulnerabilities of what is live", _cap(left)))
+    return lists
+
+
+def security_text(report: RunReport) -> list[str]:
+    """Return the same as lines of plain text."""
+    return [line for title, lines in security_lists(report) for line in (f"{title}:", *(f"  {one}" for one in lines))]
+
+
+def cells(vulnerabilities: Iterable[Vulnerability]) -> list[list[str]]:
+    """Return the rows of a table."""
+    return [
+        [one_line(one.name), one_line(one.version), one.fix or "-", named(one), one_line(one.summary, limit=100) or "-"]
+        for one in vulnerabilities
+    ]
+
+
+def fixes_phrase(report: RunReport) -> str:
+    """Say in a few words how many vulnerabilities the run has fixed; empty if none."""
+    count = len({(one.name, one.id) for one in report.fixed})
+    return f"fixes {plural(count, 'known vulnerability')}" if count else ""
+
+
+def named(one: Vulnerability) -> str:
+    """Name a vulnerability, with a name that starts with CVE if it has one and goes by another."""
+    cve = next((alias for alias in one.aliases if alias.upper().startswith("CVE-")), "")
+    also = f" ({cve})" if cve and not one.id.upper().startswith("CVE-") else ""
+    return one_line(f"{one.id}{also}", limit=100)
+
+
+def _line(one: Vulnerability, remark: str = "") -> str:
+    summary = f": {one_line(one.summary, limit=150)}" if one.summary else ""
+    head = f"{named(one)} of {one.name} {one.version}{summary}"
+    return " ".join(filter(None, [one_line(head), one_line(remark, limit=500), web_link(one.link)]))
+
+
+def _why_left(one: Vulnerability, report: RunReport) -> str:
+    if one.fix is None:
+        return "not fixed in any version yet"
+    fixed = f"fixed in {one.fix}"
+    if not report.live_changed and any(_fixes(change, one) for change in report.changes):
+        return f"{fixed}, which this run could not make live"
+    held = next((held for held in report.held_back if held.name == one.name), None)
+    if held is not None:
+        return f"{fixed}; {held.version} is held back: {held.reason}"
+    return f"{fixed}; `releaser outdated` shows what blocks it"
+
+
+def _fixes(change: Change, one: Vulnerability) -> bool:
+    return change.name == one.name and bool(change.new) and not replace(one, version=change.new or "").fix
+
+
+def _cap(lines: Iterable[str]) -> list[str]:
+    shown = list(lines)
+    more = [f"and {len(shown) - _MOST} more; `releaser audit` lists them"] if len(shown) > _MOST else []
+    return shown[:_MOST] + more

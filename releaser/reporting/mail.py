@@ -1,0 +1,269 @@
+"""The mail that tells administrators of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import timedelta
+from email.header import Header
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formataddr, make_msgid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
+
+from releaser.errors import ExitCode
+from releaser.reporting.changes import changes_table, security_lists
+from releaser.reporting.subject import header_text, subject
+from releaser.reporting.text import held_back_passages, summarize
+from releaser.site.address import Address, parse_address
+from releaser.site.settings import this_host
+from releaser.system.words import elapsed, one_line, strip_control, table, truncate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+    from releaser.report import RunReport
+
+_POLICY = SMTP.clone(refold_source="none")
+_COMMITS = 20  # that a mail lists
+_HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Cells to be aligned in text and to be a table in HTML; no cell has a line break."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+        """Make a table of cells of any text."""
+        return cls(title=title, header=header, rows=tuple(tuple(map(one_line, row)) for row in rows))
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    @property
+    def lines(self) -> list[str]:
+        """The header and the rows as plain text."""
+        return table([self.header, *self.rows])
+
+
+def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) -> EmailMessage:
+    """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
+
+    `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
+    """
+    ended = report.started_at + timedelta(seconds=report.seconds)
+    message = _addressed(subject(report), sender=sender, recipients=recipients, at=ended)
+    message["Message-ID"] = message_id(report)
+    message.set_raw("X-Releaser-Run", _encode(header_text(report.run_id)))
+    text, html = render_bodies(report)
+    # Quoted-printable goes through every server and stays readable in a Maildir.
+    message.set_content(text, cte="quoted-printable")
+    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    message.set_boundary(f"=_{_digest(report)}")  # "=_" cannot be in quoted-printable (RFC 2045, 6.7)
+    return message
+
+
+def compose_plain(title: str, text: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
+    """Make a mail of a subject and a text."""
+    message = _addressed(header_text(title), sender=sender, recipients=recipients, at=at)
+    message["Message-ID"] = make_msgid("releaser", domain=this_host() or "localhost")
+    message.set_content(text, cte="quoted-printable")
+    return message
+
+
+def _addressed(title: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
+    message = EmailMessage(policy=_POLICY)
+    # Raw, since Python 3.11.7 folds lists of non-ASCII names so that addresses get lost, and subjects so that
+    # spaces do.
+    message.set_raw("Subject", _encode(title))
+    message.set_raw("From", _mailbox(parse_address(sender)))
+    if recipients:
+        message.set_raw("To", ",\r\n ".join(map(_mailbox, recipients)))
+    message["Date"] = at
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation notices, please
+    return message
+
+
+def message_id(report: RunReport) -> str:
+    """Name the mail of a run; host, run and path of the project decide, and nothing else."""
+    run = re.sub(r"[^A-Za-z0-9]+", "-", report.run_id).strip("-")[:60]
+    host = re.sub(r"[^A-Za-z0-9-]+", ".", report.host)[:100].strip(".-")
+    return f"<{run or 'run'}.{_digest(report)}@{host or 'localhost'}>"
+
+
+def _digest(report: RunReport) -> str:
+    facts = "\0".join((report.host, report.run_id, report.path))
+    return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def render_bodies(report: RunReport) -> tuple[str, str]:
+    """Render the text and the HTML of the mail."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
+        undefined=StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    context = _context(report)
+    text, html = (environment.get_template(name).render(context) for name in ("run.txt.j2", "run.html.j2"))
+    return text, html
+
+
+def _context(report: RunReport) -> dict[str, Any]:
+    told = summarize(report)
+    said = {report.headline, *(problem.message for problem in report.problems)}
+    held = {one.name for one in report.held_back}
+    return {
+        "subject": subject(report),
+        "headline": one_line(told.headline, limit=1000),
+        "live": one_line(_live(report)),
+        "recovered": _passage(report.recovered),
+        "noted": _passage(report.noted),
+        "advice": _passage(told.advice),
+        "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
+        "answers": _answers(report),
+        "output": "" if any(one.body == report.output for one in report.bad_answers) else truncate(report.output),
+        "way_back": _way_back(report),
+        "security": security_lists(report),
+        "security_first": not report.exit_code,  # of a failure, what to do about it is first
+        "commits_title": _commits_title(report),
+        "commits": _commits(report),
+        "changes": changes_table(report.changes, now=report.started_at, headings=_HEADINGS),
+        "changes_title": "Package changes"
+        if report.live_changed or report.result == "activated"
+        else "Package changes that are not live",
+        "held_back": [
+            (one_line(line, limit=1000), output)
+            for line, output in held_back_passages(
+                # What was left out, and what else is held, though nothing newer has come yet.
+                (*report.held_back, *(one for one in report.holds if one.name not in held)),
+                since=report.started_at,
+            )
+        ],
+        "left_behind": Table.of(
+            "Processes that still run on another release",
+            ("Release", "Process", "User", "Since", "Command"),
+            ((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
+        ),
+        "steps": Table.of(
+            "Steps",
+            ("Step", "Status", "Time", "Detail"),
+            (
+                (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in said else one.detail)
+                for one in report.steps
+            ),
+        ),
+        "facts": _facts(report),
+    }
+
+
+def _live(report: RunReport) -> str:
+    release, previous = report.release, report.previous
+    name = f"Release {release}" if release else "A release"
+    if report.exit_code != ExitCode.ROLLED_BACK:
+        if not report.live_changed:
+            return "The live release is the same as before" + (f": {previous}." if previous else ".")
+        if not release:
+            return "The live release changed."
+        return f"The live release changed{f' from {previous}' if previous else ''} to {release}."
+    ill = " IT FAILS ITS HEALTH CHECK AS WELL: look at the site." if report.is_ill_as_before else ""
+    if report.live_changed:
+        return f"STILL LIVE: {name} went live, failed and could not be taken back; the site runs on it now.{ill}"
+    if report.command == "rollback" and release and previous:
+        return f"The site was switched to {release} and back to {previous}, which is live again.{ill}"
+    return f"{name} went live and was taken back; {previous or 'what was live before'} is live again.{ill}"
+
+
+def _way_back(report: RunReport) -> str:
+    """The command that undoes what the run did to the live release.
+
+    After a rollback, another one without a name would go back further.
+    """
+    if not report.live_changed or not report.previous or report.exit_code == ExitCode.ROLLED_BACK:
+        return ""
+    name = f" {shlex.quote(report.previous)}" if report.command == "rollback" else ""
+    return f"releaser rollback{name} --project {shlex.quote(report.path)}"
+
+
+def _answers(report: RunReport) -> list[tuple[str, str, str]]:
+    """What the site answered with which release, when one answer was bad: a heading, the answer, the page."""
+    found = []
+    for answer in report.bad_answers:
+        role = "which is live again" if answer.release == report.previous else "which was to be live"
+        heading = f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}"
+        found.append((heading, one_line(answer.text, limit=1000), truncate(answer.body)))
+    return found
+
+
+def _commits_title(report: RunReport) -> str:
+    """Say what became of the commits; where live changed though the run failed, the report does not tell."""
+    if report.pulled is None and not report.commits:
+        return ""
+    what = "New commits"
+    if report.live_changed and report.result in ("activated", "rolled_back"):
+        what = "Commits that came in"
+    elif not report.live_changed and report.result in ("failed", "refused", "rolled_back"):
+        what = "Commits that were tried and did not come in"
+    if report.pulled is None:
+        return f"{what}:"
+    return one_line(f"{what} ({report.pulled.count}): {report.pulled.old[:12]}..{report.pulled.new[:12]}")
+
+
+def _commits(report: RunReport) -> list[str]:
+    lines = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
+    count = max(len(report.commits), report.pulled.count if report.pulled else 0)
+    return [*lines, f"and {count - len(lines)} more"] if lines and count > len(lines) else lines
+
+
+def _facts(report: RunReport) -> Table:
+    # Whether the run was about another release than the one that is live after it.
+    not_live = report.previous and report.release != report.previous and not report.live_changed
+    facts = (
+        ("Host", report.host),
+        ("Project", report.project),
+        ("Path", report.path),
+        ("Command", report.command),
+        ("Run", report.run_id),
+        ("Started", report.started_at.isoformat(sep=" ", timespec="seconds")),
+        ("Took", elapsed(report.seconds)),
+        ("Release (not live)" if not_live else "Release", report.release or ""),
+        ("Commit", f"{report.commit[:12]} {report.subject}" if report.commit else ""),
+        ("Release before", report.previous or ""),
+        ("Exit code", str(int(report.exit_code))),
+        ("Log file", report.log_file),
+    )
+    return Table.of("About this run", ("", ""), (fact for fact in facts if fact[1]))
+
+
+def _passage(text: str) -> str:
+    return truncate(text, head_lines=20, tail_lines=20, max_chars=4000)
+
+
+def _printable(value: object) -> object:
+    """Clean whatever a template prints; markup comes from the templates themselves."""
+    return strip_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _mailbox(address: Address) -> str:
+    name = header_text(address.name, limit=100)
+    return formataddr((name, address.address)) if name.isascii() else f"{_encode(name)} <{address.address}>"
+
+
+def _encode(text: str) -> str:
+    """Write one line as RFC 2047 wants it; what is not ASCII is folded."""
+    return text if text.isascii() else Header(text, "utf-8", maxlinelen=70).encode(linesep="\r\n")

@@ -1,0 +1,243 @@
+"""Mail that could not be sent, or has no server to go to: kept in a Maildir until it can."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+import socket
+import time
+from dataclasses import dataclass
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import SMTP
+from typing import TYPE_CHECKING, Protocol
+
+from releaser.errors import MailError
+from releaser.site.address import parse_address
+from releaser.system.files import replace_file, sync_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+_QUEUE = "X-Releaser-Queue"
+_QUEUED_AT = "X-Releaser-Queued-At"
+_SENDER = "X-Releaser-Sender"
+_RECIPIENTS = "X-Releaser-Recipients"
+_OURS = (_QUEUE, _QUEUED_AT, _SENDER, _RECIPIENTS)
+_FOR_SMTP = "smtp"
+_POLICY = SMTP.clone(refold_source="none")  # a queued mail is sent with its headers as they were written
+
+
+class Carrier(Protocol):
+    """What takes mails: a server, or a program."""
+
+    @property
+    def address(self) -> str:
+        """It, for people."""
+
+    def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
+        """Take a mail; return the recipients that were refused. Raises MailError if nobody gets it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueuedMail:
+    """A mail to be sent, without the headers that mark it as queued."""
+
+    #: Of its file in the outbox; empty for one that could not be kept there.
+    key: str = ""
+    message: EmailMessage
+    #: Plain addresses for the dialogue with a server.
+    sender: str
+    recipients: tuple[str, ...]
+    #: In ns since 1970.
+    queued_at: int = 0
+
+    @classmethod
+    def of(cls, message: EmailMessage) -> QueuedMail:
+        """Read the addresses from From and To; without a To there are no recipients."""
+        sender, *_ = (*_addresses(message, "From"), "")
+        return cls(message=_unmarked(message), sender=sender, recipients=_addresses(message, "To"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlushResult:
+    """How many mails were sent, how many are left, and the first thing that went wrong."""
+
+    sent: int
+    left: int
+    problem: str = ""
+    #: Whether the mail that the outbox could not keep was sent.
+    sent_unkept: bool = False
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """A Maildir; its directories are made when the first mail comes.
+
+    A mail that waits for a server carries `X-Releaser-Queue: smtp` and its envelope in headers. All others
+    are for people who read the Maildir.
+    """
+
+    path: Path
+
+    def put(self, message: EmailMessage, *, queued: bool) -> Path:
+        """Keep a mail so that it survives a power cut; give the file, whose name comes from the Message-ID.
+
+        Raises OSError, and ValueError for a mail to be queued that lacks a sender or recipients.
+        """
+        mail = QueuedMail.of(message)
+        kept = mail.message
+        if queued:
+            _mark(mail)
+        data = kept.as_bytes(policy=kept.policy.clone(linesep="\n"))
+        self._make()
+        file = self.path / "new" / _file_name(message)
+        replace_file(file, data, staging=self.path / "tmp")
+        return file
+
+    def tells_of(self, run_id: str) -> bool:
+        """Whether the mail about a run is here, sent or not."""
+        start = _plain(run_id) + "."
+        return any(file.name.startswith(start) for file in self._files())
+
+    def queued(self) -> tuple[QueuedMail, ...]:
+        """Give the mails that wait for a server, oldest first; what is not such a mail is passed over.
+
+        Raises OSError if the Maildir itself cannot be listed.
+        """
+        found = (_read(file) for file in self._files())
+        return tuple(sorted((mail for mail in found if mail), key=lambda mail: (mail.queued_at, mail.key)))
+
+    def remove(self, key: str) -> None:
+        """Delete a mail for good; one that is gone already is no error. Raises OSError."""
+        for file in list(self._files()) if key else ():
+            if _key(file) == key:
+                file.unlink(missing_ok=True)
+                sync_directory(file.parent)
+
+    def _files(self) -> Iterator[Path]:
+        for name in ("new", "cur"):
+            try:
+                files = list((self.path / name).iterdir())
+            except FileNotFoundError:
+                continue
+            yield from files
+
+    def _make(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
+            if not directory.is_dir():
+                directory.mkdir(exist_ok=True)
+                directory.chmod(0o2770)  # for the administrators' group, whatever the umask is
+                sync_directory(directory.parent)
+
+
+def flush(
+    outbox: Outbox, carrier: Carrier, *, unkept: QueuedMail | None = None, limit: int = 50, seconds: float = 120.0
+) -> FlushResult:
+    """Send what is queued, oldest first, until the server fails; before that the mail that could not be kept, if any.
+
+    A mail that the server itself refuses stays queued and does not hold up those after it. No more than `limit` mails
+    are tried, and none is begun after `seconds`. Never raises for a failing server or disk.
+    """
+    problems: list[str] = []
+    try:
+        waiting = outbox.queued()
+    except OSError as error:
+        waiting = ()
+        if unkept is None:  # else it is known already
+            problems.append(f"the outbox {outbox.path} cannot be read: {error}")
+    ends_at = time.monotonic() + seconds
+    sent = []
+    for mail in (*([unkept] if unkept else ()), *waiting[:limit]):
+        if time.monotonic() >= ends_at:
+            break
+        try:
+            refused = carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)
+        except MailError as error:
+            problems.append(error.message)
+            if error.refused:
+                continue
+            break
+        sent.append(mail)
+        if refused:
+            problems.append(f"{carrier.address} refused {', '.join(refused)}")
+        try:
+            outbox.remove(mail.key)
+        except OSError as error:
+            problems.append(
+                f"a mail was sent, but cannot be removed from {outbox.path}, and will be sent again: {error}"
+            )
+            break
+    return FlushResult(
+        sent=len(sent),
+        left=len(waiting) - sum(bool(mail.key) for mail in sent),
+        problem=problems[0] if problems else "",
+        sent_unkept=unkept in sent,
+    )
+
+
+def _addresses(message: EmailMessage, name: str) -> tuple[str, ...]:
+    headers = message.get_all(name, [])
+    return tuple(address.addr_spec for header in headers for address in header.addresses)
+
+
+def _mark(mail: QueuedMail) -> None:
+    if not mail.sender or not mail.recipients:
+        text = "a mail without a sender or without recipients cannot be queued"
+        raise ValueError(text)
+    mail.message[_QUEUE] = _FOR_SMTP
+    mail.message[_QUEUED_AT] = str(time.time_ns())
+    mail.message[_SENDER] = mail.sender
+    # Beside To, since not every version of the email package reads back a long To as it wrote it.
+    mail.message[_RECIPIENTS] = ", ".join(mail.recipients)
+
+
+def _unmarked(message: EmailMessage) -> EmailMessage:
+    """Copy a mail without the headers of the queue."""
+    plain = copy.copy(message)  # shallow: `del` below gives the copy its own list of headers
+    for name in _OURS:
+        del plain[name]
+    return plain
+
+
+def _file_name(message: EmailMessage) -> str:
+    """Name a mail's file by its Message-ID, so that the same mail is never kept twice; else by the time."""
+    name = _plain(str(message["Message-ID"] or "")).strip(".")
+    return name or f"{time.time_ns()}.{os.getpid()}.{socket.gethostname()}"
+
+
+def _plain(text: str) -> str:
+    """Leave nothing in a text that means something in the name of a file of a Maildir."""
+    return re.sub(r"[^A-Za-z0-9-]+", ".", text)
+
+
+def _key(file: Path) -> str:
+    return file.name.partition(":")[0]
+
+
+def _read(file: Path) -> QueuedMail | None:
+    """Read a queued mail; None for everything else, whatever it may be."""
+    try:
+        if not file.is_file():
+            return None  # opening a named pipe would wait for ever
+        return _parse(_key(file), file.read_bytes())
+    except Exception:  # noqa: BLE001 - garbage in headers makes the email package raise nearly anything
+        return None
+
+
+def _parse(key: str, data: bytes) -> QueuedMail | None:
+    message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(data)
+    if message.get(_QUEUE) != _FOR_SMTP:
+        return None
+    recipients = tuple(parse_address(part).address for part in str(message[_RECIPIENTS]).split(","))
+    return QueuedMail(
+        key=key,
+        message=_unmarked(message),
+        sender=parse_address(str(message[_SENDER])).address,
+        recipients=recipients,
+        queued_at=int(str(message.get(_QUEUED_AT, "0"))),
+    )

@@ -1,0 +1,321 @@
+"""Reports, releases and answers as plain text."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import ExitCode, Finding
+from releaser.locks.rules import Withheld
+from releaser.reporting.changes import changes_table, security_text
+from releaser.system.words import elapsed, first_few, one_line, plural, size, table, truncate, why_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from releaser.report import Outcome, RunReport
+
+
+_ADVICE: dict[int, str] = {
+    ExitCode.BUILD: "Live is unchanged. See the end of the output and the log. The next update tries again.",
+    ExitCode.ROLLED_BACK: (
+        "Find out why from the output and the log. `releaser status` shows which versions updates leave out from now"
+        " on; `releaser update --force` includes them again."
+    ),
+    ExitCode.FOLLOW_UP: "The release is live and good; the next run retries what failed.",
+}
+_ROLLBACK_FAILED = "Find out why from the output and the log; `releaser list` shows the other releases."
+_SEE_STATUS = "See the output and the log; `releaser status` shows the state of the site."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What a report has to say, each thing once."""
+
+    headline: str
+    advice: str
+    #: The problems that the headline is not about.
+    others: tuple[Finding, ...]
+    #: Whether the headline names one of the problems, instead of summing them up.
+    is_about_a_problem: bool
+
+
+def summarize(report: RunReport) -> Summary:
+    """Sort what a report says. The problem that the headline is about may tell more, and then takes its place."""
+    main = next(
+        (
+            one
+            for one in report.problems
+            if one.message == report.headline or one.message.startswith(f"{report.headline}: ")
+        ),
+        None,
+    )
+    advice = report.advice or (main.advice if main else "")
+    others = dict.fromkeys(one for one in report.problems if one != main)
+    taken_back = report.exit_code == ExitCode.ROLLED_BACK
+    if report.exit_code and not advice and (taken_back or not any(one.advice for one in others)):
+        is_rollback = taken_back and report.command == "rollback"
+        advice = _ROLLBACK_FAILED if is_rollback else _ADVICE.get(report.exit_code, _SEE_STATUS)
+    return Summary(
+        headline=main.message if main else report.headline,
+        advice=advice,
+        others=tuple(replace(one, advice="") if one.advice == advice else one for one in others),
+        is_about_a_problem=main is not None,
+    )
+
+
+def report_text(report: RunReport) -> list[str]:
+    """Return a whole run as text."""
+    return [
+        *changes_table(report.changes, now=report.started_at).lines,
+        *output_lines(report.output),
+        *closing_lines(report),
+    ]
+
+
+def closing_lines(report: RunReport) -> list[str]:
+    """Return what must be said at the end of a run: what happened, why, whether live changed, what to do."""
+    told = summarize(report)
+    lines = [f"releaser {report.command}: {one_line(report.project)}: {told.headline}"]
+    if told.advice:
+        lines.append(f"  what to do: {told.advice}")
+    for problem in told.others:
+        lines.append(f"problem: {problem.message}")
+        if problem.advice:
+            lines.append(f"  what to do: {problem.advice}")
+    lines += security_text(report)
+    for answer in report.bad_answers:
+        lines.append(f"answer with {answer.release}: {'good' if answer.good else 'BAD'}: {answer.text}")
+        if answer.body and answer.body != report.output:
+            lines += [f"  {line}" for line in truncate(answer.body, head_lines=5, tail_lines=5).splitlines()]
+    lines += filter(None, (report.recovered, report.noted))
+    if report.exit_code:
+        lines.append(live_line(report))
+    if report.mail:
+        lines.append(f"mail: {report.mail}")
+    if report.exit_code and report.log_file:
+        lines.append(f"log: {report.log_file}")
+    return lines
+
+
+def live_line(report: RunReport) -> str:
+    """Say whether what is live has changed."""
+    if report.exit_code != ExitCode.ROLLED_BACK:
+        return f"live: it is {report.release} now" if report.live_changed else "live: unchanged"
+    if report.live_changed:
+        return f"live: it is {report.release} still"
+    before = "; THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
+    return f"live: as before; the new release was live briefly and was taken back{before}"
+
+
+def step_line(outcome: Outcome) -> str:
+    """Return one step as one line."""
+    detail = f": {outcome.detail}" if outcome.detail else ""
+    return f"{outcome.step}: {outcome.status} ({elapsed(outcome.seconds)}){detail}"
+
+
+def output_lines(output: str) -> list[str]:
+    """Return the end of what a program printed, indented; nothing where there is none."""
+    if not output:
+        return []
+    shown = truncate(output, head_lines=5, tail_lines=40)
+    return ["end of the output:", *(f"  {line}" for line in shown.splitlines())]
+
+
+def held_back_lines(held_back: Iterable[Withheld], *, commands: bool = True) -> list[str]:
+    """Return the versions that were left out, a line for each reason, which names the command that shows more.
+
+    A release that was taken back brings many versions, of which the first few are named.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for held in held_back:
+        see = f"; see `releaser show {held.release}`" if commands and held.release else ""
+        reason = held.reason + (f" in {first_few(held.tests)}" if held.tests else "")
+        together = f", with {first_few(held.together)}" if held.together else ""
+        version = f"{held.name} {held.version}".strip() + together
+        groups[why_held(reason, by=held.by, since=held.since) + see].append(one_line(version, limit=100))
+    return [f"{_versions(names)}: {one_line(reason)}" for reason, names in groups.items()]
+
+
+def held_back_passages(held_back: Iterable[Withheld], *, since: datetime) -> list[tuple[str, str]]:
+    """Return the same lines, each with the end of what the tests printed if that was not before `since`."""
+    groups: dict[str, list[Withheld]] = defaultdict(list)
+    for held in held_back:
+        is_new = bool(held.since) and datetime.fromisoformat(held.since) >= since.replace(microsecond=0)
+        groups[held.output if is_new else ""].append(held)
+    return [(line, output) for output, group in groups.items() for line in held_back_lines(group)]
+
+
+def _versions(names: Sequence[str]) -> str:
+    named = first_few(names)
+    return named if named == ", ".join(names) else f"{len(names)} versions ({named})"
+
+
+_NOT_RESTARTED = "not restarted: {pid} of {user} runs on {release} since {since}: {command}"
+_NEWER_PYTHON = "newer Python: {0} is installed; `releaser rebuild --python {0}` moves the site to it"
+_SHOWN_OF_A_KIND = 10
+_LONGEST_PROBLEM = 600  # characters
+_KINDS = {  # of problems that `verify` finds, in the order in which they are shown
+    "interpreter": "interpreter", "start": "start", "lock": "lock", "package": "packages", "changed": "changed",
+    "missing": "missing", "unexpected": "unexpected", "shared": "shared with others", "permissions": "group and mode",
+    "check": "manage.py check", "tests": "tests",
+}  # fmt: skip
+
+
+def _held(entries: Iterable[Mapping[str, Any]]) -> list[Withheld]:
+    """Read entries of JSON; those of a release tell less."""
+    return [
+        Withheld(
+            name=entry["name"],
+            version=entry["version"],
+            reason=entry["reason"],
+            by=entry.get("by", "activation"),
+            since=entry.get("since", entry.get("at", "")),
+            tests=tuple(entry.get("tests") or ()),
+            together=tuple(entry.get("together") or ()),
+        )
+        for entry in entries
+    ]
+
+
+def release_text(details: Mapping[str, Any]) -> list[str]:
+    """Return what `show` prints for people, from what it prints as JSON."""
+    facts = (
+        "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "tests_run", "commit", "subject",
+        "previous", "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
+    )  # fmt: skip
+    rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
+    rows += [["override:", one] for one in details["overrides"]]
+    rows += [["staging:", f"{one} ({how})"] for how in ("copied", "linked") for one in details[f"staging_{how}"]]
+    lines = table(rows)
+    if details["processes"]:
+        rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
+        lines += ["", *table([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]
+    if details["changes"]:
+        from releaser.locks.changes import Change
+
+        changes = [Change(**change) for change in details["changes"]]
+        lines += ["", *changes_table(changes, now=datetime.fromisoformat(details["created_at"])).lines]
+    if details["held_back"]:
+        held = held_back_lines(_held(details["held_back"]), commands=False)
+        lines += ["", "held back:", *(f"  {line}" for line in held)]
+    if details["steps"]:
+        rows = [[one["step"], one["status"], elapsed(one["seconds"]), one["detail"]] for one in details["steps"]]
+        lines += ["", *table([["STEP", "STATUS", "TIME", ""], *rows])]
+    if output := details["test_output"].strip():
+        lines += ["", "end of the test output:", *(f"  {line}" for line in output.splitlines())]
+    return lines
+
+
+def _word(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "-"
+    return "-" if value is None else str(value)
+
+
+def history_text(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the runs as a table; an entry that an older releaser wrote may lack something."""
+    rows = [
+        [
+            str(run.get("started_at", ""))[:19].replace("T", " "),
+            *(str(run.get(key, "")) for key in ("command", "result", "exit_code")),
+            elapsed(float(run.get("seconds") or 0)),
+            str(run.get("headline", "")),
+        ]
+        for run in runs
+    ]
+    return table([["WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"], *rows]) if rows else []
+
+
+def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
+    """Return what `status` prints for people, from what it prints as JSON; `age` is that of the live release."""
+    return [
+        f"project: {status['project']} ({status['path']})",
+        "live: "
+        + (f"{status['live']} ({age} old, Python {status['live_python']})" if status["live"] else "no release"),
+        *(_NEWER_PYTHON.format(version) for version in (status["newer_python"],) if version),
+        f"disk: the releases take {size(status['releases_bytes'])}, {size(status['free_bytes'])} are free",
+        *_runs(status),
+        *map(
+            "not restarted: {pid} of {user} runs on {release} since {since}: {command}".format_map,
+            status["left_behind"],
+        ),
+        *_red_tests(status["red_tests"]),
+        *_pending(status),
+        *(f"held back: {line}" for line in held_back_lines(_held(status["held_back"]), commands=False)),
+        *_since("quarantined: candidate {release}", status["quarantined"]),
+        *_since("held back: commit {commit:.12} ({subject})", status["rejected_commits"], verb="it "),
+        *_since("waiting: candidate {release}", status["waiting"]),
+        *(f"problem: {problem}" for problem in status["problems"]),
+    ]
+
+
+def _runs(status: Mapping[str, Any]) -> Iterator[str]:
+    for title, run in (("last run", status["last_run"]), ("last change", status["last_change"])):
+        if run:
+            when = str(run["started_at"])[:19].replace("T", " ")
+            result = f"{run['result']} (code {run['exit_code']}): {run['headline']}"
+            yield f"{title}: {when} UTC, {run['command']}: {result}"
+    if holder := status["running"]:
+        yield f"running now: releaser {holder['command']}, pid {holder['pid']}, since {holder['since']}"
+
+
+def _red_tests(red: Mapping[str, Any] | None) -> Iterator[str]:
+    if red:
+        failing = ", ".join(red["failing"][:5])
+        yield f"tests of {red['release']} have been failing since {red['since'][:10]}: {failing}"
+
+
+def _pending(status: Mapping[str, Any]) -> Iterator[str]:
+    if status["interrupted"]:
+        yield "pending: an earlier run was cut off; the next one repairs what it left"
+    if status["push_pending"]:
+        yield "pending: a commit is not pushed yet"
+    if count := status["mails_pending"]:
+        yield f"pending: {plural(count, 'mail')} not sent yet"
+
+
+def _since(what: str, entries: Iterable[Mapping[str, Any]], *, verb: str = "") -> list[str]:
+    return [f"{what.format_map(one)}: {verb}{one['reason']} (since {one['at'][:10]})" for one in entries]
+
+
+def verified_text(verified: Mapping[str, Any], *, whole: bool) -> list[str]:
+    """Return the problems of one release by kind, from what `verify --json` prints; all of them if `whole`."""
+    order = list(_KINDS)
+    problems = sorted(verified["problems"], key=lambda one: order.index(one["kind"]))
+    lines = [f"{verified['release']}: {plural(len(problems), 'problem')}"]
+    for kind, group in itertools.groupby(problems, key=lambda one: str(one["kind"])):
+        found = list(group)
+        lines.append(f"  {_KINDS[kind]} ({len(found)}):")
+        shown = found if whole else found[:_SHOWN_OF_A_KIND]
+        for one in shown:
+            name = one["package"] or str(one["path"] or "").rpartition("/site-packages/")[2]
+            lines.append(f"    {one_line(': '.join(filter(None, (name, one['message']))), limit=_LONGEST_PROBLEM)}")
+        if len(found) > len(shown):
+            lines.append(f"    and {len(found) - len(shown)} more; -v shows all")
+    return lines
+
+
+def sound_text(verified: Mapping[str, Any]) -> str:
+    """Say that nothing is wrong with a release."""
+    return f"{verified['release']} is what was sealed: {verified['files']} files read in {elapsed(verified['seconds'])}"
+
+
+def outdated_text(packages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what `outdated` prints for people, from what it prints as JSON: a line for each package, reasons below."""
+    rows = [
+        [
+            *(one_line(one["name"]), one["locked"], one["latest"]),
+            ", ".join(dict.fromkeys(keeper["by"] for keeper in one["kept_by"]))
+            or "nothing; the next update installs it",
+        ]
+        for one in packages
+    ]
+    heading, *lines = table([["PACKAGE", "LOCKED", "LATEST", "KEPT BY"], *rows])
+    reasons = ([f"    {one_line(keeper['reason'])}" for keeper in one["kept_by"]] for one in packages)
+    return [heading, *itertools.chain.from_iterable([line, *below] for line, below in zip(lines, reasons, strict=True))]

@@ -1,0 +1,218 @@
+"""A requirements file: what uv makes of it, and what it says that `uv add` does not write into pyproject.toml.
+
+That is its indexes, constraints and hashes. It is uv that checks the file, so the lines are read without much ado.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from releaser.site.site import Site
+    from releaser.tools.uv import Uv
+
+AGREE = "Make file and venv agree: `pip install -r` it, or correct the file. Or name another --from-venv."
+_CORRECT = "Correct that; a repository is written as `NAME @ git+URL@COMMIT`, without -e. Then run it again."
+_UNREACHABLE = re.compile(r"Failed to fetch|client error|error sending request|timed out", re.IGNORECASE)
+_POSITION = re.compile(r"`([^`]+)` at position (\d+)")
+_LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with all that backslashes continue it with
+_COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
+_VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_OPTION = re.compile(r"(--?[a-z-]+)(?:\s*=\s*|\s+|$)(.*)")
+_HASH = re.compile(r"\s--hash[= ]\s*(\S+)")
+_INCLUDED = {"-r": False, "--requirement": False, "-c": True, "--constraint": True}
+_INDEX = ("-i", "--index-url", "--pypi-url")
+_LINKS = ("-f", "--find-links")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a requirements file, or of one that it includes."""
+
+    #: Such as `/srv/shop/requirements.txt, line 3`.
+    where: str
+    text: str
+    file: Path
+    #: Whether it only bounds what something else asks for (`-c`).
+    is_constraint: bool
+
+    @property
+    def requirement(self) -> Requirement | None:
+        """What it asks for; None if it is an option or names a place."""
+        try:
+            return Requirement(_HASH.sub("", self.text))
+        except InvalidRequirement:
+            return None
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The hashes that the files of the package may have; none if the line does not say."""
+        return frozenset(_HASH.findall(self.text))
+
+    @property
+    def option(self) -> tuple[str, str]:
+        """The option and its value, both empty if it is something else."""
+        found = _OPTION.fullmatch(self.text)
+        return (found[1], found[2].strip("\"' ")) if found else ("", "")
+
+
+def read_lines(file: Path, environ: Mapping[str, str], *, is_constraint: bool = False) -> Iterator[Line]:
+    """Yield the lines of a requirements file and of the files that it includes. Raises OSError and UnicodeDecodeError.
+
+    Variables such as `${TOKEN}` are those of `environ`. Files that lie elsewhere on the network are left to uv.
+    """
+    content = file.read_text(encoding="utf-8-sig")
+    for found in _LOGICAL_LINE.finditer(content):
+        text = re.sub(r"\\\r?\n", " ", _COMMENT.sub("", found[0])).strip()
+        text = _VARIABLE.sub(lambda name: environ.get(name[1], name[0]), text)
+        number = content.count("\n", 0, found.start()) + 1
+        line = Line(where=f"{file}, line {number}", text=text, file=file, is_constraint=is_constraint)
+        name, value = line.option
+        if name in _INCLUDED and "://" not in value:
+            yield from read_lines(file.parent / value, environ, is_constraint=is_constraint or _INCLUDED[name])
+        elif text:
+            yield line
+
+
+def index_options(lines: Iterable[Line]) -> list[str]:
+    """Return the options that say where packages come from, each as uv takes it in any directory."""
+    options = []
+    for line in lines:
+        name, value = line.option
+        if name == "--no-index":
+            options.append(name)
+        elif name in _LINKS:
+            place = value if "://" in value else os.path.abspath(line.file.parent / value)
+            options.append(f"--find-links={place}")
+        elif name in (*_INDEX, "--extra-index-url"):
+            options.append(f"{'--index-url' if name in _INDEX else name}={value}")
+    return options
+
+
+def index_settings(options: Iterable[str], root: Path) -> dict[str, Any]:
+    """Return what `[tool.uv]` says in the place of these options; `root` is the project."""
+    settings: dict[str, Any] = {}
+    for name, _, value in (option.partition("=") for option in options):
+        if name == "--no-index":
+            settings["no-index"] = True
+        elif name == "--find-links":
+            place = value if "://" in value else near_path(value, root)
+            settings.setdefault("find-links", []).append(place)
+        else:
+            default = {"default": True} if name == "--index-url" else {}
+            settings.setdefault("index", []).append({"url": value, **default})
+    return settings
+
+
+def near_path(place: str, root: Path) -> str:
+    """Return an absolute path as pyproject.toml should have it: relative if it is in the project or beside it."""
+    is_near = Path(place).is_relative_to(root.parent) and root.parent != Path("/")
+    return os.path.relpath(place, root) if is_near else place
+
+
+def bounds(lines: Iterable[Line]) -> list[str]:
+    """Return the constraints that hold for later updates too: all but those that name one exact version."""
+    found = (line.requirement for line in lines if line.is_constraint)
+    return [str(one) for one in found if one is not None and not one.url and exact_version(one) is None]
+
+
+def pinned_names(lines: Iterable[Line]) -> set[str]:
+    """Name the packages of which the lines name one exact version."""
+    found = (line.requirement for line in lines)
+    return {canonicalize_name(one.name) for one in found if one is not None and exact_version(one)}
+
+
+def exact_version(requirement: Requirement) -> str | None:
+    """Return the one version that a requirement admits; None if there may be others."""
+    specifiers = list(requirement.specifier)
+    is_exact = len(specifiers) == 1 and specifiers[0].operator in ("==", "===") and "*" not in specifiers[0].version
+    return specifiers[0].version if is_exact else None
+
+
+def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str, str]) -> list[str]:
+    """Return what uv makes of a requirements file, together with these versions: a line for each package."""
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        constraints = Path(place) / "installed.txt"
+        constraints.write_text("".join(f"{name}=={pins[name]}\n" for name in sorted(pins)), encoding="utf-8")
+        words: list[str | Path] = ["--no-header", "--no-annotate", "--constraints", constraints, "--python", python]
+        try:
+            done = uv.compile(file, *words, tree=site.project.root)
+        except ToolError as error:
+            if error.timed_out or _UNREACHABLE.search(error.output):
+                raise _unanswered(error.output or error.message, error.advice) from error
+            message = f"uv cannot take {file}: {_reason(site, error.output) or error.message}"
+            raise PreflightError(Finding(message, advice=_CORRECT, output=error.output)) from error
+    if not isinstance(done, NoSolution):
+        return done.stdout.splitlines()
+    if _UNREACHABLE.search(done.output):
+        raise _unanswered(done.output)
+    message, advice = f"uv cannot take {file}: {_reason(site, done.output)}", _CORRECT
+    if pins:
+        where = [*_contradictions(read_lines(file, site.runner.environ), pins)]
+        message = "; ".join(where) or f"{file} contradicts what is installed: {_reason(site, done.output)}"
+        advice = AGREE
+    raise PreflightError(Finding(message, advice=advice, output=done.output))
+
+
+def _reason(site: Site, output: str) -> str:
+    """Return uv's reason, with lines where it counts bytes."""
+    return error_line(_POSITION.sub(lambda found: _name_line(site.project.root / found[1], int(found[2])), output))
+
+
+def _name_line(file: Path, position: int) -> str:
+    """Return the line at a position, which uv counts in bytes."""
+    line = file.read_bytes()[:position].count(b"\n") + 1 if file.is_file() else "?"
+    return f"{file}, line {line}"
+
+
+def _contradictions(lines: Iterable[Line], installed: Mapping[str, str]) -> Iterator[str]:
+    for line in lines:
+        wanted = line.requirement
+        version = installed.get(canonicalize_name(wanted.name)) if wanted is not None else None
+        if wanted is not None and version and not wanted.specifier.contains(version, prereleases=True):
+            yield f"{line.where}: {wanted.name}{wanted.specifier} is installed as {version}"
+
+
+def where_named(lines: Iterable[Line], name: str) -> str:
+    wanted = ((line.where, line.requirement) for line in lines)
+    return next((where for where, one in wanted if one is not None and canonicalize_name(one.name) == name), "")
+
+
+def find_missing(ask: Callable[[Path], object], indexes: Sequence[str], pins: Sequence[str]) -> list[str]:
+    """Return the pins that no index has, found by halving, as uv names but one at a time. Raises ResolutionError.
+
+    `ask` has uv resolve a requirements file, and returns NoSolution if there is none.
+    """
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        file = Path(place) / "pins.txt"
+        file.write_text("\n".join((*indexes, *pins)) + "\n", encoding="utf-8")
+        try:
+            done = ask(file)
+        except ToolError as error:
+            raise _unanswered(error.output or error.message, error.advice) from error
+    if not isinstance(done, NoSolution):
+        return []
+    if len(pins) == 1:
+        return [*pins]
+    halves = (pins[: len(pins) // 2], pins[len(pins) // 2 :])
+    return [pin for half in halves for pin in find_missing(ask, indexes, half)]
+
+
+def _unanswered(output: str, advice: str = "") -> ResolutionError:
+    message = f"whether the index has these versions could not be found out: {error_line(output)}"
+    return ResolutionError(
+        message, advice=advice or "Check the network and the index, then run it again.", output=output
+    )

@@ -1,0 +1,315 @@
+"""An upgraded lock, made in a staging tree; also with packages from elsewhere, for `--override`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from releaser.errors import ResolutionError, ToolError
+from releaser.locks.changes import LockDiff
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, installs_the_same
+from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
+from releaser.locks.versions import Uploads, uploads_in
+from releaser.locks.wheels import tags_of
+from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
+from releaser.resolution.constrained import resolve_within_rules
+from releaser.resolution.rules import Lower, all_withheld, list_rejected, rules_for, select_holds
+from releaser.site.conventions import default_groups
+from releaser.tools.uv import NoSolution, failed_builds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from releaser.locks.overrides import Override
+    from releaser.locks.rules import Rules, Withheld
+    from releaser.releases.quarantine import Holds
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
+    from releaser.resolution.rules import Lower
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+    from releaser.tools.uv import ExcludeNewer, Specifiers
+
+
+_CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
+#: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
+#: them may stay `out`, or be let `in`.
+Failed = Literal["rest", "out", "in"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolution:
+    """A lock to build from, in the staging tree `tree`."""
+
+    tree: Path
+    lock: LockFile
+    #: What it changes against the live release.
+    diff: LockDiff
+    #: What was left out on purpose.
+    held_back: tuple[Withheld, ...]
+
+
+def resolve(
+    site: Site,
+    log: RunLog,
+    facts: SiteFacts,
+    live: Release | None,
+    *,
+    force: bool = False,
+    fixes: Callable[[], Mapping[str, str]] = dict,
+    failed: Failed = "rest",
+    lower: Lower | None = None,
+) -> Resolution:
+    """Resolve the newest versions in the staging tree; `force` takes what failed before too.
+
+    `fixes`, which is asked if the rules keep anything out for now, maps packages to the versions that fix a
+    vulnerability: exactly those come in all the same. Raises ResolutionError.
+    """
+    constraints, project, before = Constraints.read(site.state_dir), site.project, lock_of(live)
+    quarantine = Quarantine() if force else constraints.quarantine
+
+    def read_rules() -> Rules:
+        holds = _select_holds(site, log, facts, constraints.holds, "in" if force and failed == "rest" else failed)
+        counting = Constraints(holds=holds, quarantine=quarantine)
+        rules = rules_for(site, facts.lock, before, counting, now=log.started_at)
+        return lower.apply(rules) if lower is not None else rules
+
+    with log.step("resolve") as step:
+        resolver = _TreeResolver(site=site, facts=facts, now=log.started_at)
+        locked, versions = facts.lock.versions, before.versions
+        try:
+            resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
+        except ToolError as error:
+            message = f"no upgraded lock could be made: {error.message}"
+            advice = "Check the network and the index; raise `uv_timeout` if it needs longer."
+            advice = advice if error.timed_out else _CHECK_NETWORK
+            raise ResolutionError(message, advice=advice, output=error.output) from error
+        if isinstance(resolved, NoSolution):
+            raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))
+        found = _read(project.lock)
+        _refuse_rejected_versions(found, quarantine)
+        resolution = _resolution(
+            site, live, found, all_withheld(resolved.withheld, quarantine, constraints.holds, found)
+        )
+        step.says(_extent(resolution.diff))
+    return resolution
+
+
+def _select_holds(site: Site, log: RunLog, facts: SiteFacts, holds: Holds, failed: Failed) -> Holds:
+    """Return the holds that keep something out. Raises ResolutionError."""
+    if all(one.by == "person" for one in holds.entries):
+        return holds
+    if failed == "rest":
+        return select_holds(site, holds, python=_python_version(facts), now=log.started_at)
+    counting = ("person", "tests") if failed == "out" else ("person",)
+    return replace(holds, entries=tuple(one for one in holds.entries if one.by in counting))
+
+
+def resolve_as_locked(site: Site, log: RunLog, live: Release | None, lock: LockFile | None) -> Resolution:
+    """Take a lock as it is: `lock`, or that of the staging tree. Raises ResolutionError."""
+    with log.step("resolve") as step:
+        if lock is not None:
+            site.project.lock.write_bytes(lock.data)
+        found = _read(site.project.lock)
+        resolution = _resolution(site, live, found, list_rejected(read_quarantine(site.state_dir), found))
+        step.says(_extent(resolution.diff))
+    return resolution
+
+
+def _resolution(site: Site, live: Release | None, found: LockFile, held_back: tuple[Withheld, ...]) -> Resolution:
+    before = lock_of(live)
+    diff = LockDiff.between(before, found) if before.data else LockDiff(changes=())
+    return Resolution(tree=site.project.root, lock=found, diff=diff, held_back=held_back)
+
+
+def _extent(diff: LockDiff) -> str:
+    if len(diff) > 1:
+        return f"{len(diff)} packages change"
+    return "1 package changes" if diff else "no package changes"
+
+
+def lock_of(release: Release | None) -> LockFile:
+    """Return the lock of a release; an empty one when there is no release or its lock cannot be read."""
+    if release is None:
+        return EMPTY
+    try:
+        return LockFile.read(release.lock)
+    except (OSError, InvalidLockError):
+        return EMPTY
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TreeResolver:
+    """Resolves in the staging tree; each try begins at the lock of the commit."""
+
+    site: Site
+    facts: SiteFacts
+    #: When the run began.
+    now: datetime
+
+    def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+        """Lock within these."""
+        self.site.project.lock.write_bytes(self.facts.lock.data)
+        return self._lock(specifiers, exclude_newer)
+
+    def uploads(self) -> Uploads:
+        """Read what the locks tell."""
+        now = self.now
+        return uploads_in(_read(self.site.project.lock), now).merge(uploads_in(self.facts.lock, now))
+
+    def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
+        """Lock what is locked, without times."""
+        return self._lock(dict.fromkeys(self.facts.lock.names), {})
+
+    def _lock(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+        facts, project = self.facts, self.site.project
+        done = facts.uv.lock(
+            project.root,
+            python=facts.python,
+            specifiers=specifiers,
+            packages=facts.lock.names,
+            exclude_newer=exclude_newer,
+        )
+        return done if isinstance(done, NoSolution) else _read(project.lock).versions
+
+
+def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
+    """Say what to do where uv finds no solution; its message tells which version of what is in the way."""
+    if unbuilt := failed_builds(output):
+        name, version = unbuilt[0]
+        message = f"{name} {version} fails to build, so its dependencies cannot be determined"
+        advice = f"See uv's message. `releaser hold {name}` lets all others come in until that is fixed."
+        return ResolutionError(message, advice=advice, output=output)
+    advice = "Correct the dependencies in pyproject.toml as uv's message says."
+    held = [one for one in constraints.holds.entries if one.by == "person"]
+    if held:
+        names = ", ".join(f"{one.name} ({one.reason})" if one.reason else one.name for one in held)
+        advice += f" Held by a person: {names}; `releaser unhold NAME` lifts that."
+    if left_out := [f"{entry.name} {entry.version}" for entry in constraints.quarantine.versions]:
+        advice += f" Left out on purpose: {', '.join(left_out)} (`--force` takes these too)."
+    return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)
+
+
+def _read(path: Path) -> LockFile:
+    try:
+        return LockFile.read(path)
+    except (OSError, InvalidLockError) as error:
+        message = f"uv left a lock that cannot be read: {error}"
+        raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock --upgrade`.") from error
+
+
+def _refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
+    for entry in quarantine.versions:
+        if entry.is_in(lock.versions):
+            message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
+            advice = "Relax the constraint on it, or accept it: `releaser update --force`."
+            raise ResolutionError(message, advice=advice)
+
+
+def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
+    """Return what tells a candidate with this lock from others. Raises ResolutionError."""
+    try:
+        code = site.git.code_key(own_files(site, site.git.layout.top))
+    except ToolError as error:
+        raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
+    python = _python_version(facts)
+    return CandidateKey(lock_sha256=lock.key, code_key=code, python=python, group=facts.group)
+
+
+def _python_version(facts: SiteFacts) -> str:
+    try:
+        return facts.uv.python_version(facts.python)
+    except ToolError as error:
+        raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
+
+
+def code_key_of(site: Site, commit: str) -> str:
+    """Return what identifies the code of a commit, the files that releaser commits left out; empty if not known."""
+    try:
+        return site.git.code_key(own_files(site, site.git.layout.top), commit=commit)
+    except ToolError:
+        return ""
+
+
+def released_paths(site: Site) -> tuple[str, ...]:
+    """Return the files that releaser itself commits, relative to the top of the work tree."""
+    return own_files(site, site.git.layout.top)
+
+
+def own_files(site: Site, top: Path) -> tuple[str, ...]:
+    """Return the files that releaser itself commits, relative to `top`, that of the work tree."""
+    project, export = site.project, site.settings.requirements_export
+    files = [project.lock, *([project.root / export] if export else [])]
+    return tuple(os.path.relpath(file, top) for file in files)
+
+
+def resolved_with(
+    site: Site, log: RunLog, facts: SiteFacts, live: Release, overrides: Sequence[Override]
+) -> Resolution:
+    """Lock in the staging tree what is live, with these packages instead.
+
+    What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there to install.
+    Raises ResolutionError.
+    """
+    tree, before = site.project.root, lock_of(live)
+    with log.step("resolve") as step:
+        if before.data:
+            (tree / "uv.lock").write_bytes(before.data)
+        lock = _lock(facts, tree, overrides)
+        diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
+        step.says(", ".join(map(str, overrides)))
+    return Resolution(tree=tree, lock=lock, diff=diff, held_back=())
+
+
+def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
+    pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
+    completed = with_extras(overrides, (tree / "uv.lock").read_bytes())
+    pyproject.write_text(overridden(pyproject.read_text(encoding="utf-8"), completed), encoding="utf-8")
+    message, advice = f"no lock could be made with {wanted}", "See what uv says; the package must fit the others."
+    try:
+        locked = facts.uv.lock_as_it_is(tree, python=facts.python)
+        lock = LockFile.parse(without_passwords((tree / "uv.lock").read_bytes()))
+    except ToolError as error:
+        raise ResolutionError(message, advice=error.advice or advice, output=error.output) from error
+    except (OSError, InvalidLockError) as error:
+        message = f"uv left a lock that cannot be read: {error}"
+        raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
+    if isinstance(locked, NoSolution):
+        raise ResolutionError(message, advice=advice, output=locked.output)
+    ignored = not_taken(overrides, lock.data)
+    if ignored:
+        message = f"uv does not take {', '.join(map(str, ignored))}, so nothing would be tested"
+        raise ResolutionError(message, advice="See where pyproject.toml says that this package comes from.")
+    return lock
+
+
+def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
+    """Whether a lock installs what the live release has.
+
+    Packages that do not go live do not count, such as those that only tests need; nor which wheels there are for other
+    Pythons.
+    """
+    before = lock_of(live)
+    if not before.data or not lock.data:
+        return before.data == lock.data
+    python = live.manifest.python
+    tags = tags_of(python)
+    if lock.same_packages(before, tags=tags):
+        return True
+    try:
+        groups = default_groups(site)
+        return installs_the_same(
+            lock, before, group=live.manifest.group, default_groups=groups, python=python, tags=tags
+        )
+    except (InvalidLockError, KeyError, TypeError, AttributeError):  # where it cannot be told, it is another one
+        return False
+
+
+class Resolver(Protocol):
+    """Resolves once more, in the same tree, with what is held by then."""
+
+    def __call__(self, failed: Failed, lower: Lower | None) -> Resolution:
+        """Return the newest that may come in; `failed` is as of `resolve`. Raises ResolutionError."""

@@ -1,0 +1,335 @@
+"""Which environment, dependency groups, test command and unix group a site uses where no setting names one."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import difflib
+import grp
+import os
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from packaging.utils import canonicalize_name
+
+from releaser.errors import Finding, PreflightError
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, groups_in
+from releaser.site.settings import Settings, environment_of, this_host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from releaser.site.project import Pyproject
+    from releaser.site.settings import Settings
+    from releaser.site.site import Site
+
+
+CANDIDATES = {"staging": ("staging",), "production": ("prod", "production"), "local": ("local",)}
+NO_GROUP = "none"
+_SAMPLE = 5000  # files; enough to know the commonest group, quick enough for every run
+_SKIPPED_DIRECTORIES = {".git", "node_modules", "__pycache__"}
+
+
+def choose_environment(settings: Settings, pyproject: Pyproject) -> str:
+    """Return the environment: as set, else by host name, if the project has the group that this asks for."""
+    if settings.environment:
+        return settings.environment
+    guess = environment_of(this_host())
+    return guess if any(name in pyproject.groups for name in CANDIDATES[guess]) else "local"
+
+
+def choose_dependency_group(settings: Settings, pyproject: Pyproject) -> str | None:
+    """Return the dependency group to install beside the project's own dependencies; None for a local project without.
+
+    Nor is there one if the setting is `none`. A group that is missing, or not a list, is unfit.
+    """
+    if settings.group == NO_GROUP and NO_GROUP not in pyproject.groups:
+        return None
+    chosen = choose_environment(settings, pyproject)
+    names = (settings.group,) if settings.group else CANDIDATES[chosen]
+    for name in names:
+        if name in pyproject.groups:
+            return _checked(name, pyproject)
+    if settings.group is None and chosen == "local":
+        return None
+    wanted = " or ".join(f"`{name}`" for name in names)
+    message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {chosen})"
+    raise PreflightError(Finding(message, advice="Add the group, or set `group` or `environment`."))
+
+
+def choose_export_group(settings: Settings, pyproject: Pyproject) -> str | None:
+    """Return the group whose packages the requirements export has, the same on every host: that of production."""
+    if settings.requirements_export_group:
+        named = settings.requirements_export_group
+        return None if named == NO_GROUP and NO_GROUP not in pyproject.groups else named
+    return next((name for name in CANDIDATES["production"] if name in pyproject.groups), None)
+
+
+def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
+    """Whether the environment that is set wants a dependency group, and none is set nor there."""
+    chosen = choose_environment(settings, pyproject)
+    is_missing = not any(name in pyproject.groups for name in CANDIDATES[chosen])
+    return settings.group is None and chosen != "local" and is_missing
+
+
+def _checked(name: str, pyproject: Pyproject) -> str:
+    if isinstance(pyproject.groups[name], list):
+        return name
+    message = f"{pyproject.path}: dependency group `{name}` is not a list"
+    raise PreflightError(Finding(message, advice=f"List the packages of `{name}`, or set `group` to another one."))
+
+
+def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...]:
+    """Return the words that run the project's tests; the first, `python`, is the release's own.
+
+    `locked` are the names of the packages in the lock.
+    """
+    if settings.test_command:
+        return settings.test_command
+    if (root / "run_tests.py").is_file():
+        return ("python", "run_tests.py")
+    if (root / "manage.py").is_file():
+        return ("python", "manage.py", "test", "--noinput")
+    if "pytest" in locked:
+        return ("python", "-m", "pytest")
+    message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
+    raise PreflightError(
+        Finding(message, advice="Set `test_command`; without tests nothing can tell whether an update works.")
+    )
+
+
+def choose_unix_group(settings: Settings, root: Path) -> int:
+    """Return the id of the group that releases belong to: as set, else the commonest one of the project's files.
+
+    A group that does not exist, or that this user may not hand files to, is unfit.
+    """
+    if settings.unix_group:
+        try:
+            number = grp.getgrnam(settings.unix_group).gr_gid
+        except KeyError as error:
+            message = f"unix_group: there is no group {settings.unix_group!r} on this host"
+            raise PreflightError(Finding(message, advice="Correct `unix_group`, or create the group.")) from error
+    else:
+        number = find_commonest_group(root)
+    if os.geteuid() == 0 or number in {os.getegid(), *os.getgroups()}:
+        return number
+    message = f"the project's files belong to group {_name(number)}, of which this user is not a member"
+    raise PreflightError(Finding(message, advice="Run releaser as a member of that group, or set `unix_group`."))
+
+
+def _name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def find_commonest_group(root: Path) -> int:
+    """Return the id of the group that most files of the project have."""
+    counted: collections.Counter[int] = collections.Counter()
+    for directory, names, files in os.walk(root):
+        names[:] = [
+            name for name in names if name not in _SKIPPED_DIRECTORIES and not _is_venv(os.path.join(directory, name))
+        ]
+        for name in files:
+            with contextlib.suppress(OSError):  # gone meanwhile, or in a directory that may only be listed
+                counted[os.lstat(os.path.join(directory, name)).st_gid] += 1
+        if counted.total() >= _SAMPLE:
+            break
+    return counted.most_common(1)[0][0] if counted else root.stat().st_gid
+
+
+def _is_venv(directory: str) -> bool:
+    return os.path.exists(os.path.join(directory, "pyvenv.cfg"))
+
+
+# What was chosen, and what says so
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convention:
+    """One thing that was chosen for a site."""
+
+    what: str
+    #: None for none of the kind.
+    value: str | None
+    #: What says so: a file and a key, or a rule.
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.value or 'none'} ({self.source})"
+
+
+def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Convention, ...]:
+    """Return what was chosen, with `lock` or that of the checkout; what cannot be chosen, preflight reports."""
+    environment = choose_environment(site.settings, site.pyproject)
+    found = [Convention(what="environment", value=environment, source=_explain_environment(site, environment))]
+    for find in (_find_group, _find_default_groups, _find_test_groups, _find_test_command):
+        with contextlib.suppress(PreflightError):
+            found.append(find(site, lock or _read_lock(site)))
+    return tuple(found)
+
+
+def _explain_environment(site: Site, environment: str) -> str:
+    host = this_host()
+    guess = environment_of(host)
+    if "environment" in site.sources:
+        return site.sources["environment"]
+    if guess == "local":
+        return f"the default; the host name {host} stands for no other"
+    if guess == environment:
+        return f"the host name {host}"
+    wanted = " or ".join(CANDIDATES[guess])
+    return f"the host name {host} stands for {guess}, but {site.pyproject.path.name} has no group {wanted}"
+
+
+def _find_group(site: Site, _: LockFile) -> Convention:
+    environment = choose_environment(site.settings, site.pyproject)
+    name = choose_dependency_group(site.settings, site.pyproject)
+    source = f"environment {environment}" if name else f"{site.pyproject.path.name} has no group {environment}"
+    return Convention(what="dependency group", value=name, source=site.sources.get("group", source))
+
+
+def _find_default_groups(site: Site, _: LockFile) -> Convention:
+    """Name what goes live though nobody has chosen it, as uv installs it unasked."""
+    names = live_default_groups(site.settings, site.pyproject)
+    file = site.pyproject.path.name
+    if "default-groups" in site.pyproject.table("tool", "uv"):
+        source = f"{file}: tool.uv.default-groups"
+    elif names:
+        source = "uv installs it unasked; name it in `test_groups` if only the tests need it"
+    elif "dev" in site.pyproject.groups:
+        source = "`test_groups` has dev"
+    else:
+        source = f"{file} has no group dev"
+    return Convention(what="default groups that go live", value=", ".join(names) or None, source=source)
+
+
+def _find_test_groups(site: Site, _: LockFile) -> Convention:
+    names = ", ".join(site.settings.test_groups)
+    source = site.sources.get("test_groups", "the default")
+    return Convention(what="groups for the tests alone", value=names or None, source=source)
+
+
+def _find_test_command(site: Site, lock: LockFile) -> Convention:
+    words = choose_test_command(site.settings, site.project.root, locked=lock.names)
+    source = f"{words[1]} is there" if words[1:] and words[1].endswith(".py") else "pytest is locked"
+    return Convention(what="test command", value=shlex.join(words), source=site.sources.get("test_command", source))
+
+
+def _read_lock(site: Site) -> LockFile:
+    try:
+        return LockFile.read(site.project.lock)
+    except (OSError, InvalidLockError):
+        return EMPTY
+
+
+def unasked_groups(pyproject: Pyproject) -> tuple[str, ...] | None:
+    """Return the groups that uv installs unasked, None for all of them; `dev` if the project says nothing."""
+    named = pyproject.table("tool", "uv").get("default-groups", ["dev"])
+    if named == "all":
+        return None
+    return tuple(map(str, named)) if isinstance(named, list) else ("dev",)
+
+
+def live_default_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
+    """Return the groups of the project that go live as uv installs them unasked: not those that only tests need."""
+    unasked = unasked_groups(pyproject)
+    there = pyproject.groups if unasked is None else [name for name in unasked if name in pyproject.groups]
+    return tuple(name for name in there if name not in settings.test_groups)
+
+
+def default_groups(site: Site) -> tuple[str, ...] | None:
+    """Return the groups that go live unasked, as uv knows them; None if these are all groups of the project."""
+    unasked, tests = unasked_groups(site.pyproject), site.settings.test_groups
+    if unasked is None:
+        return live_default_groups(site.settings, site.pyproject) if tests else None
+    return tuple(name for name in unasked if name not in tests)
+
+
+def left_out_groups(settings: Settings, pyproject: Pyproject) -> tuple[str, ...]:
+    """Return the groups that uv would install unasked, and that only tests need."""
+    unasked = unasked_groups(pyproject)
+    return tuple(name for name in settings.test_groups if unasked is None or name in unasked)
+
+
+def test_group_findings(
+    settings: Settings, pyproject: Pyproject, *, live: str | None, source: str
+) -> Iterator[Finding]:
+    """Find what is wrong with the groups that only tests need.
+
+    `live` is the group that goes live, None if there is none; `source` is the file and the key that name the others.
+    """
+    for name in settings.test_groups:
+        if not isinstance(pyproject.groups.get(name), list):
+            yield _unknown(name, pyproject, source)
+    if live in settings.test_groups:
+        message = f"{source} names the group `{live}`, which is the one that goes live"
+        yield Finding(message, advice=f"Take `{live}` out of `test_groups`, or set `group` to another one.")
+        return
+    others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
+    for apart in _conflicts(pyproject):
+        here, there = (sorted(apart & _included(names, pyproject)) for names in (settings.test_groups, others))
+        if len({*here, *there}) > 1 and here:
+            message = (
+                f"{source}: {_listed({*here, *there})} cannot be installed together, says `conflicts` in [tool.uv]"
+            )
+            advice = f"Name groups in `test_groups` that go together with what goes live, or change {pyproject.path}."
+            yield Finding(message, advice=advice)
+
+
+def _unknown(name: str, pyproject: Pyproject, source: str) -> Finding:
+    lists = [group for group, members in pyproject.groups.items() if isinstance(members, list)]
+    close = difflib.get_close_matches(name, lists, n=1)
+    meant = f"; did you mean `{close[0]}`?" if close else "."
+    lacks = "is not a list in" if name in pyproject.groups else "is not in"
+    message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
+    return Finding(message, advice=f"Add the group, or take it out of `test_groups`{meant}")
+
+
+def _conflicts(pyproject: Pyproject) -> Iterator[set[str]]:
+    """Yield the groups of the project, and of no member of its workspace, that must not be installed together."""
+    own = pyproject.table("project").get("name")
+    for apart in _list(pyproject.table("tool", "uv").get("conflicts")):
+        tables = [one for one in _list(apart) if isinstance(one, dict)]
+        yield {str(one["group"]) for one in tables if "group" in one and one.get("package", own) == own}
+
+
+def _included(names: Iterable[str], pyproject: Pyproject) -> set[str]:
+    """Return these groups, and all that they include."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            members = _list(pyproject.groups.get(name))
+            waiting += [
+                str(one["include-group"]) for one in members if isinstance(one, dict) and "include-group" in one
+            ]
+    return found
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(f"`{name}`" for name in sorted(names))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def kept_out(site: Site, lock: Path) -> tuple[str, ...]:
+    """Return the groups of a lock that uv has to leave out of what goes live.
+
+    Raises OSError and InvalidLockError.
+    """
+    groups = left_out_groups(site.settings, site.pyproject)
+    return keep_locked(groups, LockFile.read(lock)) if groups else ()
+
+
+def keep_locked(groups: tuple[str, ...], lock: LockFile) -> tuple[str, ...]:
+    """Return those of the groups that a lock has: an earlier one need not have all, and uv refuses others."""
+    known = groups_in(lock)
+    return tuple(name for name in groups if canonicalize_name(name) in known)

@@ -1,0 +1,147 @@
+"""What preflight looks at on disk, but for free space: permissions, owners, file systems."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding
+from releaser.site.state_dir import dispute
+from releaser.system.files import nearest_existing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.site.project import Project
+
+
+FICLONE = 0x40049409  # ioctl_ficlone(2)
+
+
+def find_misplaced_state(project: Project) -> Finding | None:
+    """Find a file where the state directory, or a directory above it, is to be."""
+    place = nearest_existing(project.state_dir)
+    if place.is_dir():
+        return None
+    return Finding(f"state_dir {project.state_dir}: {place} is not a directory", advice="Correct `state_dir`.")
+
+
+def state_findings(project: Project) -> Iterator[Finding]:
+    """Check that the state directory can be used, and that renames between it and the checkout are possible."""
+    if misplaced := find_misplaced_state(project):
+        yield misplaced
+        return
+    place = nearest_existing(project.state_dir)
+    for directory in dict.fromkeys((place, nearest_existing(project.releases))):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            yield Finding(
+                f"state_dir {project.state_dir} is not writable for this user",
+                advice=f"Let this user write {directory}, or set `state_dir`.",
+            )
+    if found := dispute(project):
+        yield found
+    yield from _mount_findings(project, place)
+    if project.state_dir.is_relative_to(project.venv):
+        yield Finding(f"state_dir {project.state_dir} is inside the venv", advice="Correct `state_dir`.")
+    if project.checkout.is_relative_to(project.state_dir):
+        yield Finding(f"state_dir {project.state_dir} holds the project itself", advice="Correct `state_dir`.")
+    if not os.access(project.checkout, os.W_OK | os.X_OK):
+        yield Finding(
+            f"{project.checkout} is not writable for this user",
+            advice="Run releaser as the owner of the project.",
+        )
+    if not os.access(project.outer, os.W_OK | os.X_OK):
+        yield Finding(
+            f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout",
+            advice=f"Let this user write {project.outer}.",
+        )
+
+
+def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
+    if len({_mount(one) for one in (project.checkout, place, nearest_existing(project.releases))}) > 1:
+        yield Finding(
+            f"state_dir {project.state_dir} is on another file system than the project",
+            advice="Set `state_dir` to a directory on the project's file system; only there are renames atomic.",
+        )
+    beside = project.venv if _is_directory(project.venv) else project.venv.parent  # one may be mounted there
+    if beside.is_dir() and _mount(beside) != _mount(project.checkout):
+        yield Finding(
+            f"venv {project.venv} is on another file system than the project",
+            advice="Set `venv` to a name on the project's file system; only there are renames atomic.",
+        )
+
+
+def _is_directory(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def stranger_finding(project: Project, command: str) -> Finding | None:
+    """Find that this user may not write the project at all, so that nothing else that is found says anything."""
+    if os.access(project.checkout, os.W_OK | os.X_OK):
+        return None
+    owner = project.checkout.stat().st_uid
+    return Finding(
+        f"{project.checkout} belongs to another user (uid {owner}; this is uid {os.geteuid()})",
+        advice=f"Run it as that user: `sudo -u '#{owner}' releaser {command} --project {project.checkout}`.",
+    )
+
+
+def _mount(directory: Path) -> tuple[int, str]:
+    """Tell mounts apart: a rename does not even go from one bind mount of a file system to another."""
+    descriptor = os.open(directory, os.O_PATH)
+    try:
+        info = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+        found = re.search(r"^mnt_id:\s*(\d+)$", info, re.MULTILINE)
+        return os.fstat(descriptor).st_dev, found.group(1) if found else ""
+    except OSError:  # without /proc
+        return os.fstat(descriptor).st_dev, ""
+    finally:
+        os.close(descriptor)
+
+
+def venv_findings(link: Path) -> Iterator[Finding]:
+    """Check that what stands at the place of the symlink may be replaced by this user."""
+    try:
+        status = os.lstat(link)
+    except FileNotFoundError:
+        if not link.parent.is_dir():
+            yield Finding(f"venv: {link.parent} does not exist", advice="Correct `venv`.")
+        return
+    except OSError as error:
+        yield Finding(f"venv: {link} cannot be looked at: {error.strerror}", advice="Correct `venv`.")
+        return
+    is_link = stat.S_ISLNK(status.st_mode)
+    if not is_link and not stat.S_ISDIR(status.st_mode):
+        yield Finding(f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`.")
+    elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
+        yield Finding(f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
+    if not _may_replace(status, is_link=is_link):
+        yield Finding(
+            f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})",
+            advice="Run releaser as that user, or chown it.",
+        )
+
+
+def _may_replace(status: os.stat_result, *, is_link: bool) -> bool:
+    """Members of the project's group may move a symlink; root would leave files behind that the owner cannot change."""
+    user = os.geteuid()
+    if status.st_uid == user:
+        return True
+    return is_link and user != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
+
+
+def can_clone(directory: Path) -> bool:
+    """Tell whether this file system shares the blocks of copies; OSError when the directory is not writable."""
+    with tempfile.TemporaryFile(dir=directory) as one, tempfile.TemporaryFile(dir=directory) as two:
+        one.write(b"x")
+        one.flush()
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(two.fileno(), FICLONE, one.fileno())
+            return True
+    return False

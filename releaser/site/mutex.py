@@ -1,0 +1,167 @@
+"""The project lock: one run at a time, and a note of who holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import LockedError
+from releaser.system.orphans import end_orphans, is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from filelock import FileLock
+
+
+LOCK = "lock"
+HOLDER = "lock.holder"
+INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds the lock: its process id, its command, and since when (ISO time)."""
+
+    pid: int
+    command: str
+    since: str
+
+    @property
+    def mark(self) -> str:
+        """What tells the programs that this run starts from those of any other run."""
+        return f"{self.pid}@{self.since}"
+
+
+@dataclass(kw_only=True)
+class Held:
+    """The lock that this run holds.
+
+    `killed_since` is when the run before this one began, in seconds since 1970, if it was killed, or the first of
+    several that were killed one after the other; None if it was not. It is set to None once what such a run may leave
+    has been looked for; otherwise the next run is told of it as well.
+    """
+
+    killed_since: float | None
+
+
+def this_run(command: str, now: datetime) -> Holder:
+    """Describe this process as a holder."""
+    return Holder(pid=os.getpid(), command=command, since=now.isoformat(timespec="seconds"))
+
+
+@contextlib.contextmanager
+def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[Held]:
+    """Hold the project lock; wait at most `wait` seconds for it.
+
+    The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
+    left running is ended first. Raises LockedError, or OSError when there can be no such file.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(
+        state_dir / LOCK,
+        mode=0o664,
+        fallback_to_soft=False,
+        preserve_lock_file=True,
+    )
+    _acquire(lock, state_dir, wait)
+    held = Held(killed_since=None)
+    try:
+        held.killed_since = _end_what_was_left(state_dir)
+        _note(state_dir, this_run(command, now), held.killed_since)
+        yield held
+    finally:
+        if held.killed_since is None:
+            with contextlib.suppress(OSError):
+                (state_dir / HOLDER).unlink()
+        lock.release()
+
+
+def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
+    if _acquired(lock, wait):
+        return
+    ends_at = time.monotonic() + INTRODUCTION
+    # One that has just begun has not noted yet who it is, and one that is about to end has taken its note away.
+    while (last := holder(state_dir)) is None or not is_alive(last.pid):
+        if _acquired(lock, 0.01):
+            return
+        if time.monotonic() > ends_at:
+            break
+    raise LockedError(_held_by(last, state_dir), advice="Wait for it to end, or see `releaser status`.")
+
+
+def _acquired(lock: FileLock, wait: float) -> bool:
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout:
+        return False
+    return True
+
+
+def _end_what_was_left(state_dir: Path) -> float | None:
+    """End what the last holder has started, if it was killed: a run that comes to its end takes its note away.
+
+    Return when it began, by its note; a power cut may have left an empty one, of which the time tells.
+    """
+    last = holder(state_dir)
+    if last is not None:
+        end_orphans(last.mark)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        return float(_noted(state_dir)["killed_since"])
+    with contextlib.suppress(OSError):
+        return (state_dir / HOLDER).stat().st_mtime
+    return None
+
+
+def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
+    before = {} if killed_since is None else {"killed_since": killed_since}
+    with contextlib.suppress(OSError):  # on a full disk there is a lock without a note
+        # A killed run of another user leaves a note that this user could not write over.
+        (state_dir / HOLDER).unlink(missing_ok=True)
+        (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
+        (state_dir / HOLDER).chmod(0o664)  # whatever the umask is: it tells the others of the group who is at work
+
+
+def holder(state_dir: Path) -> Holder | None:
+    """Return who holds the lock, by its note; None when there is none."""
+    try:
+        note = _noted(state_dir)
+        return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _noted(state_dir: Path) -> Any:
+    return json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
+
+
+def _held_by(found: Holder | None, state_dir: Path) -> str:
+    if found is None:
+        return f"another run holds the lock of this project ({state_dir / LOCK})"
+    return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
+
+
+def running(state_dir: Path) -> Holder | None:
+    """Return who is running now; None when nobody holds the lock. Looks without taking it."""
+    import fcntl
+
+    try:
+        descriptor = os.open(state_dir / LOCK, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return holder(state_dir) or Holder(pid=0, command="?", since="?")
+    finally:
+        os.close(descriptor)
+    return None

@@ -1,0 +1,239 @@
+"""The project: one checkout with its pyproject.toml and uv.lock, and the paths that follow from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from releaser.errors import Finding, PreflightError
+
+Table = Mapping[str, Any]
+PYPROJECT = "pyproject.toml"
+LOCK = "uv.lock"
+DEFAULT_VENV = ".venv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pyproject:
+    """A parsed pyproject.toml; parts of a wrong type read as empty, which preflight reports."""
+
+    path: Path
+    content: Table
+
+    def table(self, *keys: str) -> Table:
+        """Return the nested table, or an empty one."""
+        found: Any = self.content
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return found if isinstance(found, Mapping) else {}
+
+    @property
+    def groups(self) -> Table:
+        """The dependency groups by name."""
+        return self.table("dependency-groups")
+
+    def dependencies_key(self) -> str:
+        """Return a digest of everything in this file that decides what is installed.
+
+        A lock made for other dependencies would be resolved again by the next plain uv command.
+        """
+        project = self.table("project")
+        uv = self.table("tool", "uv")
+        kept = {
+            "project": {key: project.get(key) for key in ("dependencies", "optional-dependencies", "requires-python")},
+            "groups": self.groups,
+            "uv": {key: uv.get(key) for key in _RESOLUTION_KEYS},
+        }
+        return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+
+
+_DEPENDENCIES = (
+    ("project", "dependencies"),
+    ("project", "optional-dependencies"),
+    ("dependency-groups",),
+    ("tool", "uv", "dev-dependencies"),
+    ("tool", "poetry", "dependencies"),
+    ("tool", "pdm", "dev-dependencies"),
+)
+_RESOLUTION_KEYS = (
+    "sources", "index", "no-index", "find-links", "index-url", "extra-index-url", "constraint-dependencies",
+    "override-dependencies", "exclude-dependencies", "environments", "required-environments", "workspace", "package",
+    "default-groups", "prerelease", "resolution", "fork-strategy", "conflicts",
+)  # fmt: skip
+
+
+def read_pyproject(path: Path) -> Pyproject:
+    """Parse pyproject.toml; PreflightError says what is wrong with it."""
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        message = f"{path} does not exist"
+        advice = f"Name the directory of a uv project with --project. {first_lock(path.parent)}"
+        raise PreflightError(Finding(message, advice=advice)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"{path} cannot be read: {error}"
+        raise PreflightError(Finding(message, advice="Make it readable UTF-8 text.")) from error
+    except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
+        message = f"{path} is not valid TOML: {error}"
+        raise PreflightError(
+            Finding(message, advice="Correct it; `uv lock --check` tells when it is right.")
+        ) from error
+    return Pyproject(path=path, content=content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The paths of one project; `root` is absolute and resolved, `venv` is the symlink itself."""
+
+    root: Path
+    venv: Path
+    state_dir: Path
+    #: The checkout that visitors see, if `root` is a staging tree of it; None if `root` is that checkout.
+    staged_from: Path | None = None
+
+    @classmethod
+    def at(cls, root: Path, *, state_dir: str | None, venv: str) -> Project:
+        """Lay out the project at `root`; relative settings are relative to it.
+
+        A directory on the way to the symlink may be a link itself: what is relative in the symlink starts behind it.
+        """
+        state = state_dir or default_state_dir(str(root))
+        link = _tidy(root / venv)
+        return cls(root=root, venv=_resolved_parent(link), state_dir=_tidy(root / Path(state).expanduser()))
+
+    @property
+    def name(self) -> str:
+        """The name of the project's directory."""
+        return self.checkout.name
+
+    @property
+    def checkout(self) -> Path:
+        """The checkout that visitors see, also where `root` is a staging tree of it."""
+        return self.staged_from or self.root
+
+    def of_checkout(self, path: Path) -> Path:
+        """Return the path in the checkout that visitors see for one in the staging tree."""
+        return Path(os.path.normpath(self.checkout / os.path.relpath(path, self.root)))
+
+    @property
+    def outer(self) -> Path:
+        """The directory around the checkout, with `.env` in it."""
+        return self.checkout.parent
+
+    @property
+    def pyproject(self) -> Path:
+        """The path of pyproject.toml."""
+        return self.root / PYPROJECT
+
+    @property
+    def lock(self) -> Path:
+        """The path of uv.lock in the checkout; of what it leads to, if it is a symlink, which thus stays one."""
+        return Path(os.path.realpath(self.root / "uv.lock"))
+
+    @property
+    def releases(self) -> Path:
+        """The directory that holds the releases."""
+        return self.state_dir / "releases"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the log files, one a run."""
+        return self.state_dir / "logs"
+
+    @property
+    def outbox(self) -> Path:
+        """The Maildir of mails that were not sent."""
+        return self.state_dir / "outbox"
+
+
+def declared_dependencies(content: Table) -> Iterator[str]:
+    """Name the tables of a pyproject.toml that say what the project depends on."""
+    for keys in _DEPENDENCIES:
+        found: Any = content
+        for key in keys:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if keys == ("dependency-groups",) and isinstance(found, Mapping):
+            found = [entry for entries in found.values() for entry in (entries or ())]
+        if found:
+            yield f"[{'.'.join(keys[:-1])}] {keys[-1]}" if len(keys) > 1 else f"[{keys[0]}]"
+    project = content.get("project")
+    if isinstance(project, Mapping) and "dependencies" in (project.get("dynamic") or ()):
+        yield '[project] dynamic = ["dependencies"]'
+
+
+def default_state_dir(project: str) -> str:
+    """Return `../.releaser/<project directory name>`."""
+    return os.path.join(os.path.dirname(project), ".releaser", os.path.basename(project))
+
+
+def find_project(start: str) -> str | None:
+    """Return the project that the directory `start` is in, itself or the nearest above; None outside of any.
+
+    A project has pyproject.toml and uv.lock, or releaser keeps state for it. So a member of a workspace, which has no
+    lock of its own, is none. Where nothing above is one either, a directory with one of the two files is taken, for
+    preflight to name the other. What this user may not look into counts as a project, for the same reason.
+    """
+    here, second_best = start, None
+    while True:
+        try:
+            found = _is_there(here, PYPROJECT) + _is_there(here, LOCK)
+        except PermissionError:
+            return here
+        if found == 2 or os.path.isdir(os.path.join(default_state_dir(here), "releases")):
+            return here
+        second_best = second_best or (here if found else None)
+        if os.path.dirname(here) == here:
+            return second_best
+        here = os.path.dirname(here)
+
+
+def _is_there(directory: str, name: str) -> bool:
+    try:
+        os.lstat(os.path.join(directory, name))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
+    """Say which command gives a project without a uv.lock its first one."""
+    if (root / venv / "pyvenv.cfg").is_file():
+        return f"A site that pip has installed gets its first lock by `releaser init --from-venv {venv}`."
+    if (root / "requirements.txt").is_file():
+        return "A site that pip installs gets its first lock by `releaser init --from-requirements requirements.txt`."
+    return "A site that pip has installed gets its first lock by `releaser init --from-venv PATH`, that of its venv."
+
+
+def _resolved_parent(link: Path) -> Path:
+    return Path(os.path.realpath(link.parent)) / link.name
+
+
+def _tidy(path: Path) -> Path:
+    """Make `..` go away without following the last symlink."""
+    return Path(os.path.normpath(path))
+
+
+def local_sources(pyproject: Pyproject) -> tuple[str, ...]:
+    """List the relative paths from which uv takes packages: find-links, indexes, sources.
+
+    They need not be under git, so they do not count as uncommitted work.
+    """
+    uv = pyproject.table("tool", "uv")
+    found = [entry for entry in _listed(uv.get("find-links")) if isinstance(entry, str)]
+    found += [str(index.get("url", "")) for index in _listed(uv.get("index")) if isinstance(index, Mapping)]
+    for source in pyproject.table("tool", "uv", "sources").values():
+        found += [str(entry["path"]) for entry in _listed(source) if isinstance(entry, Mapping) and "path" in entry]
+    return tuple(os.path.normpath(entry) for entry in found if entry and "://" not in entry)
+
+
+def _listed(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]

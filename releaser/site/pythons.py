@@ -1,0 +1,332 @@
+"""Which interpreter a site is built with: the one that it runs on, unless something asks for another.
+
+It is never the interpreter of a venv, but the one that the venv was made from. Given one of a venv, uv links the new
+venv to that one's `sys._base_executable`, which before Python 3.11 is the venv's own (seen with uv 0.13): a release
+would lead to `.venv`, which after the flip is to itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from releaser.errors import Finding, PreflightError, ToolError, error_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.site.site import Site
+    from releaser.tools.uv import Installed, Uv
+
+
+OLDEST = Version("3.8")  # that the start-up module and the questions to a site's interpreter are written for
+_VERSION_FILE = ".python-version"  # of uv, pyenv and others
+_NUMBER = re.compile(r"(?:cpython[@-]?|python)?(\d+(?:\.\d+)*)")
+_MOST_NAMED = 6
+_MOST_LINKS = 40  # or venvs made from venvs; Linux follows no more links either
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonRequest:
+    """What the project asks for."""
+
+    #: As of uv's `--python`.
+    version: str
+    #: The file and the key.
+    source: str
+
+    @property
+    def name(self) -> str:
+        """What asks, without the place."""
+        return _VERSION_FILE if self.source == _VERSION_FILE else "`python`"
+
+    def admits(self, version: str) -> bool:
+        """Whether it asks for this version; if it is a path, nobody can tell, and it does not."""
+        number = _NUMBER.fullmatch(self.version)
+        if number is not None:
+            return f"{version}.".startswith(f"{number.group(1)}.")
+        try:
+            return SpecifierSet(self.version).contains(version, prereleases=True)
+        except (InvalidSpecifier, InvalidVersion):
+            return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """An interpreter to build with."""
+
+    python: Path
+    version: str
+    #: The version that the site ran on, if that is gone and another minor version stands in for it.
+    instead_of: str = ""
+    #: What asks for another one, which is not installed.
+    against: PythonRequest | None = None
+
+
+def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
+    """Choose an interpreter; nothing is downloaded. Raises PreflightError, which says what brings the site back.
+
+    `wanted`, as of uv's `--python`, is what a person asks for. Without it the site stays on its Python, unless the
+    project requests another. If its Python is gone, another patch version takes its place, or else what uv picks within
+    requires-python.
+    """
+    root, venv = site.project.root, site.project.venv
+    before = version_in(venv)
+    live = venv if before and _has_its_python(venv, before) else None
+    if wanted is not None:
+        return _choose_wanted(site, uv, wanted, live)
+    request = find_request(site)
+    if live is None and before:
+        return _choose_replacement(site, uv, before, request)
+    by = str(live or (request and root / request.source) or site.pyproject.path)
+    asked = None
+    if request is not None and request.source != _VERSION_FILE:  # uv itself reads that file
+        by, asked = f"{request.source} is {request.version!r}", request.version
+    try:
+        return _choose_base(uv, uv.find_python(root, live, request=asked), by=by)
+    except ToolError as error:
+        message = f"uv finds no Python for this project: {error_line(error.output) or error.message}"
+        advice = error.advice or "Install one that requires-python admits, or set `python`."
+        raise PreflightError(Finding(message, advice=advice)) from error
+
+
+def find_request(site: Site) -> PythonRequest | None:
+    """Return what the project asks for; None if requires-python alone decides."""
+    setting = site.settings.python
+    if setting is not None:
+        return PythonRequest(version=setting, source=site.sources.get("python", "the setting `python`"))
+    try:
+        lines = (site.project.root / _VERSION_FILE).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    version = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
+    return PythonRequest(version=version, source=_VERSION_FILE) if version else None
+
+
+def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
+    """Return the newest installed version that the project admits; None if it is no newer than `version`."""
+    request = find_request(site)
+    found = [one.version for one in _installed(site, uv) if request is None or request.admits(one.version)]
+    try:
+        newest = max(found, key=Version, default=version)
+        return newest if Version(newest) > Version(version) else None
+    except InvalidVersion:  # of an adopted venv that does not say what it runs on
+        return None
+
+
+def admits(site: Site, version: str) -> bool:
+    """Whether requires-python admits a version; one that cannot be read, which is a finding of its own, admits all."""
+    try:
+        return SpecifierSet(_required(site)).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return True
+
+
+def _required(site: Site) -> str:
+    text = site.pyproject.table("project").get("requires-python", "")
+    return text if isinstance(text, str) else ""
+
+
+def _choose_base(uv: Uv, found: Path, *, by: str) -> Choice:
+    """Choose the interpreter that uv has found, or the one that it was made from; `by` is what asks for it."""
+    python = need_base(found)
+    version = uv.python_version(python)
+    refuse_too_old(version, python, by=by)
+    return Choice(python=python, version=version)
+
+
+def refuse_too_old(version: str, python: Path, *, by: str) -> None:
+    """See that a site may run on an interpreter; `by` is what asks for it. Raises PreflightError."""
+    if Version(version) < OLDEST:
+        message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
+        raise PreflightError(
+            Finding(message, advice="Make a new venv for the site with a newer Python, or set `python` to one.")
+        )
+
+
+# One that a person asks for
+
+
+def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None) -> Choice:
+    try:
+        choice = _choose_base(uv, uv.find_python(site.project.root, live, request=wanted), by=f"--python {wanted}")
+    except ToolError as error:
+        message = f"--python {wanted}: uv finds no such Python: {error_line(error.output) or error.message}"
+        raise PreflightError(
+            Finding(message, advice=f"Install it, or use another one. {_name_installed(site, uv)}")
+        ) from error
+    version = choice.version
+    if not admits(site, version):
+        required = f"{site.pyproject.path}: requires-python is {_required(site)!r}"
+        advice = f"Widen it, run `uv lock`, and commit both; or use another one. {_name_installed(site, uv)}"
+        message = f"{required}, which does not admit Python {version}"
+        raise PreflightError(Finding(message, advice=advice))
+    request = find_request(site)
+    if request is None or request.admits(version):
+        return choice
+    try:
+        requested = find_base(uv.find_python(site.project.root, None, request=request.version))
+    except ToolError:
+        requested = None
+    if requested is None:
+        return replace(choice, against=request)
+    if os.path.realpath(requested) != os.path.realpath(choice.python):
+        source = f"{request.source} is {request.version!r}"
+        message = f"{source}: the next update would go back from Python {version} to that"
+        raise PreflightError(
+            Finding(message, advice=f"Set it to {minor(version)!r}, or remove it, and commit that first.")
+        )
+    return choice
+
+
+# One in the place of what is gone
+
+
+def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Choice:
+    """Choose another patch version of the Python that is gone; else, or if something is requested, what uv picks."""
+    root, found = site.project.root, None
+    try:
+        if request is None:
+            found = _find_same_minor(site, uv, before)
+        found = found or uv.find_python(root, None, request=request.version if request else None)
+        choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would stand in for it")
+    except ToolError as error:
+        raise PreflightError(_lost(site, uv, before, request)) from error
+    if not admits(site, choice.version):
+        raise PreflightError(_lost(site, uv, before, request))
+    return replace(choice, instead_of="" if minor(choice.version) == minor(before) else before)
+
+
+def _find_same_minor(site: Site, uv: Uv, before: str) -> Path | None:
+    try:
+        found = uv.find_python(site.project.root, None, request=minor(before))
+        return found if admits(site, uv.python_version(found)) else None
+    except ToolError:
+        return None
+
+
+def _lost(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Finding:
+    """Say that the site has lost its interpreter, and which command brings it back."""
+    message = f"Python {minor(before)}, on which the live release ran, is gone"
+    then = ""
+    nearest = _find_nearest(site, uv, before)
+    if request is not None:
+        message += f", and {request.source} is {request.version!r}, which cannot be used"
+        then = f" Then set {request.source} to {minor(nearest)!r}." if nearest else ""
+    if nearest is None:
+        advice = (
+            f"Install Python {minor(before)} again, or one that requires-python admits"
+            f" ({site.pyproject.path}: {_required(site)!r}). {_name_installed(site, uv)}"
+        )
+    else:
+        advice = (
+            f"`releaser rebuild --python {minor(nearest)}` brings the site back on Python {nearest}, if its tests pass"
+            f" there.{then} Or install Python {minor(before)} again."
+        )
+    return Finding(message, advice=advice)
+
+
+def _find_nearest(site: Site, uv: Uv, before: str) -> str | None:
+    """Return the version that is the least of a change: the newest of the next higher minor one, or else of a lower."""
+    found = sorted((one.version for one in _installed(site, uv)), key=Version)
+    higher = [version for version in found if Version(version) > Version(before)]
+    nearest = [version for version in higher if minor(version) == minor(higher[0])] or found
+    return nearest[-1] if nearest else None
+
+
+def _installed(site: Site, uv: Uv) -> Sequence[Installed]:
+    """Return the interpreters that requires-python admits."""
+    try:
+        return [one for one in uv.installed_pythons() if admits(site, one.version)]
+    except ToolError:
+        return ()
+
+
+def _name_installed(site: Site, uv: Uv) -> str:
+    versions = sorted({one.version for one in _installed(site, uv)}, key=Version)
+    if not versions:
+        return "uv finds none here that requires-python admits."
+    return f"There is Python {', '.join(versions[-_MOST_NAMED:])}."
+
+
+# The interpreter that a venv was made from
+
+
+def need_base(python: Path) -> Path:
+    """Return the interpreter that one was made from, as of `find_base`; ToolError where that is gone."""
+    base = find_base(python)
+    if base is None:
+        message = f"{python} is the interpreter of a venv, and the one that this was made from is gone"
+        raise ToolError(message)
+    return base
+
+
+def find_base(python: Path) -> Path | None:
+    """Return the interpreter that `python` was made from, by a path that leads through no venv; None if it is gone.
+
+    One outside of any venv is its own base.
+    """
+    found: Path | None = python
+    for _ in range(_MOST_LINKS):
+        venv = _find_venv(found) if found is not None else None
+        if found is None or venv is None:
+            return found
+        found = _find_maker(venv, found)
+    return None
+
+
+def version_in(venv: Path) -> str:
+    """Return the version that pyvenv.cfg names; empty when it names none."""
+    config = _read_config(venv)
+    version = config.get("version_info") or config.get("version") or ""
+    return ".".join(version.split(".")[:3])
+
+
+def minor(version: str) -> str:
+    """Return a version without its patch, such as `3.11`."""
+    return ".".join(version.split(".")[:2])
+
+
+def _read_config(venv: Path) -> dict[str, str]:
+    try:
+        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}
+
+
+def _has_its_python(venv: Path, version: str) -> bool:
+    """Whether the interpreter of a venv is there, and, as far as its name tells, still of that minor version."""
+    python = venv / "bin" / "python"
+    if not os.path.exists(python) or find_base(python) is None:
+        return False
+    name = re.fullmatch(r"python(\d+\.\d+)", os.path.basename(os.path.realpath(python)))
+    return name is None or name.group(1) == minor(version)
+
+
+def _find_venv(python: Path) -> Path | None:
+    """Return the first venv that a path or a link that it leads to lies in; None if there is none."""
+    for _ in range(_MOST_LINKS):
+        place = Path(os.path.realpath(python.parent))
+        if (place.parent / "pyvenv.cfg").is_file():
+            return place.parent
+        if not os.path.islink(python):
+            return None
+        python = place / os.readlink(python)
+    return None
+
+
+def _find_maker(venv: Path, python: Path) -> Path | None:
+    """Return the interpreter in the `home` of a venv; the one that it links to if that is another one by now."""
+    home, version, real = _read_config(venv).get("home", ""), version_in(venv), Path(os.path.realpath(python))
+    versioned = Path(home, f"python{minor(version)}")
+    if real.is_relative_to(venv):  # a copy, as of `python -m venv --copies`, or a link that leads to itself
+        return versioned if home and version and os.path.exists(versioned) else None
+    candidates = (versioned, *(Path(home, name) for name in (real.name, "python3", "python")))
+    return next((one for one in candidates if home and os.path.realpath(one) == str(real)), real)

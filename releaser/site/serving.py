@@ -1,0 +1,216 @@
+"""How a site is restarted and asked whether it is well, and the checks of both."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, ToolError, error_line
+from releaser.site.settings import Settings
+from releaser.system.environment import inside, neutral
+from releaser.tools import http, web_server
+from releaser.tools.http import Check, Patience, ask_url, is_url, until_good
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from releaser.site.site import Site
+
+
+_FORCED = ("update", "rebuild")  # commands that go on by --force
+_TRIES = 3  # at the most, for a site that is not just starting
+
+
+def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
+    """Return what asks the site once; a command runs in `venv`. It returns a line, or raises ToolError."""
+    settings = site.settings
+    if is_url(check):
+        wanted = Check(
+            url=check,
+            statuses=settings.health_status,
+            text=settings.health_text,
+            socket=settings.health_socket,
+            host=settings.health_host,
+        )
+        return lambda: ask_url(wanted, timeout=settings.health_timeout)
+    words = shlex.split(check)
+
+    def ask() -> str:
+        env = inside(venv, site.runner.site_environ)
+        site.runner.run(words, cwd=site.project.root, env=env, timeout=settings.health_timeout)
+        return f"{words[0]} says yes"
+
+    return ask
+
+
+def patience_of(settings: Settings) -> Patience:
+    """Return how often to ask, and for how long."""
+    return Patience(timeout=settings.health_timeout, tries=settings.health_retries + 1, pause=settings.health_pause)
+
+
+def ask_live_site(site: Site, health_check: str, *, venv: Path | None = None) -> str:
+    """Ask the site as it runs now, a few times at the most: it is not starting. Raises ToolError if it is not well.
+
+    It runs on `venv`, which is `.venv` mostly.
+    """
+    patience = patience_of(site.settings)
+    ask = question(site, health_check, venv or Path(os.path.realpath(site.project.venv)))
+    return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
+
+
+def illness(error: ToolError, command: str) -> Finding:
+    """Say that the site is not well before anything has been changed by a command."""
+    way_on = f"; `releaser {command} --force` goes on all the same" if command in _FORCED else ""
+    return Finding(
+        f"the live site fails its health check: {error.message}",
+        advice=f"See why it is not well, or correct `health_check` and the settings that go with it{way_on}.",
+        output=error.output,
+    )
+
+
+def live_findings(site: Site, command: str = "update", *, venv: Path | None = None) -> Iterator[Finding]:
+    """Ask the site as it runs now, if there is a health check and a venv that it may run from."""
+    if site.settings.health_check is None or not (venv or os.path.exists(site.project.venv / "bin" / "python")):
+        return
+    try:
+        ask_live_site(site, site.settings.health_check, venv=venv)
+    except ToolError as error:
+        yield illness(error, command)
+
+
+_OWN_WORDS = frozenset({"auto", "none", "passenger"})
+_OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
+
+
+def findings(site: Site) -> Iterator[Finding]:
+    """Find what is wrong with the restart and the health check that are set."""
+    yield from restart_findings(site)
+    yield from health_findings(site.settings)
+
+
+def restart_file(site: Site) -> Path | None:
+    """Find what to touch for `restart = "auto"`; None when there is nothing, or another way to restart is set."""
+    settings, root = site.settings, site.project.checkout
+    if settings.restart != ("auto",):
+        return None
+    return root / settings.restart_file if settings.restart_file else web_server.restart_file_in(root)
+
+
+def app_root(site: Site) -> Path:
+    """Return the application root as Passenger knows it: as written, with its symlinks."""
+    return site.project.checkout / Path(site.settings.passenger_app_root or ".").expanduser()
+
+
+def restart_findings(site: Site) -> Iterator[Finding]:
+    """Find what would keep the web server from being told to restart."""
+    if site.settings.restart == ("passenger",):
+        yield from _passenger_findings(site)
+    file = restart_file(site)
+    if file is not None:
+        yield from _touch_findings(file)
+
+
+def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
+    """Find the programs of the commands that are set which there are not, neither on PATH nor in a venv."""
+    settings, root = site.settings, site.project.root
+    path = inside(venv, site.runner.site_environ)["PATH"]
+    commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
+    if settings.health_check and not http.is_url(settings.health_check):
+        commands["health_check"] = shlex.split(settings.health_check)[0]
+    for key, word in commands.items():
+        if shutil.which(root / word if "/" in word else word, path=path) is None:
+            yield Finding(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
+
+
+def _touch_findings(file: Path) -> Iterator[Finding]:
+    """Look whether this user may touch a file, or make it, without doing so."""
+    target = Path(os.path.realpath(file))
+    if not target.parent.is_dir():
+        yield Finding(
+            f"restart_file {file}: there is no directory {target.parent}",
+            advice="Make the directory, or correct `restart_file`.",
+        )
+    elif not _may_touch(target):
+        yield Finding(
+            f"restart_file {file} cannot be touched by this user",
+            advice=f"Let this user write {target if target.exists() else target.parent}, or set `restart_file`.",
+        )
+
+
+def _may_touch(target: Path) -> bool:
+    """The owner may set the time of a file that is not writable (utimensat(2)), unless it is mounted read-only."""
+    try:
+        status = target.stat()
+    except FileNotFoundError:
+        return os.access(target.parent, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+    if os.access(target, os.W_OK):
+        return True
+    return status.st_uid == os.geteuid() and not os.statvfs(target).f_flag & os.ST_RDONLY
+
+
+def _passenger_findings(site: Site) -> Iterator[Finding]:
+    root = app_root(site)
+    if not root.is_dir():
+        yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
+    if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
+        yield Finding(
+            "restart is `passenger`, but passenger-config is not on PATH",
+            advice="Install it, or set `restart` to auto, to a command or to none.",
+        )
+        return
+    try:
+        finished = site.runner.run(
+            web_server.passenger_arguments(web_server.NO_APPLICATION),
+            cwd=site.project.root,
+            env=neutral(site.runner.environ),
+            timeout=site.settings.restart_timeout,
+        )
+        web_server.passenger_result(finished.output)
+    except ToolError as error:
+        reason = web_server.passenger_error(error.output) or error_line(error.output)
+        message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
+        yield Finding(message, advice=error.advice or web_server.PASSENGER_ADVICE, output=error.output)
+
+
+def health_findings(settings: Settings) -> Iterator[Finding]:
+    """Find settings of the health check that do not go together."""
+    check, usual = settings.health_check, Settings()
+    if check is None or not http.is_url(check):
+        why = "health_check is not set" if check is None else "health_check is a command"
+        for name in _OF_URLS:
+            if getattr(settings, name) != getattr(usual, name):
+                yield Finding(
+                    f"{name} is set, but {why}; it is for a URL",
+                    advice=f"Set `health_check` to a URL, or remove `{name}`.",
+                )
+        return
+    if settings.health_socket is None:
+        return
+    if check.lower().startswith("https:"):
+        yield Finding(
+            "health_socket is set, but health_check begins with https://",
+            advice="Write http://; what listens on a unix socket speaks no TLS.",
+        )
+    yield from _socket_findings(settings.health_socket)
+
+
+def _socket_findings(path: str) -> Iterator[Finding]:
+    """Look at a socket that is there; it may be missing, as the server may be down."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if not stat.S_ISSOCK(mode):
+        yield Finding(f"health_socket {path} is not a socket", advice="Correct `health_socket`.")
+    elif not os.access(path, os.W_OK):  # what connecting takes (unix(7))
+        yield Finding(
+            f"health_socket {path}: this user may not connect to it",
+            advice="Let this user write it: by the group of the socket, or of the server that makes it.",
+        )

@@ -1,0 +1,196 @@
+"""A site as releaser sees it: the project, its settings, and the tools that work on it, put together once."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, PreflightError
+from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
+from releaser.site.settings import Given, Settings, load, read_given
+from releaser.system.process import Runner
+from releaser.system.redaction import Redactor, secrets_in_environment, secrets_in_urls
+from releaser.tools.git import Git
+from releaser.tools.uv import Uv, find_uv
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """Commits that the remote had, and that change the code: `count` of them, from commit `old` to commit `new`."""
+
+    old: str
+    new: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """The staging tree that a release was tested in."""
+
+    #: The commit that was checked out there, and the first line of its message.
+    commit: str
+    subject: str
+    #: What the checkout has and git does not track, relative to the top: copied into the tree, or linked there.
+    copied: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()
+    #: The commits that it brings, if these change the code.
+    pulled: Pulled | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One project with everything that works on it; `findings` is what is wrong with its files and settings.
+
+    `sources` says for every setting that is not at its default in which file, and under which key, it stands.
+    """
+
+    project: Project
+    settings: Settings
+    pyproject: Pyproject
+    findings: tuple[Finding, ...]
+    runner: Runner
+    sources: Mapping[str, str] = field(default_factory=dict)
+    #: What leads git to a shadow of the repository, into which a rehearsal fetches.
+    git_variables: Mapping[str, str] = field(default_factory=dict)
+    #: The staging tree that this is the site in, and the site in the checkout; None in the checkout itself.
+    staged: Staged | None = None
+    in_checkout: Site | None = None
+
+    @property
+    def outside(self) -> Site:
+        """The site as it is in the checkout that visitors see."""
+        return self.in_checkout or self
+
+    @property
+    def pulled(self) -> Pulled | None:
+        """The commits that the staging tree brings; None if its code is that of the checkout."""
+        return self.staged.pulled if self.staged is not None else None
+
+    @functools.cached_property
+    def git(self) -> Git:
+        """The checkout; one object, as it remembers where the repository lies."""
+        variables = self.git_variables
+        return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout, variables=variables)
+
+    @property
+    def state_dir(self) -> Path:
+        """Where releaser keeps what it knows of the project."""
+        return self.project.state_dir
+
+    @property
+    def redactor(self) -> Redactor:
+        """What keeps this site's secrets out of everything that is shown."""
+        return self.runner.redactor
+
+    def mentions(self, *words: str) -> bool:
+        """Tell whether what is wrong with the files and settings is about one of these already."""
+        return any(word in finding.message for finding in self.findings for word in words)
+
+    def uv(self) -> Uv:
+        """Return uv; Finding when there is none."""
+        setting = self.settings.uv
+        executable = find_uv(setting, path=self.runner.environ.get("PATH"), project=self.project.root)
+        if executable is None:
+            where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
+            message = f"uv was not found {where}"
+            raise PreflightError(Finding(message, advice="Correct `uv`, or install it: pip install uv."))
+        return Uv(
+            runner=self.runner,
+            executable=executable,
+            timeout=self.settings.uv_timeout,
+        )
+
+    def reread(self) -> Site:
+        """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
+        fresh = open_site(self.project.root, self.runner.environ)
+        runner = replace(fresh.runner, marks=self.runner.marks)
+        return replace(fresh, project=self.project, runner=runner)
+
+
+def find_site(path: Path, environ: Mapping[str, str]) -> Site:
+    """Read the project that `path` is in, as `open_site` reads one. Raises PreflightError outside of any."""
+    root = existing_directory(path)
+    found = find_project(str(root))
+    if found is None:
+        message = f"{root} is not in a project: neither it nor any directory above has pyproject.toml and uv.lock"
+        raise PreflightError(Finding(message, advice=f"Name the project with --project. {first_lock(root)}"))
+    return open_site(Path(found), environ)
+
+
+def open_site(path: Path, environ: Mapping[str, str]) -> Site:
+    """Read the project at `path`. What is wrong with it is kept in `findings`, for preflight to report all at once.
+
+    Raises PreflightError when there is no such directory: then there is nothing that could be reported in more detail.
+    """
+    root = existing_directory(path)
+    pyproject_path = root / "pyproject.toml"
+    findings: tuple[Finding, ...] = ()
+    try:
+        pyproject = read_pyproject(pyproject_path)
+    except PreflightError as error:
+        findings = error.findings
+        pyproject = Pyproject(path=pyproject_path, content={})
+    tool = pyproject.table("tool").get("releaser", {})
+    loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
+    settings = loaded.settings
+    given = _given(root, settings)
+    return Site(
+        project=Project.at(root, state_dir=settings.state_dir, venv=settings.venv),
+        settings=settings,
+        pyproject=pyproject,
+        findings=findings + loaded.problems + given.findings,
+        runner=Runner(
+            environ=environ,
+            site_variables=given.variables,
+            redactor=_redactor(settings, pyproject_path, environ, given.secrets),
+        ),
+        sources=loaded.sources,
+    )
+
+
+def existing_directory(path: Path) -> Path:
+    """Return `path` absolute and resolved; PreflightError when it is not a directory."""
+    try:
+        root = path.expanduser().resolve()
+        if root.is_dir() and _is_text(root):
+            return root
+        if root.is_dir():
+            message = f"project {root}: the path is not UTF-8, which uv and git's output need"
+            raise PreflightError(Finding(message, advice="Rename what is not."))
+        what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
+    except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
+        what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
+    raise PreflightError(Finding(f"project {what}", advice="Correct --project or RELEASER_PROJECT."))
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _given(root: Path, settings: Settings) -> Given:
+    name = settings.environment_file
+    return read_given(Path(os.path.normpath(root / Path(name).expanduser()))) if name else Given(variables={})
+
+
+def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
+    secrets = secrets_in_environment(environ) | given
+    if settings.smtp_password:
+        secrets.add(settings.smtp_password)
+    if settings.vulnerability_service:
+        secrets |= secrets_in_urls(settings.vulnerability_service)
+    for file in (pyproject, pyproject.with_name("uv.toml"), pyproject.parent / ".git" / "config"):
+        try:
+            secrets |= secrets_in_urls(file.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return Redactor(secrets)

@@ -1,0 +1,1 @@
+"""What programs, files, signals and people need, whatever the program is about."""

@@ -1,0 +1,256 @@
+"""Writing state so that a crash at any moment leaves the old content or the new, never a mixture."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import stat
+import sys
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    import ctypes
+    from collections.abc import Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+#: The form of every state file; nothing else is read.
+VERSION = 2
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+NEW_FILE = 0o664
+
+
+class UnreadableStateError(Exception):
+    """A state file is there, but is not what releaser wrote: truncated, garbage, or of a later version."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames and removals in `directory` survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file_system(path: Path) -> None:
+    """Flush the whole file system that holds `path`: far cheaper than an fsync a file for a whole venv."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        if _libc().syncfs(descriptor) != 0:
+            raise _libc_error(path)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> None:
+    """Put `data` at `target` by a rename, keeping the mode and group that `target` has.
+
+    The temporary file lies in `staging` (default: beside `target`), which must be on the same file system; a checkout
+    is thus never seen with a stray file in it.
+    """
+    temporary = (staging or target.parent) / f".{target.name}.new"
+    clear_name(temporary)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            _take_over_attributes(file.fileno(), target)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(target.parent)
+
+
+def _take_over_attributes(descriptor: int, target: Path) -> None:
+    try:
+        earlier = target.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, NEW_FILE)  # whatever the umask is: other members of the group go on from here
+        return
+    with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
+        os.fchown(descriptor, -1, earlier.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
+
+
+def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
+    """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
+    temporary = staging / f".{link.name}.new"
+    clear_name(temporary)
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(link)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_directory(link.parent)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two directory entries atomically; False where the file system cannot (renameat2(2), RENAME_EXCHANGE)."""
+    renameat2 = getattr(_libc(), "renameat2", None)
+    if renameat2 is None:
+        return False
+    if renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
+        return True
+    error = _libc_error(first, second)
+    if error.errno in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+        return False
+    raise error
+
+
+def write_state(path: Path, content: object) -> None:
+    """Replace a state file by what a dataclass holds, or a mapping. Raises OSError."""
+    replace_file(path, encode_state(content))
+
+
+def encode_state(content: object) -> bytes:
+    """Return the bytes of a state file."""
+    fields = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
+    written = {"version": VERSION, **cast("Mapping[str, Any]", fields)}
+    text = json.dumps(written, indent=1, ensure_ascii=False, default=_plain)
+    # Bytes of a path that are not UTF-8 become escapes that JSON knows.
+    return text.encode(errors="backslashreplace") + b"\n"
+
+
+def _plain(value: Any) -> Any:
+    """Turn what JSON lacks into what it has: sets and times."""
+    return sorted(value) if isinstance(value, frozenset) else value.isoformat()
+
+
+def read_state(path: Path, kind: type[T]) -> T | None:
+    """Read a state file as this type of dataclass; None when there is none.
+
+    Raises UnreadableStateError for anything that `write_state` of this version cannot have written, and OSError for
+    what this user may not read.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except IsADirectoryError as error:
+        raise UnreadableStateError(path, "a directory") from error
+    except (ValueError, RecursionError) as error:
+        raise UnreadableStateError(path, f"not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UnreadableStateError(path, "not a JSON object")
+    if content.get("version") != VERSION:
+        raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
+    from msgspec import ValidationError, convert  # which takes long to import
+
+    try:
+        return convert(content, kind)
+    except ValidationError as error:
+        raise UnreadableStateError(path, f"{error}") from error
+
+
+def load_state(path: Path, default: T) -> T:
+    """Read a state file of the type of `default`, which stands for a file that is missing or unreadable.
+
+    The next run puts an unreadable one aside, and says so. Raises OSError for what this user may not read.
+    """
+    try:
+        found = read_state(path, type(default))
+    except UnreadableStateError:
+        return default
+    return default if found is None else found
+
+
+def nearest_existing(path: Path) -> Path:
+    """Return the path itself or the nearest of its parents that exists."""
+    while not os.path.exists(path) and path != path.parent:  # false, too, for what lies in a forbidden directory
+        path = path.parent
+    return path
+
+
+def put_aside(path: Path) -> Path:
+    """Keep a state file that cannot be read under another name, for a person to look at."""
+    number = 1
+    while os.path.lexists(aside := path.with_name(f"{path.name}.unreadable-{number}")):
+        number += 1
+    path.rename(aside)
+    sync_directory(path.parent)
+    return aside
+
+
+def clear_name(path: Path) -> None:
+    """Free the name of a temporary file, whatever stands there."""
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):
+        if path.is_symlink() or not path.is_dir():
+            raise
+        remove_tree(path)
+
+
+def remove_tree(directory: Path) -> None:
+    """Delete a directory, also where a directory in it is not writable; OSError for the first file that resists.
+
+    Whatever does not resist is gone then all the same.
+    """
+    failed = _delete_what_can_be(directory)
+    if any(isinstance(error, PermissionError) for error in failed):
+        _open_up(directory)
+        failed = _delete_what_can_be(directory)
+    if failed:
+        raise failed[0]
+
+
+def _delete_what_can_be(directory: Path) -> list[OSError]:
+    failed: list[OSError] = []
+
+    def note(_: object, path: str, error: BaseException) -> None:
+        if not isinstance(error, OSError):
+            raise error
+        if not isinstance(error, FileNotFoundError):
+            error.filename = path  # which by itself may be no more than the last part of it
+            failed.append(error)
+
+    import shutil
+
+    if sys.version_info >= (3, 12):
+        shutil.rmtree(directory, onexc=note)
+    else:
+        shutil.rmtree(directory, onerror=lambda call, path, info: note(call, path, info[1]))
+    return failed
+
+
+def _open_up(directory: Path) -> None:
+    """Let the owner into every directory of a tree, as far as it is theirs; each before it is read."""
+    for place, names, _ in os.walk(directory):
+        for path in (place, *(os.path.join(place, name) for name in names)):
+            with contextlib.suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if stat.S_ISDIR(mode):
+                    os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
+
+
+def _libc() -> ctypes.CDLL:
+    import ctypes  # which takes long to import
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _libc_error(path: Path, other: Path | None = None) -> OSError:
+    """Make an error of what the last call of the C library has left."""
+    import ctypes
+
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number), str(path), None, str(other) if other else None)

@@ -1,0 +1,321 @@
+"""The only place that starts other programs: a list of arguments, an explicit directory, a limit, no survivors."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import selectors
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from releaser.errors import ToolError
+from releaser.system import signals
+from releaser.system.files import sync_file_system
+from releaser.system.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+DRAIN = 0.5  # seconds to wait for the last output of a program that ended
+LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
+KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
+KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
+LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A program that ended: what it printed, decoded, and how long it took, in seconds.
+
+    `stdout` and `stderr` are for the caller to parse, and may hold secrets; what people see is `output`, without any:
+    both streams, standard error last, as the cause of a failure mostly stands there.
+    """
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str = field(repr=False)
+    stderr: str = field(repr=False)
+    output: str
+    seconds: float
+
+
+@dataclass(kw_only=True)
+class Runner:
+    """Starts programs with `environ` and `marks`, and cleans what they print.
+
+    `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
+    the site are to get besides.
+    """
+
+    environ: Mapping[str, str]
+    site_variables: Mapping[str, str] = field(default_factory=dict)
+    redactor: Redactor = field(default_factory=Redactor)
+    marks: dict[str, str] = field(default_factory=dict)
+    _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
+    _is_stopped: bool = field(default=False, init=False)
+
+    @property
+    def site_environ(self) -> dict[str, str]:
+        """The environment of the site's own programs, whatever else they need."""
+        return {**self.environ, **self.site_variables}
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        cwd: Path,
+        timeout: float,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+        merge: bool = False,
+        stays: bool = False,
+        death_signal: signal.Signals | None = signal.SIGKILL,
+        input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
+        whole: bool = False,
+        umask: int = -1,
+    ) -> Finished:
+        """Run a program to its end, within `timeout` seconds.
+
+        `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
+        program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
+        leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`; with None, for
+        a question that only reads and is answered at once, it takes a fifth of the time to start. On its standard
+        input it finds `input`. With `whole`, all that it prints is kept, however much; `umask` is its own, -1 for ours.
+
+        Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
+        ends with another status than 0.
+        """
+        words = tuple(os.fspath(word) for word in argv)
+        logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
+        started = time.monotonic()
+        kept = _Kept(tail=sys.maxsize if whole else KEPT_TAIL)
+        with contextlib.ExitStack() as stack:
+            # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
+            file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
+            process: subprocess.Popen[bytes] | None = None
+            try:
+                if self._is_stopped:
+                    message = f"{words[0]} was not started, as the run was interrupted"
+                    raise ToolError(message)
+                # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
+                with signals.deferred():
+                    process = self._start(
+                        words,
+                        cwd=cwd,
+                        env=self._marked(self.environ if env is None else env, stays=stays),
+                        stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,
+                        stdout=file or subprocess.PIPE,
+                        stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
+                        umask=umask,
+                        preexec_fn=None if stays or death_signal is None else _dying_with_parent(death_signal),
+                    )
+                self._running.add(process)
+                timed_out = not _follow(process, kept, deadline=started + timeout)
+            finally:
+                if process is not None:
+                    self._running.discard(process)
+                    _end(process, kept, spare_group=stays)
+            if file is not None:
+                file.seek(0)
+                kept.stdout.add(file.read(KEPT_TAIL))
+        stdout, stderr = _text(kept.stdout), _text(kept.stderr)
+        finished = Finished(
+            argv=words,
+            returncode=process.returncode,
+            stdout=stdout,
+            stderr=stderr,
+            output=self.redactor.clean("\n".join(part for part in (stdout.strip(), stderr.strip()) if part)),
+            seconds=time.monotonic() - started,
+        )
+        logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
+        _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
+        return finished
+
+    def stop(self) -> None:
+        """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
+        self._is_stopped = True
+        for process in tuple(self._running):
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+
+    def _marked(self, env: Mapping[str, str], *, stays: bool) -> dict[str, str]:
+        """Return the variables for a program: with the marks, or, if it `stays`, even without inherited ones."""
+        return {name: value for name, value in env.items() if name not in self.marks} | ({} if stays else self.marks)
+
+    def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(words, start_new_session=True, **options)
+        except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
+            message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
+            raise ToolError(message, advice="Check that it is installed and executable.") from error
+
+
+def _file_of(content: bytes) -> IO[bytes]:
+    """Return a file to read from: unlike a pipe, it needs nobody who writes while the program runs."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+def write_out(directory: Path) -> None:
+    """Let what programs have written on the file system of `directory` survive a power cut. Raises ToolError."""
+    try:
+        sync_file_system(directory)
+    except OSError as error:
+        message = f"what was written in {directory} does not get to the disk: {error}"
+        raise ToolError(message, advice="Check free space and the disk.") from error
+
+
+def _text(stream: _HeadAndTail) -> str:
+    return stream.joined().decode("utf-8", errors="replace")
+
+
+def _abridged(output: str) -> str:
+    """Keep the log of a chatty program readable; 30 of them are kept."""
+    if len(output) <= 2 * LOGGED:
+        return output
+    return f"{output[:LOGGED]}\n[... {len(output) - 2 * LOGGED} characters left out ...]\n{output[-LOGGED:]}"
+
+
+def _raise_on_failure(finished: Finished, *, limit: float | None, check: bool) -> None:
+    name = finished.argv[0].rpartition("/")[2]
+    if limit is not None:
+        message = f"{name} was still running after {limit:g} s and was ended"
+        raise ToolError(message, timed_out=True, output=finished.output)
+    if check and finished.returncode != 0:
+        message = f"{name} failed ({describe_status(finished.returncode)})"
+        raise ToolError(message, returncode=finished.returncode, output=finished.output)
+
+
+def describe_status(returncode: int) -> str:
+    """Say in words how a program ended."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    try:
+        return f"ended by {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"ended by signal {-returncode}"
+
+
+class _HeadAndTail:
+    """The beginning and the end of a stream, in bounded memory."""
+
+    def __init__(self, tail: int) -> None:
+        self._longest = tail  # bytes
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._dropped = 0
+
+    def add(self, chunk: bytes) -> None:
+        room = KEPT_HEAD - len(self._head)
+        self._head += chunk[:room]
+        self._tail += chunk[room:] if room > 0 else chunk
+        if len(self._tail) > 2 * self._longest:
+            cut = len(self._tail) - self._longest
+            self._dropped += cut
+            del self._tail[:cut]
+
+    def joined(self) -> bytes:
+        if not self._dropped:
+            return bytes(self._head + self._tail)
+        return b"%b\n[... %d bytes cut ...]\n%b" % (bytes(self._head), self._dropped, bytes(self._tail))
+
+
+class _Kept:
+    def __init__(self, tail: int) -> None:
+        self.stdout = _HeadAndTail(tail)
+        self.stderr = _HeadAndTail(tail)
+
+
+def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
+    """Return what the child does before exec, so that it gets `death_signal` when its parent dies."""
+    parent = os.getpid()
+    prctl = ctypes.CDLL(None).prctl  # looked up here: the child should do as little as possible
+
+    def prepare() -> None:
+        prctl(PR_SET_PDEATHSIG, int(death_signal))
+        if os.getppid() != parent:  # the parent died in between, so the signal will never come
+            os._exit(1)
+
+    return prepare
+
+
+def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -> bool:
+    """Collect output until the program ends; False when the deadline came first."""
+    with selectors.DefaultSelector() as selector, contextlib.closing(_Watch(process.pid)) as watch:
+        selector.register(watch.descriptor, selectors.EVENT_READ, None)
+        for pipe, stream in ((process.stdout, kept.stdout), (process.stderr, kept.stderr)):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ, stream)
+        ended = False
+        while not ended or selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return ended
+            for key, _ in selector.select(min(left, LONGEST_POLL)):
+                if key.data is None:
+                    ended = True
+                    selector.unregister(key.fileobj)
+                    deadline = min(deadline, time.monotonic() + DRAIN)
+                else:
+                    _take(selector, key)
+        return True
+
+
+def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+    chunk = os.read(key.fd, 65536)
+    if chunk:
+        key.data.add(chunk)
+    else:
+        selector.unregister(key.fileobj)
+
+
+class _Watch:
+    """A descriptor that becomes readable when the process ends (pidfd_open(2), Linux 5.3)."""
+
+    def __init__(self, pid: int) -> None:
+        self.descriptor = os.pidfd_open(pid)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+def _end(process: subprocess.Popen[bytes], kept: _Kept, *, spare_group: bool) -> None:
+    """See to it that nothing of the program is left, then collect its status.
+
+    The group is signalled before the leader is reaped: only so long is its number certain to be still its own.
+    """
+    running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    if running:
+        _signal_group(process.pid, signal.SIGTERM)
+        if not _follow(process, kept, deadline=time.monotonic() + GRACE):
+            _signal_group(process.pid, signal.SIGKILL)
+    if not spare_group or running:
+        _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    for pipe in (process.stdout, process.stderr):
+        _close(pipe)
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe is not None:
+        pipe.close()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)

@@ -1,0 +1,152 @@
+"""Text for people: counts, lengths of time, sizes, lists, tables; and foreign text, made harmless."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+TYPE_CHECKING = False  # importing `typing` would take a while
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor movements
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, DCS and the like: titles, links
+    r"|\x1b[ -/]*[0-~]?"  # all the others
+)
+_LINE_END = re.compile(r"\r+\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_MARKER_LENGTH = 80
+_LONGEST_LINK = 300  # characters
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def plural(count: int, noun: str) -> str:
+    """Say how many there are of something: `1 package`, `3 packages`, `2 vulnerabilities`."""
+    if count != 1:
+        noun = f"{noun[:-1]}ies" if noun.endswith("ity") else f"{noun}{'es' if noun.endswith('s') else 's'}"
+    return f"{count} {noun}"
+
+
+def first_few(names: Iterable[str], most: int = 5) -> str:
+    """Name the first few, and say how many more there are."""
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def duration(seconds: float, *, exact: bool = False) -> str:
+    """Say how long something is, roughly: `5 hours`, `3 days`, `4 months`; a setting is said exactly: `90 days`."""
+    seconds = max(seconds, 0)
+    for noun, length in (("day", _DAY), ("hour", _HOUR), ("minute", _MINUTE), ("second", 1)) if exact else ():
+        if seconds >= length and seconds % length == 0:
+            return plural(int(seconds // length), noun)
+    for noun, length, least in (("year", 365 * _DAY, 2), ("month", 30 * _DAY, 3), ("day", _DAY, 1), ("hour", _HOUR, 1)):
+        if seconds >= least * length:
+            return plural(int(seconds // length), noun)
+    return plural(int(seconds // _MINUTE), "minute") if seconds >= _MINUTE else plural(int(seconds), "second")
+
+
+def elapsed(seconds: float) -> str:
+    """Say how long something took: `12.3 s`, `3 min 05 s`."""
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), _MINUTE)
+    return f"{minutes} min {rest:02d} s"
+
+
+def age(seconds: float) -> str:
+    """Say how long ago something was, for a column: `40 s`, `5 min`, `3 h`, `12 d`."""
+    whole = max(0, int(seconds))
+    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if whole >= length:
+            return f"{whole // length} {unit}"
+    return f"{whole} s"
+
+
+def size(count: object) -> str:
+    """Write a number of bytes: `42 MB`; `-` for what is not a number."""
+    if not isinstance(count, int):
+        return "-"
+    amount = float(count)
+    for unit in ("B", "KB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lay rows out in columns, a line each."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def web_link(text: str) -> str | None:
+    """Return a link that is fit for a mail: http or https, a host, no password, all of it printable ASCII."""
+    from urllib.parse import urlsplit  # which most commands need not import
+
+    text = text.strip()
+    if len(text) > _LONGEST_LINK or not text.isascii() or not text.isprintable() or set(text) & set(" <>\"'`\\^{|}"):
+        return None
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    fit = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+    return text if fit else None
+
+
+def strip_control(text: str) -> str:
+    """Remove terminal escapes and control characters; line feeds and tabs stay, other line ends become line feeds.
+
+    Undecodable bytes (lone surrogates, which no encoding can write) become the replacement character.
+    """
+    text = _LINE_END.sub("\n", _ESCAPE.sub("", text))
+    return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text))
+
+
+def one_line(text: str, *, limit: int = 300) -> str:
+    """Put text on one line of at most `limit` characters; control characters and blanks become one space."""
+    text = _SURROGATE.sub("\ufffd", _CONTROL.sub(" ", _ESCAPE.sub("", text)))
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
+
+
+def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_chars: int = 60_000) -> str:
+    """Keep the beginning and the end of a long text, with a line between them that says how much was cut.
+
+    At most a quarter of `max_chars` is taken by the beginning, unless the end leaves room; `max_chars` should not be
+    below 200. Control characters are removed first. Truncating twice changes nothing the second time.
+    """
+    text = strip_control(text).strip("\n")
+    # One line above the sum stays: the marker would take its place.
+    if len(text) <= max_chars and text.count("\n") <= head_lines + tail_lines:
+        return text
+    lines = text.splitlines(keepends=True)
+    head = sum(map(len, lines[:head_lines]))
+    tail = sum(map(len, lines[-tail_lines:])) if tail_lines else 0
+    if head + tail + _MARKER_LENGTH > max_chars:
+        room = max(max_chars - _MARKER_LENGTH, 0)
+        head = min(head, max(room // 4, room - tail))
+        tail = min(tail, room - head)
+    first, cut, last = text[:head], text[head : len(text) - tail], text[len(text) - tail :]
+    if first and not first.endswith("\n"):
+        first += "\n"
+    count = cut.count("\n") - (bool(cut.count("\n")) and head > 0 and text[head - 1] != "\n")
+    characters = f"{len(cut):,} characters"
+    what = f"{count:,} {'line' if count == 1 else 'lines'} ({characters})" if count else characters
+    return f"{first}[... {what} cut ...]\n{last}".rstrip("\n")
+
+
+def why_held(reason: str, *, by: str, since: str) -> str:
+    """Say why something is held back, by what and since when; settings speak for themselves."""
+    holder = {"tests": "held by the tests", "person": "held by hand"}.get(by, "")
+    words = " ".join(filter(None, (holder, f"since {since[:10]}" if since else "")))
+    return f"{reason} ({words})" if reason and words else reason or words
+
+
+def timestamp() -> str:
+    """Return the time as state files hold it: ISO 8601, in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

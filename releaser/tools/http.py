@@ -1,0 +1,265 @@
+"""HTTP: one GET within a deadline, over TCP or a unix socket, and how often to ask."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from releaser.errors import ToolError
+from releaser.system.deadline import call_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from http.client import HTTPConnection, HTTPResponse
+
+    from releaser.system.deadline import Deadline
+
+logger = logging.getLogger(__name__)
+
+_HEADERS = {"User-Agent": "releaser", "Cache-Control": "no-cache"}
+USUAL_STATUSES = (range(200, 300), range(300, 400))
+_SHOWN_BODY = 4000  # bytes
+SEARCHED_BODY = 1_000_000  # bytes of a page in which a text is looked for
+_AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters and digits
+_POLL = 0.1  # seconds
+_LONGEST_PAUSE = 1.0  # seconds, where every answer must be good: several processes may take turns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How to ask: each try takes at most `timeout` seconds, `tries` of them, `pause` seconds apart."""
+
+    timeout: float
+    tries: int
+    pause: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A good answer; `settled` says that it was asked for when those who are to answer had taken over."""
+
+    answer: str
+    settled: bool
+
+
+def until_good(
+    ask: Callable[[], str],
+    patience: Patience,
+    *,
+    is_settled: Callable[[], bool] = lambda: True,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Said:
+    """Ask until there is a good answer and return it; ToolError of the last try when that was no good one.
+
+    An answer to a question that was asked before all `is_settled` may not be from those who are to answer: then the
+    site is asked again, as long as there are tries, and the last answer counts.
+    """
+    for left in range(patience.tries - 1, -1, -1):
+        settled = is_settled()
+        try:
+            answer = ask()
+        except ToolError as error:
+            logger.debug("health check: %s", error.message)
+            if not left:
+                raise
+            sleep(patience.pause)
+        else:
+            if settled or not left:
+                return Said(answer=answer, settled=settled)
+            _wait(patience.pause, is_settled, sleep)
+    message = "no health check was made"
+    raise ToolError(message, advice="Set `health_retries` to 0 or more.")
+
+
+def stay_good(
+    ask: Callable[[], str], *, seconds: float, pause: float, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Ask a site that was well again and again for some seconds. Raises the ToolError of the first bad answer."""
+    began = time.monotonic()
+    while (left := began + seconds - time.monotonic()) > 0:
+        sleep(min(max(pause, _POLL), left, _LONGEST_PAUSE))
+        try:
+            ask()
+        except ToolError as error:
+            message = f"{error.message}, {time.monotonic() - began:.1f} s after a good answer"
+            raise ToolError(message, advice=error.advice, output=error.output) from error
+
+
+def _wait(pause: float, is_settled: Callable[[], bool], sleep: Callable[[float], None]) -> None:
+    """Pause, but no longer than needed."""
+    ends_at = time.monotonic() + pause
+    while not is_settled() and (left := ends_at - time.monotonic()) > 0:
+        sleep(min(_POLL, left))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A URL to ask, and what makes its answer a good one.
+
+    `socket` is the path of a unix socket to ask through, in place of the host and port of the URL. `host` is the name
+    to ask for, and with https the one that the certificate must be for, if it is not the one in the URL. The status
+    must be in one of `statuses`, and `text`, if any, in the first `SEARCHED_BODY` bytes of the page.
+    """
+
+    url: str
+    statuses: tuple[range, ...] = USUAL_STATUSES
+    text: str | None = None
+    socket: str | None = None
+    host: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.url} through {self.socket}" if self.socket else self.url
+
+    def accepts(self, status: int) -> bool:
+        """Whether this status is a good one."""
+        return any(status in one for one in self.statuses)
+
+
+def ask_url(check: Check, *, timeout: float) -> str:
+    """Get a URL once, within `timeout` seconds altogether; return a line on its answer.
+
+    ToolError, with the beginning of the page, unless the answer is a good one. A redirect is not followed. The site is
+    asked directly, as a proxy could answer for it.
+    """
+    from http.client import HTTPException
+
+    answer = _Answer()
+    where = "the page"
+    try:
+        call_within(timeout, lambda deadline: _converse(check, timeout, answer, deadline))
+    except TimeoutError:
+        where = f"the part of the page that came within {timeout:g} s"
+        if not answer.status:
+            message = f"{check} gave no answer within {timeout:g} s"
+            raise ToolError(message, timed_out=True) from None
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: this is not a URL
+        message = f"{check} cannot be reached: {_one_line(error)}"
+        raise ToolError(message) from None
+    said = f"{check} answered {answer.status}"
+    page = bytes(answer.page[:_SHOWN_BODY]).decode("utf-8", errors="replace")
+    if not check.accepts(answer.status):
+        wanted = "" if check.statuses == USUAL_STATUSES else f", where {_in_words(check.statuses)} was expected"
+        raise ToolError(f"{said} {answer.reason}".rstrip() + wanted, output=page)
+    if check.text is not None and not answer.has_text:
+        if len(answer.page) >= SEARCHED_BODY:
+            where = f"the first {SEARCHED_BODY} bytes of the page"
+        message = f"{said}, but {check.text!r} is not in {where}"
+        raise ToolError(message, output=page)
+    return said
+
+
+@dataclass
+class _Answer:
+    """As much of an answer as has come; a status of 0 is none."""
+
+    status: int = 0
+    reason: str = ""
+    page: bytearray = field(default_factory=bytearray)
+    has_text: bool = False
+
+
+def _in_words(statuses: tuple[range, ...]) -> str:
+    return " or ".join(f"{one.start}" if len(one) == 1 else f"{one.start}-{one.stop - 1}" for one in statuses)
+
+
+def _converse(check: Check, timeout: float, answer: _Answer, deadline: Deadline) -> None:
+    with contextlib.closing(_connection(check, timeout)) as connection:
+        deadline.connections.append(connection)
+        if connection.sock is None:
+            connection.connect()
+        if deadline.is_over:
+            return
+        host = {"Host": check.host} if check.host else {}
+        connection.request("GET", _target(check.url), headers=_HEADERS | host)
+        response = connection.getresponse()
+        if not deadline.is_over:  # else the headers may have ended only because the connection was shut down
+            answer.status, answer.reason = response.status, response.reason
+            _read(check, response, answer)
+
+
+def _read(check: Check, response: HTTPResponse, answer: _Answer) -> None:
+    """Read as much of a page as is needed; the status is known, whatever happens here."""
+    from http.client import HTTPException
+
+    is_accepted = check.accepts(response.status)
+    if is_accepted and check.text is None:
+        return
+    wanted = _encode(check.text, response) if is_accepted and check.text is not None else None
+    limit = _SHOWN_BODY if wanted is None else SEARCHED_BODY
+    with contextlib.suppress(OSError, HTTPException, ValueError):
+        while len(answer.page) < limit and (chunk := response.read1(limit - len(answer.page))):
+            begin = max(0, len(answer.page) - len(wanted or b""))  # the text may have come in two parts
+            answer.page += chunk
+            if wanted is not None and answer.page.find(wanted, begin) >= 0:
+                answer.has_text = True
+                return
+
+
+def _encode(text: str, response: HTTPResponse) -> bytes:
+    """Write a text as the page is said to be written; what cannot be read of the page does not matter then."""
+    try:
+        return text.encode(response.headers.get_content_charset("utf-8"))
+    except (LookupError, UnicodeEncodeError):
+        return text.encode()
+
+
+def _connection(check: Check, timeout: float) -> HTTPConnection:
+    """Prepare a connection; what the standard library would not connect to by itself is connected already."""
+    from http.client import HTTPConnection, HTTPSConnection
+
+    parts = urlsplit(check.url)
+    is_https = parts.scheme.lower() == "https"
+    if not parts.hostname or parts.username is not None:
+        message = "it names no host" if not parts.hostname else "a user in the URL is not supported"
+        raise ValueError(message)
+    kind = HTTPSConnection if is_https else HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=timeout)
+    if check.socket:
+        connection.sock = _unix_socket(check.socket, timeout)
+    elif is_https and check.host:
+        connection.sock = _tls_socket(parts.hostname, parts.port or 443, urlsplit(f"//{check.host}").hostname, timeout)
+    return connection
+
+
+def _unix_socket(path: str, timeout: float) -> socket.socket:
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        found.settimeout(timeout)
+        found.connect(path)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _tls_socket(address: str, port: int, name: str | None, timeout: float) -> socket.socket:
+    """Connect to one address and speak TLS with it under the name of another."""
+    import ssl
+
+    plain = socket.create_connection((address, port), timeout)
+    try:
+        return ssl.create_default_context().wrap_socket(plain, server_hostname=name)
+    except (OSError, ValueError):
+        plain.close()
+        raise
+
+
+def _one_line(error: Exception) -> str:
+    """Say what happened; a server that speaks another language is quoted in it."""
+    printable = "".join(character if character.isprintable() else " " for character in str(error))
+    return " ".join(printable.split())[:200] or type(error).__name__
+
+
+def _target(url: str) -> str:
+    parts = urlsplit(url)
+    return quote(parts.path or "/", safe=_AS_WRITTEN) + (f"?{quote(parts.query, safe=_AS_WRITTEN)}" * bool(parts.query))
+
+
+def is_url(text: str) -> bool:
+    """Tell a URL from a command."""
+    return text.startswith(("http://", "https://"))

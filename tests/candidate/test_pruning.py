@@ -1,0 +1,353 @@
+"""Pruning: what is deleted, who keeps a release from it, what a deletion that fails does, and how little it reads."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.candidate import pruning
+from releaser.candidate.pruning import UNSEEN, failures, prune, removals, verdicts
+from releaser.releases import leases, store
+from releaser.releases.release import LEDGER, Ledger
+from releaser.releases.retention import KeepPolicy
+from releaser.releases.store import ReleaseStore
+from releaser.system.files import encode_state, write_state
+from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live
+from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.releases.retention import Verdict
+
+NOTHING = KeepPolicy(keep=0, keep_within=timedelta(0), keep_failed=0, keep_at_least=timedelta(0))
+LATER = NOW + timedelta(days=3650)
+HOLD = "import sys; from releaser.releases import leases; leases.take(sys.argv[1]); print('held', flush=True); input()"
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> ReleaseStore:
+    """Make five releases: a live one, the way back, and three that are to go."""
+    found = empty(tmp_path)
+    for number in range(1, 6):
+        live(found, number)
+    return found
+
+
+def empty(directory: Path) -> ReleaseStore:
+    (directory / "state").mkdir()
+    return ReleaseStore(state_dir=directory / "state", link=directory / ".venv")
+
+
+def ids(found: ReleaseStore) -> list[str]:
+    return [one.id for one in found.all()]
+
+
+def pruned(found: ReleaseStore) -> dict[str, Verdict]:
+    return {one.id: one for one in prune(NOTHING, found, now=LATER)}
+
+
+@contextlib.contextmanager
+def user(directory: Path) -> Iterator[int]:
+    """Run a process that uses a release until the end of the block."""
+    words = [sys.executable, "-c", HOLD, str(directory)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process.pid
+        finally:
+            process.communicate("\n", timeout=60)
+
+
+# What is deleted
+
+
+def test_what_is_not_kept_is_gone_and_forgotten(releases: ReleaseStore) -> None:
+    r5, r4, *others = ids(releases)
+    assert {name for name, verdict in pruned(releases).items() if not verdict.kept} == set(others)
+    assert sorted(os.listdir(releases.directory)) == sorted([r4, r5])
+    assert releases.ledger().named == {r4, r5}
+
+
+def test_to_look_writes_nothing(releases: ReleaseStore) -> None:
+    def seen() -> list[tuple[str, int, int]]:
+        places = [releases.state_dir, *releases.state_dir.rglob("*")]
+        return sorted((str(place), place.lstat().st_mtime_ns, place.lstat().st_ctime_ns) for place in places)
+
+    before = seen()
+    decided = verdicts(NOTHING, releases, now=LATER)
+    assert [one.action for one in decided] == ["keep", "keep", "remove", "remove", "remove"]
+    assert seen() == before
+
+
+def test_what_an_earlier_run_left_half_deleted_is_deleted_too(releases: ReleaseStore) -> None:
+    *_, r1 = ids(releases)
+    releases.path(r1).rename(releases.directory / f".doomed-{r1}")
+    verdict = pruned(releases)[r1]
+    assert (verdict.action, verdict.reason) == ("remove", "half deleted by an earlier run")
+    assert releases.half_removed() == ()
+
+
+# Who uses a release
+
+
+@pytest.mark.spawns
+def test_a_release_in_use_is_kept_and_its_users_are_named(releases: ReleaseStore) -> None:
+    r1 = ids(releases)[-1]
+    with user(releases.path(r1)) as one, user(releases.path(r1)) as two:
+        reason = pruned(releases)[r1].reason
+        assert reason.startswith("in use by processes ")
+        assert f"{one} (" in reason
+        assert f"{two} (" in reason
+    assert ids(releases)[-1] == r1
+    assert not pruned(releases)[r1].kept
+
+
+@pytest.mark.spawns
+def test_a_user_that_cannot_be_seen_keeps_a_release_as_well(
+    releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, whose processes are not in the process table, nor their locks in /proc/locks."""
+    monkeypatch.setattr(leases, "held", dict)
+    r1 = ids(releases)[-1]
+    with user(releases.path(r1)):
+        (looked_at,) = [one for one in verdicts(NOTHING, releases, now=LATER) if one.id == r1]
+        assert (looked_at.kept, looked_at.reason) == (True, UNSEEN)
+        assert pruned(releases)[r1] == looked_at
+    assert ids(releases)[-1] == r1
+
+
+@pytest.mark.spawns
+def test_a_release_that_comes_into_use_at_the_last_moment_is_kept_after_all_which_is_said(
+    releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, r2, r1 = ids(releases)
+    decide = verdicts
+    with contextlib.ExitStack() as stack:
+
+        def decide_and_begin(*args: Any, **options: Any) -> tuple[Verdict, ...]:
+            decided = decide(*args, **options)
+            assert not next(one for one in decided if one.id == r1).kept
+            stack.enter_context(user(releases.path(r1)))
+            return decided
+
+        monkeypatch.setattr(pruning, "verdicts", decide_and_begin)
+        fared = pruned(releases)
+    assert (fared[r1].action, fared[r1].reason[:18]) == ("keep", "in use by process ")
+    assert fared[r2].action == "remove"
+    assert ids(releases)[-1] == r1
+
+
+def test_many_users_are_not_all_named(releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    r1 = ids(releases)[-1]
+    monkeypatch.setattr(leases, "users", lambda directory, _: list(range(5)) if directory.endswith(r1) else [])
+    assert pruned(releases)[r1].reason == "in use by processes 0, 1, 2 and 2 more"
+
+
+# What cannot be deleted
+
+
+@contextlib.contextmanager
+def immutable(path: Path) -> Iterator[None]:
+    """Make a file or directory one that nobody may change or delete, root included."""
+    require(shutil.which("chattr"), "there is no chattr")
+    done = subprocess.run(["chattr", "+i", path], capture_output=True, text=True, check=False)
+    require(done.returncode == 0, f"no file can be made immutable here: {done.stderr}")
+    try:
+        yield
+    finally:
+        for place in (path, *path.parent.parent.parent.glob(f".doomed-*/venv/{path.name}")):
+            subprocess.run(["chattr", "-i", place], capture_output=True, check=False)
+
+
+@pytest.fixture
+def stuck(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Give a set of the names of files that resist deletion."""
+    unlink = os.unlink
+    names: set[str] = set()
+
+    def refuse(path: Any, *, dir_fd: int | None = None) -> None:
+        if os.path.basename(path) in names:
+            raise PermissionError(1, "Operation not permitted", path)
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    return names
+
+
+def test_what_cannot_be_deleted_is_named_and_does_not_keep_the_others(releases: ReleaseStore, stuck: set[str]) -> None:
+    r5, r4, r3, r2, r1 = ids(releases)
+    for name in ("a", "obstinate", "z"):
+        (releases.path(r2) / "venv" / "z" / name).mkdir(parents=True)
+        (releases.path(r2) / "venv" / "z" / name / name).touch()
+    stuck.add("obstinate")
+    decided = prune(NOTHING, releases, now=LATER)
+    assert [one.id for one in removals(decided)] == [r3, r1]
+    (failed,) = failures(decided)
+    place = releases.directory / f".doomed-{r2}" / "venv" / "z" / "obstinate" / "obstinate"
+    assert (failed.id, failed.error) == (r2, f"Operation not permitted ({place})")
+    assert failed.reason == (
+        f"good, and no good releases are kept; could not be deleted: Operation not permitted ({place})"
+    )
+    assert ids(releases) == [r5, r4]  # it is no release any more, under whatever name
+    assert releases.half_removed() == (r2,)
+    left = [path for path in (releases.directory / f".doomed-{r2}").rglob("*") if not path.is_dir()]
+    assert left == [place]  # all else is gone, for the room that it took
+    assert releases.ledger().named == {r5, r4}
+
+
+def test_what_could_not_be_deleted_is_tried_again(releases: ReleaseStore, stuck: set[str]) -> None:
+    r1 = ids(releases)[-1]
+    (releases.path(r1) / "venv" / "obstinate").touch()
+    stuck.add("obstinate")
+    assert pruned(releases)[r1].error
+    assert pruned(releases)[r1].reason.startswith("half deleted by an earlier run; could not be deleted: ")
+    stuck.clear()
+    assert not pruned(releases)[r1].error
+    assert releases.half_removed() == ()
+
+
+def test_a_release_that_cannot_even_be_renamed_stays_what_it_is(
+    releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, r2, r1 = ids(releases)
+    rename = Path.rename
+
+    def refuse(path: Path, target: Path) -> Path:
+        if path.name == r1:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    fared = pruned(releases)
+    assert fared[r1].error == f"Operation not permitted ({releases.path(r1)})"
+    assert not fared[r2].error
+    found = releases.get(r1)
+    assert found is not None
+    assert (found.state, found.works()) == ("good", True)
+
+
+@pytest.mark.spawns
+def test_immutable_releases_and_files(releases: ReleaseStore) -> None:
+    *_, r3, r2, r1 = ids(releases)
+    inner = releases.path(r2) / "venv" / "inner"
+    inner.touch()
+    with immutable(releases.path(r1)), immutable(inner):
+        fared = pruned(releases)
+        assert "Operation not permitted" in fared[r1].error
+        assert "Operation not permitted" in fared[r2].error
+        assert not fared[r3].error
+        assert ids(releases)[-1] == r1
+        assert releases.half_removed() == (r2,)
+    assert not failures(pruned(releases).values())
+    assert len(os.listdir(releases.directory)) == 2
+
+
+def test_files_of_another_user() -> None:
+    """The site has written into a release, as its own user, where the user of releaser may not delete."""
+    require(os.geteuid() == 0, "only root can be two users")
+    anybody, site = 65534, 12345
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        releases = empty(Path(name))
+        for number in range(1, 5):
+            live(releases, number)
+        *_, r2, r1 = ids(releases)
+        foreign = releases.path(r2) / "venv" / "cache"
+        foreign.mkdir()
+        (foreign / "file").touch()
+        for place in [Path(name), *Path(name).rglob("*")]:
+            os.chown(place, site if foreign in (place, place.parent) else anybody, -1, follow_symlinks=False)
+        os.seteuid(anybody)
+        try:
+            fared = pruned(releases)
+        finally:
+            os.seteuid(0)
+        assert fared[r2].error
+        assert not fared[r1].error
+        assert releases.half_removed() == (r2,)
+        assert r1 not in os.listdir(releases.directory)
+
+
+# How little is read and written
+
+
+@pytest.mark.parametrize("number", [20, 1000])
+def test_the_work_grows_with_the_number_of_releases_and_no_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    releases = many(tmp_path, number)
+    done: collections.Counter[str] = collections.Counter()
+
+    def counted(module: Any, name: str) -> None:
+        function = getattr(module, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            done[name] += 1
+            return function(*args, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    for module, name in (
+        (store, "read_manifest"),
+        (store, "load_state"),
+        (store, "write_state"),
+        (store, "sync_directory"),
+        (leases, "held"),
+    ):
+        counted(module, name)
+    decided = prune(NOTHING, releases, now=LATER)
+    assert len(removals(decided)) == number - 2
+    batches = -(-(number - 2) // pruning.AT_ONCE)
+    assert done["read_manifest"] == number  # each once
+    assert done["held"] == 0  # none is in use
+    assert (done["write_state"], done["sync_directory"]) == (batches, batches)  # the ledger
+    assert done["load_state"] == 1 + 3 * batches
+    assert len(os.listdir(releases.directory)) == 2
+
+
+def many(directory: Path, number: int) -> ReleaseStore:
+    """Make the records of many releases that were all live once."""
+    releases = empty(directory)
+    names = []
+    for one in range(1, number + 1):
+        manifest = a_manifest(one)
+        place = releases.path(manifest.id)
+        (place / "venv" / "bin").mkdir(parents=True)
+        (place / "venv" / "bin" / "python").touch()
+        (place / "uv.lock").write_bytes(LOCK)
+        (place / "manifest.json").write_bytes(encode_state(manifest.as_json()))
+        names.append(manifest.id)
+    known = Ledger(marks=dict.fromkeys(names, "good"), activations=tuple(names), last_sequence=number)
+    write_state(releases.state_dir / LEDGER, known)
+    go_to(releases, names[-1])
+    return releases
+
+
+def test_no_more_files_are_open_at_once_than_a_process_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    releases = many(tmp_path, 30)
+    monkeypatch.setattr(pruning, "AT_ONCE", 10)
+    before, most = len(os.listdir("/proc/self/fd")), 0
+    remove = ReleaseStore.remove
+
+    def look(self: ReleaseStore, *names: str) -> dict[str, OSError]:
+        nonlocal most
+        most = max(most, len(os.listdir("/proc/self/fd")) - before)
+        return remove(self, *names)
+
+    monkeypatch.setattr(ReleaseStore, "remove", look)
+    assert len(removals(prune(NOTHING, releases, now=LATER))) == 28
+    assert most == 10
+    assert len(os.listdir("/proc/self/fd")) == before

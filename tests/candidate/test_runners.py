@@ -1,0 +1,104 @@
+"""What is read from the end of a test run, against the runners themselves and what they are known to print."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.candidate.test_output import CUT_SHORT, NONE_RUN, count_tests, fewer_tests, flaw_of, names_runner
+from tests.releases.makers import a_manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DJANGO = "Found 3 test(s).\nSystem check identified no issues (0 silenced).\n...\n" + "-" * 70 + "\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "count"),
+    [
+        (f"{DJANGO}Ran 3 tests in 0.004s\n\nOK\n", 3),
+        (f"{DJANGO}Ran 1 test in 61.200s\n\nFAILED (failures=1)\n", 1),
+        (f"{DJANGO}Ran 3 tests in 0.004s\n\nOK (skipped=1)\n", 2),
+        (f"{DJANGO}Ran 3 tests in 0.004s\n\nFAILED (errors=1, skipped=2, expected failures=1)\n", 1),
+        (f"{DJANGO}Ran 3 tests in 0.004s\n\nOK (skipped=3)\n", 0),
+        ("Found 0 test(s).\n\nRan 0 tests in 0.000s\n\nOK\n", 0),
+        ("Ran 0 tests in 0.000s\n\nNO TESTS RAN\n", 0),
+        ("Ran 2 tests in 0.1s\n\nOK\nand the others\nRan 5 tests in 0.1s\n\nOK (skipped=1)\n", 6),
+        ("===== 12 passed, 2 skipped, 1 warning in 0.12s =====\n", 12),
+        ("3 failed, 1 passed, 1 xfailed, 2 errors in 61.03s (0:01:01)\n", 7),
+        ("\x1b[32m==== \x1b[32m\x1b[1m3 passed\x1b[0m\x1b[32m in 0.01s\x1b[0m\x1b[32m ====\x1b[0m\n", 3),
+        ("===== 2 skipped in 0.01s =====\n", 0),
+        ("===== 5 deselected in 0.01s =====\n", 0),
+        ("3 tests collected in 0.01s\n", 0),
+        ("===== no tests ran in 0.01s =====\n", 0),
+        ("no tests ran in 0.01s\n", 0),
+        ("collected 0 items\n", 0),
+        ("\nResults (0.05s):\n       4 passed\n       1 skipped\n", 4),
+        ("Found 3 test(s).\n", None),
+        ("we ran 3 tests in all, 3 passed\n", None),
+        ("", None),
+    ],
+)
+def test_the_tests_that_were_run_are_counted(output: str, count: int | None) -> None:
+    assert count_tests(output) == count
+
+
+@pytest.mark.parametrize(
+    ("command", "is_known"),
+    [
+        ("python manage.py test --noinput", True),
+        ("python -Wd ./manage.py test shop", True),
+        ("python manage.py --settings=x test", True),
+        ("django-admin test", True),
+        ("python -m django test", True),
+        ("python -m pytest -x", True),
+        ("coverage run -m pytest", True),
+        ("coverage run manage.py test", True),
+        ("uv run pytest", True),
+        ("pytest tests", True),
+        ("/srv/bin/py.test", True),
+        ("python -m unittest", True),
+        ("python run_tests.py", False),
+        ("python manage.py check", False),
+        ("python manage.py testserver", False),
+        ("tox", False),
+        ("python run_tests.py pytest", False),
+    ],
+)
+def test_a_runner_is_known_by_the_command(command: str, *, is_known: bool) -> None:
+    assert names_runner(command.split()) is is_known
+
+
+def test_a_line_that_is_missing_counts_only_where_the_runner_is_known() -> None:
+    assert flaw_of(["python", "manage.py", "test"], "Found 3 test(s).\n") == CUT_SHORT
+    assert flaw_of(["python", "run_tests.py"], "all is well\n") == ""
+    assert flaw_of(["python", "run_tests.py"], "Ran 0 tests in 0.000s\n\nOK\n") == NONE_RUN
+    assert flaw_of(["python", "manage.py", "test"], "1 passed in 0.01s\n") == ""  # TEST_RUNNER may be any
+
+
+@pytest.mark.parametrize(("now", "before", "told"), [(2, 3, True), (3, 3, False), (4, 3, False), (None, 3, False)])
+def test_a_fall_is_told(now: int | None, before: int, *, told: bool) -> None:
+    found = fewer_tests(a_manifest(2, tests_run=now), a_manifest(1, tests_run=before))
+    assert (found is not None) is told
+    assert fewer_tests(a_manifest(2, tests_run=now), a_manifest(1)) is None
+    assert fewer_tests(a_manifest(2, tests_run=now), None) is None
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize(
+    "options", ["-m unittest", "-m pytest -p no:cacheprovider", "-m pytest -q -p no:cacheprovider"]
+)
+@pytest.mark.parametrize(("body", "count"), [("pass", 1), ("self.skipTest('no')", 0), ("assert False", 1)])
+def test_real_runners_end_as_expected(tmp_path: Path, options: str, body: str, count: int) -> None:
+    text = f"import unittest\nclass Shop(unittest.TestCase):\n    def test_it(self):\n        {body}\n"
+    (tmp_path / "test_shop.py").write_text(text, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *options.split()],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    assert count_tests(done.stdout) == count, done.stdout

@@ -1,0 +1,300 @@
+"""How much room an update asks for, and whether there is that much."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from releaser.candidate.space import (
+    LEAST_BYTES,
+    LEAST_INODES,
+    FreeSpace,
+    Need,
+    check_space,
+    download_sizes,
+    find_lacks,
+    free_space,
+    release_need,
+    update_needs,
+)
+from releaser.errors import PreflightError, ToolError
+from releaser.locks.changes import Change, LockDiff
+from releaser.locks.lock import EMPTY, LockFile, Pin
+from releaser.locks.wheels import tags_of
+from releaser.site.project import Project
+from tests.releases.makers import a_manifest, on_paper
+from tests.support.guards import other_file_system
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from releaser.releases.release import Release
+    from releaser.resolution.resolve import Resolution
+    from releaser.site.facts import SiteFacts
+    from releaser.site.site import Site
+
+MB = 1_000_000
+SIZE = 400 * MB
+FILES = 20_000
+LOCK = LockFile.parse(b"""\
+version = 1
+
+[[package]]
+name = "changed"
+version = "2.0"
+wheels = [{ url = "https://example.org/changed-2.0-py3-none-any.whl", size = 5_000_000 }]
+
+[[package]]
+name = "added"
+version = "1.0"
+wheels = [{ url = "https://example.org/added-1.0-py3-none-any.whl", size = 10_000_000 }]
+
+[[package]]
+name = "as-it-was"
+version = "1.0"
+wheels = [{ url = "https://example.org/as_it_was-1.0-py3-none-any.whl", size = 50_000_000 }]
+""")
+DIFF = LockDiff(
+    changes=(
+        Change(name="changed", old="1.0", new="2.0", bump="major"),
+        Change(name="added", old=None, new="1.0", bump="added"),
+        Change(name="gone", old="1.0", new=None, bump="removed"),
+    )
+)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """Make a checkout of three files."""
+    root = tmp_path / "outer" / "site"
+    root.mkdir(parents=True)
+    (root / "uv.lock").write_bytes(LOCK.data)
+    (root / "pyproject.toml").touch()
+    (root / "manage.py").touch()
+    project = Project.at(root, state_dir=None, venv=".venv")
+    settings, pyproject = SimpleNamespace(test_groups=()), SimpleNamespace(table=lambda *_: {})
+    return cast(
+        "Site", SimpleNamespace(project=project, state_dir=project.state_dir, settings=settings, pyproject=pyproject)
+    )
+
+
+def a_release(size_bytes: int = SIZE, inodes: int = FILES) -> Release:
+    return on_paper(Path("/releases"), a_manifest(size_bytes=size_bytes, inodes=inodes))
+
+
+def free(monkeypatch: pytest.MonkeyPatch, size: int, *, inodes: int = 10**7, free_inodes: int = 10**6) -> None:
+    """Let every file system have so much room."""
+    found = SimpleNamespace(f_bavail=size // 1000, f_frsize=1000, f_files=inodes, f_favail=free_inodes)
+    monkeypatch.setattr(os, "statvfs", lambda _: found)
+
+
+def messages(needs: Iterable[Need]) -> list[str]:
+    found = list(find_lacks(needs))
+    assert all(finding.advice for finding in found)
+    return [finding.message for finding in found]
+
+
+# What is free
+
+
+@pytest.mark.parametrize(
+    ("free_bytes", "inodes", "free_inodes", "needed", "words"),
+    [
+        (10**9, 10**6, 10**5, 0, []),
+        (10**9, 10**6, 10**5, 10**9, []),
+        (10**9, 10**6, 10**5, 10**9 + 4096, ["no space for another release: 1000 MB free"]),
+        (49_000_000, 10**6, 10**5, 1000, ["50 MB needed"]),
+        (10**9, 10**6, 4999, 0, ["too few free inodes for another release: 4999"]),
+        (10**9, 10**6, 5000, 0, []),
+        (10**9, 0, 0, 0, []),  # a file system that does not count them
+        (0, 10**6, 0, 0, ["no space", "too few free inodes"]),
+    ],
+)
+def test_there_must_be_room_for_a_release(
+    site: Site,
+    monkeypatch: pytest.MonkeyPatch,
+    free_bytes: int,
+    inodes: int,
+    free_inodes: int,
+    needed: int,
+    words: list[str],
+) -> None:
+    free(monkeypatch, free_bytes, inodes=inodes, free_inodes=free_inodes)
+    said = messages([release_need(site, size_bytes=needed)])
+    assert len(said) == len(words)
+    assert all(word in message for word, message in zip(words, said, strict=True))
+
+
+def test_what_lies_on_one_file_system_needs_room_together(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 300 * MB)
+    root = site.project.root
+    release = release_need(site, size_bytes=200 * MB)
+    small = Need(what="the staging tree", place=root.parent, bytes=1000, inodes=0)
+    cache = Need(what="uv's cache", place=root / "cache" / "uv", bytes=100 * MB, inodes=0, remedy="`uv cache prune`")
+    assert messages([release, small]) == []
+    (found,) = find_lacks([release, small, cache])
+    assert found.message == (
+        f"no space for another release: 300 MB free at {root.parent}, 300 MB needed (200 MB for another release,"
+        " 100 MB for uv's cache)"
+    )
+    assert found.advice == "Make room, or prune: `releaser prune`; lower `keep`; `uv cache prune`."
+
+
+def test_each_file_system_is_judged_by_itself(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = other_file_system(site.project.root)
+    free(monkeypatch, 60 * MB)
+    need = Need(what="uv's cache", place=cache, bytes=61 * MB, inodes=0, remedy="`uv cache prune`")
+    (found,) = find_lacks([release_need(site), need])
+    assert found.message == f"no space for uv's cache: 60 MB free at {cache}, 61 MB needed"
+    assert found.advice == "Make room, or `uv cache prune`."
+
+
+def test_what_is_free_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 10 * MB, free_inodes=7)
+    assert free_space(site.project.root / "not" / "yet") == FreeSpace(bytes=10 * MB, inodes=7)
+    free(monkeypatch, 10 * MB, inodes=0, free_inodes=0)
+    assert free_space(site.project.root).inodes is None
+
+
+# What an update needs
+
+
+def test_without_a_release_the_least_is_asked_for(site: Site) -> None:
+    release, tree = update_needs(site, None)
+    assert (release.place, release.bytes, release.inodes) == (site.project.state_dir, LEAST_BYTES, LEAST_INODES)
+    assert tree.place == site.project.outer
+    assert (tree.inodes, tree.bytes) == (3 + 4, 4 * len(LOCK.data))
+
+
+@pytest.mark.parametrize(
+    ("size", "inodes", "needed"),
+    [(1000, 10, (LEAST_BYTES, LEAST_INODES)), (SIZE, FILES, (int(1.1 * SIZE), int(1.1 * FILES)))],
+)
+def test_as_much_as_the_live_release_takes_is_needed_once_more_and_a_tenth(
+    site: Site, size: int, inodes: int, needed: tuple[int, int]
+) -> None:
+    release = update_needs(site, a_release(size, inodes))[0]
+    assert (release.bytes, release.inodes) == needed
+
+
+def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: LockDiff = DIFF) -> str:
+    """Return what is said against an update once its lock is known; empty if nothing is."""
+
+    def cache_directory() -> Path:
+        if cache is None:
+            message = "uv failed"
+            raise ToolError(message)
+        return cache
+
+    uv = SimpleNamespace(cache_directory=cache_directory, python_version=lambda _: "3.12.1")
+    facts = cast("SiteFacts", SimpleNamespace(uv=uv, python=Path("python3.12"), group=None))
+    try:
+        check_space(site, facts, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)), before)
+    except PreflightError as error:
+        (finding,) = error.findings
+        return finding.message
+    return ""
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Make a cache in which there is something."""
+    (tmp_path / "cache" / "archive-v0").mkdir(parents=True)
+    return tmp_path / "cache"
+
+
+def test_what_is_downloaded_and_what_is_added_needs_room(
+    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(monkeypatch, 541 * MB)  # 440 MB, 40 MB for what is added, 60 MB for the cache
+    assert refusal(site, a_release(), cache=cache) == ""
+    free(monkeypatch, 539 * MB)
+    message = refusal(site, a_release(), cache=cache)
+    assert "no space for another release: 539 MB free" in message
+    assert "540 MB needed (480 MB for another release, 60 MB for uv's cache)" in message
+
+
+def test_with_an_empty_cache_everything_is_downloaded(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(monkeypatch, 600 * MB)
+    for cache in (tmp_path / "gone", site.project.root):
+        assert "260 MB for uv's cache" in refusal(site, a_release(), cache=cache)
+
+
+def test_a_first_release_is_as_large_as_what_it_is_made_of(
+    site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(monkeypatch, 309 * MB)
+    nothing = LockDiff(changes=())
+    assert "310 MB needed" in refusal(site, None, cache=cache, diff=nothing)
+    free(monkeypatch, 311 * MB)
+    assert refusal(site, None, cache=cache, diff=nothing) == ""
+
+
+def test_a_uv_that_does_not_say_where_its_cache_is_is_left_to_the_build(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free(monkeypatch, 1 * MB)
+    assert refusal(site, a_release(), cache=None) == ""
+
+
+# Downloads
+
+SEVERAL = LockFile.parse(b"""\
+version = 1
+
+[[package]]
+name = "site"
+source = { editable = "." }
+
+[[package]]
+name = "alpha"
+version = "1.0"
+sdist = { url = "https://example.org/alpha.tar.gz", size = 900 }
+wheels = [
+    { url = "https://example.org/alpha-1.0-cp312-cp312-win_amd64.whl", size = 500 },
+    { url = "https://example.org/alpha-1.0-cp312-cp312-linux_x86_64.whl", size = 120 },
+    { url = "https://example.org/alpha-1.0-cp311-cp311-linux_x86_64.whl" },
+]
+
+[[package]]
+name = "beta"
+version = "1.0"
+sdist = { url = "https://example.org/beta.tar.gz", size = 30 }
+
+[[package]]
+name = "gamma"
+version = "1.0"
+wheels = [{ path = "gamma.whl" }]
+
+[[package]]
+name = "odd"
+version = "1.0"
+sdist = "none"
+wheels = "none"
+""")
+
+
+@pytest.mark.parametrize(
+    ("names", "python", "sizes"),
+    [
+        ([], "3.12", {}),
+        (["alpha"], "3.12", {"alpha": 120}),
+        (["alpha"], "3.13", {"alpha": 900}),  # no wheel for that: the source
+        (["alpha"], "", {"alpha": 500}),  # any wheel
+        (["beta", "gamma"], "3.12", {"beta": 30, "gamma": 0}),
+        (["odd", "gone"], "3.12", {"odd": 0}),
+    ],
+)
+def test_what_is_to_be_downloaded_is_the_wheel_for_here_or_else_the_source(
+    names: list[str], python: str, sizes: dict[str, int]
+) -> None:
+    tags = tags_of(python, platforms=["linux_x86_64"])
+    assert download_sizes(SEVERAL, [Pin(name, "1.0") for name in names], tags) == sizes
+    assert download_sizes(SEVERAL, [Pin(name, "2.0") for name in names], tags) == {}
+    assert download_sizes(EMPTY, [Pin(name, "1.0") for name in names], tags) == {}

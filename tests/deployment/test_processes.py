@@ -1,0 +1,133 @@
+"""Whether a restart has had its effect: judged by processes that are made up, and seen in ones that are not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.deployment.processes import Turnover, in_use, moment
+from releaser.releases import leases as processes
+from releaser.releases import startup
+from releaser.releases.leases import Process
+from tests.releases.makers import a_manifest, on_paper
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+
+FLIP = 1000.0
+OLD, NEW = "20261120T061200Z", "20261121T061200Z"
+
+
+def release(name: str) -> Release:
+    return on_paper(Path("/releases"), a_manifest(id=name))
+
+
+def process(pid: int, began: float) -> Process:
+    return Process(pid, "www", f"python serve.py {pid}", began)
+
+
+def turnover(
+    old: list[Process] | None = None, new: list[Process] | None = None, *, hidden: tuple[str, ...] = (), **fields: Any
+) -> Turnover:
+    """Make a flip with these processes on either release; on those that are `hidden` there are some unseen."""
+    users = {f"/releases/{OLD}": old or [], f"/releases/{NEW}": new or []}
+    known: dict[str, Any] = {"target": release(NEW), "origin": release(OLD), "flipped_at": FLIP, "was_used": True}
+    return Turnover(
+        **known | fields,
+        users=lambda directory: users[directory],
+        is_used=lambda directory: bool(users[directory]) or Path(directory).name in hidden,
+    )
+
+
+def doubt(found: Turnover) -> str:
+    problem = found.doubt(found.look())
+    return problem.message if problem else ""
+
+
+def test_new_processes_and_no_old_ones_are_as_it_should_be() -> None:
+    found = turnover(new=[process(7, FLIP + 1), process(8, FLIP + 2)])
+    assert found.look().is_settled
+    assert doubt(found) == ""
+    assert found.look().summary == "2 processes have begun since the flip"
+    assert turnover(new=[process(7, FLIP + 1)]).look().summary == "1 process has begun since the flip"
+
+
+def test_only_processes_that_are_seen_prove_that_the_new_release_answers() -> None:
+    assert turnover(new=[process(7, FLIP + 1)]).look().proves_it
+    assert not turnover([process(6, FLIP - 60)], [process(7, FLIP + 1)]).look().proves_it
+    assert not turnover(hidden=(NEW,)).look().proves_it
+    assert not turnover().look().proves_it
+
+
+def test_processes_from_before_an_adoption_may_be_there_unseen(tmp_path: Path) -> None:
+    def sees_all(**fields: Any) -> bool:
+        found = turnover(target=on_disk, **fields)
+        return found.sees_all
+
+    on_disk = on_paper(tmp_path, a_manifest(id=NEW))
+    (on_disk.venv / "lib" / "python3.11" / "site-packages").mkdir(parents=True)
+    startup.put_into(on_disk.venv)
+    assert sees_all()
+    assert not sees_all(was_used=False)
+    assert not sees_all(origin=None)
+    assert not sees_all(origin=on_paper(Path("/releases"), a_manifest(id=OLD, origin="adopted")))
+
+
+@pytest.mark.parametrize(("began", "counts"), [(FLIP - 60, False), (FLIP - 0.02, False), (FLIP - 0.005, True)])
+def test_a_process_counts_when_it_began_after_the_flip_as_exactly_as_the_kernel_tells(
+    began: float, counts: bool
+) -> None:
+    found = turnover(new=[process(7, began)])  # the release was live before, and is gone back to
+    assert found.look().is_settled is counts
+    nobody = f"no new process uses release {NEW}; the restart seems to have failed"
+    assert doubt(found) == ("" if counts else nobody)
+
+
+def test_processes_that_are_left_are_named() -> None:
+    found = turnover([process(7, FLIP - 60)], [process(8, FLIP + 1)])
+    assert not found.look().is_settled
+    message = doubt(found)
+    assert message.startswith(
+        f"1 process still runs on release {OLD}, which was live before: 7 (www, python serve.py 7,"
+    )
+    many = doubt(turnover([process(pid, FLIP - 60) for pid in range(7, 17)]))
+    assert many.startswith(f"10 processes still run on release {OLD}")
+    assert many.endswith(" and 5 more")
+
+
+def test_a_process_that_an_old_one_has_forked_since_is_left_too() -> None:
+    assert not turnover([process(9, FLIP + 5)], [process(8, FLIP + 1)]).look().is_settled
+
+
+def test_no_process_at_all_is_no_effect() -> None:
+    assert "no new process uses release" in doubt(turnover())
+
+
+def test_what_cannot_be_seen_is_known_to_be_there() -> None:
+    found = turnover(hidden=(NEW,))
+    assert found.look().is_settled
+    assert found.look().summary == "processes that cannot be seen from here use the release"
+    assert doubt(turnover(hidden=(OLD, NEW))).startswith(
+        f"processes that cannot be seen from here still run on release {OLD}"
+    )
+
+
+def test_releaser_itself_and_who_started_it_do_not_count() -> None:
+    ours = [process(os.getpid(), FLIP - 60), process(os.getppid(), FLIP - 60)]
+    assert turnover(ours, [process(8, FLIP + 1)]).look().is_settled
+    assert not turnover(new=[process(os.getpid(), FLIP + 1)]).look().is_settled
+
+
+def test_a_first_release_has_nothing_before_it() -> None:
+    assert turnover(new=[process(8, FLIP + 1)], origin=None).look().is_settled
+    assert not in_use(None)
+
+
+def test_a_flip_of_another_start_of_the_system_was_before_everything() -> None:
+    assert moment(FLIP, processes.boot_id()) == FLIP
+    assert moment(FLIP, "another") == 0.0
+    assert moment(None, "") == 0.0
+    assert len(processes.boot_id()) == 36

@@ -1,0 +1,88 @@
+"""Upload times and limits, as locks hold them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from releaser.locks.lock import EMPTY, LockFile
+from releaser.locks.versions import Uploads, times_of, uploads_in
+
+NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+THEN = datetime(2026, 11, 1, tzinfo=UTC)
+PACKAGES = """
+[[package]]
+name = "alpha"
+version = "1.0"
+source = { registry = "https://index.example.org/simple" }
+sdist = { url = "https://x/alpha-1.0.tar.gz", upload-time = "2026-11-02T00:00:00Z" }
+wheels = [
+    { url = "https://x/alpha-1.0-1.whl", upload-time = "2026-11-01T00:00:00.000Z" },
+    { url = "https://x/alpha-1.0-2.whl" },
+]
+
+[[package]]
+name = "beta"
+version = "1.0"
+source = { registry = "../index" }
+wheels = [{ path = "beta-1.0.whl" }]
+
+[[package]]
+name = "git"
+version = "1.0"
+source = { git = "https://git.example.org/git#0123456789abcdef" }
+"""
+
+
+def uploads(options: str = "") -> Uploads:
+    text = f'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n{options}\n{PACKAGES}'
+    return uploads_in(LockFile.parse(text.encode()), NOW)
+
+
+def test_the_first_file_of_a_version_tells_its_age() -> None:
+    found = uploads()
+    assert found.times == {("alpha", "1.0"): THEN, ("beta", "1.0"): None}
+    assert [found.lacks(name, "1.0") for name in ("alpha", "beta", "git")] == [False, True, False]
+    assert uploads_in(EMPTY, NOW) == Uploads()
+
+
+def test_what_another_lock_tells_comes_in_addition() -> None:
+    other = Uploads(times={("alpha", "1.0"): None, ("gamma", "1.0"): THEN}, limit=THEN)
+    found = uploads().merge(other)
+    assert found.times["alpha", "1.0"] == THEN
+    assert found.times["gamma", "1.0"] == THEN
+    assert found.limit is None
+
+
+def test_times_may_be_of_toml_itself() -> None:
+    assert times_of([{"name": "a", "version": "1", "wheels": [{"upload-time": THEN}]}]) == {("a", "1"): THEN}
+    assert times_of([{"name": "a", "wheels": [{"upload-time": "soon"}]}]) == {("a", "unknown"): None}
+
+
+@pytest.mark.parametrize(
+    ("options", "alpha", "beta"),
+    [
+        ("", None, None),
+        ('[options]\nexclude-newer = "2026-11-01T00:00:00Z"', THEN, THEN),
+        (
+            '[options]\nexclude-newer = "0001-01-01T00:00:00Z"\nexclude-newer-span = "P1W"',
+            NOW - timedelta(days=7),
+            NOW - timedelta(days=7),
+        ),
+        (
+            '[options]\nexclude-newer = "2026-11-01T00:00:00Z"\n[options.exclude-newer-package]\nbeta = false',
+            THEN,
+            None,
+        ),
+        (
+            "[options.exclude-newer-package]\n"
+            'alpha = { timestamp = "0001-01-01T00:00:00Z", span = "P1DT12H" }\nbeta = "2026-11-01T00:00:00Z"',
+            NOW - timedelta(hours=36),
+            THEN,
+        ),
+    ],
+)
+def test_limits_of_the_project_are_read(options: str, alpha: datetime | None, beta: datetime | None) -> None:
+    found = uploads(options)
+    assert (found.own_limit("alpha"), found.own_limit("beta")) == (alpha, beta)

@@ -1,0 +1,194 @@
+"""The search for culprits, against trials that only count."""
+
+from __future__ import annotations
+
+import itertools
+import string
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.locks.bisect import Budget, find_culprits, find_culprits_beside_needed, find_needed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from releaser.locks.bisect import Part
+
+ITEMS = tuple(string.ascii_lowercase[:22])
+# Trials of a search beside these: the candidate with everything, once more, to see that it fails steadily.
+REPEATED = 1
+
+
+@dataclass
+class FakeTrials:
+    """Counts the trials, each with all that is in it."""
+
+    works: Callable[[frozenset[str]], bool]
+    limit: int = 1000
+    jobs: int = 1
+    tried: list[Part] = field(default_factory=list)
+    whole: list[Part] = field(default_factory=list)
+    rounds: int = 0
+
+    def passes(self, *parts: Part, without: Part = ()) -> list[bool | None]:
+        self.rounds += 1
+        assert [len(part) for part in parts] == sorted({len(part) for part in parts})
+        assert not any({*without}.intersection(part) for part in parts)
+        return [self._try(part) for part in parts]
+
+    def passes_whole(self, part: Part, *, without: Part) -> bool | None:
+        self.whole.append(part)
+        return self.passes(part, without=without)[0]
+
+    def _try(self, part: Part) -> bool | None:
+        if len(self.tried) >= self.limit:
+            return None
+        self.tried.append(part)
+        return self.works(frozenset(part))
+
+
+def broken_by(*culprits: str, limit: int = 1000, jobs: int = 1) -> FakeTrials:
+    return FakeTrials(lambda items: not items & set(culprits), limit=limit, jobs=jobs)
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 8), (2, 14)])
+def test_few_culprits_in_22_take_few_runs(count: int, most: int) -> None:
+    for culprits in itertools.combinations(ITEMS, count):
+        trials = broken_by(*culprits)
+        result = find_culprits(trials, ITEMS)
+        assert (result.kind, sorted(result.culprits)) == ("found", list(culprits))
+        assert trials.whole[-1] == result.kept == result.passing
+        assert REPEATED + len(trials.tried) <= most
+
+
+@pytest.mark.parametrize("count", [3, 5, 21])
+def test_many_culprits_are_all_found_each_with_the_part_that_fails(count: int) -> None:
+    culprits = ITEMS[-count:]
+    trials = broken_by(*culprits)
+    result = find_culprits(trials, ITEMS)
+    assert sorted(result.culprits) == sorted(culprits)
+    for culprit, part in result.failing.items():
+        assert part[-1] == culprit
+        assert part == ITEMS or part in trials.tried
+
+
+def test_if_nothing_passes_nothing_is_left() -> None:
+    result = find_culprits(broken_by(*ITEMS), ITEMS)
+    assert (result.kind, result.kept, result.undecided) == ("nothing_left", (), ())
+
+
+def test_a_suspect_at_the_end_that_is_one_is_found_in_two_runs() -> None:
+    trials = broken_by("v")
+    assert find_culprits(trials, ITEMS, suspects=1).culprits == ("v",)
+    assert len(trials.tried) == 2
+
+
+def test_wrong_suspects_cost_one_run() -> None:
+    for culprit in ITEMS[:20]:
+        trials = broken_by(culprit)
+        assert find_culprits(trials, ITEMS, suspects=2).culprits == (culprit,)
+        assert REPEATED + len(trials.tried) <= 8
+
+
+def test_of_two_that_break_only_together_one_is_left_out() -> None:
+    for first, second in itertools.combinations(ITEMS, 2):
+        trials = FakeTrials(partial(lambda pair, items: not pair <= items, {first, second}))
+        assert find_culprits(trials, ITEMS).culprits == (second,)
+
+
+def test_an_upgrade_that_works_only_with_another_one_is_not_left_out() -> None:
+    """`a` fails as long as `f` is not with it; the one culprit is `s`."""
+    trials = FakeTrials(lambda items: "s" not in items and ("a" not in items or "f" in items))
+    result = find_culprits(trials, ITEMS)
+    assert (result.culprits, trials.whole[-1]) == (("s",), result.kept)
+
+
+def test_what_is_left_passes_as_it_is_whatever_the_upgrades_do_to_each_other() -> None:
+    """All there is to know of four upgrades: which of the 16 sets pass."""
+    items = tuple("abcd")
+    subsets = [frozenset(one) for size in range(1, 4) for one in itertools.combinations(items, size)]
+    for number in range(0, 2 ** len(subsets), 7):
+        good = {frozenset[str](), *(one for place, one in enumerate(subsets) if number >> place & 1)}
+        trials = FakeTrials(good.__contains__)
+        result = find_culprits(trials, items)
+        if result.kind == "found":
+            assert frozenset(result.kept) in good
+            assert result.kept in trials.whole
+
+
+@pytest.mark.parametrize("limit", range(14))
+def test_when_no_more_runs_are_allowed_each_item_is_passing_a_culprit_or_undecided(limit: int) -> None:
+    result = find_culprits(broken_by("c", "v", limit=limit), ITEMS)
+    assert sorted((*result.culprits, *result.passing, *result.undecided)) == list(ITEMS)
+    assert {*result.culprits} <= {"c", "v"}
+    assert not {"c", "v"}.intersection(result.passing)
+    assert result.kind == "cut_off" or not result.undecided
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_what_has_passed_is_what_is_left_if_runs_end_before_or_at_a_second_look(missing: int) -> None:
+    trials = broken_by("c", "v")
+    find_culprits(trials, ITEMS)
+    limit = len(trials.tried) - 1 - missing  # the last one is the second look at `c`
+    result = find_culprits(broken_by("c", "v", limit=limit), ITEMS)
+    assert (result.kind, result.culprits) == ("cut_off" if missing else "found", ("c", "v"))
+    assert result.passing == result.kept
+
+
+def test_what_passes_once_and_fails_later_is_said() -> None:
+    trials = broken_by("v")
+    trials.passes_whole = lambda part, *, without: False  # type: ignore[method-assign]  # noqa: ARG005
+    assert find_culprits(trials, ITEMS).kind == "flaky"
+
+
+@pytest.mark.parametrize("culprit", ITEMS)
+def test_with_two_trials_at_once_one_of_22_is_found_in_fewer_rounds(culprit: str) -> None:
+    trials = broken_by(culprit, jobs=2)
+    assert find_culprits(trials, ITEMS).culprits == (culprit,)
+    assert trials.rounds <= 5
+    assert len(trials.tried) <= 10
+
+
+# New code that needs one of the upgrades
+
+
+def needs(needed: str, *culprits: str, limit: int = 1000) -> FakeTrials:
+    return FakeTrials(lambda items: needed in items and not items & set(culprits), limit=limit)
+
+
+def test_a_culprit_is_found_beside_what_new_code_needs() -> None:
+    for needed, culprit in itertools.permutations("abcdefgh", 2):
+        result = find_culprits_beside_needed(trials := needs(needed, culprit), tuple("abcdefgh"), ())
+        assert (result.kind, result.culprits) == ("found", (culprit,))
+        assert find_needed(trials, result) == (needed,)
+
+
+def test_a_suspect_is_left_out_first() -> None:
+    trials = needs("a", "e")
+    result = find_culprits_beside_needed(trials, tuple("abcdef"), ("e",))
+    assert result.culprits == ("e",)
+    assert trials.tried[0] == tuple("abcdf")
+
+
+def test_if_no_part_passes_no_item_is_to_blame() -> None:
+    result = find_culprits_beside_needed(FakeTrials(lambda _: False), ITEMS, ("c",))
+    assert (result.kind, result.items, result.passing) == ("no_culprit", (), ())
+
+
+def test_without_runs_all_is_undecided_and_may_be_needed() -> None:
+    items = tuple("abcdef")
+    result = find_culprits_beside_needed(needs("a", "e", limit=0), items, ("e",))
+    assert (result.kind, result.undecided) == ("cut_off", items)
+    found = find_culprits_beside_needed(needs("a", "e"), items, ("e",))
+    assert find_needed(needs("a", "e", limit=1), found) == tuple("abc")
+
+
+def test_the_budget_counts_runs_and_the_minutes_begin_with_the_search() -> None:
+    budget = Budget(runs=2, seconds=-1.0)
+    assert budget.allows(2)
+    assert not budget.allows(3)
+    budget.begin()
+    assert not budget.allows()

@@ -1,0 +1,122 @@
+"""What lies between two locks, and how big a step it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.locks.changes import Change, LockDiff, bump_size
+from releaser.locks.lock import EMPTY, LockFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUMPS = [
+    # the three parts
+    ("1.0.0", "2.0.0", "major"),
+    ("1.0.0", "1.1.0", "minor"),
+    ("1.0.0", "1.0.1", "patch"),
+    ("1.9.9", "2.0.0", "major"),
+    ("1.0.9", "1.1.0", "minor"),
+    ("4.2", "5.0.1", "major"),
+    ("9", "10", "major"),
+    ("1.9", "1.10", "minor"),
+    ("1.0", "1.0.1", "patch"),
+    ("1", "1.0.1", "patch"),
+    ("0.3.1", "0.4.0", "minor"),
+    ("0.0.1", "0.0.2", "patch"),
+    # the same under another spelling, and what lies behind the third part
+    ("1.0", "1.0.0", "other"),
+    ("1.0.0.1", "1.0.0.2", "other"),
+    ("1.2.3.4", "1.2.4", "patch"),
+    ("1.2.3", "1.2.3.1", "other"),
+    ("1.0.post1", "1.0.post2", "other"),
+    ("1.0", "1.0.post1", "other"),
+    ("1.0+local.1", "1.0+local.2", "other"),
+    # before the release
+    ("2.0a1", "2.0b1", "other"),
+    ("2.0rc1", "2.0", "other"),
+    ("1.0", "2.0rc1", "major"),
+    ("1.0", "1.1.dev5", "minor"),
+    ("2.0.dev1", "2.0.dev2", "other"),
+    # calendar versions
+    ("2025.11.12", "2026.1.4", "major"),
+    ("2026.1.4", "2026.2.25", "minor"),
+    ("2026.2.25", "2026.2.26", "patch"),
+    ("24.3", "25.1", "major"),
+    ("20251112", "20260104", "major"),
+    # epochs
+    ("2026.1", "1!1.0", "other"),
+    ("1!1.0", "1!2.0", "major"),
+    ("0!1.0", "1.1", "minor"),
+    # steps back
+    ("2.0", "1.0", "other"),
+    ("1.1.0", "1.0.9", "other"),
+    ("1.0", "1.0rc1", "other"),
+    ("1!1.0", "2.0", "other"),
+    # no versions
+    ("1.0, 2.0", "1.0, 3.0", "other"),
+    ("local", "1.0", "other"),
+    ("1.0 (0123abcde)", "1.1 (123abcdef)", "other"),
+    ("unknown", "unknown", "other"),
+    # coming and going
+    (None, "1.0", "added"),
+    ("1.0", None, "removed"),
+    (None, "local", "added"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), BUMPS)
+def test_a_step_is_as_big_as_the_first_part_that_differs(old: str | None, new: str | None, expected: str) -> None:
+    assert bump_size(old, new) == expected
+
+
+def lock(versions: Mapping[str, str]) -> LockFile:
+    return LockFile(data=b"", versions=versions)
+
+
+def test_a_difference_names_what_changed_in_the_order_of_the_names() -> None:
+    old = {"beta": "1.0", "alpha": "1.0", "gone": "1.0", "same": "1.0"}
+    new = {"beta": "1.1", "alpha": "2.0", "new": "1.0", "same": "1.0"}
+    diff = LockDiff.between(lock(old), lock(new))
+    assert list(diff) == [
+        Change(name="alpha", old="1.0", new="2.0", bump="major"),
+        Change(name="beta", old="1.0", new="1.1", bump="minor"),
+        Change(name="gone", old="1.0", new=None, bump="removed"),
+        Change(name="new", old=None, new="1.0", bump="added"),
+    ]
+    assert len(diff) == 4
+    assert diff
+
+
+@pytest.mark.parametrize("versions", [{}, {"alpha": "1.0"}])
+def test_there_is_no_difference_of_a_lock_to_itself(versions: dict[str, str]) -> None:
+    diff = LockDiff.between(lock(versions), lock(dict(versions)))
+    assert not diff
+    assert len(diff) == 0
+
+
+def test_against_nothing_everything_is_new() -> None:
+    assert [change.bump for change in LockDiff.between(EMPTY, lock({"alpha": "1", "beta": "2"}))] == ["added"] * 2
+
+
+def test_a_difference_backwards_is_the_same_turned_round() -> None:
+    one, two = lock({"alpha": "1.0", "beta": "1.0"}), lock({"alpha": "1.1", "gamma": "1.0"})
+    there, back = LockDiff.between(one, two), LockDiff.between(two, one)
+    assert [(c.name, c.old, c.new) for c in there] == [(c.name, c.new, c.old) for c in back]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("1", "2", "2"),
+        (None, "2", "2"),
+        ("1", None, ""),
+        ("1, 2", "2, 3", "3"),
+        ("1, 2", "1", ""),
+        ("1", "1, 2, 3", "2, 3"),
+    ],
+)
+def test_a_change_brings_what_was_not_there(old: str | None, new: str | None, expected: str) -> None:
+    assert Change(name="alpha", old=old, new=new, bump="other").brought == expected

@@ -1,0 +1,412 @@
+"""Reading a uv.lock: what is locked, and whether two lock the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import random
+import sysconfig
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
+from releaser.locks.sameness import lock_the_same
+from releaser.locks.wheels import tags_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEAD = 'version = 1\nrevision = 3\nrequires-python = ">=3.11"\n'
+REGISTRY = '{ registry = "https://index.example/simple" }'
+COMMIT = "0123abcdef0123abcdef0123abcdef0123abcdef"
+
+
+def package(name: str, version: str | None = "1.0", source: str = REGISTRY, extra: str = "") -> str:
+    lines = ["", "[[package]]", f'name = "{name}"', *([f'version = "{version}"'] if version else [])]
+    return "\n".join([*lines, f"source = {source}", extra]) + "\n"
+
+
+def parsed(*packages: str, head: str = HEAD) -> LockFile:
+    return LockFile.parse((head + "".join(packages)).encode())
+
+
+def test_each_package_has_its_version() -> None:
+    lock = parsed(package("alpha"), package("beta", "2.0.post1"))
+    assert lock.versions == {"alpha": "1.0", "beta": "2.0.post1"}
+    assert lock.names == {"alpha", "beta"}
+    assert lock.local == frozenset()
+
+
+def test_a_package_may_be_locked_in_several_versions() -> None:
+    lock = parsed(package("alpha", "2.0"), package("beta"), package("alpha", "1.0"))
+    assert lock.versions == {"alpha": "1.0, 2.0", "beta": "1.0"}
+
+
+@pytest.mark.parametrize("kind", ["editable", "directory", "virtual"])
+def test_local_packages_are_told_apart(kind: str) -> None:
+    source = f'{{ {kind} = "." }}'
+    lock = parsed(package("site", "0.1.0", source), package("dynamic", None, source), package("alpha"))
+    assert lock.versions == {"site": "0.1.0", "dynamic": "local", "alpha": "1.0"}
+    assert lock.local == {"site", "dynamic"}
+
+
+def test_a_package_from_git_shows_its_commit() -> None:
+    lock = parsed(package("alpha", "1.0", f'{{ git = "https://git.example/alpha?branch=main#{COMMIT}" }}'))
+    assert lock.versions == {"alpha": "1.0 (0123abcde)"}
+    assert lock.local == frozenset()
+
+
+@pytest.mark.parametrize(
+    "source", ['{ url = "https://example.org/alpha-1.0.whl" }', '{ path = "../alpha-1.0.whl" }', REGISTRY]
+)
+def test_other_sources_show_the_version_alone(source: str) -> None:
+    assert parsed(package("alpha", "1.0", source)).versions == {"alpha": "1.0"}
+    assert parsed(package("alpha", None, source)).versions == {"alpha": "unknown"}
+
+
+def test_the_digest_is_that_of_the_text(tmp_path: Path) -> None:
+    text = HEAD + package("alpha")
+    (tmp_path / "uv.lock").write_text(text, encoding="utf-8")
+    assert LockFile.read(tmp_path / "uv.lock").sha256 == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_lock_of_nothing_is_a_lock() -> None:
+    assert parsed().versions == EMPTY.versions == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "no version"),
+        (b"\xff\xfe", "utf-8"),
+        (b"version = ", "Invalid value"),
+        (b"a = 1", "no version"),
+        (b"version = 1\npackage = 5", "no version or no packages"),
+        (b"version = 1\npackage = [5]", "has no name"),
+        (b"version = 1\n[[package]]\nversion = '1'", "has no name"),
+        (b"version = 1\n[[package]]\nname = 5", "has no name"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\nversion = 5", "alpha is not a string"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\nsource = 5", "alpha is not a table"),
+        (b"version = 1\n<<<<<<< HEAD\n", "Invalid"),
+        (b"a = " + b"[" * 100_000, "recursion"),
+        (b"a = " + b"1" * 5000, "digits"),
+    ],
+)
+def test_what_is_no_lock_is_refused(text: bytes, words: str) -> None:
+    with pytest.raises(InvalidLockError, match=words):
+        LockFile.parse(text)
+
+
+def test_a_lock_that_is_not_there_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        LockFile.read(tmp_path / "uv.lock")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(HEAD + package("alpha") + package("beta"), id="the same"),
+        pytest.param(HEAD + package("beta") + package("alpha"), id="another order"),
+        pytest.param(HEAD.replace("revision = 3", "revision = 1") + package("alpha") + package("beta"), id="revision"),
+        pytest.param(HEAD.replace("revision = 3\n", "") + package("alpha") + package("beta"), id="no revision"),
+        pytest.param("# made by uv\n" + HEAD + package("alpha") + "\n\n" + package("beta"), id="layout"),
+    ],
+)
+def test_two_locks_are_the_same_whatever_they_look_like(other: str) -> None:
+    assert parsed(package("alpha"), package("beta")).same_packages(LockFile.parse(other.encode()))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(HEAD + package("alpha", "1.1"), id="version"),
+        pytest.param(HEAD + package("alpha") + package("beta"), id="one more"),
+        pytest.param(HEAD, id="one less"),
+        pytest.param(HEAD + package("alpha") + package("alpha", "1.1"), id="one more version"),
+        pytest.param(HEAD + package("alpha", "1.0", '{ url = "https://example.org/alpha.whl" }'), id="source"),
+        pytest.param(HEAD + package("alpha", extra='wheels = [{ hash = "sha256:00" }]'), id="hash"),
+        pytest.param(HEAD + package("alpha", extra='dependencies = [{ name = "beta" }]'), id="dependencies"),
+        pytest.param(HEAD.replace(">=3.11", ">=3.12") + package("alpha"), id="requires-python"),
+        pytest.param(HEAD.replace("version = 1\n", "version = 2\n") + package("alpha"), id="version of the format"),
+        pytest.param(HEAD + "[options]\nprerelease-mode = 'allow'\n" + package("alpha"), id="options"),
+    ],
+)
+def test_two_locks_differ_if_something_else_would_be_installed(other: str) -> None:
+    one, two = parsed(package("alpha")), LockFile.parse(other.encode())
+    assert not one.same_packages(two)
+    assert not two.same_packages(one)
+
+
+def test_no_lock_is_the_same_as_itself_only() -> None:
+    assert EMPTY.same_packages(EMPTY)
+    assert not parsed(package("alpha")).same_packages(parsed())
+
+
+# A lock as uv 0.13 writes it, with everything that it writes; `full` changes it.
+FULL = """\
+version = 1
+revision = 3
+requires-python = ">=3.11"
+resolution-markers = [
+    "sys_platform == 'win32'",
+    "sys_platform != 'win32'",
+]
+supported-markers = [
+    "sys_platform == 'linux'",
+    "sys_platform == 'win32'",
+]
+
+[options]
+exclude-newer = "2026-01-01T00:00:00Z"
+exclude-newer-span = "P7D"
+prerelease-mode = "allow"
+
+[options.exclude-newer-package]
+alpha = "2026-01-01T00:00:00Z"
+
+[manifest]
+members = [
+    "site",
+    "tools",
+]
+constraints = [{ name = "beta", specifier = "<3" }]
+
+[[package]]
+name = "alpha"
+version = "1.0"
+source = { registry = "https://one.example/simple" }
+dependencies = [
+    { name = "beta", marker = "sys_platform == 'linux'" },
+    { name = "gamma", extra = ["fast", "safe"] },
+]
+sdist = { url = "https://one.example/aa/alpha-1.0.tar.gz", hash = "sha256:a0", size = 10, upload-time = "2026-01-01" }
+wheels = [
+    { url = "https://one.example/ab/alpha-1.0-py3-none-any.whl", hash = "sha256:a1", upload-time = "2026-01-01" },
+    { url = "https://one.example/ac/alpha-1.0-cp311-cp311-win_amd64.whl", hash = "sha256:a2", size = 12 },
+]
+
+[package.optional-dependencies]
+fast = [
+    { name = "gamma" },
+    { name = "beta" },
+]
+
+[[package]]
+name = "beta"
+version = "2.0"
+source = { git = "https://git.example/beta?rev=main#0123abcd" }
+
+[[package]]
+name = "gamma"
+version = "1.0+local.1"
+source = { url = "https://one.example/gamma-1.0%2Blocal.1-py3-none-any.whl" }
+wheels = [
+    { url = "https://one.example/gamma-1.0%2Blocal.1-py3-none-any.whl", hash = "sha256:c1" },
+]
+
+[[package]]
+name = "site"
+version = "0.1.0"
+source = { virtual = "." }
+dependencies = [
+    { name = "alpha" },
+]
+
+[package.dev-dependencies]
+prod = [
+    { name = "beta" },
+    { name = "gamma" },
+]
+
+[package.metadata]
+requires-dist = [
+    { name = "alpha", specifier = ">=1" },
+]
+provides-extras = ["all"]
+"""
+HERE = sysconfig.get_platform().replace("-", "_")  # such as linux_x86_64
+PLAIN = "alpha-1.0-py3-none-any.whl"
+WHEELS = 'wheels = [\n    { url = "https://one.example/ab/'
+
+
+def full(*changes: tuple[str, str]) -> LockFile:
+    text = FULL
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    return LockFile.parse(text.encode())
+
+
+def extra_wheel(name: str) -> tuple[str, str]:
+    """Offer one more wheel of alpha."""
+    return WHEELS, f'wheels = [\n    {{ url = "https://one.example/{name}", hash = "sha256:f0" }},\n' + WHEELS[11:]
+
+
+def swap(first: str, second: str) -> tuple[str, str]:
+    """Exchange two lines that follow each other."""
+    lines = FULL.splitlines(keepends=True)
+    one, other = (next(line for line in lines if part in line) for part in (first, second))
+    return one + other, other + one
+
+
+SAME = {
+    "revision": [("revision = 3", "revision = 1")],
+    "no upload times": [(', upload-time = "2026-01-01"', "")],
+    "other upload times": [("2026-01-01", "2026-02-02")],
+    "sizes": [("size = 1", "size = 2")],
+    "another mirror": [("https://one.example/", "https://two.example/root/")],
+    "another mirror with other names of directories": [("example/a", "example/files/a")],
+    "the way a name is written in a URL": [("%2B", "+")],
+    "what follows a name in a URL": [("none-any.whl", "none-any.whl?mirror=1#sha256=00")],
+    "another host of a repository": [("https://git.example/beta?rev=main", "ssh://git@two.example/beta?tag=v2")],
+    "a limit of age": [("2026-01-01T00:00:00Z", "2026-05-05T00:00:00Z"), ('"P7D"', '"P14D"')],
+    "no limit of age": [('exclude-newer = "2026-01-01T00:00:00Z"\n', "")],
+    "order of markers": [swap("win32'\",", "!= 'win32'")],
+    "order of dependencies": [swap('name = "beta", marker', '"gamma", extra')],
+    "order of wheels": [swap("example/ab/", "example/ac/")],
+    "order of extras": [('["fast", "safe"]', '["safe", "fast"]')],
+    "order of members": [swap('    "site"', '    "tools"')],
+    "what another uv does not write": [('provides-extras = ["all"]\n', "")],
+    "what is empty": [
+        ("[[package]]\nname", "[[package]]\nwheels = []\nname"),
+        ('wheels = []\nname = "alpha"', 'name = "alpha"'),
+        ('wheels = []\nname = "gamma"', 'name = "gamma"'),
+    ],
+    "a wheel for another system": [extra_wheel("alpha-1.0-cp312-cp312-win_arm64.whl")],
+    "a source beside a wheel": [extra_wheel("alpha-1.0.zip")],
+}
+OTHER = {
+    "version": [('version = "1.0"', 'version = "1.1"')],
+    "hash of a file": [("sha256:a1", "sha256:b1")],
+    "hash of a wheel for another system": [("sha256:a2", "sha256:b2")],
+    "hash of a source": [("sha256:a0", "sha256:b0")],
+    "hash of what a URL leads to": [("sha256:c1", "sha256:d1")],
+    "no hash": [('ab/alpha-1.0-py3-none-any.whl", hash = "sha256:a1"', 'ab/alpha-1.0-py3-none-any.whl"')],
+    "a wheel for this system": [extra_wheel(f"alpha-1.0-cp399-cp399-{HERE}.whl")],
+    "a wheel of any system": [extra_wheel("alpha-1.0-1-py3-none-any.whl")],
+    "a file whose name says nothing": [extra_wheel("alpha.whl")],
+    "kind of source": [('{ registry = "https://one.example/simple" }', '{ url = "https://one.example/simple" }')],
+    "commit of a repository": [("#0123abcd", "#0123abce")],
+    "directory in a repository": [("?rev=main", "?subdirectory=beta&rev=main")],
+    "place of a local package": [('virtual = "."', 'virtual = "./site"')],
+    "whether a local package is built": [("virtual =", "editable =")],
+    "marker of a dependency": [
+        ("beta\", marker = \"sys_platform == 'linux'", "beta\", marker = \"sys_platform == 'darwin'")
+    ],
+    "extra of a dependency": [('["fast", "safe"]', '["fast"]')],
+    "one dependency less": [('    { name = "gamma", extra = ["fast", "safe"] },\n', "")],
+    "what an extra brings": [('fast = [\n    { name = "gamma" },', "fast = [")],
+    "name of an extra": [("fast = [", "slow = [")],
+    "what a group brings": [('prod = [\n    { name = "beta" },', "prod = [")],
+    "name of a group": [("prod = [", "local = [")],
+    "markers of the resolution": [("\"sys_platform != 'win32'\"", "\"sys_platform == 'darwin'\"")],
+    "systems that it is for": [('"sys_platform == \'linux\'",\n    "', '"')],
+    "requires-python": [('">=3.11"', '">=3.12"')],
+    "way of resolving": [('prerelease-mode = "allow"', 'prerelease-mode = "disallow"')],
+    "what the project asks for": [('specifier = ">=1"', 'specifier = ">=1.0"')],
+    "constraints": [('"<3"', '"<4"')],
+    "members": [('    "tools",\n', "")],
+    "what nobody knows yet": [("revision = 3", 'revision = 3\nsurprise = "yes"')],
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_what_does_not_decide_what_is_installed_makes_no_other_lock(name: str) -> None:
+    one, other = full(), full(*SAME[name])
+    assert one.data != other.data
+    assert one.same_packages(other)
+    assert other.same_packages(one)
+
+
+def shuffled(value: Any, order: random.Random) -> Any:
+    """Return parsed TOML with all of its lists, at any depth, in another order."""
+    if isinstance(value, dict):
+        return {key: shuffled(value[key], order) for key in order.sample(list(value), len(value))}
+    return [shuffled(one, order) for one in order.sample(value, len(value))] if isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_no_order_counts_at_any_depth(seed: int) -> None:
+    content, changed = full().content, full(*OTHER["version"]).content
+    order = random.Random(seed)  # noqa: S311 - a test that can be repeated
+    assert lock_the_same(content, shuffled(content, order))
+    assert not lock_the_same(content, shuffled(changed, order))
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_what_decides_what_is_installed_makes_another_lock(name: str) -> None:
+    one, other = full(), full(*OTHER[name])
+    assert not one.same_packages(other)
+    assert not other.same_packages(one)
+
+
+def pairs() -> Iterator[tuple[str, str]]:
+    """Yield a difference that does not count and one that does, unless both change the same words."""
+    for harmless, grave in itertools.product(["another mirror", "order of wheels"], OTHER):
+        with contextlib.suppress(AssertionError):
+            full(*OTHER[grave], *SAME[harmless])
+            yield harmless, grave
+
+
+PAIRS = tuple(pairs())
+
+
+def test_hardly_any_two_differences_change_the_same_words() -> None:
+    assert len(PAIRS) >= 2 * len(OTHER) - 3
+
+
+@pytest.mark.parametrize(("harmless", "grave"), PAIRS)
+def test_a_difference_that_counts_counts_beside_one_that_does_not(harmless: str, grave: str) -> None:
+    assert not full().same_packages(full(*OTHER[grave], *SAME[harmless]))
+
+
+def test_a_wheel_for_another_python_counts_only_if_the_python_is_not_known() -> None:
+    one, other = full(), full(extra_wheel(f"alpha-1.0-cp399-cp399-{HERE}.whl"))
+    assert one.same_packages(other, tags=tags_of("3.12.1"))
+    assert not one.same_packages(other, tags=tags_of("3.99.0"))
+
+
+def test_a_source_counts_where_there_is_no_wheel_for_this_python() -> None:
+    only = (PLAIN, f"alpha-1.0-cp399-cp399-{HERE}.whl")
+    one, other = full(only), full(only, extra_wheel("alpha-1.0.zip"))
+    assert not one.same_packages(other, tags=tags_of("3.12.1"))
+    assert one.same_packages(other, tags=tags_of("3.99.0"))
+
+
+def test_without_hashes_the_place_counts() -> None:
+    """As in a lock of files in a directory, where uv notes no hashes."""
+    extra = 'wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]'
+    one, other = (parsed(package("alpha", source=f'{{ registry = "../{place}" }}', extra=extra)) for place in "ab")
+    assert one.same_packages(LockFile.parse(one.data + b"\n"))
+    assert not one.same_packages(other)
+    bare = parsed(package("alpha")), parsed(package("alpha", source='{ registry = "https://two.example/simple" }'))
+    assert not bare[0].same_packages(bare[1])
+
+
+def test_where_two_registries_have_one_version_the_place_counts() -> None:
+    """Which of them a package asks for is told by nothing else."""
+
+    def lock(asked: str) -> LockFile:
+        sources = [f'{{ registry = "https://{host}.example/simple" }}' for host in ("one", "two")]
+        wheels = [f'wheels = [{{ url = "https://x/alpha-1.0-py3-none-any.whl", hash = "sha256:{n}" }}]' for n in "12"]
+        source = f'{{ registry = "https://{asked}.example/simple" }}'
+        needs = f'dependencies = [{{ name = "alpha", version = "1.0", source = {source} }}]'
+        alphas = [package("alpha", source=source, extra=extra) for source, extra in zip(sources, wheels, strict=True)]
+        return parsed(*alphas, package("site", source='{ virtual = "." }', extra=needs))
+
+    assert lock("one").same_packages(lock("one"))
+    assert not lock("one").same_packages(lock("two"))
+
+
+def test_the_place_of_a_dependency_does_not_count_where_hashes_tell() -> None:
+    def lock(host: str) -> LockFile:
+        source = f'{{ registry = "https://{host}.example/simple" }}'
+        files = 'wheels = [{{ url = "https://{0}.example/alpha-{1}-py3-none-any.whl", hash = "sha256:{1}" }}]'
+        alphas = [package("alpha", version, source, files.format(host, version)) for version in ("1.0", "2.0")]
+        needs = f'dependencies = [{{ name = "alpha", version = "1.0", source = {source} }}]'
+        return parsed(*alphas, package("site", source='{ virtual = "." }', extra=needs))
+
+    assert lock("one").same_packages(lock("two"))

@@ -1,0 +1,175 @@
+"""What is made of the answer of `uv audit`: a whole answer, or none at all."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+
+from releaser.locks.vulnerabilities import Audit, Vulnerability, fixed_by, parse_audit, unknown
+
+# What uv 0.13.8 printed for two packages, of a loopback service; the second vulnerability had no fix and no summary.
+RECORDED: dict[str, Any] = {
+    "schema": {"version": "preview"},
+    "summary": {"audited_packages": 2, "vulnerabilities": 2, "adverse_statuses": 0},
+    "vulnerabilities": [
+        {
+            "dependency": {"name": "beta", "version": "1.0.0"},
+            "id": "CVE-2",
+            "display_id": "CVE-2",
+            "aliases": [],
+            "summary": None,
+            "description": None,
+            "link": "https://example.org/CVE-2",
+            "fix_versions": [],
+            "published": "2026-03-01T00:00:00Z",
+            "modified": "2026-03-02T00:00:00Z",
+        },
+        {
+            "dependency": {"name": "alpha", "version": "1.0.0"},
+            "id": "GHSA-1",
+            "display_id": "PYSEC-1",
+            "aliases": ["CVE-2026-1", "PYSEC-1"],
+            "summary": "bad thing",
+            "description": "At length: bad thing",
+            "link": "https://example.org/GHSA-1",
+            "fix_versions": ["1.1.0"],
+            "published": "2026-03-01T00:00:00Z",
+            "modified": "2026-03-02T00:00:00Z",
+        },
+    ],
+    "adverse_statuses": [],
+}
+ALPHA = Vulnerability(
+    name="alpha",
+    version="1.0.0",
+    id="PYSEC-1",
+    aliases=("GHSA-1", "CVE-2026-1"),
+    summary="bad thing",
+    fixed=("1.1.0",),
+    link="https://example.org/GHSA-1",
+)
+BETA = Vulnerability(name="beta", version="1.0.0", id="CVE-2", link="https://example.org/CVE-2")
+
+
+def known(*vulnerabilities: Vulnerability) -> Audit:
+    return Audit(known=True, vulnerabilities=vulnerabilities)
+
+
+def flaw(version: str, *fixed: str, name: str = "alpha", id: str = "CVE-1") -> Vulnerability:  # noqa: A002
+    return Vulnerability(name=name, version=version, id=id, fixed=fixed)
+
+
+def test_a_whole_answer_is_read() -> None:
+    assert parse_audit(json.dumps(RECORDED), packages=2) == known(ALPHA, BETA)
+
+
+def test_nothing_found_in_a_whole_answer_means_that_nothing_is_known() -> None:
+    content = RECORDED | {"vulnerabilities": [], "summary": {"audited_packages": 5, "vulnerabilities": 0}}
+    assert parse_audit(json.dumps(content), packages=5) == Audit(known=True)
+
+
+def _without(*keys: Any) -> str:
+    content: Any = copy.deepcopy(RECORDED)
+    part = content
+    for key in keys[:-1]:
+        part = part[key]
+    del part[keys[-1]]
+    return json.dumps(content)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<html>Please log in</html>",
+        "null",
+        "[]",
+        "3",
+        "{}",
+        json.dumps(RECORDED)[:-20],
+        _without("vulnerabilities"),
+        _without("summary"),
+        _without("summary", "audited_packages"),
+        _without("vulnerabilities", 0),
+        _without("vulnerabilities", 0, "dependency"),
+        _without("vulnerabilities", 1, "dependency", "version"),
+        json.dumps(RECORDED | {"vulnerabilities": None}),
+        json.dumps(RECORDED | {"vulnerabilities": ["CVE-1", "CVE-2"]}),
+        json.dumps(RECORDED | {"summary": {"audited_packages": 1, "vulnerabilities": 2}}),
+        "[" * 100_000,
+    ],
+)
+def test_anything_but_a_whole_answer_is_unknown_and_says_why(text: str) -> None:
+    answer = parse_audit(text, packages=2)
+    assert (answer.known, answer.vulnerabilities) == (False, ())
+    assert answer.reason.startswith("uv's answer")
+
+
+def test_a_summary_is_one_line() -> None:
+    content: Any = copy.deepcopy(RECORDED)
+    content["vulnerabilities"][1]["summary"] = "bad\n  thing\t"
+    assert parse_audit(json.dumps(content), packages=2) == known(ALPHA, BETA)
+
+
+@pytest.mark.parametrize(
+    ("version", "fixed", "expected"),
+    [
+        ("5.0.1", ("4.2.16", "5.0.9", "5.1.1"), "5.0.9"),
+        ("4.1", ("4.2.16", "5.0.9", "5.1.1"), "4.2.16"),
+        ("5.1.0", ("4.2.16", "5.0.9", "5.1.1"), "5.1.1"),
+        ("5.2", ("4.2.16", "5.0.9", "5.1.1"), None),
+        ("2.0", ("1!1.0",), "1!1.0"),
+        ("2.0rc1", ("2.0",), "2.0"),
+        ("9.0", ("10.0",), "10.0"),
+        ("1.0", (), None),
+        ("1.0", ("soon",), None),
+        ("unknown", ("1.0",), None),
+    ],
+)
+def test_the_fix_is_the_lowest_version_above_the_one_at_hand(
+    version: str, fixed: tuple[str, ...], expected: str | None
+) -> None:
+    assert flaw(version, *fixed).fix == expected
+
+
+def test_fixed_versions_are_put_in_order() -> None:
+    content: Any = copy.deepcopy(RECORDED)
+    content["vulnerabilities"][1]["fix_versions"] = ["10.0", "soon", "9.1"]
+    (alpha, _) = parse_audit(json.dumps(content), packages=2).vulnerabilities
+    assert alpha.fixed == ("9.1", "10.0", "soon")
+
+
+def test_a_package_with_several_is_free_of_all_that_can_be_fixed_from_the_highest_fix_on() -> None:
+    found = known(flaw("1.0", "1.1"), flaw("1.0", "1.10", id="CVE-2"), flaw("1.0", id="CVE-3"), BETA)
+    assert found.fixes() == {"alpha": "1.10"}
+
+
+@pytest.mark.parametrize("ignored", ["PYSEC-1", "pysec-1", "GHSA-1", "cve-2026-1"])
+def test_what_is_ignored_by_any_of_its_names_is_left_out(ignored: str) -> None:
+    assert known(ALPHA, BETA).without([ignored]) == known(BETA)
+
+
+def test_an_unknown_answer_stays_unknown_whatever_is_ignored() -> None:
+    assert unknown("no network").without(["CVE-2"]) == unknown("no network")
+
+
+def test_what_is_gone_is_fixed() -> None:
+    after = known(flaw("1.1.0", name="alpha", id="CVE-9"))
+    assert fixed_by(known(ALPHA, BETA), after) == (ALPHA, BETA)
+
+
+def test_what_goes_by_another_name_now_is_not_fixed() -> None:
+    after = known(flaw("1.0.5", id="GHSA-1"), BETA)
+    assert fixed_by(known(ALPHA, BETA), after) == ()
+
+
+def test_the_same_vulnerability_of_another_package_is_another_one() -> None:
+    assert fixed_by(known(ALPHA), known(flaw("1.0", name="gamma", id="PYSEC-1"))) == (ALPHA,)
+
+
+@pytest.mark.parametrize(("before", "after"), [(unknown("x"), known()), (known(ALPHA), unknown("x"))])
+def test_nothing_is_called_fixed_unless_both_answers_are_known(before: Audit, after: Audit) -> None:
+    assert fixed_by(before, after) == ()

@@ -1,0 +1,375 @@
+"""Everything that is wrong is found in one go; the programs that are asked give made-up answers here."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.checkout.checks import own_paths
+from releaser.errors import Finding, Findings, PreflightError, ToolError
+from releaser.pipelines.preflight import check
+from releaser.site.pythons import find_base
+from releaser.site.site import Site, open_site
+from tests.site.fakes import FakeRunner
+
+if TYPE_CHECKING:
+    from releaser.site.facts import SiteFacts
+
+COMMIT = "1" * 40
+CLEAN = f"# branch.oid {COMMIT}\0# branch.head main\0"
+PYPROJECT = """\
+[project]
+name = "site"
+requires-python = ">=3.11"
+
+[dependency-groups]
+prod = ["gunicorn"]
+"""
+LOCK = 'version = 1\n[[package]]\nname = "pytest"\nversion = "9.0"\n'
+DOTENV = """ADMINS_JSON='["ada@example.org"]'\nRELEASER_ENVIRONMENT=production\n"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Make a project that is fit."""
+    root = tmp_path.resolve() / "site"
+    (root / "config" / "tmp").mkdir(parents=True)
+    (root / ".git").mkdir()
+    for path, text in (("pyproject.toml", PYPROJECT), ("uv.lock", LOCK), ("manage.py", ""), ("../.env", DOTENV)):
+        (root / path).write_text(text, encoding="utf-8")
+    return root
+
+
+def site(root: Path, **answers: str | ToolError) -> Site:
+    """Read the project; `answers` are those of git's and uv's subcommands, `-` as `_`."""
+    found = open_site(root, {"PATH": str(root.parent / "bin")})
+    (root.parent / "bin").mkdir(exist_ok=True)
+    uv = root.parent / "bin" / "uv"
+    uv.touch()
+    uv.chmod(0o755)
+    texts: dict[str, str | ToolError] = {
+        "git rev-parse": f"{root}\n{root}/.git\n{root}/.git\n",
+        "git status": CLEAN,
+        "git config": "remote.origin.url\nfile:///x\0branch.main.remote\norigin\0",
+        "git ls-remote": f"{COMMIT}\trefs/heads/main\n",
+        "git rev-list": "0\t0\n",
+        "git ls-files": "",
+        "uv --version": "uv 0.11.3 (abc 2026-11-01)\n",
+        "uv python find": sys.executable + "\n",
+        "uv python find --show-version": "3.11.7\n",
+    }
+    texts |= {name.replace("_", " ", 1).replace("_", "-"): answer for name, answer in answers.items()}
+    return dataclasses.replace(found, runner=FakeRunner(environ=found.runner.environ, answers=texts))
+
+
+def facts(found: Site, *, pending: frozenset[str] = frozenset(), ask: bool = False) -> SiteFacts:
+    return check(found, pending=pending, ask_remote=ask)
+
+
+def problems(found: Site, *, pending: frozenset[str] = frozenset(), ask: bool = False) -> list[str]:
+    """Return what is wrong; every problem comes with advice."""
+    with pytest.raises(PreflightError) as caught:
+        facts(found, pending=pending, ask=ask)
+    assert all(problem.advice for problem in caught.value.findings)
+    return [problem.message for problem in caught.value.findings]
+
+
+def edit(root: Path, name: str, old: str, new: str) -> None:
+    path = root / name
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_project_that_is_fit_has_all_that_the_steps_need(root: Path) -> None:
+    found = facts(site(root))
+    assert found.uv.executable == root.parent / "bin" / "uv"
+    assert found.python == find_base(Path(sys.executable))
+    assert (found.group, found.test_command) == ("prod", ("python", "manage.py", "test", "--noinput"))
+    assert (found.state.branch, found.state.head, found.remote) == ("main", COMMIT, "origin")
+    assert found.lock.versions == {"pytest": "9.0"}
+    assert found.restart_file == root / "config" / "tmp" / "restart.txt"
+    assert found.unix_group == root.stat().st_gid
+
+
+def test_nothing_is_asked_of_a_remote_unless_it_has_to_be(root: Path) -> None:
+    found = site(root)
+    facts(found)
+    assert isinstance(found.runner, FakeRunner)
+    assert not any("ls-remote" in words for words in found.runner.asked)
+
+
+# pyproject.toml and uv.lock
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('requires-python = ">=3.11"\n', "", "[project] has no requires-python"),
+        ('">=3.11"', "311", "[project] has no requires-python"),
+        ('">=3.11"', '"three"', "which is not a range of versions"),
+        ('[project]\nname = "site"\nrequires-python = ">=3.11"', "", "has no [project] table"),
+        ('prod = ["gunicorn"]', "", "[dependency-groups] has no group `prod` or `production`"),
+        ("[project]", "[project", "is not valid TOML"),
+        (PYPROJECT, "", "is empty"),
+        ('">=3.11"\n', '">=3.11"\n[tool.releaser]\nkep = 1\n', "tool.releaser.kep is not a setting"),
+    ],
+)
+def test_a_pyproject_that_will_not_do_is_the_one_problem(root: Path, old: str, new: str, words: str) -> None:
+    edit(root, "pyproject.toml", old, new)
+    (message,) = problems(site(root))
+    assert message.startswith(str(root / "pyproject.toml"))
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [(None, "does not exist"), ("", "is not a lock"), ("<<<<<<< HEAD\n", "is not a lock")]
+)
+def test_a_lock_that_will_not_do_is_the_one_problem(root: Path, text: str | None, words: str) -> None:
+    (root / "uv.lock").unlink()
+    if text is not None:
+        (root / "uv.lock").write_text(text, encoding="utf-8")
+    (message,) = problems(site(root))
+    assert message.startswith(f"{root / 'uv.lock'} {words}")
+
+
+# Programs
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("uv 0.9.30\n", "which is too old"),
+        ("pip 26.0\n", "which is not uv's answer"),
+        ("", "which is not uv's answer"),
+        (ToolError("uv failed (exit status 127)", output="no such library"), "no such library"),
+    ],
+)
+def test_a_uv_that_will_not_do_is_the_one_problem(root: Path, answer: str | ToolError, words: str) -> None:
+    (message,) = problems(site(root, uv___version=answer))
+    assert str(root.parent / "bin" / "uv") in message
+    assert words in message
+
+
+def test_a_python_that_is_too_old_for_a_site_is_the_one_problem(root: Path) -> None:
+    found = site(root)
+    assert isinstance(found.runner, FakeRunner)
+    found.runner.answers["uv python find --show-version"] = "3.7.16\n"
+    (message,) = problems(found)
+    assert "Python 3.7.16 (" in message
+    assert "too old for releaser, which needs 3.8 or newer" in message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "nonsense\n",
+        "/no/such/python\n",
+        ToolError("uv failed (exit status 2)", output="error: No interpreter found"),
+    ],
+)
+def test_a_python_that_cannot_be_found_is_the_one_problem(root: Path, answer: str | ToolError) -> None:
+    found = site(root)
+    assert isinstance(found.runner, FakeRunner)
+    found.runner.answers["uv python find"] = answer
+    (message,) = problems(found)
+    assert message.startswith("uv finds no Python for this project: ")
+
+
+def test_a_uv_that_is_not_there_is_the_one_problem(root: Path) -> None:
+    edit(root, "../.env", "ADMINS", "RELEASER_UV=/no/such/uv\nADMINS")
+    assert problems(site(root)) == ["uv was not found at /no/such/uv (setting `uv`)"]
+
+
+def test_passenger_must_be_there_if_it_is_to_restart(root: Path) -> None:
+    edit(root, "../.env", "ADMINS", "RELEASER_RESTART=passenger\nADMINS")
+    assert problems(site(root)) == ["restart is `passenger`, but passenger-config is not on PATH"]
+
+
+def test_the_directory_of_the_restart_file_must_be_there(root: Path) -> None:
+    edit(root, "../.env", "ADMINS", "RELEASER_RESTART_FILE=web/restart.txt\nADMINS")
+    assert problems(site(root)) == [f"restart_file {root}/web/restart.txt: there is no directory {root}/web"]
+    (root / "web").mkdir()
+    assert facts(site(root)).restart_file == root / "web" / "restart.txt"
+
+
+@pytest.mark.parametrize("restart", ["none", "systemctl restart site"])
+def test_there_may_be_nothing_to_touch(root: Path, restart: str) -> None:
+    edit(root, "../.env", "ADMINS", f"RELEASER_RESTART='{restart}'\nADMINS")
+    assert facts(site(root)).restart_file is None
+
+
+# The checkout
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (CLEAN.replace("head main", "head live"), ["branch live is checked out, not main"]),
+        (CLEAN.replace("head main", "head feature/main"), ["branch feature/main is checked out, not main"]),
+        (CLEAN.replace("head main", "head (detached)"), ["HEAD is detached"]),
+        (CLEAN.replace(COMMIT, "(initial)"), ["there is no commit yet"]),
+        (CLEAN + "? new.txt\0", ["the working tree is not clean: new.txt"]),
+        (CLEAN + f"1 .M N... 100644 100644 100644 {COMMIT} {COMMIT} a b.py\0", ["is not clean: a b.py"]),
+        (CLEAN + "".join(f"? {n}\0" for n in range(7)), ["is not clean: 0, 1, 2, 3, 4 and 2 more"]),
+        (CLEAN.replace("head main", "head live") + "? x\0", ["branch live", "is not clean"]),
+    ],
+)
+def test_a_checkout_in_the_wrong_state_is_unfit(root: Path, status: str, words: list[str]) -> None:
+    found = problems(site(root, git_status=status))
+    assert len(found) == len(words)
+    for message, word in zip(found, words, strict=True):
+        assert message.startswith(f"{root}: ")
+        assert word in message
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("MERGE_HEAD", "a merge"),
+        ("rebase-merge", "a rebase"),
+        ("rebase-apply", "a rebase"),
+        ("CHERRY_PICK_HEAD", "a cherry-pick"),
+        ("REVERT_HEAD", "a revert"),
+        ("BISECT_LOG", "a bisection"),
+    ],
+)
+def test_an_operation_of_git_in_progress_is_the_one_problem(root: Path, name: str, words: str) -> None:
+    (root / ".git" / name).touch()
+    status = CLEAN.replace("head main", "head (detached)")
+    assert problems(site(root, git_status=status)) == [f"{root}: {words} is in progress"]
+
+
+def test_what_releaser_and_uv_put_there_is_no_dirt(root: Path) -> None:
+    edit(root, "pyproject.toml", "[project]", "[tool.uv]\nfind-links = ['wheels']\n\n[project]")
+    edit(root, "../.env", "ADMINS", "RELEASER_STATE_DIR=.state\nRELEASER_VENV=env\nADMINS")
+    status = CLEAN + "? env\0? .state/ledger.json\0? wheels/alpha-1.0.whl\0"
+    assert facts(site(root, git_status=status)).state.untracked == (
+        "env",
+        ".state/ledger.json",
+        "wheels/alpha-1.0.whl",
+    )
+    (message,) = problems(site(root, git_status=status + "? envy\0? wheels2/x\0"))
+    assert message.endswith("is not clean: envy, wheels2/x")
+
+
+def test_what_is_still_to_be_committed_is_no_dirt(root: Path) -> None:
+    status = CLEAN + f"1 .M N... 100644 100644 100644 {COMMIT} {COMMIT} uv.lock\0? requirements.txt\0"
+    facts(site(root, git_status=status), pending=frozenset({"uv.lock", "requirements.txt"}))
+    (message,) = problems(site(root, git_status=status), pending=frozenset({"uv.lock"}))
+    assert message.endswith("is not clean: requirements.txt")
+
+
+def test_a_directory_that_is_no_checkout_is_the_one_problem(root: Path) -> None:
+    error = ToolError("git failed (exit status 128)", output="fatal: not a git repository")
+    (message,) = problems(site(root, git_rev_parse=error))
+    assert message == f"{root}: git failed (exit status 128): not a git repository"
+
+
+@pytest.mark.parametrize("settings", ["", "RELEASER_GIT_PULL=false\n", "RELEASER_GIT_PUSH=false\n"])
+def test_a_remote_must_be_there_if_it_is_used(root: Path, settings: str) -> None:
+    edit(root, "../.env", "ADMINS", f"{settings}ADMINS")
+    assert problems(site(root, git_config="")) == [f"{root}: git has no remote to pull from and push to"]
+
+
+def test_without_pull_and_push_no_remote_is_needed(root: Path) -> None:
+    edit(root, "../.env", "ADMINS", "RELEASER_GIT_PULL=false\nRELEASER_GIT_PUSH=false\nADMINS")
+    assert facts(site(root, git_config="")).remote is None
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"git_ls_remote": ""}, "git remote origin has no branch main"),
+        ({"git_rev_list": "2\t1\n", "git_log": f"{COMMIT}\nMe\nMine\0"}, "have diverged"),
+        (
+            {"git_ls_remote": ToolError("git failed", output="fatal: unable to access")},
+            "git remote origin cannot be read",
+        ),
+        (
+            {"git_ls_remote": ToolError("git failed", output="x: Permission denied (publickey).\nfatal: end")},
+            "asks for a password, a key or a trusted host key: x: Permission denied (publickey).",
+        ),
+    ],
+)
+def test_a_remote_that_is_asked_may_be_a_problem(root: Path, answers: dict[str, str | ToolError], words: str) -> None:
+    (message,) = problems(site(root, **answers), ask=True)
+    assert words in message
+
+
+@pytest.mark.parametrize("answer", ["0\t3\n", "3\t0\n", ToolError("git failed", output="fatal: bad object")])
+def test_a_remote_that_is_only_ahead_or_behind_or_unknown_is_fit(root: Path, answer: str | ToolError) -> None:
+    assert facts(site(root, git_rev_list=answer), ask=True).remote == "origin"
+
+
+# People, disk, everything
+
+
+def test_somebody_must_be_told_on_a_server(root: Path) -> None:
+    (root.parent / ".env").write_text("RELEASER_ENVIRONMENT=production\n", encoding="utf-8")
+    (message,) = problems(site(root))
+    assert message == f"no recipient is set for mails about this project ({root.parent / '.env'}: ADMINS_JSON)"
+    (root.parent / ".env").write_text("RELEASER_ENVIRONMENT=local\n", encoding="utf-8")
+    assert facts(site(root)).group is None
+
+
+def test_a_wrong_list_of_people_is_said_once(root: Path) -> None:
+    edit(root, "../.env", '["ada@example.org"]', "ada")
+    (message,) = problems(site(root))
+    assert "ADMINS_JSON must be a JSON list" in message
+
+
+def test_too_little_space_is_among_the_findings(root: Path) -> None:
+    with pytest.raises(PreflightError, match="no space for another release"):
+        check(site(root), space=(Finding("no space for another release"),))
+
+
+def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
+    edit(root, "pyproject.toml", 'requires-python = ">=3.11"\n', "")
+    edit(root, "pyproject.toml", 'prod = ["gunicorn"]', "")
+    (root / "uv.lock").unlink()
+    (root / ".venv").mkdir()
+    edit(root, "../.env", "ADMINS", "RELEASER_KEEP=many\nRELEASER_RESTART_FILE=gone/x\nADMINS")
+    found = problems(site(root, git_status=CLEAN + "? new.txt\0", git_config="", uv___version="uv 0.1\n"))
+    words = [
+        "RELEASER_KEEP must be", "no requires-python", "uv.lock does not exist", "too old", "has no group",
+        "there is no directory", "is not clean", "no remote", "not a venv",
+    ]  # fmt: skip
+    assert len(found) == len(words)
+    assert all(any(word in message for message in found) for word in words), found
+    assert len(set(found)) == len(found)
+
+
+# Findings
+
+
+def find(number: int, *, scale: int = 1) -> int:
+    if number == 1:
+        message = "unfit"
+        raise PreflightError(Finding(message, advice="mend it"))
+    if number == 2:
+        message = "git failed"
+        raise ToolError(message, advice="see", output="hint: x\nfatal: the reason\n")
+    return number * scale
+
+
+def test_findings_collect_what_is_wrong_and_return_the_rest() -> None:
+    findings = Findings([Finding("first")])
+    assert findings.attempt(find, 3, scale=2) == 6
+    assert findings.attempt(find, 1) is None
+    assert findings.attempt(find, 2) is None
+    findings.extend([Finding("last")])
+    assert [problem.message for problem in findings.problems][:2] == ["first", "unfit"]
+    assert findings.problems[2].message == "git failed: the reason"
+    assert findings.problems[2].output == "hint: x\nfatal: the reason\n"
+    assert findings.problems[3].message == "last"
+
+
+def test_what_is_outside_of_the_work_tree_is_not_in_it(root: Path) -> None:
+    assert own_paths(site(root), root) == (".venv",)
+    assert sorted(own_paths(site(root), root.parent)) == [".releaser/site", "site/.venv"]

@@ -1,0 +1,198 @@
+"""What makes a lock that is live be rebuilt, though no package is newer."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.pipelines.rebuild import (
+    RebuildReason,
+    describe_damage,
+    describe_python,
+    find_rebuild_reason,
+    refuse_unadopted,
+    refuse_unseen,
+)
+from releaser.releases import leases
+from releaser.releases.integrity import find_damage, has_lost_python
+from releaser.releases.interpreter import Interpreter
+from releaser.releases.store import ReleaseStore
+from releaser.site.pythons import Choice, PythonRequest
+from releaser.site.site import open_site
+from tests.releases.makers import live
+
+if TYPE_CHECKING:
+    from releaser.releases.release import Release
+
+OURS = os.path.realpath(sys.executable)
+PYTHON = platform.python_version()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ReleaseStore:
+    """Make a store with a live release."""
+    store = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / ".venv")
+    on_our_python(store, 1, link_mode="copy")
+    return store
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Do not wait, and collect how long it would have been."""
+    found: list[float] = []
+    monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", found.append)
+    return found
+
+
+def lead_to(release: Release, executable: str) -> None:
+    python = release.venv / "bin" / "python"
+    python.unlink()
+    python.symlink_to(executable)
+
+
+def on_our_python(store: ReleaseStore, number: int, **changes: str) -> Release:
+    """Make a live release on the interpreter of the tests."""
+    release = live(store, number, **{"python": PYTHON, **changes})
+    lead_to(release, OURS)
+    return release
+
+
+def found_reason(store: ReleaseStore, version: str = PYTHON, **settings: str) -> RebuildReason | None:
+    environ = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
+    site = open_site(store.link.parent, {"PATH": "/usr/bin", **environ})
+    return find_rebuild_reason(site, store, Choice(python=Path(OURS), version=version), store.live())
+
+
+def reason(store: ReleaseStore, version: str = PYTHON, **settings: str) -> str:
+    found = found_reason(store, version, **settings)
+    assert found is None or not found.is_damaged
+    return found.reason if found is not None else ""
+
+
+@pytest.mark.spawns
+def test_another_way_to_link_is_a_reason_if_it_is_set(store: ReleaseStore) -> None:
+    assert reason(store, link_mode="clone") == "`link_mode` is clone, and it was built with copy"
+    assert reason(store, link_mode="copy") == reason(store) == ""
+    on_our_python(store, 2)  # by an earlier releaser, which did not note it
+    assert reason(store, link_mode="clone") == ""
+
+
+@pytest.mark.spawns
+def test_another_minor_version_is_a_reason_if_the_project_asks_for_it(store: ReleaseStore) -> None:
+    why = f"is '3.99', and it was built with Python {PYTHON}"
+    assert reason(store, "3.99.1") == ""
+    assert reason(store, "3.99.1", python="3.99") == f"`python` {why}"
+    (store.link.parent / ".python-version").write_text("3.99", encoding="utf-8")
+    assert reason(store, "3.99.1") == f".python-version {why}"
+    assert reason(store, PYTHON) == ""  # where uv finds nothing else
+
+
+def test_what_somebody_has_changed_is_told(store: ReleaseStore) -> None:
+    release = store.live()
+    assert release is not None
+    release.lock.write_text("changed", encoding="utf-8")
+    found = found_reason(store)
+    assert found is not None
+    assert found.is_damaged
+    assert describe_damage(found).message == (
+        f"the live release {release.id} is not what was sealed: its uv.lock has been changed"
+    )
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_only_a_link_that_is_left_tells_of_a_python_that_is_gone(store: ReleaseStore, link: bool) -> None:
+    release = store.live()
+    assert release is not None
+    python = release.venv / "bin" / "python"
+    python.unlink()
+    if link:
+        python.symlink_to("/nowhere/python3.11")
+    found = found_reason(store)
+    assert found is not None
+    assert found.reason.startswith("its interpreter is gone")
+    assert found.is_damaged is not link
+    assert has_lost_python(release, find_damage(release)) is link
+    assert not has_lost_python(release, None)
+
+
+@pytest.mark.spawns
+def test_one_that_does_not_start_gets_a_second_look(store: ReleaseStore, pauses: list[float]) -> None:
+    release, broken = store.live(), store.link.parent / "python"
+    assert release is not None
+    broken.touch(mode=0o755)
+    lead_to(release, str(broken))
+    assert "no longer starts" in reason(store)
+    assert pauses == [1.0]
+
+
+def test_what_stands_in_is_told() -> None:
+    against = PythonRequest(version="3.12", source=".python-version")
+    choice = Choice(python=Path(OURS), version="3.13.1", instead_of="3.11.7", against=against)
+    gone, requested = describe_python(choice)
+    assert gone.message.startswith("Python 3.11, on which the site ran, is gone: Python 3.13.1 stands in for it")
+    assert requested.message.startswith(".python-version is '3.12', which is not installed; the site now runs on")
+    assert requested.advice.startswith("Set it to '3.13'")
+    assert describe_python(Choice(python=Path(OURS), version="3.13.1")) == []
+
+
+def test_without_any_release_there_is_nothing_to_rebuild(tmp_path: Path) -> None:
+    with pytest.raises(PreflightError, match="no release has been live yet"):
+        refuse_unadopted(ReleaseStore(state_dir=tmp_path, link=tmp_path / ".venv"))
+
+
+# An interpreter that cannot be seen is gone only if no process runs on it any more
+
+
+def release_on(tmp_path: Path, executable: str) -> Release:
+    """Make a live release that was sealed on an interpreter which its venv does not lead to any more."""
+    was = Interpreter(executable=executable, version="3.12.1", implementation="cpython", abi="", build="", seen={})
+    store = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / ".venv")
+    release = live(store, 1, interpreter=was)
+    lead_to(release, "/nowhere/python3.12")
+    return release
+
+
+def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[float]) -> None:
+    release = release_on(tmp_path, OURS)
+    refuse_unseen(release)
+    assert pauses == [1.0]
+    lease = leases.take(str(release.directory))
+    try:
+        with pytest.raises(PreflightError) as caught:
+            refuse_unseen(release)
+    finally:
+        leases.release(lease)
+    message = f"the interpreter of the live release {release.id} cannot be seen from here ({OURS}), yet 1 process runs"
+    assert caught.value.message == f"{message} on it: {os.getpid()}"
+    assert "Nothing is changed" in caught.value.advice
+    assert "`releaser rebuild`" in caught.value.advice
+
+
+def test_a_process_on_something_else_does_not_count(tmp_path: Path) -> None:
+    """As a program that has inherited the lease, while the interpreter was removed."""
+    release = release_on(tmp_path, "/nowhere/python3.12")
+    lease = leases.take(str(release.directory))
+    refuse_unseen(release)
+    leases.release(lease)
+
+
+def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = release_on(tmp_path, OURS)
+    monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", lambda _: lead_to(release, OURS))
+    lease = leases.take(str(release.directory))
+    refuse_unseen(release)
+    leases.release(lease)
+
+
+def test_nothing_is_asked_of_what_is_there(tmp_path: Path, pauses: list[float]) -> None:
+    release = release_on(tmp_path, OURS)
+    lead_to(release, OURS)
+    refuse_unseen(release)
+    refuse_unseen(None)
+    assert pauses == []

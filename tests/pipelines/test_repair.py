@@ -1,0 +1,105 @@
+"""What others have damaged is told, and state files and the ledger are put right again."""
+
+from __future__ import annotations
+
+import shutil
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from releaser.checkout.commits import Pending
+from releaser.pipelines.repair import diagnose, repair, replace_unreadable
+from releaser.releases.interpreter import Interpreter
+from releaser.releases.release import EMPTY_LEDGER, LEDGER
+from releaser.releases.store import ReleaseStore
+from releaser.system.files import load_state
+from tests.releases.makers import a_manifest, live
+from tests.support.logs import a_log
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.site.site import Site
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ReleaseStore:
+    """Make a store of two good releases."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "state").mkdir()
+    made = ReleaseStore(state_dir=tmp_path / "state", link=tmp_path / "site" / ".venv")
+    for number in (1, 2):
+        python = str(made.path(a_manifest(number).id) / "venv" / "bin" / "python")
+        known = Interpreter(executable=python, version="3.11.7", implementation="cpython", abi="", build="", seen={})
+        live(made, number, interpreter=known)
+    return made
+
+
+def a_site(store: ReleaseStore) -> Site:
+    project = SimpleNamespace(state_dir=store.state_dir, venv=store.link)
+    return cast("Site", SimpleNamespace(project=project, state_dir=store.state_dir))
+
+
+def problems(store: ReleaseStore) -> list[str]:
+    return [one.message for one in diagnose(store)]
+
+
+@pytest.mark.parametrize("name", ["ledger.json", "quarantine.json", "holds.json", "pending.json", "mail.json"])
+def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseStore, name: str) -> None:
+    assert problems(store) == []
+    before, log = store.ledger(), a_log()
+    (store.state_dir / name).write_text("{", encoding="utf-8")
+    (found,) = problems(store)
+    assert f"{name} cannot be read" in found
+    replace_unreadable(a_site(store), log)
+    assert f"{name} could not be read" in log.findings[0].message
+    assert (store.state_dir / f"{name}.unreadable-1").exists()
+    assert problems(store) == []
+    assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER).activations == before.activations
+    if name == "pending.json":
+        assert load_state(store.state_dir / name, Pending()).push
+
+
+def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore) -> None:
+    before, log = store.ledger(), a_log()
+    (store.state_dir / "ledger.json").unlink()
+    replace_unreadable(a_site(store), log)
+    assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER) == before
+    assert [one.message for one in log.findings] == ["ledger.json was lost; it is made again from the releases"]
+
+
+def test_an_unreadable_journal_is_told_and_left_to_recovery(store: ReleaseStore) -> None:
+    log = a_log()
+    (store.state_dir / "journal.json").write_text("{", encoding="utf-8")
+    replace_unreadable(a_site(store), log)
+    assert log.findings == []
+    assert "journal.json cannot be read" in problems(store)[0]
+
+
+def test_a_release_that_is_gone_is_told_and_forgotten(store: ReleaseStore) -> None:
+    log, gone = a_log(), a_manifest(1).id
+    shutil.rmtree(store.path(gone))
+    assert problems(store) == [f"release {gone} is gone from {store.directory}"]
+    repair(a_site(store), log)
+    assert [one.message for one in log.findings] == [f"release {gone} is gone from {store.directory}"]
+    assert problems(store) == []
+    assert gone not in load_state(store.state_dir / LEDGER, EMPTY_LEDGER).named
+
+
+def test_what_a_person_may_mean_is_told_and_left_alone(store: ReleaseStore) -> None:
+    log = a_log()
+    store.link.unlink()
+    store.link.symlink_to(store.path(a_manifest(1).id) / "venv")
+    shutil.rmtree(store.path(a_manifest(2).id))
+    assert "somebody has moved it" in problems(store)[0]
+    repair(a_site(store), log)
+    assert log.findings == []
+    assert store.live_id() == a_manifest(1).id
+
+
+def test_a_missing_link_and_a_lost_manifest_are_told(store: ReleaseStore) -> None:
+    (store.path(a_manifest(1).id) / "manifest.json").unlink()
+    store.link.unlink()
+    lost = f"the manifest of release {a_manifest(1).id} is gone, or cannot be read"
+    assert problems(store) == [f"{store.link} is missing", lost]

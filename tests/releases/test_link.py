@@ -1,0 +1,144 @@
+"""The symlink: read, moved in one step, put in the place of a directory. On a real file system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from releaser.releases import link as flip
+from releaser.system import files as durable
+
+
+@pytest.fixture
+def outer(tmp_path: Path) -> Path:
+    """Make a project, a state directory and two releases below one directory."""
+    (tmp_path / "site").mkdir()
+    for name in ("A", "B"):
+        venv = tmp_path / ".releaser" / "site" / "releases" / name / "venv"
+        venv.mkdir(parents=True)
+        (venv / "pyvenv.cfg").write_text(name, encoding="utf-8")
+    return tmp_path
+
+
+def venv(outer: Path, name: str) -> Path:
+    return outer / ".releaser" / "site" / "releases" / name / "venv"
+
+
+def staging(outer: Path) -> Path:
+    return outer / ".releaser" / "site"
+
+
+def link(outer: Path) -> Path:
+    return outer / "site" / ".venv"
+
+
+def leads_to(place: Path) -> str:
+    return (place / "pyvenv.cfg").read_text(encoding="utf-8")
+
+
+def test_a_flip_makes_the_link_and_moves_it(outer: Path) -> None:
+    for name in ("A", "B", "B", "A"):
+        flip.flip(link(outer), venv(outer, name), staging=staging(outer))
+        assert leads_to(link(outer)) == name
+    assert os.listdir(outer / "site") == [".venv"]
+    assert os.listdir(staging(outer)) == ["releases"]
+
+
+def test_the_link_is_relative_so_that_everything_can_be_moved(outer: Path) -> None:
+    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
+    assert os.readlink(link(outer)) == "../.releaser/site/releases/A/venv"
+    outer.rename(outer.with_name("elsewhere"))
+    assert leads_to(outer.with_name("elsewhere") / "site" / ".venv") == "A"
+
+
+def test_a_temporary_link_that_a_crash_left_is_in_nobodys_way(outer: Path) -> None:
+    (staging(outer) / "..venv.new").symlink_to("nowhere")
+    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
+    assert leads_to(link(outer)) == "A"
+    assert os.listdir(staging(outer)) == ["releases"]
+
+
+def test_there_is_a_link_at_every_moment(outer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is renamed over the link is a whole link already."""
+    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
+    seen = []
+    rename = Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        seen.append((leads_to(target), os.readlink(self)))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    flip.flip(link(outer), venv(outer, "B"), staging=staging(outer))
+    assert seen == [("A", "../.releaser/site/releases/B/venv")]
+
+
+def test_a_flip_that_fails_leaves_the_old_link_and_nothing_else(outer: Path) -> None:
+    flip.flip(link(outer), venv(outer, "A"), staging=staging(outer))
+    link(outer).unlink()
+    link(outer).mkdir()
+    with pytest.raises(OSError, match="directory"):
+        flip.flip(link(outer), venv(outer, "B"), staging=staging(outer))
+    assert link(outer).is_dir()
+    assert os.listdir(staging(outer)) == ["releases"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("../.releaser/site/releases/A/venv", ".releaser/site/releases/A/venv"),
+        ("../.releaser/./site/releases/B/../A/venv/", ".releaser/site/releases/A/venv"),
+        ("../gone", "gone"),
+        ("env", "site/env"),
+    ],
+)
+def test_where_a_link_leads_is_told_without_following_it(outer: Path, text: str, expected: str) -> None:
+    link(outer).symlink_to(text)
+    assert flip.target_of(link(outer)) == outer / expected
+
+
+def test_what_is_no_link_leads_nowhere(outer: Path) -> None:
+    assert flip.target_of(link(outer)) is None
+    link(outer).mkdir()
+    assert flip.target_of(link(outer)) is None
+    assert flip.target_of(outer / "site" / ".venv" / "below" / "nothing") is None
+
+
+def real_venv(outer: Path) -> Path:
+    """Put a real venv in the place of the link, and make room for it; return where it is to go."""
+    link(outer).mkdir()
+    (link(outer) / "pyvenv.cfg").write_text("real", encoding="utf-8")
+    (outer / ".releaser" / "site" / "releases" / "C").mkdir()
+    return venv(outer, "C")
+
+
+def test_a_real_directory_is_exchanged_for_a_link_at_once(outer: Path) -> None:
+    new = real_venv(outer)
+    inode = link(outer).stat().st_ino
+    assert flip.adopt_directory(link(outer), new) is True
+    assert os.readlink(link(outer)) == "../.releaser/site/releases/C/venv"
+    assert (new.is_symlink(), new.stat().st_ino, leads_to(link(outer))) == (False, inode, "real")
+
+
+def test_where_nothing_can_be_exchanged_the_directory_is_moved_and_linked(
+    outer: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flip, "exchange", lambda *_: False)
+    new = real_venv(outer)
+    inode = link(outer).stat().st_ino
+    assert flip.adopt_directory(link(outer), new) is False
+    assert os.readlink(link(outer)) == "../.releaser/site/releases/C/venv"
+    assert (new.is_symlink(), new.stat().st_ino, leads_to(link(outer))) == (False, inode, "real")
+
+
+def test_an_exchange_swaps_whatever_the_two_are(tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.symlink_to("x")
+    assert durable.exchange(one, two) is True
+    assert (os.readlink(one), two.is_dir()) == ("x", True)
+    with pytest.raises(FileNotFoundError) as caught:
+        durable.exchange(one, tmp_path / "three")
+    assert (caught.value.filename, caught.value.filename2) == (str(one), str(tmp_path / "three"))

@@ -1,0 +1,231 @@
+"""What commands that only ask print for people."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, get_args
+
+from releaser.releases.verify import Finding, Kind
+from releaser.reporting.text import history_text, release_text, sound_text, status_text, verified_text
+from tests.reporting.test_text import CHANGES, TABLE
+
+DETAILS: dict[str, Any] = {
+    "id": "B",
+    "state": "good",
+    "pinned": True,
+    "created_at": "2026-11-20T06:12:00+00:00",
+    "origin": "built",
+    "overrides": [],
+    "python": "3.11.7",
+    "group": None,
+    "tests": "passed",
+    "tests_run": 12,
+    "commit": "abc",
+    "subject": "Begin",
+    "staging_copied": [],
+    "staging_linked": [],
+    "previous": "A",
+    "lock_sha256": "00",
+    "size_bytes": 1000,
+    "own_bytes": 400,
+    "path": "/srv/x",
+    "in_use_by": [7, 42],
+    "processes": [],
+    "changes": [],
+    "held_back": [],
+    "steps": [],
+    "test_output": "\n",
+}
+
+
+def test_a_release_is_shown_as_facts() -> None:
+    lines = release_text(DETAILS)
+    assert lines[0] == "id:           B"
+    assert {
+        "pinned:       yes",
+        "group:        -",
+        "in_use_by:    7 42",
+        "size_bytes:   1000",
+        "own_bytes:    400",
+    } <= set(lines)
+    assert len(lines) == 17
+    assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
+    used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
+    assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
+    assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
+    tried = release_text({**DETAILS, "overrides": ["alpha @ file:///srv/alpha", "beta==2"]})
+    assert tried[17:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
+
+
+def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
+    lines = release_text(
+        {
+            **DETAILS,
+            "changes": [asdict(change) for change in CHANGES],
+            "steps": [{"step": "build", "status": "ok", "seconds": 6.04, "detail": "B"}],
+            "test_output": "one\ntwo\n",
+        }
+    )
+    assert lines[17:] == [
+        "",
+        *TABLE,
+        "",
+        "STEP   STATUS  TIME",
+        "build  ok      6.0 s  B",
+        "",
+        "end of the test output:",
+        "  one",
+        "  two",
+    ]
+
+
+def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
+    runs: list[dict[str, Any]] = [
+        {
+            "started_at": "2026-11-20T06:12:00+00:00",
+            "command": "update",
+            "result": "activated",
+            "exit_code": 0,
+            "seconds": 75.04,
+            "headline": "updated to B",
+        },
+        {},
+        {"seconds": None, "exit_code": 3},
+    ]
+    assert history_text(runs) == [
+        "WHEN (UTC)           COMMAND  RESULT     CODE  TIME        WHAT",
+        "2026-11-20 06:12:00  update   activated  0     1 min 15 s  updated to B",
+        "                                               0.0 s",
+        "                                         3     0.0 s",
+    ]
+    assert history_text([]) == []
+
+
+STATUS: dict[str, Any] = {
+    "project": "shop",
+    "path": "/srv/shop",
+    "live": None,
+    "live_python": None,
+    "newer_python": None,
+    "releases_bytes": 420_000_000,
+    "free_bytes": 12_300_000_000,
+    "last_run": None,
+    "last_change": None,
+    "running": None,
+    "interrupted": False,
+    "push_pending": False,
+    "mails_pending": 0,
+    "left_behind": [],
+    "red_tests": None,
+    "held_back": [],
+    "quarantined": [],
+    "rejected_commits": [],
+    "waiting": [],
+    "problems": [],
+}
+DISK = "disk: the releases take 420 MB, 12.3 GB are free"
+
+
+def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
+    assert status_text(STATUS, age="0 s") == ["project: shop (/srv/shop)", "live: no release", DISK]
+
+
+def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
+    held = [
+        {"name": f"p{number}", "version": "2", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}
+        for number in range(23)
+    ]
+    found = status_text({**STATUS, "held_back": held}, age="0 s")
+    assert found[3:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
+
+
+def test_the_status_speaks_of_one_mail_in_the_singular() -> None:
+    found = status_text({**STATUS, "mails_pending": 1}, age="0 s")
+    assert found[3:] == ["pending: 1 mail not sent yet"]
+
+
+def test_the_status_names_everything_that_is_of_interest() -> None:
+    run = {
+        "started_at": "2026-11-20T06:12:00+00:00",
+        "command": "update",
+        "result": "failed",
+        "exit_code": 5,
+        "headline": "the tests fail",
+    }
+    found = status_text(
+        {
+            **STATUS,
+            "live": "B",
+            "live_python": "3.11.7",
+            "newer_python": "3.13.1",
+            "last_run": run,
+            "last_change": {**run, "result": "activated", "exit_code": 0, "headline": "updated to B"},
+            "running": {"command": "update", "pid": 42, "since": "2026-11-20T06:12:00+00:00"},
+            "interrupted": True,
+            "push_pending": True,
+            "mails_pending": 3,
+            "red_tests": {"release": "B", "since": "2026-11-19T00:00:00+00:00", "failing": ["test_a", "test_b"]},
+            "left_behind": [{"release": "A", "pid": 7, "user": "www", "command": "worker", "since": "yesterday"}],
+            "held_back": [{"name": "alpha", "version": "2.0", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}],
+            "quarantined": [{"release": "C", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
+            "waiting": [{"release": "D", "reason": "a.0002 is missing", "at": "2026-11-18T00:00:00+00:00"}],
+            "problems": ["the interpreter is gone"],
+        },
+        age="3 d",
+    )
+    assert found == [
+        "project: shop (/srv/shop)",
+        "live: B (3 d old, Python 3.11.7)",
+        "newer Python: 3.13.1 is installed; `releaser rebuild --python 3.13.1` moves the site to it",
+        DISK,
+        "last run: 2026-11-20 06:12:00 UTC, update: failed (code 5): the tests fail",
+        "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
+        "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
+        "not restarted: 7 of www runs on A since yesterday: worker",
+        "tests of B have been failing since 2026-11-19: test_a, test_b",
+        "pending: an earlier run was cut off; the next one repairs what it left",
+        "pending: a commit is not pushed yet",
+        "pending: 3 mails not sent yet",
+        "held back: alpha 2.0: ill (since 2026-11-19)",
+        "quarantined: candidate C: red (since 2026-11-18)",
+        "waiting: candidate D: a.0002 is missing (since 2026-11-18)",
+        "problem: the interpreter is gone",
+    ]
+
+
+def answer(*findings: Finding) -> dict[str, Any]:
+    return {"release": "R", "problems": [one.as_json() for one in findings], "files": 3, "seconds": 0.25}
+
+
+def gone(number: int) -> Finding:
+    return Finding(kind="missing", path=f"lib/python3.11/site-packages/alpha/{number}.py", message="it is gone")
+
+
+def test_problems_are_grouped_by_kind() -> None:
+    package = Finding(kind="package", package="beta", message="it is 1.1, and the lock says 1.0")
+    start = Finding(kind="start", message="it does not\nstart")
+    assert verified_text(answer(gone(1), package, gone(2), start), whole=False) == [
+        "R: 4 problems",
+        "  start (1):",
+        "    it does not start",
+        "  packages (1):",
+        "    beta: it is 1.1, and the lock says 1.0",
+        "  missing (2):",
+        "    alpha/1.py: it is gone",
+        "    alpha/2.py: it is gone",
+    ]
+
+
+def test_a_long_list_is_cut_short_unless_all_is_asked_for() -> None:
+    many = answer(*map(gone, range(12)))
+    assert verified_text(many, whole=False)[-2:] == ["    alpha/9.py: it is gone", "    and 2 more; -v shows all"]
+    assert len(verified_text(many, whole=True)) == 14
+
+
+def test_every_kind_can_be_told() -> None:
+    for kind in get_args(Kind):
+        assert verified_text(answer(Finding(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
+
+
+def test_what_is_sound_is_said_in_a_line() -> None:
+    assert sound_text(answer()) == "R is what was sealed: 3 files read in 0.2 s"

@@ -1,0 +1,122 @@
+"""The history: one line a run, whatever happens to the file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import Finding
+from releaser.locks.changes import Change
+from releaser.locks.rules import Withheld
+from releaser.report import Outcome, RunReport
+from releaser.reporting.history import HISTORY, append, read, report_as_json
+from releaser.site.site import Pulled
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REPORT = RunReport(
+    command="update",
+    project="shop",
+    path="/srv/shop",
+    host="web1",
+    run_id="1",
+    started_at=datetime(2026, 11, 20, 6, 12, tzinfo=UTC),
+    seconds=75.0,
+    result="activated",
+    exit_code=0,
+    headline="updated to B",
+    live_changed=True,
+    release="B",
+    previous="A",
+    changes=(Change(name="alpha", old="1.0", new="1.1", bump="minor"),),
+    held_back=(Withheld(name="beta", version="2.0", reason="ill"),),
+    pulled=Pulled(old="0", new="1", count=2),
+    steps=(Outcome(step="build", status="ok", detail="B", seconds=6.0),),
+    problems=(Finding(message="no push", advice="Push."), Finding(message="no mail")),
+    output="a long output",
+)
+
+
+def written(directory: Path, *names: str) -> None:
+    for name in names:
+        append(directory, replace(REPORT, run_id=name))
+
+
+def ids(directory: Path) -> list[str]:
+    return [run["run_id"] for run in read(directory)]
+
+
+def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
+    content = json.loads(json.dumps(report_as_json(REPORT)))
+    assert {key: content[key] for key in ("result", "exit_code", "release", "previous")} == {
+        "result": "activated", "exit_code": 0, "release": "B", "previous": "A",
+    }  # fmt: skip
+    assert content["changes"][0].items() >= {"name": "alpha", "old": "1.0", "new": "1.1", "bump": "minor"}.items()
+    assert content["held_back"][0].items() >= {"name": "beta", "version": "2.0", "reason": "ill"}.items()
+    assert content["steps"] == [{"step": "build", "status": "ok", "seconds": 6.0, "detail": "B"}]
+    assert content["problems"] == ["no push. Push.", "no mail"]
+
+
+def test_times_are_in_utc() -> None:
+    there = REPORT.started_at.astimezone(timezone(timedelta(hours=9)))
+    assert report_as_json(replace(REPORT, started_at=there))["started_at"] == "2026-11-20T06:12:00+00:00"
+
+
+def test_there_is_no_history_at_first(tmp_path: Path) -> None:
+    assert read(tmp_path) == []
+
+
+def test_runs_are_read_newest_first(tmp_path: Path) -> None:
+    written(tmp_path, "1", "2", "3")
+    assert ids(tmp_path) == ["3", "2", "1"]
+    assert read(tmp_path)[0]["headline"] == "updated to B"
+
+
+def test_the_output_is_left_out_as_it_is_in_the_log(tmp_path: Path) -> None:
+    written(tmp_path, "1")
+    assert "output" not in read(tmp_path)[0]
+    assert "a long output" not in (tmp_path / HISTORY).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "headline", ["größer", "a\nb\r\nc", "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg", "/srv/caf\udce9", '"\\', "\0"]
+)
+def test_a_run_is_one_line_whatever_is_in_it(tmp_path: Path, headline: str) -> None:
+    for name in ("1", "2"):
+        append(tmp_path, replace(REPORT, run_id=name, headline=headline))
+    assert [(run["run_id"], run["headline"]) for run in read(tmp_path)] == [("2", headline), ("1", headline)]
+    assert (tmp_path / HISTORY).read_bytes().count(b"\n") == 2
+
+
+def test_a_line_that_a_crash_cut_off_costs_one_run(tmp_path: Path) -> None:
+    written(tmp_path, "1", "2")
+    path = tmp_path / HISTORY
+    path.write_bytes(path.read_bytes()[:-20])
+    assert ids(tmp_path) == ["1"]
+    written(tmp_path, "3")
+    assert ids(tmp_path) == ["3", "1"]
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 100, b"\xff\xfe", b"[]", b"5", b"", b"{", b"[" * 100_000])
+def test_damaged_lines_are_passed_over(tmp_path: Path, garbage: bytes) -> None:
+    written(tmp_path, "1")
+    with (tmp_path / HISTORY).open("ab") as file:
+        file.write(garbage + b"\n")
+    written(tmp_path, "2")
+    assert ids(tmp_path) == ["2", "1"]
+
+
+def test_a_history_that_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / HISTORY).mkdir()
+    with pytest.raises(IsADirectoryError):
+        written(tmp_path, "1")
+
+
+def test_a_directory_in_its_place_reads_as_none(tmp_path: Path) -> None:
+    (tmp_path / "history.jsonl").mkdir()
+    assert ids(tmp_path) == []

@@ -1,0 +1,424 @@
+"""Mail is sent or kept; nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mailbox
+import os
+import time
+from email.message import EmailMessage
+from email.policy import SMTP
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import Interrupted
+from releaser.reporting.outbox import Outbox, QueuedMail, flush
+from releaser.tools.smtp import SmtpServer
+from tests.support.smtp import Behaviour, mail_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.smtp import MailServer
+
+SENDER = "releaser@web1.example.org"
+ANN = "ann@example.org"
+BOB = "bob@example.org"
+NOBODY = "nobody@example.org"
+MARKS = ["X-Releaser-Queue", "X-Releaser-Queued-At", "X-Releaser-Sender", "X-Releaser-Recipients"]
+
+
+def a_mail(subject: str = "all clear", *, to: str | None = f"Ann Müller <{ANN}>, {BOB}") -> EmailMessage:
+    message = EmailMessage(policy=SMTP)
+    message["Subject"] = subject
+    message["From"] = f"Releaser <{SENDER}>"
+    if to:
+        message["To"] = to
+    message["Message-ID"] = f"<{subject.replace(' ', '-')}.1@web1>"
+    message["X-Releaser-Run"] = "20260102"
+    message.set_content("Grüße\n", cte="quoted-printable")
+    message.add_alternative("<p>Grüße</p>\n", subtype="html", cte="quoted-printable")
+    return message
+
+
+@pytest.fixture
+def outbox(tmp_path: Path) -> Outbox:
+    return Outbox(tmp_path / "state" / "outbox")
+
+
+@pytest.fixture
+def dead_server(dead_port: int) -> SmtpServer:
+    return SmtpServer(host="127.0.0.1", port=dead_port, timeout=5.0)
+
+
+def client_for(server: MailServer, *, timeout: float = 10.0) -> SmtpServer:
+    return SmtpServer(host=server.host, port=server.port, timeout=timeout)
+
+
+def files_in(outbox: Outbox) -> list[Path]:
+    return sorted(path for path in outbox.path.rglob("*") if not path.is_dir())
+
+
+def subjects(outbox: Outbox) -> list[str]:
+    return [str(mail.message["Subject"]) for mail in outbox.queued()]
+
+
+# --- the Maildir ---
+
+
+def test_nothing_is_made_before_the_first_mail_comes(outbox: Outbox) -> None:
+    assert outbox.queued() == ()
+    assert not outbox.path.exists()
+
+
+def test_a_kept_mail_is_an_ordinary_mail_of_a_maildir(outbox: Outbox) -> None:
+    path = outbox.put(a_mail("stored"), queued=False)
+    (message,) = mailbox.Maildir(outbox.path, create=False)
+    assert message["Subject"] == "stored"
+    assert path.parent == outbox.path / "new"
+    assert b"\r" not in path.read_bytes()
+    assert not [name for name in MARKS if name in message]
+
+
+def test_the_maildir_is_for_the_group_and_nobody_else(outbox: Outbox) -> None:
+    outbox.put(a_mail(), queued=False)
+    assert {path.stat().st_mode & 0o777 for path in (outbox.path, *outbox.path.iterdir())} == {0o770}
+
+
+def test_a_queued_mail_comes_back_with_its_envelope(outbox: Outbox) -> None:
+    path = outbox.put(a_mail("waits"), queued=True)
+    (mail,) = outbox.queued()
+    assert (mail.key, mail.sender, mail.recipients) == (path.name, SENDER, (ANN, BOB))
+    assert b"X-Releaser-Queue: smtp\n" in path.read_bytes()
+    assert not [name for name in MARKS if name in mail.message]
+    assert mail.message["X-Releaser-Run"] == "20260102"
+    body = mail.message.get_body(("html",))
+    assert body is not None
+    assert body.get_content().strip() == "<p>Grüße</p>"
+
+
+def test_putting_a_mail_leaves_the_mail_as_it_is(outbox: Outbox) -> None:
+    message = a_mail()
+    outbox.put(message, queued=True)
+    assert not [name for name in MARKS if name in message]
+
+
+def test_a_queued_mail_that_is_put_away_is_no_longer_queued(outbox: Outbox) -> None:
+    message = a_mail()
+    message["X-Releaser-Queue"] = "smtp"
+    outbox.put(message, queued=False)
+    assert outbox.queued() == ()
+
+
+def test_a_mail_without_recipients_cannot_be_queued(outbox: Outbox) -> None:
+    with pytest.raises(ValueError, match="cannot be queued"):
+        outbox.put(a_mail(to=None), queued=True)
+    assert files_in(outbox) == []
+
+
+def test_many_recipients_with_long_names_all_come_back(outbox: Outbox) -> None:
+    people = [f"j{number}@a-rather-long-domain-name-{number}.example.org" for number in range(60)]
+    to = ", ".join(f'"Jürgen Müller-Lüdenscheidt, {one[:3]}" <{one}>' for one in people)
+    outbox.put(a_mail(to=to), queued=True)
+    assert outbox.queued()[0].recipients == tuple(people)
+
+
+def test_the_oldest_comes_first_however_the_files_are_called(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for moment, subject in [(3, "third"), (1, "first"), (2, "second")]:
+        monkeypatch.setattr(time, "time_ns", lambda moment=moment: moment)
+        outbox.put(a_mail(subject), queued=True)
+    assert subjects(outbox) == ["first", "second", "third"]
+
+
+def test_a_mail_that_somebody_has_read_is_still_queued(outbox: Outbox) -> None:
+    path = outbox.put(a_mail("seen"), queued=True)
+    path.rename(outbox.path / "cur" / f"{path.name}:2,S")
+    (mail,) = outbox.queued()
+    outbox.remove(mail.key)
+    assert files_in(outbox) == []
+
+
+def test_removing_twice_is_no_error(outbox: Outbox) -> None:
+    outbox.put(a_mail("one"), queued=True)
+    outbox.put(a_mail("two"), queued=True)
+    key = outbox.queued()[0].key
+    outbox.remove(key)
+    outbox.remove(key)
+    assert subjects(outbox) == ["two"]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"\0\xff\xfe" * 100,
+        b"X-Releaser-Queue: smtp\n\nno envelope",
+        b"X-Releaser-Queue: smtp\nX-Releaser-Sender: a@b\n\nno recipients",
+        b"X-Releaser-Queue: smtp\nX-Releaser-Sender: a@b\nX-Releaser-Recipients: c@d, \n\nx",
+        b"X-Releaser-Queue: smtp\nX-Releaser-Sender: \xff\nX-Releaser-Recipients: c@d\n\nx",
+        b"X-Releaser-Queue: smtp\nX-Releaser-Sender: a@b\nX-Releaser-Recipients: c@d\nX-Releaser-Queued-At: soon\n\nx",
+        b"X-Releaser-Queue: \xff\xfe\n\nx",
+        b"X-Releaser-Queue: later\nX-Releaser-Sender: a@b\nX-Releaser-Recipients: c@d\n\nx",
+    ],
+)
+def test_garbage_is_passed_over_and_kept(outbox: Outbox, garbage: bytes) -> None:
+    outbox.put(a_mail("good"), queued=True)
+    trash = outbox.path / "new" / "1.garbage"
+    trash.write_bytes(garbage)
+    assert subjects(outbox) == ["good"]
+    assert trash.read_bytes() == garbage
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b'To: =?utf-8?q?\xff <,,;:\nFrom: "\nDate: never\nMessage-ID: <[\nContent-Type: multipart/mixed',
+        b"Content-Type: 0<charsetmultipart/mixed=?utf-8?q?x?=;\xff*",  # IndexError in Python 3.11's parser
+    ],
+)
+def test_broken_headers_of_a_queued_mail_do_not_hold_up_the_others(
+    outbox: Outbox, smtp_server: MailServer, headers: bytes
+) -> None:
+    outbox.put(a_mail("good"), queued=True)
+    ours = b"X-Releaser-Queue: smtp\nX-Releaser-Sender: a@b\nX-Releaser-Recipients: c@d\n"
+    (outbox.path / "new" / "1.broken").write_bytes(ours + headers + b"\n\nx")
+    flush(outbox, client_for(smtp_server))
+    assert smtp_server.messages[-1].message["Subject"] == "good"
+
+
+def test_what_is_no_file_is_passed_over(outbox: Outbox) -> None:
+    outbox.put(a_mail("good"), queued=True)
+    os.mkfifo(outbox.path / "new" / "1.pipe")
+    (outbox.path / "new" / "2.directory").mkdir()
+    (outbox.path / "cur" / "3.dangling").symlink_to("nowhere")
+    assert subjects(outbox) == ["good"]
+
+
+def test_a_file_that_cannot_be_read_is_passed_over(outbox: Outbox) -> None:
+    secret = outbox.put(a_mail("secret"), queued=True)
+    secret.chmod(0)
+    outbox.put(a_mail("good"), queued=True)
+    with ordinary_rights():
+        with pytest.raises(PermissionError):
+            secret.read_bytes()
+        assert subjects(outbox) == ["good"]
+
+
+@contextlib.contextmanager
+def ordinary_rights() -> Iterator[None]:
+    """Let this thread, for a while, not do what only root may: root reads files of mode 0, too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    before = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; twice 32 bits of each
+    if libc.capget(header, before) != 0:
+        raise OSError(ctypes.get_errno(), "capget")
+    without = (ctypes.c_uint32 * 6)(*before)
+    without[0] = without[3] = 0  # what is permitted can be had back
+    if libc.capset(header, without) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+    try:
+        yield
+    finally:
+        libc.capset(header, before)
+
+
+def test_a_half_made_maildir_is_completed(outbox: Outbox) -> None:
+    (outbox.path / "new").mkdir(parents=True)
+    assert outbox.queued() == ()
+    outbox.put(a_mail(), queued=True)
+    assert len(outbox.queued()) == 1
+
+
+def test_the_same_mail_is_kept_once(outbox: Outbox) -> None:
+    assert outbox.put(a_mail("same"), queued=True) == outbox.put(a_mail("same"), queued=True)
+    assert len(files_in(outbox)) == 1
+
+
+def test_whether_a_run_has_told_can_be_seen(outbox: Outbox) -> None:
+    message = a_mail()
+    del message["Message-ID"]
+    message["Message-ID"] = "<20261120T031201Z-17.0a1b@web1.example.org>"
+    path = outbox.put(message, queued=False)
+    path.rename(outbox.path / "cur" / f"{path.name}:2,S")  # somebody has read it
+    assert outbox.tells_of("20261120T031201Z-17")
+    assert not outbox.tells_of("20261120T031201Z-1")
+
+
+def test_a_mail_without_an_id_gets_a_name_of_its_own(outbox: Outbox) -> None:
+    message = a_mail()
+    del message["Message-ID"]
+    assert outbox.put(message, queued=False) != outbox.put(message, queued=False)
+
+
+def test_a_mail_survives_a_power_cut(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def recording(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    path = outbox.put(a_mail(), queued=True)
+    assert str(outbox.path / "tmp" / f".{path.name}.new") in synced
+    assert synced[-1] == str(outbox.path / "new")
+    assert {str(outbox.path), str(outbox.path.parent)} <= set(synced)
+
+
+# --- flushing ---
+
+
+def test_a_refusing_server_leaves_the_mail_queued(outbox: Outbox, refusing_smtp_server: MailServer) -> None:
+    fill(outbox, "refused", to=NOBODY)
+    result = flush(outbox, client_for(refusing_smtp_server))
+    assert (result.sent, result.left) == (0, 1)
+    assert NOBODY in result.problem
+    assert subjects(outbox) == ["refused"]
+
+
+def test_a_refused_recipient_among_others_is_reported(outbox: Outbox, refusing_smtp_server: MailServer) -> None:
+    fill(outbox, "news", to=f"{ANN}, {NOBODY}")
+    result = flush(outbox, client_for(refusing_smtp_server))
+    assert (result.sent, result.left) == (1, 0)
+    assert NOBODY in result.problem
+    assert ANN not in result.problem
+    assert files_in(outbox) == []
+
+
+def test_a_mail_is_sent_although_the_outbox_is_unusable(outbox: Outbox, smtp_server: MailServer) -> None:
+    outbox.path.parent.mkdir()
+    outbox.path.write_text("in the way")
+    result = flush(outbox, client_for(smtp_server), unkept=QueuedMail.of(a_mail()))
+    assert (result.sent_unkept, result.problem) == (True, "")
+    assert [mail.recipients for mail in smtp_server.messages] == [(ANN, BOB)]
+
+
+def test_neither_server_nor_outbox_work(outbox: Outbox, dead_server: SmtpServer) -> None:
+    outbox.path.parent.write_text("in the way")
+    result = flush(outbox, dead_server, unkept=QueuedMail.of(a_mail()))
+    assert not result.sent_unkept
+    assert dead_server.address in result.problem
+
+
+def test_an_interrupt_in_the_middle_of_sending_leaves_the_mail_queued(
+    outbox: Outbox, smtp_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*args: object, **options: object) -> None:
+        raise Interrupted(15)
+
+    monkeypatch.setattr(SmtpServer, "send", interrupt)
+    fill(outbox, "interrupted")
+    with pytest.raises(Interrupted):
+        flush(outbox, client_for(smtp_server))
+    assert subjects(outbox) == ["interrupted"]
+
+
+def fill(outbox: Outbox, *names: str, to: str = ANN) -> None:
+    for name in names:
+        outbox.put(a_mail(name, to=to), queued=True)
+
+
+def test_flushing_sends_what_waits_and_nothing_else(outbox: Outbox, smtp_server: MailServer) -> None:
+    fill(outbox, "one", "two", "three")
+    local = outbox.put(a_mail("local"), queued=False)
+    result = flush(outbox, client_for(smtp_server))
+    assert (result.sent, result.left, result.problem) == (3, 0, "")
+    assert [received.message["Subject"] for received in smtp_server.messages] == ["one", "two", "three"]
+    assert files_in(outbox) == [local]
+
+
+def test_a_flushed_mail_is_the_mail_that_was_queued(outbox: Outbox, smtp_server: MailServer) -> None:
+    message = a_mail("the same")
+    message.as_bytes()  # settles the boundary of the parts
+    outbox.put(message, queued=True)
+    flush(outbox, client_for(smtp_server))
+    (received,) = smtp_server.messages
+    assert (received.sender, received.recipients) == (SENDER, (ANN, BOB))
+    assert received.raw.rstrip(b"\r\n") == message.as_bytes().rstrip(b"\r\n")
+
+
+def test_an_empty_outbox_needs_no_server(outbox: Outbox, dead_server: SmtpServer) -> None:
+    result = flush(outbox, dead_server)
+    assert (result.sent, result.left, result.problem) == (0, 0, "")
+
+
+def test_a_dead_server_leaves_everything_queued(outbox: Outbox, dead_server: SmtpServer) -> None:
+    fill(outbox, "one", "two")
+    result = flush(outbox, dead_server)
+    assert (result.sent, result.left) == (0, 2)
+    assert dead_server.address in result.problem
+    assert subjects(outbox) == ["one", "two"]
+
+
+def test_flushing_stops_at_the_first_failure_of_the_server(outbox: Outbox, hanging_smtp_server: MailServer) -> None:
+    fill(outbox, "one", "two", "three")
+    result = flush(outbox, client_for(hanging_smtp_server, timeout=0.2))
+    assert hanging_smtp_server.attempts == 1
+    assert (result.sent, result.left) == (0, 3)
+
+
+def test_a_mail_that_nobody_takes_does_not_hold_up_the_others(outbox: Outbox, refusing_smtp_server: MailServer) -> None:
+    fill(outbox, "unwanted", to=NOBODY)
+    fill(outbox, "good")
+    result = flush(outbox, client_for(refusing_smtp_server))
+    assert (result.sent, result.left) == (1, 1)
+    assert NOBODY in result.problem
+    assert subjects(outbox) == ["unwanted"]
+
+
+def test_a_server_that_refuses_all_mail_leaves_it_queued(outbox: Outbox) -> None:
+    fill(outbox, "one", "two")
+    with mail_server(Behaviour(data_reply="451 not now")) as server:
+        result = flush(outbox, client_for(server))
+    assert (result.sent, result.left) == (0, 2)
+    assert "451 not now" in result.problem
+    assert subjects(outbox) == ["one", "two"]
+
+
+def test_flushing_has_a_limit(outbox: Outbox, smtp_server: MailServer) -> None:
+    fill(outbox, "one", "two", "three")
+    result = flush(outbox, client_for(smtp_server), limit=2)
+    assert (result.sent, result.left) == (2, 1)
+    assert subjects(outbox) == ["three"]
+
+
+def test_flushing_ends_when_its_time_is_over(outbox: Outbox, smtp_server: MailServer) -> None:
+    fill(outbox, "one")
+    result = flush(outbox, client_for(smtp_server), seconds=0.0)
+    assert (result.sent, result.left) == (0, 1)
+    assert smtp_server.messages == []
+
+
+def test_a_mail_that_cannot_be_removed_is_reported(
+    outbox: Outbox, smtp_server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    fill(outbox, "one", "two")
+    monkeypatch.setattr("pathlib.PosixPath.unlink", fail)
+    result = flush(outbox, client_for(smtp_server))
+    assert (result.sent, result.left) == (1, 1)
+    assert "will be sent again" in result.problem
+    assert len(smtp_server.messages) == 1
+
+
+def test_an_outbox_that_cannot_be_listed_is_reported(outbox: Outbox, smtp_server: MailServer) -> None:
+    outbox.path.mkdir(parents=True)
+    (outbox.path / "new").symlink_to("new")
+    result = flush(outbox, client_for(smtp_server))
+    assert result.sent == 0
+    assert str(outbox.path) in result.problem
+
+
+def test_queue_and_flush_after_the_server_is_back(outbox: Outbox, dead_server: SmtpServer) -> None:
+    fill(outbox, "news")
+    assert flush(outbox, dead_server).sent == 0
+    with mail_server() as server:
+        result = flush(outbox, client_for(server))
+    assert (result.sent, result.left) == (1, 0)
+    assert server.messages[0].message["Message-ID"] == "<news.1@web1>"
+    assert files_in(outbox) == []

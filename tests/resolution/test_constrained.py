@@ -1,0 +1,327 @@
+"""How versions are kept out of a resolution: the driving alone, with a resolver made of a table."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
+
+from releaser.errors import ResolutionError, ToolError
+from releaser.locks.rules import Rules, Withheld
+from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads
+from releaser.resolution.constrained import Resolved, resolve_within_rules
+from releaser.tools.uv import NoSolution
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from releaser.tools.uv import ExcludeNewer, Specifiers
+
+NOW = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+DAY = 86400.0
+
+
+@dataclass
+class Table:
+    """Resolves each package to the newest version that fits, of those offered; `ages` are in days.
+
+    `needs` maps a package and version to what it asks of others. Left as it is locked, a package stays if it may.
+    """
+
+    offered: Mapping[str, str]
+    locked: Mapping[str, str]
+    project: Mapping[str, str] = field(default_factory=dict)
+    needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    ages: Mapping[str, float | None] = field(default_factory=dict)
+    asked: list[tuple[dict[str, str | None], dict[str, datetime]]] = field(default_factory=list)
+    result: dict[str, str] = field(default_factory=dict)
+
+    def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+        self.asked.append((dict(specifiers), dict(exclude_newer)))
+        choices = [self._choices(name, specifiers, exclude_newer) for name in self.offered]
+        for versions in itertools.product(*choices):
+            found = dict(zip(self.offered, versions, strict=True))
+            if all(self._goes_with(name, version, found) for name, version in found.items()):
+                self.result = found
+                return found
+        return NoSolution(output="no solution")
+
+    def _choices(self, name: str, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> list[str]:
+        allowed = SpecifierSet(",".join(filter(None, [specifiers.get(name), self.project.get(name)])))
+        fitting = [
+            one
+            for one in self.offered[name].split()
+            if Version(one) in allowed and self._in_reach(name, one, exclude_newer)
+        ]
+        fitting.sort(key=Version, reverse=True)
+        if name in specifiers and specifiers[name] is None:
+            fitting.sort(key=lambda one: one != self.locked.get(name))
+        return fitting
+
+    def _goes_with(self, name: str, version: str, found: Mapping[str, str]) -> bool:
+        asked = self.needs.get(f"{name} {version}", {})
+        return all(Version(found[other]) in SpecifierSet(wanted) for other, wanted in asked.items())
+
+    def _in_reach(self, name: str, version: str, exclude_newer: ExcludeNewer) -> bool:
+        time = self.uploads().times.get((name, version), NOW)
+        return name not in exclude_newer or (time is not None and time < exclude_newer[name])
+
+    def uploads(self) -> Uploads:
+        times: dict[tuple[str, str], datetime | None] = {}
+        for key, days in self.ages.items():
+            name, version = key.split()
+            times[name, version] = None if days is None else NOW - timedelta(days=days)
+        return Uploads(times=times)
+
+    def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
+        self.asked.append(({}, {}))
+        return self.result
+
+
+def within(
+    table: Table, live: Mapping[str, str] | None = None, fixes: Mapping[str, str] | None = None, **rules: Any
+) -> Resolved:
+    """Resolve from the lock of the table, which is what is live unless it is said otherwise."""
+    live = table.locked if live is None else live
+    made = Rules(locked=table.locked, live=live, **rules)
+    found = resolve_within_rules(table, lambda: made, locked=table.locked, live=live, find_fixes=lambda: fixes or {})
+    assert not isinstance(found, NoSolution), found.output
+    return found
+
+
+def failed(**versions: str) -> tuple[Withheld, ...]:
+    """Return what failed, comma-separated where a package has several."""
+    return tuple(
+        Withheld(name=name, version=version, reason="ill", since="2026-01-01T00:00:00+00:00")
+        for name, several in versions.items()
+        for version in several.split(", ")
+        if several
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "bad", "live", "expected"),
+    [
+        ("1.0 2.0", "", "1.0", "2.0"),
+        ("1.0 2.0", "2.0", "1.0", "1.0"),
+        ("1.0 2.0 2.1", "2.0", "1.0", "2.1"),
+        ("1.0 1.5 2.0", "2.0", "1.0", "1.0"),  # nobody has ever seen 1.5 at work
+        ("1.0 1.5", "2.0", "1.0", "1.0"),  # 2.0 was withdrawn
+        ("1.0 1.5 2.0 2.1", "2.0, 2.1", "1.0", "1.0"),
+        ("1.0 2.0 2.1 3.0", "2.0, 2.1", "1.0", "3.0"),
+        ("1.5 2.0", "2.0", "1.0", "1.5"),  # the project has no use for 1.0 any more
+        ("0.9", "2.0", "1.0", "0.9"),  # the project asks for the step back
+        ("1.0", "2.0", "1.0", "1.0"),
+    ],
+)
+def test_a_package_goes_beyond_its_bad_versions_or_stays(offered: str, bad: str, live: str, expected: str) -> None:
+    table = Table(offered={"alpha": offered}, locked={"alpha": live})
+    assert within(table, rejected=failed(alpha=bad)).versions["alpha"] == expected
+
+
+def test_other_packages_come_in_all_the_same() -> None:
+    table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 1.1"}, locked={"alpha": "1.0", "beta": "1.0"})
+    assert within(table, rejected=failed(alpha="2.0")).versions == {"alpha": "1.0", "beta": "1.1"}
+
+
+def test_a_package_that_is_not_live_is_bounded_by_what_is_bad_alone() -> None:
+    assert within(Table(offered={"alpha": "1.0 2.0"}, locked={}), rejected=failed(alpha="2.0")).versions == {
+        "alpha": "1.0"
+    }
+
+
+def test_a_bad_version_that_somebody_has_locked_makes_room_for_the_live_one() -> None:
+    table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "2.0"})
+    assert within(table, live={"alpha": "1.0"}, rejected=failed(alpha="2.0")).versions == {"alpha": "1.0"}
+
+
+def test_if_all_passes_nothing_is_asked_twice() -> None:
+    table = Table(offered={"alpha": "1.0 1.1"}, locked={"alpha": "1.0"})
+    assert within(table, rejected=failed(alpha="1.0.5"), upgrade=Upgrade(level="minor")).versions == {"alpha": "1.1"}
+    assert len(table.asked) == 1
+
+
+def test_if_nothing_changes_nobody_looks_for_rules() -> None:
+    table = Table(offered={"alpha": "1.0"}, locked={"alpha": "1.0"})
+
+    def never() -> Rules:
+        raise AssertionError
+
+    found = resolve_within_rules(table, never, locked=table.locked, live=table.locked)
+    assert found == Resolved(versions={"alpha": "1.0"})
+
+
+def test_an_index_that_cannot_be_reached_is_not_asked_for_less() -> None:
+    class Unreachable(Table):
+        def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+            if specifiers:
+                self.asked.append(({}, {}))
+                message = "no network"
+                raise ToolError(message, returncode=2)
+            return super().resolve(specifiers, exclude_newer)
+
+    table = Unreachable(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"})
+    with pytest.raises(ToolError, match="no network"):
+        within(table, rejected=failed(alpha="2.0"))
+    assert len(table.asked) == 2
+
+
+def test_what_is_kept_out_is_told() -> None:
+    table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 2.0"}, locked={"alpha": "1.0", "beta": "1.0"})
+    found = within(table, upgrade=Upgrade(level="minor", packages=(("beta", "all"),)))
+    assert found.versions == {"alpha": "1.0", "beta": "2.0"}
+    assert [(one.name, one.version, one.by) for one in found.withheld] == [("alpha", "2.0", "policy")]
+
+
+def test_nothing_goes_down_for_another_to_go_up() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "2.0"},
+        needs={"alpha 2.0": {"beta": "<2"}},
+    )
+    assert table.resolve({}, {}) == {"alpha": "2.0", "beta": "1.0"}
+    found = within(table)
+    assert found.versions == {"alpha": "1.0", "beta": "2.0"}
+    assert found.withheld == ()
+
+
+def test_what_the_project_demands_wins_over_policy_and_ignore() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0 2.1 3.0", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "1.0"},
+        project={"alpha": ">=2,<3"},
+    )
+    assert within(table, upgrade=Upgrade(level="minor")).versions == {"alpha": "2.1", "beta": "1.0"}
+    assert within(table, ignored=("*",)).versions == {"alpha": "2.1", "beta": "1.0"}
+
+
+def test_a_persons_hold_is_never_broken() -> None:
+    table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"}, project={"alpha": ">=2"})
+    held = Withheld(name="alpha", reason="waits for the printer", by="person")
+    rules = Rules(locked=table.locked, live=table.locked, held=(held,))
+    found = resolve_within_rules(table, lambda: rules, locked=table.locked, live=table.locked)
+    assert found == NoSolution(output="no solution")
+
+
+WEEK = Age(least=7 * DAY, now=NOW)
+
+
+def test_what_is_too_young_waits_and_an_older_version_comes_in() -> None:
+    table = Table(
+        offered={"alpha": "1.0 1.1 1.2"},
+        locked={"alpha": "1.0"},
+        ages={"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1},
+    )
+    found = within(table, age=WEEK)
+    assert found.versions == {"alpha": "1.1"}
+    assert [(one.version, one.by) for one in found.withheld] == [("1.2", "age")]
+    assert table.asked[-1] == ({}, {}), "the times are taken out of the lock again"
+
+
+def test_what_comes_in_only_through_another_is_judged_too() -> None:
+    class Swapping(Table):
+        """Brings in beta only if alpha may not be 1.2."""
+
+        def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str]:
+            resolved = super().resolve(specifiers, exclude_newer)
+            assert not isinstance(resolved, NoSolution)
+            found = dict(resolved)
+            if found["alpha"] == "1.2":
+                del found["beta"]
+            self.result = found
+            return found
+
+    young = [f"2.{number}" for number in range(9)]
+    table = Swapping(
+        offered={"alpha": "1.0 1.1 1.2", "beta": f"1.0 {' '.join(young)}"},
+        locked={"alpha": "1.0"},
+        ages={"alpha 1.0": 90, "alpha 1.1": 8, "alpha 1.2": 1, "beta 1.0": 90} | {f"beta {one}": 1 for one in young},
+    )
+    assert within(table, age=WEEK).versions == {"alpha": "1.1", "beta": "1.0"}
+
+
+def test_a_young_version_that_the_project_asks_for_is_waited_for() -> None:
+    table = Table(
+        offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"}, project={"alpha": ">=2"},
+        ages={"alpha 1.0": 90, "alpha 2.0": 1},
+    )  # fmt: skip
+    with pytest.raises(
+        ResolutionError, match=r"asks for versions that `min_age` keeps out: alpha 2.0: it is 1 day old"
+    ):
+        within(table, age=WEEK)
+
+
+def fixable() -> Table:
+    return Table(
+        offered={"alpha": "1.0 1.1 2.0 2.1", "beta": "1.0 1.1"},
+        locked={"alpha": "1.0", "beta": "1.0"},
+        ages={"alpha 1.0": 90, "alpha 1.1": 90, "alpha 2.0": 2, "alpha 2.1": 1, "beta 1.0": 90, "beta 1.1": 2},
+    )
+
+
+def test_a_fix_comes_in_early_and_no_more_than_that() -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="patch"), fixes={"alpha": "2.0"})
+    assert found.versions == {"alpha": "2.0", "beta": "1.0"}
+    assert [(one.name, one.version) for one in found.withheld] == [("alpha", "2.1"), ("beta", "1.1")]
+
+
+def test_a_fix_that_the_rules_let_pass_is_not_hurried() -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="minor"), fixes={"alpha": "1.1"})
+    assert found.versions == {"alpha": "1.1", "beta": "1.0"}
+
+
+def test_a_fix_that_cannot_be_had_hinders_no_other() -> None:
+    found = within(fixable(), age=WEEK, fixes={"alpha": "2.0", "beta": "1.2"})
+    assert found.versions == {"alpha": "2.0", "beta": "1.0"}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_nothing_younger_than_the_fix_comes_in_with_it(level: Level) -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes={"alpha": "2.0"})
+    assert found.versions["alpha"] == "2.0"
+    assert ("alpha", "2.1") in [(one.name, one.version) for one in found.withheld]
+
+
+def test_a_fix_comes_in_as_exactly_that_version() -> None:
+    table = fixable()
+    table.ages = {**table.ages, "alpha 2.0": 30, "alpha 2.0.1": 20}
+    table.offered = {**table.offered, "alpha": "1.0 1.1 2.0 2.0.1 2.1"}
+    found = within(table, age=WEEK, upgrade=Upgrade(level="patch"), fixes={"alpha": "2.0"})
+    assert found.versions["alpha"] == "2.0"
+    table.offered = {**table.offered, "alpha": "1.0 1.1 2.1"}
+    assert within(table, age=WEEK, fixes={"alpha": "2.0"}).versions["alpha"] == "1.1"
+
+
+def test_nothing_goes_down_for_a_fix_to_come_in() -> None:
+    table = Table(
+        offered={"alpha": "1.0 1.1", "beta": "1.0 2.0"},
+        locked={"alpha": "1.0", "beta": "2.0"},
+        needs={"alpha 1.1": {"beta": "<2"}},
+    )
+    found = within(table, upgrade=Upgrade(level="patch"), fixes={"alpha": "1.1"})
+    assert found.versions == table.locked
+    assert table.result == table.locked
+
+
+def test_a_fix_that_nobody_offers_costs_one_question_and_moves_nothing() -> None:
+    table = Table(offered={"alpha": "1.0", "beta": "1.0 2.0"}, locked={"alpha": "1.0", "beta": "1.0"})
+    found = within(table, upgrade=Upgrade(level="patch"), fixes={"alpha": "1.1"})
+    assert found.versions == table.locked
+    assert len(table.asked) == 4, "freely, within bounds, for the fix, and within bounds as that is what to keep"
+
+
+def test_nobody_asks_for_fixes_if_neither_policy_nor_age_keep_anything_out() -> None:
+    table = fixable()
+    made = Rules(locked=table.locked, live=table.locked, rejected=failed(alpha="2.1"))
+
+    def never() -> Mapping[str, str]:
+        raise AssertionError
+
+    found = resolve_within_rules(table, lambda: made, locked=table.locked, live=table.locked, find_fixes=never)
+    assert isinstance(found, Resolved)
+    assert found.versions == {"alpha": "1.0", "beta": "1.1"}

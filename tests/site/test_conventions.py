@@ -1,0 +1,189 @@
+"""Which dependency group, test command and unix group a project uses when no setting names one."""
+
+from __future__ import annotations
+
+import grp
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.site import conventions
+from releaser.site.project import Pyproject
+from releaser.site.settings import Settings
+from tests.support.guards import require
+
+
+def pyproject(**groups: Any) -> Pyproject:
+    return Pyproject(path=Path("/srv/site/pyproject.toml"), content={"dependency-groups": groups})
+
+
+@pytest.mark.parametrize(
+    ("host", "setting", "groups", "expected"),
+    [
+        ("dweb1", None, ["staging"], "staging"),
+        ("qweb1", None, ["staging"], "staging"),
+        ("pweb1.example.org", None, ["production"], "production"),
+        ("pweb1", None, ["prod"], "production"),
+        ("debian", None, ["prod"], "local"),
+        ("pop-os", None, [], "local"),
+        ("laptop", None, ["staging", "prod"], "local"),
+        ("pweb1", "local", ["prod"], "local"),
+        ("laptop", "production", [], "production"),
+    ],
+)
+def test_the_environment_is_as_set_or_by_host_where_its_group_exists(
+    monkeypatch: pytest.MonkeyPatch, host: str, setting: str | None, groups: list[str], expected: str
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: host)
+    there = pyproject(**dict.fromkeys(groups, WEB))
+    assert conventions.choose_environment(Settings(environment=setting), there) == expected
+
+
+WEB = ["gunicorn"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "setting", "groups", "expected"),
+    [
+        ("staging", None, {"staging": WEB, "prod": WEB}, "staging"),
+        ("production", None, {"staging": WEB, "prod": WEB}, "prod"),
+        ("production", None, {"production": WEB}, "production"),
+        ("production", None, {"prod": WEB, "production": WEB}, "prod"),
+        ("local", None, {"local": WEB, "prod": WEB}, "local"),
+        ("local", None, {"prod": WEB}, None),
+        ("local", None, {}, None),
+        ("staging", None, {"staging": []}, "staging"),
+        ("production", None, {"prod": [], "production": WEB}, "prod"),
+        ("production", "web", {"web": WEB, "prod": WEB}, "web"),
+        ("local", "web", {"web": WEB}, "web"),
+        ("production", "none", {"prod": WEB}, None),
+        ("production", "none", {"none": WEB}, "none"),
+        ("staging", None, {"staging": [{"include-group": "web"}], "web": WEB}, "staging"),
+    ],
+)
+def test_the_group_is_the_one_for_the_environment(
+    environment: str, setting: str | None, groups: dict[str, Any], expected: str | None
+) -> None:
+    settings = Settings(environment=environment, group=setting)
+    assert conventions.choose_dependency_group(settings, pyproject(**groups)) == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "setting", "groups", "expected"),
+    [
+        ("production", None, {}, True),
+        ("staging", None, {"prod": WEB}, True),
+        ("production", None, {"production": []}, False),
+        ("production", "none", {}, False),
+        ("local", None, {}, False),
+    ],
+)
+def test_only_servers_want_a_group(
+    environment: str, setting: str | None, groups: dict[str, Any], expected: bool
+) -> None:
+    assert conventions.lacks_group(Settings(environment=environment, group=setting), pyproject(**groups)) is expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "setting", "groups", "message"),
+    [
+        ("staging", None, {}, "has no group `staging` (environment staging)"),
+        ("production", None, {"staging": WEB}, "has no group `prod` or `production` (environment production)"),
+        ("local", "web", {"local": WEB}, "has no group `web` (environment local)"),
+        ("staging", None, {"staging": "gunicorn"}, "dependency group `staging` is not a list"),
+        ("local", None, {"local": {}}, "dependency group `local` is not a list"),
+    ],
+)
+def test_a_group_that_will_not_do_is_unfit(
+    environment: str, setting: str | None, groups: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PreflightError) as caught:
+        conventions.choose_dependency_group(Settings(environment=environment, group=setting), pyproject(**groups))
+    assert caught.value.message.startswith("/srv/site/pyproject.toml: ")
+    assert message in caught.value.message
+    assert caught.value.advice
+
+
+@pytest.mark.parametrize(
+    ("setting", "files", "locked", "expected"),
+    [
+        (("tox", "-q"), ["run_tests.py", "manage.py"], {"pytest"}, ("tox", "-q")),
+        (None, ["run_tests.py", "manage.py"], {"pytest"}, ("python", "run_tests.py")),
+        (None, ["manage.py"], {"pytest"}, ("python", "manage.py", "test", "--noinput")),
+        (None, [], {"pytest", "alpha"}, ("python", "-m", "pytest")),
+    ],
+)
+def test_the_tests_are_found(
+    tmp_path: Path, setting: tuple[str, ...] | None, files: list[str], locked: set[str], expected: tuple[str, ...]
+) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    assert (
+        conventions.choose_test_command(Settings(test_command=setting), tmp_path, locked=frozenset(locked)) == expected
+    )
+
+
+def test_a_project_without_tests_is_unfit(tmp_path: Path) -> None:
+    (tmp_path / "manage.py").mkdir()
+    with pytest.raises(PreflightError, match="no tests were found") as caught:
+        conventions.choose_test_command(Settings(), tmp_path, locked=frozenset({"alpha"}))
+    assert "test_command" in caught.value.advice
+
+
+def files(directory: Path, count: int, number: int) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in range(count):
+        path = directory / f"{number}-{name}"
+        path.touch()
+        os.chown(path, -1, number)
+
+
+def test_the_commonest_group_of_the_files_counts(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root may give files to any group")
+    files(tmp_path, 2, 4321)
+    files(tmp_path / "below", 3, 1234)
+    files(tmp_path / ".git", 9, 4321)
+    files(tmp_path / "node_modules", 9, 4321)
+    files(tmp_path / ".venv", 9, 4321)
+    (tmp_path / ".venv" / "pyvenv.cfg").touch()
+    assert conventions.find_commonest_group(tmp_path) == 1234
+    assert conventions.choose_unix_group(Settings(), tmp_path) == 1234
+
+
+def test_links_are_not_followed_to_count_files(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root may give files to any group")
+    files(tmp_path / "elsewhere", 9, 4321)
+    files(tmp_path / "site", 1, 1234)
+    (tmp_path / "site" / "link").symlink_to(tmp_path / "elsewhere")
+    os.lchown(tmp_path / "site" / "link", -1, 1234)
+    assert conventions.find_commonest_group(tmp_path / "site") == 1234
+
+
+def test_a_project_without_files_has_the_group_of_its_directory(tmp_path: Path) -> None:
+    assert conventions.find_commonest_group(tmp_path) == tmp_path.stat().st_gid
+
+
+def test_the_group_may_be_set(tmp_path: Path) -> None:
+    name = grp.getgrgid(os.getegid()).gr_name
+    assert conventions.choose_unix_group(Settings(unix_group=name), tmp_path) == os.getegid()
+
+
+def test_a_group_that_does_not_exist_is_unfit(tmp_path: Path) -> None:
+    with pytest.raises(PreflightError, match="there is no group 'nobodys-group' on this host"):
+        conventions.choose_unix_group(Settings(unix_group="nobodys-group"), tmp_path)
+
+
+@pytest.mark.parametrize("number", [54321, 0])
+def test_a_group_of_others_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(os, "getgroups", lambda: [1000, 1001])
+    monkeypatch.setattr(conventions, "find_commonest_group", lambda _: number)
+    name = "root" if number == 0 else "54321"
+    with pytest.raises(PreflightError, match=f"belong to group {name}, of which this user is not a member"):
+        conventions.choose_unix_group(Settings(), tmp_path)
+    monkeypatch.setattr(conventions, "find_commonest_group", lambda _: 1001)
+    assert conventions.choose_unix_group(Settings(), tmp_path) == 1001

@@ -1,0 +1,189 @@
+"""What preflight looks at on disk. On real file systems."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.site import disk
+from releaser.site.project import Project
+from tests.support.guards import other_file_system
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from releaser.errors import Finding
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "outer" / "site").mkdir(parents=True)
+    return tmp_path / "outer" / "site"
+
+
+def project(root: Path, *, state_dir: str | None = None, venv: str = ".venv") -> Project:
+    return Project.at(root, state_dir=state_dir, venv=venv)
+
+
+def messages(findings: Iterable[Finding]) -> list[str]:
+    found = list(findings)
+    assert all(finding.advice for finding in found)
+    return [finding.message for finding in found]
+
+
+def deny(monkeypatch: pytest.MonkeyPatch, *forbidden: Path) -> None:
+    """Let this user write everywhere but in these, whoever runs the tests."""
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: access(path, mode) and Path(path) not in forbidden)
+
+
+# The state directory
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_a_state_directory_beside_the_project_is_fit(root: Path, made: bool) -> None:
+    if made:
+        project(root).releases.mkdir(parents=True)
+    assert messages(disk.state_findings(project(root))) == []
+
+
+@pytest.mark.parametrize(
+    ("state_dir", "words"),
+    [
+        ("../file", "is not a directory"),
+        ("../file/below", "is not a directory"),
+        (".venv/state", "is inside the venv"),
+        ("..", "holds the project itself"),
+        (".", "holds the project itself"),
+    ],
+)
+def test_a_state_directory_in_the_wrong_place_is_unfit(root: Path, state_dir: str, words: str) -> None:
+    (root.parent / "file").touch()
+    (message,) = messages(disk.state_findings(project(root, state_dir=state_dir)))
+    assert message.startswith("state_dir ")
+    assert words in message
+
+
+def test_a_state_directory_on_another_file_system_is_unfit(root: Path) -> None:
+    place = other_file_system(root) / "releaser-state"
+    (message,) = messages(disk.state_findings(project(root, state_dir=str(place))))
+    assert message == f"state_dir {place} is on another file system than the project"
+
+
+def test_directories_that_are_not_writable_are_unfit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deny(monkeypatch, root, root.parent)
+    assert messages(disk.state_findings(project(root))) == [
+        f"state_dir {root.parent / '.releaser' / 'site'} is not writable for this user",
+        f"{root} is not writable for this user",
+        f"{root.parent} is not writable for this user, so the staging tree cannot lie beside the checkout",
+    ]
+
+
+def test_a_directory_of_releases_that_is_not_writable_is_unfit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    releases = project(root).releases
+    releases.mkdir(parents=True)
+    deny(monkeypatch, releases)
+    assert messages(disk.state_findings(project(root))) == [
+        f"state_dir {releases.parent} is not writable for this user"
+    ]
+
+
+# What stands at the place of the symlink
+
+
+def test_nothing_and_any_symlink_may_be_replaced(root: Path) -> None:
+    link = root / ".venv"
+    assert messages(disk.venv_findings(link)) == []
+    link.symlink_to("nowhere")
+    assert messages(disk.venv_findings(link)) == []
+
+
+def test_a_real_venv_may_be_replaced(root: Path) -> None:
+    link = root / ".venv"
+    link.mkdir()
+    (link / "pyvenv.cfg").touch()
+    assert messages(disk.venv_findings(link)) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("directory", "is a directory, but not a venv"),
+        ("file", "is neither a directory nor a symlink"),
+        ("fifo", "is neither a directory nor a symlink"),
+    ],
+)
+def test_anything_else_is_unfit(root: Path, kind: str, words: str) -> None:
+    link = root / ".venv"
+    if kind == "directory":
+        link.mkdir()
+    else:
+        os.mknod(link, (stat.S_IFREG if kind == "file" else stat.S_IFIFO) | 0o644)
+    assert messages(disk.venv_findings(link)) == [f"{link} {words}"]
+
+
+@pytest.mark.parametrize(("venv", "words"), [("gone/env", "does not exist"), ("file/env", "cannot be looked at")])
+def test_a_place_that_cannot_be_is_unfit(root: Path, venv: str, words: str) -> None:
+    (root / "file").touch()
+    (message,) = messages(disk.venv_findings(root / venv))
+    assert message.startswith("venv: ")
+    assert words in message
+
+
+@pytest.mark.parametrize(
+    ("is_link", "owner", "group", "user", "fit"),
+    [
+        (True, 1000, 50, 1000, True),
+        (False, 1000, 50, 1000, True),
+        (True, 1001, 50, 1000, True),  # a member of the group may move a symlink
+        (True, 1001, 51, 1000, False),
+        (False, 1001, 50, 1000, False),
+        (True, 1000, 0, 0, False),  # root would leave files that the owner cannot change
+        (False, 1000, 0, 0, False),
+        (False, 0, 0, 0, True),
+    ],
+)
+def test_only_who_may_replace_it_is_fit(
+    root: Path, monkeypatch: pytest.MonkeyPatch, is_link: bool, owner: int, group: int, user: int, fit: bool
+) -> None:
+    link = root / ".venv"
+    link.mkdir()
+    (link / "pyvenv.cfg").touch()
+    kind = stat.S_IFLNK if is_link else stat.S_IFDIR
+    monkeypatch.setattr(os, "lstat", lambda _: SimpleNamespace(st_mode=kind | 0o755, st_uid=owner, st_gid=group))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(os, "getegid", lambda: 49)
+    monkeypatch.setattr(os, "getgroups", lambda: [49, 50])
+    said = messages(disk.venv_findings(link))
+    assert said == ([] if fit else [f"{link} is owned by another user (uid {owner}; this is uid {user})"])
+
+
+# Cloning
+
+
+def test_it_is_tried_whether_copies_share_their_blocks(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def ioctl(descriptor: int, request: int, source: int) -> int:
+        asked.append((os.fstat(descriptor).st_dev, request, os.fstat(source).st_size))
+        return 0
+
+    monkeypatch.setattr("fcntl.ioctl", ioctl)
+    assert disk.can_clone(root) is True
+    assert asked == [(root.stat().st_dev, 0x40049409, 1)]
+    assert os.listdir(root) == []
+
+
+def test_a_file_system_that_cannot_says_no(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
+    def ioctl(*_: object) -> int:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.ioctl", ioctl)
+    assert disk.can_clone(root) is False
+    with pytest.raises(FileNotFoundError):
+        disk.can_clone(root / "gone")

@@ -1,0 +1,306 @@
+"""The project lock, held by real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import stat
+import subprocess
+import sys
+import threading
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import LockedError
+from releaser.site import mutex
+from releaser.site.mutex import Holder
+from releaser.system import orphans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.spawns
+
+NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
+SECONDS = 60.0
+HOLD = """\
+import sys
+import threading
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from releaser.site import mutex
+from releaser.system.orphans import MARK
+from releaser.system.process import Runner
+
+state, script, stays, marked = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3]), bool(sys.argv[4])
+with mutex.hold(state, command="update", now=datetime.now(UTC)):
+    if not script:
+        print("held", flush=True)
+        input()
+    else:
+        marks = {MARK: mutex.holder(state).mark} if marked else {}
+        runner = Runner(environ={"PATH": "/usr/bin:/bin"}, marks=marks)
+        runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, stays=bool(stays))
+        print("held", flush=True)
+        input()
+"""
+
+
+@contextlib.contextmanager
+def other_run(
+    state: Path, script: str = "", *, stays: bool = False, marked: bool = False
+) -> Iterator[subprocess.Popen[str]]:
+    """Run another process that holds the lock, and runs `script` first if there is one, until the end of the block."""
+    words = [sys.executable, "-c", HOLD, str(state), script, "1" if stays else "", "1" if marked else ""]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def taken(state: Path, *, wait: float = 0.0) -> bool:
+    """Try to take the lock."""
+    try:
+        with mutex.hold(state, command="init", now=NOW, wait=wait):
+            return True
+    except LockedError:
+        return False
+
+
+def test_the_lock_can_be_taken_again_and_again(tmp_path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    assert [taken(tmp_path) for _ in range(3)] == [True] * 3
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    assert os.listdir(tmp_path) == ["lock"]  # it stays: two runs could hold locks on two files of that name
+
+
+def test_the_group_may_use_the_lock_too(tmp_path: Path) -> None:
+    taken(tmp_path)
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) & 0o660 == 0o660
+
+
+def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
+    assert (mutex.holder(tmp_path), mutex.running(tmp_path)) == (None, None)
+    with mutex.hold(tmp_path, command="update", now=NOW):
+        expected = Holder(pid=os.getpid(), command="update", since="2026-11-20T06:12:00+00:00")
+        assert mutex.holder(tmp_path) == mutex.running(tmp_path) == expected
+    assert (mutex.holder(tmp_path), mutex.running(tmp_path)) == (None, None)
+
+
+def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
+    def fail() -> None:
+        with mutex.hold(tmp_path, command="update", now=NOW):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert mutex.running(tmp_path) is None
+    assert taken(tmp_path)
+
+
+def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        assert said(other) == "held\n"
+        found = mutex.running(tmp_path)
+        assert found is not None
+        assert (found.pid, found.command) == (other.pid, "update")
+        with pytest.raises(LockedError) as caught, mutex.hold(tmp_path, command="init", now=NOW):
+            pytest.fail("two runs hold the lock")
+        expected = f"`releaser update` (pid {other.pid}) has held the lock of this project since {found.since}"
+        assert caught.value.message == expected
+        assert caught.value.exit_code == 8
+        assert mutex.holder(tmp_path) == found  # its note is still there
+    assert taken(tmp_path)
+
+
+@pytest.mark.parametrize("note", [None, "", "{", "[]", "{}", '{"pid": "x", "command": "c", "since": "s"}', "\0"])
+def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, note: str | None) -> None:
+    with other_run(tmp_path) as other:
+        said(other)
+        (tmp_path / "lock.holder").unlink()
+        if note is not None:
+            (tmp_path / "lock.holder").write_text(note, encoding="utf-8")
+        assert mutex.holder(tmp_path) is None
+        assert mutex.running(tmp_path) == Holder(pid=0, command="?", since="?")
+        with pytest.raises(LockedError, match="another run holds the lock of this project"):
+            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+
+
+def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
+    note, noted = tmp_path / "lock.holder", []
+    for _ in range(3):
+        with other_run(tmp_path) as other:
+            said(other)
+            noted.append(note.stat().st_mtime)
+            other.kill()
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since == noted[0]  # and what it may have left cannot be looked for
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since == noted[0]
+        held.killed_since = None
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since is None
+    note.touch()  # as a power cut leaves it
+    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+        assert held.killed_since is not None
+
+
+def test_a_note_that_a_killed_run_left_means_nothing(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        said(other)
+        other.kill()
+    assert mutex.holder(tmp_path) is not None
+    assert mutex.running(tmp_path) is None
+    with mutex.hold(tmp_path, command="init", now=NOW):
+        note = json.loads((tmp_path / "lock.holder").read_text(encoding="utf-8"))
+        assert note["pid"] == os.getpid()
+
+
+def test_one_may_wait_for_the_other_run_to_end(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        said(other)
+        assert not taken(tmp_path, wait=0.1)
+        other.terminate()  # it may take a moment
+        assert taken(tmp_path, wait=SECONDS)
+
+
+def test_a_lock_that_cannot_be_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        taken(tmp_path / "file" / "state")
+    assert mutex.running(tmp_path / "file" / "state") is None
+
+
+# Children
+
+
+class Fifo:
+    """A named pipe that is open in both directions here, so that neither end ever waits for the other to come."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._descriptor = os.open(path, os.O_RDWR)
+
+    def say(self, word: str) -> None:
+        """Write a line."""
+        os.write(self._descriptor, word.encode() + b"\n")
+
+    def hear(self) -> str:
+        """Wait for a line."""
+        assert select.select([self._descriptor], [], [], SECONDS)[0], "nothing was said"
+        return os.read(self._descriptor, 100).decode().strip()
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._descriptor)
+
+
+@pytest.fixture
+def go(tmp_path: Path) -> Iterator[Fifo]:
+    with contextlib.closing(Fifo(tmp_path / "go")) as fifo:
+        yield fifo
+
+
+@pytest.fixture
+def done(tmp_path: Path) -> Iterator[Fifo]:
+    with contextlib.closing(Fifo(tmp_path / "done")) as fifo:
+        yield fifo
+
+
+# Out of the reach of the signal that a child gets when its parent dies.
+GRANDCHILD = "sh -c 'echo $$ >done; read word <go; echo $word >done' & wait"
+SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_no_child_has_the_lock(tmp_path: Path, go: Fifo, done: Fifo, stays: bool) -> None:
+    """Else a daemon that the tests of a site leave behind would keep out all runs to come, once one is killed."""
+    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'" if not stays else SERVICE, stays=stays) as other:
+        assert said(other) == "held\n"
+        assert done.hear() == "here"
+        assert not taken(tmp_path)
+        other.kill()
+        other.wait()
+        assert taken(tmp_path, wait=SECONDS)
+    go.say("still there")
+    assert done.hear() == "still there"
+
+
+@pytest.mark.parametrize("script", [GRANDCHILD, f"trap '' TERM; {GRANDCHILD}"])
+def test_what_a_killed_run_has_left_is_ended(
+    tmp_path: Path, go: Fifo, done: Fifo, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    """If need be, without its leave."""
+    monkeypatch.setattr(orphans, "GRACE", 0.5)
+    with other_run(tmp_path, script, marked=True) as other:
+        left = int(done.hear())
+        other.kill()
+        other.wait()
+        with mutex.hold(tmp_path, command="init", now=NOW):
+            assert not orphans.is_alive(left)
+
+
+def test_a_service_that_stays_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    with other_run(tmp_path, SERVICE, stays=True, marked=True) as other:
+        assert said(other) == "held\n"
+        assert done.hear() == "here"
+        other.kill()
+        other.wait()
+        assert taken(tmp_path, wait=SECONDS)
+    go.say("still there")
+    assert done.hear() == "still there"
+
+
+def test_what_a_run_that_went_well_has_left_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'", marked=True) as other:
+        assert said(other) == "held\n"
+        assert done.hear() == "here"
+        other.communicate("go on\n")
+    assert taken(tmp_path)
+    go.say("still there")
+    assert done.hear() == "still there"
+
+
+def test_a_run_that_has_just_begun_is_named(tmp_path: Path) -> None:
+    """It holds the lock a moment before it has noted who it is; what a killed one has noted means nothing."""
+    killed = Holder(pid=gone(), command="prune", since=NOW.isoformat())
+    with other_run(tmp_path) as other:
+        said(other)
+        note = (tmp_path / "lock.holder").read_text(encoding="utf-8")
+        (tmp_path / "lock.holder").write_text(json.dumps(asdict(killed)), encoding="utf-8")
+        writer = threading.Timer(0.1, (tmp_path / "lock.holder").write_text, [note])
+        writer.start()
+        with pytest.raises(LockedError, match=rf"`releaser update` \(pid {other.pid}\) has held"):
+            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+        writer.join()
+
+
+def test_a_run_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
+    """It has taken its note away, so that nobody could be named."""
+    with other_run(tmp_path) as other:
+        said(other)
+        (tmp_path / "lock.holder").unlink()
+        ender = threading.Timer(0.1, other.kill)
+        ender.start()
+        assert taken(tmp_path)
+        ender.join()
+
+
+def gone() -> int:
+    """Return a process id that nobody has."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid

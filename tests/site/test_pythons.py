@@ -1,0 +1,287 @@
+"""Which interpreter a site is built with; what uv says is made up here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.errors import PreflightError, ToolError
+from releaser.site.pythons import (
+    PythonRequest,
+    admits,
+    choose,
+    find_base,
+    find_newer_python,
+    find_request,
+    version_in,
+)
+from releaser.site.site import Site, open_site
+from tests.site.fakes import FakeRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.system.process import Finished
+
+PYPROJECT = '[project]\nname = "site"\nrequires-python = ">=3.11,<3.15"\n'
+NONE_FOUND = ToolError("uv failed", returncode=2, output="error: No interpreter found for Python 3.11")
+
+
+@dataclasses.dataclass(kw_only=True)
+class Uv(FakeRunner):
+    """Finds, of `there` (request to version), what is asked for; None stands for no request at all."""
+
+    there: dict[str | None, str] = dataclasses.field(default_factory=dict)
+    listed: Sequence[str] = ()
+
+    def run(self, argv: Sequence[str | Path], *, check: bool = True, env: Any = None, **options: Any) -> Finished:
+        """Answer as uv does: the version of what it finds is what a later question about its path tells."""
+        words = [str(word) for word in argv]
+        options_only = [word for word in words if word.startswith("--")]
+        asked = [word for word in words[6:] if not word.startswith("--")]
+        if "list" in words:
+            listed = [_listed(version) for version in self.listed]
+            self.answers = {"uv python list": json.dumps(listed)}
+        elif "--show-version" in options_only:
+            told = asked[0].removeprefix("/opt/")
+            self.answers = {"uv python find": told if told in self.listed else self.versions[-1]}
+        else:
+            version = self.there.get(asked[0] if asked else None)
+            self.versions.append(version or "")
+            self.answers = {"uv python find": sys.executable if version else NONE_FOUND}
+        return super().run(argv, check=check, env=env, **options)
+
+    versions: list[str] = dataclasses.field(default_factory=list)
+
+
+def _listed(version: str) -> dict[str, str]:
+    kind = {"t": "freethreaded"}.get(version[-1], "default")
+    implementation = "pypy" if version.startswith("pypy") else "cpython"
+    number = version.removeprefix("pypy").removesuffix("t")
+    return {"implementation": implementation, "variant": kind, "version": number, "path": f"/opt/{version}"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Make a project whose live venv names Python 3.11.7, which is gone."""
+    root = tmp_path.resolve() / "site"
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / ".venv" / "pyvenv.cfg").write_text("home = /opt\nversion_info = 3.11.7\n", encoding="utf-8")
+    (root / ".venv" / "bin" / "python").symlink_to("/nowhere/python3.11")
+    (root / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
+    (root.parent / "bin").mkdir()
+    (root.parent / "bin" / "uv").touch(mode=0o755)
+    return root
+
+
+def site_of(root: Path, *, setting: str = "", listed: Sequence[str] = (), **there: str) -> Site:
+    """Read the project; `there` are the interpreters by what is asked for: `any`, or `_3_11` for 3.11."""
+    environ = {"PATH": str(root.parent / "bin"), **({"RELEASER_PYTHON": setting} if setting else {})}
+    found = {None if key == "any" else key[1:].replace("_", "."): value for key, value in there.items()}
+    site = open_site(root, environ)
+    return dataclasses.replace(site, runner=Uv(environ=environ, there=found, listed=listed))
+
+
+def chosen(site: Site, wanted: str | None = None) -> tuple[str, str, PythonRequest | None]:
+    """Return the version that is chosen, what it stands in for, and which pin speaks against it."""
+    choice = choose(site, site.uv(), wanted=wanted)
+    runner = site.runner
+    assert isinstance(runner, Uv)
+    return next(one for one in reversed(runner.versions) if one), choice.instead_of, choice.against
+
+
+def refused(site: Site, wanted: str | None = None) -> str:
+    with pytest.raises(PreflightError) as caught:
+        choose(site, site.uv(), wanted=wanted)
+    return f"{caught.value.message}. {caught.value.advice}"
+
+
+def test_what_is_gone_is_replaced_by_its_like(root: Path) -> None:
+    assert chosen(site_of(root, any="3.13.1", _3_11="3.11.9")) == ("3.11.9", "", None)
+    assert chosen(site_of(root, any="3.13.1")) == ("3.13.1", "3.11.7", None)
+    assert chosen(site_of(root, setting="3.12", any="3.13.1", _3_11="3.11.9", _3_12="3.12.1"))[:2] == (
+        "3.12.1",
+        "3.11.7",
+    )
+    (root / ".python-version").write_text("# pyenv\n3.12\n", encoding="utf-8")
+    assert chosen(site_of(root, any="3.13.1", _3_11="3.11.9", _3_12="3.12.1"))[0] == "3.12.1"
+
+
+def test_what_stands_there_with_another_minor_version_counts_as_gone(root: Path) -> None:
+    (root / "python3.12").touch()
+    (root / ".venv" / "bin" / "python").unlink()
+    (root / ".venv" / "bin" / "python").symlink_to(root / "python3.12")
+    assert chosen(site_of(root, any="3.12.3", _3_11="3.11.9")) == ("3.11.9", "", None)
+    assert chosen(site_of(root, any="3.12.3")) == ("3.12.3", "3.11.7", None)
+
+
+@pytest.mark.parametrize(
+    ("listed", "nearest"),
+    [
+        (["3.14.0", "3.12.1", "3.12.9", "3.13.0"], "3.12.9"),
+        (["3.13.0", "3.10.4", "3.15.1"], "3.13.0"),
+        (["3.11.2", "3.10.4"], "3.11.2"),
+        (["3.14.0", "3.13.0rc1", "3.12.4t", "pypy3.12.5"], "3.14.0"),
+    ],
+)
+def test_the_command_that_brings_the_site_back_is_named(root: Path, listed: list[str], nearest: str) -> None:
+    said = refused(site_of(root, setting="3.11", listed=listed))
+    assert said.startswith("Python 3.11, on which the live release ran, is gone, and environment: RELEASER_PYTHON is")
+    short = nearest.rpartition(".")[0]
+    assert f"`releaser rebuild --python {short}` brings the site back on Python {nearest}, if its tests" in said
+    assert f"Then set environment: RELEASER_PYTHON to '{short}'." in said
+
+
+@pytest.mark.parametrize("listed", [[], ["3.10.1", "3.15.0"]])
+def test_where_nothing_will_do_it_is_said_what_to_install(root: Path, listed: list[str]) -> None:
+    said = refused(site_of(root, listed=listed))
+    assert f"Install Python 3.11 again, or one that requires-python admits ({root}/pyproject.toml: '>=3.11" in said
+    assert "uv finds none here that requires-python admits." in said
+
+
+def test_what_somebody_asks_for_is_looked_at(root: Path) -> None:
+    site = site_of(root, _3_12="3.12.1", _3_10="3.10.4", listed=["3.12.1", "3.13.0"])
+    assert chosen(site, "3.12") == ("3.12.1", "", None)
+    assert "--python 3.14: uv finds no such Python: No interpreter found" in refused(site, "3.14")
+    said = refused(site, "3.10")
+    assert f"{root}/pyproject.toml: requires-python is '>=3.11,<3.15', which does not admit Python 3.10.4" in said
+    assert "There is Python 3.12.1, 3.13.0." in said
+
+
+@pytest.mark.parametrize("pin", ["3", "3.12", "3.12.1", ">=3.11", "cpython@3.12", "cpython-3.12", "python3.12"])
+def test_a_pin_that_admits_it_does_not_matter(root: Path, pin: str) -> None:
+    assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", None)
+
+
+@pytest.mark.parametrize("pin", ["3.13", "3.12.2", "<3.12", "3.1", "pypy"])
+def test_a_pin_that_is_for_another_one_matters(root: Path, pin: str) -> None:
+    against = PythonRequest(version=pin, source="environment: RELEASER_PYTHON")
+    assert chosen(site_of(root, setting=pin, _3_12="3.12.1"), "3.12") == ("3.12.1", "", against)
+
+
+@pytest.mark.parametrize(
+    ("setting", "version", "newer"),
+    [
+        ("", "3.13.1", "3.14.2"),  # 3.15 is beyond requires-python
+        ("", "3.14.2", None),
+        ("", "3.14.3", None),
+        ("3.13", "3.12.1", "3.13.1"),
+        ("<3.14", "3.13.1", None),
+        ("/opt/python", "3.13.1", None),
+        ("", "unknown", None),
+    ],
+)
+def test_a_newer_one_that_is_installed_is_found(root: Path, setting: str, version: str, newer: str | None) -> None:
+    site = site_of(root, setting=setting, listed=["3.13.1", "3.14.2", "3.14.1", "3.15.0", "3.9.1"])
+    assert find_newer_python(site, site.uv(), version) == newer
+
+
+def test_latest_is_no_python_to_ask_for(root: Path) -> None:
+    site = site_of(root, setting="latest")
+    assert find_request(site) is None
+    (finding,) = site.findings
+    assert "RELEASER_PYTHON must name a Python such as 3.13, or be removed" in finding.message
+    assert "`releaser rebuild --python VERSION`" in finding.message
+
+
+def test_a_range_that_cannot_be_read_admits_all(root: Path) -> None:
+    (root / "pyproject.toml").write_text('[project]\nname = "site"\nrequires-python = "new"\n', encoding="utf-8")
+    assert admits(site_of(root), "2.7")
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("version_info = 3.11.7.final.0\n", "3.11.7"),
+        ("version = 3.12.1\n", "3.12.1"),
+        ("home = /usr\n", ""),
+        ("", ""),
+    ],
+)
+def test_pyvenv_cfg_names_the_version(tmp_path: Path, text: str, version: str) -> None:
+    (tmp_path / "pyvenv.cfg").write_text(text, encoding="utf-8")
+    assert version_in(tmp_path) == version
+    assert version_in(tmp_path / "none") == ""
+
+
+# Which interpreter a venv was made from, whatever made the venv
+
+
+def installed(prefix: Path, minor: str = "3.10") -> Path:
+    """Make what an installation of Python has in its bin; return the interpreter."""
+    (prefix / "bin").mkdir(parents=True)
+    python = prefix / "bin" / f"python{minor}"
+    python.touch()
+    for alias in ("python3", "python"):
+        (prefix / "bin" / alias).symlink_to(python.name)
+    return python
+
+
+def venv(place: Path, home: Path | str, target: Path | None, version: str = "3.10.13") -> Path:
+    """Make a venv whose interpreter is a link to `target`, or a copy of its own; return that interpreter."""
+    (place / "bin").mkdir(parents=True)
+    (place / "pyvenv.cfg").write_text(f"home = {home}\nversion = {version}\n", encoding="utf-8")
+    python = place / "bin" / "python"
+    if target is None:
+        python.touch()
+    else:
+        python.symlink_to(target)
+    return python
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return installed(tmp_path.resolve() / "opt")
+
+
+def test_outside_of_a_venv_it_is_itself(base: Path) -> None:
+    assert find_base(base) == base
+    assert find_base(base.with_name("python3")) == base.with_name("python3")
+    assert find_base(Path("/nowhere/python")) == Path("/nowhere/python")
+
+
+@pytest.mark.parametrize("name", ["python", "python3", "python3.10"])
+def test_of_a_venv_it_is_the_one_in_its_home(base: Path, tmp_path: Path, name: str) -> None:
+    assert find_base(venv(tmp_path / "venv", base.parent, base.with_name(name))) == base
+
+
+def test_the_path_by_which_home_names_it_is_kept(base: Path, tmp_path: Path) -> None:
+    """A link to the newest patch version, as uv and Homebrew have it, is there for venvs to follow."""
+    (tmp_path / "newest").symlink_to(base.parent.parent)
+    home = tmp_path / "newest" / "bin"
+    assert find_base(venv(tmp_path / "venv", home, home / "python3.10")) == home / "python3.10"
+
+
+def test_by_a_link_to_the_venv_too(base: Path, tmp_path: Path) -> None:
+    venv(tmp_path / "releases" / "venv", base.parent, base)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / ".venv").symlink_to("../releases/venv")
+    (tmp_path / "site" / "python").symlink_to(".venv/bin/python")
+    assert find_base(tmp_path / "site" / ".venv" / "bin" / "python") == base
+    assert find_base(tmp_path / "site" / "python") == base
+
+
+def test_a_venv_may_be_made_from_a_venv(base: Path, tmp_path: Path) -> None:
+    first = venv(tmp_path / "first", base.parent, base)
+    assert find_base(venv(tmp_path / "second", first.parent, first)) == base
+
+
+def test_a_copy_is_of_what_home_has_in_that_version(base: Path, tmp_path: Path) -> None:
+    assert find_base(venv(tmp_path / "copied", base.parent, None)) == base
+    assert find_base(venv(tmp_path / "orphan", "/nowhere", None)) is None
+    assert find_base(venv(tmp_path / "newer", base.parent, None, version="3.11.2")) is None
+
+
+def test_what_was_linked_again_is_what_it_links_to(base: Path, tmp_path: Path) -> None:
+    other = installed(tmp_path.resolve() / "other", "3.12")
+    assert find_base(venv(tmp_path / "venv", base.parent, other)) == other
+
+
+def test_one_that_leads_to_itself_has_none(tmp_path: Path) -> None:
+    place = tmp_path.resolve() / "venv"
+    assert find_base(venv(place, place / "bin", place / "bin" / "python")) is None

@@ -1,0 +1,322 @@
+"""Where settings come from, which wins, and everything that is wrong with them at once."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.site.address import Address
+from releaser.site.settings import SPECS, Loaded, Settings, environment_of, load, this_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PYPROJECT = Path("/srv/site/pyproject.toml")
+
+
+def loaded(
+    tmp_path: Path, table: Any = None, dotenv: str | bytes | None = None, environ: Mapping[str, str] | None = None
+) -> Loaded:
+    env_file = tmp_path / ".env"
+    if dotenv is not None:
+        env_file.write_bytes(dotenv.encode() if isinstance(dotenv, str) else dotenv)
+    return load(table={} if table is None else table, pyproject=PYPROJECT, env_file=env_file, environ=environ or {})
+
+
+def messages(found: Loaded) -> list[str]:
+    return [problem.message for problem in found.problems]
+
+
+def test_without_any_source_there_are_the_defaults(tmp_path: Path) -> None:
+    found = loaded(tmp_path)
+    assert found.settings == Settings()
+    assert (found.problems, found.sources) == ((), {})
+    assert (found.settings.keep, found.settings.branch, found.settings.test_timeout) == (5, "main", 1800.0)
+
+
+@pytest.mark.parametrize(
+    ("table", "dotenv", "environ", "expected", "source"),
+    [
+        ({}, "", {}, 5, None),
+        ({"keep": 1}, "", {}, 1, f"{PYPROJECT}: tool.releaser.keep"),
+        ({}, "RELEASER_KEEP=2", {}, 2, ".env: RELEASER_KEEP"),
+        ({}, "", {"RELEASER_KEEP": "3"}, 3, "environment: RELEASER_KEEP"),
+        ({"keep": 1}, "RELEASER_KEEP=2", {}, 2, ".env: RELEASER_KEEP"),
+        ({"keep": 1}, "", {"RELEASER_KEEP": "3"}, 3, "environment: RELEASER_KEEP"),
+        ({}, "RELEASER_KEEP=2", {"RELEASER_KEEP": "3"}, 3, "environment: RELEASER_KEEP"),
+        ({"keep": 1}, "RELEASER_KEEP=2", {"RELEASER_KEEP": "3"}, 3, "environment: RELEASER_KEEP"),
+    ],
+)
+def test_the_stronger_source_wins(
+    tmp_path: Path, table: dict[str, int], dotenv: str, environ: dict[str, str], expected: int, source: str | None
+) -> None:
+    found = loaded(tmp_path, table, dotenv, environ)
+    assert (found.settings.keep, found.problems) == (expected, ())
+    assert found.sources.get("keep", "").endswith(source or "")
+    assert bool(found.sources) is (source is not None)
+
+
+def test_each_setting_is_taken_from_wherever_it_stands(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"keep": 1, "branch": "live"}, "RELEASER_GROUP=web\n", {"RELEASER_VENV": "env"})
+    assert found.settings == Settings(keep=1, branch="live", group="web", venv="env")
+
+
+ALIASES = [
+    ("AUTO_UPDTR__EMAIL_FROM", "mail_from", "site@example.org", "site@example.org"),
+    ("AUTO_UPDTR__EMAIL_HOST", "smtp_host", "mail.example.org", "mail.example.org"),
+    ("AUTO_UPDTR__EMAIL_HOST_PORT", "smtp_port", "587", 587),
+    (
+        "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",
+        "updater_admins",
+        '[["Ada", "ada@example.org"]]',
+        (Address(name="Ada", address="ada@example.org"),),
+    ),
+    ("AUTO_UPDTR__UV_PATH", "uv", "/opt/uv", "/opt/uv"),
+    ("ADMINS_JSON", "admins", '["ada@example.org"]', (Address(name="", address="ada@example.org"),)),
+]
+
+
+@pytest.mark.parametrize(("alias", "name", "text", "expected"), ALIASES)
+def test_the_names_of_the_older_updater_hold(
+    tmp_path: Path, alias: str, name: str, text: str, expected: object
+) -> None:
+    assert getattr(loaded(tmp_path, {}, f"{alias}='{text}'\n").settings, name) == expected
+    assert getattr(loaded(tmp_path, {}, "", {alias: text}).settings, name) == expected
+
+
+def test_the_aliases_are_those_and_no_others() -> None:
+    assert sorted(alias for spec in SPECS.values() for alias in spec.aliases) == sorted(alias for alias, *_ in ALIASES)
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "environ", "expected"),
+    [
+        ("AUTO_UPDTR__EMAIL_HOST=old\nRELEASER_SMTP_HOST=new\n", {}, "new"),
+        ("RELEASER_SMTP_HOST=new\nAUTO_UPDTR__EMAIL_HOST=old\n", {}, "new"),
+        ("", {"AUTO_UPDTR__EMAIL_HOST": "old", "RELEASER_SMTP_HOST": "new"}, "new"),
+        ("RELEASER_SMTP_HOST=file\n", {"AUTO_UPDTR__EMAIL_HOST": "environment"}, "environment"),
+    ],
+)
+def test_a_name_of_its_own_wins_over_an_alias_in_the_same_place(
+    tmp_path: Path, dotenv: str, environ: dict[str, str], expected: str
+) -> None:
+    assert loaded(tmp_path, {}, dotenv, environ).settings.smtp_host == expected
+
+
+def test_a_file_of_the_older_updater_is_read_as_it_stands(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path,
+        {},
+        "## comments stay\n"
+        "export SECRET_KEY='a b'   # of the site\n"
+        'DATABASES_JSON=\'{\n  "default": {"PASSWORD": "x"}\n}\'\n'
+        'ADMINS_JSON=\'[ ["Ada", "ada@example.org"],\n ["Bob", "bob@example.org"] ]\'\n'
+        "AUTO_UPDTR__EMAIL_HOST=\n",
+    )
+    assert messages(found) == []
+    assert [admin.name for admin in found.settings.admins] == ["Ada", "Bob"]
+    assert found.settings.smtp_host is None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("RELEASER_HEALTH_CHECK=\n", None),
+        ("RELEASER_HEALTH_CHECK=''\n", None),
+        ("export RELEASER_HEALTH_CHECK=   # none here\n", None),
+        ("RELEASER_HEALTH_CHECK=http://two.example.org\n", "http://two.example.org"),
+    ],
+)
+def test_an_empty_variable_in_the_file_unsets_what_pyproject_says(
+    tmp_path: Path, line: str, expected: str | None
+) -> None:
+    found = loaded(tmp_path, {"health_check": "http://one.example.org", "keep": 1}, line)
+    assert messages(found) == []
+    assert found.settings.health_check == expected
+    assert found.settings.keep == 1
+    assert ("health_check" in found.sources) == (expected is not None)
+
+
+def test_an_empty_alias_unsets_as_well(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"admins": [["Ada", "ada@example.org"]]}, "ADMINS_JSON=\n")
+    assert (messages(found), found.settings.admins) == ([], ())
+
+
+def test_the_environment_still_sets_what_the_file_unsets(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"keep": 1}, "RELEASER_KEEP=\n", {"RELEASER_KEEP": "2"})
+    assert found.settings.keep == 2
+
+
+# What is wrong
+
+
+WRONG_TEXT: dict[str, str] = {
+    "upgrade": "major", "upgrade_packages": "django=none", "ignore": "django>=5", "min_age": "a week",
+    "min_age_packages": "django", "min_age_unknown": "maybe",
+    "state_dir": " ", "environment_file": "",
+    "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
+    "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",
+    "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
+    "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
+    "health_retries": "-1", "health_pause": "x", "health_seconds": "x", "test_live": "never",
+    "git_pull": "x", "git_push": "x", "git_timeout": "x",
+    "requirements_export": "..",
+    "requirements_export_group": "", "requirements_export_hashes": "maybe", "staging_copy": "../x",
+    "staging_link": "/x", "staging_omit": "a/../b",
+    "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",
+    "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "a b",
+    "test_groups": "a b", "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
+    "test_jobs": "3",
+    "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
+    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "sendmail": "",
+    "smtp_host": "a\nb", "smtp_user": "a\nb",
+    "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
+    "health_host": "http://shop", "passenger_app_root": "",
+}  # fmt: skip
+
+
+def test_there_is_a_wrong_value_for_every_setting() -> None:
+    assert WRONG_TEXT.keys() == {item.name for item in fields(Settings)}
+
+
+@pytest.mark.parametrize("name", WRONG_TEXT)
+def test_a_wrong_value_in_the_environment_is_named_with_its_key(tmp_path: Path, name: str) -> None:
+    found = loaded(tmp_path, {}, "", {f"RELEASER_{name.upper()}": WRONG_TEXT[name]})
+    (problem,) = found.problems
+    assert problem.message.startswith(f"environment: RELEASER_{name.upper()} ")
+    assert problem.advice == f"Correct RELEASER_{name.upper()} in environment."
+    assert found.settings == Settings()
+    assert found.sources == {}
+
+
+@pytest.mark.parametrize("name", WRONG_TEXT)
+def test_a_wrong_type_in_pyproject_is_named_with_its_key(tmp_path: Path, name: str) -> None:
+    (message,) = messages(loaded(tmp_path, {name: {"a": object()}} if "admins" not in name else {name: [{}]}))
+    assert message.startswith(f"{PYPROJECT}: tool.releaser.{name} ")
+
+
+def test_a_wrong_value_in_a_file_is_named_with_the_file(tmp_path: Path) -> None:
+    (message,) = messages(loaded(tmp_path, {}, "RELEASER_KEEP=many\n"))
+    assert message == f"{tmp_path / '.env'}: RELEASER_KEEP must be a whole number, 0 or more (it is 'many')"
+
+
+def test_a_wrong_value_of_an_alias_is_named_by_the_alias(tmp_path: Path) -> None:
+    (message,) = messages(loaded(tmp_path, {}, "ADMINS_JSON=ada\n"))
+    assert message.startswith(f"{tmp_path / '.env'}: ADMINS_JSON must be a JSON list")
+
+
+def test_a_wrong_value_leaves_the_weaker_one_in_force(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {"keep": 1}, "", {"RELEASER_KEEP": "many"})
+    assert (found.settings.keep, len(found.problems)) == (1, 1)
+
+
+def test_everything_is_said_at_once(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path, {"keep": -1, "kep": 2}, "RELEASER_GIT_PULL=maybe\nnonsense\n=\n", {"RELEASER_SMTP_PORT": "many"}
+    )
+    assert len(found.problems) == 5
+    assert {message.partition(":")[0] for message in messages(found)} >= {str(PYPROJECT), "environment"}
+
+
+@pytest.mark.parametrize("where", ["table", "dotenv", "environ"])
+def test_a_secret_is_never_shown(tmp_path: Path, where: str) -> None:
+    secret = "hunter22\nhunter22"
+    found = loaded(
+        tmp_path,
+        {"smtp_password": secret} if where == "table" else {},
+        f'RELEASER_SMTP_PASSWORD="{secret}"' if where == "dotenv" else "",
+        {"RELEASER_SMTP_PASSWORD": secret} if where == "environ" else {},
+    )
+    (problem,) = found.problems
+    assert "hunter" not in problem.message + problem.advice
+    assert problem.message.endswith("must be one line")
+
+
+def test_a_good_secret_does_not_show_in_the_settings_either(tmp_path: Path) -> None:
+    found = loaded(tmp_path, {}, "RELEASER_SMTP_PASSWORD=hunter22\n")
+    assert found.settings.smtp_password == "hunter22"
+    assert "hunter22" not in repr(found)
+
+
+def test_a_long_wrong_value_is_cut(tmp_path: Path) -> None:
+    (message,) = messages(loaded(tmp_path, {}, "", {"RELEASER_KEEP": "x" * 5000}))
+    assert len(message) < 200
+
+
+@pytest.mark.parametrize(
+    ("table", "environ", "message", "advice"),
+    [
+        ({"kep": 1}, {}, f"{PYPROJECT}: tool.releaser.kep is not a setting of releaser", "Did you mean keep?"),
+        ({"healthcheck": 1}, {}, f"{PYPROJECT}: tool.releaser.healthcheck is not", "Did you mean health_check?"),
+        ({"state-dir": 1}, {}, f"{PYPROJECT}: tool.releaser.state-dir is not", "Did you mean state_dir?"),
+        ({"colour": 1}, {}, f"{PYPROJECT}: tool.releaser.colour is not", "Remove it"),
+        ({}, {"RELEASER_KEP": "1"}, "environment: RELEASER_KEP is not", "Did you mean RELEASER_KEEP?"),
+        ({}, {"RELEASER_FOO": "1"}, "environment: RELEASER_FOO is not", "see the list of settings"),
+        ({}, {"RELEASER_SMTP_PASWORD": "x"}, "environment: RELEASER_SMTP_PASWORD is", "RELEASER_SMTP_PASSWORD?"),
+        ({}, {"RELEASER_ADMINS_JSON": "[]"}, "environment: RELEASER_ADMINS_JSON is", "RELEASER_"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_guess(
+    tmp_path: Path, table: dict[str, Any], environ: dict[str, str], message: str, advice: str
+) -> None:
+    (problem,) = loaded(tmp_path, table, "", environ).problems
+    assert problem.message.startswith(message)
+    assert advice in problem.advice
+
+
+def test_variables_of_others_are_nobodys_business(tmp_path: Path) -> None:
+    environ = {"PATH": "/bin", "KEEP": "x", "releaser_keep": "x", "RELEASER_PROJECT": "/srv", "AUTO_UPDTR__OTHER": "x"}
+    assert messages(loaded(tmp_path, {}, "SECRET=x\nDEBUG\nRELEASER_PROJECT=y\n", environ)) == []
+
+
+@pytest.mark.parametrize("table", [5, "keep", [{"keep": 1}], None])
+def test_what_is_no_table_is_refused(tmp_path: Path, table: object) -> None:
+    found = load(table=table, pyproject=PYPROJECT, env_file=tmp_path / ".env", environ={})
+    assert messages(found) == [f"{PYPROJECT}: [tool.releaser] must be a table"]
+
+
+@pytest.mark.parametrize(
+    ("dotenv", "words"),
+    [
+        (b"RELEASER_KEEP=2\nA='open\n", "line 2: not of the form NAME=value"),
+        (b"RELEASER_KEEP=2\n=x\n", "line 2: not of the form NAME=value"),
+        (b"RELEASER_KEEP=2\nRELEASER_GROUP\n", "RELEASER_GROUP has no value"),
+        (b"RELEASER_KEEP=2\nADMINS_JSON\n", "ADMINS_JSON has no value"),
+    ],
+)
+def test_one_bad_line_does_not_cost_the_others(tmp_path: Path, dotenv: bytes, words: str) -> None:
+    found = loaded(tmp_path, {}, dotenv)
+    (message,) = messages(found)
+    assert message.startswith(str(tmp_path / ".env"))
+    assert words in message
+    assert found.settings.keep == 2
+
+
+def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (message,) = messages(loaded(tmp_path, {}, b"\xff\xfeA=1\n"))
+    assert message.startswith(f"{tmp_path / '.env'} cannot be read")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    (message,) = messages(loaded(tmp_path))
+    assert message.startswith(f"{tmp_path / '.env'} cannot be read")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("dweb1", "staging"), ("Qweb1", "staging"), ("pweb1", "production"), ("P", "production"), ("web1", "local"),
+        ("", "local"), ("1p", "local"),
+    ],
+)  # fmt: skip
+def test_the_name_of_the_host_tells_the_environment(host: str, expected: str) -> None:
+    assert environment_of(host) == expected
+
+
+def test_this_host_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "dweb1.example.org")
+    assert this_host() == "dweb1"

@@ -1,0 +1,16 @@
+"""Logs of runs that only a test makes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.report import RunLog, Silence
+
+if TYPE_CHECKING:
+    from releaser.report import Listener
+
+
+def a_log(listener: Listener | None = None) -> RunLog:
+    """Return the log of an update that has just begun."""
+    return RunLog(listener or Silence(), command="update", run_id="a", started_at=datetime(2026, 11, 21, tzinfo=UTC))

@@ -1,0 +1,292 @@
+"""State files: the old content or the new, never a mixture. On a real file system."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from releaser.system import files as durable
+from releaser.system.files import (
+    UnreadableStateError,
+    exchange,
+    load_state,
+    put_aside,
+    read_state,
+    replace_file,
+    replace_symlink,
+    sync_directory,
+    sync_file_system,
+    write_state,
+)
+from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for data in (b"one", b"", b"two\n" * 100_000):
+        replace_file(path, data)
+        assert path.read_bytes() == data
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_readers_of_the_old_file_are_not_disturbed(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    replace_file(path, b"old")
+    with path.open("rb") as reader:
+        replace_file(path, b"new")
+        assert reader.read() == b"old"
+
+
+def test_a_new_file_is_open_to_the_group_whatever_the_umask_is(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        replace_file(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "file") == 0o664
+
+
+@pytest.mark.parametrize("permissions", [0o600, 0o640, 0o644, 0o666, 0o755])
+def test_a_replaced_file_keeps_its_mode(tmp_path: Path, permissions: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    path.chmod(permissions)
+    replace_file(path, b"new")
+    assert mode(path) == permissions
+
+
+def test_a_replaced_file_keeps_its_group(tmp_path: Path) -> None:
+    require(os.geteuid() == 0, "only root may give files to any group")
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    os.chown(path, -1, 54321)
+    replace_file(path, b"new")
+    assert path.stat().st_gid == 54321
+
+
+def test_the_temporary_file_lies_where_it_is_told_to(tmp_path: Path) -> None:
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "state").mkdir()
+    target = tmp_path / "checkout" / "uv.lock"
+    (tmp_path / "state" / ".uv.lock.new").write_bytes(b"left by a crash")
+    replace_file(target, b"new", staging=tmp_path / "state")
+    assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path / "state") == []
+
+
+def test_a_file_that_cannot_be_replaced_stays_and_nothing_is_left(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="directory"):
+        replace_file(target, b"new")
+    assert os.listdir(tmp_path) == ["target"]
+
+
+def test_nothing_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    replace_file(tmp_path / "file", b"old")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        replace_file(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_file_is_on_disk_before_its_name_leads_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename that reaches the disk before the content would leave an empty file after a power cut."""
+    done: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def noting_fsync(descriptor: int) -> None:
+        done.append("sync " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        fsync(descriptor)
+
+    def noting_rename(self: Path, target: Path) -> Path:
+        done.append(f"rename {self.name}")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(Path, "replace", noting_rename)
+    replace_file(tmp_path / "file", b"data")
+    assert done == ["sync .file.new", "rename .file.new", f"sync {tmp_path.name}"]
+    done.clear()
+    replace_symlink(tmp_path / "link", "file", staging=tmp_path)
+    assert done == ["rename .link.new", f"sync {tmp_path.name}"]
+
+
+def test_a_link_is_made_and_replaced(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / ".link.new").symlink_to("left by a crash")
+    for target in ("one", "two"):
+        replace_symlink(tmp_path / "link", target, staging=tmp_path / "state")
+        assert os.readlink(tmp_path / "link") == target
+    assert os.listdir(tmp_path / "state") == []
+
+
+def test_a_link_that_cannot_be_put_in_place_is_taken_away(tmp_path: Path) -> None:
+    (tmp_path / "link").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace_symlink(tmp_path / "link", "one", staging=tmp_path)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A state file with one field of each kind that there is."""
+
+    name: str
+    path: str = ""
+    parts: tuple[Part, ...] = ()
+    names: frozenset[str] = frozenset()
+    at: datetime | None = None
+    known: Mapping[str, bool] = field(default_factory=dict)
+    kind: Literal["one", "other"] = "one"
+
+
+FULL = State(
+    name="größer",
+    path="/srv/caf\udce9",
+    parts=(Part(number=1), Part(number=2)),
+    names=frozenset({"b", "a"}),
+    at=datetime(2026, 11, 20, 6, 12, tzinfo=UTC),
+    known={"x": True},
+    kind="other",
+)
+
+
+def test_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    assert read_state(path, State) is None
+    write_state(path, FULL)
+    assert read_state(path, State) == FULL
+    text = path.read_text(encoding="utf-8")
+    assert text.endswith("}\n")
+    content = json.loads(text)
+    assert (content["version"], content["name"], content["names"]) == (2, "größer", ["a", "b"])
+    assert content["at"] == "2026-11-20T06:12:00+00:00"
+
+
+def test_fields_of_a_later_releaser_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"version": 2, "name": "a", "signature": "abc"}', encoding="utf-8")
+    assert read_state(path, State) == State(name="a")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"{", b"[]", b"null", b"5", b"\xff\xfe{", b"{}", b'{"version": "2"}', b'{"version": 1, "name": "a"}',
+        b"\0" * 512, b"[" * 200_000, b'{"version": 2}', b'{"version": 2, "name": 5}',
+        b'{"version": 2, "name": "a", "parts": [{}]}', b'{"version": 2, "name": "a", "parts": [{"number": "1"}]}',
+        b'{"version": 2, "name": "a", "names": null}', b'{"version": 2, "name": "a", "at": "yesterday"}',
+        b'{"version": 2, "name": "a", "known": {"x": 1}}', b'{"version": 2, "name": "a", "kind": "third"}',
+    ],
+)  # fmt: skip
+def test_what_is_no_state_is_told_apart_from_none(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(data)
+    with pytest.raises(UnreadableStateError) as caught:
+        read_state(path, State)
+    assert caught.value.path == path
+    assert str(caught.value) == f"{path}: {caught.value.reason}"
+    assert load_state(path, FULL) == FULL
+    assert path.read_bytes() == data
+
+
+def test_what_this_user_may_not_read_does_not_count_as_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(PermissionError):
+        load_state(tmp_path / "state.json", FULL)
+
+
+def test_a_directory_in_the_place_of_a_state_file_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(UnreadableStateError, match="a directory"):
+        read_state(tmp_path / "state.json", State)
+
+
+def test_nothing_that_is_put_aside_is_lost(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    for number in (1, 2, 3):
+        path.write_text(str(number), encoding="utf-8")
+        assert put_aside(path).name == f"state.json.unreadable-{number}"
+    assert {one.read_text(encoding="utf-8") for one in tmp_path.iterdir()} == {"1", "2", "3"}
+
+
+def test_whole_file_systems_and_directories_can_be_synced(tmp_path: Path) -> None:
+    before = sorted(os.listdir("/proc/self/fd"))
+    sync_directory(tmp_path)
+    sync_file_system(tmp_path)
+    assert sorted(os.listdir("/proc/self/fd")) == before
+    for sync in (sync_directory, sync_file_system):
+        with pytest.raises(FileNotFoundError):
+            sync(tmp_path / "gone")
+
+
+class Libc:
+    """A C library whose calls fail with an error number, or that lacks renameat2."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def syncfs(self, _: int) -> int:
+        ctypes.set_errno(self._number)
+        return -1
+
+    def renameat2(self, *_: object) -> int:
+        ctypes.set_errno(self._number)
+        return -1
+
+
+def test_a_disk_that_fails_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "_libc", lambda: Libc(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        sync_file_system(tmp_path)
+    with pytest.raises(OSError, match="Input/output error"):
+        exchange(tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_may_not_know_how_to_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(durable, "_libc", lambda: Libc(number))
+    assert exchange(tmp_path / "one", tmp_path / "two") is False
+
+
+def test_a_c_library_may_be_too_old_to_exchange(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(durable, "_libc", object)
+    assert exchange(tmp_path / "one", tmp_path / "two") is False
+
+
+def test_below_a_file_there_is_no_state(tmp_path: Path) -> None:
+    """As where `state_dir` names a file, which preflight refuses."""
+    (tmp_path / "file").touch()
+    assert read_state(tmp_path / "file" / "state.json", dict) is None

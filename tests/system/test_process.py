@@ -1,0 +1,395 @@
+"""Starting programs: limits, survivors, output; with real programs throughout."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.errors import Interrupted, ToolError
+from releaser.system import process, signals
+from releaser.system.process import Finished, Runner, describe_status
+from releaser.system.redaction import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SECONDS = 60.0  # how long a test waits for what should happen at once
+ENV = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+
+
+@pytest.fixture
+def runner() -> Runner:
+    return Runner(environ=ENV)
+
+
+class Lifeline:
+    """A pipe: whoever has opened its writing end is alive as long as nobody can read the end of the file."""
+
+    def __init__(self) -> None:
+        self._read, self.write = os.pipe()
+        # /proc leads to the pipe: programs get no descriptor of releaser's.
+        self.path = f"/proc/{os.getpid()}/fd/{self.write}"
+        self.hold = f"exec 9>{self.path}; "  # the beginning of a script
+
+    def text_until_all_are_gone(self) -> str:
+        """Wait until every program that holds the pipe has ended; return what they wrote into it."""
+        self.let_go()
+        found = b""
+        while select.select([self._read], [], [], SECONDS)[0]:
+            chunk = os.read(self._read, 4096)
+            if not chunk:
+                return found.decode()
+            found += chunk
+        pytest.fail("a program is still alive")
+
+    def line(self) -> str:
+        """Wait for a line from a program."""
+        found = b""
+        while not found.endswith(b"\n"):
+            assert select.select([self._read], [], [], SECONDS)[0], f"nothing came after {found!r}"
+            found += os.read(self._read, 1)
+        return found.decode().strip()
+
+    def let_go(self) -> None:
+        """Close the writing end on this side."""
+        if self.write >= 0:
+            os.close(self.write)
+        self.write = -1
+
+    def close(self) -> None:
+        """Close both ends."""
+        self.let_go()
+        os.close(self._read)
+
+
+@pytest.fixture
+def lifeline() -> Iterator[Lifeline]:
+    with contextlib.closing(Lifeline()) as found:
+        yield found
+
+
+def sh(
+    runner: Runner,
+    script: str,
+    *,
+    timeout: float = SECONDS,
+    check: bool = True,
+    merge: bool = False,
+    stays: bool = False,
+) -> Finished:
+    return runner.run(["sh", "-c", script], cwd=Path("/"), timeout=timeout, check=check, merge=merge, stays=stays)
+
+
+def python(code: str, *words: object) -> list[str]:
+    return [sys.executable, "-c", code, *map(str, words)]
+
+
+def failure(
+    runner: Runner, argv: Sequence[str | Path], *, cwd: Path = Path("/"), timeout: float = SECONDS
+) -> ToolError:
+    with pytest.raises(ToolError) as caught:
+        runner.run(argv, cwd=cwd, timeout=timeout)
+    return caught.value
+
+
+# What comes back
+
+
+def test_both_streams_come_back_and_standard_error_comes_last(runner: Runner) -> None:
+    finished = sh(runner, "echo to error >&2; echo to output")
+    assert (finished.stdout, finished.stderr) == ("to output\n", "to error\n")
+    assert finished.output == "to output\nto error"
+    assert finished.argv == ("sh", "-c", "echo to error >&2; echo to output")
+    assert finished.seconds > 0
+
+
+def test_merged_streams_keep_their_order(runner: Runner) -> None:
+    finished = sh(runner, "echo one; echo two >&2; echo three", merge=True)
+    assert (finished.stdout, finished.stderr) == ("one\ntwo\nthree\n", "")
+
+
+def test_a_failure_tells_the_status_and_what_was_printed(runner: Runner) -> None:
+    error = failure(runner, ["sh", "-c", "echo why >&2; exit 3"])
+    assert (error.message, error.returncode, error.timed_out) == ("sh failed (exit status 3)", 3, False)
+    assert error.output == "why"
+
+
+def test_a_failure_may_be_wanted(runner: Runner) -> None:
+    assert sh(runner, "exit 3", check=False).returncode == 3
+
+
+def test_the_end_by_a_signal_is_named(runner: Runner) -> None:
+    error = failure(runner, ["sh", "-c", "kill -SEGV $$"])
+    assert (error.message, error.returncode) == ("sh failed (ended by SIGSEGV)", -signal.SIGSEGV)
+
+
+@pytest.mark.parametrize(
+    ("returncode", "words"),
+    [
+        (0, "exit status 0"),
+        (1, "exit status 1"),
+        (255, "exit status 255"),
+        (-9, "ended by SIGKILL"),
+        (-15, "ended by SIGTERM"),
+        (-40, "ended by signal 40"),
+    ],
+)
+def test_statuses_are_put_into_words(returncode: int, words: str) -> None:
+    assert describe_status(returncode) == words
+
+
+def test_bytes_that_are_not_utf_8_are_replaced(runner: Runner) -> None:
+    assert sh(runner, r"printf 'caf\351 \377 gr\303\274n'").stdout == "caf\ufffd \ufffd grün"
+
+
+def test_a_program_gets_its_directory_and_exactly_its_environment(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OF_THE_TESTS", "1")
+    code = "import os; print(os.getcwd()); print(sorted(set(os.environ) - {'PWD', 'SHLVL', '_'}))"
+    own = runner.run(python(code), cwd=tmp_path, timeout=SECONDS)
+    given = runner.run(python(code), cwd=tmp_path, timeout=SECONDS, env={"ONE": "1"})
+    assert own.stdout.splitlines() == [str(tmp_path), "['LC_ALL', 'PATH']"]
+    assert given.stdout.splitlines()[1] in ("['ONE']", "['LC_CTYPE', 'ONE']")
+
+
+def test_nobody_answers_a_program_that_asks(runner: Runner) -> None:
+    assert sh(runner, "cat").stdout == ""
+    assert "No such device" in sh(runner, "exec 2>&1; : </dev/tty; true", check=False).output
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("releaser-no-such-program", "No such file or directory"), ("/etc/passwd", "Permission denied")],
+)
+def test_a_program_that_cannot_be_started_is_said_to_be_so(runner: Runner, name: str, reason: str) -> None:
+    error = failure(runner, [name])
+    assert error.message == f"{name} cannot be started: {reason}"
+    assert error.advice == "Check that it is installed and executable."
+    assert error.returncode is None
+
+
+def test_words_that_no_program_can_get_are_an_error_of_the_program(runner: Runner) -> None:
+    assert "cannot be started" in failure(runner, ["echo", "a\0b"]).message
+
+
+def test_secrets_reach_neither_output_nor_error_nor_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="releaser")
+    runner = Runner(environ=ENV, redactor=Redactor(["hunter22"]))
+    finished = sh(runner, "echo pw hunter22 >&2; echo https://ann:secret@example.org")
+    assert finished.output == "https://***@example.org\npw ***"
+    assert "stdout=" not in repr(finished)
+    assert "stderr=" not in repr(finished)
+    error = failure(runner, ["sh", "-c", "echo it was hunter22; exit 1"])
+    assert error.output == "it was ***"
+    assert "hunter22" not in caplog.text
+    assert "ann:secret" not in caplog.text
+
+
+def test_what_is_parsed_is_what_was_printed() -> None:
+    """A secret may be a common word, such as the name of a branch."""
+    runner = Runner(environ=ENV, redactor=Redactor(["main-branch"]))
+    finished = sh(runner, "echo main-branch; echo main-branch >&2")
+    assert (finished.stdout, finished.stderr) == ("main-branch\n", "main-branch\n")
+    assert finished.output == "***\n***"
+
+
+# How much comes back
+
+
+def test_of_a_long_output_the_beginning_and_the_end_are_kept(runner: Runner) -> None:
+    code = "import sys; sys.stdout.write('first\\n' + 'x' * 50_000_000 + '\\nlast\\n')"
+    text = runner.run(python(code), cwd=Path("/"), timeout=SECONDS).stdout
+    assert text.startswith("first\nxxx")
+    assert text.endswith("xxx\nlast\n")
+    assert len(text) < process.KEPT_HEAD + 2 * process.KEPT_TAIL + 100
+    (marker,) = (line for line in text.splitlines() if line.startswith("[... "))
+    assert int(marker.split()[1]) == 50_000_012 - (len(text) - len(marker) - 2)
+
+
+def test_an_output_below_the_limits_is_kept_whole(runner: Runner) -> None:
+    size = process.KEPT_HEAD + process.KEPT_TAIL
+    code = f"import sys; sys.stdout.write('a' * {size - 1} + 'z')"
+    assert runner.run(python(code), cwd=Path("/"), timeout=SECONDS).stdout == "a" * (size - 1) + "z"
+
+
+def test_what_is_wanted_whole_is_whole(runner: Runner) -> None:
+    size = process.KEPT_HEAD + 3 * process.KEPT_TAIL
+    code = f"import sys; sys.stdout.write('a' * {size - 1} + 'z')"
+    assert runner.run(python(code), cwd=Path("/"), timeout=SECONDS, whole=True).stdout == "a" * (size - 1) + "z"
+
+
+def test_memory_stays_bounded_whatever_a_program_prints() -> None:
+    code = (
+        "from pathlib import Path; from releaser.system.process import Runner\n"
+        "words = ['sh', '-c', 'yes out | head -c 300000000; yes err | head -c 300000000 >&2']\n"
+        "Runner(environ={'PATH': '/usr/bin:/bin'}).run(words, cwd=Path('/'), timeout=60)\n"
+        # Not getrusage(2): its peak outlives exec(2), so that it shows how large the tests themselves are.
+        "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
+    )
+    finished = subprocess.run(python(code), check=True, capture_output=True, text=True, timeout=SECONDS)
+    assert int(finished.stdout) < 200_000  # KiB; six hundred thousand went through
+
+
+# How long it takes, and who survives
+
+
+def test_a_limit_ends_the_whole_group(runner: Runner, lifeline: Lifeline) -> None:
+    error = failure(runner, ["sh", "-c", f"{lifeline.hold}sh -c 'sleep 1000 & wait' & echo begun; wait"], timeout=2)
+    assert (error.message, error.timed_out) == ("sh was still running after 2 s and was ended", True)
+    assert error.output == "begun"
+    assert lifeline.text_until_all_are_gone() == ""
+
+
+def test_a_program_that_ignores_the_polite_signal_is_killed(
+    runner: Runner, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GRACE", 0.2)
+    script = f"{lifeline.hold}trap '' TERM; echo deaf; while :; do sleep 1; done"
+    error = failure(runner, ["sh", "-c", script], timeout=2)
+    assert (error.timed_out, error.output) == (True, "deaf")
+    lifeline.text_until_all_are_gone()
+
+
+def test_a_program_may_clear_up_when_its_time_is_over(runner: Runner, lifeline: Lifeline) -> None:
+    script = f"{lifeline.hold}trap 'echo cleared >&9; exit' TERM; echo ready; while :; do sleep 0.1; done"
+    assert failure(runner, ["sh", "-c", script], timeout=2).output.startswith("ready")
+    assert lifeline.text_until_all_are_gone() == "cleared\n"
+
+
+def test_a_program_that_closes_its_output_is_still_waited_for(runner: Runner) -> None:
+    assert failure(runner, ["sh", "-c", "exec >&- 2>&-; sleep 1000"], timeout=0.5).timed_out
+
+
+def test_what_a_program_leaves_in_its_group_is_ended_with_it(runner: Runner, lifeline: Lifeline) -> None:
+    assert sh(runner, f"{lifeline.hold}sleep 1000 & echo left something").stdout == "left something\n"
+    lifeline.text_until_all_are_gone()
+
+
+def test_a_daemon_that_keeps_the_pipe_does_not_keep_releaser(runner: Runner, lifeline: Lifeline) -> None:
+    """Out of the group it is not ended; it reads until the test lets it go."""
+    read, write = os.pipe()
+    sh(runner, f"{lifeline.hold}setsid sh -c 'echo there >&9; read x' </proc/{os.getpid()}/fd/{read} & echo done")
+    os.close(read)
+    assert lifeline.line() == "there"
+    os.close(write)
+    lifeline.text_until_all_are_gone()
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM raise, as it does in a run."""
+    with signals.raised():
+        yield
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("stays", [False, True])
+def test_an_interrupt_ends_the_group_too(runner: Runner, lifeline: Lifeline, stays: bool) -> None:
+    pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
+    with pytest.raises(Interrupted):
+        sh(runner, f"exec 3>{pipe}; sleep 1000 & kill -TERM $PPID; wait", stays=stays)
+    lifeline.text_until_all_are_gone()
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_while_a_program_is_started_ends_it_as_well(
+    runner: Runner, lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worst moment: it runs already, and nobody knows it yet."""
+    start = subprocess.Popen.__init__
+
+    def interrupted_start(self: subprocess.Popen[bytes], *args: Any, **options: Any) -> None:
+        start(self, *args, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", interrupted_start)
+    with pytest.raises(Interrupted):
+        sh(runner, f"{lifeline.hold}sleep 1000")
+    lifeline.text_until_all_are_gone()
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_program_hears_of_interrupts_itself(runner: Runner, stays: bool) -> None:
+    finished = sh(runner, "grep SigBlk /proc/self/status; kill -TERM $$; echo deaf", check=False, stays=stays)
+    assert finished.stdout == "SigBlk:\t0000000000000000\n"
+    assert finished.returncode == -signal.SIGTERM
+
+
+def test_no_descriptor_is_leaked(runner: Runner) -> None:
+    def act() -> None:
+        sh(runner, "echo well")
+        sh(runner, "sleep 1000 &", stays=False)
+        sh(runner, "true", stays=True)
+        failure(runner, ["false"])
+        failure(runner, ["releaser-no-such-program"])
+        failure(runner, ["sleep", "1000"], timeout=0.05)
+
+    act()
+    before = sorted(os.listdir("/proc/self/fd"))
+    act()
+    assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_limit_of_months_is_a_limit_like_any_other(runner: Runner) -> None:
+    assert sh(runner, "echo well", timeout=100 * 86400.0).stdout == "well\n"
+
+
+# Services
+
+
+def test_a_service_stays_and_what_was_said_until_then_comes_back(
+    runner: Runner, lifeline: Lifeline, tmp_path: Path
+) -> None:
+    orders = tmp_path / "orders"
+    os.mkfifo(orders)
+    # /proc leads to the pipe of the test: a service gets no descriptor of releaser's.
+    pipe = f"/proc/{os.getpid()}/fd/{lifeline.write}"
+    script = f"(read word <{orders}; echo something more; echo $word >&3) 3>{pipe} & echo the service is up"
+    assert sh(runner, script, stays=True).stdout == "the service is up\n"
+    orders.write_text("still here\n", encoding="utf-8")
+    assert lifeline.text_until_all_are_gone() == "still here\n"
+
+
+def test_a_restart_that_hangs_is_ended_all_the_same(runner: Runner) -> None:
+    with pytest.raises(ToolError) as caught:
+        sh(runner, "echo restarting; sleep 1000", timeout=2, stays=True)
+    assert (caught.value.timed_out, caught.value.output) == (True, "restarting")
+
+
+# When releaser itself is killed
+
+
+def parent(lifeline: Lifeline, script: str, options: str = "") -> subprocess.Popen[bytes]:
+    """Start a process that runs `script` by a Runner; the script has the lifeline open as 9."""
+    code = (
+        "import signal, sys; from pathlib import Path; from releaser.system.process import Runner\n"
+        f"runner = Runner(environ={ENV!r})\n"
+        f"runner.run(['sh', '-c', sys.argv[1]], cwd=Path('/'), timeout=60{options})"
+    )
+    return subprocess.Popen(python(code, lifeline.hold + script))
+
+
+def test_a_program_is_killed_with_a_releaser_that_is_killed(lifeline: Lifeline) -> None:
+    script = "trap 'echo termed >&9' TERM; echo up >&9; while :; do sleep 0.1; done"
+    with parent(lifeline, script) as releaser:
+        assert lifeline.line() == "up"
+        releaser.kill()
+    assert lifeline.text_until_all_are_gone() == ""
+
+
+def test_a_program_may_ask_for_a_gentler_signal(lifeline: Lifeline) -> None:
+    script = "trap 'echo termed >&9; exit' TERM; echo up >&9; while :; do sleep 0.1; done"
+    with parent(lifeline, script, ", death_signal=signal.SIGTERM") as releaser:
+        assert lifeline.line() == "up"
+        releaser.kill()
+    assert lifeline.text_until_all_are_gone() == "termed\n"

@@ -1,0 +1,102 @@
+"""Interrupts: raised where they come, or after a step that must not be cut in two."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.errors import Interrupted
+from releaser.system import signals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """See that every test leaves the handlers as they were."""
+    before = {number: signal.getsignal(number) for number in signals.INTERRUPTS}
+    yield
+    assert {number: signal.getsignal(number) for number in signals.INTERRUPTS} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_is_an_exception_with_its_number(number: signal.Signals) -> None:
+    with signals.raised(), pytest.raises(Interrupted) as caught:
+        os.kill(os.getpid(), number)
+    assert caught.value.signal_number == number
+
+
+def interrupted_step(interrupt: Callable[[], object], done: list[str]) -> None:
+    """Let an interrupt come in a step that must not be cut in two, and note how far it gets."""
+    with signals.deferred():
+        interrupt()
+        done.append("the rest of the step")
+    done.append("what comes behind it")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_deferred_interrupt_comes_at_the_end(number: signal.Signals) -> None:
+    done: list[str] = []
+    with signals.raised(), pytest.raises(Interrupted):
+        interrupted_step(lambda: os.kill(os.getpid(), number), done)
+    assert done == ["the rest of the step"]
+
+
+def test_a_deferred_ctrl_c_comes_at_the_end() -> None:
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_step(lambda: os.kill(os.getpid(), signal.SIGINT), done)
+    assert done == ["the rest of the step"]
+
+
+def test_other_threads_do_not_let_an_interrupt_through() -> None:
+    """The kernel may hand a signal to any thread; Python always runs its handler in the main one."""
+    done: list[str] = []
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    heard, hears = os.pipe()
+    os.set_blocking(hears, False)
+    before = signal.set_wakeup_fd(hears)
+
+    def interrupt() -> None:
+        signal.pthread_kill(thread.ident or 0, signal.SIGTERM)
+        os.read(heard, 1)
+
+    try:
+        with signals.raised(), pytest.raises(Interrupted):
+            interrupted_step(interrupt, done)
+    finally:
+        signal.set_wakeup_fd(before)
+        over.set()
+        thread.join()
+        os.close(heard)
+        os.close(hears)
+    assert done == ["the rest of the step"]
+
+
+def test_what_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.raised(), signals.deferred():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_outside_the_main_thread_nothing_happens() -> None:
+    done = []
+
+    def act() -> None:
+        with signals.raised(), signals.deferred():
+            done.append("done")
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+    assert done == ["done"]

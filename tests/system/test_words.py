@@ -1,0 +1,193 @@
+"""Numbers, times and lists in words; long and dirty text is cut in the middle and cleaned."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from releaser.system.words import (
+    age,
+    duration,
+    elapsed,
+    first_few,
+    one_line,
+    plural,
+    size,
+    strip_control,
+    table,
+    truncate,
+)
+
+
+def numbered(count: int) -> str:
+    return "\n".join(f"line {number}" for number in range(1, count + 1))
+
+
+@pytest.mark.parametrize("text", ["", "one line", numbered(200), numbered(201), "x" * 60_000, "a\n\nb\tc"])
+def test_what_fits_is_left_alone(text: str) -> None:
+    assert truncate(text) == text
+
+
+def test_the_middle_lines_are_cut_and_counted() -> None:
+    lines = truncate(numbered(500)).split("\n")
+    assert lines[:40] == [f"line {number}" for number in range(1, 41)]
+    assert re.fullmatch(r"\[\.\.\. 300 lines \([\d,]+ characters\) cut \.\.\.\]", lines[40])
+    assert lines[41:] == [f"line {number}" for number in range(341, 501)]
+
+
+def test_the_count_of_characters_is_right() -> None:
+    text = numbered(500)
+    capped = truncate(text)
+    marker = next(line for line in capped.split("\n") if line.startswith("[..."))
+    found = re.search(r"\(([\d,]+) characters\)", marker)
+    assert found is not None
+    assert int(found[1].replace(",", "")) == len(text) - (len(capped) - len(marker) - 1)
+
+
+def test_other_limits() -> None:
+    assert truncate(numbered(10), head_lines=1, tail_lines=2).split("\n")[1:] == [
+        "[... 7 lines (49 characters) cut ...]",
+        "line 9",
+        "line 10",
+    ]
+    assert truncate(numbered(10), head_lines=0, tail_lines=1).split("\n")[1:] == ["line 10"]
+    assert truncate(numbered(10), head_lines=1, tail_lines=0).split("\n")[0] == "line 1"
+    assert truncate(numbered(10), head_lines=1, tail_lines=0).endswith("cut ...]")
+
+
+def test_one_enormous_line_is_cut_by_characters() -> None:
+    text = "a" * 500_000 + "b" * 500_000
+    first, marker, last = truncate(text).split("\n")
+    assert set(first) == {"a"}
+    assert set(last) == {"b"}
+    assert len(last) > 2 * len(first)
+    assert marker == f"[... {len(text) - len(first) - len(last):,} characters cut ...]"
+    assert len(truncate(text)) <= 60_000
+
+
+def test_long_lines_leave_a_bit_of_both_ends() -> None:
+    text = "\n".join(f"{number} " + "x" * 10_000 for number in range(1000)) + "\nthe end"
+    capped = truncate(text)
+    assert capped.startswith("0 xxx")
+    assert capped.endswith("\nthe end")
+    assert len(capped) <= 60_000
+    assert re.search(r"\[\.\.\. 99\d lines \([\d,]+ characters\) cut \.\.\.\]", capped)
+
+
+def test_lines_of_which_a_part_is_kept_are_not_counted_as_cut() -> None:
+    assert "[... 1 line (" in truncate("a" * 90_000 + "\nmiddle\n" + "b" * 90_000)
+    assert "line" not in truncate("a" * 90_000 + "\n" + "b" * 90_000)
+
+
+def test_a_short_beginning_leaves_its_room_to_the_end() -> None:
+    capped = truncate("start\n" + "x" * 200_000, head_lines=1, max_chars=10_000)
+    assert capped.startswith("start\n[...")
+    assert len(capped) > 9_900
+
+
+@pytest.mark.parametrize(
+    "text", [numbered(500), "x" * 1_000_000, numbered(190) + "\n" + "y" * 90_000, ("z" * 999 + "\n") * 300]
+)
+def test_capping_twice_changes_nothing(text: str) -> None:
+    once = truncate(text)
+    assert once != text
+    assert truncate(once) == once
+
+
+def test_cleaning_comes_before_counting() -> None:
+    assert truncate("\x1b[31m" * 50_000 + "red") == "red"
+
+
+@pytest.mark.parametrize(
+    ("dirty", "clean"),
+    [
+        ("\x1b[1;31mFAILED\x1b[0m", "FAILED"),
+        ("\x9b31mFAILED", "FAILED"),
+        ("\x1b]0;title\x07text", "text"),
+        ("\x1b]8;;http://e.org\x1b\\link\x1b]8;;\x1b\\", "link"),
+        ("\x1b(Btext\x1b=", "text"),
+        ("a\x00b\x07c\x08d\x7fe", "abcde"),
+        ("one\r\ntwo\r\r\nthree\rfour", "one\ntwo\nthree\nfour"),
+        ("one\x0btwo\x0cthree\x85four\u2028five", "one\ntwo\nthree\nfour\nfive"),
+        ("tab\tstays\n", "tab\tstays\n"),
+        ("abc\u202edef\u2066", "abcdef"),
+        ("broken \udcff byte", "broken \ufffd byte"),
+        ("a lone escape \x1b", "a lone escape "),
+        ("äöü € 漢字 🎉", "äöü € 漢字 🎉"),
+    ],
+)
+def test_control_characters_are_taken_out(dirty: str, clean: str) -> None:
+    assert strip_control(dirty) == clean
+    assert truncate(dirty) == clean.strip("\n")
+
+
+@pytest.mark.parametrize("unit", ["\x1b", "\x1b[", "\x1b]", "\x1b[0", "\x1bP", "\r", "\x1b "])
+def test_hostile_output_is_cleaned_in_linear_time(unit: str) -> None:
+    begin = time.monotonic()
+    truncate(unit * 500_000)
+    assert time.monotonic() - begin < 5
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("  two\nlines\t and\r\nmore ", "two lines and more"),
+        ("a\x00b\x1b[31mc\x85d\u2028e", "a bc d e"),
+        ("\udcff", "\ufffd"),
+        ("", ""),
+    ],
+)
+def test_one_line(text: str, line: str) -> None:
+    assert one_line(text) == line
+
+
+def test_one_line_has_a_limit() -> None:
+    assert one_line("x" * 100, limit=10) == "x" * 9 + "…"
+    assert one_line("x" * 10, limit=10) == "x" * 10
+
+
+def test_columns_are_as_wide_as_they_must_be_and_lines_end_with_their_last_word() -> None:
+    assert table([["a", "bb", ""], ["ccc", "d", ""], ["", "", "e"]]) == ["a    bb", "ccc  d", "         e"]
+    assert table([]) == []
+
+
+def test_counts_are_in_the_singular_and_the_plural() -> None:
+    nouns = ("package", "vulnerability", "process")
+    assert [plural(1, noun) for noun in nouns] == ["1 package", "1 vulnerability", "1 process"]
+    assert [plural(2, noun) for noun in nouns] == ["2 packages", "2 vulnerabilities", "2 processes"]
+
+
+def test_of_many_names_the_first_few_are_named() -> None:
+    assert [first_few("abc"[:count], most=2) for count in range(4)] == ["", "a", "a, b", "a, b and 1 more"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-5, "0 seconds"),
+        (59, "59 seconds"),
+        (3599, "59 minutes"),
+        (3600, "1 hour"),
+        (86399, "23 hours"),
+        (86400, "1 day"),
+        (89 * 86400, "89 days"),
+        (90 * 86400, "3 months"),
+        (729 * 86400, "24 months"),
+        (730 * 86400, "2 years"),
+    ],
+)
+def test_a_length_of_time_is_said_roughly(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(90 * 86400, "90 days"), (36 * 3600, "36 hours"), (90, "90 seconds")])
+def test_a_length_of_time_that_somebody_has_set_is_said_exactly(seconds: float, words: str) -> None:
+    assert duration(seconds, exact=True) == words
+
+
+def test_times_and_sizes_in_columns() -> None:
+    assert [age(seconds) for seconds in (-1, 40, 300, 3 * 3600, 12 * 86400)] == ["0 s", "40 s", "5 min", "3 h", "12 d"]
+    assert [elapsed(seconds) for seconds in (0, 12.34, 185)] == ["0.0 s", "12.3 s", "3 min 05 s"]
+    assert [size(count) for count in (None, 999, 42_000_000, 12_300_000_000)] == ["-", "999 B", "42 MB", "12.3 GB"]

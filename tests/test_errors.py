@@ -1,0 +1,59 @@
+"""Findings say what is wrong and what to do; errors hold one, and nobody changes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from releaser.errors import ExitCode, Finding, PreflightError, ToolError, error_line
+
+
+@pytest.mark.parametrize(
+    ("message", "advice", "said"),
+    [
+        ("no push", "Push.", "no push. Push."),
+        ("no push.", "Push.", "no push. Push."),
+        ("really?", "Push.", "really? Push."),
+        ("git said:", "Push.", "git said: Push."),
+        ("no push ", "", "no push"),
+        ("", "Push.", "Push."),
+    ],
+)
+def test_a_problem_and_its_advice_are_sentences(message: str, advice: str, said: str) -> None:
+    assert str(Finding(message, advice=advice)) == said
+
+
+def test_a_finding_is_explained_by_what_the_program_said() -> None:
+    found = Finding("no push", advice="Push.", output="To origin\nfatal: denied\n")
+    assert found.explained() == Finding("no push: fatal: denied".replace("fatal: ", ""), advice="Push.")
+    assert found.explained().explained() == found.explained()
+    assert Finding("denied by the hook", output="denied").explained().message == "denied by the hook"
+
+
+def test_a_long_explanation_keeps_both_ends() -> None:
+    message = Finding("it failed", output="a" * 5000 + "b" * 5000).explained().message
+    assert message.startswith("it failed: aaa")
+    assert message.endswith("bbb")
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize(
+    ("output", "line"),
+    [
+        ("", ""),
+        ("Traceback\nValueError: no\n", "ValueError: no"),
+        ("error: A\n  Caused by: B\n  Caused by: C\nhint: D", "A: B: C"),
+    ],
+)
+def test_the_line_that_tells_why(output: str, line: str) -> None:
+    assert error_line(output) == line
+
+
+def test_an_error_of_one_finding_is_about_that_and_one_of_several_counts_them() -> None:
+    one = PreflightError(Finding("a", advice="b", output="c"))
+    assert (one.message, one.advice, one.output, one.exit_code) == ("a", "b", "c", ExitCode.PREFLIGHT)
+    assert PreflightError(Finding("a"), Finding("b")).message == "2 problems found"
+
+
+def test_nobody_changes_an_error() -> None:
+    with pytest.raises(AttributeError):
+        ToolError("it failed").advice = "Push."  # type: ignore[misc]

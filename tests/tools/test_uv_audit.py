@@ -1,0 +1,116 @@
+"""Driving `uv audit`: what it is asked, and what its exit status means."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.errors import ToolError
+from releaser.system.process import Runner
+from releaser.tools.uv_audit import audit_arguments, run_audit, write_stand_in
+from tests.support.commands import clean_environment, uv_executable
+from tests.support.osv import Flaw, VulnerabilityService
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PINS = [("alpha", "1.0.0"), ("alpha", "1.2.0"), ("beta", "1!2.0.post1"), ("gamma", "2026.1+local.3")]
+
+
+@pytest.fixture
+def service() -> Iterator[VulnerabilityService]:
+    """A service that knows of nothing."""
+    with VulnerabilityService().serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A directory for the project that stands in."""
+    (tmp_path / "tree").mkdir()
+    return tmp_path / "tree"
+
+
+def asked(tmp_path: Path, tree: Path, url: str, timeout: float = 20, **environ: str) -> int:
+    runner = Runner(environ=clean_environment(tmp_path, tmp_path / "cache") | environ)
+    return run_audit(runner, uv_executable(), tree, service=url, timeout=timeout).returncode
+
+
+@pytest.mark.parametrize(("service", "more"), [(None, []), ("https://x/", ["--service-url", "https://x/"])])
+def test_uv_is_asked_for_json_of_the_lock_as_it_is(service: str | None, more: list[str]) -> None:
+    words = audit_arguments(service=service)
+    assert words[:2] == ["audit", "--frozen"]
+    assert words[4:] == ["--output-format", "json", *more]
+
+
+def test_exactly_these_versions_are_asked_about(tmp_path: Path, tree: Path, service: VulnerabilityService) -> None:
+    write_stand_in(tree, PINS, {})
+    assert asked(tmp_path, tree, service.url) == 0
+    assert service.asked_about == set(PINS)
+    assert sorted(path.name for path in tree.iterdir()) == ["pyproject.toml", "uv.lock"]
+
+
+def test_what_is_found_is_no_error(tmp_path: Path, tree: Path, service: VulnerabilityService) -> None:
+    service.flaws.append(Flaw(id="CVE-1", package="beta"))
+    write_stand_in(tree, PINS, {})
+    assert asked(tmp_path, tree, service.url) == 1
+
+
+def test_a_project_in_a_directory_above_is_left_out_of_it(
+    tmp_path: Path, tree: Path, service: VulnerabilityService
+) -> None:
+    above = '[project]\nname = "above"\nversion = "0"\n[tool.uv.workspace]\nmembers = ["*"]\n'
+    (tmp_path / "pyproject.toml").write_text(above, encoding="utf-8")
+    write_stand_in(tree, PINS, {})
+    assert asked(tmp_path, tree, service.url) == 0
+
+
+def test_other_packages_are_not_asked_about_whatever_the_shell_says(
+    tmp_path: Path, tree: Path, service: VulnerabilityService
+) -> None:
+    write_stand_in(tree, PINS, {})
+    assert asked(tmp_path, tree, service.url, UV_PROJECT="/nowhere", UV_FROZEN="0", UV_HTTP_RETRIES="nonsense") == 0
+
+
+@pytest.mark.parametrize(("mood", "reason"), [("fails", "500"), ("talks nonsense", "decoding"), ("half", "500")])
+def test_what_could_not_be_found_out_is_an_error_that_says_why(
+    tmp_path: Path, tree: Path, service: VulnerabilityService, mood: Any, reason: str
+) -> None:
+    service.flaws.append(Flaw(id="CVE-1", package="beta"))
+    service.mood = mood
+    write_stand_in(tree, PINS, {})
+    with pytest.raises(ToolError, match=reason) as caught:
+        asked(tmp_path, tree, service.url)
+    assert (caught.value.returncode, caught.value.timed_out) == (2, False)
+
+
+def test_no_answer_ends_at_the_limit(tmp_path: Path, tree: Path, service: VulnerabilityService) -> None:
+    service.mood = "hangs"
+    write_stand_in(tree, PINS, {})
+    with pytest.raises(ToolError) as caught:
+        asked(tmp_path, tree, service.url, timeout=1.5)
+    assert caught.value.timed_out
+
+
+def test_of_the_settings_of_the_project_only_those_come_along_that_concern_the_question(tree: Path) -> None:
+    uv = {
+        "system-certs": True,
+        "no-proxy": ["intranet", 'a"b\\'],
+        "http-proxy": "http://proxy.example.org:3128",
+        "allow-insecure-host": 3,
+        "sources": {"alpha": {"path": "../alpha"}},
+        "index": [{"url": "https://index.example.org"}],
+        "audit": {"ignore": ["CVE-1"], "ignore-until-fixed": "ö", "service-url": "https://x"},
+    }
+    write_stand_in(tree, PINS, uv)
+    content = tomllib.loads((tree / "pyproject.toml").read_text(encoding="utf-8"))
+    assert content["tool"]["uv"] == {
+        "system-certs": True,
+        "no-proxy": ["intranet", 'a"b\\'],
+        "http-proxy": "http://proxy.example.org:3128",
+        "workspace": {"members": []},
+        "audit": {"ignore": ["CVE-1"]},
+    }
