@@ -13,7 +13,7 @@ from releaser.locks.changes import LockDiff
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older
 from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
-from releaser.releases.notes import VULNERABILITIES, VULNERABILITIES_UNKNOWN, Told, UnknownSince, note, recall
+from releaser.releases.journal import VULNERABILITIES, VULNERABILITIES_UNKNOWN, Told, UnknownSince, note, recall
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.words import timestamp
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 #: What keeps a fix out even if fixes come early, in words, and what to do about it.

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 from releaser.candidate.test_output import count_tests, fewer_tests
 from releaser.errors import BuildError, ToolError
 from releaser.releases import startup
-from releaser.releases.disk_usage import measure
+from releaser.releases.contents import measure, others_may_read, share
 from releaser.releases.fingerprint import seal_files
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.metadata import lead_elsewhere
-from releaser.releases.permissions import others_may_read, share
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.site import disk
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Tests
     from releaser.report import RunLog
     from releaser.resolution.resolve import Resolution
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 logger = logging.getLogger(__name__)

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog
     from releaser.resolution import resolve
     from releaser.resolution.resolve import Resolution, Resolver
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 @dataclass(frozen=True, kw_only=True)

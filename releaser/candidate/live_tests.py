@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from releaser.candidate.testing import Tried
     from releaser.releases.release import Release
     from releaser.report import RunLog
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 logger = logging.getLogger(__name__)

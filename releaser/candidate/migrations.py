@@ -13,7 +13,7 @@ from releaser.errors import Finding, MigrationsError, ToolError
 from releaser.releases.metadata import sources_below
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.store import store_of
-from releaser.site.static_files import manage
+from releaser.site.serving import manage
 from releaser.system.words import first_few, timestamp
 from releaser.tools.django import is_django
 

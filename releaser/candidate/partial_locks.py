@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.bisect import Part, SearchResult
     from releaser.resolution.resolve import Resolution
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import Uv
 
 

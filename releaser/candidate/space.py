@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile, Pin
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 LEAST_BYTES = 50_000_000  # for a release, also if its size is not known yet

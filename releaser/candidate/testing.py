@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
     from releaser.releases.release import Release
     from releaser.report import Blame, RunLog
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 TEST = "test"  # the step of the project's own tests

@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
-from releaser.site.facts import Checkout
 from releaser.site.project import local_sources
+from releaser.site.site import Checkout
 from releaser.site.state_dir import work_tree_dispute
 from releaser.tools.git_reader import CheckoutState, Commit, asks_for_credentials
 

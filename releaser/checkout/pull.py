@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.checkout.checks import diverged, is_below, no_such_branch, own_paths, rewritten, unreachable
 from releaser.checkout.commits import SEEN, own_commits
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
-from releaser.releases.notes import LITTER, Litter, note, recall
+from releaser.releases.journal import LITTER, Litter, note, recall
 from releaser.releases.quarantine import read_quarantine
 from releaser.resolution.resolve import released_paths
 from releaser.site.project import Pyproject
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from releaser.checkout.guard import Basis
     from releaser.releases.quarantine import RejectedCommit
     from releaser.report import RunLog
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 _SHOWN = 5

@@ -13,7 +13,7 @@ from releaser.candidate.mark import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile, groups_in, list_installed
 from releaser.releases import link as flip
-from releaser.releases.disk_usage import measure
+from releaser.releases.contents import measure
 from releaser.releases.fingerprint import seal_files
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import journal_of, make_entry
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.journal import Entry
     from releaser.report import RunLog
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 _MOST_NAMED = 5

@@ -20,7 +20,7 @@ from releaser.releases.link import is_missing_or_dangling
 from releaser.releases.metadata import leads_into
 from releaser.releases.store import store_of
 from releaser.site import serving
-from releaser.site.static_files import manage, static_findings
+from releaser.site.serving import manage, static_findings
 from releaser.system.environment import inside
 from releaser.tools import web_server
 from releaser.tools.django import doubt, is_django

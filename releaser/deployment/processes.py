@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding
 from releaser.releases import leases, startup
 from releaser.releases import leases as processes
-from releaser.releases.notes import LEFT_BEHIND, Told, note, recall
+from releaser.releases.journal import LEFT_BEHIND, Told, note, recall
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind
 from releaser.system.words import first_few, one_line

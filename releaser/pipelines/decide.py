@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.resolution.resolve import Failed, Resolution
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
     Outcome = Literal["nothing", "failed", "unsure", "build"]
     Following = Literal["stays", "moves", "restores"]

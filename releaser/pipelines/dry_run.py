@@ -51,8 +51,7 @@ if TYPE_CHECKING:
     from releaser.pipelines.decide import Decision, Following
     from releaser.releases.retention import Verdict
     from releaser.resolution.unlocked import FirstLockRequest
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
     from releaser.tools.git import Git
     from releaser.tools.git_reader import Commit
 

@@ -33,7 +33,7 @@ from releaser.pipelines.activation import deploy
 from releaser.pipelines.preflight import check
 from releaser.pipelines.recovery import undone_on_failure
 from releaser.pipelines.session import Ending, Request, conduct
-from releaser.releases.disk_usage import measure
+from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.resolution.exact_lock import (
@@ -61,8 +61,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, RunReport
     from releaser.resolution.unlocked import UnlockedEnvironment
     from releaser.run import Run
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 def create_first_lock(request: Request, wanted: FirstLockRequest) -> RunReport:

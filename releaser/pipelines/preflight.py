@@ -18,11 +18,11 @@ from releaser.releases.store import store_of
 from releaser.site import conventions, disk, serving
 from releaser.site import serving as live_site
 from releaser.site.conventions import test_group_findings
-from releaser.site.facts import Checkout, SiteFacts
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
 from releaser.site.recipients import admin_findings, sendmail_findings
-from releaser.site.static_files import asks_django, check_static_files, without_django
+from releaser.site.serving import asks_django, check_static_files, without_django
+from releaser.site.site import Checkout, SiteFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog, RunReport
     from releaser.run import Run
-    from releaser.site.facts import SiteFacts
     from releaser.site.pythons import Choice
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now

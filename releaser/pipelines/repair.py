@@ -24,19 +24,22 @@ from releaser.errors import Finding, ToolError
 from releaser.releases import leases as processes
 from releaser.releases import link as flip
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
-from releaser.releases.journal import JOURNAL, Entry, journal_of, make_entry
-from releaser.releases.link import is_missing_or_dangling, moved_by_hand
-from releaser.releases.notes import (
+from releaser.releases.journal import (
+    JOURNAL,
     LAST_MAIL,
     LEFT_BEHIND,
     LITTER,
     VULNERABILITIES,
     VULNERABILITIES_UNKNOWN,
+    Entry,
     LastMail,
     Litter,
     Told,
     UnknownSince,
+    journal_of,
+    make_entry,
 )
+from releaser.releases.link import is_missing_or_dangling, moved_by_hand
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, write_quarantine
 from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifest
 from releaser.releases.store import DOOMED, store_of

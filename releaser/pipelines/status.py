@@ -16,7 +16,7 @@ from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightEr
 from releaser.locks.changes import Change, LockDiff
 from releaser.pipelines.repair import diagnose
 from releaser.releases import leases
-from releaser.releases.disk_usage import total_bytes
+from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal
 from releaser.releases.quarantine import Constraints

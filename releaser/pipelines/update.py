@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
     from releaser.run import Run
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_reader import Commit
 
 

@@ -1,4 +1,7 @@
-"""The journal: what a run was about to change, so that another one can finish or undo it."""
+"""What a run writes down for later ones: the journal of what it was about to change, and notes of what it has told.
+
+By the journal another run can finish or undo the change. What is lost of the notes is told again.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import contextlib
 import logging
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from releaser.system.files import put_aside, read_state, replace_file, sync_directory, write_state
+from releaser.system.files import load_state, put_aside, read_state, replace_file, sync_directory, write_state
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
     from releaser.report import RunLog
     from releaser.site.site import Site
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "mending", "telling"]
@@ -130,3 +136,55 @@ def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
     """Make the entry of a change that this run begins; it carries what nobody has been told yet."""
     log.closed = False
     return Entry(command=log.command, run_id=log.run_id, phase=phase, untold=tuple(log.unreported), **fields)
+
+
+# Notes
+
+LITTER = "litter.json"
+LAST_MAIL = "mail.json"
+LEFT_BEHIND = "left-behind.json"
+VULNERABILITIES = "vulnerabilities.json"
+VULNERABILITIES_UNKNOWN = "vulnerabilities-unknown.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Litter:
+    """Files that the project's own work left in the work tree, relative to its top."""
+
+    paths: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastMail:
+    """When somebody last got a mail; None if nobody has."""
+
+    last: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What people have been told of, by a name for each."""
+
+    told: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnknownSince:
+    """That people have been told that vulnerabilities are not known."""
+
+    since: str = ""
+
+
+def recall(path: Path, default: T) -> T:
+    """Read a note; the default if there is none that can be read."""
+    with contextlib.suppress(OSError):
+        return load_state(path, default)
+    return default
+
+
+def note(path: Path, content: object) -> None:
+    """Write a note; on a full disk there is none, so that people are told once more."""
+    try:
+        write_state(path, content)
+    except OSError as error:
+        logger.warning("%s cannot be written: %s", path, error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases import link as flip
-from releaser.releases.permissions import open_to_group
+from releaser.releases.contents import open_to_group
 from releaser.releases.release import (
     EMPTY_LEDGER,
     LEDGER,

@@ -16,10 +16,10 @@ from packaging.version import InvalidVersion, Version
 from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile, list_installed
 from releaser.releases import startup
+from releaser.releases.contents import others_may_read, wanted_mode
 from releaser.releases.drift import compare, list_to_read, packages_in, read_sealed
 from releaser.releases.fingerprint import INFO, is_byte_code, list_below, list_site_packages, read_records
 from releaser.releases.integrity import find_interpreter_damage, find_lock_damage
-from releaser.releases.permissions import others_may_read, wanted_mode
 from releaser.releases.store import store_of
 from releaser.site.conventions import choose_unix_group, default_groups
 from releaser.system.environment import inside

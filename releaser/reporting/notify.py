@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
-from releaser.releases.journal import journal_of
-from releaser.releases.notes import LAST_MAIL, LastMail, note, recall
+from releaser.releases.journal import LAST_MAIL, LastMail, journal_of, note, recall
 from releaser.report import RunReport
 from releaser.reporting import history
 from releaser.run import cleaned, cleaned_problems

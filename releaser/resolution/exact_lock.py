@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.resolution.unlocked import FirstLockRequest, UnlockedEnvironment
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 
 def begin(text: str, *, name: str, requires_python: str, uv: Mapping[str, Any], releaser: Mapping[str, Any]) -> str:

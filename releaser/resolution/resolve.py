@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.resolution.rules import Lower
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import ExcludeNewer, Specifiers
 
 

@@ -1,4 +1,4 @@
-"""How a site is restarted and asked whether it is well, and the checks of both."""
+"""How a site serves its visitors: its restart, its health check and its static files, and the checks of all three."""
 
 from __future__ import annotations
 
@@ -14,16 +14,22 @@ from releaser.errors import Finding, ToolError, error_line
 from releaser.site.settings import Settings
 from releaser.system.environment import inside, neutral
 from releaser.tools import http, web_server
+from releaser.tools.django import Manage, StaticFiles, is_django
 from releaser.tools.http import Check, Patience, ask_url, is_url, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from releaser.errors import Findings
     from releaser.site.site import Site
 
 
+PATIENCE = 60.0  # seconds for Django to start and to answer a question
 _FORCED = ("update", "rebuild")  # commands that go on by --force
 _TRIES = 3  # at the most, for a site that is not just starting
+_OWN_WORDS = frozenset({"auto", "none", "passenger"})
+_OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
+_OTHERWISE = "or set `collectstatic` to off"
 
 
 def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
@@ -83,8 +89,7 @@ def live_findings(site: Site, command: str = "update", *, venv: Path | None = No
         yield illness(error, command)
 
 
-_OWN_WORDS = frozenset({"auto", "none", "passenger"})
-_OF_URLS = ("health_status", "health_text", "health_socket", "health_host")
+# The restart and the health check, as they are set
 
 
 def findings(site: Site) -> Iterator[Finding]:
@@ -156,8 +161,7 @@ def _may_touch(target: Path) -> bool:
 
 
 def _passenger_findings(site: Site) -> Iterator[Finding]:
-    root = app_root(site)
-    if not root.is_dir():
+    if not (root := app_root(site)).is_dir():
         yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
     if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
         yield Finding(
@@ -214,3 +218,97 @@ def _socket_findings(path: str) -> Iterator[Finding]:
             f"health_socket {path}: this user may not connect to it",
             advice="Let this user write it: by the group of the socket, or of the server that makes it.",
         )
+
+
+# Static files, asked for before anything is changed
+
+
+def check_static_files(site: Site, findings: Findings) -> str:
+    """Ask the venv that is live now, if there is any; return a remark on what is no finding, mostly empty.
+
+    That it does not answer is none: the site may be ill, which its tests will tell, and a candidate is asked again
+    before the flip. Nor is a STATIC_ROOT that is not set, as a new Django project has none.
+    """
+    if not asks_django(site):
+        return ""
+    try:
+        found = manage(site, Path(os.path.realpath(site.project.venv))).static_files()
+    except ToolError as error:
+        return f"where static files go is not known yet: {error.message}"
+    findings.extend(_static_findings(site, found))
+    if site.settings.collectstatic == "auto" and found.installed and not found.has_a_place:
+        return f"static files are not collected, as STATIC_ROOT is not set: {found.reason}"
+    return ""
+
+
+def asks_django(site: Site) -> bool:
+    """Whether there is a Django to ask where static files go, and reason to."""
+    python = site.project.venv / "bin" / "python"
+    return site.settings.collectstatic != "off" and is_django(site.project.root) and os.path.exists(python)
+
+
+def without_django(site: Site) -> Iterator[Finding]:
+    """Say which settings make no sense in a project that has no manage.py."""
+    settings, root = site.settings, site.project.root
+    wanted = {"collectstatic": settings.collectstatic == "on", "django_check": settings.django_check != "off"}
+    for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
+        yield Finding(
+            f"`{setting}` is switched on, but {root} has no manage.py",
+            advice=f"Set `{setting}` to off, or see that manage.py is there.",
+        )
+
+
+def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
+    """Return the site's manage.py, run by the interpreter of `venv`."""
+    return Manage(runner=site.runner, project=site.project.root, venv=venv, timeout=timeout)
+
+
+def static_findings(site: Site, venv: Path) -> Iterator[Finding]:
+    """Say what would keep collectstatic from its work, as far as the interpreter of `venv` knows. Raises ToolError."""
+    return _static_findings(site, manage(site, venv).static_files())
+
+
+def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
+    is_on = site.settings.collectstatic == "on"
+    if is_on and not found.installed:
+        yield Finding(
+            "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS",
+            advice=f"Add it, {_OTHERWISE} or auto.",
+        )
+    elif is_on and found.local and found.place is None:
+        yield Finding(
+            f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}",
+            advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
+        )
+    if found.place is None or not (is_on or found.has_a_place):
+        return
+    name, place = "STATIC_ROOT" if found.setting else "the storage of the static files", _in_checkout(site, found.place)
+    checkout = site.project.checkout
+    if place.is_relative_to(checkout) and not os.access(checkout, os.W_OK):  # which is a finding of its own
+        return
+    if wrong := _wrong_with(place):
+        advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
+        yield Finding(f"{name} is {place}, where collectstatic cannot write: {wrong}", advice=advice)
+        return
+    for path in found.blocked:
+        message = f"{name} is {place}, in which collectstatic cannot write {_in_checkout(site, Path(path))}"
+        yield Finding(message, advice=f"Let this user write there, as collectstatic does, {_OTHERWISE}.")
+
+
+def _in_checkout(site: Site, place: Path) -> Path:
+    """Return where collectstatic will write, once the code in the staging tree is live."""
+    return site.project.of_checkout(place) if place.is_relative_to(site.project.root) else place
+
+
+def _wrong_with(place: Path) -> str:
+    """Say what is wrong with a directory to write in, which need not be there yet; empty when nothing is."""
+    if os.path.isdir(place):
+        return "" if os.access(place, os.W_OK | os.X_OK) else "this user cannot write there"
+    if os.path.islink(place):
+        return "it is a symlink that leads to no directory"
+    if os.path.lexists(place):
+        return "it is not a directory"
+    parent = next(one for one in place.parents if os.path.lexists(one))
+    if not os.path.isdir(parent):
+        return f"{parent} is not a directory"
+    return "" if os.access(parent, os.W_OK | os.X_OK) else f"it cannot be made, as this user cannot write {parent}"

@@ -1,4 +1,4 @@
-"""A site as releaser sees it: the project, its settings, and the tools that work on it, put together once."""
+"""A site: the project, its settings and the tools that work on it, put together once; and what preflight found out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ from releaser.tools.uv import Uv, find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from releaser.locks.lock import LockFile
+    from releaser.site.pythons import Choice
+    from releaser.tools.git_layout import Layout
+    from releaser.tools.git_reader import CheckoutState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,3 +199,41 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
         except OSError:
             continue
     return Redactor(secrets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkout:
+    """What git says of the checkout; `remote` is what to pull from and push to, None if neither is to be done."""
+
+    layout: Layout
+    state: CheckoutState
+    remote: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteFacts:
+    """What preflight found out about a project that is fit."""
+
+    uv: Uv
+    #: The interpreter to build with, and why it is this one.
+    python: Path
+    choice: Choice
+    lock: LockFile
+    #: The dependency group.
+    group: str | None
+    test_command: tuple[str, ...]
+    #: The id of the group.
+    unix_group: int
+    layout: Layout
+    state: CheckoutState
+    #: The git remote; None: neither pull nor push.
+    remote: str | None
+    #: None when there is nothing to touch.
+    restart_file: Path | None
+    #: Why it is not known where static files go; empty when it is.
+    unknown: str = ""
+
+    @property
+    def checkout(self) -> Checkout:
+        """What is known of the checkout."""
+        return Checkout(layout=self.layout, state=self.state, remote=self.remote)

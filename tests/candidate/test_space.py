@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
-    from releaser.site.facts import SiteFacts
-    from releaser.site.site import Site
+    from releaser.site.site import Site, SiteFacts
 
 MB = 1_000_000
 SIZE = 400 * MB

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
 
-_READING = ("releaser.releases.release", "releaser.releases.notes")
+_READING = ("releaser.releases.release", "releaser.releases.journal")
 
 
 def at_another_time(site: SampleSite, shift: datetime.timedelta, command: str, *args: str) -> Finished:

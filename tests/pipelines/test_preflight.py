@@ -17,7 +17,7 @@ from releaser.site.site import Site, open_site
 from tests.site.fakes import FakeRunner
 
 if TYPE_CHECKING:
-    from releaser.site.facts import SiteFacts
+    from releaser.site.site import SiteFacts
 
 COMMIT = "1" * 40
 CLEAN = f"# branch.oid {COMMIT}\0# branch.head main\0"

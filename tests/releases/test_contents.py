@@ -1,4 +1,4 @@
-"""Group and mode of a release's files. On a real file system."""
+"""Group and mode of a release's files, and what they take. On a real file system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.permissions import others_may_read, share
+from releaser.releases.contents import DiskUsage, measure, others_may_read, share, total_bytes
+from tests.releases.makers import a_manifest
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -135,3 +136,79 @@ def test_the_project_tells_whether_others_may_read(tmp_path: Path) -> None:
     for permissions, expected in ((0o755, True), (0o750, False), (0o754, True)):
         tmp_path.chmod(permissions)
         assert others_may_read(tmp_path) is expected
+
+
+# What they take; some have several names
+
+SIZE = 200_000
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """Make a release of one file and four directories."""
+    place = tmp_path / "releases" / "one"
+    (place / "venv" / "lib" / "site-packages").mkdir(parents=True)
+    write(place / "venv" / "lib" / "site-packages" / "module.py")
+    return place
+
+
+def write(path: Path) -> Path:
+    """Write a file that takes some blocks."""
+    path.write_bytes(b"x" * SIZE)
+    return path
+
+
+def growth(usage: DiskUsage, before: DiskUsage) -> tuple[int, int, int]:
+    """Return how much was added: files of `SIZE` that take space, those of them that are its own, and inodes."""
+    size, own = usage.size_bytes - before.size_bytes, usage.own_bytes - before.own_bytes
+    return size // SIZE, own // SIZE, usage.inodes - before.inodes
+
+
+def test_what_has_no_name_elsewhere_is_its_own(release: Path) -> None:
+    usage = measure(release)
+    assert SIZE <= usage.size_bytes == usage.own_bytes < SIZE * 1.2
+    assert usage.inodes == 5
+    write(release / "venv" / "another.py")
+    assert growth(measure(release), usage) == (1, 1, 1)
+
+
+def test_a_file_with_two_names_counts_once(release: Path) -> None:
+    before = measure(release)
+    one = write(release / "venv" / "one")
+    os.link(one, release / "venv" / "lib" / "two")
+    assert growth(measure(release), before) == (1, 1, 1)
+
+
+def test_a_file_with_a_name_elsewhere_is_shared(release: Path, tmp_path: Path) -> None:
+    before = measure(release)
+    elsewhere = write(tmp_path / "cached")
+    os.link(elsewhere, release / "venv" / "one")
+    os.link(elsewhere, release / "venv" / "two")
+    assert growth(measure(release), before) == (1, 0, 1)
+    elsewhere.unlink()
+    assert growth(measure(release), before) == (1, 1, 1)
+
+
+def test_of_a_link_counts_the_link(release: Path, tmp_path: Path) -> None:
+    before = measure(release)
+    (release / "venv" / "to-big").symlink_to(write(tmp_path / "big"))
+    assert growth(measure(release), before) == (0, 0, 1)
+
+
+def test_a_venv_that_lies_elsewhere_is_what_the_release_takes(release: Path, tmp_path: Path) -> None:
+    before = measure(release)
+    (release / "venv").rename(tmp_path / "venv")
+    (release / "venv").symlink_to(tmp_path / "venv")
+    assert growth(measure(release), before) == (0, 0, 1)  # the link
+
+
+def test_what_is_gone_takes_nothing(tmp_path: Path) -> None:
+    assert measure(tmp_path / "gone") == DiskUsage(size_bytes=0, own_bytes=0, inodes=0)
+
+
+@pytest.mark.parametrize(
+    ("taken", "total"),
+    [([], 0), ([(3, 3), (4, 4)], 7), ([(3, 103), (4, 124), (5, 5)], 132)],
+)
+def test_what_releases_share_counts_once(taken: list[tuple[int, int]], total: int) -> None:
+    assert total_bytes(a_manifest(own_bytes=own, size_bytes=size) for own, size in taken) == total
