@@ -179,11 +179,11 @@ def _converse(check: Check, timeout: float, answer: _Answer, deadline: Deadline)
         response = connection.getresponse()
         if not deadline.is_over:  # else the headers may have ended only because the connection was shut down
             answer.status, answer.reason = response.status, response.reason
-            _read(check, response, answer)
+            _read(check, response, answer, deadline)
 
 
-def _read(check: Check, response: HTTPResponse, answer: _Answer) -> None:
-    """Read as much of a page as is needed; the status is known, whatever happens here."""
+def _read(check: Check, response: HTTPResponse, answer: _Answer, deadline: Deadline) -> None:
+    """Read as much of a page as is needed and comes in time; the status is known, whatever happens here."""
     from http.client import HTTPException
 
     is_accepted = check.accepts(response.status)
@@ -192,7 +192,8 @@ def _read(check: Check, response: HTTPResponse, answer: _Answer) -> None:
     wanted = _encode(check.text, response) if is_accepted and check.text is not None else None
     limit = _SHOWN_BODY if wanted is None else SEARCHED_BODY
     with contextlib.suppress(OSError, HTTPException, ValueError):
-        while len(answer.page) < limit and (chunk := response.read1(limit - len(answer.page))):
+        # The response has taken the socket away from the connection, so that the deadline cannot shut it down.
+        while not deadline.is_over and len(answer.page) < limit and (chunk := response.read1(limit - len(answer.page))):
             begin = max(0, len(answer.page) - len(wanted or b""))  # the text may have come in two parts
             answer.page += chunk
             if wanted is not None and answer.page.find(wanted, begin) >= 0:
