@@ -24,6 +24,7 @@ from releaser.site import disk
 from releaser.site.conventions import kept_out
 from releaser.system.environment import inside
 from releaser.system.files import sync_file_system
+from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,14 +225,17 @@ def install(
     Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
     """
     uv, group, without = facts.uv, facts.group, kept_out(site, tree / "uv.lock")
-    uv.sync(tree, venv, python=facts.python, group=group, link_mode=link_mode, compiled=compiled, without=without)
-    local = uv.local_packages(tree, group=group, without=without)
+    words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
+    uv.sync(tree, venv, words, python=facts.python)
+    local = uv.run(local_export_arguments(group=group, without=without), tree=tree)
     if not local.strip():
         return
     requirements = tree / ".releaser-local.txt"
     requirements.write_text(local, encoding="utf-8")
     before = set(site.git.unknown_files())
-    uv.install_local(tree, venv, requirements, link_mode=link_mode, compiled=compiled)
+    python = venv / "bin" / "python"
+    words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
+    uv.run(words, tree=tree)
     _refuse_built_files(site, before)
 
 

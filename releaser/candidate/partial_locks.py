@@ -19,7 +19,7 @@ from releaser.releases.quarantine import read_holds, read_quarantine
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.disk import can_clone
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -225,7 +225,7 @@ class PartialLocks:
         path = self.tree / "uv.lock"
         path.write_bytes(self.committed.data)
         try:
-            locked = self.uv.lock_pinned(self.tree, python=self.python, pins=pins)
+            locked = self.uv.lock(self.tree, pinned_lock_arguments(pins), python=self.python)
             return None if isinstance(locked, NoSolution) else LockFile.read(path)
         except ToolError as error:
             message = f"a part of the upgrades could not be locked: {error.message}"

@@ -16,7 +16,6 @@ from releaser.system.files import nearest_existing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from packaging.tags import Tag
 
@@ -119,7 +118,7 @@ def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
 def check_space(site: Site, facts: SiteFacts, resolution: Resolution, live: Release | None) -> None:
     """See that what was resolved fits, what has to be downloaded included. Raises PreflightError."""
     try:
-        cache = facts.uv.cache_directory()
+        cache = Path(facts.uv.run(["cache", "dir"]).strip())
         python = facts.uv.python_version(facts.python)
         pins = list_installed(resolution.lock, group=facts.group, default_groups=default_groups(site), python=python)
         downloads = download_sizes(resolution.lock, pins, tags_of(python))

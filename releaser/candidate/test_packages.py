@@ -16,6 +16,7 @@ from releaser.releases.metadata import versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
 from releaser.system.files import remove_tree
+from releaser.tools.uv import only_groups_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,16 +74,14 @@ def _install(site: Site, tree: Path, venv: Path, beside: Path, lock: LockFile) -
     groups = keep_locked(site.settings.test_groups, lock)
     if not groups:
         return None
-    site.uv().sync_groups(
-        tree,
-        beside,
+    words = only_groups_arguments(
         groups,
-        python=venv / "bin" / "python",
         present=versions_in(venv).keys() & lock.names,
         local=lock.local,
         # Links to uv's cache would let a test that edits its packages change whatever is built later.
         link_mode=site.settings.link_mode or ("clone" if can_clone(beside.parent) else "copy"),
     )
+    site.uv().sync(tree, beside, words, python=venv / "bin" / "python")
     lead_scripts_into(venv, beside / "bin", (str(beside), os.path.realpath(beside)))
     return beside
 

@@ -12,6 +12,7 @@ from releaser.releases.quarantine import read_quarantine
 from releaser.resolution.resolve import code_key_of
 from releaser.site.conventions import choose_export_group, kept_out
 from releaser.system.files import replace_file
+from releaser.tools.uv import requirements_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,7 @@ def _export(site: Site, step: Step) -> None:
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes
     without = kept_out(site, site.project.lock)
-    text = site.uv().requirements(root, group=group, hashes=hashes, without=without).encode()
+    text = site.uv().run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     if not path.exists() or path.read_bytes() != text:
         replace_file(path, text, staging=site.state_dir)
     step.says(path.name)

@@ -21,7 +21,7 @@ from packaging.version import InvalidVersion, Version
 
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
 from releaser.locks.versions import times_of
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, newest_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ def ask_index(
         while wanted:
             (tree / "pyproject.toml").write_text(_question(site, wanted), encoding="utf-8")
             try:
-                done = uv.newest(tree, answer=_ANSWER, python=python, python_version=version)
+                done = uv.compile(tree, *newest_arguments(answer=_ANSWER, python=python, python_version=version))
                 if not isinstance(done, NoSolution):
                     return _read_answer(answer.read_text(encoding="utf-8"), python=version)
             except ToolError as error:

@@ -17,7 +17,7 @@ from releaser.errors import ResolutionError
 from releaser.locks.lock import LockFile, list_installed, packages_of
 from releaser.resolution.requirements_file import bounds, exact_version, index_settings, near_path
 from releaser.site.conventions import NO_GROUP
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -125,7 +125,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
 
 
 def _edit(facts: SiteFacts, tree: Path, command: Literal["add", "remove"], *words: str | Path) -> None:
-    facts.uv.edit(tree, command, *words, python=facts.python)
+    facts.uv.run([command, "--frozen", "--python", facts.python, *words], tree=tree)
 
 
 def _in_tree(file: Path, site: Site) -> Path:
@@ -169,13 +169,13 @@ def _lock_all(facts: SiteFacts, tree: Path, found: UnlockedEnvironment) -> LockF
     """Lock the versions; what nothing in the lock needs is asked for by the project itself."""
     asked: set[str] = set()
     while True:
-        locked = facts.uv.lock_pinned(tree, python=facts.python, pins=found.versions)
+        locked = facts.uv.lock(tree, pinned_lock_arguments(found.versions), python=facts.python)
         if isinstance(locked, NoSolution):
             return locked
         lock = LockFile.read(tree / "uv.lock")
         absent = found.versions.keys() - lock.versions.keys() - asked  # what uv leaves out all the same is refused
         if not absent:
-            locked = facts.uv.lock_as_it_is(tree, python=facts.python)  # as anybody's next `uv lock` will
+            locked = facts.uv.lock(tree, ["lock"], python=facts.python)  # as anybody's next `uv lock` will
             return locked if isinstance(locked, NoSolution) else LockFile.read(tree / "uv.lock")
         wanted = absent & found.direct or absent  # those that need each other in a circle are not direct
         asked |= wanted

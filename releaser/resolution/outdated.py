@@ -143,7 +143,7 @@ def _resolve_freely(site: Site, uv: Uv, locked: LockFile, *, python: Path) -> Ma
     `locked` is the lock of the checkout. Raises ResolutionError.
     """
     try:
-        done = uv.lock_dry_run(site.project.root, python=python)
+        done = uv.lock(site.project.root, ["lock", "--upgrade", "--dry-run"], python=python)
     except ToolError as error:
         what = "could not determine what an update would bring"
         raise unanswered(error.output or error.message, what=what, advice=error.advice) from error

@@ -149,7 +149,7 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
         constraints.write_text("".join(f"{name}=={pins[name]}\n" for name in sorted(pins)), encoding="utf-8")
         words: list[str | Path] = ["--no-header", "--no-annotate", "--constraints", constraints, "--python", python]
         try:
-            done = uv.compile(file, *words, tree=site.project.root)
+            done = uv.compile(site.project.root, file, *words)
         except ToolError as error:
             if error.timed_out or _UNREACHABLE.search(error.output):
                 raise _unanswered(error.output or error.message, error.advice) from error

@@ -17,7 +17,7 @@ from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, 
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.rules import Lower, all_withheld, list_rejected, rules_for, select_holds
 from releaser.site.conventions import default_groups
-from releaser.tools.uv import NoSolution, failed_builds
+from releaser.tools.uv import NoSolution, failed_builds, lock_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -165,13 +165,8 @@ class _TreeResolver:
 
     def _lock(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
         facts, project = self.facts, self.site.project
-        done = facts.uv.lock(
-            project.root,
-            python=facts.python,
-            specifiers=specifiers,
-            packages=facts.lock.names,
-            exclude_newer=exclude_newer,
-        )
+        words = lock_arguments(specifiers=specifiers, packages=facts.lock.names, exclude_newer=exclude_newer)
+        done = facts.uv.lock(project.root, words, python=facts.python)
         return done if isinstance(done, NoSolution) else _read(project.lock).versions
 
 
@@ -269,7 +264,7 @@ def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFi
     pyproject.write_text(overridden(pyproject.read_text(encoding="utf-8"), completed), encoding="utf-8")
     message, advice = f"no lock could be made with {wanted}", "See what uv says; the package must fit the others."
     try:
-        locked = facts.uv.lock_as_it_is(tree, python=facts.python)
+        locked = facts.uv.lock(tree, ["lock"], python=facts.python)
         lock = LockFile.parse(without_passwords((tree / "uv.lock").read_bytes()))
     except ToolError as error:
         raise ResolutionError(message, advice=error.advice or advice, output=error.output) from error

@@ -193,7 +193,7 @@ def installed_versions(uv: Uv, python: Path) -> dict[str, str]:
 
 
 def _list_installed(uv: Uv, python: Path) -> dict[str, dict[str, str]]:
-    listed = json.loads(uv.pip("list", "--format", "json", "--python", python))
+    listed = json.loads(uv.run(["pip", "list", "--format", "json", "--python", python]))
     return {str(canonicalize_name(one["name"])): one for one in listed}
 
 
@@ -211,14 +211,14 @@ def _add_installed(site: Site, uv: Uv, request: FirstLockRequest, found: Unlocke
         Finding(f"--without {name}: it is not installed for {found.python}", advice="Leave it out.")
         for name in sorted(request.without - versions.keys())
     ]
-    frozen = (line.partition(" @ ") for line in uv.pip("freeze", "--python", found.python).splitlines())
+    frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", found.python]).splitlines())
     places = {str(canonicalize_name(name)): place for name, _, place in frozen if place} | links
     for name in sorted(versions.keys() - settled - own):
         if name in places:
             problems.append(_from_elsewhere(name, versions[name], Redactor().clean(places[name])))
         elif name in _set_up(found.python):
             problems.append(_without_trace(name, versions[name]))
-    tree = uv.pip("tree", "--depth", "0", "--python", found.python).splitlines()
+    tree = uv.run(["pip", "tree", "--depth", "0", "--python", found.python]).splitlines()
     return replace(
         found,
         is_installed=True,
@@ -258,7 +258,7 @@ def _set_up(python: Path) -> set[str]:
 
 def _broken(uv: Uv, python: Path) -> Iterator[Finding]:
     try:
-        uv.pip("check", "--python", python)
+        uv.run(["pip", "check", "--python", python])
     except ToolError as error:
         for line in (one for one in error.output.splitlines() if one.startswith("The package ")):
             yield Finding(
@@ -336,7 +336,7 @@ def _missing_from_index(site: Site, uv: Uv, found: UnlockedEnvironment) -> Itera
     root = site.project.root
     pins = [f"{name}=={version}" for name, version in sorted(found.versions.items())]
     words = ["--no-deps", "--universal", "--python", str(found.python), "--python-version", found.python_version]
-    for pin in find_missing(lambda file: uv.compile(file, *words, tree=root), found.indexes, pins):
+    for pin in find_missing(lambda file: uv.compile(root, file, *words), found.indexes, pins):
         name, _, version = pin.partition("==")
         yield Finding(
             f"{name} {version} is not in the index, so no lock can hold it",

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import neutral
@@ -64,28 +64,18 @@ def find_uv(setting: str | None, *, path: str | None, project: Path) -> Path | N
         named = project / Path(setting).expanduser()
         return named if named.is_file() else None
     on_path = shutil.which(setting or "uv", path=path)
-    if on_path is not None:
-        return Path(on_path).absolute()
-    return None if setting else _beside_releaser()
-
-
-def _beside_releaser() -> Path | None:
+    if on_path is not None or setting:
+        return Path(on_path).absolute() if on_path else None
     try:
         from uv import find_uv_bin
-    except ImportError:
-        return None
-    try:
+
         return Path(find_uv_bin())
-    except FileNotFoundError:
+    except (ImportError, FileNotFoundError):
         return None
 
 
 def lock_arguments(
-    *,
-    specifiers: Specifiers,
-    packages: Iterable[str],
-    exclude_newer: ExcludeNewer | None = None,
-    dry_run: bool = False,
+    *, specifiers: Specifiers, packages: Iterable[str], exclude_newer: ExcludeNewer | None = None
 ) -> list[str]:
     """Arguments of the `uv lock` that upgrades everything.
 
@@ -106,8 +96,6 @@ def lock_arguments(
                 words += ["--upgrade-package", f"{name}{specifier}"]
     for name, limit in sorted((exclude_newer or {}).items()):
         words += ["--exclude-newer-package", f"{name}={limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
-    if dry_run:
-        words.append("--dry-run")
     return words
 
 
@@ -117,8 +105,8 @@ def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[
     `python_version` is the Python that they are to be for, `python` the interpreter that builds what has to be built.
     """
     return [
-        "pip", "compile", "--no-deps", "--universal", "--no-header", "--no-annotate", "--python", str(python),
-        "--python-version", python_version, "--output-file", answer, "pyproject.toml",
+        "--no-deps", "--universal", "--no-header", "--no-annotate", "--python", str(python), "--python-version",
+        python_version, "--output-file", answer, "pyproject.toml",
     ]  # fmt: skip
 
 
@@ -139,8 +127,8 @@ def sync_arguments(
 
     `without` are default groups that are left out; uv refuses one that the lock does not have.
     """
-    words = ["sync", "--frozen", "--no-install-local", *_compiled(compiled), "--link-mode", link_mode]
-    return words + _group(group, without)
+    compiling = ["--compile-bytecode"] if compiled else []
+    return ["sync", "--frozen", "--no-install-local", *compiling, "--link-mode", link_mode, *_group(group, without)]
 
 
 def only_groups_arguments(
@@ -165,13 +153,9 @@ def local_install_arguments(*, python: Path, requirements: Path, link_mode: str,
     `--reinstall` makes uv build them again: its cache does not see that a source file changed.
     """
     return [
-        "pip", "install", "--python", str(python), "--no-deps", "--reinstall", *_compiled(compiled),
-        "--link-mode", link_mode, "--requirements", str(requirements),
+        "pip", "install", "--python", str(python), "--no-deps", "--reinstall",
+        *(["--compile-bytecode"] if compiled else []), "--link-mode", link_mode, "--requirements", str(requirements),
     ]  # fmt: skip
-
-
-def _compiled(wanted: bool) -> list[str]:
-    return ["--compile-bytecode"] if wanted else []
 
 
 def local_export_arguments(*, group: str | None, without: Iterable[str] = ()) -> list[str]:
@@ -204,24 +188,6 @@ class Installed:
     path: str
 
 
-def installed_in(text: str) -> tuple[Installed, ...]:
-    """Read the interpreters out of what `uv python list --output-format json` prints; ValueError if that is no such.
-
-    Only CPython counts, in its usual build and in a finished version, as that is what locks are tested with.
-    """
-    from packaging.version import InvalidVersion, Version
-
-    found = []
-    try:
-        for one in json.loads(text):
-            usual = one["implementation"] == "cpython" and one.get("variant", "default") == "default"
-            if usual and one["path"] and not Version(one["version"]).is_prerelease:
-                found.append(Installed(version=one["version"], path=one["path"]))
-    except (KeyError, TypeError, AttributeError, InvalidVersion) as error:
-        raise ValueError(str(error)) from error
-    return tuple(found)
-
-
 @dataclass(kw_only=True)
 class Spent:
     """How long the calls that share one limit have taken so far."""
@@ -249,153 +215,12 @@ class Uv:
             raise self._nonsense(finished)
         return found.group(1)
 
-    def lock(
-        self,
-        tree: Path,
-        *,
-        python: Path,
-        specifiers: Specifiers,
-        packages: Iterable[str],
-        exclude_newer: ExcludeNewer | None = None,
-    ) -> Locked | NoSolution:
-        """Upgrade the uv.lock of `tree`. See `lock_arguments`. Raises ToolError."""
-        words = lock_arguments(specifiers=specifiers, packages=packages, exclude_newer=exclude_newer)
-        return self._lock([*words, "--python", str(python)], cwd=tree)
-
-    def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Locked | NoSolution:
-        """Move packages in the uv.lock of `tree` to exact versions. Raises ToolError."""
-        return self._lock([*pinned_lock_arguments(pins), "--python", str(python)], cwd=tree)
-
-    def lock_as_it_is(self, tree: Path, *, python: Path) -> Locked | NoSolution:
-        """Make the uv.lock of `tree` fit its pyproject.toml, and upgrade nothing that need not be. Raises ToolError."""
-        return self._lock(["lock", "--python", str(python)], cwd=tree)
-
-    def lock_dry_run(self, tree: Path, *, python: Path) -> Locked | NoSolution:
-        """Upgrade everything without writing anything. Raises ToolError."""
-        words = lock_arguments(specifiers={}, packages=(), dry_run=True)
-        return self._lock([*words, "--python", str(python)], cwd=tree)
-
-    def newest(self, tree: Path, *, answer: str, python: Path, python_version: str) -> Finished | NoSolution:
-        """Write the newest version of each dependency of `tree` to the file `answer` in it. Raises ToolError."""
-        return self._resolve(newest_arguments(answer=answer, python=python, python_version=python_version), cwd=tree)
-
-    def pip(self, *words: str | Path, tree: Path = Path("/")) -> str:
-        """Return what a `uv pip` command prints; the indexes are those of the project in `tree`. Raises ToolError."""
-        return self._run(["pip", *map(str, words)], cwd=tree).stdout
-
-    def compile(self, requirements: Path, *words: str | Path, tree: Path = Path("/")) -> Finished | NoSolution:
-        """Print what a requirements file comes to, with the indexes of the project in `tree`. Raises ToolError."""
-        return self._resolve(["pip", "compile", str(requirements), *map(str, words)], cwd=tree)
-
-    def edit(self, tree: Path, command: Literal["add", "remove"], *words: str | Path, python: Path) -> None:
-        """Write the pyproject.toml of `tree` by `uv add` or `uv remove`; nothing is locked. Raises ToolError."""
-        self._run([command, "--frozen", "--python", str(python), *map(str, words)], cwd=tree)
-
-    def sync(
-        self,
-        tree: Path,
-        venv: Path,
-        *,
-        python: Path,
-        group: str | None,
-        link_mode: str,
-        compiled: bool = True,
-        without: Iterable[str] = (),
-    ) -> Finished:
-        """Install the locked third-party packages of `tree` into `venv`, which is made if it is not there."""
-        words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
-        return self._synced(words, tree, venv, python=python)
-
-    def sync_groups(
-        self,
-        tree: Path,
-        venv: Path,
-        groups: Iterable[str],
-        *,
-        python: Path,
-        present: Iterable[str],
-        local: Iterable[str],
-        link_mode: str,
-    ) -> Finished:
-        """Install what these groups of the lock of `tree` need into `venv`. See `only_groups_arguments`."""
-        words = only_groups_arguments(groups, present=present, local=local, link_mode=link_mode)
-        return self._synced(words, tree, venv, python=python)
-
-    def _synced(self, words: Sequence[str], tree: Path, venv: Path, *, python: Path) -> Finished:
-        finished = self._run([*words, "--python", str(python)], cwd=tree, venv=venv)
-        if not os.path.exists(venv / "bin" / "python"):
-            message = f"{self.executable} sync left no environment at {venv}"
-            raise ToolError(message, advice="Set `uv` to a working uv.", output=finished.output)
-        return finished
-
-    def local_packages(self, tree: Path, *, group: str | None, without: Iterable[str] = ()) -> str:
-        """Return the local packages to install as the text of a requirements file, paths relative to `tree`."""
-        return self._run(local_export_arguments(group=group, without=without), cwd=tree).stdout
-
-    def install_local(
-        self, project: Path, venv: Path, requirements: Path, *, link_mode: str, compiled: bool = True
-    ) -> Finished:
-        """Install local packages whose paths in `requirements` are relative to `project`."""
-        python = venv / "bin" / "python"
-        words = local_install_arguments(
-            python=python, requirements=requirements, link_mode=link_mode, compiled=compiled
-        )
-        return self._run(words, cwd=project, venv=venv)
-
-    def requirements(
-        self, project: Path, *, group: str | None, hashes: bool = True, without: Iterable[str] = ()
-    ) -> str:
-        """Return the lock of `project` as a requirements file."""
-        words = requirements_arguments(group=group, hashes=hashes, without=without)
-        return self._run(words, cwd=project).stdout
-
-    def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
-        """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.
-
-        `request` is what `--python` takes; without it, `.python-version` and requires-python decide. A release thus
-        stays on the Python that is live as long as that is right. ToolError when there is none.
-        """
-        words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
-        env = dict(self._environment(None))
-        if venv is not None and os.path.exists(venv / "bin" / "python"):
-            env["VIRTUAL_ENV"] = str(venv)
-        else:
-            words.append("--system")  # a venv whose interpreter is gone would be an error
-        finished = self._run(words, cwd=project, env=env)
-        found = Path(finished.stdout.strip())
-        if not found.is_absolute() or not os.path.exists(found):
-            raise self._nonsense(finished)
-        return found
-
-    def installed_pythons(self) -> tuple[Installed, ...]:
-        """Return the interpreters that are there, nothing being downloaded. Raises ToolError.
-
-        uv starts each of them that it has not seen before.
-        """
-        words = ["python", "list", "--only-installed", "--no-python-downloads", "--output-format", "json"]
-        finished = self._run(words, cwd=Path("/"))
-        try:
-            return installed_in(finished.stdout)
-        except ValueError as error:
-            raise self._nonsense(finished) from error
-
-    def python_version(self, python: Path) -> str:
-        """Return the version of an interpreter. Raises ToolError."""
-        finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
-        version = finished.stdout.strip()
-        if not version[:1].isdigit() or len(version.split()) != 1:
-            raise self._nonsense(finished)
-        return version
-
-    def cache_directory(self) -> Path:
-        """Return where uv keeps its cache."""
-        return Path(self._run(["cache", "dir"], cwd=Path("/")).stdout.strip())
-
-    def _lock(self, words: Sequence[str], *, cwd: Path) -> Locked | NoSolution:
-        """Run uv within what earlier calls have left of the limit that they share."""
+    def lock(self, tree: Path, words: Sequence[str], *, python: Path) -> Locked | NoSolution:
+        """Lock in `tree`, as `words` say: see `lock_arguments` and `pinned_lock_arguments`. Raises ToolError."""
         began = time.monotonic()
+        left = max(self.timeout - self.locking.seconds, 0.0)
         try:
-            done = self._resolve(words, cwd=cwd, timeout=max(self.timeout - self.locking.seconds, 0.0))
+            done = self._resolve([*words, "--python", str(python)], cwd=tree, timeout=left)
             return done if isinstance(done, NoSolution) else Locked(output=done.stderr)
         except ToolError as error:
             if not error.timed_out:
@@ -404,6 +229,70 @@ class Uv:
             raise ToolError(message, timed_out=True, output=error.output) from error
         finally:
             self.locking.seconds += time.monotonic() - began
+
+    def compile(self, tree: Path, *words: str | Path) -> Finished | NoSolution:
+        """Run a `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""
+        return self._resolve(["pip", "compile", *map(str, words)], cwd=tree)
+
+    def sync(self, tree: Path, venv: Path, words: Sequence[str], *, python: Path) -> None:
+        """Install from the lock of `tree` into `venv`, which is made if it is not there, as `words` say.
+
+        See `sync_arguments` and `only_groups_arguments`. Raises ToolError.
+        """
+        finished = self._run(
+            [*words, "--python", str(python)], cwd=tree, variables={"UV_PROJECT_ENVIRONMENT": str(venv)}
+        )
+        if not os.path.exists(venv / "bin" / "python"):
+            message = f"{self.executable} sync left no environment at {venv}"
+            raise ToolError(message, advice="Set `uv` to a working uv.", output=finished.output)
+
+    def run(self, words: Sequence[str | Path], *, tree: Path = Path("/")) -> str:
+        """Return what any other command prints, for the project in `tree`. Raises ToolError."""
+        return self._run(words, cwd=tree).stdout
+
+    def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
+        """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.
+
+        `request` is what `--python` takes; without it, `.python-version` and requires-python decide. A release thus
+        stays on the Python that is live as long as that is right. ToolError when there is none.
+        """
+        words = ["python", "find", "--no-python-downloads", *([request] if request else [])]
+        if venv is not None and os.path.exists(venv / "bin" / "python"):
+            finished = self._run(words, cwd=project, variables={"VIRTUAL_ENV": str(venv)})
+        else:
+            finished = self._run([*words, "--system"], cwd=project)  # one whose interpreter is gone would be an error
+        found = Path(finished.stdout.strip())
+        if not found.is_absolute() or not os.path.exists(found):
+            raise self._nonsense(finished)
+        return found
+
+    def installed_pythons(self) -> tuple[Installed, ...]:
+        """Return the interpreters that are there, nothing being downloaded. Raises ToolError.
+
+        uv starts each of them that it has not seen before. Only CPython counts, in its usual build and in a finished
+        version, as that is what locks are tested with.
+        """
+        from packaging.version import InvalidVersion, Version
+
+        words = ["python", "list", "--only-installed", "--no-python-downloads", "--output-format", "json"]
+        finished = self._run(words, cwd=Path("/"))
+        found = []
+        try:
+            for one in json.loads(finished.stdout):
+                usual = one["implementation"] == "cpython" and one.get("variant", "default") == "default"
+                if usual and one["path"] and not Version(one["version"]).is_prerelease:
+                    found.append(Installed(version=one["version"], path=one["path"]))
+        except (ValueError, KeyError, TypeError, AttributeError, InvalidVersion) as error:
+            raise self._nonsense(finished) from error
+        return tuple(found)
+
+    def python_version(self, python: Path) -> str:
+        """Return the version of an interpreter. Raises ToolError."""
+        finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
+        version = finished.stdout.strip()
+        if not version[:1].isdigit() or len(version.split()) != 1:
+            raise self._nonsense(finished)
+        return version
 
     def _resolve(self, words: Sequence[str], *, cwd: Path, timeout: float | None = None) -> Finished | NoSolution:
         try:
@@ -415,30 +304,24 @@ class Uv:
 
     def _run(
         self,
-        words: Sequence[str],
+        words: Sequence[str | Path],
         *,
         cwd: Path,
-        venv: Path | None = None,
-        env: Mapping[str, str] | None = None,
+        variables: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Finished:
-        return self.runner.run(
-            [self.executable, "--no-progress", "--color", "never", *words],
-            cwd=cwd,
-            env=self._environment(venv) if env is None else env,
-            timeout=self.timeout if timeout is None else timeout,
-        )
-
-    def _nonsense(self, finished: Finished) -> ToolError:
-        asked = " ".join(finished.argv[4:])  # behind --no-progress --color never
-        message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
-        return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")
-
-    def _environment(self, venv: Path | None) -> Mapping[str, str]:
         env = neutral(self.runner.environ)
         # Build backends that ask git for a version must not refresh the index of the checkout.
         env["GIT_OPTIONAL_LOCKS"] = "0"
         env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
-        if venv is not None:
-            env["UV_PROJECT_ENVIRONMENT"] = str(venv)
-        return env
+        return self.runner.run(
+            [self.executable, "--no-progress", "--color", "never", *words],
+            cwd=cwd,
+            env={**env, **(variables or {})},
+            timeout=self.timeout if timeout is None else timeout,
+        )
+
+    def _nonsense(self, finished: Finished) -> ToolError:
+        asked = " ".join(finished.argv[4:])  # after --no-progress --color never
+        message = f"{self.executable} {asked} printed {finished.stdout.strip()[:60]!r}, which is not uv's answer"
+        return ToolError(message, advice="Set `uv` to a working uv, or install it: pip install uv.")

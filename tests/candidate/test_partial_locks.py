@@ -15,7 +15,7 @@ from releaser.locks.lock import LockFile
 from releaser.tools.uv import Locked, NoSolution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 # For each version of a package the least versions of others that it needs.
@@ -41,13 +41,14 @@ class FakeUv:
     unreachable: bool = False
     asked: list[dict[str, str]] = field(default_factory=list)
 
-    def lock_pinned(self, tree: Path, *, python: Path, pins: Mapping[str, str]) -> Locked | NoSolution:
+    def lock(self, tree: Path, words: Sequence[str], *, python: Path) -> Locked | NoSolution:
         del python
-        self.asked.append(dict(pins))
+        pins = dict(word.split("==") for word in words if "==" in word)
+        self.asked.append(pins)
         if self.unreachable:
             message = "the index does not answer"
             raise ToolError(message, returncode=2)
-        versions = self.committed | dict(pins)
+        versions = self.committed | pins
         waiting = sorted(versions)
         while waiting:
             name = waiting.pop()

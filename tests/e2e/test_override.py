@@ -233,7 +233,7 @@ def test_neither_a_lost_ledger_nor_a_hand_makes_it_good(site: SampleSite) -> Non
 @pytest.mark.parametrize(
     "at",
     [
-        Point(place="releaser.tools.uv:Uv.lock_as_it_is"),
+        Point(place="releaser.tools.uv:Uv.lock"),
         Point(place="releaser.candidate.build:_install", when="before"),
         Point(place="releaser.releases.store:write_manifest", when="before"),
         Point(place="releaser.releases.store:ReleaseStore.complete"),
@@ -245,7 +245,7 @@ def test_what_a_kill_leaves_is_removed(site: SampleSite, at: Point) -> None:
     finished = interrupted(site, "update", "--override", f"alpha @ {a_wheel(site)}", at=at)
     assert finished.returncode == -signal.SIGKILL
     report = site.json("init")
-    assert ("`releaser update --override`" in report["recovered"]) == (at.place != "releaser.tools.uv:Uv.lock_as_it_is")
+    assert ("`releaser update --override`" in report["recovered"]) == (at.place != "releaser.tools.uv:Uv.lock")
     assert site.snapshot() == before
     assert states(site) == {live: "live"}
     assert not list(site.outer.glob("*staging*"))

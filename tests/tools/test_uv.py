@@ -35,32 +35,21 @@ VENV = Path("/srv/.releaser/site/releases/A/venv")
 
 
 @pytest.mark.parametrize(
-    ("specifiers", "packages", "dry_run", "expected"),
+    ("specifiers", "packages", "expected"),
     [
-        ({}, [], False, ["lock", "--upgrade"]),
-        ({}, ["alpha", "beta"], False, ["lock", "--upgrade"]),
-        ({}, [], True, ["lock", "--upgrade", "--dry-run"]),
+        ({}, [], ["--upgrade"]),
+        ({}, ["alpha", "beta"], ["--upgrade"]),
         (
-            {"beta": ">=1.0,!=2.0"},
-            ["gamma", "beta", "alpha"],
-            False,
-            [
-                "lock",
-                "--upgrade-package",
-                "alpha",
-                "--upgrade-package",
-                "beta>=1.0,!=2.0",
-                "--upgrade-package",
-                "gamma",
-            ],
+            {"beta": ">=1.0,!=2.0", "delta": None},
+            ["gamma", "beta", "alpha", "delta"],
+            ["--upgrade-package", "alpha", "--upgrade-package", "beta>=1.0,!=2.0", "--upgrade-package", "gamma"],
         ),
-        ({"beta": "!=2.0"}, [], True, ["lock", "--upgrade-package", "beta!=2.0", "--dry-run"]),
     ],
 )
 def test_a_lock_is_upgraded_whole_or_within_specifiers(
-    specifiers: dict[str, str], packages: list[str], dry_run: bool, expected: list[str]
+    specifiers: dict[str, str | None], packages: list[str], expected: list[str]
 ) -> None:
-    assert lock_arguments(specifiers=specifiers, packages=packages, dry_run=dry_run) == expected
+    assert lock_arguments(specifiers=specifiers, packages=packages) == ["lock", *expected]
 
 
 def test_packages_are_moved_to_exact_versions_or_the_newest_commit() -> None:
@@ -217,19 +206,15 @@ def test_what_is_not_uvs_answer_is_refused(answer: str) -> None:
 
 def test_locking_happens_in_the_scratch_tree_with_the_python_that_was_found() -> None:
     driver, runner = asking({"uv lock": ""})
-    driver.lock(TREE, python=Path("/usr/bin/python3"), specifiers={"alpha": "!=2.0"}, packages=["beta"])
-    driver.lock(TREE, python=Path("/usr/bin/python3"), specifiers={}, packages=["beta"])
-    assert runner.asked == [
-        ["uv", "lock", "--upgrade-package", "alpha!=2.0", "--upgrade-package", "beta", "--python", "/usr/bin/python3"],
-        ["uv", "lock", "--upgrade", "--python", "/usr/bin/python3"],
-    ]
-    assert all("UV_PROJECT_ENVIRONMENT" not in env for env in runner.environments)
+    driver.lock(TREE, ["lock", "--upgrade"], python=Path("/usr/bin/python3"))
+    assert runner.asked == [["uv", "lock", "--upgrade", "--python", "/usr/bin/python3"]]
+    assert "UV_PROJECT_ENVIRONMENT" not in runner.environments[0]
 
 
 def test_no_solution_is_an_answer_and_nothing_else_is_taken_for_it() -> None:
     def lock(error: ToolError) -> object:
         driver, _ = asking({"uv lock": error})
-        return driver.lock_pinned(TREE, python=Path("/usr/bin/python3"), pins={"alpha": "2.0"})
+        return driver.lock(TREE, ["lock"], python=Path("/usr/bin/python3"))
 
     assert lock(ToolError("no", output="alpha 2.0 is not there", returncode=1)) == NoSolution(
         output="alpha 2.0 is not there"
@@ -243,7 +228,7 @@ def test_syncing_goes_to_the_release_whatever_the_environment_says(tmp_path: Pat
     program(tmp_path / "bin" / "python")
     environ = {"UV_PROJECT_ENVIRONMENT": "/live", "UV_INDEX_URL": "x", "UV_CACHE_DIR": "/cache", "VIRTUAL_ENV": "/live"}
     driver, runner = asking({"uv sync": ""}, environ)
-    driver.sync(TREE, tmp_path, python=Path("/usr/bin/python3"), group="prod", link_mode="copy")
+    driver.sync(TREE, tmp_path, ["sync"], python=Path("/usr/bin/python3"))
     (env,) = runner.environments
     assert env["UV_PROJECT_ENVIRONMENT"] == str(tmp_path)
     assert env["UV_CACHE_DIR"] == "/cache"
@@ -254,7 +239,7 @@ def test_syncing_goes_to_the_release_whatever_the_environment_says(tmp_path: Pat
 def test_a_sync_that_leaves_no_environment_is_a_failure(tmp_path: Path) -> None:
     driver, _ = asking({"uv sync": "done\n"})
     with pytest.raises(ToolError, match="sync left no environment at"):
-        driver.sync(TREE, tmp_path, python=Path("/usr/bin/python3"), group=None, link_mode="copy")
+        driver.sync(TREE, tmp_path, ["sync"], python=Path("/usr/bin/python3"))
 
 
 def test_the_live_venv_is_offered_as_the_python_to_stay_on(tmp_path: Path) -> None:
@@ -293,7 +278,7 @@ def test_real_uv_knows_its_own_answers(tmp_path: Path) -> None:
     assert driver.version()[:1].isdigit()
     python = driver.find_python(tmp_path, tmp_path / "venv", request=None)
     assert driver.python_version(python) == ".".join(map(str, sys.version_info[:3]))
-    assert driver.cache_directory() == tmp_path / "cache"
+    assert driver.run(["cache", "dir"]).strip() == str(tmp_path / "cache")
 
 
 BACKEND = "  x Failed to build `alpha==2.0`\n  |-> The build backend returned an error\n"
