@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from releaser.errors import Findings
     from releaser.site.site import Site
-    from releaser.tools.git_layout import Layout
+    from releaser.tools.git_reader import Layout
 
 
 _SHOWN = 5  # files

@@ -162,7 +162,7 @@ def remove_staging_tree(site: Site, place: Path) -> None:
         place.unlink()
     elif place.exists():
         remove_tree(place)
-    site.git.layout.forget_work_tree(place)
+    site.git.forget_work_tree(place)
 
 
 def _not_staged(place: Path, error: ToolError | OSError) -> BuildError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
-    from releaser.tools.git_layout import Layout
+    from releaser.tools.git_reader import Layout
     from releaser.tools.git_reader import CheckoutState
 
 

@@ -14,7 +14,7 @@ from releaser.system.files import UnreadableStateError, put_aside, read_state, s
 
 if TYPE_CHECKING:
     from releaser.site.project import Project
-    from releaser.tools.git_layout import Layout
+    from releaser.tools.git_reader import Layout
 
 
 _SHARED = 0o2770  # the group may write, and what is made inside belongs to it too

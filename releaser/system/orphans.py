@@ -49,21 +49,17 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def may_be_running(program: str, places: Collection[Path], *, owner: int) -> bool:
-    """Tell whether a program may be at work in or below any of these places, that makes files which `owner` owns.
+def may_be_running(program: str, places: Collection[Path]) -> bool:
+    """Tell whether a program of this user may be at work in or below any of these places.
 
-    It has that name, or that and what follows a hyphen. Only this user's make files that this user (an id) owns.
-    Another's may be anywhere, and there may be some even if they are hidden (proc(5), `hidepid`).
+    It has that name, or that and what follows a hyphen.
     """
-    ours = owner == os.geteuid()
-    if not ours and not os.path.exists("/proc/1"):
-        return True
-    return any(_may_be(program, pid, places, ours=ours) for pid in os.listdir("/proc") if pid.isdigit())
+    return any(_may_be(program, pid, places) for pid in os.listdir("/proc") if pid.isdigit())
 
 
-def _may_be(program: str, pid: str, places: Collection[Path], *, ours: bool) -> bool:
+def _may_be(program: str, pid: str, places: Collection[Path]) -> bool:
     try:
-        if ours and os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+        if os.stat(f"/proc/{pid}").st_uid != os.geteuid():
             return False
         with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             name = file.read().strip()

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
+import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system.orphans import may_be_running
 from releaser.system.process import write_out
 from releaser.tools.git_reader import FETCHED, OURS, WITHOUT_HOOKS, GitReader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
+
+    from releaser.system.process import Finished
 
 _KEPT = "refs/releaser/left/"
 _WITHOUT_DOWNLOADS = {"GIT_LFS_SKIP_SMUDGE": "1"}  # of large files, by git-lfs
 _PATHS_AT_ONCE = 200  # a command line has a limit
+_MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
+_CLOCK_TICK = 0.1  # seconds; file times are those of the last tick of the kernel
+_OF_ONE_WORK_TREE = frozenset({"index.lock", "HEAD.lock", "ORIG_HEAD.lock"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +38,16 @@ class Git(GitReader):
         """Fetch `branch` and return the commit it is at; nothing in the checkout moves."""
         # FETCH_HEAD is made under the umask, so that another user of the group could not fetch any more.
         words = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"]
-        self._run(*words, remote, f"+refs/heads/{branch}:{FETCHED}")
+        self._change(*words, remote, f"+refs/heads/{branch}:{FETCHED}")
         return self.commit(FETCHED)
 
     def set_reference(self, name: str, commit: str) -> None:
         """Let a reference of ours name a commit."""
-        self._run("update-ref", f"{OURS}{name}", commit)
+        self._change("update-ref", f"{OURS}{name}", commit)
 
     def keep(self, commit: str) -> None:
         """Give a commit that the branch leaves a name of its own, below refs/releaser/left, so that it stays."""
-        self._run("update-ref", f"{_KEPT}{commit[:12]}", commit)
+        self._change("update-ref", f"{_KEPT}{commit[:12]}", commit)
 
     def fast_forward(self, commit: str) -> None:
         """Move branch and checkout forward to `commit`; ToolError when that is not a fast-forward, or loses a file.
@@ -75,23 +84,12 @@ class Git(GitReader):
         """Run what moves the checkout; git syncs its own files alone, so those of the checkout are synced here."""
         before = self.submodules("HEAD")
         umask = self._umask()
-        self._run(*WITHOUT_HOOKS, *words, umask=umask)
+        self._change(*WITHOUT_HOOKS, *words, umask=umask)
         moved = [path for path, commit in self.submodules("HEAD").items() if before.get(path) != commit]
         used = [path for path in moved if (self.layout.top / path / ".git").exists()]
         if used:  # the staging tree has brought their commits here
-            top = ("-C", str(self.layout.top))
-            self._run(
-                *top,
-                *WITHOUT_HOOKS,
-                "submodule",
-                "update",
-                "--recursive",
-                "--no-fetch",
-                "--quiet",
-                "--",
-                *used,
-                umask=umask,
-            )
+            words = ("submodule", "update", "--recursive", "--no-fetch", "--quiet", "--", *used)
+            self._change("-C", str(self.layout.top), *WITHOUT_HOOKS, *words, umask=umask)
         write_out(self.root)
 
     def _umask(self) -> int:
@@ -105,7 +103,7 @@ class Git(GitReader):
     def add_work_tree(self, place: Path, commit: str) -> None:
         """Check out a commit at `place`, which has the repository in common with the checkout."""
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
-        self._run(*WITHOUT_HOOKS, *words)
+        self._change(*WITHOUT_HOOKS, *words)
 
     def clone_submodules(self, commit: str, place: Path) -> None:
         """Check out the submodules that the checkout uses below `place`, at the commits that `commit` names.
@@ -121,9 +119,9 @@ class Git(GitReader):
                 continue
             inner = replace(self, root=source)
             if not inner.has(wanted):
-                inner._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
-            self._run("clone", "--quiet", "--shared", "--no-checkout", str(source), str(place / path))
-            self._run("-C", str(place / path), *WITHOUT_HOOKS, "checkout", "--quiet", "--detach", wanted)
+                inner._change("fetch", "--quiet", "--no-tags", "--no-write-fetch-head")
+            self._change("clone", "--quiet", "--shared", "--no-checkout", str(source), str(place / path))
+            self._change("-C", str(place / path), *WITHOUT_HOOKS, "checkout", "--quiet", "--detach", wanted)
             inner.clone_submodules(wanted, place / path)
 
     def shadow(self, place: Path) -> Git:
@@ -134,19 +132,19 @@ class Git(GitReader):
         """
         layout, own = self.layout, place / ".git"
         kind = self._lines("rev-parse", "--show-object-format")[0]
-        self._run("init", "--quiet", "--template=", f"--object-format={kind}", str(place))
+        self._change("init", "--quiet", "--template=", f"--object-format={kind}", str(place))
         information = own / "objects" / "info"
         information.mkdir(exist_ok=True)
         (information / "alternates").write_text(f"{layout.common_directory / 'objects'}\n", encoding="utf-8")
         for file in (layout.common_directory / "config", layout.git_directory / "config.worktree"):
             if file.is_file():
-                self._run("config", "--file", str(own / "config"), "--add", "include.path", str(file))
+                self._change("config", "--file", str(own / "config"), "--add", "include.path", str(file))
         # A pack is kept as it is. Objects taken out of one are looked for here, and get another time if they are found.
-        self._run("config", "--file", str(own / "config"), "fetch.unpackLimit", "1")
+        self._change("config", "--file", str(own / "config"), "fetch.unpackLimit", "1")
         if (layout.common_directory / "shallow").is_file():
             shutil.copyfile(layout.common_directory / "shallow", own / "shallow")
         seen = replace(self, variables={"GIT_DIR": str(own), "GIT_WORK_TREE": str(layout.top)})
-        seen._run("update-ref", "--no-deref", "HEAD", self.commit("HEAD"))
+        seen._change("update-ref", "--no-deref", "HEAD", self.commit("HEAD"))
         return seen
 
     def fill_shadow(self, place: Path, commit: str) -> None:
@@ -156,7 +154,7 @@ class Git(GitReader):
         """
         known = self.submodules("HEAD")
         tree = replace(self, root=place, variables=_WITHOUT_DOWNLOADS)
-        tree._run(*WITHOUT_HOOKS, "checkout", "--quiet", "--force", "--detach", commit)
+        tree._change(*WITHOUT_HOOKS, "checkout", "--quiet", "--force", "--detach", commit)
         for path, wanted in self.submodules(commit).items():
             if path not in known:
                 raise _adds_submodule(commit, path)
@@ -164,7 +162,7 @@ class Git(GitReader):
             if (source / ".git").exists():
                 inner = replace(self, root=source, variables={}).shadow(place / path)
                 if not inner.has(wanted):
-                    inner._run("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
+                    inner._change("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance")
                 inner.fill_shadow(place / path, wanted)
 
     def undo_half_merge(self, before: str, after: str) -> None:
@@ -181,7 +179,7 @@ class Git(GitReader):
         known = self._differing(before, after, "a")
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
-            self._run(*WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
+            self._change(*WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
         self._move("reset", "--quiet", before)
 
     def _remove_empty(self, directory: Path) -> None:
@@ -193,20 +191,20 @@ class Git(GitReader):
 
     def commit_only(self, paths: Sequence[str], message: str) -> bool:
         """Commit these paths as they are in the checkout, and nothing else; False when they are as committed."""
-        self._run("add", "--", *paths)
+        self._change("add", "--", *paths)
         if not self._lines("status", "--porcelain", "--untracked-files=no", "--", *paths):
             return False
-        self._run(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        self._change(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 
     def unstage(self, paths: Sequence[str]) -> None:
         """Let the index have these paths, relative to the top, as HEAD has them; a commit that failed staged them."""
         if paths:
-            self._run(*WITHOUT_HOOKS, "reset", "--quiet", "HEAD", "--", *(f":(top){path}" for path in paths))
+            self._change(*WITHOUT_HOOKS, "reset", "--quiet", "HEAD", "--", *(f":(top){path}" for path in paths))
 
     def push(self, remote: str, branch: str, commit: str) -> None:
         """Push `commit` to the remote's `branch`; never forced, so ToolError when the remote moved."""
-        self._run("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
+        self._change("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
 
     def _identity(self) -> list[str]:
         """Give commits an author where nobody has configured one: a server often has none."""
@@ -214,11 +212,76 @@ class Git(GitReader):
             return []
         return ["-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}"]
 
-    def remove_dead_locks(self, since: float) -> bool:
-        """Take away the lock files that a git has left which died with all around it: see `Layout`."""
-        with contextlib.suppress(ToolError):
-            return self.layout.remove_dead_locks(since)
-        return False
+    def forget_work_tree(self, place: Path) -> None:
+        """Delete what the repository knows of a work tree that was at `place`, and of no other. Raises OSError.
+
+        `git worktree prune` would also forget those of people whose disk is not mounted at the moment.
+        """
+        common = self.layout.common_directory
+        doomed = common / "releaser-work-tree-to-delete"
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        for file in common.glob("worktrees/*/gitdir"):
+            with contextlib.suppress(FileNotFoundError):
+                text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
+                # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot.
+                named = file.parent.name.lstrip("-").startswith(place.name.lstrip("."))
+                if Path(text) == place / ".git" or (not text and named):
+                    # Renamed first: of a half-deleted one, git fsck would say that its HEAD points at nothing.
+                    file.parent.rename(doomed)
+                    shutil.rmtree(doomed)
+
+    def _change(self, *words: str, umask: int = -1) -> Finished:
+        """Run a git that writes. SIGTERM, if releaser dies, lets it delete its lock files."""
+        began = time.time()
+        try:
+            return self._run(*words, umask=umask, death_signal=signal.SIGTERM)
+        except ToolError as error:
+            if error.timed_out or (error.returncode or 0) < 0:
+                # The index was locked only by a command that moves it; another lock of it is somebody else's.
+                self.remove_dead_locks(began, index=not _MOVES_INDEX.isdisjoint(words))
+            raise
+
+    def remove_dead_locks(self, since: float, *, index: bool = True) -> bool:
+        """Delete the lock files that a killed git of ours has left, as every later git would refuse to work.
+
+        They were made by this user after `since` (seconds since 1970), when the run or the command began that was cut
+        off, and no git of this user is at work here that may have made them. git names any other one. False if one
+        stays that this user made.
+        """
+        try:
+            layout = self.layout
+        except ToolError:
+            return False
+        locks = {*layout.git_directory.glob("*.lock")}
+        for directory in {layout.git_directory, layout.common_directory}:  # refs of one work tree, and those of all
+            locks |= {*(directory / "refs").rglob("*.lock")}
+        locks |= {one for one in layout.common_directory.glob("*.lock") if one.name not in _OF_ONE_WORK_TREE}
+        dead = {}
+        for lock in locks if index else (one for one in locks if one.name != "index.lock"):
+            with contextlib.suppress(OSError):
+                made = lock.stat()
+                if made.st_uid == os.geteuid() and made.st_mtime >= since - _CLOCK_TICK:
+                    dead[lock] = made.st_ino, made.st_mtime_ns
+        if dead and may_be_running("git", self._places()):
+            return False
+        for lock, file in dead.items():
+            with contextlib.suppress(OSError):
+                now = lock.stat()
+                if (now.st_ino, now.st_mtime_ns) == file:  # else another git has made it meanwhile
+                    lock.unlink()
+        return not any(map(os.path.lexists, dead))
+
+    def _places(self) -> set[Path]:
+        """List the directories of the repository and of its work trees (gitrepository-layout(5), `worktrees`)."""
+        common = self.layout.common_directory
+        found = {self.layout.top, self.layout.git_directory, common}
+        if common.name == ".git":
+            found.add(common.parent)
+        for file in common.glob("worktrees/*/gitdir"):
+            with contextlib.suppress(OSError):
+                found.add((file.parent / file.read_text(encoding="utf-8").strip()).parent.resolve())
+        return found
 
 
 def _adds_submodule(commit: str, path: str) -> ToolError:

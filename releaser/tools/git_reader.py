@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
 import signal
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import ToolError
 from releaser.system.environment import neutral
-from releaser.tools.git_layout import Layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from releaser.errors import ToolError
     from releaser.system.process import Finished, Runner
 
 # A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
@@ -29,16 +26,32 @@ _DURABLY = ("-c", "core.fsync=all")
 # repository may be a site of its own, on another branch.
 OURS = "refs/worktree/releaser/"
 FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
-_MOVES_INDEX = frozenset({"add", "checkout", "commit", "merge", "reset"})
-_LOCKING = _MOVES_INDEX | {"fetch", "push"}
-_ONLY_READ = frozenset(
-    {"cat-file", "check-ignore", "config", "diff", "log", "ls-files", "ls-tree", "merge-base", "rev-list", "rev-parse",
-     "show", "status"}
-)  # fmt: skip
+# Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
+_IN_PROGRESS = {
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "BISECT_LOG": "a bisection",
+}
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where things lie: the top of the work tree and the repository's own directory."""
+
+    top: Path
+    git_directory: Path
+    common_directory: Path
+
+    def in_progress(self) -> str | None:
+        """Name the operation that waits for somebody to finish it, if there is one."""
+        return next((words for name, words in _IN_PROGRESS.items() if (self.git_directory / name).exists()), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +126,9 @@ class GitReader:
 
     def remote(self, branch: str) -> str | None:
         """Name the remote that `branch` is pulled from and pushed to; None when there is none."""
-        settings = self._settings(r"^(remote\..*\.url|branch\..*\.remote)$")
+        found = self._run("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote)$", check=False)
+        entries = (entry.partition("\n") for entry in found.stdout.split("\0") if entry)
+        settings = {name: value for name, _, value in entries}
         remotes = [name.split(".", 1)[1].rsplit(".", 1)[0] for name in settings if name.startswith("remote.")]
         configured = settings.get(f"branch.{branch}.remote")
         if configured in remotes:
@@ -124,8 +139,8 @@ class GitReader:
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
-        lines = self._lines("ls-remote", remote, f"refs/heads/{branch}")
-        return lines[0].split()[0] if lines else None
+        found = self._run("ls-remote", remote, f"refs/heads/{branch}", death_signal=signal.SIGTERM).stdout
+        return found.split()[0] if found else None
 
     def commit(self, name: str) -> str:
         """Return the id of the commit that `name` stands for."""
@@ -165,13 +180,15 @@ class GitReader:
 
     def reference(self, name: str) -> str | None:
         """Return the commit that a reference of ours names; None when there is none."""
-        found = self._run("rev-parse", "--verify", "--quiet", f"{OURS}{name}^{{commit}}", check=False)
-        return found.stdout.strip() or None
+        return self._find_commit(f"{OURS}{name}")
 
     def tracked(self, remote: str, branch: str) -> str | None:
         """Return where a remote's branch was when somebody last fetched or pushed; None when nobody has."""
-        name = f"refs/remotes/{remote}/{branch}^{{commit}}"
-        return self._run("rev-parse", "--verify", "--quiet", name, check=False).stdout.strip() or None
+        return self._find_commit(f"refs/remotes/{remote}/{branch}")
+
+    def _find_commit(self, name: str) -> str | None:
+        found = self._run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
+        return found.stdout.strip() or None
 
     def apart(self, ours: str, theirs: str) -> tuple[int, int]:
         """Count the commits that only `ours` has and those that only `theirs` has."""
@@ -280,51 +297,28 @@ class GitReader:
         """Tell whether git ignores `path` (relative to `root`)."""
         return self._run("check-ignore", "--quiet", "--no-index", "--", path, check=False).returncode == 0
 
-    def _settings(self, pattern: str) -> dict[str, str]:
-        finished = self._run("config", "-z", "--get-regexp", pattern, check=False)
-        pairs = (entry.partition("\n") for entry in finished.stdout.split("\0") if entry)
-        return {name: value for name, _, value in pairs}
-
     def _lines(self, *words: str) -> list[str]:
         return self._run(*words).stdout.splitlines()
 
-    def _run(self, *words: str, check: bool = True, umask: int = -1) -> Finished:
+    def _run(
+        self, *words: str, check: bool = True, umask: int = -1, death_signal: signal.Signals | None = None
+    ) -> Finished:
         """Run git; lists of files are useless unless they are whole."""
         env = neutral(self.runner.environ)
         # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
         env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
-        env |= self.variables
-        argv = ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words]
-        began = time.time()
-        # SIGTERM lets git take its lock files away.
-        dies = None if words[0] in _ONLY_READ else signal.SIGTERM
-        try:
-            return self.runner.run(
-                argv,
-                cwd=self.root,
-                env=env,
-                timeout=self.timeout,
-                check=check,
-                death_signal=dies,
-                whole=True,
-                umask=umask,
-            )
-        except ToolError as error:
-            if error.timed_out or (error.returncode or 0) < 0:
-                self._remove_locks(_LOCKING.intersection(words), began, time.time())
-            raise
-
-    def _remove_locks(self, moves: frozenset[str], began: float, ended: float) -> None:
-        """Take away the lock files that a killed git has left: those made while it ran, as others could make none then.
-
-        Every later git command would refuse to work until somebody deletes them. The index was locked only if the
-        command was one that `moves` it; another lock of it is somebody else's.
-        """
-        if moves:
-            with contextlib.suppress(ToolError):
-                self.layout.remove_locks(began, ended, index=bool(moves & _MOVES_INDEX))
+        return self.runner.run(
+            ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
+            cwd=self.root,
+            env={**env, **self.variables},
+            timeout=self.timeout,
+            check=check,
+            death_signal=death_signal,
+            whole=True,
+            umask=umask,
+        )
 
 
 def asks_for_credentials(error: ToolError) -> str:

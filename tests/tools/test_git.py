@@ -11,8 +11,7 @@ from releaser.errors import ToolError
 from releaser.system import process
 from releaser.system.process import Runner
 from releaser.tools.git import Git
-from releaser.tools.git_layout import Layout
-from releaser.tools.git_reader import CheckoutState, asks_for_credentials, parse_status
+from releaser.tools.git_reader import CheckoutState, Layout, asks_for_credentials, parse_status
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
 from tests.tools.repository import SECONDS, Repository

@@ -13,7 +13,7 @@ from releaser.errors import ToolError
 from releaser.system.process import Finished, Runner
 from releaser.system.redaction import Redactor
 from releaser.tools.git import Git
-from releaser.tools.git_layout import Layout
+from releaser.tools.git_reader import Layout
 from tests.support.commands import clean_environment, run
 
 if TYPE_CHECKING:

@@ -114,13 +114,13 @@ def test_a_git_elsewhere_keeps_nothing(repository: Repository, elsewhere: Reposi
     assert not lock.exists()
 
 
-def test_only_the_git_of_its_owner_keeps_a_lock(repository: Repository, lock: Path) -> None:
+def test_a_lock_of_another_user_is_left_to_them(repository: Repository, lock: Path) -> None:
     require(os.geteuid() == 0, "root, to be another user")
     theirs, nobody = lock.with_name("config.lock"), 65534
     theirs.touch()
     os.chown(theirs, nobody, nobody)
     with at_work(repository.path, user=nobody):
-        assert not repository.git.remove_dead_locks(0)
+        assert repository.git.remove_dead_locks(0)
     assert (lock.exists(), theirs.exists()) == (False, True)
 
 
@@ -143,6 +143,6 @@ def test_a_lock_that_has_taken_the_place_of_a_dead_one_stays(
         lock.touch()
         return False
 
-    monkeypatch.setattr("releaser.tools.git_layout.may_be_running", somebody_locks)
+    monkeypatch.setattr("releaser.tools.git.may_be_running", somebody_locks)
     repository.git.remove_dead_locks(0)
     assert lock.exists()
