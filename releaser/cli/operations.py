@@ -1,23 +1,24 @@
-"""The commands that change what the site runs on, and the one that runs a program on it."""
+"""The commands that change something, and the one that runs a program in the live release."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.options import FORCE_HELP, NonEmptyPath, common, dry_run, say_plan, wait
+from releaser.cli.options import FORCE_HELP, NonEmptyPath, command, dry_run, wait
+from releaser.cli.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError
 
 if TYPE_CHECKING:
     from releaser.cli.options import CommandContext
 
 
-@click.command()
-@common
+@command()
 @dry_run
 @wait
 @click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock.")
@@ -64,8 +65,7 @@ def init(
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_init
 
-        say_plan(ctx, rehearse_init(ctx.site(), force=force))
-        return
+        ctx.end_dry_run(rehearse_init(ctx.site(), force=force))
     from releaser.pipelines.init import init as adopt
 
     report = adopt(ctx.request("init", wait=wait), force=force)
@@ -89,15 +89,13 @@ def _create_first_lock(
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_first_lock
 
-        say_plan(ctx, rehearse_first_lock(ctx.site(founds=True), wanted))
-        return
+        ctx.end_dry_run(rehearse_first_lock(ctx.site(founds=True), wanted))
     report = create_first_lock(ctx.request("init", wait=wait), wanted)
     ctx.say_chosen(report.chosen)
     ctx.end(report)
 
 
-@click.command()
-@common
+@command()
 @dry_run
 @wait
 @click.option("--force", is_flag=True, help=FORCE_HELP)
@@ -124,8 +122,7 @@ def update(
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_update
 
-        say_plan(ctx, rehearse_update(ctx.site(), force=force, follow=follow))
-        return
+        ctx.end_dry_run(rehearse_update(ctx.site(), force=force, follow=follow))
     from releaser.pipelines.update import update as run_update
 
     ctx.end(run_update(ctx.request("update", wait=wait, mails=True), force=force, follow=follow))
@@ -138,13 +135,11 @@ def _override(ctx: CommandContext, values: tuple[str, ...], *, dry_run: bool, wa
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_override
 
-        say_plan(ctx, rehearse_override(ctx.site(), overrides))
-        return
+        ctx.end_dry_run(rehearse_override(ctx.site(), overrides))
     ctx.end(override(ctx.request(COMMAND, wait=wait), overrides), answers=True)
 
 
-@click.command()
-@common
+@command()
 @dry_run
 @wait
 @click.option(
@@ -161,15 +156,13 @@ def rollback(
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_rollback
 
-        say_plan(ctx, rehearse_rollback(ctx.site(), release, force=force, keep_code=keep_code))
-        return
+        ctx.end_dry_run(rehearse_rollback(ctx.site(), release, force=force, keep_code=keep_code))
     from releaser.pipelines.rollback import rollback as run_rollback
 
     ctx.end(run_rollback(ctx.request("rollback", wait=wait, mails=True), to=release, force=force, keep_code=keep_code))
 
 
-@click.command()
-@common
+@command()
 @dry_run
 @wait
 @click.option(
@@ -190,8 +183,7 @@ def rebuild(
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_rebuild
 
-        say_plan(ctx, rehearse_rebuild(ctx.site(), python=wanted, force=force))
-        return
+        ctx.end_dry_run(rehearse_rebuild(ctx.site(), python=wanted, force=force))
     from releaser.pipelines.rebuild import rebuild as run_rebuild
 
     request = ctx.request("rebuild", wait=wait, mails=True)
@@ -206,10 +198,85 @@ def _interpreter(python: str | None) -> str | None:
     return os.path.abspath(Path(python).expanduser()) if python and "/" in python else python
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
-@common
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run(ctx: CommandContext, command: tuple[str, ...]) -> None:
+@command()
+@dry_run
+@wait
+def prune(ctx: CommandContext, dry_run: bool, wait: float) -> None:
+    """Delete the releases that the policy no longer keeps, with the reason for each."""
+    from releaser.pipelines.dry_run import rehearse_prune
+    from releaser.pipelines.maintenance import prune_releases
+
+    if dry_run:
+        report, verdicts = None, rehearse_prune(ctx.site())
+    else:
+        report, verdicts = prune_releases(ctx.request("prune", wait=wait))
+    if ctx.output.json:
+        ctx.output.print_json([one.as_json() for one in verdicts])
+    elif verdicts and not ctx.output.quiet:
+        ctx.output.print_table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in verdicts])
+    if report is not None and (report.exit_code or report.tells_of_before):
+        Output(quiet=ctx.output.quiet).print_report(report)
+    sys.exit(report.exit_code if report else 0)
+
+
+def _pin(ctx: CommandContext, release: str, *, on: bool, dry_run: bool) -> None:
+    if dry_run:
+        from releaser.pipelines.dry_run import rehearse_pin
+
+        ctx.end_dry_run(rehearse_pin(ctx.site(), release, on=on))
+    from releaser.pipelines.maintenance import set_pin
+
+    ctx.end(set_pin(ctx.request("pin" if on else "unpin"), release, on=on))
+
+
+@command()
+@dry_run
+@click.argument("release")
+def pin(ctx: CommandContext, release: str, dry_run: bool) -> None:
+    """Keep RELEASE: never prune it."""
+    _pin(ctx, release, on=True, dry_run=dry_run)
+
+
+@command()
+@dry_run
+@click.argument("release")
+def unpin(ctx: CommandContext, release: str, dry_run: bool) -> None:
+    """Allow RELEASE to be pruned again."""
+    _pin(ctx, release, on=False, dry_run=dry_run)
+
+
+@command()
+@dry_run
+@click.argument("name")
+@click.argument("reason", required=False, default="")
+def hold(ctx: CommandContext, name: str, reason: str, dry_run: bool) -> None:
+    """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
+    if dry_run:
+        from releaser.pipelines.dry_run import rehearse_hold
+
+        ctx.end_dry_run(rehearse_hold(ctx.site(), name, reason))
+    from releaser.pipelines.maintenance import hold as hold_package
+
+    ctx.end(hold_package(ctx.request("hold"), name, reason))
+
+
+@command()
+@dry_run
+@click.argument("name")
+def unhold(ctx: CommandContext, name: str, dry_run: bool) -> None:
+    """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
+    if dry_run:
+        from releaser.pipelines.dry_run import rehearse_unhold
+
+        ctx.end_dry_run(rehearse_unhold(ctx.site(), name))
+    from releaser.pipelines.maintenance import unhold as unhold_package
+
+    ctx.end(unhold_package(ctx.request("unhold"), name))
+
+
+@command(context_settings={"ignore_unknown_options": True})
+@click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""
     from releaser.releases import leases
     from releaser.releases.store import store_of
@@ -224,7 +291,7 @@ def run(ctx: CommandContext, command: tuple[str, ...]) -> None:
         os.set_inheritable(leases.take(str(live.directory)), True)
     env = inside(live.venv, site.runner.site_environ)
     try:
-        os.execvpe(command[0], list(command), env)  # noqa: S606 - this process is to become the program
+        os.execvpe(words[0], list(words), env)  # noqa: S606 - this process is to become the program
     except OSError as error:
-        message = f"{command[0]} cannot be started in {live.id}: {error.strerror}"
+        message = f"{words[0]} cannot be started in {live.id}: {error.strerror}"
         raise UsageError(message, advice="Check the name; programs of the release come first on PATH.") from error

@@ -1,22 +1,24 @@
-"""What all commands share: their options, the project that they are about, and how errors end them."""
+"""What all commands share: the group, their options, the project that they are about, and how errors end them."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from releaser import __version__
 from releaser.cli.output import Output, print_error
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from releaser.pipelines.dry_run import Plan
     from releaser.pipelines.session import Request
@@ -46,7 +48,6 @@ class CommandContext:
 
         What `founds` the project tells of that by itself. Raises PreflightError where no state directory can be.
         """
-        from releaser.errors import PreflightError
         from releaser.site.disk import find_misplaced_state
         from releaser.site.site import find_site, open_site
 
@@ -93,51 +94,77 @@ class CommandContext:
         for one in chosen if not self.output.json else ():
             self.output.note(str(one))
 
-    def end(self, report: RunReport, *, answers: bool = False) -> None:
+    def end_dry_run(self, plan: Plan) -> NoReturn:
+        """Print what a run would do, and exit."""
+        if self.output.json:
+            changes = [asdict(one) for one in plan.changes]
+            self.output.print_json({"dry_run": True, "would": plan.lines, "changes": changes})
+        else:
+            self.output.print_changes(plan.changes)
+            self.output.print_lines(f"dry run: {line}" for line in plan.lines)
+        sys.exit(0)
+
+    def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:
         """Print how a run ended, and exit; what `answers` a question is printed even if nothing changed."""
         self.output.print_report(report, answers=answers)
         sys.exit(report.exit_code)
 
 
-def _unreadable(error: PermissionError) -> PreflightError:
-    message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
-    advice = "Run it as the user who owns the project, or let this user read it."
-    return PreflightError(Finding(message, advice=advice))
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="releaser", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Keep the Python environment of a running site up to date, safely.
+
+    A new venv is built beside the live one, tested with the project's own tests, and only then made live, by one atomic
+    move of a symlink. Earlier venvs stay: going back is instant.
+    """
 
 
-def common(function: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the common options, and make errors end it with their exit code."""
+def command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command, give it the common options, and make errors end it with their exit code."""
 
-    @click.option(
-        "--project",
-        type=NonEmptyPath(path_type=Path),
-        envvar="RELEASER_PROJECT",
-        default=Path(),
-        show_default="the current directory",
-        help="The directory of the project, or one below it.",
-    )
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
-    @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-    @functools.wraps(function)
-    def command(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
-        try:
-            if verbose and quiet:
-                message = "--verbose and --quiet cannot be used together"
-                raise UsageError(message, advice="Use only one of them.")
-            function(CommandContext(project, Output(json=as_json, verbose=verbose, quiet=quiet)), **options)
-        except ReleaserError as error:
-            print_error(error)
-            sys.exit(error.exit_code)
-        except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
-            print_error(_unreadable(error))
-            sys.exit(ExitCode.PREFLIGHT)
-        except KeyboardInterrupt:
-            sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
-        except Interrupted as interrupt:  # a second signal, while the first was being dealt with
-            sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
+    def decorate(function: Callable[..., None]) -> click.Command:
+        @click.option(
+            "--project",
+            type=NonEmptyPath(path_type=Path),
+            envvar="RELEASER_PROJECT",
+            default=Path(),
+            show_default="the current directory",
+            help="The directory of the project, or one below it.",
+        )
+        @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+        @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
+        @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+        @functools.wraps(function)
+        def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
+            with _exit_codes():
+                if verbose and quiet:
+                    message = "--verbose and --quiet cannot be used together"
+                    raise UsageError(message, advice="Use only one of them.")
+                function(CommandContext(project, Output(json=as_json, verbose=verbose, quiet=quiet)), **options)
 
-    return command
+        return cli.command(name, **settings)(call)
+
+    return decorate
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Print an error and exit with its code."""
+    try:
+        yield
+    except ReleaserError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
+        message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
+        advice = "Run it as the user who owns the project, or let this user read it."
+        print_error(PreflightError(Finding(message, advice=advice)))
+        sys.exit(ExitCode.PREFLIGHT)
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
+    except Interrupted as interrupt:  # a second signal, while the first was being dealt with
+        sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
 
 
 dry_run = click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done.")
@@ -149,13 +176,3 @@ wait = click.option(
     help="Wait this long for another run to end.",
 )
 FORCE_HELP = "Also take versions and candidates that failed before."
-
-
-def say_plan(ctx: CommandContext, plan: Plan) -> None:
-    """Say what a run would do."""
-    if ctx.output.json:
-        ctx.output.print_json({"dry_run": True, "would": plan.lines, "changes": [asdict(one) for one in plan.changes]})
-        return
-    ctx.output.print_changes(plan.changes)
-    for line in plan.lines:
-        ctx.output.print_lines([f"dry run: {line}"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.options import common
+from releaser.cli.options import command
 from releaser.errors import UsageError
 from releaser.releases.store import store_of
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from releaser.cli.options import CommandContext
 
 
-@click.command()
-@common
+@command()
 def check(ctx: CommandContext) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
     from dataclasses import asdict
@@ -50,8 +49,7 @@ def check(ctx: CommandContext) -> None:
         ctx.output.note("everything is fit for an update")
 
 
-@click.command("test-mail")
-@common
+@command("test-mail")
 def test_mail(ctx: CommandContext) -> None:
     """Send one mail to everybody who gets mails about the site, and print where it went."""
     from dataclasses import asdict
@@ -68,8 +66,7 @@ def test_mail(ctx: CommandContext) -> None:
         ctx.output.note(f"sent to {', '.join(sent.to)} by {sent.by}; see that it arrives")
 
 
-@click.command("list")
-@common
+@command("list")
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     import time
@@ -88,8 +85,7 @@ def list_releases(ctx: CommandContext) -> None:
         ctx.output.note("there are no releases yet; adopt the project with `releaser init`")
 
 
-@click.command()
-@common
+@command()
 @click.argument("release")
 def show(ctx: CommandContext, release: str) -> None:
     """Show one release: its facts, package changes, steps, and the end of its test output."""
@@ -103,8 +99,7 @@ def show(ctx: CommandContext, release: str) -> None:
         ctx.output.print_lines(release_text(details))
 
 
-@click.command()
-@common
+@command()
 @click.argument("a")
 @click.argument("b", required=False)
 def diff(ctx: CommandContext, a: str, b: str | None) -> None:
@@ -122,8 +117,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
         ctx.output.note("no package differs")
 
 
-@click.command()
-@common
+@command()
 @click.argument("release", required=False)
 def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
@@ -142,8 +136,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
         ctx.output.note(f"no vulnerability of {found.release} is known")
 
 
-@click.command()
-@common
+@command()
 @click.option("--all", "every", is_flag=True, help="Verify every release.")
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
@@ -175,8 +168,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
         raise error
 
 
-@click.command()
-@common
+@command()
 def outdated(ctx: CommandContext) -> None:
     """Show newer versions than the locked ones, and what keeps them out."""
     from releaser.reporting.text import outdated_text
@@ -197,8 +189,7 @@ def outdated(ctx: CommandContext) -> None:
         ctx.output.note("everything is at its newest version")
 
 
-@click.command()
-@common
+@command()
 def status(ctx: CommandContext) -> None:
     """Show the state of the site: what is live, the last run, what is pending, held back or quarantined."""
     from releaser.pipelines.status import status as ask
@@ -212,8 +203,7 @@ def status(ctx: CommandContext) -> None:
     ctx.output.print_lines(status_text(found.as_json(), age=age(found.live_age_seconds or 0.0)))
 
 
-@click.command()
-@common
+@command()
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""
