@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
-    from releaser.tools.git_reader import Layout
-    from releaser.tools.git_reader import CheckoutState
+    from releaser.tools.git_reader import CheckoutState, Layout
 
 
 @dataclass(frozen=True, kw_only=True)
