@@ -183,13 +183,13 @@ def test_as_much_as_the_live_release_takes_is_needed_once_more_and_a_tenth(
 def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: LockDiff = DIFF) -> str:
     """Return what is said against an update once its lock is known; empty if nothing is."""
 
-    def cache_directory() -> Path:
+    def answer(_: object) -> str:
         if cache is None:
             message = "uv failed"
             raise ToolError(message)
-        return cache
+        return f"{cache}\n"
 
-    uv = SimpleNamespace(cache_directory=cache_directory, python_version=lambda _: "3.12.1")
+    uv = SimpleNamespace(run=answer, python_version=lambda _: "3.12.1")
     facts = cast("SiteFacts", SimpleNamespace(uv=uv, python=Path("python3.12"), group=None))
     try:
         check_space(site, facts, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)), before)
