@@ -10,7 +10,7 @@ JOBS ?= 2
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test coverage faults faults-spread faults-mutations check lint types imports architecture bench durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all coverage faults faults-spread faults-mutations check lint types imports architecture bench durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -27,10 +27,16 @@ demo-gunicorn: ## Show the same on gunicorn
 demo-health: ## Show that no answer of an old worker lets a release through that breaks the site (20 times in each of 3 ways)
 	@PYTHON="$(PYTHON)" bash scripts/demo health
 
-test: $(READY) ## Install what the tests need, and run them
+test: $(READY) ## Install what the tests need, and run the quick ones (three minutes)
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults -m "not slow" $(ARGS)
+
+test-slow: $(READY) ## Run the others: every end-to-end test that is no story, and live servers
+	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults -m slow $(ARGS)
+
+test-all: $(READY) ## Run both
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults $(ARGS)
 
-coverage: $(READY) ## Run the tests, and print which lines and branches they reach (half as slow again)
+coverage: $(READY) ## Run all tests, and print which lines and branches they reach (half as slow again)
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)
 
 faults: $(READY) ## Make every fault at every point, and print how many held (some four hours, needs root)
@@ -42,7 +48,7 @@ faults-spread: $(READY) ## Make every fault at a spread of points
 faults-mutations: $(READY) ## Leave out each step of the protocol once, and print which fault tells
 	$(BIN)/python -m pytest -n $(JOBS) --all-points tests/faults/test_mutations.py $(ARGS)
 
-check: $(READY) lint types imports test ## Everything that must be green before a commit
+check: $(READY) lint types imports test ## What must be green before a commit
 
 lint: $(READY) ## Style and common mistakes
 	$(BIN)/ruff check .

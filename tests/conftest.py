@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +11,7 @@ from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
 
-if TYPE_CHECKING:
-    from pathlib import Path
+END_TO_END = Path(__file__).parent / "e2e"
 
 pytest_plugins = [
     "tests.support.smtp",
@@ -29,7 +28,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Try a spread of each table that is marked so, and all of it with `--all-points`."""
+    """Mark what is slow, and try a spread of each table that is marked so, or all of it with `--all-points`."""
+    for item in items:
+        if item.path.is_relative_to(END_TO_END) and item.get_closest_marker("story") is None:
+            item.add_marker(pytest.mark.slow)
     if config.getoption("--all-points"):
         return
     tables: dict[str, list[pytest.Item]] = {}

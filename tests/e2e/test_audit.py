@@ -28,6 +28,7 @@ def service() -> Iterator[VulnerabilityService]:
         yield serving
 
 
+@pytest.mark.story
 def test_what_is_found_is_listed_and_ends_with_its_own_code(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
@@ -86,6 +87,7 @@ def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: 
     assert (answer["release"], answer["live"], len(answer["vulnerabilities"])) == (first, False, 1)
 
 
+@pytest.mark.story
 def test_what_is_accepted_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
     site = watched(make_site, service.url, audit_ignore="CVE-2026-1")
     assert site.json("audit")["vulnerabilities"] == []

@@ -33,6 +33,8 @@ def door(site: SampleSite) -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("branch", ["work", "feature/main", "main2"])
+@pytest.mark.story
+@pytest.mark.story
 def test_the_wrong_branch(site: SampleSite, branch: str) -> None:
     site.git("switch", "--quiet", "--create", branch)
     refused(site).says_only(site.path, f"branch {branch} ", "not main", "git switch main", "`branch`")
@@ -134,6 +136,8 @@ def test_what_a_sparse_checkout_leaves_out_is_no_hidden_edit(site: SampleSite) -
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "a b ü.txt", "deep/er/file"])
+@pytest.mark.story
+@pytest.mark.story
 def test_an_untracked_file(site: SampleSite, name: str) -> None:
     site.git("config", "status.showUntrackedFiles", "no")
     site.edit(name, "mine\n")

@@ -58,6 +58,7 @@ def test_no_project_table(make_site: SiteFactory) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "requires-python = 3.11\n"])
+@pytest.mark.story
 def test_no_requires_python(make_site: SiteFactory, line: str) -> None:
     site = make_site(venv=True)
     site.commit("Lose it", {"pyproject.toml": replaced(site, 'requires-python = ">=3.11"\n', line)})

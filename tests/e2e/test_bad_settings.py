@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
+@pytest.mark.story
 def test_unknown_settings_are_reported_all_at_once(make_site: SiteFactory) -> None:
     site = make_site(venv=True, settings={"kep": 3, "colour": "green"}, dotenv={"RELEASER_SMTP_HOTS": "mail"})
     refusal = refused(site, env={"RELEASER_GIT_PUSSH": "off", "RELEASER_PROJECT": "/elsewhere"})

@@ -57,6 +57,7 @@ def test_no_uv_at_all(site: SampleSite, tmp_path: Path, module: str) -> None:
     refused(site, env=env).says_only("uv was not found", "pip install uv")
 
 
+@pytest.mark.story
 def test_no_git_at_all(site: SampleSite, tmp_path: Path) -> None:
     env = {"PATH": str(tmp_path), "RELEASER_UV": str(uv_executable())}
     refused(site, env=env).says_only(site.path, "git cannot be started", "No such file")
@@ -200,6 +201,7 @@ def variables(tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize(("condition", "blame"), [(IF_NEW, "this update broke it"), ("", "failing before")])
+@pytest.mark.story
 def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path, condition: str, blame: str) -> None:
     site = with_tests(make_site, condition + HANGS, test_timeout="2s")
     begun = time.monotonic()

@@ -121,6 +121,7 @@ def mail_settings(server: MailServer, **more: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.story
 def test_a_missing_project_is_mailed_to_the_admins_of_releaser(
     site: SampleSite, tmp_path: Path, smtp_server: MailServer
 ) -> None:
@@ -201,6 +202,7 @@ def make_everything_wrong(site: SampleSite) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "update"])
+@pytest.mark.story
 def test_all_problems_are_in_one_report(site: SampleSite, command: str) -> None:
     make_everything_wrong(site)
     refusal = refused(site, command=command, env={"RELEASER_UNIX_GROUP": "nobody-of-that-name"})

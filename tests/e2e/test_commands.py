@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
+pytestmark = pytest.mark.story
+
 LISTED = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
     "in_use_by", "processes", "path", "broken", "damage", "commit", "subject",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import silent, step, steps
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
     return site
 
 
+@pytest.mark.story
 def test_it_is_run_before_the_tests_and_passes(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "1.1.0")

@@ -43,6 +43,7 @@ def test_nothing_is_written_for_an_adopted_project(make_site: SiteFactory, comma
 
 @pytest.mark.parametrize("venv", [True, False])
 @pytest.mark.parametrize("command", ["init", "update", "prune"])
+@pytest.mark.story
 def test_nothing_is_written_for_a_project_that_is_not_adopted(make_site: SiteFactory, command: str, venv: bool) -> None:
     site = make_site(venv=venv)
     site.publish("alpha", "1.1.0")
@@ -59,6 +60,7 @@ def test_problems_are_reported_as_by_the_command_itself(make_site: SiteFactory, 
     assert "untidy.txt" in rehearse(site, *args, check=3)
 
 
+@pytest.mark.story
 def test_an_update_is_described(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
@@ -90,6 +92,7 @@ def test_an_update_leaves_out_what_was_backed_out(make_site: SiteFactory) -> Non
     assert [change["new"] for change in site.json("update", "--dry-run", "--force")["changes"]] == ["1.1.0"]
 
 
+@pytest.mark.story
 def test_a_rollback_is_described(make_site: SiteFactory) -> None:
     site = with_two_releases(make_site)
     live, (target, *_) = site.live_id(), [row["id"] for row in site.json("list") if not row["live"]]

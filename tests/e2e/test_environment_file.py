@@ -40,6 +40,7 @@ def seen_by(site: SampleSite, command: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("command", ["test", "shell", "collectstatic", "check"])
+@pytest.mark.story
 def test_every_question_to_the_site_gets_it(make_site: SiteFactory, command: str) -> None:
     site = with_file(make_site, django_check="deploy")
     site.publish("alpha", "1.1.0")

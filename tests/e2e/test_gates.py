@@ -35,6 +35,7 @@ def versions(site: SampleSite) -> tuple[str | None, str | None]:
 # Holds
 
 
+@pytest.mark.story
 def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     said = site.releaser("hold", "Alpha", "waits for the printer", check=0).stderr
@@ -87,6 +88,7 @@ def test_what_stays_behind_with_a_held_package_is_told_too(make_site: SiteFactor
     assert len(reasons) == 2
 
 
+@pytest.mark.story
 def test_a_lifted_hold_lets_the_package_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.releaser("hold", "alpha", check=0)
@@ -112,6 +114,7 @@ def test_holding_can_be_rehearsed(make_site: SiteFactory) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("--dry-run",)])
+@pytest.mark.story
 def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, options: tuple[str, ...]) -> None:
     site = adopted(make_site)
     said = site.releaser("hold", "alpah", *options, check=2).stderr

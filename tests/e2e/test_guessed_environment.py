@@ -66,6 +66,7 @@ def test_a_host_called_debian_is_not_staging_where_there_is_no_such_group(make_s
     assert "environment: local (the host name debian" in on_host("debian", site, "check").stderr
 
 
+@pytest.mark.story
 def test_the_host_name_counts_where_its_group_exists(make_site: SiteFactory) -> None:
     site = make_site(dotenv=NO_ENVIRONMENT)
     found = chosen(json.loads(on_host("quality1", site, "check", "--json").stdout))

@@ -97,6 +97,7 @@ def see_that_it_stays_out(site: SampleSite) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 204, 301, 302])
+@pytest.mark.story
 def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
     with web_site(answers(status)) as web:
         site = adopted(make_site, {"health_check": web.url})
@@ -106,6 +107,7 @@ def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 500, 503])
+@pytest.mark.story
 def test_a_url_that_answers_badly_takes_the_release_back(make_site: SiteFactory, status: int) -> None:
     with web_site(answers(200, 200, 200, status)) as web:
         site = adopted(make_site, {"health_check": web.url})
@@ -114,6 +116,7 @@ def test_a_url_that_answers_badly_takes_the_release_back(make_site: SiteFactory,
     assert f"this is answer {status}" in report["output"]
 
 
+@pytest.mark.story
 def test_a_url_is_asked_again_before_it_counts_as_a_failure(make_site: SiteFactory) -> None:
     with web_site(answers(200, 200, 200, 503, 503, 200)) as web:
         site = adopted(make_site, {"health_check": web.url, "health_retries": 2})
@@ -186,6 +189,7 @@ def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
     assert "was still running after 1 s" in report["headline"]
 
 
+@pytest.mark.story
 def test_a_release_that_was_taken_back_is_mailed(make_site: SiteFactory) -> None:
     with web_site(answers(200, 200, 200, 500)) as web:
         site = adopted(make_site, {"health_check": web.url})
@@ -215,6 +219,7 @@ def test_static_files_that_cannot_be_collected(make_site: SiteFactory) -> None:
     see_that_it_stays_out(site)
 
 
+@pytest.mark.story
 def test_a_restart_command_that_fails(make_site: SiteFactory) -> None:
     code = "import alpha, sys; sys.exit('nobody home' if alpha.__version__ == '1.1.0' else 0)"
     site = adopted(make_site, {"restart": ["python", "-c", code]})

@@ -48,6 +48,7 @@ def is_clean(site: SampleSite) -> bool:
 class TestRealDirectory:
     """`.venv` is what uv or `python -m venv` made."""
 
+    @pytest.mark.story
     def test_it_becomes_the_first_release_and_a_symlink_to_it(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
         report = site.json("init")
@@ -121,6 +122,7 @@ class TestRealDirectory:
         assert not list(site.link.glob("lib/*/site-packages/*releaser*"))
         assert not (site.link / "releaser.lease").exists()
 
+    @pytest.mark.story
     def test_directory_and_symlink_are_exchanged_at_one_stroke(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
         place = site.outer / "venvs" / "first"
@@ -168,6 +170,7 @@ class TestRealDirectory:
         site.releaser("init", check=0)
         assert (release_of(site, site.live_id()) / "uv.lock").read_text(encoding="utf-8") == site.lock_text()
 
+    @pytest.mark.story
     def test_it_is_where_a_rollback_leads_after_the_first_update(self, make_site: SiteFactory) -> None:
         site = make_site(venv=True)
         site.releaser("init", check=0)
@@ -189,6 +192,7 @@ class TestRealDirectory:
         assert list(states(site).values()) == ["live", "good"]
         assert (release_of(site, report["previous"]) / "venv").stat().st_ino == number
 
+    @pytest.mark.story
     def test_one_that_is_no_environment_is_refused(self, make_site: SiteFactory) -> None:
         site = make_site()
         site.link.mkdir()
@@ -201,6 +205,7 @@ class TestRealDirectory:
 class TestNothing:
     """There is no `.venv`."""
 
+    @pytest.mark.story
     def test_a_release_is_built_from_the_lock_as_it_is(self, make_site: SiteFactory) -> None:
         site = make_site()
         site.publish("alpha", "1.1.0")
@@ -221,6 +226,7 @@ class TestNothing:
         assert steps(report)[:8] == ["preflight", "stage", "resolve", "build", "test", "migrations", "seal", "flip"]
         assert only_release(site)["state"] == "live"
 
+    @pytest.mark.story
     def test_red_tests_leave_no_environment(self, make_site: SiteFactory) -> None:
         site = make_site()
         site.break_tests()
@@ -245,6 +251,7 @@ class TestSymlink:
         assert by_hand.is_dir()
         return site
 
+    @pytest.mark.story
     def test_what_it_leads_to_becomes_the_first_release(self, site: SampleSite) -> None:
         place = site.link.resolve()
         before = snapshots.tree(place)
@@ -290,6 +297,7 @@ class TestAgain:
     """`init` may be repeated, in cron or by a careful administrator."""
 
     @pytest.mark.parametrize("venv", [True, False], ids=["made", "missing"])
+    @pytest.mark.story
     def test_it_changes_nothing_and_says_nothing(self, make_site: SiteFactory, venv: bool) -> None:
         site = make_site(venv=venv)
         site.releaser("init", check=0)

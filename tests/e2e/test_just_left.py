@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
+
+pytestmark = pytest.mark.story
 
 
 def test_a_rollback_keeps_the_release_that_it_leaves(make_site: SiteFactory) -> None:

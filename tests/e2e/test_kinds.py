@@ -114,6 +114,7 @@ def test_every_kind_of_project_is_built_from_nothing(make_site: SiteFactory, kin
         ("editable path", {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"}),
     ],
 )
+@pytest.mark.story
 def test_an_editable_package_is_the_code_in_the_live_checkout(
     make_site: SiteFactory, kind: str, code: dict[str, str]
 ) -> None:
@@ -160,6 +161,7 @@ def test_a_new_version_of_a_path_dependency_is_an_update(make_site: SiteFactory)
     assert site.live_version("common-lib") == "1.2.0"
 
 
+@pytest.mark.story
 def test_a_workspace_member_takes_its_dependencies_from_the_index(make_site: SiteFactory) -> None:
     site = make_site(kind="workspace", venv=True)
     site.releaser("init", check=0)

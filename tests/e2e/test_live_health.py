@@ -27,6 +27,7 @@ def asks(url: str, **settings: str) -> dict[str, str]:
     return {"RELEASER_HEALTH_CHECK": url} | {f"RELEASER_{key.upper()}": value for key, value in settings.items()}
 
 
+@pytest.mark.story
 def test_a_site_that_is_down_is_told_before_anything_is_built(make_site: SiteFactory, dead_port: int) -> None:
     site = due(make_site)
     before, releases = site.snapshot(), states(site)

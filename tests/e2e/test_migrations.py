@@ -73,6 +73,7 @@ def refused(site: SampleSite) -> dict[str, Any]:
     return report
 
 
+@pytest.mark.story
 def test_what_is_not_applied_is_reported_and_the_release_goes_live(reporting: Migrating) -> None:
     site = reporting.site
     reporting.publish()
@@ -151,6 +152,7 @@ def test_a_database_that_is_away_stops_nothing(make_site: SiteFactory, tmp_path:
     assert report["migrations"] == []
 
 
+@pytest.mark.story
 def test_a_release_whose_migrations_are_not_applied_is_refused_and_told_once(refusing: Migrating) -> None:
     site = refusing.site
     refusing.publish()

@@ -65,6 +65,7 @@ def shop(make_site: SiteFactory) -> Iterator[Shop]:
         yield shop
 
 
+@pytest.mark.story
 def test_what_is_too_young_waits_and_what_is_old_enough_comes_in(shop: Shop) -> None:
     shop.offer("alpha", "1.1.0", 8)
     shop.offer("alpha", "1.2.0", 2)

@@ -114,6 +114,7 @@ def test_init_keeps_what_it_leads_to(site: SampleSite, move: str) -> None:
 
 
 @pytest.mark.parametrize("move", [one for one in MOVES if one != "an empty directory"])
+@pytest.mark.story
 def test_rollback_goes_back_as_told(site: SampleSite, move: str) -> None:
     live = site.live_id()
     MOVES[move](site)

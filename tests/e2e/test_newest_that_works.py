@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import body
 from tests.e2e.test_culprits import adopted, live_versions, passed_whole, publish
 from tests.e2e.test_unbuildable import publish_unbuildable
@@ -40,6 +42,7 @@ def days_later(site: SampleSite, days: float) -> None:
     file.write_text(json.dumps(content), encoding="utf-8")
 
 
+@pytest.mark.story
 def test_the_newest_patch_of_what_is_live_goes_live_the_same_night(make_site: SiteFactory) -> None:
     site = make_site(venv=True, packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": RED_FROM_5})
     site.releaser("init", check=0)

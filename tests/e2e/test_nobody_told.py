@@ -33,6 +33,7 @@ def sent(site: SampleSite) -> tuple[str, str]:
     return words, mail
 
 
+@pytest.mark.story
 def test_without_a_mail_server_the_local_sendmail_is_used(make_site: SiteFactory) -> None:
     site = make_site(venv=True, dotenv=BY_SENDMAIL)
     env = sendmail(site)
@@ -90,6 +91,7 @@ def test_a_sendmail_that_is_set_and_not_there_is_a_problem(make_site: SiteFactor
 class TestTestMail:
     """`releaser test-mail` shows whether a mail gets through."""
 
+    @pytest.mark.story
     def test_it_says_where_it_went(self, make_site: SiteFactory) -> None:
         site = make_site(dotenv={**BY_SENDMAIL, "RELEASER_UPDATER_ADMINS": '["team@example.org"]'})
         finished = site.releaser("test-mail", env=sendmail(site), check=0)

@@ -29,6 +29,7 @@ def kept_by(site: SampleSite, name: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("venv", [True, False])
+@pytest.mark.story
 def test_what_nothing_keeps_comes_with_the_next_update(make_site: SiteFactory, venv: bool) -> None:
     site = make_site(venv=venv)
     site.publish("alpha", "1.1.0")
@@ -59,6 +60,7 @@ def test_without_anything_newer_it_says_so(make_site: SiteFactory) -> None:
 # Constraints
 
 
+@pytest.mark.story
 def test_the_own_constraint_of_the_project_is_named(make_site: SiteFactory) -> None:
     site = make_site(dependencies=["alpha<2,>=1", "beta"], venv=True)
     site.publish("alpha", "2.0.0")
@@ -178,6 +180,7 @@ def test_what_is_too_young_is_told_with_the_day_it_may_come_in(make_site: SiteFa
     assert f"{now + timedelta(days=5, hours=-1):%Y-%m-%d}" in reason
 
 
+@pytest.mark.story
 def test_what_somebody_holds_or_ignores_is_told(make_site: SiteFactory) -> None:
     site = make_site(settings={"ignore": ["bet*"]}, venv=True)
     site.releaser("init", check=0)

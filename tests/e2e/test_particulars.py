@@ -6,6 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import body, from_server
 from tests.support.simple_index import serving
 
@@ -28,6 +30,7 @@ def updated(make_site: SiteFactory) -> SampleSite:
     return site
 
 
+@pytest.mark.story
 def test_the_mail_and_show_and_diff_tell_who_asks_for_a_package_and_where_to_read(make_site: SiteFactory) -> None:
     site = updated(make_site)
     html = body(site, kind="html")

@@ -135,6 +135,7 @@ def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: Si
 # What
 
 
+@pytest.mark.story
 def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory) -> None:
     settings = {"requirements_export": "requirements.txt"}
     site = adopted(make_site, settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})

@@ -50,6 +50,7 @@ def test_the_tests_run_on_the_pulled_code(make_site: SiteFactory) -> None:
     assert len(site.manage_runs("test")) == 1
 
 
+@pytest.mark.story
 def test_commits_and_packages_come_in_together(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
@@ -61,6 +62,7 @@ def test_commits_and_packages_come_in_together(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.1.0"
 
 
+@pytest.mark.story
 def test_red_commits_are_taken_back(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     before = site.snapshot()
@@ -124,6 +126,7 @@ def test_the_next_night_with_the_same_red_commits_is_silent(make_site: SiteFacto
     assert states(site) == releases
 
 
+@pytest.mark.story
 def test_commits_that_mend_the_red_ones_come_in(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     original = (site.path / TESTS).read_text(encoding="utf-8")
@@ -152,6 +155,7 @@ def note_as_well(site: SampleSite) -> None:
     (site.outer / "well").write_text(os.readlink(site.link), encoding="utf-8")
 
 
+@pytest.mark.story
 def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
     site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
     site.publish("alpha", "1.1.0")
@@ -281,6 +285,7 @@ def test_a_pull_does_not_overwrite_a_file_that_git_ignores(make_site: SiteFactor
     assert site.snapshot() == before
 
 
+@pytest.mark.story
 def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
     site = adopted(make_site, settings={"git_pull": False})
     site.push_from_elsewhere({"notes.txt": "news"})
@@ -290,6 +295,7 @@ def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
     assert "notes.txt" not in site.git("log", "--all", "--name-only")
 
 
+@pytest.mark.story
 def test_diverged_branches_are_refused_and_left_alone(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     theirs = site.push_from_elsewhere({"notes.txt": "news"})

@@ -40,6 +40,7 @@ def only_for(site: SampleSite, package: str, tag: str) -> None:
     site.push()
 
 
+@pytest.mark.story
 def test_the_same_packages_on_another_python(make_site: SiteFactory, tmp_path: Path) -> None:
     new = need_python("3.13")
     site = site_on(make_site, "3.12", "3.13")

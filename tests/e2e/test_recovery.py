@@ -232,6 +232,7 @@ def test_finishing_can_be_cut_off_as_well(site: SampleSite, at: Point, said: str
     nothing_is_left_to_do(site)
 
 
+@pytest.mark.story
 def test_a_run_that_finishes_an_interrupted_one_says_so(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place=LINK))
     report = site.json("update")
@@ -242,6 +243,7 @@ def test_a_run_that_finishes_an_interrupted_one_says_so(site: SampleSite) -> Non
     assert "Since the last run" not in text
 
 
+@pytest.mark.story
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place=JOURNAL, number=5))
     restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))
@@ -252,6 +254,7 @@ def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     assert next(step["step"] for step in report["steps"]) == "health check"
 
 
+@pytest.mark.story
 def test_work_that_is_not_committed_survives_the_undoing_of_a_pull(site: SampleSite) -> None:
     site.push_from_elsewhere({"site_settings.py": (site.path / "site_settings.py").read_text() + "# pulled\n"})
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.fast_forward", when="before"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import silent, states
 from tests.support.sites import RED_TESTS, TESTS
 
@@ -19,6 +21,7 @@ def _adopted(make_site: SiteFactory, **options: object) -> SampleSite:
     return site
 
 
+@pytest.mark.story
 def test_packages_come_in_although_a_commit_is_bad(make_site: SiteFactory) -> None:
     site = _adopted(make_site)
     before = site.head()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tup
     return site, releases
 
 
+@pytest.mark.story
 def test_a_rollback_takes_link_lock_static_files_and_git_back(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     lock = site.git("show", "HEAD^:uv.lock")
@@ -42,6 +45,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back(make_site: SiteFac
     assert states(site) == {second: "bad", first: "live"}
 
 
+@pytest.mark.story
 def test_a_rollback_flips_first_and_builds_nothing(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     tests = len(site.manage_runs("test"))
@@ -76,6 +80,7 @@ def test_a_rollback_works_without_index_remote_or_uv(make_site: SiteFactory) -> 
     assert site.remote_head() == site.head()
 
 
+@pytest.mark.story
 def test_a_rollback_is_mailed(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -92,6 +97,7 @@ def test_the_export_goes_back_with_the_lock(make_site: SiteFactory) -> None:
     assert changed_files(site) == {"uv.lock", "requirements.txt"}
 
 
+@pytest.mark.story
 def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
     site, (first, second, third) = with_releases(make_site, "1.1.0", "1.2.0")
     site.releaser("rollback", check=0)
@@ -105,6 +111,7 @@ def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
     assert site.live_id() == first
 
 
+@pytest.mark.story
 def test_what_was_left_never_comes_back_by_itself(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -139,6 +146,7 @@ def test_everything_that_the_left_release_brought_stays_out(make_site: SiteFacto
     assert [(change["name"], change["new"]) for change in report["changes"]] == [("beta", "1.1.1")]
 
 
+@pytest.mark.story
 def test_a_newer_version_of_the_same_package_comes_in(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -158,6 +166,7 @@ def test_a_version_is_left_out_without_taking_the_package_further_back(make_site
     assert site.live_version("alpha") == "1.1.0"
 
 
+@pytest.mark.story
 def test_force_lifts_the_quarantine(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -171,6 +180,7 @@ def test_force_lifts_the_quarantine(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.1.0"
 
 
+@pytest.mark.story
 def test_rolling_forward_to_a_named_release_lifts_its_quarantine(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -207,6 +217,7 @@ def test_going_to_the_live_release_changes_nothing(make_site: SiteFactory) -> No
     assert site.snapshot() == before
 
 
+@pytest.mark.story
 def test_nothing_to_roll_back_to(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site)
     before = site.snapshot()
@@ -215,6 +226,7 @@ def test_nothing_to_roll_back_to(make_site: SiteFactory) -> None:
     assert site.snapshot() == before
 
 
+@pytest.mark.story
 def test_an_unknown_release(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     before = site.snapshot()
@@ -224,6 +236,7 @@ def test_an_unknown_release(make_site: SiteFactory) -> None:
     assert site.snapshot() == before
 
 
+@pytest.mark.story
 def test_a_release_that_failed_its_tests_is_refused(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.publish("alpha", "2.0.0", broken=True)
@@ -311,6 +324,7 @@ def test_a_rollback_during_a_merge_leaves_the_merge_alone(make_site: SiteFactory
     assert (site.path / ".git" / "MERGE_HEAD").exists()
 
 
+@pytest.mark.story
 def test_a_rollback_that_makes_the_site_ill_returns(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0", settings={"health_check": WELL, "health_retries": 0})
     site.edit("static_out/sick.txt", "")

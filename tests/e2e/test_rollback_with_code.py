@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import edit_pyproject, silent, states
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ def _with_commit(make_site: SiteFactory, **options: object) -> tuple[SampleSite,
     return site, before, theirs
 
 
+@pytest.mark.story
 def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
     site, before, theirs = _with_commit(make_site)
     finished = site.releaser("rollback", check=0)

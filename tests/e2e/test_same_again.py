@@ -187,6 +187,7 @@ def test_somebodys_lock_of_what_does_not_go_live_comes_in_without_a_release(make
     assert "alpha" in [one["name"] for one in site.json("update")["changes"]]
 
 
+@pytest.mark.story
 def test_a_commit_without_packages_makes_a_release_that_a_rollback_leaves_with_its_commit(
     make_site: SiteFactory,
 ) -> None:

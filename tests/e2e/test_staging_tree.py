@@ -7,6 +7,8 @@ import re
 import threading
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import states, steps
 from tests.support.commands import console_script, run
 from tests.support.sites import RED_TESTS, TESTS
@@ -47,6 +49,7 @@ def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, 
     return seen
 
 
+@pytest.mark.story
 def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: SiteFactory) -> None:
     site = _adopted(make_site)
     settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
@@ -55,6 +58,7 @@ def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: Si
     assert seen == {(site.head(), "", settings)}
 
 
+@pytest.mark.story
 def test_an_accepted_update_moves_the_checkout_once(make_site: SiteFactory) -> None:
     site = _adopted(make_site)
     before = site.head()

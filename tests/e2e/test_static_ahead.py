@@ -31,6 +31,7 @@ def static(site: SampleSite) -> str:
     return (site.static_versions() or {})["alpha"]
 
 
+@pytest.mark.story
 def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: SampleSite) -> None:
     report = site.json("update")
     found = steps(report)

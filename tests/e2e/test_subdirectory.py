@@ -50,6 +50,7 @@ def test_every_question_is_answered_in_a_subdirectory(site: SampleSite) -> None:
             assert "no releases yet" not in there.stderr
 
 
+@pytest.mark.story
 def test_an_update_in_a_subdirectory(site: SampleSite) -> None:
     site.publish("alpha", "1.1.0")
     assert "updated to" in inside(site, site.path / "config", "update", check=0).stderr

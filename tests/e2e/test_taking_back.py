@@ -65,6 +65,7 @@ def merged(site: SampleSite) -> None:
     silent(site.releaser("update"))
 
 
+@pytest.mark.story
 def test_a_merge_that_fails_half_way_is_taken_back(make_site: SiteFactory) -> None:
     site = filtered(make_site)
     before = site.snapshot()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import silent
 from tests.e2e.test_migrations import NEW, Migrating
 from tests.support.sites import RED_TESTS, TESTS
@@ -42,6 +44,7 @@ def let_all_in(site: SampleSite) -> None:
         assert names[0] not in [name for some in shown(site).values() for name in some]
 
 
+@pytest.mark.story
 def test_versions_that_make_the_site_ill(make_site: SiteFactory) -> None:
     settings = {"health_check": ".venv/bin/python well.py", "health_retries": 0}
     site = adopted(make_site, settings=settings, files={"well.py": WELL})
@@ -78,6 +81,7 @@ def test_a_candidate_that_failed(make_site: SiteFactory) -> None:
     site.releaser("update", check=5)
 
 
+@pytest.mark.story
 def test_a_version_that_the_tests_fail_with(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "1.1.0", broken=True)

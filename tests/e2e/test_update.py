@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps, under_umask
 from tests.support import snapshots
 from tests.support.guards import require
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.sites import SampleSite, SiteFactory
+
+pytestmark = pytest.mark.story
 
 # A test command that notes what it sees of the live site.
 WITNESS = """\

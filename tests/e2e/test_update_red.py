@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import body, silent, states, step, steps
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
+
+pytestmark = pytest.mark.story
 
 # A test command that says where to look, and never ends.
 ENDLESS = "import time\nprint('waiting for a table', flush=True)\ntime.sleep(600)\n"

@@ -44,6 +44,7 @@ def mail_settings(port: int) -> dict[str, str]:
 # Code 4
 
 
+@pytest.mark.story
 def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.commit("Ask for a ghost", {"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost>=7"')})
@@ -93,6 +94,7 @@ def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
 # Code 7
 
 
+@pytest.mark.story
 def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: SiteFactory) -> None:
     site = adopted(make_site, settings={"git_pull": False})
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
@@ -168,6 +170,7 @@ def test_a_mail_server_that_stays_dead_does_not_fill_the_outbox(make_site: SiteF
     assert len(site.outbox_mails()) == 1
 
 
+@pytest.mark.story
 def test_a_mail_goes_to_the_server_that_is_set(make_site: SiteFactory, smtp_server: MailServer) -> None:
     site = adopted(make_site, dotenv=mail_settings(smtp_server.port))
     site.publish("alpha", "1.1.0")
@@ -182,6 +185,7 @@ def test_a_mail_goes_to_the_server_that_is_set(make_site: SiteFactory, smtp_serv
 
 
 @pytest.mark.parametrize("command", ["update", "rollback", "init", "prune"])
+@pytest.mark.story
 def test_two_runs_at_once(make_site: SiteFactory, command: str) -> None:
     site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")

@@ -55,6 +55,7 @@ def on_disk(site: SampleSite) -> set[str]:
 # prune
 
 
+@pytest.mark.story
 def test_prune_keeps_what_the_policy_says_and_tells_why(make_site: SiteFactory) -> None:
     site, (r1, r2, r3, r4) = with_releases(make_site, "1.1.0", "1.2.0", "1.3.0")
     site.publish("alpha", "2.0.0", broken=True)
@@ -185,6 +186,7 @@ def test_nothing_is_deleted_that_is_younger_than_an_hour_whatever_else_is_set(ma
 # pin
 
 
+@pytest.mark.story
 def test_a_pinned_release_is_never_pruned_until_it_is_unpinned(make_site: SiteFactory) -> None:
     site, (r1, r2, r3) = with_releases(make_site, "1.1.0", "1.2.0")
     assert "is pinned now" in site.releaser("pin", r1, check=0).stderr
@@ -208,6 +210,7 @@ def test_a_pin_says_what_it_did_in_json(make_site: SiteFactory) -> None:
 # run
 
 
+@pytest.mark.story
 def test_run_becomes_a_program_of_the_live_release(make_site: SiteFactory) -> None:
     site, (_, r2) = with_releases(make_site, "1.1.0")
     code = "import alpha, os, sys; print(alpha.__version__, sys.prefix, os.environ['VIRTUAL_ENV'], os.getcwd())"
@@ -218,6 +221,7 @@ def test_run_becomes_a_program_of_the_live_release(make_site: SiteFactory) -> No
 
 
 @pytest.mark.parametrize("words", [["--", "sh", "-c", "exit 42"], ["sh", "-c", "exit 42"]])
+@pytest.mark.story
 def test_run_ends_as_the_program_does(make_site: SiteFactory, words: list[str]) -> None:
     site, _ = with_releases(make_site)
     site.releaser("run", *words, check=42)
@@ -251,6 +255,7 @@ def test_a_program_stays_in_its_release_whatever_is_flipped(make_site: SiteFacto
     assert site.live_version("alpha") == "1.2.0"
 
 
+@pytest.mark.story
 def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFactory) -> None:
     site, (r1,) = with_releases(make_site)
     with in_background(site, "run", "--", "sleep", "600") as sleeper:

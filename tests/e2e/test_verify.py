@@ -101,6 +101,7 @@ def test_what_was_harmed_is_named_and_no_rollback_goes_there(site: SampleSite) -
     assert site.snapshot() == before
 
 
+@pytest.mark.story
 def test_drift_of_the_live_release_is_named_and_healed(site: SampleSite) -> None:
     live = site.json("list")[0]
     versions = {name: site.live_version(name) for name in ("alpha", "beta")}

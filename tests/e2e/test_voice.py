@@ -36,6 +36,7 @@ def last_line(text: str) -> str:
 # A terminal
 
 
+@pytest.mark.story
 def test_a_terminal_shows_each_step_the_changes_and_a_last_line(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "1.1.0")
@@ -56,6 +57,7 @@ def test_a_terminal_shows_that_nothing_is_new(make_site: SiteFactory) -> None:
     assert last_line(text) == "releaser update: site: everything is up to date"
 
 
+@pytest.mark.story
 def test_a_terminal_shows_what_failed(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "2.0.0", broken=True)
@@ -106,6 +108,7 @@ def test_verbose_talks_without_a_terminal(make_site: SiteFactory) -> None:
     assert "everything is up to date" in finished.stderr
 
 
+@pytest.mark.story
 def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "1.1.0")
@@ -117,6 +120,7 @@ def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: Site
     assert finished.stdout == ""
 
 
+@pytest.mark.story
 def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "2.0.0", broken=True)
@@ -129,6 +133,7 @@ def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
 # Heartbeat
 
 
+@pytest.mark.story
 def test_a_heartbeat_is_mailed_although_nothing_happened(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001s"}))
@@ -157,6 +162,7 @@ def test_a_mail_about_a_change_is_a_heartbeat_too(make_site: SiteFactory) -> Non
 # Logs
 
 
+@pytest.mark.story
 def test_each_run_has_a_log_with_everything(make_site: SiteFactory) -> None:
     site = adopted(make_site)
     site.publish("alpha", "1.1.0")
@@ -200,6 +206,7 @@ def both_ways(site: SampleSite, *, check: int, env: Mapping[str, str] | None = N
     return everything_said(site, first.stdout, first.stderr, second.stdout, second.stderr)
 
 
+@pytest.mark.story
 def test_the_password_of_the_mail_server_is_never_shown(make_site: SiteFactory) -> None:
     gossip = Behaviour(refuse=lambda _: True, rcpt_reply=f"550 I know that {USER} uses {PASSWORD}")
     with mail_server(gossip) as server:

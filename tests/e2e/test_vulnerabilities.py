@@ -27,6 +27,7 @@ def service() -> Iterator[VulnerabilityService]:
         yield serving
 
 
+@pytest.mark.story
 def test_an_update_tells_first_what_it_fixes_and_what_stays(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.e2e.scenes import eventually
 from tests.live.test_servers import SocketConnection
 from tests.support.sites import TESTS
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.support.sites import SampleSite, SiteFactory
+
+pytestmark = pytest.mark.slow
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 # The code of the site and a package of it belong together: `code 3` comes with alpha 1.3.0. A page says if they do not.

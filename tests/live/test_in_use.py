@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite
     from tests.support.templates import Templates
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 FEW = {"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0", "RELEASER_KEEP_FAILED": "0"}
 SAY = "import json, os, sys; print(json.dumps({'pid': os.getpid(), 'prefix': sys.prefix}), flush=True)\n"

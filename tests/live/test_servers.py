@@ -25,6 +25,8 @@ from tests.support.guards import require
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.slow
+
 # What `/late` answers is imported no earlier than that; `/` imports nothing.
 APPLICATION = """
 import json, os

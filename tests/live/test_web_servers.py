@@ -17,6 +17,8 @@ import pytest
 from tests.support.commands import program_path, run
 from tests.support.guards import require
 
+pytestmark = pytest.mark.slow
+
 STORY = Path(__file__).parents[2] / "scripts" / "demo_web_server.py"
 SECONDS = 600.0  # alone on two processors it takes a tenth of that
 ACTS = ("update", "rollback", "refused update")
