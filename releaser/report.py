@@ -6,20 +6,21 @@ import contextlib
 import logging
 import time
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from releaser.errors import Finding, ReleaserError
+from releaser.locks.changes import Change
+from releaser.locks.rules import Withheld
+from releaser.locks.vulnerabilities import Vulnerability
+from releaser.site.conventions import Convention
+from releaser.site.site import Pulled
+from releaser.tools.git_reader import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import datetime
 
-    from releaser.locks.changes import Change
-    from releaser.locks.rules import Withheld
-    from releaser.locks.vulnerabilities import Audit, Vulnerability
-    from releaser.site.conventions import Convention
-    from releaser.site.site import Pulled
-    from releaser.tools.git_reader import Commit
+    from releaser.locks.vulnerabilities import Audit
 
 logger = logging.getLogger(__name__)
 

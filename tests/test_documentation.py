@@ -18,6 +18,7 @@ import pytest
 
 import releaser
 from releaser import errors
+from releaser.answers import ANSWERS
 from releaser.cli.app import cli
 from releaser.report import Answer
 from releaser.site.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
@@ -444,6 +445,16 @@ def test_the_tables_of_the_architecture_are_those_of_the_modules() -> None:
     assert (
         subprocess.run([sys.executable, ROOT / "scripts" / "architecture.py", "--check"], check=False).returncode == 0
     )
+
+
+@pytest.mark.spawns
+def test_the_schemas_are_those_of_the_answers() -> None:
+    """If this fails: `make schemas`."""
+    assert subprocess.run([sys.executable, ROOT / "scripts" / "schemas.py", "--check"], check=False).returncode == 0
+
+
+def test_every_command_that_prints_json_has_its_types() -> None:
+    assert set(ANSWERS) | {"run"} == set(cli.commands)  # what `run` prints is for its command to say
 
 
 def test_every_file_that_the_architecture_names_is_there() -> None:

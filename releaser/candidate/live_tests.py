@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from releaser.answers import RedTests
 from releaser.candidate.test_output import failing_tests
 from releaser.candidate.testing import trials, try_live
 from releaser.errors import TestsFailedError
@@ -29,16 +29,6 @@ logger = logging.getLogger(__name__)
 LIVE_TESTS = "live-tests.json"
 _STEP = "test live release"
 _LONGEST = 200  # characters
-
-
-@dataclass(frozen=True, kw_only=True)
-class RedTests:
-    """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
-
-    release: str
-    since: str
-    reason: str
-    failing: tuple[str, ...]
 
 
 def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:

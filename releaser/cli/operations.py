@@ -211,7 +211,16 @@ def prune(ctx: CommandContext, dry_run: bool, wait: float) -> None:
     else:
         report, verdicts = prune_releases(ctx.request("prune", wait=wait))
     if ctx.output.json:
-        ctx.output.print_json([one.as_json() for one in verdicts])
+        from releaser.answers import Pruning
+
+        ctx.output.print_json(
+            [
+                Pruning(
+                    release=one.id, action=one.action, reason=one.reason, reasons=one.reasons, error=one.error or None
+                )
+                for one in verdicts
+            ]
+        )
     elif verdicts and not ctx.output.quiet:
         ctx.output.print_table(("", "RELEASE", "WHY"), [[one.action, one.id, one.reason] for one in verdicts])
     if report is not None and (report.exit_code or report.tells_of_before):

@@ -7,7 +7,6 @@ import functools
 import os
 import signal
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +19,7 @@ from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, Rele
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from releaser.pipelines.dry_run import Plan
+    from releaser.answers import Plan
     from releaser.pipelines.session import Request
     from releaser.report import RunReport
     from releaser.site.conventions import Convention
@@ -97,11 +96,10 @@ class CommandContext:
     def end_dry_run(self, plan: Plan) -> NoReturn:
         """Print what a run would do, and exit."""
         if self.output.json:
-            changes = [asdict(one) for one in plan.changes]
-            self.output.print_json({"dry_run": True, "would": plan.lines, "changes": changes})
+            self.output.print_json(plan)
         else:
             self.output.print_changes(plan.changes)
-            self.output.print_lines(f"dry run: {line}" for line in plan.lines)
+            self.output.print_lines(f"dry run: {line}" for line in plan.would)
         sys.exit(0)
 
     def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:

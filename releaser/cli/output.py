@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import PreflightError, ReleaserError
 from releaser.report import Hidden, Listener, Silence
+from releaser.system.files import plain
 from releaser.system.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class Output:
 
     def print_json(self, content: Any) -> None:
         """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
-        sys.stdout.write(json.dumps(content, indent=2) + "\n")
+        sys.stdout.write(json.dumps(content, indent=2, default=plain) + "\n")
 
     def print_lines(self, lines: Iterable[str]) -> None:
         """Print an answer for people."""

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 @command()
 def check(ctx: CommandContext) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
-    from dataclasses import asdict
-
+    from releaser.answers import Fitness, FitSite
     from releaser.deployment.adopt import left_out, unsynced
     from releaser.errors import PreflightError
     from releaser.pipelines.dry_run import rehearse_check
@@ -29,22 +28,21 @@ def check(ctx: CommandContext) -> None:
     site = find_site(ctx.project, os.environ)
     found = find_conventions(site)
     ctx.say_chosen(found)
-    told = {
-        "damage": ctx.say_damage(site),
-        "warnings": ctx.say_warnings(site, beside=left_out(site)),
-        "chosen": [asdict(one) for one in found],
-    }
+    damage, warnings = tuple(ctx.say_damage(site)), tuple(ctx.say_warnings(site, beside=left_out(site)))
     try:
         facts = rehearse_check(site, beside=unsynced(site), ask_site=True)
     except PreflightError as error:
         if ctx.output.json:
-            ctx.output.print_json({"fit": False, "problems": list(map(str, error.findings)), **told})
+            problems = tuple(map(str, error.findings))
+            ctx.output.print_json(Fitness(fit=False, problems=problems, damage=damage, warnings=warnings, chosen=found))
         raise
     if facts.unknown:
         ctx.output.note(facts.unknown)
     if ctx.output.json:
-        known = {"group": facts.group, "tests": list(facts.test_command)}
-        ctx.output.print_json({"fit": True, "problems": [], **told, **known})
+        known = FitSite(
+            fit=True, damage=damage, warnings=warnings, chosen=found, group=facts.group, tests=facts.test_command
+        )
+        ctx.output.print_json(known)
     else:
         ctx.output.note("everything is fit for an update")
 
@@ -52,14 +50,12 @@ def check(ctx: CommandContext) -> None:
 @command("test-mail")
 def test_mail(ctx: CommandContext) -> None:
     """Send one mail to everybody who gets mails about the site, and print where it went."""
-    from dataclasses import asdict
-
     from releaser.errors import MailError
     from releaser.reporting.notify import send_test_mail
 
     sent = send_test_mail(ctx.site())
     if ctx.output.json:
-        ctx.output.print_json(asdict(sent))
+        ctx.output.print_json(sent)
     if sent.problem:
         raise MailError(sent.problem, advice="Check the mail settings and the mail server.")
     if not ctx.output.json:
@@ -92,7 +88,7 @@ def show(ctx: CommandContext, release: str) -> None:
     from releaser.pipelines.status import show as ask
     from releaser.reporting.text import release_text
 
-    details = ask(ctx.site(), release).as_json()
+    details = ask(ctx.site(), release)
     if ctx.output.json:
         ctx.output.print_json(details)
     else:
@@ -104,13 +100,11 @@ def show(ctx: CommandContext, release: str) -> None:
 @click.argument("b", required=False)
 def diff(ctx: CommandContext, a: str, b: str | None) -> None:
     """Show the package changes from release A to release B (default: the live one)."""
-    from dataclasses import asdict
-
     from releaser.pipelines.status import diff as ask
 
     changes = ask(ctx.site(), a, b)
     if ctx.output.json:
-        ctx.output.print_json([asdict(change) for change in changes])
+        ctx.output.print_json(changes)
     elif changes:
         ctx.output.print_changes(changes)
     else:
@@ -122,14 +116,15 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
 def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
     from releaser.pipelines.status import audit as ask
+    from releaser.pipelines.status import audit_error
     from releaser.reporting.changes import COLUMNS, cells
 
     found = ask(ctx.site(), release)
     if ctx.output.json:
-        ctx.output.print_json(found.as_json())
-    elif found.audit.vulnerabilities:
-        ctx.output.print_table(COLUMNS, cells(found.audit.vulnerabilities))
-    failure = found.failure()
+        ctx.output.print_json(found)
+    elif found.vulnerabilities:
+        ctx.output.print_table(COLUMNS, cells(found.vulnerabilities))
+    failure = audit_error(found)
     if failure is not None:
         raise failure
     if not ctx.output.json:
@@ -155,11 +150,10 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
     trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
     with prepare_trials(site, trials) as run_trials, ctx.output.progress() as progress:
         found = ask(site, release, every=every, progress=progress, run_trials=run_trials)
-    answers = [one.as_json() for one in found]
     if ctx.output.json:
-        ctx.output.print_json(answers if every else answers[0])
-    for answer in answers:
-        if answer["ok"]:
+        ctx.output.print_json(found if every else found[0])
+    for answer in found:
+        if answer.ok:
             ctx.output.note(sound_text(answer))
         elif not ctx.output.json:
             ctx.output.print_lines(verified_text(answer, whole=ctx.output.verbose))
@@ -182,9 +176,9 @@ def outdated(ctx: CommandContext) -> None:
     if newer := found.newer_python:
         ctx.output.note(f"Python {newer} is installed; `releaser rebuild --python {newer}` moves the site to it")
     if ctx.output.json:
-        ctx.output.print_json(found.as_json())
+        ctx.output.print_json(found.packages)
     elif found.packages:
-        ctx.output.print_lines(outdated_text(found.as_json()))
+        ctx.output.print_lines(outdated_text(found.packages))
     else:
         ctx.output.note("everything is at its newest version")
 
@@ -198,9 +192,9 @@ def status(ctx: CommandContext) -> None:
 
     found = ask(ctx.site())
     if ctx.output.json:
-        ctx.output.print_json(found.as_json())
-        return
-    ctx.output.print_lines(status_text(found.as_json(), age=age(found.live_age_seconds or 0.0)))
+        ctx.output.print_json(found)
+    else:
+        ctx.output.print_lines(status_text(found, age=age(found.live_age_seconds or 0.0)))
 
 
 @command()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.answers import Plan
 from releaser.candidate.pruning import keep_policy, verdicts
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.candidate.verify_tests import shadow_of
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from releaser.checkout.pull import Target
     from releaser.errors import Finding
-    from releaser.locks.changes import Change
     from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Decision, Following
     from releaser.releases.retention import Verdict
@@ -57,14 +57,6 @@ if TYPE_CHECKING:
 
 
 NOTHING = "nothing would change"  # of an update that builds nothing
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What would happen, a sentence each, and the package changes that it would bring."""
-
-    lines: tuple[str, ...]
-    changes: tuple[Change, ...] = ()
 
 
 def rehearse_check(
@@ -163,7 +155,7 @@ def _rehearse_update(
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not builds and decision.outcome != "unsure":
         lines.append(NOTHING)
-    return Plan(lines=tuple(lines), changes=diff.changes if builds else ())
+    return Plan(would=tuple(lines), changes=diff.changes if builds else ())
 
 
 def _refusals(findings: Iterable[Finding]) -> list[str]:
@@ -263,7 +255,7 @@ def rehearse_rebuild(site: Site, *, python: str | None, force: bool = False) -> 
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
     if not force and not is_repair(live):
         lines += _refusals(live_findings(site, "rebuild"))
-    return Plan(lines=tuple(lines), changes=LockDiff.between(lock_of(live), lock).changes if live else ())
+    return Plan(would=tuple(lines), changes=LockDiff.between(lock_of(live), lock).changes if live else ())
 
 
 def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
@@ -274,7 +266,7 @@ def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
         f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
         for one in overrides
     ]
-    return Plan(lines=(*lines, f"{site.project.venv.name} would go on leading to {live.id}"))
+    return Plan(would=(*lines, f"{site.project.venv.name} would go on leading to {live.id}"))
 
 
 def rehearse_init(site: Site, *, force: bool) -> Plan:
@@ -282,7 +274,7 @@ def rehearse_init(site: Site, *, force: bool) -> Plan:
     differences = tuple(unsynced(site))
     _checked(site, beside=() if force else differences)
     told = (*differences, *left_out(site))
-    return Plan(lines=(*map(str, find_conventions(site)), *(one.message for one in told), _adoption(site)))
+    return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in told), _adoption(site)))
 
 
 def _adoption(site: Site) -> str:
@@ -317,7 +309,7 @@ def rehearse_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
         lines += _refusals(live_findings(site, "init", venv=venv))
     if not site.project.venv.is_symlink() and site.project.venv.is_dir():
         lines.append(f"{site.project.venv.name} would become the first release, to go back to, and a symlink")
-    return Plan(lines=tuple(lines))
+    return Plan(would=tuple(lines))
 
 
 def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
@@ -329,7 +321,7 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
         refuse_moved(store)
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id and moved_by_hand(store) is None:
-        return Plan(lines=(f"{target.id} is live already",))
+        return Plan(would=(f"{target.id} is live already",))
     code = None if keep_code else code_of_release(site, target)
     goes_back = code is not None and code.moves
     refuse_unwise(site, target, force=force or goes_back)
@@ -338,7 +330,7 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
     if code is not None and goes_back:
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
     lines += (one.message for one in describe_other_python(target))
-    return Plan(lines=tuple(lines), changes=changes)
+    return Plan(would=tuple(lines), changes=changes)
 
 
 def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
@@ -351,7 +343,7 @@ def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:
     """Say what a pin would change. Raises NoSuchReleaseError."""
     found = store_of(site).find(release)
     what = "pinned" if on else "not pinned"
-    return Plan(lines=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
+    return Plan(would=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
 
 
 def rehearse_hold(site: Site, name: str, reason: str) -> Plan:
@@ -370,4 +362,4 @@ def _plan_of(change: HoldChange) -> Plan:
     state = change.state if not change.news else change.state.replace("is ", "would be ", 1)
     if state.startswith("would be not"):
         state = "would not be held"
-    return Plan(lines=(f"{change.name} {state}{'' if change.news else ' already'}",))
+    return Plan(would=(f"{change.name} {state}{'' if change.news else ' already'}",))

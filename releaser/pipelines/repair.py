@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.candidate.live_tests import LIVE_TESTS, RedTests
+from releaser.answers import RedTests
+from releaser.candidate.live_tests import LIVE_TESTS
 from releaser.candidate.mark import brought_by, key_of, mark_good
 from releaser.checkout.commits import PENDING, Pending, attempt, unsettled
 from releaser.checkout.move import LOCK_BEFORE

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from packaging.utils import canonicalize_name
 
@@ -75,13 +75,6 @@ class Drift:
             first_few(map(str, self.files), _FILES_SHOWN),
         )
         return "; ".join(filter(None, parts))
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `status --json` prints of it."""
-        return {
-            "packages": [{"name": one.name, "old": one.old, "new": one.new} for one in self.packages],
-            "files": [{"path": one.path, "kind": one.verb} for one in self.files],
-        }
 
 
 NO_DRIFT = Drift()

@@ -28,10 +28,6 @@ class Process(namedtuple("Process", "pid user command began")):
         """When it started, in seconds since 1970."""
         return time.time() - now() + self.began
 
-    def as_json(self) -> dict[str, object]:
-        """Return what JSON output shows of it."""
-        return {"pid": self.pid, "user": self.user, "command": self.command, "since": self.since}
-
     @property
     def since(self) -> str:
         """When it started, as ISO 8601 in UTC, to the second."""

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
+from releaser.locks.changes import Change
 from releaser.releases import fingerprint, leases
+from releaser.releases.release import State
+from releaser.system.files import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
-    from releaser.releases.leases import Process
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
 
@@ -25,62 +28,53 @@ COLUMNS = ("", "RELEASE", "STATE", "AGE", "PYTHON", "CHANGES", "SIZE", "OWN", "I
 
 
 @dataclass(frozen=True, kw_only=True)
+class User:
+    """A process that uses a release."""
+
+    pid: int
+    user: str
+    command: str
+    #: When it began, as ISO 8601.
+    since: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Row:
-    """One release as `list --json` prints it."""
+    """One release as `list --json` prints it; what may be None is so while it is being built."""
 
     id: str
-    state: str
-    #: ISO 8601, in UTC.
-    created_at: str
-    path: str
+    state: State
     live: bool = False
     pinned: bool = False
+    created_at: datetime
     python: str | None = None
     commit: str | None = None
     subject: str = ""
     lock_sha256: str | None = None
-    changes: tuple[dict[str, Any], ...] = ()
+    changes: tuple[Change, ...] = ()
     size_bytes: int | None = None
     #: What would be free without it.
     own_bytes: int | None = None
-    users: tuple[Process, ...] = ()
-    #: Why it is not what was sealed.
+    #: The ids of `processes`.
+    in_use_by: tuple[int, ...] = ()
+    processes: tuple[User, ...] = ()
+    path: str
+    #: Whether it is not what was sealed, and why.
+    broken: bool = False
     damage: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the object that is printed."""
-        return {
-            "id": self.id,
-            "state": self.state,
-            "live": self.live,
-            "pinned": self.pinned,
-            "created_at": self.created_at,
-            "python": self.python,
-            "commit": self.commit,
-            "subject": self.subject,
-            "lock_sha256": self.lock_sha256,
-            "changes": list(self.changes),
-            "size_bytes": self.size_bytes,
-            "own_bytes": self.own_bytes,
-            "in_use_by": [process.pid for process in self.users],
-            "processes": [process.as_json() for process in self.users],
-            "path": self.path,
-            "broken": self.damage is not None,
-            "damage": self.damage,
-        }
 
     def cells(self, now: float) -> list[str]:
         """Return the words of a table, in the order of `COLUMNS`."""
         return [
             "*" if self.live else "",
             self.id,
-            self.state + (", pinned" if self.pinned else "") + (", broken" if self.damage is not None else ""),
+            self.state + (", pinned" if self.pinned else "") + (", broken" if self.broken else ""),
             age(self.created_at, now),
             self.python or "-",
             str(len(self.changes)),
             size(self.size_bytes),
             size(self.own_bytes),
-            " ".join(str(process.pid) for process in self.users) or "-",
+            " ".join(map(str, self.in_use_by)) or "-",
             f"{self.commit[:7]} {self.subject[:_SUBJECT]}".rstrip() if self.commit else "-",
         ]
 
@@ -89,31 +83,40 @@ def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
     locks = leases.once()
     candidates = [
-        Row(id=place.name, state="candidate", created_at=_time_in(place.name), path=str(place / "venv"))
+        Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
         for place in store.unsealed()
         if (place / "venv").is_dir()
     ]
-    complete = [
-        Row(
-            id=one.id,
-            state=one.state,
-            live=one.live,
-            pinned=one.pinned,
-            created_at=one.manifest.as_json()["created_at"],
-            python=one.manifest.python,
-            commit=one.manifest.commit,
-            subject=one.manifest.subject,
-            lock_sha256=one.manifest.lock_sha256,
-            changes=tuple(map(asdict, one.manifest.changes)),
-            size_bytes=one.manifest.size_bytes,
-            own_bytes=one.manifest.own_bytes,
-            users=tuple(leases.users(str(one.directory), locks)),
-            path=str(one.venv),
-            damage=_damage(one),
-        )
-        for one in store.all()
-    ]
-    return [*candidates, *complete]
+    return [*candidates, *(_row(one, users_of(one, locks), _damage(one)) for one in store.all())]
+
+
+def _row(release: Release, users: tuple[User, ...], damage: str | None) -> Row:
+    manifest = release.manifest
+    return Row(
+        id=release.id,
+        state=release.state,
+        live=release.live,
+        pinned=release.pinned,
+        created_at=manifest.created_at,
+        python=manifest.python,
+        commit=manifest.commit,
+        subject=manifest.subject,
+        lock_sha256=manifest.lock_sha256,
+        changes=manifest.changes,
+        size_bytes=manifest.size_bytes,
+        own_bytes=manifest.own_bytes,
+        in_use_by=tuple(one.pid for one in users),
+        processes=users,
+        path=str(release.venv),
+        broken=damage is not None,
+        damage=damage,
+    )
+
+
+def users_of(release: Release, locks: Callable[[], leases.Locks] | None = None) -> tuple[User, ...]:
+    """Return the processes that use a release; who holds which lock may be known."""
+    found = leases.users(str(release.directory), locks)
+    return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)
 
 
 def _damage(release: Release) -> str | None:
@@ -133,16 +136,19 @@ def _damage(release: Release) -> str | None:
     return str(found) if found is not None else None
 
 
-def _time_in(name: str) -> str:
-    """Turn the id `20261120T061200Z` into an ISO time."""
-    return f"{name[:4]}-{name[4:6]}-{name[6:8]}T{name[9:11]}:{name[11:13]}:{name[13:15]}+00:00"
+def _time_of(place: Path) -> datetime:
+    """Return when a release was begun, by its id `20261120T061200Z`; by its directory if somebody has renamed it."""
+    try:
+        return datetime.fromisoformat(place.name[:16])
+    except ValueError:
+        return datetime.fromtimestamp(place.stat().st_mtime, UTC)
 
 
 def notes(found: Iterable[Row]) -> list[str]:
     """Say what is broken of releases, and of each process that uses one of them what it is, a line each."""
-    lines = [f"{row.id} is broken: {row.damage}" for row in found if row.damage is not None]
+    lines = [f"{row.id} is broken: {row.damage}" for row in found if row.broken]
     for row in found:
-        for process in row.users:
+        for process in row.processes:
             who = f"{process.pid} of {process.user}"
             lines.append(f"{row.id} is used by {who} since {process.since}: {process.command}")
     return lines
@@ -157,13 +163,9 @@ def as_text(found: Sequence[Row], now: float | None = None) -> str:
     return "\n".join([*table, *notes(found)])
 
 
-def age(created_at: str, now: float) -> str:
-    """Say how long ago an ISO time was: `40 s`, `5 min`, `3 h`, `12 d`."""
-    try:
-        began = datetime.fromisoformat(created_at).timestamp()
-    except ValueError:
-        return "-"
-    seconds = max(0, int(now - began))
+def age(created_at: datetime, now: float) -> str:
+    """Say how long ago a time was: `40 s`, `5 min`, `3 h`, `12 d`."""
+    seconds = max(0, int(now - created_at.timestamp()))
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length} {unit}"
@@ -184,4 +186,4 @@ def size(value: object) -> str:
 
 def as_json(found: Iterable[Row]) -> str:
     """Return the rows as `list --json` prints them."""
-    return json.dumps([row.as_json() for row in found], indent=2)
+    return json.dumps(list(found), indent=2, default=plain)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.changes import Change, LockDiff
 from releaser.releases.interpreter import Interpreter
@@ -82,10 +82,6 @@ class Manifest:
 
     #: The migrations that it brought and that were not applied when it was sealed.
     migrations: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `manifest.json` holds, and `show --json` prints."""
-        return {**asdict(self), "created_at": self.created_at.astimezone(UTC).isoformat()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +184,7 @@ EMPTY_LEDGER = Ledger(marks={})
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Complete a release: its directory is rubbish until the manifest has been renamed in."""
-    write_state(directory / MANIFEST, manifest.as_json())
+    write_state(directory / MANIFEST, manifest)
 
 
 def read_manifest(directory: Path) -> Manifest | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from releaser.system.words import duration
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Release
     from releaser.releases.store import StoreSnapshot
+
+
+Action = Literal["keep", "remove"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class Verdict:
     error: str = ""
 
     @property
-    def action(self) -> str:
+    def action(self) -> Action:
         """What is to be done with it."""
         return "keep" if self.kept else "remove"
 
@@ -51,16 +54,6 @@ class Verdict:
     def reason(self) -> str:
         """All that there is to say, in one line."""
         return "; ".join([*self.reasons, *([f"could not be deleted: {self.error}"] if self.error else [])])
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `prune --json` prints."""
-        return {
-            "release": self.id,
-            "action": self.action,
-            "reason": self.reason,
-            "reasons": list(self.reasons),
-            "error": self.error or None,
-        }
 
 
 def judge(

@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
@@ -48,14 +48,10 @@ class Finding:
     """One thing that is not right with a release."""
 
     kind: Kind
-    message: str
     #: Relative to the venv, if it is about a file.
     path: str | None = None
     package: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `verify --json` prints of it."""
-        return {"kind": self.kind, "path": self.path, "package": self.package, "message": self.message}
+    message: str
 
     @classmethod
     def of_failure(cls, kind: Kind, message: str, output: str) -> Finding:
@@ -70,21 +66,12 @@ class Verified:
 
     release: str
     live: bool
-    findings: tuple[Finding, ...]
+    #: Whether there are no problems.
+    ok: bool
+    problems: tuple[Finding, ...]
     #: How many were read.
     files: int
     seconds: float
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what `verify --json` prints."""
-        return {
-            "release": self.release,
-            "live": self.live,
-            "ok": not self.findings,
-            "problems": [one.as_json() for one in self.findings],
-            "files": self.files,
-            "seconds": self.seconds,
-        }
 
 
 class Progress(Protocol):
@@ -97,10 +84,10 @@ class Progress(Protocol):
 
 def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
     """Return what the exit code is to tell; None when nothing is wrong."""
-    bad = [one for one in verified if one.findings]
+    bad = [one for one in verified if one.problems]
     if not bad:
         return None
-    count, named = sum(len(one.findings) for one in bad), ", ".join(one.release for one in bad)
+    count, named = sum(len(one.problems) for one in bad), ", ".join(one.release for one in bad)
     problems = "1 problem" if count == 1 else f"{count} problems"
     message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {problems}"
     advice = "Find out who changed that. `releaser update` rebuilds what is live; no rollback goes to any other."
@@ -134,7 +121,7 @@ def verify(
     for name, reason in unknown.items():
         finding = Finding(kind="changed", path="../manifest.json", message=f"it {reason}")
         live = name == snapshot.live_id
-        verified.append(Verified(release=name, live=live, findings=(finding,), files=0, seconds=0.0))
+        verified.append(Verified(release=name, live=live, ok=False, problems=(finding,), files=0, seconds=0.0))
     return tuple(verified)
 
 
@@ -167,7 +154,8 @@ def _verify_one(
     return Verified(
         release=release.id,
         live=release.live,
-        findings=tuple(findings),
+        ok=not findings,
+        problems=tuple(findings),
         files=len(to_read),
         seconds=round(time.monotonic() - began, 3),
     )

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import asdict
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from releaser.system.files import sync_directory
+from releaser.system.files import plain, sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +21,7 @@ _LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
 
 def report_as_json(report: RunReport) -> dict[str, Any]:
     """Return a report as `--json` prints it."""
-    content = asdict(report)
-    content["started_at"] = report.started_at.astimezone(UTC).isoformat()
-    content["problems"] = list(map(str, report.problems))
-    return content
+    return {**plain(report), "problems": list(map(str, report.problems))}
 
 
 def append(state_dir: Path, report: RunReport) -> None:
@@ -49,7 +44,7 @@ def append(state_dir: Path, report: RunReport) -> None:
 
 def _encoded(line: Mapping[str, Any]) -> bytes:
     # Bytes of a path that are not UTF-8 become escapes that JSON knows.
-    return json.dumps(line, ensure_ascii=False).encode(errors="backslashreplace")
+    return json.dumps(line, ensure_ascii=False, default=plain).encode(errors="backslashreplace")
 
 
 def read(state_dir: Path) -> list[dict[str, Any]]:

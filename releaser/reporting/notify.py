@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.answers import TestMail
 from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
 from releaser.releases.journal import LAST_MAIL, LastMail, journal_of, note, recall
 from releaser.report import RunReport
@@ -251,18 +252,6 @@ def sender_of(settings: Settings) -> str:
 def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:
     problems = (*report.problems, Finding(message, advice=advice))
     return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TestMail:
-    """Where a test mail went: to whom, and `by` which server or program; `problem` is empty if it was sent."""
-
-    __test__ = False  # pytest would collect it
-
-    sent: bool
-    to: tuple[str, ...]
-    by: str
-    problem: str = ""
 
 
 def send_test_mail(site: Site) -> TestMail:

@@ -16,6 +16,9 @@ from releaser.system.words import elapsed, first_few, one_line, plural, size, ta
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from releaser.answers import HeldBack, OutdatedPackage, Quarantined, RedTests, ReleaseDetails, Status
+    from releaser.releases.quarantine import FailedCandidate, RejectedCommit
+    from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
 
 
@@ -154,7 +157,6 @@ def _versions(names: Sequence[str]) -> str:
     return named if named == ", ".join(names) else f"{len(names)} versions ({named})"
 
 
-_NOT_RESTARTED = "not restarted: {pid} of {user} runs on {release} since {since}: {command}"
 _NEWER_PYTHON = "newer Python: {0} is installed; `releaser rebuild --python {0}` moves the site to it"
 _SHOWN_OF_A_KIND = 10
 _LONGEST_PROBLEM = 600  # characters
@@ -165,47 +167,28 @@ _KINDS = {  # of problems that `verify` finds, in the order in which they are sh
 }  # fmt: skip
 
 
-def _held(entries: Iterable[Mapping[str, Any]]) -> list[Withheld]:
-    """Read entries of JSON; those of a release tell less."""
-    return [
-        Withheld(
-            name=entry["name"],
-            version=entry["version"],
-            reason=entry["reason"],
-            by=entry.get("by", "activation"),
-            since=entry.get("since", entry.get("at", "")),
-            tests=tuple(entry.get("tests") or ()),
-            together=tuple(entry.get("together") or ()),
-        )
-        for entry in entries
-    ]
-
-
-def release_text(details: Mapping[str, Any]) -> list[str]:
-    """Return what `show` prints for people, from what it prints as JSON."""
+def release_text(details: ReleaseDetails) -> list[str]:
+    """Return what `show` prints for people."""
     facts = (
         "id", "state", "pinned", "created_at", "origin", "python", "group", "tests", "tests_run", "commit", "subject",
         "previous", "lock_sha256", "size_bytes", "own_bytes", "path", "in_use_by",
     )  # fmt: skip
-    rows = [[f"{fact}:", _word(details[fact])] for fact in facts]
-    rows += [["override:", one] for one in details["overrides"]]
-    rows += [["staging:", f"{one} ({how})"] for how in ("copied", "linked") for one in details[f"staging_{how}"]]
+    rows = [[f"{fact}:", _word(getattr(details, fact))] for fact in facts]
+    rows += [["override:", one] for one in details.overrides]
+    rows += [["staging:", f"{one} (copied)"] for one in details.staging_copied]
+    rows += [["staging:", f"{one} (linked)"] for one in details.staging_linked]
     lines = table(rows)
-    if details["processes"]:
-        rows = [[str(one["pid"]), one["user"], one["since"], one["command"]] for one in details["processes"]]
+    if details.processes:
+        rows = [[str(one.pid), one.user, one.since, one.command] for one in details.processes]
         lines += ["", *table([["PROCESS", "USER", "SINCE", "COMMAND"], *rows])]
-    if details["changes"]:
-        from releaser.locks.changes import Change
-
-        changes = [Change(**change) for change in details["changes"]]
-        lines += ["", *changes_table(changes, now=datetime.fromisoformat(details["created_at"])).lines]
-    if details["held_back"]:
-        held = held_back_lines(_held(details["held_back"]), commands=False)
-        lines += ["", "held back:", *(f"  {line}" for line in held)]
-    if details["steps"]:
-        rows = [[one["step"], one["status"], elapsed(one["seconds"]), one["detail"]] for one in details["steps"]]
+    if details.changes:
+        lines += ["", *changes_table(details.changes, now=details.created_at).lines]
+    if details.held_back:
+        lines += ["", "held back:", *(f"  {line}" for line in held_back_lines(details.held_back, commands=False))]
+    if details.steps:
+        rows = [[one.step, one.status, elapsed(one.seconds), one.detail] for one in details.steps]
         lines += ["", *table([["STEP", "STATUS", "TIME", ""], *rows])]
-    if output := details["test_output"].strip():
+    if output := details.test_output.strip():
         lines += ["", "end of the test output:", *(f"  {line}" for line in output.splitlines())]
     return lines
 
@@ -213,8 +196,10 @@ def release_text(details: Mapping[str, Any]) -> list[str]:
 def _word(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return " ".join(map(str, value)) or "-"
+    if isinstance(value, datetime):
+        return value.isoformat()
     return "-" if value is None else str(value)
 
 
@@ -232,90 +217,98 @@ def history_text(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return table([["WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"], *rows]) if rows else []
 
 
-def status_text(status: Mapping[str, Any], *, age: str) -> list[str]:
-    """Return what `status` prints for people, from what it prints as JSON; `age` is that of the live release."""
+def status_text(status: Status, *, age: str) -> list[str]:
+    """Return what `status` prints for people; `age` is that of the live release."""
     return [
-        f"project: {status['project']} ({status['path']})",
-        "live: "
-        + (f"{status['live']} ({age} old, Python {status['live_python']})" if status["live"] else "no release"),
-        *(_NEWER_PYTHON.format(version) for version in (status["newer_python"],) if version),
-        f"disk: the releases take {size(status['releases_bytes'])}, {size(status['free_bytes'])} are free",
+        f"project: {status.project} ({status.path})",
+        "live: " + (f"{status.live} ({age} old, Python {status.live_python})" if status.live else "no release"),
+        *(_NEWER_PYTHON.format(version) for version in (status.newer_python,) if version),
+        f"disk: the releases take {size(status.releases_bytes)}, {size(status.free_bytes)} are free",
         *_runs(status),
-        *map(
-            "not restarted: {pid} of {user} runs on {release} since {since}: {command}".format_map,
-            status["left_behind"],
+        *(
+            f"not restarted: {one.pid} of {one.user} runs on {one.release} since {one.since}: {one.command}"
+            for one in status.left_behind
         ),
-        *_red_tests(status["red_tests"]),
+        *_red_tests(status.red_tests),
         *_pending(status),
-        *(f"held back: {line}" for line in held_back_lines(_held(status["held_back"]), commands=False)),
-        *_since("quarantined: candidate {release}", status["quarantined"]),
-        *_since("held back: commit {commit:.12} ({subject})", status["rejected_commits"], verb="it "),
-        *_since("waiting: candidate {release}", status["waiting"]),
-        *(f"problem: {problem}" for problem in status["problems"]),
+        *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
+        *(f"quarantined: candidate {one.release}: {_since(one)}" for one in status.quarantined),
+        *(f"held back: commit {one.commit:.12} ({one.subject}): it {_since(one)}" for one in status.rejected_commits),
+        *(f"waiting: candidate {one.release}: {_since(one)}" for one in status.waiting),
+        *(f"problem: {problem}" for problem in status.problems),
     ]
 
 
-def _runs(status: Mapping[str, Any]) -> Iterator[str]:
-    for title, run in (("last run", status["last_run"]), ("last change", status["last_change"])):
+def _withheld(one: HeldBack) -> Withheld:
+    return Withheld(
+        name=one.name,
+        version=one.version,
+        reason=one.reason,
+        by=one.by,
+        since=one.at,
+        tests=one.tests,
+        together=one.together,
+    )
+
+
+def _runs(status: Status) -> Iterator[str]:
+    for title, run in (("last run", status.last_run), ("last change", status.last_change)):
         if run:
-            when = str(run["started_at"])[:19].replace("T", " ")
-            result = f"{run['result']} (code {run['exit_code']}): {run['headline']}"
-            yield f"{title}: {when} UTC, {run['command']}: {result}"
-    if holder := status["running"]:
-        yield f"running now: releaser {holder['command']}, pid {holder['pid']}, since {holder['since']}"
+            when = run.started_at[:19].replace("T", " ")
+            yield f"{title}: {when} UTC, {run.command}: {run.result} (code {run.exit_code}): {run.headline}"
+    if holder := status.running:
+        yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
 
 
-def _red_tests(red: Mapping[str, Any] | None) -> Iterator[str]:
+def _red_tests(red: RedTests | None) -> Iterator[str]:
     if red:
-        failing = ", ".join(red["failing"][:5])
-        yield f"tests of {red['release']} have been failing since {red['since'][:10]}: {failing}"
+        yield f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
 
 
-def _pending(status: Mapping[str, Any]) -> Iterator[str]:
-    if status["interrupted"]:
+def _pending(status: Status) -> Iterator[str]:
+    if status.interrupted:
         yield "pending: an earlier run was cut off; the next one repairs what it left"
-    if status["push_pending"]:
+    if status.push_pending:
         yield "pending: a commit is not pushed yet"
-    if count := status["mails_pending"]:
-        yield f"pending: {plural(count, 'mail')} not sent yet"
+    if status.mails_pending:
+        yield f"pending: {plural(status.mails_pending, 'mail')} not sent yet"
 
 
-def _since(what: str, entries: Iterable[Mapping[str, Any]], *, verb: str = "") -> list[str]:
-    return [f"{what.format_map(one)}: {verb}{one['reason']} (since {one['at'][:10]})" for one in entries]
+def _since(one: Quarantined | RejectedCommit | FailedCandidate) -> str:
+    return f"{one.reason} (since {one.at[:10]})"
 
 
-def verified_text(verified: Mapping[str, Any], *, whole: bool) -> list[str]:
-    """Return the problems of one release by kind, from what `verify --json` prints; all of them if `whole`."""
+def verified_text(verified: Verified, *, whole: bool) -> list[str]:
+    """Return the problems of one release by kind; all of them if `whole`."""
     order = list(_KINDS)
-    problems = sorted(verified["problems"], key=lambda one: order.index(one["kind"]))
-    lines = [f"{verified['release']}: {plural(len(problems), 'problem')}"]
-    for kind, group in itertools.groupby(problems, key=lambda one: str(one["kind"])):
+    problems = sorted(verified.problems, key=lambda one: order.index(one.kind))
+    lines = [f"{verified.release}: {plural(len(problems), 'problem')}"]
+    for kind, group in itertools.groupby(problems, key=lambda one: one.kind):
         found = list(group)
         lines.append(f"  {_KINDS[kind]} ({len(found)}):")
         shown = found if whole else found[:_SHOWN_OF_A_KIND]
         for one in shown:
-            name = one["package"] or str(one["path"] or "").rpartition("/site-packages/")[2]
-            lines.append(f"    {one_line(': '.join(filter(None, (name, one['message']))), limit=_LONGEST_PROBLEM)}")
+            name = one.package or (one.path or "").rpartition("/site-packages/")[2]
+            lines.append(f"    {one_line(': '.join(filter(None, (name, one.message))), limit=_LONGEST_PROBLEM)}")
         if len(found) > len(shown):
             lines.append(f"    and {len(found) - len(shown)} more; -v shows all")
     return lines
 
 
-def sound_text(verified: Mapping[str, Any]) -> str:
+def sound_text(verified: Verified) -> str:
     """Say that nothing is wrong with a release."""
-    return f"{verified['release']} is what was sealed: {verified['files']} files read in {elapsed(verified['seconds'])}"
+    return f"{verified.release} is what was sealed: {verified.files} files read in {elapsed(verified.seconds)}"
 
 
-def outdated_text(packages: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what `outdated` prints for people, from what it prints as JSON: a line for each package, reasons below."""
+def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:
+    """Return what `outdated` prints for people: a line for each package, reasons below."""
     rows = [
         [
-            *(one_line(one["name"]), one["locked"], one["latest"]),
-            ", ".join(dict.fromkeys(keeper["by"] for keeper in one["kept_by"]))
-            or "nothing; the next update installs it",
+            *(one_line(one.name), one.locked, one.latest),
+            ", ".join(dict.fromkeys(blocker.by for blocker in one.kept_by)) or "nothing; the next update installs it",
         ]
         for one in packages
     ]
     heading, *lines = table([["PACKAGE", "LOCKED", "LATEST", "KEPT BY"], *rows])
-    reasons = ([f"    {one_line(keeper['reason'])}" for keeper in one["kept_by"]] for one in packages)
+    reasons = ([f"    {one_line(blocker.reason)}" for blocker in one.kept_by] for one in packages)
     return [heading, *itertools.chain.from_iterable([line, *below] for line, below in zip(lines, reasons, strict=True))]

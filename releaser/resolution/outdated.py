@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from packaging.markers import UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from releaser.answers import Blocker, OutdatedPackage
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.locks.changes import parse_changes
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
@@ -39,26 +40,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blocker:
-    """What keeps a version from coming in."""
-
-    #: The kind, as of what is held back, or `python` or `constraint`.
-    by: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutdatedPackage:
-    """A package of which there is a newer version."""
-
-    name: str
-    locked: str
-    latest: str
-    #: Empty if it comes with the next update.
-    kept_by: tuple[Blocker, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class OutdatedReport:
     """All that is newer."""
 
@@ -69,10 +50,6 @@ class OutdatedReport:
     unknown: tuple[str, ...]
     #: As in `Status`.
     newer_python: str | None
-
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return what `outdated --json` prints."""
-        return [asdict(one) for one in self.packages]
 
 
 def find_outdated(site: Site) -> OutdatedReport:

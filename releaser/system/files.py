@@ -8,7 +8,8 @@ import json
 import os
 import stat
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -121,16 +122,17 @@ def write_state(path: Path, content: object) -> None:
 
 def encode_state(content: object) -> bytes:
     """Return the bytes of a state file."""
-    fields = asdict(content) if is_dataclass(content) and not isinstance(content, type) else content
-    written = {"version": VERSION, **cast("Mapping[str, Any]", fields)}
-    text = json.dumps(written, indent=1, ensure_ascii=False, default=_plain)
+    written = {"version": VERSION, **(plain(content) if is_dataclass(content) else cast("Mapping[str, Any]", content))}
+    text = json.dumps(written, indent=1, ensure_ascii=False, default=plain)
     # Bytes of a path that are not UTF-8 become escapes that JSON knows.
     return text.encode(errors="backslashreplace") + b"\n"
 
 
-def _plain(value: Any) -> Any:
-    """Turn what JSON lacks into what it has: sets and times."""
-    return sorted(value) if isinstance(value, frozenset) else value.isoformat()
+def plain(value: Any) -> Any:
+    """Turn what JSON lacks into what it has: dataclasses, sets and times, which are told in UTC."""
+    if is_dataclass(value):
+        return {one.name: getattr(value, one.name) for one in fields(value)}
+    return sorted(value) if isinstance(value, frozenset) else value.astimezone(UTC).isoformat()
 
 
 def read_state(path: Path, kind: type[T]) -> T | None:

@@ -326,7 +326,7 @@ def many(directory: Path, number: int) -> ReleaseStore:
         (place / "venv" / "bin").mkdir(parents=True)
         (place / "venv" / "bin" / "python").touch()
         (place / "uv.lock").write_bytes(LOCK)
-        (place / "manifest.json").write_bytes(encode_state(manifest.as_json()))
+        (place / "manifest.json").write_bytes(encode_state(manifest))
         names.append(manifest.id)
     known = Ledger(marks=dict.fromkeys(names, "good"), activations=tuple(names), last_sequence=number)
     write_state(releases.state_dir / LEDGER, known)

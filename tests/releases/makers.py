@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from releaser.locks.changes import Change
 from releaser.releases.release import Manifest, Release, State
+from releaser.system.files import encode_state
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +42,12 @@ def a_manifest(number: int = 1, **changes: Any) -> Manifest:
         "inodes": 5,
     }
     return Manifest(**{**fields, **changes})
+
+
+def as_stored(manifest: Manifest) -> dict[str, Any]:
+    """Return what `manifest.json` holds."""
+    stored: dict[str, Any] = json.loads(encode_state(manifest))
+    return stored
 
 
 def on_paper(directory: Path, manifest: Manifest, *, state: State = "good", pinned: bool = False) -> Release:

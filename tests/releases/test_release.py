@@ -12,7 +12,7 @@ import pytest
 from releaser.locks.changes import Change
 from releaser.releases.release import Manifest, new_id, read_manifest, write_manifest
 from releaser.system.files import UnreadableStateError
-from tests.releases.makers import NOW, a_manifest, on_paper
+from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +75,7 @@ def test_a_directory_without_manifest_is_no_release_yet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", REQUIRED)
 def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
-    content = {"version": 2, **a_manifest().as_json()}
+    content = as_stored(a_manifest())
     del content[key]
     (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UnreadableStateError, match=key):

@@ -17,7 +17,7 @@ from releaser.errors import NoSuchReleaseError
 from releaser.releases.release import Manifest, write_manifest
 from releaser.releases.store import ReleaseStore
 from releaser.system.files import remove_tree
-from tests.releases.makers import NOW, a_manifest, built, go_to, live
+from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,13 +80,13 @@ def test_the_order_is_that_of_the_record_even_if_the_clock_was_set_back(store: R
         "\0\0\0",
         '{"version": 3}',
         '{"version": 2}',
-        json.dumps({"version": 2, **a_manifest(1).as_json(), "created_at": "yesterday"}),
-        json.dumps({"version": 2, **a_manifest(1).as_json(), "created_at": 5}),
-        json.dumps({"version": 2, **a_manifest(1).as_json(), "changes": 5}),
-        json.dumps({"version": 2, **a_manifest(1).as_json(), "changes": [{"name": "alpha"}]}),
-        json.dumps({"version": 2, **a_manifest(1).as_json(), "changes": ["alpha"]}),
-        json.dumps({"version": 2, **a_manifest(2).as_json()}),
-        json.dumps({key: value for key, value in a_manifest(1).as_json().items() if key != "python"} | {"version": 2}),
+        json.dumps({**as_stored(a_manifest(1)), "created_at": "yesterday"}),
+        json.dumps({**as_stored(a_manifest(1)), "created_at": 5}),
+        json.dumps({**as_stored(a_manifest(1)), "changes": 5}),
+        json.dumps({**as_stored(a_manifest(1)), "changes": [{"name": "alpha"}]}),
+        json.dumps({**as_stored(a_manifest(1)), "changes": ["alpha"]}),
+        json.dumps(as_stored(a_manifest(2))),
+        json.dumps({key: value for key, value in as_stored(a_manifest(1)).items() if key != "python"}),
     ],
 )
 def test_a_damaged_manifest_costs_one_release_and_not_the_others(store: ReleaseStore, text: str) -> None:

@@ -81,7 +81,7 @@ def found(release: Release) -> set[tuple[str, str]]:
     site = cast("Site", SimpleNamespace(project=project, state_dir=state_dir))
     counting = Counting()
     (verified,) = verify(site, release.id, progress=counting)
-    said = [(one.kind, str(one.path).removeprefix(f"{SITE}/")) for one in verified.findings]
+    said = [(one.kind, str(one.path).removeprefix(f"{SITE}/")) for one in verified.problems]
     assert len(said) == len(set(said))
     assert counting.left == 0
     return set(said)

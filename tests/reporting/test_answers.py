@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any, get_args
 
-from releaser.releases.verify import Finding, Kind
+from releaser.answers import HeldBack, Quarantined, RedTests, ReleaseDetails, RunBrief, Status
+from releaser.releases.listing import User
+from releaser.releases.quarantine import CandidateKey, FailedCandidate
+from releaser.releases.verify import Finding, Kind, Verified
+from releaser.report import LeftBehind, Outcome
 from releaser.reporting.text import history_text, release_text, sound_text, status_text, verified_text
+from releaser.site.mutex import Holder
+from releaser.system.files import plain
+from tests.releases.makers import NOW, a_manifest
 from tests.reporting.test_text import CHANGES, TABLE
 
-DETAILS: dict[str, Any] = {
-    "id": "B",
-    "state": "good",
-    "pinned": True,
-    "created_at": "2026-11-20T06:12:00+00:00",
-    "origin": "built",
-    "overrides": [],
-    "python": "3.11.7",
-    "group": None,
-    "tests": "passed",
-    "tests_run": 12,
-    "commit": "abc",
-    "subject": "Begin",
-    "staging_copied": [],
-    "staging_linked": [],
-    "previous": "A",
-    "lock_sha256": "00",
-    "size_bytes": 1000,
-    "own_bytes": 400,
-    "path": "/srv/x",
-    "in_use_by": [7, 42],
-    "processes": [],
-    "changes": [],
-    "held_back": [],
-    "steps": [],
-    "test_output": "\n",
-}
+DETAILS = ReleaseDetails(
+    **plain(
+        a_manifest(
+            id="B",
+            created_at=NOW,
+            group=None,
+            tests_run=12,
+            commit="abc",
+            subject="Begin",
+            previous="A",
+            changes=(),
+        )
+    ),
+    state="good",
+    live=False,
+    pinned=True,
+    in_use_by=(7, 42),
+    processes=(),
+    path="/srv/x",
+    works=True,
+    broken=False,
+    damage=None,
+    held_back=(),
+    steps=(),
+    test_output="\n",
+)
 
 
 def test_a_release_is_shown_as_facts() -> None:
@@ -43,29 +49,24 @@ def test_a_release_is_shown_as_facts() -> None:
     assert lines[0] == "id:           B"
     assert {
         "pinned:       yes",
+        "created_at:   2026-11-20T06:12:00+00:00",
         "group:        -",
         "in_use_by:    7 42",
         "size_bytes:   1000",
         "own_bytes:    400",
     } <= set(lines)
     assert len(lines) == 17
-    assert "in_use_by:    -" in release_text({**DETAILS, "in_use_by": []})
-    used = release_text({**DETAILS, "processes": [{"pid": 7, "user": "www", "since": "now", "command": "worker"}]})
+    assert "in_use_by:    -" in release_text(replace(DETAILS, in_use_by=()))
+    used = release_text(replace(DETAILS, processes=(User(pid=7, user="www", since="now", command="worker"),)))
     assert used[-2:] == ["PROCESS  USER  SINCE  COMMAND", "7        www   now    worker"]
-    assert "pinned:       no" in release_text({**DETAILS, "pinned": False})
-    tried = release_text({**DETAILS, "overrides": ["alpha @ file:///srv/alpha", "beta==2"]})
+    assert "pinned:       no" in release_text(replace(DETAILS, pinned=False))
+    tried = release_text(replace(DETAILS, overrides=("alpha @ file:///srv/alpha", "beta==2")))
     assert tried[17:] == ["override:     alpha @ file:///srv/alpha", "override:     beta==2"]
 
 
 def test_a_release_is_shown_with_changes_steps_and_tests_where_there_are_any() -> None:
-    lines = release_text(
-        {
-            **DETAILS,
-            "changes": [asdict(change) for change in CHANGES],
-            "steps": [{"step": "build", "status": "ok", "seconds": 6.04, "detail": "B"}],
-            "test_output": "one\ntwo\n",
-        }
-    )
+    steps = (Outcome(step="build", status="ok", seconds=6.04, detail="B"),)
+    lines = release_text(replace(DETAILS, changes=CHANGES, steps=steps, test_output="one\ntwo\n"))
     assert lines[17:] == [
         "",
         *TABLE,
@@ -101,28 +102,32 @@ def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
     assert history_text([]) == []
 
 
-STATUS: dict[str, Any] = {
-    "project": "shop",
-    "path": "/srv/shop",
-    "live": None,
-    "live_python": None,
-    "newer_python": None,
-    "releases_bytes": 420_000_000,
-    "free_bytes": 12_300_000_000,
-    "last_run": None,
-    "last_change": None,
-    "running": None,
-    "interrupted": False,
-    "push_pending": False,
-    "mails_pending": 0,
-    "left_behind": [],
-    "red_tests": None,
-    "held_back": [],
-    "quarantined": [],
-    "rejected_commits": [],
-    "waiting": [],
-    "problems": [],
-}
+STATUS = Status(
+    project="shop",
+    path="/srv/shop",
+    live=None,
+    live_age_seconds=None,
+    live_python=None,
+    newer_python=None,
+    releases_bytes=420_000_000,
+    free_bytes=12_300_000_000,
+    free_inodes=None,
+    link=None,
+    last_run=None,
+    last_change=None,
+    running=None,
+    interrupted=False,
+    push_pending=False,
+    mails_pending=0,
+    left_behind=(),
+    drift=None,
+    red_tests=None,
+    problems=(),
+    held_back=(),
+    quarantined=(),
+    rejected_commits=(),
+    waiting=(),
+)
 DISK = "disk: the releases take 420 MB, 12.3 GB are free"
 
 
@@ -130,49 +135,52 @@ def test_the_status_of_a_project_that_is_not_adopted_is_short() -> None:
     assert status_text(STATUS, age="0 s") == ["project: shop (/srv/shop)", "live: no release", DISK]
 
 
+def held_back(name: str, version: str = "2") -> HeldBack:
+    return HeldBack(name=name, version=version, release="", reason="ill", at="2026-11-19T00:00:00+00:00")
+
+
 def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
-    held = [
-        {"name": f"p{number}", "version": "2", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}
-        for number in range(23)
-    ]
-    found = status_text({**STATUS, "held_back": held}, age="0 s")
+    held = tuple(held_back(f"p{number}") for number in range(23))
+    found = status_text(replace(STATUS, held_back=held), age="0 s")
     assert found[3:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
 
 
 def test_the_status_speaks_of_one_mail_in_the_singular() -> None:
-    found = status_text({**STATUS, "mails_pending": 1}, age="0 s")
+    found = status_text(replace(STATUS, mails_pending=1), age="0 s")
     assert found[3:] == ["pending: 1 mail not sent yet"]
 
 
 def test_the_status_names_everything_that_is_of_interest() -> None:
-    run = {
-        "started_at": "2026-11-20T06:12:00+00:00",
-        "command": "update",
-        "result": "failed",
-        "exit_code": 5,
-        "headline": "the tests fail",
-    }
-    found = status_text(
-        {
-            **STATUS,
-            "live": "B",
-            "live_python": "3.11.7",
-            "newer_python": "3.13.1",
-            "last_run": run,
-            "last_change": {**run, "result": "activated", "exit_code": 0, "headline": "updated to B"},
-            "running": {"command": "update", "pid": 42, "since": "2026-11-20T06:12:00+00:00"},
-            "interrupted": True,
-            "push_pending": True,
-            "mails_pending": 3,
-            "red_tests": {"release": "B", "since": "2026-11-19T00:00:00+00:00", "failing": ["test_a", "test_b"]},
-            "left_behind": [{"release": "A", "pid": 7, "user": "www", "command": "worker", "since": "yesterday"}],
-            "held_back": [{"name": "alpha", "version": "2.0", "reason": "ill", "at": "2026-11-19T00:00:00+00:00"}],
-            "quarantined": [{"release": "C", "reason": "red", "at": "2026-11-18T00:00:00+00:00"}],
-            "waiting": [{"release": "D", "reason": "a.0002 is missing", "at": "2026-11-18T00:00:00+00:00"}],
-            "problems": ["the interpreter is gone"],
-        },
-        age="3 d",
+    key = CandidateKey(lock_sha256="", code_key="", python="", group=None)
+    at = "2026-11-18T00:00:00+00:00"
+    run = RunBrief(
+        command="update",
+        run_id="1",
+        started_at="2026-11-20T06:12:00+00:00",
+        seconds=1.0,
+        result="failed",
+        exit_code=5,
+        headline="the tests fail",
     )
+    status = replace(
+        STATUS,
+        live="B",
+        live_python="3.11.7",
+        newer_python="3.13.1",
+        last_run=run,
+        last_change=replace(run, result="activated", exit_code=0, headline="updated to B"),
+        running=Holder(command="update", pid=42, since="2026-11-20T06:12:00+00:00"),
+        interrupted=True,
+        push_pending=True,
+        mails_pending=3,
+        red_tests=RedTests(release="B", since="2026-11-19T00:00:00+00:00", reason="", failing=("test_a", "test_b")),
+        left_behind=(LeftBehind(release="A", pid=7, user="www", command="worker", since="yesterday"),),
+        held_back=(held_back("alpha", "2.0"),),
+        quarantined=(Quarantined(key=key, release="C", reason="red", at=at, sick=False, unfinished=False),),
+        waiting=(FailedCandidate(key=key, release="D", reason="a.0002 is missing", at=at),),
+        problems=("the interpreter is gone",),
+    )
+    found = status_text(status, age="3 d")
     assert found == [
         "project: shop (/srv/shop)",
         "live: B (3 d old, Python 3.11.7)",
@@ -193,8 +201,8 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
     ]
 
 
-def answer(*findings: Finding) -> dict[str, Any]:
-    return {"release": "R", "problems": [one.as_json() for one in findings], "files": 3, "seconds": 0.25}
+def answer(*findings: Finding) -> Verified:
+    return Verified(release="R", live=True, ok=not findings, problems=findings, files=3, seconds=0.25)
 
 
 def gone(number: int) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from releaser.locks.rules import Withheld
 from releaser.report import Outcome, RunReport
 from releaser.reporting.history import HISTORY, append, read, report_as_json
 from releaser.site.site import Pulled
+from releaser.system.files import plain
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,12 +48,17 @@ def written(directory: Path, *names: str) -> None:
         append(directory, replace(REPORT, run_id=name))
 
 
+def as_printed(report: RunReport) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(report_as_json(report), default=plain))
+    return content
+
+
 def ids(directory: Path) -> list[str]:
     return [run["run_id"] for run in read(directory)]
 
 
 def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
-    content = json.loads(json.dumps(report_as_json(REPORT)))
+    content = as_printed(REPORT)
     assert {key: content[key] for key in ("result", "exit_code", "release", "previous")} == {
         "result": "activated", "exit_code": 0, "release": "B", "previous": "A",
     }  # fmt: skip
@@ -64,7 +70,7 @@ def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
 
 def test_times_are_in_utc() -> None:
     there = REPORT.started_at.astimezone(timezone(timedelta(hours=9)))
-    assert report_as_json(replace(REPORT, started_at=there))["started_at"] == "2026-11-20T06:12:00+00:00"
+    assert as_printed(replace(REPORT, started_at=there))["started_at"] == "2026-11-20T06:12:00+00:00"
 
 
 def test_there_is_no_history_at_first(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tests.support import snapshots
+from tests.support.answers import mismatch
 from tests.support.commands import clean_environment, console_script, git_executable, run, uv_executable
 from tests.support.layouts import SHARED_LIBRARY, SiteOptions
 from tests.support.templates import REMOTE, write_files
@@ -97,13 +98,17 @@ class SampleSite:
         )
 
     def json(self, command: str, *args: str | Path, check: int = 0, env: Mapping[str, str | None] | None = None) -> Any:
-        """Run releaser with --json and return what it printed."""
+        """Run releaser with --json and return what it printed, which must be what the types of the answers say."""
         finished = self.releaser(command, "--json", *args, check=check, env=env)
         try:
-            return json.loads(finished.stdout)
+            answer = json.loads(finished.stdout)
         except ValueError as error:
             message = f"releaser {command} --json printed no JSON ({error})\n{finished}"
             raise AssertionError(message) from error
+        if wrong := mismatch(command, answer):
+            message = f"releaser {command} --json printed what its types do not say: {wrong}\n{finished}"
+            raise AssertionError(message)
+        return answer
 
     def git(self, *args: str | Path) -> str:
         """Run git in the checkout; return what it printed, stripped."""

@@ -1,0 +1,292 @@
+"""What commands answer with `--json`, as types; `ANSWERS` says which command gives which of them.
+
+Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunReport`. Each is
+printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from releaser.locks.changes import Change
+from releaser.locks.rules import Withheld
+from releaser.locks.vulnerabilities import Vulnerability
+from releaser.releases.listing import Row, User
+from releaser.releases.quarantine import CandidateKey, FailedCandidate, RejectedCommit
+from releaser.releases.release import Manifest, State
+from releaser.releases.retention import Action
+from releaser.releases.verify import Verified
+from releaser.report import LeftBehind, Outcome, Result, RunReport
+from releaser.site.conventions import Convention
+from releaser.site.mutex import Holder
+
+if TYPE_CHECKING:
+    from releaser.releases.drift import Drift
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunAnswer(RunReport):
+    """One run. The history leaves `output` out, which is in the log and, for tests, in the release."""
+
+    #: A sentence each, with what to do.
+    problems: tuple[str, ...] = ()  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run would do, with `--dry-run`."""
+
+    dry_run: Literal[True] = True
+    #: A sentence each.
+    would: tuple[str, ...]
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitness:
+    """Whether an update can run; one that cannot leaves `group` and `tests` out."""
+
+    fit: bool
+    problems: tuple[str, ...] = ()
+    damage: tuple[str, ...]
+    warnings: tuple[str, ...]
+    chosen: tuple[Convention, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSite(Fitness):
+    """A site that can be updated."""
+
+    #: The dependency group that would be installed, and the command that would run the tests.
+    group: str | None
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestMail:
+    """Where a test mail went: to whom, and `by` which server or program; `problem` is empty if it was sent."""
+
+    __test__ = False  # pytest would collect it
+
+    sent: bool
+    to: tuple[str, ...]
+    by: str
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseDetails(Manifest):
+    """One release whole."""
+
+    state: State
+    live: bool
+    pinned: bool
+    in_use_by: tuple[int, ...]
+    processes: tuple[User, ...]
+    path: str
+    #: Whether its interpreter is still there.
+    works: bool
+    broken: bool
+    damage: str | None
+    #: What the run that made it left out, and its steps; empty if the history no longer has it.
+    held_back: tuple[Withheld, ...]
+    steps: tuple[Outcome, ...]
+    test_output: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditAnswer:
+    """What is known to be wrong with the packages of a release."""
+
+    release: str
+    live: bool
+    #: Whether there was a whole answer, and why there was none.
+    known: bool
+    reason: str
+    vulnerabilities: tuple[Vulnerability, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blocker:
+    """What keeps a version from coming in."""
+
+    #: The kind, as of what is held back, or `python` or `constraint`.
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutdatedPackage:
+    """A package of which there is a newer version."""
+
+    name: str
+    locked: str
+    latest: str
+    #: Empty if it comes with the next update.
+    kept_by: tuple[Blocker, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunBrief:
+    """One run in short."""
+
+    command: str
+    run_id: str
+    started_at: str
+    seconds: float
+    result: Result
+    exit_code: int
+    headline: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldBack:
+    """A version that updates leave out, or, without one, a package that a person holds."""
+
+    name: str
+    version: str
+    #: What had brought it in.
+    release: str
+    reason: str
+    #: Since when, as ISO 8601.
+    at: str
+    by: Literal["activation", "tests", "undecided", "person"] = "activation"
+    #: Those that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it.
+    together: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """A candidate that is not tried again, as `FailedCandidate` has it."""
+
+    key: CandidateKey
+    release: str
+    reason: str
+    at: str
+    sick: bool
+    unfinished: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageDrift:
+    """A package that was added, removed or replaced."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileDrift:
+    """A file that differs for another reason."""
+
+    #: Relative to the venv.
+    path: str
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftAnswer:
+    """How the files of a release differ from what was sealed."""
+
+    packages: tuple[PackageDrift, ...]
+    files: tuple[FileDrift, ...]
+
+    @classmethod
+    def of(cls, drift: Drift) -> DriftAnswer:
+        """Leave out what only `verify` tells."""
+        return cls(
+            packages=tuple(PackageDrift(name=one.name, old=one.old, new=one.new) for one in drift.packages),
+            files=tuple(FileDrift(path=one.path, kind=one.verb) for one in drift.files),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedTests:
+    """That the tests of a live release fail, though nothing has changed: `failing` what, and `since` when."""
+
+    release: str
+    since: str
+    reason: str
+    failing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a site stands; lengths of time are in seconds."""
+
+    project: str
+    path: str
+    live: str | None
+    live_age_seconds: float | None
+    live_python: str | None
+    #: The newest Python that is installed and that the project admits; None if the site runs on that.
+    newer_python: str | None
+    #: What the releases take together, see `total_bytes`.
+    releases_bytes: int
+    #: What this user may take where they lie; None for inodes where the file system does not count them.
+    free_bytes: int
+    free_inodes: int | None
+    #: Where the symlink leads.
+    link: str | None
+    #: The newest run, and the newest that changed what is live.
+    last_run: RunBrief | None
+    last_change: RunBrief | None
+    running: Holder | None
+    #: Whether a run was cut off, which the next one repairs.
+    interrupted: bool
+    push_pending: bool
+    mails_pending: int
+    left_behind: tuple[LeftBehind, ...]
+    #: None if nothing differs.
+    drift: DriftAnswer | None
+    #: None if the tests of the live release pass, or nobody has looked.
+    red_tests: RedTests | None
+    problems: tuple[str, ...]
+    held_back: tuple[HeldBack, ...]
+    quarantined: tuple[Quarantined, ...]
+    rejected_commits: tuple[RejectedCommit, ...]
+    #: The candidates that wait until somebody has applied their migrations.
+    waiting: tuple[FailedCandidate, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What is to happen to one release, or has happened."""
+
+    release: str
+    action: Action
+    #: All `reasons`, and the `error`, in one line.
+    reason: str
+    reasons: tuple[str, ...]
+    #: Why it could not be deleted.
+    error: str | None
+
+
+_RUN = (RunAnswer, Plan)  # what a command that changes something prints, and with --dry-run
+#: By command, what it may print.
+ANSWERS: Mapping[str, tuple[Any, ...]] = {
+    "init": _RUN,
+    "update": _RUN,
+    "rollback": _RUN,
+    "rebuild": _RUN,
+    "pin": _RUN,
+    "unpin": _RUN,
+    "hold": _RUN,
+    "unhold": _RUN,
+    "list": (list[Row],),
+    "show": (ReleaseDetails,),
+    "diff": (list[Change],),
+    "audit": (AuditAnswer,),
+    "verify": (Verified, list[Verified]),
+    "outdated": (list[OutdatedPackage],),
+    "status": (Status,),
+    "history": (list[RunAnswer],),
+    "prune": (list[Pruning],),
+    "check": (FitSite, Fitness),
+    "test-mail": (TestMail,),
+}

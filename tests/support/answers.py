@@ -1,0 +1,34 @@
+"""Whether what a command prints with `--json` is what its types say: every field, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from msgspec import ValidationError, convert
+
+from releaser.answers import ANSWERS
+from releaser.system.files import plain
+
+
+def mismatch(command: str, answer: Any) -> str:
+    """Say in which way an answer is none of those that the command gives; empty if it is one."""
+    told = [{**run, "output": ""} for run in answer] if command == "history" else answer
+    reasons = []
+    for kind in ANSWERS[command]:
+        try:
+            read = convert(told, kind)
+        except ValidationError as error:
+            reasons.append(f"not {kind}: {error}")
+        else:
+            again = json.loads(json.dumps(read, default=plain))
+            if again == told:
+                return ""
+            reasons.append(f"not {kind}: it has other fields: {_difference(told, again)}")
+    return "; ".join(reasons)
+
+
+def _difference(told: Any, again: Any) -> str:
+    if isinstance(told, list):
+        return next((_difference(*pair) for pair in zip(told, again, strict=True) if pair[0] != pair[1]), "")
+    return ", ".join(sorted(key for key in {**told, **again} if told.get(key, ...) != again.get(key, ...)))
