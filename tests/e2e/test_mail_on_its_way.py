@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import signal
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.scenes import SECONDS, in_background
 
 if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
     from tests.support.smtp import MailServer
-
-
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
 
 
 def mail_settings(port: int) -> dict[str, str]:
@@ -27,7 +21,7 @@ def mail_settings(port: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_mail_survives_the_end_of_its_run(make_site: SiteFactory, smtp_server: MailServer, by: int) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     with socket.create_server(("127.0.0.1", 0)) as mute:
         mute.settimeout(SECONDS)
@@ -51,7 +45,7 @@ def test_a_mail_survives_the_end_of_its_run(make_site: SiteFactory, smtp_server:
 
 
 def test_a_mail_survives_a_kill(make_site: SiteFactory, smtp_server: MailServer) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     with socket.create_server(("127.0.0.1", 0)) as mute:
         mute.settimeout(SECONDS)
@@ -71,7 +65,7 @@ def test_a_mail_survives_a_kill(make_site: SiteFactory, smtp_server: MailServer)
 def test_mails_that_wait_are_not_lost_by_the_end_of_a_run(
     make_site: SiteFactory, dead_port: int, smtp_server: MailServer
 ) -> None:
-    site = adopted(make_site, dotenv=mail_settings(dead_port))
+    site = make_site.adopted(dotenv=mail_settings(dead_port))
     for version in ("1.1.0", "1.2.0"):
         site.publish("alpha", version)
         site.releaser("update", check=7)

@@ -44,8 +44,7 @@ def days_later(site: SampleSite, days: float) -> None:
 
 @pytest.mark.story
 def test_the_newest_patch_of_what_is_live_goes_live_the_same_night(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": RED_FROM_5})
-    site.releaser("init", check=0)
+    site = make_site.adopted(packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": RED_FROM_5})
     for version in ("4.2.2", "4.2.9", "5.0.1", "5.0.7", "5.2.12", "6.0"):
         site.publish("a", version)
     report = site.json("update")
@@ -77,8 +76,7 @@ def test_of_several_that_are_to_come_in_lower_each_finds_its_own(make_site: Site
 
 def test_with_one_run_left_the_live_series_is_tried(make_site: SiteFactory) -> None:
     tests, settings = {"site_tests.py": RED_FROM_5}, {"culprit_runs": 2}
-    site = make_site(venv=True, packages={"a": "4.2.1", "b": "1.0.0"}, files=tests, settings=settings)
-    site.releaser("init", check=0)
+    site = make_site.adopted(packages={"a": "4.2.1", "b": "1.0.0"}, files=tests, settings=settings)
     for version in ("4.2.9", "5.0.7", "5.2.12", "6.0"):
         site.publish("a", version)
     site.releaser("update", check=0)

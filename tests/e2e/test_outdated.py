@@ -196,8 +196,7 @@ def test_what_somebody_holds_or_ignores_is_told(make_site: SiteFactory) -> None:
 
 
 def test_what_breaks_the_tests_is_told_until_the_code_that_they_touch_is_another(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0", broken=True)
     site.publish("beta", "1.1.0")
     site.releaser("update")
@@ -287,8 +286,7 @@ def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
 
 
 def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.edit("uv.lock", "no lock")
     said = site.releaser("outdated", check=4).stderr

@@ -257,8 +257,7 @@ def test_what_a_kill_leaves_is_removed(site: SampleSite, at: Point) -> None:
 
 
 def test_a_source_of_the_project_gives_way(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, kind="path")
-    site.releaser("init", check=0)
+    site = make_site.adopted(kind="path")
     report = tried(site, a_directory(site, "common-lib", DEV), name="common-lib")
     assert version_in(site, report["release"], "common_lib") == DEV
     assert site.live_version("common-lib") == "1.0.0"
@@ -275,8 +274,7 @@ def test_constraints_and_overrides_of_the_project_give_way(site: SampleSite) -> 
 
 def test_the_extras_in_use_stay(make_site: SiteFactory) -> None:
     optional = ["alpha; extra == 'fast'"]
-    site = make_site(venv=True, dependencies=["beta[fast]"], requires={"beta": optional})
-    site.releaser("init", check=0)
+    site = make_site.adopted(dependencies=["beta[fast]"], requires={"beta": optional})
     assert site.live_version("alpha") == "1.0.0"
     report = tried(site, a_wheel(site, "beta", requires=optional), name="beta")
     assert [one["name"] for one in report["changes"]] == ["beta"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,15 +21,9 @@ REFUSES = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
 WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def half_published(make_site: SiteFactory) -> SampleSite:
     """Make a site whose last update was killed after the flip: the lock is there, and not committed."""
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     interrupted(site, "update", at=BEHIND_THE_FLIP)
     assert site.live_version("alpha") == "1.1.0"
@@ -81,7 +75,7 @@ def test_recovery_commits_nothing_into_a_rebase(make_site: SiteFactory) -> None:
 
 
 def test_a_commit_that_is_due_is_not_pushed_from_another_branch(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     hook = refusing_push(site)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)
@@ -109,7 +103,7 @@ def refusing_push(site: SampleSite) -> Path:
 
 
 def test_what_is_due_is_not_pushed_while_pushing_is_off(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     hook, before = refusing_push(site), site.remote_head()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)
@@ -121,7 +115,7 @@ def test_what_is_due_is_not_pushed_while_pushing_is_off(make_site: SiteFactory) 
 
 
 def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     first = site.live_id()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
@@ -138,7 +132,7 @@ def test_a_rollback_that_a_later_run_finishes_is_called_a_rollback(make_site: Si
 @pytest.mark.story
 def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: SiteFactory) -> None:
     settings = {"requirements_export": "requirements.txt"}
-    site = adopted(make_site, settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
+    site = make_site.adopted(settings=settings, files={".gitignore": WITHOUT_REQUIREMENTS})
     site.publish("alpha", "1.1.0")
     report = site.json("update")
     assert step(report, "commit")["status"] == "ok"
@@ -150,7 +144,7 @@ def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: Site
 
 def test_an_export_without_hashes_is_one_that_pip_takes_for_constraints(make_site: SiteFactory, tmp_path: Path) -> None:
     settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
-    site = adopted(make_site, settings=settings)
+    site = make_site.adopted(settings=settings)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     export, target = site.path / "requirements.txt", tmp_path / "target"
@@ -164,7 +158,7 @@ def test_an_export_without_hashes_is_one_that_pip_takes_for_constraints(make_sit
 
 
 def test_an_export_that_somebody_edits_is_their_work(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"requirements_export": "requirements.txt"})
+    site = make_site.adopted(settings={"requirements_export": "requirements.txt"})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     export = site.path / "requirements.txt"
@@ -176,7 +170,7 @@ def test_an_export_that_somebody_edits_is_their_work(make_site: SiteFactory) -> 
 
 
 def test_an_export_that_could_not_be_committed_is_committed_by_the_next_run(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"requirements_export": "requirements.txt"})
+    site = make_site.adopted(settings={"requirements_export": "requirements.txt"})
     site.publish("alpha", "1.1.0")
     interrupted(site, "update", at=Point(place="releaser.tools.git:Git.commit_only", when="before"))
     assert (site.path / "requirements.txt").exists()
@@ -190,7 +184,7 @@ def test_an_export_that_could_not_be_committed_is_committed_by_the_next_run(make
 
 @pytest.mark.parametrize("password", ["main", "site", "uv.lock", "origin"])
 def test_a_password_that_is_a_common_word_does_no_harm(make_site: SiteFactory, password: str) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.push_from_elsewhere({"notes.txt": "news"})
     report = site.json("update", env={"RELEASER_SMTP_PASSWORD": password})
@@ -201,7 +195,7 @@ def test_a_password_that_is_a_common_word_does_no_harm(make_site: SiteFactory, p
 
 
 def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     hook = site.path / ".git" / "hooks" / "post-merge"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexec uv sync --quiet --frozen --group local\n", encoding="utf-8")
@@ -219,7 +213,7 @@ def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory)
 
 def test_a_commit_that_a_full_disk_kept_from_being_noted_is_still_ours(make_site: SiteFactory) -> None:
     """It has the message that releaser writes, and the lock of a release; a person's own commit has not."""
-    site = adopted(make_site)
+    site = make_site.adopted()
     hook = refusing_push(site)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)

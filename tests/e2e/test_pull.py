@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,14 +18,8 @@ RED = {TESTS: RED_TESTS}
 WELL = """sh -c 'test ! -e sick.txt || test "$(readlink .venv)" = "$(cat ../well)"'"""
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.live_id()
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     report = site.json("update")
@@ -42,7 +36,7 @@ def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) 
 
 
 def test_the_tests_run_on_the_pulled_code(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.break_tests()
     site.releaser("update", check=0)  # nothing newer, so nothing is tested
     site.push_from_elsewhere({TESTS: "def test_nothing(packages):\n    pass\n"})
@@ -52,7 +46,7 @@ def test_the_tests_run_on_the_pulled_code(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_commits_and_packages_come_in_together(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     site.publish("alpha", "1.1.0")
     report = site.json("update")
@@ -64,7 +58,7 @@ def test_commits_and_packages_come_in_together(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_red_commits_are_taken_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.snapshot()
     theirs = site.push_from_elsewhere(RED)
     report = site.json("update", check=5)
@@ -78,7 +72,7 @@ def test_red_commits_are_taken_back(make_site: SiteFactory) -> None:
 
 def test_red_commits_are_not_blamed_on_what_was_live(make_site: SiteFactory) -> None:
     """What is live is a release and the commits that it runs: both are tested as they were."""
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.push_from_elsewhere(RED)
     report = site.json("update", check=5)
     assert report["blame"] == "update"
@@ -87,7 +81,7 @@ def test_red_commits_are_not_blamed_on_what_was_live(make_site: SiteFactory) -> 
 
 
 def test_the_live_site_is_tested_as_it_was_tested_before_the_pull(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     command = '\n[tool.releaser]\ntest_command = ["python", "new_tests.py"]\n'
     site.push_from_elsewhere({"pyproject.toml": text + command, "new_tests.py": "raise SystemExit('not yet')\n"})
@@ -97,7 +91,7 @@ def test_the_live_site_is_tested_as_it_was_tested_before_the_pull(make_site: Sit
 
 
 def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.break_tests()
     site.push_from_elsewhere({"notes.txt": "news"})
     assert site.json("update", check=5)["blame"] == "before"
@@ -105,7 +99,7 @@ def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: Site
 
 
 def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"culprits": "off"})
+    site = make_site.adopted(settings={"culprits": "off"})
     before = site.snapshot()
     site.push_from_elsewhere(RED)
     site.publish("alpha", "2.0.0", broken=True)
@@ -114,7 +108,7 @@ def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> Non
 
 
 def test_the_next_night_with_the_same_red_commits_is_silent(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.push_from_elsewhere(RED)
     site.releaser("update", check=5)
     before, runs, releases = site.snapshot(), len(site.manage_runs()), states(site)
@@ -128,7 +122,7 @@ def test_the_next_night_with_the_same_red_commits_is_silent(make_site: SiteFacto
 
 @pytest.mark.story
 def test_commits_that_mend_the_red_ones_come_in(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     original = (site.path / TESTS).read_text(encoding="utf-8")
     site.push_from_elsewhere(RED)
     site.releaser("update", check=5)
@@ -139,7 +133,7 @@ def test_commits_that_mend_the_red_ones_come_in(make_site: SiteFactory) -> None:
 
 def test_red_commits_wait_for_a_newer_one_or_for_a_person(make_site: SiteFactory) -> None:
     """The code may be waiting for a package, which comes in by itself."""
-    site = adopted(make_site)
+    site = make_site.adopted()
     needs = "def test_alpha(packages):\n    assert packages['alpha'].__version__ == '1.1.0'\n"
     theirs = site.push_from_elsewhere({TESTS: needs})
     site.releaser("update", check=5)
@@ -157,7 +151,7 @@ def note_as_well(site: SampleSite) -> None:
 
 @pytest.mark.story
 def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
+    site = make_site.adopted(settings={"health_check": WELL, "health_retries": 0})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     note_as_well(site)
@@ -183,7 +177,7 @@ def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site
 
 
 def test_ill_commits_alone_are_not_tried_again(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"health_check": WELL, "health_retries": 0})
+    site = make_site.adopted(settings={"health_check": WELL, "health_retries": 0})
     note_as_well(site)
     site.push_from_elsewhere({"sick.txt": ""})
     before = site.head()
@@ -197,7 +191,7 @@ def test_ill_commits_alone_are_not_tried_again(make_site: SiteFactory) -> None:
 
 
 def test_a_pull_may_bring_a_lock(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("gamma", "1.0.0")
     text = edit_pyproject(site, '"beta"', '"beta", "gamma"')
     theirs = site.push_from_elsewhere({"pyproject.toml": text}, lock=True)
@@ -209,7 +203,7 @@ def test_a_pull_may_bring_a_lock(make_site: SiteFactory) -> None:
 
 
 def test_a_pull_may_bring_dependencies_without_a_lock(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("gamma", "1.0.0")
     theirs = site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "gamma"')})
     site.releaser("update", check=0)
@@ -220,7 +214,7 @@ def test_a_pull_may_bring_dependencies_without_a_lock(make_site: SiteFactory) ->
 
 
 def test_a_pulled_lock_that_fails_goes_back_as_well(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     before = site.snapshot()
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=2"')}, lock=True)
@@ -232,7 +226,7 @@ def test_a_pulled_lock_that_fails_goes_back_as_well(make_site: SiteFactory) -> N
 
 
 def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     well = f"test {os.readlink(site.link)} -ef .venv"
     settings = f'\n[tool.releaser]\nhealth_check = "{well}"\nhealth_retries = 0\n'
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
@@ -244,7 +238,7 @@ def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -
 
 @pytest.mark.parametrize("settings", ["[tool.releaser]\nkepe = 3\n", "[tool.releaser\n", 'x = "'])
 def test_a_pull_that_brings_a_wrong_configuration_is_taken_back(make_site: SiteFactory, settings: str) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.snapshot()
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     site.push_from_elsewhere({"pyproject.toml": f"{text}\n{settings}"})
@@ -254,7 +248,7 @@ def test_a_pull_that_brings_a_wrong_configuration_is_taken_back(make_site: SiteF
 
 
 def test_a_pull_without_a_solution_is_taken_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.snapshot()
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost"')})
     report = site.json("update", check=4)
@@ -266,7 +260,7 @@ def test_a_pull_without_a_solution_is_taken_back(make_site: SiteFactory) -> None
 
 
 def test_a_pull_that_cannot_be_built_is_taken_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, kind="packaged")
+    site = make_site.adopted(kind="packaged")
     before, releases = site.snapshot(), states(site)
     broken = edit_pyproject(site, 'build-backend = "tinybuild"', 'build-backend = "tinybuild:nothing"')
     site.push_from_elsewhere({"pyproject.toml": broken})
@@ -276,7 +270,7 @@ def test_a_pull_that_cannot_be_built_is_taken_back(make_site: SiteFactory) -> No
 
 
 def test_a_pull_does_not_overwrite_a_file_that_git_ignores(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.edit("static_out/kept.txt", "the only one")
     before = site.snapshot()
     site.push_from_elsewhere({".gitignore": "", "static_out/kept.txt": "another"})
@@ -287,7 +281,7 @@ def test_a_pull_does_not_overwrite_a_file_that_git_ignores(make_site: SiteFactor
 
 @pytest.mark.story
 def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"git_pull": False})
+    site = make_site.adopted(settings={"git_pull": False})
     site.push_from_elsewhere({"notes.txt": "news"})
     before = site.snapshot()
     silent(site.releaser("update"))
@@ -297,7 +291,7 @@ def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_diverged_branches_are_refused_and_left_alone(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     site.commit("Mine", {"mine.txt": ""})
     site.publish("alpha", "1.1.0")
@@ -309,7 +303,7 @@ def test_diverged_branches_are_refused_and_left_alone(make_site: SiteFactory) ->
 
 
 def test_commits_here_that_are_not_pushed_are_no_problem(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     mine = site.commit("Mine", {"mine.txt": ""})
     site.releaser("update", check=0)
     site.publish("alpha", "1.1.0")
@@ -321,7 +315,7 @@ def test_commits_here_that_are_not_pushed_are_no_problem(make_site: SiteFactory)
 
 
 def test_a_remote_that_is_not_there_stops_the_run(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     before = site.snapshot()
     hidden = site.remote.rename(site.outer / "hidden.git")
@@ -332,8 +326,7 @@ def test_a_remote_that_is_not_there_stops_the_run(make_site: SiteFactory) -> Non
 
 
 def test_a_refused_pull_leaves_an_ignored_file_that_is_what_the_commit_brings(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.edit("static_out/local.txt", "mine")
     site.push_from_elsewhere({".gitignore": "__pycache__/\n"})
     site.push_from_elsewhere({"static_out/local.txt": "mine"})

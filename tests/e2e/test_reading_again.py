@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,21 +15,15 @@ from tests.e2e.scenes import edit_pyproject, eventually, in_background
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
 
 # What the remote's side of a fetch runs: it reports that it has come, and goes on when the test lets it.
 GATE = '#!/bin/sh\ntouch {came}\nread answer < {go}\nexec git-upload-pack "$@"\n'
 ASKING_FOR_THE_LOCK = Point(place="releaser.site.mutex:hold", when="before")
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("gamma", "1.0.0")
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha", "gamma"')}, lock=True)
     first = site.live_id()
@@ -53,7 +47,7 @@ def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: S
 
 
 def test_a_rollback_behind_a_killed_pull_sees_the_code_from_before(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     first = site.live_id()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
@@ -69,7 +63,7 @@ def test_a_rollback_behind_a_killed_pull_sees_the_code_from_before(make_site: Si
 
 
 def test_an_update_whose_settings_were_pulled_goes_by_them(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"restart": "none"})
+    site = make_site.adopted(settings={"restart": "none"})
     text = edit_pyproject(site, 'restart = "none"', 'restart = "none"\nrequirements_export = "requirements.txt"')
     site.push_from_elsewhere({"pyproject.toml": text})
     site.releaser("update", check=0)
@@ -85,7 +79,7 @@ def test_a_commit_that_moves_releases_elsewhere_is_refused(
     make_site: SiteFactory, key: str, value: str, there_before: bool
 ) -> None:
     default = {"state_dir": "../.releaser/site", "venv": ".venv"}[key]
-    site = adopted(make_site, settings={"keep": 3, **({key: default} if there_before else {})})
+    site = make_site.adopted(settings={"keep": 3, **({key: default} if there_before else {})})
     old = f'{key} = "{default}"' if there_before else "keep = 3"
     text = edit_pyproject(site, old, f'{key} = "{value}"')
     theirs = site.push_from_elsewhere({"pyproject.toml": text, "untested.py": ""})
@@ -98,7 +92,7 @@ def test_a_commit_that_moves_releases_elsewhere_is_refused(
 
 
 def test_a_commit_that_says_where_releases_lie_already_is_pulled(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"state_dir": "../.releaser/site"})
+    site = make_site.adopted(settings={"state_dir": "../.releaser/site"})
     text = edit_pyproject(site, "[tool.releaser]", "[tool.releaser]\nkeep = 7")
     theirs = site.push_from_elsewhere({"pyproject.toml": text})
     site.releaser("update", check=0)

@@ -350,8 +350,7 @@ def compare(site: SampleSite, case: Case) -> None:
 
 
 def test_a_rejected_commit_is_named_with_the_reason(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     theirs = site.push_from_elsewhere({TESTS: RED_TESTS}, message="Close the shop")
     site.releaser("update", check=5)
     line = f"commit {theirs[:12]} (Close the shop) would be left out: it breaks the tests"
@@ -359,8 +358,7 @@ def test_a_rejected_commit_is_named_with_the_reason(make_site: SiteFactory) -> N
 
 
 def test_what_comes_in_without_a_release_is_named(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     empty_commit(site)
     theirs = site.remote_head()
     quietly = f"commit {theirs[:12]} (Nothing) would come in, without a release: it brings neither code nor packages"
@@ -370,8 +368,7 @@ def test_what_comes_in_without_a_release_is_named(make_site: SiteFactory) -> Non
 
 
 def test_a_candidate_that_waits_or_failed_is_named(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     failed_before(site)
     (release,) = [row["id"] for row in site.json("list") if row["state"] == "failed"]
     assert f"nothing newer than {release}, which failed before" in site.json("update", "--dry-run")["would"]
@@ -380,8 +377,7 @@ def test_a_candidate_that_waits_or_failed_is_named(make_site: SiteFactory) -> No
 def test_a_candidate_that_failed_as_the_site_did_is_not_decided(make_site: SiteFactory) -> None:
     """Only the tests of the live release would tell, and these are not run."""
     tests = "import pathlib, sys\nsys.exit(not pathlib.Path('../well').exists())\n"
-    site = make_site(venv=True, files={"run_tests.py": tests})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files={"run_tests.py": tests})
     a_version(site)
     site.releaser("update", check=5)
     would = site.json("update", "--dry-run")["would"]

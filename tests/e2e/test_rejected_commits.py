@@ -10,20 +10,13 @@ from tests.e2e.scenes import silent, states
 from tests.support.sites import RED_TESTS, TESTS
 
 if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
 
 _WELL = "test ! -e sick.txt"
 
 
-def _adopted(make_site: SiteFactory, **options: object) -> SampleSite:
-    site = make_site(venv=True, **options)  # type: ignore[arg-type]
-    site.releaser("init", check=0)
-    return site
-
-
-@pytest.mark.story
 def test_packages_come_in_although_a_commit_is_bad(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     before = site.head()
     theirs = site.push_from_elsewhere({TESTS: RED_TESTS}, message="Close the shop")
     for name in ("alpha", "beta"):
@@ -38,7 +31,7 @@ def test_packages_come_in_although_a_commit_is_bad(make_site: SiteFactory) -> No
 
 
 def test_the_same_with_the_search_switched_off(make_site: SiteFactory) -> None:
-    site = _adopted(make_site, settings={"culprits": "off"})
+    site = make_site.adopted(settings={"culprits": "off"})
     site.push_from_elsewhere({TESTS: RED_TESTS})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=5)
@@ -47,7 +40,7 @@ def test_the_same_with_the_search_switched_off(make_site: SiteFactory) -> None:
 
 
 def test_a_bad_commit_alone_is_tried_once(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     theirs = site.push_from_elsewhere({TESTS: RED_TESTS})
     site.releaser("update", check=5)
     silent(site.releaser("update"))
@@ -61,7 +54,7 @@ def test_a_bad_commit_alone_is_tried_once(make_site: SiteFactory) -> None:
 
 
 def test_a_commit_that_makes_the_site_ill_does_not_freeze_packages(make_site: SiteFactory) -> None:
-    site = _adopted(make_site, settings={"health_check": _WELL, "health_retries": 0})
+    site = make_site.adopted(settings={"health_check": _WELL, "health_retries": 0})
     before, live = site.head(), site.live_id()
     site.push_from_elsewhere({"sick.txt": ""})
     site.publish("alpha", "1.1.0")
@@ -74,5 +67,5 @@ def test_a_commit_that_makes_the_site_ill_does_not_freeze_packages(make_site: Si
 
 
 def test_what_is_not_held_back_is_named(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     assert "nowhere is not held back" in site.releaser("unhold", "nowhere", check=2).stderr

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 def _two_commits(make_site: SiteFactory) -> tuple[SampleSite, str, str]:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     first = site.push_from_elsewhere({"notes.txt": "one"})
     site.releaser("update", check=0)
     second = site.push_from_elsewhere({"notes.txt": "two"}, message="Second")
@@ -58,8 +57,7 @@ def test_following_does_not_drop_what_is_only_here(make_site: SiteFactory) -> No
 
 def test_a_remote_that_was_moved_back_before_the_lock_of_releaser(make_site: SiteFactory) -> None:
     """If somebody undoes a push on the server, the update says so and does not push again."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     before = site.remote_head()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)

@@ -16,8 +16,7 @@ WELL = "test ! -e static_out/sick.txt"
 
 def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
     """Make a site that was updated to each of these versions of alpha; give the releases, oldest first."""
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
+    site = make_site.adopted(**options)
     releases = [site.live_id()]
     for version in versions:
         site.publish("alpha", version)

@@ -15,8 +15,7 @@ ILL = {"RELEASER_HEALTH_CHECK": "false", "RELEASER_HEALTH_RETRIES": "0"}
 
 def updated(make_site: SiteFactory) -> tuple[SampleSite, str, str]:
     """Make a site with two releases; return both, the earlier one first."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     earlier = site.live_id()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)

@@ -76,8 +76,7 @@ def test_keep_code_leaves_the_commit_and_says_that_the_pair_was_never_tested(mak
 
 
 def test_keep_code_refuses_other_dependencies(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')}, lock=True)
     site.releaser("update", check=0)

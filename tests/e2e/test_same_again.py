@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def manifests(site: SampleSite) -> list[dict[str, Any]]:
     """Return the manifests of all releases that were or are live, oldest first, each with its lock."""
     found = []
@@ -95,7 +89,7 @@ QUIET = {
 
 @pytest.mark.parametrize("name", QUIET)
 def test_what_brings_neither_code_nor_packages_makes_no_release(make_site: SiteFactory, name: str) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     prepare: Callable[[SampleSite], object] = QUIET[name]
     prepare(site)
     live, releases, restarted = site.live_id(), states(site), site.restarted_at()
@@ -112,7 +106,7 @@ def test_what_brings_neither_code_nor_packages_makes_no_release(make_site: SiteF
 
 
 def test_a_lock_that_somebody_took_back_becomes_that_of_what_is_live(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     an_older_lock(site)
     theirs = site.remote_head()
     silent(site.releaser("update"))
@@ -124,7 +118,7 @@ def test_a_lock_that_somebody_took_back_becomes_that_of_what_is_live(make_site: 
 
 
 def test_the_same_if_the_old_lock_was_committed_in_the_checkout(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     old = site.lock_text()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
@@ -137,7 +131,7 @@ def test_the_same_if_the_old_lock_was_committed_in_the_checkout(make_site: SiteF
 
 def test_what_is_left_without_a_culprit_is_no_release_if_it_is_live(make_site: SiteFactory) -> None:
     """Also where somebody has committed an older lock: what comes out without the culprit is what is live."""
-    site = adopted(make_site)
+    site = make_site.adopted()
     an_older_lock(site)
     live = site.live_id()
     site.publish("beta", "1.1.0", broken=True)
@@ -148,8 +142,7 @@ def test_what_is_left_without_a_culprit_is_no_release_if_it_is_live(make_site: S
 
 
 def a_group_that_does_not_go_live(make_site: SiteFactory, **settings: Any) -> SampleSite:
-    return adopted(
-        make_site,
+    return make_site.adopted(
         packages={"alpha": "1.0.0", "tool": "1.0.0"},
         groups={"local": ["alpha"], "lint": ["tool"]},
         dependencies=["alpha"],
@@ -191,7 +184,7 @@ def test_somebodys_lock_of_what_does_not_go_live_comes_in_without_a_release(make
 def test_a_commit_without_packages_makes_a_release_that_a_rollback_leaves_with_its_commit(
     make_site: SiteFactory,
 ) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     before, live = site.head(), site.live_id()
@@ -209,7 +202,7 @@ def test_a_commit_without_packages_makes_a_release_that_a_rollback_leaves_with_i
 
 
 def test_a_row_of_nights_makes_no_release_twice(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     nights: list[Callable[[SampleSite], object]] = [
         no_commit,
         lambda one: one.publish("alpha", "1.1.0"),
@@ -233,7 +226,7 @@ def test_a_row_of_nights_makes_no_release_twice(make_site: SiteFactory) -> None:
 
 
 def test_another_group_makes_a_release_of_the_same_lock(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.live_id()
     site.write_dotenv({"RELEASER_GROUP": "staging"})
     site.releaser("update", check=0)
@@ -242,7 +235,7 @@ def test_another_group_makes_a_release_of_the_same_lock(make_site: SiteFactory) 
 
 
 def test_a_person_may_still_build_the_same_again(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.live_id()
     site.releaser("rebuild", check=0)
     assert site.live_id() != before

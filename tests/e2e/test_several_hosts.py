@@ -67,8 +67,7 @@ def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
 
 
 def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"git_push": False})
-    site.releaser("init", check=0)
+    site = make_site.adopted(settings={"git_push": False})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     for number in range(2):
@@ -80,8 +79,7 @@ def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory)
 
 
 def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     hook = site.path / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")

@@ -61,8 +61,7 @@ def test_a_project_that_is_not_adopted_any_more_gives_its_work_tree_away(make_si
 
 def test_two_sites_on_branches_of_one_repository_keep_apart_what_they_have_seen(make_site: SiteFactory) -> None:
     """A merge that a person has made in one of them is no commit that the remote has lost."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.git("push", "--quiet", "origin", "main:production")
     site.git("fetch", "--quiet")
     other = site.outer / "production"

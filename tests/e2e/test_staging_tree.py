@@ -23,12 +23,6 @@ _READS_KEY = "def test_key(packages):\n    assert open('data/key.txt').read() ==
 _LITTERING = "import pathlib\npathlib.Path('litter.txt').write_text('')\npathlib.Path('seen.txt').unlink()\n"
 
 
-def _adopted(make_site: SiteFactory, **options: object) -> SampleSite:
-    site = make_site(venv=True, **options)  # type: ignore[arg-type]
-    site.releaser("init", check=0)
-    return site
-
-
 def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, str, str]]:
     """Return every state that the checkout had while something happened: HEAD, status, the code of the site."""
     seen: set[tuple[str, str, str]] = set()
@@ -51,7 +45,7 @@ def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, 
 
 @pytest.mark.story
 def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
     site.push_from_elsewhere({TESTS: RED_TESTS, "site_settings.py": settings + "# untested\n"})
     seen = _seen_during(site, lambda: site.releaser("update", check=5))
@@ -60,7 +54,7 @@ def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: Si
 
 @pytest.mark.story
 def test_an_accepted_update_moves_the_checkout_once(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     before = site.head()
     settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
     theirs = site.push_from_elsewhere({"site_settings.py": settings + "# tested\n"})
@@ -73,7 +67,7 @@ def test_an_accepted_update_moves_the_checkout_once(make_site: SiteFactory) -> N
 
 
 def test_what_the_tests_leave_is_gone_with_the_staging_tree(make_site: SiteFactory) -> None:
-    site = _adopted(make_site, files={"run_tests.py": _LITTERING, "seen.txt": "tracked"})
+    site = make_site.adopted(files={"run_tests.py": _LITTERING, "seen.txt": "tracked"})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     assert site.git("status", "--porcelain", "--ignored", "--untracked-files=all").count("litter") == 0
@@ -92,8 +86,7 @@ def test_untracked_files_are_there_for_the_tests(make_site: SiteFactory) -> None
         "assert not (root / 'dump.sql').exists()\n(root / 'local.ini').write_text('spoilt')\n"
     )
     ignored = "local.ini\nmedia\nbig.bin\n.pytest_cache\nfixtures\ndump.sql\n"
-    site = _adopted(
-        make_site,
+    site = make_site.adopted(
         files={"run_tests.py": code, "config/.gitignore": ""},
         settings={"staging_copy": ["fixtures"], "staging_omit": ["*.sql"]},
     )
@@ -149,7 +142,7 @@ def test_new_code_of_a_local_package_is_what_is_tested(make_site: SiteFactory) -
 
 
 def test_a_release_names_the_commit_that_it_was_tested_with(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     theirs = site.push_from_elsewhere({"notes.txt": "news"}, message="Write the notes")
     report = site.json("update")
     assert (report["commit"], report["subject"]) == (theirs, "Write the notes")
@@ -165,7 +158,7 @@ def test_a_release_names_the_commit_that_it_was_tested_with(make_site: SiteFacto
 
 
 def test_a_killed_run_leaves_a_staging_tree_that_the_next_one_removes(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     tree = site.outer / f".{site.path.name}.releaser-staging"
     site.git("worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
     (tree / "stray").mkdir(mode=0o500)
@@ -218,7 +211,7 @@ def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
 
 
 def test_a_new_submodule_comes_in_as_the_advice_says_and_what_uses_it_is_tested(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     library, before = _library(site), site.head()
     site.push_from_elsewhere({"notes.txt": "a library"})
     clone = next(site.outer.parent.glob("elsewhere/*/site"))
@@ -238,7 +231,7 @@ def test_a_new_submodule_comes_in_as_the_advice_says_and_what_uses_it_is_tested(
 
 
 def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     (site.path / ".git" / "info" / "exclude").write_text("/data/\n", encoding="utf-8")
     site.edit("data/key.txt", "secret")
     site.push_from_elsewhere({"data/.gitkeep": "", TESTS: _READS_KEY})
@@ -248,7 +241,7 @@ def test_untracked_files_come_along_into_a_directory_that_the_commit_adds(make_s
 
 def test_a_small_file_that_cannot_be_read_is_linked(make_site: SiteFactory) -> None:
     """As a pid file of root's."""
-    site = _adopted(make_site)
+    site = make_site.adopted()
     (site.path / ".git" / "info" / "exclude").write_text("/server.pid\n", encoding="utf-8")
     site.edit("server.pid", "1")
     (site.path / "server.pid").chmod(0)
@@ -290,7 +283,7 @@ def _run_git(site: SampleSite, directory: Path, *words: str) -> str:
 
 
 def test_a_candidate_is_sealed_once_and_listed(make_site: SiteFactory) -> None:
-    site = _adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     report = site.json("update")
     assert "stage" in steps(report)

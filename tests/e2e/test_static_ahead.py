@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
     """A site that has collected its static files, with a package and a commit that are due."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     site.publish("alpha", "1.2.0")
@@ -46,8 +45,7 @@ def test_nothing_but_the_flip_lies_between_the_code_and_the_restart(site: Sample
 
 def test_the_first_time_they_wait_for_the_flip(make_site: SiteFactory) -> None:
     """The checkout has no directory for them yet, so that those of the staging tree would go with it."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.push_from_elsewhere({"notes.txt": "news"})
     found = steps(site.json("update"))
     assert found.index("flip") < found.index("collectstatic") < found.index("restart")

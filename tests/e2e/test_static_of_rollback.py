@@ -29,8 +29,7 @@ def update(site: SampleSite) -> None:
 @pytest.fixture
 def earlier(make_site: SiteFactory) -> SampleSite:
     """A site that has collected its static files."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", EARLIER)
     site.releaser("update", check=0)
     return site

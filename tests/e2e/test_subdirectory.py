@@ -34,8 +34,7 @@ def inside(site: SampleSite, place: Path, *words: str | Path, check: int | None 
 
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     (site.path / "config" / "deep").mkdir()
     return site
 

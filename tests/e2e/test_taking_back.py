@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -29,18 +29,12 @@ OLD = {"aaa.py": "x = 1\n", "mmm.bin": "old\n", "zzz.py": "x = 1\n", "gone.py": 
 NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.py": "z = 1\n", "added.bin": "added\n"}
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 # A merge that is cut off
 
 
 def filtered(make_site: SiteFactory, files: dict[str, str] | None = None) -> SampleSite:
     """Make a site whose remote changes, among others, files that go through a filter when they are checked out."""
-    site = adopted(make_site, files={".gitattributes": "*.bin filter=shout\n", **OLD, **(files or {})})
+    site = make_site.adopted(files={".gitattributes": "*.bin filter=shout\n", **OLD, **(files or {})})
     site.git("config", "filter.shout.required", "true")
     site.git("config", "filter.shout.clean", "tr A-Z a-z")
     shout(site, "tr a-z A-Z")
@@ -106,7 +100,7 @@ def test_a_merge_that_is_killed_is_taken_back(make_site: SiteFactory, tmp_path: 
 
 
 def test_an_ignored_file_in_the_way_of_a_merge_stays(make_site: SiteFactory) -> None:
-    site = adopted(make_site, files={".gitignore": "*.cfg\n__pycache__/\nstatic_out/\n"})
+    site = make_site.adopted(files={".gitignore": "*.cfg\n__pycache__/\nstatic_out/\n"})
     site.push_from_elsewhere({"aaa.py": "x = 1\n"})
     clone_only = {".gitignore": "__pycache__/\nstatic_out/\n", "local.cfg": "theirs\n"}
     site.push_from_elsewhere(clone_only)
@@ -121,7 +115,7 @@ def test_an_ignored_file_in_the_way_of_a_merge_stays(make_site: SiteFactory) -> 
 
 def test_nothing_of_the_releases_that_were_left_out_comes_back(make_site: SiteFactory) -> None:
     packages = dict.fromkeys(("alpha", "beta", "gamma"), "1.0.0")
-    site = adopted(make_site, packages=packages)
+    site = make_site.adopted(packages=packages)
     first = site.live_id()
     for name in ("alpha", "beta"):
         site.publish(name, "1.1.0")
@@ -143,7 +137,7 @@ def test_nothing_of_the_releases_that_were_left_out_comes_back(make_site: SiteFa
 def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     """The health check puts a directory in the place of the link, so that no rename can replace it."""
     barrier = "sh -c 'test ! -e ../sick || { rm .venv; mkdir .venv; touch .venv/in-the-way; exit 1; }'"
-    site = adopted(make_site, settings={"health_check": barrier, "health_retries": 0})
+    site = make_site.adopted(settings={"health_check": barrier, "health_retries": 0})
     live = site.live_id()
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=6, env={"RELEASER_TEST_COMMAND": f"touch {site.outer / 'sick'}"})
@@ -163,7 +157,7 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
 
 @pytest.mark.parametrize("command", ["prune", "pin", "init"])
 def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: SiteFactory, command: str) -> None:
-    site = adopted(make_site, settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
+    site = make_site.adopted(settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
     site.publish("alpha", "1.1.0")
     live = site.live_id()
     interrupted(site, "update", at=FLIPPED)
@@ -177,7 +171,7 @@ def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: S
 
 @pytest.mark.parametrize("command", ["prune", "pin", "init"])
 def test_a_recovery_that_went_well_is_mailed_too(make_site: SiteFactory, command: str) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     interrupted(site, "update", at=FLIPPED)
     site.releaser(command, *([site.live_id()] if command == "pin" else []), check=0)
@@ -189,7 +183,7 @@ def test_a_recovery_that_went_well_is_mailed_too(make_site: SiteFactory, command
 
 
 def test_a_rollback_does_not_mind_a_setting_that_is_wrong_elsewhere(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     first = site.live_id()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
@@ -201,7 +195,7 @@ def test_a_rollback_does_not_mind_a_setting_that_is_wrong_elsewhere(make_site: S
 
 @pytest.mark.parametrize("key", ["state_dir", "venv"])
 def test_a_rollback_minds_a_setting_that_says_where_releases_are(make_site: SiteFactory, key: str) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     before = site.snapshot()
@@ -211,7 +205,7 @@ def test_a_rollback_minds_a_setting_that_says_where_releases_are(make_site: Site
 
 
 def test_a_lock_that_somebody_edited_is_kept(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     mine = site.lock_text() + "# my work\n"
@@ -225,7 +219,7 @@ def test_a_lock_that_somebody_edited_is_kept(make_site: SiteFactory) -> None:
 
 
 def test_a_lock_that_nobody_edited_is_not_kept(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     site.commit("Allow", {"pyproject.toml": edit_pyproject(site, "0.1.0", "0.1.1")})

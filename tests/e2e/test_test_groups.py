@@ -144,8 +144,7 @@ def test_a_test_that_is_red_anyway_is_no_fault_of_the_update(make_site: SiteFact
 
 def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(make_site: SiteFactory) -> None:
     """The commit that brings the group is blamed by what it brings: the tests of the code before need no such group."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("tool", "1.0.0")
     text = edit_pyproject(site, "[dependency-groups]\n", '[dependency-groups]\ntest = ["tool"]\n')
     text += '\n[tool.releaser]\ntest_groups = ["test"]\n'
@@ -157,8 +156,7 @@ def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(ma
 
 
 def test_a_release_whose_lock_lacks_the_group_is_tested_without(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     earlier = site.live_id()
     site.publish("tool", "1.0.0")
     text = edit_pyproject(site, "[dependency-groups]\n", '[dependency-groups]\ndev = ["tool"]\n')

@@ -29,8 +29,7 @@ def watched(make_site: SiteFactory, tmp_path: Path, **settings: str) -> tuple[Sa
     notes = tmp_path / "failing"
     notes.touch()
     files = {"site_tests.py": TESTS.format(notes=str(notes))}
-    site = make_site(venv=True, files=files, settings={"test_live": "always", **settings})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files=files, settings={"test_live": "always", **settings})
     return site, notes
 
 

@@ -16,8 +16,7 @@ LEAVES = "import os\ndef test_one(packages):\n    os._exit(0)\n"
 
 
 def adopted(make_site: SiteFactory, tests: str = TWO_TESTS) -> SampleSite:
-    site = make_site(venv=True, files={"site_tests.py": tests})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files={"site_tests.py": tests})
     site.publish("alpha", "1.1.0")
     return site
 
@@ -42,15 +41,13 @@ def test_a_run_that_ends_early_is_no_pass(make_site: SiteFactory) -> None:
 
 @pytest.mark.parametrize(("said", "status"), [("Ran 0 tests in 0.000s\n\nOK", 5), ("no tests ran in 0.01s", 5)])
 def test_any_other_command_may_say_that_nothing_was_run(make_site: SiteFactory, said: str, status: int) -> None:
-    site = make_site(venv=True, files={"run_tests.py": f"print({said!r})\n"})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files={"run_tests.py": f"print({said!r})\n"})
     site.publish("alpha", "1.1.0")
     assert "not a single test was run" in site.json("update", check=status)["headline"]
 
 
 def test_any_other_command_may_say_nothing(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, files={"run_tests.py": "print('all is well')\n"})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files={"run_tests.py": "print('all is well')\n"})
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=0)
     assert site.json("show", report["release"])["tests_run"] is None
@@ -58,8 +55,7 @@ def test_any_other_command_may_say_nothing(make_site: SiteFactory) -> None:
 
 def test_exit_status_5_of_pytest_is_said_in_words(make_site: SiteFactory) -> None:
     code = "print('===== no tests ran in 0.01s ====='); raise SystemExit(5)"
-    site = make_site(venv=True, files={"run_tests.py": code})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files={"run_tests.py": code})
     site.publish("alpha", "1.1.0")
     assert "not a single test was run" in site.json("update", check=5)["headline"]
 

@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 WELL = "import alpha, beta\nassert alpha.__version__ == beta.__version__ == '1.0.0'\n"
 
 
-def adopted(make_site: SiteFactory, **options: object) -> SampleSite:
-    site = make_site(venv=True, **options)  # type: ignore[arg-type]
-    site.releaser("init", check=0)
-    return site
-
-
 def shown(site: SampleSite) -> dict[str, list[str]]:
     """Return the names under which `status` shows what is held back, by what it is; see that it does."""
     status, text = site.json("status"), site.releaser("status", check=0).stdout
@@ -47,7 +41,7 @@ def let_all_in(site: SampleSite) -> None:
 @pytest.mark.story
 def test_versions_that_make_the_site_ill(make_site: SiteFactory) -> None:
     settings = {"health_check": ".venv/bin/python well.py", "health_retries": 0}
-    site = adopted(make_site, settings=settings, files={"well.py": WELL})
+    site = make_site.adopted(settings=settings, files={"well.py": WELL})
     for name in ("alpha", "beta"):
         site.publish(name, "1.1.0")
     backed_out = site.json("update", check=6)["release"]
@@ -63,7 +57,7 @@ def test_versions_that_make_the_site_ill(make_site: SiteFactory) -> None:
 def test_a_version_alone_by_its_name(make_site: SiteFactory) -> None:
     """The candidate goes with it: else nothing would be tried again."""
     settings = {"health_check": ".venv/bin/python well.py", "health_retries": 0}
-    site = adopted(make_site, settings=settings, files={"well.py": WELL})
+    site = make_site.adopted(settings=settings, files={"well.py": WELL})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=6)
     site.releaser("unhold", "alpha", check=0)
@@ -72,7 +66,7 @@ def test_a_version_alone_by_its_name(make_site: SiteFactory) -> None:
 
 
 def test_a_candidate_that_failed(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"culprits": "off"})
+    site = make_site.adopted(settings={"culprits": "off"})
     site.publish("alpha", "1.1.0", broken=True)
     failed = site.json("update", check=5)["release"]
     assert shown(site) == {"candidates": [failed]}
@@ -83,7 +77,7 @@ def test_a_candidate_that_failed(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_a_version_that_the_tests_fail_with(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0", broken=True)
     site.publish("beta", "1.1.0")
     site.releaser("update", check=0)
@@ -94,7 +88,7 @@ def test_a_version_that_the_tests_fail_with(make_site: SiteFactory) -> None:
 
 
 def test_a_commit_that_fails(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     theirs = site.push_from_elsewhere({TESTS: RED_TESTS})
     site.releaser("update", check=5)
     assert shown(site)["commits"] == [theirs[:12]]

@@ -287,8 +287,7 @@ def test_a_project_that_is_closed_to_others_gets_releases_that_are(make_site: Si
 
 
 def test_nothing_new_means_nothing_at_all(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     before, releases = site.snapshot(), states(site)
     silent(site.releaser("update"))
     assert site.snapshot() == before
@@ -309,8 +308,7 @@ def test_the_first_update_adopts_the_project(make_site: SiteFactory) -> None:
 
 
 def test_a_release_that_lost_its_interpreter_is_rebuilt(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     before = site.live_id()
     python = site.link / "bin" / "python"
     python.unlink()
@@ -323,8 +321,7 @@ def test_a_release_that_lost_its_interpreter_is_rebuilt(make_site: SiteFactory) 
 
 def test_a_lock_changed_by_hand_is_taken_over(make_site: SiteFactory) -> None:
     """Somebody ran `uv add`, and committed; the release that is live lacks the package."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("gamma", "1.0.0")
     site.edit("pyproject.toml", edit_pyproject(site, '"beta"', '"beta", "gamma"'))
     site.uv("lock", "--quiet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,18 +17,12 @@ pytestmark = pytest.mark.story
 ENDLESS = "import time\nprint('waiting for a table', flush=True)\ntime.sleep(600)\n"
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def versions_tested(site: SampleSite) -> list[str]:
     return [run.versions["alpha"] for run in site.manage_runs("test")]
 
 
 def test_an_update_that_breaks_the_tests_is_refused(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     before = site.snapshot()
     finished = site.releaser("update", check=5)
@@ -43,7 +37,7 @@ def test_an_update_that_breaks_the_tests_is_refused(make_site: SiteFactory) -> N
 
 
 def test_json_and_mail_blame_the_update(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     live = site.live_id()
     site.publish("alpha", "2.0.0", broken=True)
     report = site.json("update", check=5)
@@ -64,7 +58,7 @@ def test_json_and_mail_blame_the_update(make_site: SiteFactory) -> None:
 
 
 def test_tests_that_failed_before_are_not_blamed_on_the_update(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.break_tests()
     site.publish("alpha", "1.1.0")
     before = site.snapshot()
@@ -86,7 +80,7 @@ def test_without_an_earlier_release_nobody_is_blamed(make_site: SiteFactory) -> 
 
 
 def test_the_second_night_with_the_same_candidate_is_silent(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     site.releaser("update", check=5)
     before, releases, runs = site.snapshot(), states(site), len(site.manage_runs())
@@ -100,7 +94,7 @@ def test_the_second_night_with_the_same_candidate_is_silent(make_site: SiteFacto
 
 
 def test_a_new_package_is_a_new_candidate(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     site.releaser("update", check=5)
     site.publish("beta", "1.1.0")
@@ -112,7 +106,7 @@ def test_a_new_package_is_a_new_candidate(make_site: SiteFactory) -> None:
 
 
 def test_new_code_is_a_new_candidate(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.break_tests()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=5)
@@ -124,7 +118,7 @@ def test_new_code_is_a_new_candidate(make_site: SiteFactory) -> None:
 
 def test_releasers_own_commits_do_not_make_a_new_candidate(make_site: SiteFactory) -> None:
     """The rollback commits a lock; the candidate that failed before it must not be tried again for that."""
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     site.publish("beta", "2.0.0", broken=True)
@@ -135,7 +129,7 @@ def test_releasers_own_commits_do_not_make_a_new_candidate(make_site: SiteFactor
 
 
 def test_force_tries_the_same_candidate_again(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     site.releaser("update", check=5)
     runs = len(site.manage_runs("test"))
@@ -144,7 +138,7 @@ def test_force_tries_the_same_candidate_again(make_site: SiteFactory) -> None:
 
 
 def test_only_so_many_failed_releases_are_kept(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"keep_failed": 1})
+    site = make_site.adopted(settings={"keep_failed": 1})
     for version in ("2.0.0", "2.0.1"):
         site.publish("alpha", version, broken=True)
         site.releaser("update", check=5)
@@ -154,7 +148,7 @@ def test_only_so_many_failed_releases_are_kept(make_site: SiteFactory) -> None:
 
 
 def test_a_release_that_cannot_even_be_imported_is_refused(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken="import")
     report = site.json("update", check=5)
     assert report["blame"] == "update"
@@ -163,7 +157,7 @@ def test_a_release_that_cannot_even_be_imported_is_refused(make_site: SiteFactor
 
 
 def test_tests_that_hang_are_ended_and_reported_as_that(make_site: SiteFactory) -> None:
-    site = adopted(make_site, files={"run_tests.py": ENDLESS}, settings={"test_timeout": "1s"})
+    site = make_site.adopted(files={"run_tests.py": ENDLESS}, settings={"test_timeout": "1s"})
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=5)
     assert step(report, "test")["detail"] == "the tests did not end within 1 s"
@@ -172,7 +166,7 @@ def test_tests_that_hang_are_ended_and_reported_as_that(make_site: SiteFactory) 
 
 
 def test_the_test_output_is_kept_with_the_release(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     failed = site.json("update", check=5)["release"]
     assert "alpha 2.0.0 breaks the site" in site.json("show", failed)["test_output"]

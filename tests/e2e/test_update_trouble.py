@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -31,12 +31,6 @@ BROKEN_BACKEND = "def build_editable(*_, **__):\n    raise SystemExit('there is 
 HOOK = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def mail_settings(port: int) -> dict[str, str]:
     return {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(port), "RELEASER_SMTP_TIMEOUT": "5s"}
 
@@ -46,7 +40,7 @@ def mail_settings(port: int) -> dict[str, str]:
 
 @pytest.mark.story
 def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.commit("Ask for a ghost", {"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost>=7"')})
     site.push()
     before = site.snapshot()
@@ -60,7 +54,7 @@ def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
 
 
 def test_an_index_that_is_gone(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     before = site.snapshot()
     hidden = site.index.path.rename(site.outer / "hidden")
@@ -74,7 +68,7 @@ def test_an_index_that_is_gone(make_site: SiteFactory) -> None:
 
 
 def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
-    site = adopted(make_site, kind="packaged")
+    site = make_site.adopted(kind="packaged")
     site.publish("alpha", "1.1.0")
     site.index.publish("tinybuild", "1.0.1", modules={"tinybuild.py": BROKEN_BACKEND})
     before, releases = site.snapshot(), states(site)
@@ -96,7 +90,7 @@ def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"git_pull": False})
+    site = make_site.adopted(settings={"git_pull": False})
     theirs = site.push_from_elsewhere({"notes.txt": "news"})
     site.publish("alpha", "1.1.0")
     report = site.json("update", check=7)
@@ -119,7 +113,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
 
 
 def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     hook = site.path / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(HOOK, encoding="utf-8")
@@ -140,7 +134,7 @@ def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> 
 
 
 def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int, smtp_server: MailServer) -> None:
-    site = adopted(make_site, dotenv=mail_settings(dead_port))
+    site = make_site.adopted(dotenv=mail_settings(dead_port))
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=7)
     assert site.live_version("alpha") == "1.1.0"
@@ -161,7 +155,7 @@ def subject_of(site: SampleSite, words: str) -> str:
 
 
 def test_a_mail_server_that_stays_dead_does_not_fill_the_outbox(make_site: SiteFactory, dead_port: int) -> None:
-    site = adopted(make_site, dotenv=mail_settings(dead_port))
+    site = make_site.adopted(dotenv=mail_settings(dead_port))
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)
     for _ in range(2):
@@ -172,7 +166,7 @@ def test_a_mail_server_that_stays_dead_does_not_fill_the_outbox(make_site: SiteF
 
 @pytest.mark.story
 def test_a_mail_goes_to_the_server_that_is_set(make_site: SiteFactory, smtp_server: MailServer) -> None:
-    site = adopted(make_site, dotenv=mail_settings(smtp_server.port))
+    site = make_site.adopted(dotenv=mail_settings(smtp_server.port))
     site.publish("alpha", "1.1.0")
     finished = site.releaser("update", check=0)
     (received,) = smtp_server.messages
@@ -187,7 +181,7 @@ def test_a_mail_goes_to_the_server_that_is_set(make_site: SiteFactory, smtp_serv
 @pytest.mark.parametrize("command", ["update", "rollback", "init", "prune"])
 @pytest.mark.story
 def test_two_runs_at_once(make_site: SiteFactory, command: str) -> None:
-    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")
     with meeting() as met, in_background(site, "update", env=met.env) as update:
         with met.kept_waiting():
@@ -204,7 +198,7 @@ def test_two_runs_at_once(make_site: SiteFactory, command: str) -> None:
 
 
 def test_the_second_run_may_wait_for_the_first(make_site: SiteFactory) -> None:
-    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")
     with contextlib.ExitStack() as stack:
         met = stack.enter_context(meeting())
@@ -222,7 +216,7 @@ def test_the_second_run_may_wait_for_the_first(make_site: SiteFactory) -> None:
 
 
 def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
+    site = make_site.adopted(settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
     reports = [site.json("update")]
     site.publish("alpha", "1.1.0")
     reports.append(site.json("update"))
@@ -260,7 +254,7 @@ def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> Non
 
 
 def test_json_of_a_run_that_may_not_start(make_site: SiteFactory) -> None:
-    site = adopted(make_site, files={"run_tests.py": MEETING_TESTS})
+    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")
     with meeting() as met, in_background(site, "update", env=met.env) as update:
         with met.kept_waiting():
@@ -270,7 +264,7 @@ def test_json_of_a_run_that_may_not_start(make_site: SiteFactory) -> None:
 
 
 def test_wrong_usage(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     before = site.snapshot()
     for words in (["--no-such-option"], ["surplus"], ["-v", "-q"]):
         finished = site.releaser("update", *words, check=2)

@@ -38,8 +38,7 @@ LATE_IMPORT = "import sys; sys.stdin.readline(); import alpha; print(alpha.__ver
 
 def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tuple[SampleSite, list[str]]:
     """Make a site that was updated to each of these versions of alpha; give the releases, oldest first."""
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
+    site = make_site.adopted(**options)
     releases = [site.live_id()]
     for version in versions:
         site.publish("alpha", version)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,12 +23,6 @@ SECRET = "hunter2-of-the-index"
 CHATTY_TESTS = "import os, sys\nprint(sorted(os.environ.items()))\nsys.exit(1)\n"
 
 
-def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
-
-
 def last_line(text: str) -> str:
     return [line for line in CONTROL.sub("", text).replace("\r", "\n").splitlines() if line.strip()][-1]
 
@@ -38,7 +32,7 @@ def last_line(text: str) -> str:
 
 @pytest.mark.story
 def test_a_terminal_shows_each_step_the_changes_and_a_last_line(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     status, text = on_terminal(site, "update")
     assert status == 0
@@ -51,7 +45,7 @@ def test_a_terminal_shows_each_step_the_changes_and_a_last_line(make_site: SiteF
 
 
 def test_a_terminal_shows_that_nothing_is_new(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     status, text = on_terminal(site, "update")
     assert status == 0
     assert last_line(text) == "releaser update: site: everything is up to date"
@@ -59,7 +53,7 @@ def test_a_terminal_shows_that_nothing_is_new(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_a_terminal_shows_what_failed(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     status, text = on_terminal(site, "update")
     assert status == 5
@@ -71,7 +65,7 @@ def test_a_terminal_shows_what_failed(make_site: SiteFactory) -> None:
 
 
 def test_no_color_is_respected(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     status, text = on_terminal(site, "update", env={"NO_COLOR": "1"})
     assert status == 0
@@ -81,7 +75,7 @@ def test_no_color_is_respected(make_site: SiteFactory) -> None:
 
 @pytest.mark.parametrize("option", ["--json", "--quiet"])
 def test_a_terminal_does_not_make_data_or_quiet_talkative(make_site: SiteFactory, option: str) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     status, text = on_terminal(site, "update", option)
     assert status == 0
@@ -91,7 +85,7 @@ def test_a_terminal_does_not_make_data_or_quiet_talkative(make_site: SiteFactory
 
 
 def test_answers_are_tables_on_a_terminal(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     status, text = on_terminal(site, "list")
     assert status == 0
     assert site.live_id() in text
@@ -101,7 +95,7 @@ def test_answers_are_tables_on_a_terminal(make_site: SiteFactory) -> None:
 
 
 def test_verbose_talks_without_a_terminal(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     finished = site.releaser("update", "-v", check=0)
     assert finished.stdout == ""
     assert re.search(r"^resolve: ok \(\d+\.\d s\): no package changes$", finished.stderr, re.MULTILINE)
@@ -110,7 +104,7 @@ def test_verbose_talks_without_a_terminal(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     silent(site.releaser("update", "-q"))
     assert site.live_version("alpha") == "1.1.0"
@@ -122,7 +116,7 @@ def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: Site
 
 @pytest.mark.story
 def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
     finished = site.releaser("update", "--json", check=5)
     assert finished.stdout.startswith("{")
@@ -135,7 +129,7 @@ def test_json_is_alone_on_standard_output(make_site: SiteFactory) -> None:
 
 @pytest.mark.story
 def test_a_heartbeat_is_mailed_although_nothing_happened(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001s"}))
     (mail,) = site.outbox_mails()
     assert mail["subject"].endswith("site: all clear")
@@ -143,7 +137,7 @@ def test_a_heartbeat_is_mailed_although_nothing_happened(make_site: SiteFactory)
 
 
 def test_a_heartbeat_comes_once_in_its_time(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"heartbeat": "7d"})
+    site = make_site.adopted(settings={"heartbeat": "7d"})
     for _ in range(2):
         silent(site.releaser("update"))
     assert len(site.outbox_mails()) == 1
@@ -152,7 +146,7 @@ def test_a_heartbeat_comes_once_in_its_time(make_site: SiteFactory) -> None:
 
 
 def test_a_mail_about_a_change_is_a_heartbeat_too(make_site: SiteFactory) -> None:
-    site = adopted(make_site, settings={"heartbeat": "7d"})
+    site = make_site.adopted(settings={"heartbeat": "7d"})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     silent(site.releaser("update"))
@@ -164,7 +158,7 @@ def test_a_mail_about_a_change_is_a_heartbeat_too(make_site: SiteFactory) -> Non
 
 @pytest.mark.story
 def test_each_run_has_a_log_with_everything(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     report = site.json("update")
     text = Path(report["log_file"]).read_text(encoding="utf-8")
@@ -174,7 +168,7 @@ def test_each_run_has_a_log_with_everything(make_site: SiteFactory) -> None:
 
 
 def test_the_newest_thirty_logs_are_kept(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
+    site = make_site.adopted()
     logs = site.state_dir / "logs"
     for number in range(40):
         log = logs / f"old-{number:02}.log"
@@ -210,8 +204,7 @@ def both_ways(site: SampleSite, *, check: int, env: Mapping[str, str] | None = N
 def test_the_password_of_the_mail_server_is_never_shown(make_site: SiteFactory) -> None:
     gossip = Behaviour(refuse=lambda _: True, rcpt_reply=f"550 I know that {USER} uses {PASSWORD}")
     with mail_server(gossip) as server:
-        site = adopted(
-            make_site,
+        site = make_site.adopted(
             files={"run_tests.py": CHATTY_TESTS},
             dotenv={
                 "RELEASER_SMTP_HOST": "127.0.0.1",
@@ -243,7 +236,7 @@ def index_allowed(site: SampleSite) -> str:
 
 
 def test_credentials_in_the_environment_are_never_shown(make_site: SiteFactory) -> None:
-    site = adopted(make_site, files={"run_tests.py": CHATTY_TESTS})
+    site = make_site.adopted(files={"run_tests.py": CHATTY_TESTS})
     site.publish("alpha", "1.1.0")
     said = both_ways(site, check=5, env={"UV_INDEX_PRIVATE_PASSWORD": SECRET})
     assert "UV_INDEX_PRIVATE_PASSWORD" in said
@@ -252,7 +245,7 @@ def test_credentials_in_the_environment_are_never_shown(make_site: SiteFactory) 
 
 @pytest.mark.parametrize("place", ["pull", "push"])
 def test_credentials_in_the_url_of_a_remote_are_never_shown(make_site: SiteFactory, dead_port: int, place: str) -> None:
-    site = adopted(make_site, settings={"git_pull": place == "pull"})
+    site = make_site.adopted(settings={"git_pull": place == "pull"})
     site.git("remote", "set-url", "origin", f"http://bot:{SECRET}@127.0.0.1:{dead_port}/shop.git")
     site.publish("alpha", "1.1.0")
     said = both_ways(site, check=4 if place == "pull" else 7)

@@ -19,7 +19,7 @@ from tests.support.templates import REMOTE, write_files
 from tests.support.wheels import LocalIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from email.message import EmailMessage
 
     from tests.support.commands import Finished
@@ -210,6 +210,10 @@ class SampleSite:
         """Return uv.lock of the checkout."""
         return (self.path / "uv.lock").read_text(encoding="utf-8")
 
+    def releases(self) -> list[str]:
+        """Return the ids of the releases that are on disk, oldest first."""
+        return sorted(path.name for path in (self.state_dir / "releases").iterdir())
+
     def head(self) -> str:
         """Return the commit that the checkout is at."""
         return self.git("rev-parse", "HEAD")
@@ -350,6 +354,31 @@ class SiteFactory:
         if venv:
             site.make_venv()
         return site
+
+    def adopted(
+        self,
+        *versions: str,
+        prepare: Callable[[SampleSite], object] | None = None,
+        dotenv: Mapping[str, str | None] | None = None,
+        **options: Any,
+    ) -> SampleSite:
+        """Make a site with a venv that was adopted, updated to each of these versions of alpha, and then prepared.
+
+        It is a copy of one that is made once a session; `dotenv` holds from then on.
+        """
+        made, key = self._templates.adopted, (versions, prepare, repr(options))
+        if key not in made:
+            site = SiteFactory(self._templates.new_place(), self._templates)(venv=True, **options)
+            site.releaser("init", check=0)
+            for version in versions:
+                site.publish("alpha", version)
+                site.releaser("update", check=0)
+            if prepare is not None:
+                prepare(site)
+            made[key] = site
+        copied = made[key].copy(self._base)
+        copied.write_dotenv(dotenv)
+        return copied
 
 
 def _broken_module(name: str, version: str, breakage: Breakage) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.layouts import SiteOptions
+    from tests.support.sites import SampleSite
 
 CHECKOUT = "checkout"  # the name of the checkout in a template
 REMOTE = "remote.git"
@@ -27,8 +28,15 @@ class Templates:
     def __init__(self, directory: Path, uv_cache: Path) -> None:
         self.uv_cache = uv_cache
         self._directory = directory
+        self.adopted: dict[object, SampleSite] = {}  # by how they were made; see `SiteFactory.adopted`
         self._made: dict[str, Path] = {}
         self._numbers = count()
+
+    def new_place(self) -> Path:
+        """Make a directory that lasts as long as the templates."""
+        place = self._directory / str(next(self._numbers))
+        place.mkdir(parents=True)
+        return place
 
     def copy(self, options: SiteOptions, outer: Path, name: str) -> None:
         """Make `outer` with the checkout `name`, the remote and the index in it."""
@@ -38,7 +46,7 @@ class Templates:
     def _template(self, options: SiteOptions) -> Path:
         key = repr(options)
         if key not in self._made:
-            outer = self._directory / str(next(self._numbers))
+            outer = self.new_place()
             self._build(options, outer)
             self._made[key] = outer
         return self._made[key]
