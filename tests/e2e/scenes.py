@@ -262,9 +262,7 @@ def eventually(happened: Callable[[], object], what: str) -> None:
 def watched(make_site: SiteFactory, service: str, **settings: str) -> SampleSite:
     """Make an adopted site that asks the service at a URL about vulnerabilities."""
     variables = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
-    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": service, **variables})
-    site.releaser("init", check=0)
-    return site
+    return make_site.adopted(dotenv={"RELEASER_VULNERABILITY_SERVICE": service, **variables})
 
 
 def users(site: SampleSite) -> dict[str, list[int]]:

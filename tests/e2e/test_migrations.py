@@ -101,15 +101,7 @@ def test_a_run_that_is_killed_behind_the_flip_leaves_the_next_one_to_tell(report
     assert reporting.database.read_text(encoding="utf-8") == ""
 
 
-def test_what_is_applied_is_no_news(reporting: Migrating) -> None:
-    reporting.publish()
-    reporting.migrate(NEW)
-    report = reporting.site.json("update")
-    assert (report["problems"], report["migrations"]) == ([], [])
-    assert step(report, "migrations")["detail"] == "all are applied"
-
-
-def test_what_was_not_applied_before_is_not_this_updates_doing(reporting: Migrating) -> None:
+def test_what_was_not_applied_before_or_is_applied_is_not_this_updates_doing(reporting: Migrating) -> None:
     site = reporting.site
     reporting.publish()
     site.json("update")
@@ -117,6 +109,13 @@ def test_what_was_not_applied_before_is_not_this_updates_doing(reporting: Migrat
     report = site.json("update")
     assert (report["problems"], report["migrations"]) == ([], [])
     assert step(report, "migrations")["detail"] == f"not applied before this update either: {NEW}"
+    reporting.migrate(NEW)
+    site.publish("beta", "1.2.0")
+    report = site.json("update", env={"RELEASER_MIGRATIONS": "refuse"})
+    assert (report["problems"], report["migrations"]) == ([], [])
+    assert step(report, "migrations")["detail"] == "all are applied"
+    site.publish("beta", "1.3.0")
+    assert "migrations" not in steps(site.json("update", env={"RELEASER_MIGRATIONS": "off"}))
 
 
 def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
@@ -132,15 +131,7 @@ def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
     assert site.head() == commit  # where it is again, after the live release was asked
 
 
-def test_nobody_asks_if_that_is_wished(make_site: SiteFactory, tmp_path: Path) -> None:
-    found = Migrating(make_site, tmp_path, setting="off")
-    found.publish()
-    report = found.site.json("update")
-    assert "migrations" not in steps(report)
-    assert (report["problems"], report["migrations"]) == ([], [])
-
-
-@pytest.mark.parametrize("setting", ["report", "refuse"])
+@pytest.mark.parametrize("setting", ["refuse"])
 def test_a_database_that_is_away_stops_nothing(make_site: SiteFactory, tmp_path: Path, setting: str) -> None:
     found = Migrating(make_site, tmp_path, setting=setting)
     found.publish()
@@ -172,7 +163,7 @@ def test_a_release_whose_migrations_are_not_applied_is_refused_and_told_once(ref
     assert (site.snapshot(), states(site), len(site.outbox_mails())) == (before, releases, 1)
 
 
-def test_a_release_that_waits_is_not_quarantined(refusing: Migrating) -> None:
+def test_a_release_that_waits_is_not_quarantined_and_goes_on_by_itself(refusing: Migrating) -> None:
     site = refusing.site
     refusing.publish()
     release = refused(site)["release"]
@@ -181,15 +172,10 @@ def test_a_release_that_waits_is_not_quarantined(refusing: Migrating) -> None:
     (entry,) = status["waiting"]
     assert (entry["release"], entry["migrations"]) == (release, [NEW])
     assert f"waiting: candidate {release}: migrations are not applied: {NEW}" in site.releaser("status").stdout
-
-
-def test_once_the_migrations_are_applied_the_update_goes_on_by_itself(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    refused(site)
-    refusing.migrate(NEW)
-    report = site.json("update")
-    assert report["result"] == "activated"
+    refusing.database.unlink()
+    silent(site.releaser("update"))  # while the database is away it goes on waiting
+    refusing.database.write_text(f"{NEW}\n", encoding="utf-8")
+    assert site.json("update")["result"] == "activated"
     assert site.live_version("alpha") == "1.1.0"
     assert site.json("status")["waiting"] == []
     silent(site.releaser("update"))
@@ -210,12 +196,6 @@ def see_it_go_on(site: SampleSite) -> None:
     assert report["result"] == "activated"
     assert site.live_id() == report["release"]
     silent(site.releaser("update"))
-
-
-def test_migrations_of_packages_can_be_applied_as_the_advice_says(refusing: Migrating) -> None:
-    refusing.publish()
-    do_as_advised(refusing.site, refused(refusing.site))
-    see_it_go_on(refusing.site)
 
 
 def test_migrations_of_commits_can_be_applied_as_the_advice_says(refusing: Migrating) -> None:
@@ -258,16 +238,6 @@ def test_commits_whose_migrations_are_applied_after_a_pull_by_hand_go_live(refus
     silent(site.releaser("update"))
 
 
-def test_while_the_database_is_away_a_release_goes_on_waiting(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    refused(site)
-    refusing.database.unlink()
-    silent(site.releaser("update"))
-    refusing.database.write_text(f"{NEW}\n", encoding="utf-8")
-    assert site.json("update")["result"] == "activated"
-
-
 def test_another_candidate_is_told_of_again(refusing: Migrating) -> None:
     site = refusing.site
     refusing.publish()
@@ -275,6 +245,8 @@ def test_another_candidate_is_told_of_again(refusing: Migrating) -> None:
     refusing.publish("1.2.0", "0002_price", "0003_tax")
     assert refused(site)["migrations"] == [NEW, "alpha.0003_tax"]
     assert len(site.outbox_mails()) == 2
+    report = site.json("update", env={"RELEASER_MIGRATIONS": "report"})  # nobody refuses any more
+    assert (report["result"], report["migrations"]) == ("activated", [NEW, "alpha.0003_tax"])
 
 
 def test_what_the_live_release_lacks_refuses_nothing(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -284,15 +256,6 @@ def test_what_the_live_release_lacks_refuses_nothing(make_site: SiteFactory, tmp
     found.site.write_dotenv({"RELEASER_MIGRATIONS": "refuse"})
     found.site.publish("beta", "1.1.0")
     assert found.site.json("update")["result"] == "activated"
-
-
-def test_a_release_that_waits_is_let_go_when_nobody_refuses_any_more(refusing: Migrating) -> None:
-    site = refusing.site
-    refusing.publish()
-    refused(site)
-    report = site.json("update", env={"RELEASER_MIGRATIONS": "report"})
-    assert report["result"] == "activated"
-    assert report["migrations"] == [NEW]
 
 
 def test_a_first_release_has_nothing_to_be_refused_for(make_site: SiteFactory, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import body, edit_pyproject, from_server, outer_snapshot
+from tests.e2e.scenes import body, edit_pyproject, from_server, outer_snapshot, silent
 from tests.support.osv import Flaw, VulnerabilityService
 from tests.support.simple_index import SimpleIndex, serving
 
@@ -85,10 +85,15 @@ def test_what_is_too_young_waits_and_what_is_old_enough_comes_in(shop: Shop) -> 
 def test_if_all_is_too_young_nothing_happens_and_later_it_comes_in(shop: Shop) -> None:
     shop.offer("alpha", "1.1.0", 2)
     before = shop.site.snapshot()
-    quiet = shop.site.releaser("update", check=0)
-    assert quiet.stdout + quiet.stderr == ""
+    silent(shop.site.releaser("update"))
     assert shop.site.snapshot() == before
     shop.age(alpha_1_1_0=8)
+    shop.offer("alpha", "1.2.0", 2)
+    everything = outer_snapshot(shop.site)
+    plan = shop.site.json("update", "--dry-run")  # which tells the same and writes nothing
+    assert outer_snapshot(shop.site) == everything
+    assert [(one["name"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0")]
+    assert any(line.startswith("alpha 1.2.0 would be left out: it is 2 days old") for line in plan["would"])
     shop.site.releaser("update", check=0)
     assert shop.live == ("1.1.0", "1.0.0")
     assert shop.is_clean()
@@ -105,16 +110,6 @@ def test_what_is_locked_already_is_never_taken_back(shop: Shop) -> None:
     assert shop.is_clean()
 
 
-def test_a_rehearsal_tells_the_same_and_writes_nothing(shop: Shop) -> None:
-    shop.offer("alpha", "1.1.0", 8)
-    shop.offer("alpha", "1.2.0", 2)
-    before = outer_snapshot(shop.site)
-    plan = shop.site.json("update", "--dry-run")
-    assert outer_snapshot(shop.site) == before
-    assert [(one["name"], one["new"]) for one in plan["changes"]] == [("alpha", "1.1.0")]
-    assert any(line.startswith("alpha 1.2.0 would be left out: it is 2 days old") for line in plan["would"])
-
-
 def test_exceptions_are_made_by_package(shop: Shop) -> None:
     shop.offer("alpha", "1.1.0", 2)
     shop.offer("deep", "1.1.0", 2)
@@ -123,7 +118,7 @@ def test_exceptions_are_made_by_package(shop: Shop) -> None:
     assert shop.is_clean()
 
 
-@pytest.mark.parametrize(("unknown", "expected"), [(None, "1.0.0"), ("refuse", "1.0.0"), ("take", "1.1.0")])
+@pytest.mark.parametrize(("unknown", "expected"), [(None, "1.0.0"), ("take", "1.1.0")])
 def test_what_has_no_upload_time_is_treated_as_the_setting_says(shop: Shop, unknown: str | None, expected: str) -> None:
     shop.offer("alpha", "1.1.0", 2)
     shop.offer("deep", "1.1.0", None)

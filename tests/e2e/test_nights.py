@@ -45,8 +45,7 @@ class Story:
 
 
 def framework(make_site: SiteFactory) -> SampleSite:
-    site = make_site.adopted(packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": RED_FROM_5})
-    return site
+    return make_site.adopted(packages={"a": "4.2.1", "b": "1.0.0"}, files={"site_tests.py": RED_FROM_5})
 
 
 def offer(name: str, *versions: str, broken: bool = False) -> Callable[[SampleSite], None]:

@@ -46,13 +46,12 @@ def test_the_mail_and_show_and_diff_tell_who_asks_for_a_package_and_where_to_rea
         assert "alpha 1.0.0 1.1.0 minor the project" in lines
         assert lines[lines.index("alpha 1.0.0 1.1.0 minor the project") + 1] == CHANGELOG
         assert "deep 1.0.0 2.0.0 major alpha" in lines
-
-
-def test_the_json_and_the_manifest_have_it_as_fields(make_site: SiteFactory) -> None:
-    site = updated(make_site)
-    manifest = json.loads((site.state_dir / "releases" / site.live_id() / "manifest.json").read_text(encoding="utf-8"))
-    first = site.json("list")[-1]["id"]
-    for changes in (manifest["changes"], site.json("show", site.live_id())["changes"], site.json("diff", first)):
+    manifest = site.state_dir / "releases" / site.live_id() / "manifest.json"
+    for changes in (
+        json.loads(manifest.read_text(encoding="utf-8"))["changes"],
+        site.json("show", site.live_id())["changes"],
+        site.json("diff", first),
+    ):
         alpha, deep = changes
         assert (alpha["direct"], alpha["through"], alpha["link"], alpha["released"]) == (True, [], CHANGELOG, None)
         assert (deep["direct"], deep["through"], deep["link"]) == (False, ["alpha"], None)
@@ -76,13 +75,3 @@ def test_the_age_of_a_version_is_told_if_the_index_knows_it(make_site: SiteFacto
     lines = [" ".join(line.split()) for line in body(site).splitlines()]
     assert "alpha 1.0.0 1.1.0 minor 3 days the project" in lines
     assert "beta 1.0.0 1.1.0 minor the project" in lines
-
-
-def test_releases_that_were_made_before_there_were_particulars_are_shown_without(make_site: SiteFactory) -> None:
-    site = updated(make_site)
-    path = site.state_dir / "releases" / site.live_id() / "manifest.json"
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    manifest["changes"] = [{key: one[key] for key in ("name", "old", "new", "bump")} for one in manifest["changes"]]
-    path.write_text(json.dumps(manifest), encoding="utf-8")
-    assert "alpha    1.0.0  1.1.0  minor\n" in site.releaser("show", site.live_id(), check=0).stdout
-    assert site.json("show", site.live_id())["changes"][0]["direct"] is None

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
+def _take_two_commits(site: SampleSite) -> None:
+    for text in ("one", "two"):
+        site.push_from_elsewhere({"notes.txt": text})
+        site.releaser("update", check=0)
+
+
 def _two_commits(make_site: SiteFactory) -> tuple[SampleSite, str, str]:
-    site = make_site.adopted()
-    first = site.push_from_elsewhere({"notes.txt": "one"})
-    site.releaser("update", check=0)
-    second = site.push_from_elsewhere({"notes.txt": "two"}, message="Second")
-    site.releaser("update", check=0)
-    return site, first, second
+    site = make_site.adopted(prepare=_take_two_commits)
+    return site, site.git("rev-parse", "HEAD^"), site.head()
 
 
 def test_a_remote_that_was_moved_back(make_site: SiteFactory) -> None:
@@ -30,7 +32,6 @@ def test_a_remote_that_was_moved_back(make_site: SiteFactory) -> None:
     assert "releaser update --follow-remote" in finished.stderr
     assert site.snapshot() == before
     assert site.remote_head() == first  # and nothing was pushed
-    assert site.releaser("update").returncode == 3
     site.releaser("update", "--follow-remote", check=0)
     assert (site.head(), (site.path / "notes.txt").read_text(encoding="utf-8")) == (first, "one")
     assert second not in site.git("log", "--format=%H")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-def _with_commit(make_site: SiteFactory, **options: object) -> tuple[SampleSite, str, str]:
-    """Return a site after an update with a commit and a package, with the commits before and after."""
-    site = make_site(venv=True, **options)  # type: ignore[arg-type]
-    site.releaser("init", check=0)
-    before = site.head()
-    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+def _take_both(site: SampleSite) -> None:
+    site.push_from_elsewhere({"notes.txt": "news"})
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
-    return site, before, theirs
+
+
+def _with_commit(make_site: SiteFactory, **options: Any) -> tuple[SampleSite, str, str]:
+    """Return a site after an update with a commit and a package, with the commits before and after."""
+    site = make_site.adopted(prepare=_take_both, **options)
+    return site, site.git("rev-parse", "HEAD~2"), site.git("rev-parse", "HEAD^")
 
 
 @pytest.mark.story
@@ -32,29 +33,18 @@ def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
     assert not (site.path / "notes.txt").exists()
     assert site.git("status", "--porcelain") == ""
     assert site.git("merge-base", "--is-ancestor", theirs, site.remote_head()) == ""
-
-
-def test_the_commit_comes_in_again_only_when_the_remote_has_a_newer_one(make_site: SiteFactory) -> None:
-    site, before, theirs = _with_commit(make_site)
-    site.releaser("rollback", check=0)
+    # The commit comes in again only when the remote has a newer one.
     silent(site.releaser("update"))
     assert site.git("diff", "--name-only", before, "HEAD") == ""
     status = site.releaser("status", check=0).stdout
     assert f"held back: commit {theirs[:12]} (Work from elsewhere): it was rolled back from" in status
+    site.publish("beta", "1.1.0")
+    assert [one["name"] for one in site.json("update")["changes"]] == ["beta"]
+    assert site.git("diff", "--name-only", before, "HEAD").splitlines() == ["uv.lock"]
     newer = site.push_from_elsewhere({"notes.txt": "better news"})
     site.releaser("update", check=0)
     assert newer in site.git("log", "--format=%H")
     assert (site.path / "notes.txt").read_text(encoding="utf-8") == "better news"
-
-
-def test_packages_go_on_without_the_commit(make_site: SiteFactory) -> None:
-    site, before, _ = _with_commit(make_site)
-    site.releaser("rollback", check=0)
-    site.publish("beta", "1.1.0")
-    report = site.json("update")
-    assert [one["name"] for one in report["changes"]] == ["beta"]
-    assert site.git("diff", "--name-only", before, "HEAD").splitlines() == ["uv.lock"]
-    silent(site.releaser("update"))
 
 
 def test_unhold_lets_the_commit_in_by_the_name_that_status_shows(make_site: SiteFactory) -> None:

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
+def both_due(site: SampleSite) -> None:
+    site.publish("alpha", "1.2.0")
+    site.push_from_elsewhere({"notes.txt": "news"})
+
+
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
     """A site that has collected its static files, with a package and a commit that are due."""
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    site.publish("alpha", "1.2.0")
-    site.push_from_elsewhere({"notes.txt": "news"})
-    return site
+    return make_site.adopted("1.1.0", prepare=both_due)
 
 
 def static(site: SampleSite) -> str:
@@ -94,7 +94,6 @@ def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
     "at",
     [
         Point(place="releaser.deployment.post_flip:collectstatic"),
-        Point(place="releaser.deployment.activate:move_checkout", when="before"),
         Point(place="releaser.deployment.activate:move_checkout"),
     ],
     ids=str,

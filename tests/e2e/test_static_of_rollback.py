@@ -27,19 +27,9 @@ def update(site: SampleSite) -> None:
 
 
 @pytest.fixture
-def earlier(make_site: SiteFactory) -> SampleSite:
-    """A site that has collected its static files."""
-    site = make_site.adopted()
-    site.publish("alpha", EARLIER)
-    site.releaser("update", check=0)
-    return site
-
-
-@pytest.fixture
-def site(earlier: SampleSite) -> SampleSite:
-    """A site that a rollback takes back a package and a commit."""
-    update(earlier)
-    return earlier
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site that has collected its static files, and that a rollback takes back a package and a commit."""
+    return make_site.adopted(EARLIER, prepare=update)
 
 
 def static(site: SampleSite) -> str:
@@ -88,7 +78,6 @@ def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     "at",
     [
         COLLECTED,
-        Point(place="releaser.deployment.activate:move_checkout", when="before"),
         Point(place="releaser.deployment.activate:move_checkout"),
     ],
     ids=str,
@@ -149,8 +138,9 @@ def test_with_force_they_stay(site: SampleSite) -> None:
     assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 
-def test_what_fails_ahead_is_tried_with_the_earlier_release_live(earlier: SampleSite) -> None:
+def test_what_fails_ahead_is_tried_with_the_earlier_release_live(make_site: SiteFactory) -> None:
     """The code that came in since can collect the files, the earlier one cannot."""
+    earlier = make_site.adopted(EARLIER)
     text = (earlier.path / "manage.py").read_text(encoding="utf-8")
     done = '    say("1 static file copied.")\n    return 0\n'
     assert done in text

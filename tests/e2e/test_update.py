@@ -6,18 +6,19 @@ import json
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.scenes import body, changed_files, edit_pyproject, silent, states, step, steps, under_umask
+from tests.e2e.scenes import body, changed_files, silent, states, step, steps, under_umask
 from tests.support import snapshots
 from tests.support.guards import require
+from tests.support.sites import SampleSite, SiteFactory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.templates import Templates
 
 pytestmark = pytest.mark.story
 
@@ -49,25 +50,57 @@ def below(directory: Path) -> Iterator[Path]:
             yield Path(place, name)
 
 
-def test_a_green_update_makes_the_site_run_on_the_new_package(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
+@pytest.fixture(scope="module")
+def green(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> tuple[SampleSite, dict[str, Any]]:
+    """A site after an update of two packages, to be looked at, and the report of that."""
+    site = SiteFactory(tmp_path_factory.mktemp("green"), templates).adopted()
     site.publish("alpha", "1.1.0")
-    finished = site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-    assert 'name = "alpha"\nversion = "1.1.0"' in site.lock_text()
-    assert finished.stdout == ""
-    assert "alpha    1.0.0  1.1.0  minor" in finished.stderr
-    assert f"updated to {site.live_id()}: 1 package changed" in finished.stderr
+    site.publish("beta", "2.0.0")
+    return site, site.json("update")
 
 
-def test_a_green_update_costs_one_test_run_on_the_candidate(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
+def test_a_green_update_costs_one_test_run_on_the_candidate(green: tuple[SampleSite, dict[str, Any]]) -> None:
+    site, report = green
     (tested,) = site.manage_runs("test")
-    assert tested.versions["alpha"] == "1.1.0"
+    assert tested.versions["alpha"] == site.live_version("alpha") == "1.1.0"
+    assert 'name = "alpha"\nversion = "1.1.0"' in site.lock_text()
     assert Path(tested.prefix) == release_of(site, report["release"]) / "venv"
     assert Path(tested.cwd) == site.outer / f".{site.path.name}.releaser-staging"
+
+
+def test_the_mail_tells_what_changed_and_how_to_go_back(green: tuple[SampleSite, dict[str, Any]]) -> None:
+    site, report = green
+    (mail,) = site.outbox_mails()
+    assert mail["subject"] == f"[{report['host']}] site: updated, 2 packages"
+    assert mail["to"] == "Ada <ada@example.org>"
+    assert mail["from"] == "releaser@example.org"
+    text, html = body(site), body(site, kind="html")
+    for words in ("alpha    1.0.0  1.1.0  minor", "beta     1.0.0  2.0.0  major"):
+        assert words in text
+        assert all(f">{word}<" in html for word in words.split())
+    for name in steps(report):
+        assert f"\n{name} " in text
+        assert f">{name}<" in html
+    assert f"releaser rollback --project {site.path}" in text
+    assert str(mail["x-releaser-run"]) == report["run_id"]
+
+
+def test_the_run_is_in_the_history(green: tuple[SampleSite, dict[str, Any]]) -> None:
+    site, report = green
+    entry = site.json("history")[0]
+    assert entry["command"] == "update"
+    names = ("run_id", "result", "exit_code", "release", "changes", "steps")
+    assert {name: entry[name] for name in names} == {name: report[name] for name in names}
+
+
+def test_static_files_are_collected_by_the_new_release_after_the_flip(
+    green: tuple[SampleSite, dict[str, Any]],
+) -> None:
+    site, report = green
+    (collected,) = site.manage_runs("collectstatic")
+    assert Path(collected.prefix) == release_of(site) / "venv"
+    assert (site.static_versions() or {})["alpha"] == "1.1.0"
+    assert steps(report).index("flip") < steps(report).index("collectstatic") < steps(report).index("restart")
 
 
 def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(
@@ -78,7 +111,9 @@ def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(
     before = site.snapshot()
     live, link, lock, head = site.live_id(), site.link.readlink(), site.lock_text(), site.head()
     site.publish("alpha", "1.1.0")
-    report = site.json("update", env={"WITNESS": str(tmp_path / "notes"), "SITE": str(site.path)})
+    leading_astray = {"UV_PROJECT_ENVIRONMENT": str(site.link), "VIRTUAL_ENV": "/nowhere", "UV_NO_SYNC": "0"}
+    told = {"WITNESS": str(tmp_path / "notes"), "SITE": str(site.path), "UV_INDEX": "x=/y"}
+    report = site.json("update", env={**told, **leading_astray})
     seen = json.loads((tmp_path / "notes").read_text(encoding="utf-8"))
     assert seen["link"] == str(link)
     assert (seen["lock"], seen["head"], seen["status"]) == (lock, head, "")
@@ -90,22 +125,11 @@ def test_nothing_of_the_live_site_is_touched_before_the_tests_have_passed(
     changed = {name for name, value in site.snapshot().items() if before.get(name) != value}
     ours = {"(commit)", "(link)", "(venv)", "(restarted at)", "uv.lock"}
     assert changed == ours | {"config/tmp/restart.txt", "static_out", "static_out/versions.json"}
-
-
-def test_the_tests_cannot_reach_another_environment(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = make_site(files={"run_tests.py": WITNESS}, venv=True)
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    leading_astray = {"UV_PROJECT_ENVIRONMENT": str(site.link), "VIRTUAL_ENV": "/nowhere", "UV_NO_SYNC": "0"}
-    report = site.json(
-        "update",
-        env={"WITNESS": str(tmp_path / "notes"), "SITE": str(site.path), "UV_INDEX": "x=/y", **leading_astray},
-    )
-    seen = json.loads((tmp_path / "notes").read_text(encoding="utf-8"))["environment"]
-    venv = str(release_of(site, report["release"]) / "venv")
-    assert (seen["UV_PROJECT_ENVIRONMENT"], seen["VIRTUAL_ENV"], seen["UV_NO_SYNC"]) == (venv, venv, "1")
-    assert seen["PATH"].split(os.pathsep)[0] == f"{venv}/bin"
-    assert "UV_INDEX" not in seen
+    # The tests cannot reach another environment.
+    there, venv = seen["environment"], str(release_of(site, report["release"]) / "venv")
+    assert (there["UV_PROJECT_ENVIRONMENT"], there["VIRTUAL_ENV"], there["UV_NO_SYNC"]) == (venv, venv, "1")
+    assert there["PATH"].split(os.pathsep)[0] == f"{venv}/bin"
+    assert "UV_INDEX" not in there
 
 
 def test_only_the_lock_is_committed_and_pushed(make_site: SiteFactory) -> None:
@@ -124,9 +148,10 @@ def test_only_the_lock_is_committed_and_pushed(make_site: SiteFactory) -> None:
     assert site.git("show", "HEAD:uv.lock") == site.lock_text().rstrip("\n")
 
 
-def test_the_requirements_export_is_committed_with_the_lock(make_site: SiteFactory) -> None:
-    site = make_site(settings={"requirements_export": "requirements.txt"}, venv=True)
+def test_the_export_is_committed_with_the_lock_and_pushed_if_that_is_wished(make_site: SiteFactory) -> None:
+    site = make_site.adopted(settings={"requirements_export": "requirements.txt", "git_push": False})
     site.publish("alpha", "1.1.0")
+    before = site.remote_head()
     site.releaser("update", check=0)
     assert changed_files(site) == {"uv.lock", "requirements.txt"}
     exported = (site.path / "requirements.txt").read_text(encoding="utf-8")
@@ -134,71 +159,23 @@ def test_the_requirements_export_is_committed_with_the_lock(make_site: SiteFacto
     assert "prodtools==1.0.0" in exported  # on every host the same
     assert site.git("status", "--porcelain") == ""
     silent(site.releaser("update"))
-
-
-def test_nothing_is_committed_beyond_what_git_push_allows(make_site: SiteFactory) -> None:
-    site = make_site(settings={"git_push": False}, venv=True)
-    site.publish("alpha", "1.1.0")
-    before = site.remote_head()
-    site.releaser("update", check=0)
-    assert changed_files(site) == {"uv.lock"}
     assert site.remote_head() == before
-    silent(site.releaser("update"))
-    assert site.remote_head() == before
-
-
-def test_the_mail_tells_what_changed_and_how_to_go_back(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.publish("alpha", "1.1.0")
-    site.publish("beta", "2.0.0")
-    report = site.json("update")
-    (mail,) = site.outbox_mails()
-    assert mail["subject"] == f"[{report['host']}] site: updated, 2 packages"
-    assert mail["to"] == "Ada <ada@example.org>"
-    assert mail["from"] == "releaser@example.org"
-    text, html = body(site), body(site, kind="html")
-    for words in ("alpha    1.0.0  1.1.0  minor", "beta     1.0.0  2.0.0  major"):
-        assert words in text
-        assert all(f">{word}<" in html for word in words.split())
-    for name in steps(report):
-        assert f"\n{name} " in text
-        assert f">{name}<" in html
-    assert f"releaser rollback --project {site.path}" in text
-    assert str(mail["x-releaser-run"]) == report["run_id"]
-
-
-def test_the_run_is_in_the_history(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    (entry,) = site.json("history")
-    assert entry["command"] == "update"
-    assert {name: entry[name] for name in ("run_id", "result", "exit_code", "release", "changes", "steps")} == {
-        name: report[name] for name in ("run_id", "result", "exit_code", "release", "changes", "steps")
-    }
-
-
-def test_static_files_are_collected_by_the_new_release_after_the_flip(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    (collected,) = site.manage_runs("collectstatic")
-    assert Path(collected.prefix) == release_of(site) / "venv"
-    assert (site.static_versions() or {})["alpha"] == "1.1.0"
-    assert steps(report).index("flip") < steps(report).index("collectstatic") < steps(report).index("restart")
 
 
 def test_a_site_without_static_files_collects_none(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, staticfiles=False)
+    site = make_site.adopted(staticfiles=False)
     site.publish("alpha", "1.1.0")
     assert step(site.json("update"), "collectstatic")["status"] == "skipped"
     assert site.static_versions() is None
 
 
 def test_the_restart_file_is_touched_once_there_is_something_new(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    finished = site.releaser("update", check=0)
+    assert finished.stdout == ""
+    assert "alpha    1.0.0  1.1.0  minor" in finished.stderr
+    assert f"updated to {site.live_id()}: 1 package changed" in finished.stderr
     first = site.restarted_at()
     assert first is not None
     silent(site.releaser("update"))
@@ -208,18 +185,21 @@ def test_the_restart_file_is_touched_once_there_is_something_new(make_site: Site
     assert (site.restarted_at() or 0) > first
 
 
-def test_every_module_is_compiled(make_site: SiteFactory) -> None:
-    """Also those that the tests do not import, which would compile them."""
-    site = make_site(kind="path", editable=False, venv=True)
+def test_every_module_is_compiled_and_no_file_has_another_name(make_site: SiteFactory) -> None:
+    """Compiled are also those that the tests do not import."""
+    site = make_site.adopted(kind="path", editable=False)
     modules = {"alpha/__init__.py": '__version__ = "1.1.0"\n', "alpha/rarely/used.py": ""}
     site.publish("alpha", "1.1.0", modules=modules)
-    site.releaser("update", check=0)
+    site.releaser("update", check=0, env={"UV_LINK_MODE": "hardlink"})
     (packages,) = (release_of(site) / "venv" / "lib").glob("python*/site-packages")
     sources = [path for path in below(packages) if path.suffix == ".py"]
     assert {"alpha", "rarely", "common_lib"} <= {path.parent.name for path in sources}
     tag = site.python("import sys; print(sys.implementation.cache_tag)")
     missing = [path for path in sources if not (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists()]
     assert missing == []
+    files = [path for path in below(release_of(site)) if path.is_file() and not path.is_symlink()]
+    assert {path.name for path in files} >= {"pyvenv.cfg", "METADATA", "uv.lock"}
+    assert [path for path in files if path.stat().st_nlink != 1] == []
 
 
 def another_group() -> int:
@@ -248,15 +228,6 @@ def test_a_release_belongs_to_the_commonest_group_and_is_writable_for_it(make_si
         assert not stat.S_IMODE(status.st_mode) & 0o002, path
         assert stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o010, path
     assert (site.path / "uv.lock").stat().st_gid == group
-
-
-def test_no_file_of_a_release_has_another_name_anywhere(make_site: SiteFactory) -> None:
-    site = make_site(kind="path", editable=False, venv=True)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0, env={"UV_LINK_MODE": "hardlink"})
-    files = [path for path in below(release_of(site)) if path.is_file() and not path.is_symlink()]
-    assert {path.name for path in files} >= {"pyvenv.cfg", "METADATA", "uv.lock"}
-    assert [path for path in files if path.stat().st_nlink != 1] == []
 
 
 def test_a_strict_umask_does_not_shut_the_web_server_out(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -304,30 +275,4 @@ def test_the_first_update_adopts_the_project(make_site: SiteFactory) -> None:
     assert states(site) == {site.live_id(): "live"}
     assert site.git("status", "--porcelain") == ""
     assert site.manage_runs() == []
-    silent(site.releaser("update"))
-
-
-def test_a_release_that_lost_its_interpreter_is_rebuilt(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    before = site.live_id()
-    python = site.link / "bin" / "python"
-    python.unlink()
-    python.symlink_to("/nowhere/python")
-    report = site.json("update")
-    assert (report["result"], report["changes"]) == ("activated", [])
-    assert site.live_id() == report["release"] != before
-    assert site.live_version("alpha") == "1.0.0"
-
-
-def test_a_lock_changed_by_hand_is_taken_over(make_site: SiteFactory) -> None:
-    """Somebody ran `uv add`, and committed; the release that is live lacks the package."""
-    site = make_site.adopted()
-    site.publish("gamma", "1.0.0")
-    site.edit("pyproject.toml", edit_pyproject(site, '"beta"', '"beta", "gamma"'))
-    site.uv("lock", "--quiet")
-    site.commit("Use gamma")
-    site.push()
-    report = site.json("update")
-    assert [(change["name"], change["bump"]) for change in report["changes"]] == [("gamma", "added")]
-    assert site.live_version("gamma") == "1.0.0"
     silent(site.releaser("update"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,26 +22,19 @@ def versions_tested(site: SampleSite) -> list[str]:
     return [run.versions["alpha"] for run in site.manage_runs("test")]
 
 
-def test_an_update_that_breaks_the_tests_is_refused(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "2.0.0", broken=True)
-    before = site.snapshot()
-    finished = site.releaser("update", check=5)
-    assert site.snapshot() == before
-    assert site.remote_head() == site.head()
-    assert finished.stdout == ""
-    assert "this update broke it" in finished.stderr
-    assert "alpha 2.0.0 breaks the site" in finished.stderr
-    assert "live: unchanged" in finished.stderr
-    assert versions_tested(site) == ["2.0.0", "1.0.0", "2.0.0"]
-    assert site.manage_runs("collectstatic") == []
-
-
-def test_json_and_mail_blame_the_update(make_site: SiteFactory) -> None:
+def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     live = site.live_id()
     site.publish("alpha", "2.0.0", broken=True)
-    report = site.json("update", check=5)
+    before = site.snapshot()
+    finished = site.releaser("update", "--json", check=5)
+    assert site.snapshot() == before
+    assert site.remote_head() == site.head()
+    for words in ("this update broke it", "alpha 2.0.0 breaks the site", "live: unchanged"):
+        assert words in finished.stderr
+    assert versions_tested(site) == ["2.0.0", "1.0.0", "2.0.0"]
+    assert site.manage_runs("collectstatic") == []
+    report = json.loads(finished.stdout)
     assert (report["result"], report["exit_code"], report["blame"]) == ("failed", 5, "update")
     assert (report["previous"], report["live_changed"]) == (live, False)
     assert [change["new"] for change in report["changes"]] == ["2.0.0"]
@@ -55,6 +49,17 @@ def test_json_and_mail_blame_the_update(make_site: SiteFactory) -> None:
     assert "Package changes that are not live" in text
     assert "alpha    1.0.0  2.0.0  major" in text
     assert "alpha 2.0.0 breaks the site" in text
+    assert "alpha 2.0.0 breaks the site" in site.json("show", report["release"])["test_output"]
+    assert "alpha 2.0.0 breaks the site" in site.releaser("show", report["release"], check=0).stdout
+    # The second night with the same candidate is silent; by force it is tried again.
+    releases, runs = states(site), len(site.manage_runs())
+    for _ in range(2):
+        silent(site.releaser("update"))
+    assert (len(site.manage_runs()), len(site.outbox_mails()), states(site)) == (runs, 1, releases)
+    assert site.snapshot() == before
+    assert site.json("update")["result"] == "unchanged"
+    site.releaser("update", "--force", check=5)
+    assert len(site.manage_runs("test")) == 3 + 3
 
 
 def test_tests_that_failed_before_are_not_blamed_on_the_update(make_site: SiteFactory) -> None:
@@ -77,20 +82,6 @@ def test_without_an_earlier_release_nobody_is_blamed(make_site: SiteFactory) -> 
     assert report["blame"] == "unknown"
     assert len(site.manage_runs("test")) == 1
     assert not site.link.exists()
-
-
-def test_the_second_night_with_the_same_candidate_is_silent(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "2.0.0", broken=True)
-    site.releaser("update", check=5)
-    before, releases, runs = site.snapshot(), states(site), len(site.manage_runs())
-    for _ in range(2):
-        silent(site.releaser("update"))
-    assert len(site.manage_runs()) == runs
-    assert len(site.outbox_mails()) == 1
-    assert states(site) == releases
-    assert site.snapshot() == before
-    assert site.json("update")["result"] == "unchanged"
 
 
 def test_a_new_package_is_a_new_candidate(make_site: SiteFactory) -> None:
@@ -116,25 +107,13 @@ def test_new_code_is_a_new_candidate(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.1.0"
 
 
-def test_releasers_own_commits_do_not_make_a_new_candidate(make_site: SiteFactory) -> None:
-    """The rollback commits a lock; the candidate that failed before it must not be tried again for that."""
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+def test_a_commit_of_nothing_does_not_make_a_new_candidate(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
     site.publish("beta", "2.0.0", broken=True)
     site.releaser("update", check=5)
     site.git("commit", "--quiet", "--allow-empty", "--message", "Nothing but a new commit")
     site.push()
     silent(site.releaser("update"))
-
-
-def test_force_tries_the_same_candidate_again(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "2.0.0", broken=True)
-    site.releaser("update", check=5)
-    runs = len(site.manage_runs("test"))
-    site.releaser("update", "--force", check=5)
-    assert len(site.manage_runs("test")) == runs + 3
 
 
 def test_only_so_many_failed_releases_are_kept(make_site: SiteFactory) -> None:
@@ -163,11 +142,3 @@ def test_tests_that_hang_are_ended_and_reported_as_that(make_site: SiteFactory) 
     assert step(report, "test")["detail"] == "the tests did not end within 1 s"
     assert "waiting for a table" in report["output"]
     assert site.live_version("alpha") == "1.0.0"
-
-
-def test_the_test_output_is_kept_with_the_release(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "2.0.0", broken=True)
-    failed = site.json("update", check=5)["release"]
-    assert "alpha 2.0.0 breaks the site" in site.json("show", failed)["test_output"]
-    assert "alpha 2.0.0 breaks the site" in site.releaser("show", failed, check=0).stdout

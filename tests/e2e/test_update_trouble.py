@@ -136,17 +136,20 @@ def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> 
 def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int, smtp_server: MailServer) -> None:
     site = make_site.adopted(dotenv=mail_settings(dead_port))
     site.publish("alpha", "1.1.0")
-    finished = site.releaser("update", check=7)
-    assert site.live_version("alpha") == "1.1.0"
-    assert f"127.0.0.1:{dead_port}" in finished.stderr
-    assert [mail["subject"] for mail in site.outbox_mails()] == [subject_of(site, "updated, 1 package")]
+    for _ in range(2):  # one that stays dead does not fill the outbox
+        finished = site.releaser("update", check=7)
+        assert site.live_version("alpha") == "1.1.0"
+        assert f"127.0.0.1:{dead_port}" in finished.stderr
+        assert [mail["subject"] for mail in site.outbox_mails()] == [subject_of(site, "updated, 1 package")]
     assert site.json("status")["mails_pending"] == 1
     site.write_dotenv(mail_settings(smtp_server.port))
     silent(site.releaser("update"))
     (received,) = smtp_server.messages
     assert received.message["subject"] == subject_of(site, "updated, 1 package")
-    assert received.recipients == ("ada@example.org",)
+    assert (received.sender, received.recipients) == ("releaser@example.org", ("ada@example.org",))
     assert site.outbox_mails() == []
+    site.publish("alpha", "1.2.0")
+    assert "mail: sent to ada@example.org" in site.releaser("update", check=0).stderr
 
 
 def subject_of(site: SampleSite, words: str) -> str:
@@ -154,46 +157,26 @@ def subject_of(site: SampleSite, words: str) -> str:
     return f"[{host}] site: {words}"
 
 
-def test_a_mail_server_that_stays_dead_does_not_fill_the_outbox(make_site: SiteFactory, dead_port: int) -> None:
-    site = make_site.adopted(dotenv=mail_settings(dead_port))
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=7)
-    for _ in range(2):
-        finished = site.releaser("update", check=7)
-        assert f"127.0.0.1:{dead_port}" in finished.stderr
-    assert len(site.outbox_mails()) == 1
-
-
-@pytest.mark.story
-def test_a_mail_goes_to_the_server_that_is_set(make_site: SiteFactory, smtp_server: MailServer) -> None:
-    site = make_site.adopted(dotenv=mail_settings(smtp_server.port))
-    site.publish("alpha", "1.1.0")
-    finished = site.releaser("update", check=0)
-    (received,) = smtp_server.messages
-    assert received.sender == "releaser@example.org"
-    assert "mail: sent to ada@example.org" in finished.stderr
-    assert site.outbox_mails() == []
-
-
 # Code 8
 
 
-@pytest.mark.parametrize("command", ["update", "rollback", "init", "prune"])
-@pytest.mark.story
-def test_two_runs_at_once(make_site: SiteFactory, command: str) -> None:
+def test_two_runs_at_once(make_site: SiteFactory) -> None:
     site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")
     with meeting() as met, in_background(site, "update", env=met.env) as update:
         with met.kept_waiting():
             before = site.snapshot()
-            finished = site.releaser(command, check=8)
+            finished = [site.releaser(one, "--json", check=8) for one in ("update", "rollback", "init", "prune")]
             assert site.snapshot() == before
             running = site.json("status")["running"]
         assert update.wait(timeout=60) == 0
-    assert f"`releaser update` (pid {update.pid}) has held the lock" in finished.stderr
-    assert f"since {running['since']}" in finished.stderr
     assert running == {"pid": update.pid, "command": "update", "since": running["since"]}
-    assert "live: unchanged" in finished.stderr
+    for one in finished:
+        assert f"`releaser update` (pid {update.pid}) has held the lock" in one.stderr
+        assert f"since {running['since']}" in one.stderr
+        assert "live: unchanged" in one.stderr
+    report = json.loads(finished[0].stdout)
+    assert (report["result"], report["exit_code"], report["release"]) == ("refused", 8, None)
     assert site.live_version("alpha") == "1.1.0"
 
 
@@ -227,23 +210,9 @@ def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> Non
     reports.append(site.json("update", "--force", check=6))
     site.edit("untidy.txt", "")
     reports.append(site.json("update", check=3))
-    kinds = {
-        "result": str,
-        "exit_code": int,
-        "release": str | None,
-        "previous": str | None,
-        "changes": list,
-        "held_back": list,
-        "steps": list,
-        "problems": list,
-    }
     for report in reports:
-        assert {name for name, kind in kinds.items() if not isinstance(report[name], kind)} == set()
-        for one in report["steps"]:
-            assert {"step", "status", "seconds", "detail"} <= one.keys()
-        for change in report["changes"]:
-            assert change.keys() >= {"name", "old", "new", "bump"}
-        assert all(isinstance(problem, str) for problem in report["problems"])
+        assert {"release", "previous", "changes", "held_back", "problems"} <= report.keys()
+        assert all({"step", "status", "seconds", "detail"} <= one.keys() for one in report["steps"])
     assert [(report["result"], report["exit_code"]) for report in reports] == [
         ("unchanged", 0),
         ("activated", 0),
@@ -251,23 +220,3 @@ def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> Non
         ("rolled_back", 6),
         ("refused", 3),
     ]
-
-
-def test_json_of_a_run_that_may_not_start(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
-    site.publish("alpha", "1.1.0")
-    with meeting() as met, in_background(site, "update", env=met.env) as update:
-        with met.kept_waiting():
-            report = json.loads(site.releaser("update", "--json", check=8).stdout)
-        update.wait(timeout=60)
-    assert (report["result"], report["exit_code"], report["release"]) == ("refused", 8, None)
-
-
-def test_wrong_usage(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    before = site.snapshot()
-    for words in (["--no-such-option"], ["surplus"], ["-v", "-q"]):
-        finished = site.releaser("update", *words, check=2)
-        assert finished.stdout == ""
-        assert finished.stderr
-    assert site.snapshot() == before

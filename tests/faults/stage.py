@@ -149,26 +149,6 @@ class Stage:
         return Expected(told=self.scene.told, versions=self.scene.versions)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Share:
-    """One of several tests that divide the points of a fault among them."""
-
-    number: int
-    of: int
-
-    def take(self, points: Sequence[T]) -> list[tuple[int, T]]:
-        """Take every so manyth point, with its number among all."""
-        return list(enumerate(points))[self.number :: self.of]
-
-    def __str__(self) -> str:
-        return f"{self.number + 1}of{self.of}"
-
-
-def shares(count: int) -> list[Share]:
-    """Divide into so many shares."""
-    return [Share(number=number, of=count) for number in range(count)]
-
-
 def own_points(stage: Stage) -> list[Call]:
     """Record the calls of the stage's command that change something."""
     return recorded(stage.again(), stage.command, codes={*DONE, stage.scene.code})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import AKIN, Expected, Share, Stage, few_alike, own_points, place, shares, thinned
+from tests.faults.stage import AKIN, Expected, Stage, few_alike, own_points, place, thinned
 from tests.faults.tracing import Call, hit, require_strace, spread
 
 if TYPE_CHECKING:
@@ -30,15 +30,8 @@ NAMES = frozenset(
 # Opening and writing for as long as the command lasts would hit more than the disk: its own modules, its output.
 ONCE_ONLY = frozenset({"open", "openat", "write"})
 DOCUMENTED = frozenset({0, 3, 4, 5, 6, 7, 8, 9})
-# Points of the spread, and tests that share them, by scene.
-OWN = {
-    "init": (12, 2),
-    "init without a venv": (8, 4),
-    "update": (28, 6),
-    "update, taken back": (10, 4),
-    "rollback": (16, 4),
-    "prune": (8, 1),
-}
+# Points of the spread, by scene: eight have each error, once and lasting.
+OWN = {"init": 8, "init without a venv": 3, "update": 16, "update, taken back": 4, "rollback": 8, "prune": 8}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +58,22 @@ def ills(calls: list[Call], count: int, *, all_points: bool, name: str) -> list[
     """Choose what happens where: every error at every call, and lasting ones, or one after the other in turn."""
     calls = thinned(name, [call for call in calls if call.name in NAMES])
     if not all_points:
-        calls = spread([call for call in calls if not call.concerns_a_log], count, names=name == "update")
-        return [Ill(call=call, error=ERRORS[n % 4], lasting=lasts(call, n // 4)) for n, call in enumerate(calls)]
+        quiet = [call for call in calls if not call.concerns_a_log]
+        once = spread(quiet, count - count // 2)
+        lasting = spread([call for call in quiet if call.name not in ONCE_ONLY], count // 2)
+        return [
+            Ill(call=call, error=ERRORS[number % len(ERRORS)], lasting=lasts)
+            for lasts, part in ((False, once), (True, lasting))
+            for number, call in enumerate(part)
+        ]
     chosen = []
     for number, call in enumerate(few_alike(calls)):
         turn = ERRORS[number // 2 % 4]
         errors = (turn,) if name in AKIN or call.concerns_a_log else ERRORS
         chosen += [Ill(call=call, error=one, lasting=False) for one in errors]
-        if lasts(call, number):
+        if call.name not in ONCE_ONLY and number % 2 == 1:
             chosen.append(Ill(call=call, error=turn, lasting=True))
     return chosen
-
-
-def lasts(call: Call, turn: int) -> bool:
-    """Whether an error is to last, when every second one is that can."""
-    return call.name not in ONCE_ONLY and turn % 2 == 1
 
 
 def suffer(stage: Stage, number: int, ill: Ill) -> list[str]:
@@ -98,14 +92,12 @@ def ended_well(finished: Finished) -> list[str]:
     return []
 
 
-@pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
-def test_disk_errors(
-    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
-) -> None:
+@pytest.mark.parametrize("name", OWN)
+def test_disk_errors(name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool) -> None:
     stage = Stage(scenes, name, place)
     made: dict[str, Tally] = {}
     calls = own_points(stage)
-    for number, ill in share.take(ills(calls, OWN[name][0], all_points=all_points, name=name)):
+    for number, ill in enumerate(ills(calls, OWN[name], all_points=all_points, name=name)):
         points = made.setdefault(ill.fault, tally(ill.fault))
         points.add(command=stage.command, point=f"{name}: {ill.call}", broken=suffer(stage, number, ill))
     assert made

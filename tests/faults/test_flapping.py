@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tests.faults.tally import Tally
     from tests.support.sites import SampleSite, SiteFactory
 
-NIGHTS, SPREAD = 30, 5
+NIGHTS, SPREAD = 30, 3
 # A health check that fails on one version, and notes each time that it looks.
 HEALTH = """\
 import pathlib, sys

@@ -11,14 +11,12 @@ import pytest
 from tests.faults.stage import (
     AKIN,
     Expected,
-    Share,
     Stage,
     chosen,
     evenly,
     few_alike,
     own_points,
     place,
-    shares,
     thinned,
 )
 from tests.faults.tracing import Call, Struck, followed, require_strace
@@ -39,15 +37,8 @@ CODES = {
 }
 LATE = re.compile("interrupted (while mails were being sent|when all was done)")
 MAILING = ("update", "rollback")  # the commands that tell the administrators how they ended
-# Points of the spread, and tests that share them, by scene.
-OWN = {
-    "init": (6, 1),
-    "init without a venv": (6, 2),
-    "update": (18, 4),
-    "update, taken back": (8, 1),
-    "rollback": (10, 2),
-    "prune": (6, 2),
-}
+# Points of the spread, by scene.
+OWN = {"init": 4, "init without a venv": 2, "update": 8, "update, taken back": 3, "rollback": 6, "prune": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -77,17 +68,17 @@ def under_way(calls: list[Call]) -> range:
     return range(notes[0] + 1, notes[-1])
 
 
-@pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
+@pytest.mark.parametrize("name", OWN)
 def test_interrupt_at_every_change(
-    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
 ) -> None:
     stage = Stage(scenes, name, place)
     made = {by: tally(f"{by.name}") for by in CODES}
     calls = own_points(stage)
     begun = under_way(calls)
     wanted = thinned(name, few_alike(calls) if all_points else calls)
-    for number, call in share.take(chosen(wanted, OWN[name][0], all_points=all_points)):
-        turn = list(CODES)[number // share.of % 2]
+    for number, call in enumerate(chosen(wanted, OWN[name], all_points=all_points)):
+        turn = list(CODES)[number // 2 % 2]  # with and without another command that comes first
         for by in CODES if all_points and name not in AKIN and not call.is_one_of_many else (turn,):
             made[by].add(
                 command=stage.command,
@@ -121,7 +112,7 @@ def test_an_interrupt_while_processes_are_looked_for_keeps_no_mail_from_being_wr
 
 
 # Points at calls of the children: all, and those of the spread.
-CHILDREN = {"init without a venv": (40, 4), "update": (80, 12), "update, tests fail": (30, 4), "rollback": (30, 5)}
+CHILDREN = {"init without a venv": (40, 2), "update": (80, 6), "update, tests fail": (30, 2), "rollback": (30, 3)}
 # How releaser may end when something that it started was killed, and what is to be told and live then.
 REPORTED = {0, 3, 4, 5, 6, 7}
 FAILED = {5: r"this update broke it|could not be run", 6: r"update rolled back|rollback (rolled back|failed)"}

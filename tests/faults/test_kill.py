@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import (
-    Share,
-    Stage,
-    beginning_with,
-    chosen,
-    evenly,
-    few_alike,
-    own_points,
-    place,
-    shares,
-    thinned,
-)
+from tests.faults.stage import Stage, beginning_with, chosen, evenly, few_alike, own_points, place, thinned
 from tests.faults.tracing import Call, followed, require_strace
 
 if TYPE_CHECKING:
@@ -32,16 +21,16 @@ __all__ = ["place"]
 
 KILL = "signal=KILL"
 KILLED = -signal.SIGKILL
-# Points of the spread, and tests that share them, by scene.
+# Points of the spread, by scene; fewer of those that have most of their calls in common with others.
 OWN = {
-    "init": (8, 1),
-    "init without a venv": (8, 2),
-    "update": (24, 4),
-    "update, tests fail": (6, 1),
-    "update, one held back": (8, 2),
-    "update, taken back": (10, 2),
-    "rollback": (14, 2),
-    "prune": (8, 2),
+    "init": 5,
+    "init without a venv": 3,
+    "update": 10,
+    "update, tests fail": 2,
+    "update, one held back": 2,
+    "update, taken back": 4,
+    "rollback": 7,
+    "prune": 4,
 }
 
 
@@ -58,15 +47,15 @@ def kill(stage: Stage, number: int, at: Call) -> list[str]:
     return broken + stage.aftermath(number)
 
 
-@pytest.mark.parametrize(("name", "share"), [(name, share) for name in OWN for share in shares(OWN[name][1])], ids=str)
+@pytest.mark.parametrize("name", OWN)
 def test_kill_at_every_change(
-    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool, since: str
+    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool, since: str
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("kill -9")
     calls = beginning_with(own_points(stage), since)
     calls = thinned(name, calls) if all_points else calls
-    calls = chosen(calls, OWN[name][0], all_points=all_points, names=name in ("init", "update"))
-    for number, call in share.take(calls):
+    calls = chosen(calls, OWN[name], all_points=all_points, names=name == "update")
+    for number, call in enumerate(calls):
         points.add(command=stage.command, point=f"{name}: {call}", broken=kill(stage, number, call))
     points.check()
 
@@ -96,7 +85,7 @@ STATES = {
 }
 
 
-SECOND = 5  # points of the spread, for each state
+SECOND = 2  # points of the spread, for each state
 
 
 def killed_once(stage: Stage, find: Callable[[list[Call]], Call]) -> None:
@@ -122,26 +111,23 @@ def test_kill_recovery_at_every_change(
     points.check()
 
 
-# Points at calls of the children: all, those of the spread, and tests that share them, by scene.
+# Points at calls of the children: all, and those of the spread, by scene.
 CHILDREN = {
-    "init without a venv": (60, 4, 2),
-    "update": (160, 10, 4),
-    "update, tests fail": (40, 3, 1),
-    "update, taken back": (40, 3, 1),
-    "rollback": (30, 3, 1),
+    "init without a venv": (60, 2),
+    "update": (160, 5),
+    "update, tests fail": (40, 1),
+    "update, taken back": (40, 1),
+    "rollback": (30, 2),
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "share"), [(name, share) for name in CHILDREN for share in shares(CHILDREN[name][2])], ids=str
-)
+@pytest.mark.parametrize("name", CHILDREN)
 def test_kill_while_children_change_something(
-    name: str, share: Share, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
+    name: str, scenes: Scenes, place: Path, tally: Callable[[str], Tally], all_points: bool
 ) -> None:
     stage, points = Stage(scenes, name, place), tally("kill -9 while a child changes something")
-    wanted = CHILDREN[name][0] if all_points else CHILDREN[name][1]
     counted = stage.count_children()
-    for number, at in share.take(evenly(counted, wanted)):
+    for number, at in enumerate(evenly(counted, CHILDREN[name][not all_points])):
         struck = followed(stage.again(), stage.command, at=at, victim=lambda main, _: main)
         broken = [] if struck.finished.returncode == KILLED else [f"nothing was killed: {struck}"]
         broken += stage.aftermath(number)

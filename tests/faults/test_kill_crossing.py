@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import SHARE_OF_AKIN, Share, few_alike, place, shares
+from tests.faults.stage import SHARE_OF_AKIN, few_alike, place
 from tests.faults.tracing import Call, hit, recorded, require_strace, spread
 from tests.support.lockless import fill, installed, make_lockless
 from tests.support.sites import SampleSite, SiteFactory
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["place"]
 
 KILLED = -9
-POINTS = 2  # of the spread, beside those around the flip
+POINTS = 1  # of the spread, beside those around the flip
 INSTALLED = ["alpha==1.0.0", "beta==1.0.0", "gamma==1.0.0"]
 FILES = ("pyproject.toml", "uv.lock")
 
@@ -120,17 +120,16 @@ def strace() -> None:
     require_strace()
 
 
-@pytest.mark.parametrize("share", shares(2), ids=str)
 def test_a_kill_leaves_all_or_nothing(
-    share: Share, place: Path, templates: Templates, tally: Callable[[str], Tally], all_points: bool
+    place: Path, templates: Templates, tally: Callable[[str], Tally], all_points: bool
 ) -> None:
     crossing, points = Crossing(place, templates), tally("kill -9 while there is no lock yet")
     calls = crossing.calls()
     decisive = around_the_flip(calls)
     assert len(decisive) == 5
     others = few_alike(calls)[::SHARE_OF_AKIN] if all_points else spread(calls, POINTS)
-    for number, call in share.take([*decisive, *others]):
+    for number, call in enumerate([*decisive, *others]):
         met = hit(crossing.again(), *crossing.words, at=call, fault="signal=KILL")
         broken = [] if met.finished.returncode == KILLED else [f"nothing was killed: {met.finished}"]
-        points.add(command="init", point=str(call), broken=broken + crossing.broken(number // share.of))
+        points.add(command="init", point=str(call), broken=broken + crossing.broken(number))
     points.check()

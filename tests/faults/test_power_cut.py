@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.faults.tally import Tally
     from tests.support.sites import SampleSite
 
-FEW = 3  # points of a scene in the spread
+FEW = 2  # points of a scene in the spread; one of those that have most of their points in common with others
 MOMENTS = 24  # at random, of a scene
 SECONDS = 60.0
 
@@ -36,11 +36,13 @@ SECONDS = 60.0
 KINDS = ("forget", "reorder", "all lost", "entries written")
 
 
-def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool, few: int = FEW) -> Sequence[Point]:
+def spread(name: str, found: Sequence[Point], kind: str, *, all_of_them: bool) -> Sequence[Point]:
     """Choose some points of a scene, evenly, for one kind of power cut."""
     if all_of_them:
         return found[KINDS.index(kind) % SHARE_OF_AKIN :: SHARE_OF_AKIN] if name in AKIN else found
-    return [found[len(found) * (2 * number + 1) // (2 * few)] for number in range(few)]
+    few = 1 if name in AKIN else FEW
+    shift = KINDS.index(kind) - 1.5  # each kind at places of its own
+    return [found[int(len(found) * (number + 0.5 + shift / len(KINDS)) / few)] for number in range(few)]
 
 
 # What is not synced is lost
@@ -119,7 +121,7 @@ def broken_by_cut(site: SampleSite, disk: Disk, name: str, at: Point, *, entries
     return seen.broken()
 
 
-@pytest.mark.parametrize("name", ON_DISK)
+@pytest.mark.parametrize("name", ["update", "rollback", "init", "prune"])
 def test_a_power_cut_at_any_moment_harms_nothing(
     name: str, disks: Disks, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
 ) -> None:

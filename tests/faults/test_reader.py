@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.faults.tally import Tally
     from tests.support.sites import SampleSite
 
-FLIPS, SPREAD = 10_000, 1_000
+FLIPS, SPREAD = 10_000, 500
 VERSIONS = "1.2.0", "1.3.0"
 
 # Resolves the link, and imports a package of the lock through it, as often as it can.

@@ -250,7 +250,7 @@ def test_any_order_of_events_leaves_a_site_that_works(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=30 if all_points else 4,
+            max_examples=30 if all_points else 2,
             stateful_step_count=25 if all_points else 12,
             derandomize=True,
             database=None,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Kind = Literal["bytes", "inodes"]
 PAGE = 4096  # tmpfs gives its room in pages
 KINDS: tuple[Kind, ...] = ("bytes", "inodes")
-SIZES, SPREAD = 24, (0.05, 0.4, 0.8)  # how many; which parts of what is needed
+SIZES, SPREAD = 24, (0.1, 0.6)  # how many; which parts of what is needed
 ENOUGH = 1.1
 CODES = {0, 3, 4, 5, 6, 7}  # all but a bug, and what has nothing to do with a disk
 

@@ -366,19 +366,27 @@ class SiteFactory:
 
         It is a copy of one that is made once a session; `dotenv` holds from then on.
         """
-        made, key = self._templates.adopted, (versions, prepare, repr(options))
-        if key not in made:
-            site = SiteFactory(self._templates.new_place(), self._templates)(venv=True, **options)
-            site.releaser("init", check=0)
-            for version in versions:
-                site.publish("alpha", version)
-                site.releaser("update", check=0)
-            if prepare is not None:
-                prepare(site)
-            made[key] = site
-        copied = made[key].copy(self._base)
-        copied.write_dotenv(dotenv)
-        return copied
+        if options.get("kind", "plain") != "plain":  # whose venv names the very place of the checkout
+            site = self._adopt(versions, prepare, options)
+        else:
+            made, key = self._templates.adopted, (versions, prepare, repr(options))
+            if key not in made:
+                made[key] = SiteFactory(self._templates.new_place(), self._templates)._adopt(versions, prepare, options)
+            site = made[key].copy(self._base)
+        site.write_dotenv(dotenv)
+        return site
+
+    def _adopt(
+        self, versions: Sequence[str], prepare: Callable[[SampleSite], object] | None, options: Mapping[str, Any]
+    ) -> SampleSite:
+        site = self(venv=True, **options)
+        site.releaser("init", check=0)
+        for version in versions:
+            site.publish("alpha", version)
+            site.releaser("update", check=0)
+        if prepare is not None:
+            prepare(site)
+        return site
 
 
 def _broken_module(name: str, version: str, breakage: Breakage) -> str:
