@@ -108,6 +108,7 @@ def site(server: OldServer) -> SampleSite:
     return server.site
 
 
+@pytest.mark.story
 def test_the_first_night(server: OldServer) -> None:
     """The crontab line is changed, a package is newer, and that is all."""
     site = server.site

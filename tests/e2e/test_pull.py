@@ -47,6 +47,7 @@ def test_the_tests_run_on_the_pulled_code(make_site: SiteFactory) -> None:
     assert (site.git("rev-parse", "HEAD^"), site.remote_head()) == (theirs, site.head())
 
 
+@pytest.mark.story
 def test_red_commits_are_taken_back_and_blamed(make_site: SiteFactory) -> None:
     """What is live is a release and the commits that it runs: both are tested as they were."""
     site = make_site.adopted()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _WELL = "test ! -e sick.txt"
 
 
+@pytest.mark.story
 def test_packages_come_in_although_a_commit_is_bad(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     before = site.head()

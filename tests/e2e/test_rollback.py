@@ -20,6 +20,7 @@ def with_releases(make_site: SiteFactory, *versions: str, **options: Any) -> tup
     return site, site.releases()
 
 
+@pytest.mark.story
 def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     lock = site.git("show", "HEAD^:uv.lock")
@@ -128,6 +129,7 @@ def test_a_newer_version_of_the_same_package_comes_in(make_site: SiteFactory) ->
     silent(site.releaser("update"))
 
 
+@pytest.mark.story
 def test_force_lifts_the_quarantine(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -155,6 +157,7 @@ def test_rolling_forward_to_a_named_release_lifts_its_quarantine(make_site: Site
     assert site.live_id() == first
 
 
+@pytest.mark.story
 def test_what_names_no_other_release_changes_nothing(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     before = site.snapshot()
@@ -176,6 +179,7 @@ def test_going_back_over_several_releases(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.0.0"
 
 
+@pytest.mark.story
 def test_a_release_that_failed_its_tests_is_refused_and_passed_over(make_site: SiteFactory) -> None:
     site, (first, _) = with_releases(make_site, "1.1.0")
     site.publish("alpha", "2.0.0", broken=True)

@@ -160,6 +160,7 @@ def subject_of(site: SampleSite, words: str) -> str:
 # Code 8
 
 
+@pytest.mark.story
 def test_two_runs_at_once(make_site: SiteFactory) -> None:
     site = make_site.adopted(files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")

@@ -11,6 +11,8 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.e2e.scenes import (
     MEETING_TESTS,
     body,
@@ -193,6 +195,7 @@ def test_run_becomes_a_program_of_the_live_release(make_site: SiteFactory) -> No
     assert said == ["1.1.0", venv, venv, str(site.outer)]
 
 
+@pytest.mark.story
 def test_run_hands_options_and_the_exit_status_on(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site)
     for words in (["--", "sh", "-c", "exit 42"], ["sh", "-c", "exit 42"]):
@@ -208,6 +211,7 @@ def test_run_before_there_is_a_release(make_site: SiteFactory) -> None:
     assert "no release is live" in site.releaser("run", "--", "true", check=9).stderr
 
 
+@pytest.mark.story
 def test_a_release_in_use_is_kept_until_its_last_user_has_gone(make_site: SiteFactory) -> None:
     site, (r1,) = with_releases(make_site)
     with in_background(site, "run", "--", "sleep", "600") as sleeper:

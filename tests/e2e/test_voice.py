@@ -30,6 +30,7 @@ def last_line(text: str) -> str:
 # A terminal
 
 
+@pytest.mark.story
 def test_a_terminal_shows_steps_changes_failures_and_a_last_line(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     status, text = on_terminal(site, "update")
@@ -95,6 +96,7 @@ def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: Site
 # Heartbeat
 
 
+@pytest.mark.story
 def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"heartbeat": "7d"})
     for _ in range(2):
@@ -113,6 +115,7 @@ def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteF
 # Logs
 
 
+@pytest.mark.story
 def test_each_run_has_a_log_with_everything_and_the_newest_thirty_are_kept(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     logs = site.state_dir / "logs"
@@ -148,6 +151,7 @@ def said_of(site: SampleSite, *, check: int, env: Mapping[str, str] | None = Non
     return everything_said(site, finished.stdout, finished.stderr)
 
 
+@pytest.mark.story
 def test_the_password_of_the_mail_server_and_of_the_environment_is_never_shown(make_site: SiteFactory) -> None:
     gossip = Behaviour(refuse=lambda _: True, rcpt_reply=f"550 I know that {USER} uses {PASSWORD}")
     with mail_server(gossip) as server:
