@@ -58,7 +58,7 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
 
     `uv` is the executable. Raises nothing: what cannot be found out is unknown.
     """
-    from releaser.locks.lock import list_installed  # which, as uv's driver, most nights need not import
+    from releaser.locks.installed import list_installed  # which, as uv's driver, most nights need not import
     from releaser.tools.uv_audit import run_audit, write_stand_in
 
     settings = site.settings
@@ -73,8 +73,6 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
             finished = run_audit(
                 site.runner, uv, Path(name), service=settings.vulnerability_service, timeout=settings.audit_timeout
             )
-    except (InvalidLockError, KeyError, TypeError, AttributeError) as error:
-        return unknown(f"the lock cannot be read: {error}")
     except ToolError as error:
         late = f"no answer within {settings.audit_timeout:g} s"
         return unknown(late if error.timed_out else site.redactor.clean(error.message))

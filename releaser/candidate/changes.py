@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.locks.changes import LockDiff
-from releaser.locks.lock import Graph, InvalidLockError
+from releaser.locks.lock import Graph
 from releaser.locks.versions import uploads_in
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ def described(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[
     """
     from releaser.releases.metadata import link_of  # which a night without anything new need not import
 
-    try:
-        graph = Graph.of(lock)
-    except InvalidLockError:
-        return changes
+    graph = Graph.of(lock)
     times = uploads_in(lock, datetime.now(UTC)).times
     return tuple(
         _described(change, graph, times, link_of(venv, change.name)) if change.new else change for change in changes

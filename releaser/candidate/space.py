@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError
-from releaser.locks.lock import InvalidLockError, list_installed, packages_of
-from releaser.locks.wheels import fits, tags_of
+from releaser.locks.installed import list_installed
+from releaser.locks.sameness import fits, tags_of
 from releaser.site.conventions import default_groups
 from releaser.system.files import nearest_existing
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
 
     from packaging.tags import Tag
 
-    from releaser.locks.lock import LockFile, Pin
+    from releaser.locks.installed import Pin
+    from releaser.locks.lock import LockFile, Package
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
     from releaser.site.site import Site, SiteFacts
@@ -122,7 +122,7 @@ def check_space(site: Site, facts: SiteFacts, resolution: Resolution, live: Rele
         python = facts.uv.python_version(facts.python)
         pins = list_installed(resolution.lock, group=facts.group, default_groups=default_groups(site), python=python)
         downloads = download_sizes(resolution.lock, pins, tags_of(python))
-    except (ToolError, InvalidLockError):  # which the build reports
+    except ToolError:  # which the build reports
         return
     sizes = {name: _UNPACKED * size for name, size in downloads.items()}
     new = sizes if _is_empty(cache) else [one.name for one in resolution.diff if one.new]
@@ -146,22 +146,17 @@ def _is_empty(cache: Path) -> bool:
 def download_sizes(lock: LockFile, pins: Iterable[Pin], tags: frozenset[Tag]) -> dict[str, int]:
     """Return how many bytes there are to download at the most of each of `pins`, by name; 0 where the lock names none.
 
-    Of the wheels, those count that have one of `tags`; without any tags, all do. Raises InvalidLockError.
+    Of the wheels, those count that have one of `tags`; without any tags, those for this system do.
     """
     wanted = {(pin.name, pin.version) for pin in pins}
     found: dict[str, int] = {}
-    for package in packages_of(lock):
+    for package in lock.packages:
         name = package["name"]
         if (name, package.get("version")) in wanted:
             found[name] = max(found.get(name, 0), _download_size(package, tags))
     return found
 
 
-def _download_size(package: Mapping[str, Any], tags: frozenset[Tag]) -> int:
-    wheels = package.get("wheels")
-    listed = wheels if isinstance(wheels, list) else ()
-    files = [one for one in listed if isinstance(one, Mapping) and fits(one, tags)]
-    source = package.get("sdist")
-    if not files and isinstance(source, Mapping):
-        files = [source]
+def _download_size(package: Package, tags: frozenset[Tag]) -> int:
+    files = [one for one in package.get("wheels", ()) if fits(one, tags)] or [package.get("sdist", {})]
     return max((size for one in files if isinstance(size := one.get("size"), int)), default=0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from releaser.candidate import build as startup
 from releaser.candidate.mark import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
-from releaser.locks.lock import InvalidLockError, LockFile, groups_in, list_installed
+from releaser.locks.installed import groups_in, list_installed
+from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import link as flip
 from releaser.releases.contents import measure
 from releaser.releases.fingerprint import seal_files
@@ -52,7 +53,7 @@ def unsynced(site: Site) -> Iterator[Finding]:
         group = choose_dependency_group(site.settings, site.pyproject)
         lock = LockFile.read(site.project.lock)
         pins = list_installed(lock, group=group, default_groups=default_groups(site), python=version_in(venv) or "")
-    except (PreflightError, OSError, InvalidLockError, KeyError, TypeError, AttributeError):
+    except (PreflightError, OSError, InvalidLockError):
         return
     found = versions_in(venv)
     differences = [f"{one.package}: {one.message}" for one in compare_with_lock(pins, found, {}, locked=found)]
@@ -79,7 +80,7 @@ def left_out(site: Site) -> Iterator[Finding]:
         group = choose_dependency_group(site.settings, site.pyproject)
         live = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
         leading = _groups_leading_to(lock, {pin.name for pin in live}, python)
-    except (PreflightError, OSError, InvalidLockError, KeyError, TypeError, AttributeError):
+    except (PreflightError, OSError, InvalidLockError):
         return
     named: dict[str, list[str]] = {}
     for name, version in sorted(versions_in(venv).items()):

@@ -1,16 +1,17 @@
-"""Whether two locks lock the same: what in a uv.lock decides what is installed, and what does not."""
+"""Whether two locks lock the same: what in a uv.lock decides what is installed here, and what does not."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from packaging.tags import Tag
 
@@ -66,15 +67,15 @@ def _without_files(lock: Table) -> Any:
     """Return all that counts in a lock but the files, in one order."""
     placed = _placed(lock)
     content = {key: value for key, value in lock.items() if key not in _FORM | {"options", "package"}}
-    content["options"] = {key: value for key, value in _table(lock.get("options")).items() if key not in _LIMITS}
-    content["package"] = [_package(package, placed) for package in _packages(lock)]
+    content["options"] = {key: value for key, value in lock.get("options", {}).items() if key not in _LIMITS}
+    content["package"] = [_package(package, placed) for package in lock.get("package", ())]
     return _ordered(content)
 
 
 def _package(package: Table, placed: frozenset[str]) -> dict[str, Any]:
     found = {key: value for key, value in package.items() if key not in _FILES}
     found["source"] = _source(package, placed)
-    found["metadata"] = {key: one for key, one in _table(package.get("metadata")).items() if key not in _DERIVED}
+    found["metadata"] = {key: one for key, one in package.get("metadata", {}).items() if key not in _DERIVED}
     for key in ("dependencies", "optional-dependencies", "dev-dependencies"):
         found[key] = _references(package.get(key), placed)
     return found
@@ -93,7 +94,7 @@ def _references(value: Any, placed: frozenset[str]) -> Any:
 
 def _source(package: Table, placed: frozenset[str]) -> Any:
     """Return the kind of a source, and the place if that counts."""
-    source = _table(package.get("source"))
+    source = package.get("source", {})
     git = source.get("git")
     if isinstance(git, str) and (parts := urlsplit(git)).fragment:
         asked = [pair for pair in parse_qsl(parts.query) if pair[0] not in _ASKED_FOR]
@@ -105,7 +106,7 @@ def _source(package: Table, placed: frozenset[str]) -> Any:
 
 def _placed(lock: Table) -> frozenset[str]:
     """Return the packages whose place counts: without a hash, nothing else tells what comes from there."""
-    packages = [*_packages(lock)]
+    packages = lock.get("package", ())
     several = Counter((str(one.get("name")), str(one.get("version"))) for one in packages)
     twice = {name for (name, _), count in several.items() if count > 1}
     return frozenset(twice | {str(one.get("name")) for one in packages if not _has_hashes(one)})
@@ -120,7 +121,7 @@ def _files_by_package(lock: Table) -> dict[str, dict[str, str]]:
     """Return the files of each package, whose name, version and source are the key, as in `_files`."""
     placed = _placed(lock)
     found: dict[str, dict[str, str]] = {}
-    for package in _packages(lock):
+    for package in lock.get("package", ()):
         key = [package.get("name"), package.get("version"), _source(package, placed)]
         found.setdefault(_text(_ordered(key)), {}).update(_files(package))
     return found
@@ -131,11 +132,8 @@ def _files(package: Table) -> dict[str, str]:
     return {_name(entry): str(entry.get("hash") or _place(entry)) for entry in _entries(package)}
 
 
-def _entries(package: Table) -> Iterator[Table]:
-    wheels = package.get("wheels")
-    for entry in [package.get("sdist"), *(wheels if isinstance(wheels, list) else [])]:
-        if isinstance(entry, Mapping):
-            yield entry
+def _entries(package: Table) -> list[Table]:
+    return [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", ())]
 
 
 def _place(entry: Table) -> str:
@@ -160,8 +158,15 @@ def _is_wheel(name: str) -> bool:
     return name.endswith(".whl")
 
 
+def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
+    """Whether a wheel of a lock has one of `tags`; where there are none, whether it is for this system.
+
+    One whose name says nothing counts: uv may know better.
+    """
+    return _fits(_name(wheel), tags)
+
+
 def _fits(name: str, tags: frozenset[Tag]) -> bool:
-    """Whether a wheel can be installed here; one whose name says nothing may be."""
     from packaging.tags import platform_tags  # which most comparisons need not wait for
     from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
@@ -175,13 +180,21 @@ def _fits(name: str, tags: frozenset[Tag]) -> bool:
     return any(tag.platform in places for tag in found)
 
 
-def _packages(lock: Table) -> Iterator[Table]:
-    packages = lock.get("package")
-    yield from (one for one in (packages if isinstance(packages, list) else []) if isinstance(one, Mapping))
+def tags_of(python: str, *, platforms: Iterable[str] | None = None) -> frozenset[Tag]:
+    """Return the tags of the wheels that CPython in this version takes, on this machine or on `platforms`."""
+    from packaging.tags import compatible_tags, cpython_tags, platform_tags
 
-
-def _table(value: Any) -> Table:
-    return value if isinstance(value, Mapping) else {}
+    found = re.match(r"(\d+)\.(\d+)", python)
+    if found is None:
+        return frozenset()
+    version, places = (int(found.group(1)), int(found.group(2))), [*(platforms or platform_tags())]
+    name = f"cp{version[0]}{version[1]}"
+    return frozenset(
+        [
+            *cpython_tags(python_version=version, abis=[name], platforms=places),
+            *compatible_tags(python_version=version, interpreter=name, platforms=places),
+        ]
+    )
 
 
 def _ordered(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -197,11 +196,10 @@ class Age:
 
 def uploads_in(lock: LockFile, now: datetime) -> Uploads:
     """Read the upload times in a uv.lock. Spans of time, which uv counts back from its own run, count from `now`."""
-    content = tomllib.loads(lock.data.decode("utf-8")) if lock.data else {}
-    options = content.get("options", {})
+    options = lock.content.get("options", {})
     own = options.get("exclude-newer-package", {})
     return Uploads(
-        times=times_of(one for one in content.get("package", []) if "registry" in one.get("source", {})),
+        times=times_of(one for one in lock.packages if "registry" in one.get("source", {})),
         limit=_limit({"timestamp": options.get("exclude-newer"), "span": options.get("exclude-newer-span")}, now),
         limits={name: _limit(value, now) for name, value in own.items()},
     )

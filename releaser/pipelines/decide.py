@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
+from releaser.locks.installed import find_unbuildable
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.locks.wheels import find_unbuildable
 from releaser.releases.integrity import is_dead
 from releaser.releases.quarantine import read_holds, read_quarantine
 from releaser.releases.store import store_of

@@ -21,7 +21,7 @@ from releaser.checkout.staging import stage_aside
 from releaser.deployment.adopt import found_at, left_out, python_of, unsynced
 from releaser.errors import PreflightError, ToolError
 from releaser.locks.changes import LockDiff
-from releaser.locks.wheels import find_unbuildable
+from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.maintenance import HoldChange, holding, letting_go
 from releaser.pipelines.preflight import ask_django, check, preflight

@@ -18,7 +18,7 @@ from releaser.deployment.activate import Deployment
 from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import look_before
 from releaser.errors import BuildError, Finding, PreflightError
-from releaser.locks.wheels import failed_builds, find_unbuildable
+from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.activation import deploy
 from releaser.pipelines.preflight import ask_django, preflight
 from releaser.pipelines.recovery import undone_on_failure
@@ -31,6 +31,7 @@ from releaser.releases.link import refuse_moved
 from releaser.resolution.resolve import candidate_key, resolve_as_locked
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
+from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
@@ -156,7 +157,7 @@ def build_as_locked(site: Site, log: RunLog, facts: SiteFacts, live: Release | N
     try:
         candidate = build(site, log, facts, resolution, key)
     except BuildError as error:
-        if failed := failed_builds(error.output):
+        if failed := uninstallable_packages(error.output):
             raise _unbuildable(failed, key.python, output=error.output) from error
         raise
     log.learn(release=candidate.id, previous=live.id if live else None)

@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError, error_line
-from releaser.locks.lock import InvalidLockError, LockFile, list_installed
+from releaser.locks.installed import list_installed
+from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import startup
 from releaser.releases.contents import others_may_read, wanted_mode
 from releaser.releases.drift import compare, list_to_read, packages_in, read_sealed
@@ -27,7 +28,7 @@ from releaser.system.environment import inside
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
-    from releaser.locks.lock import Pin
+    from releaser.locks.installed import Pin
     from releaser.releases.drift import Drift
     from releaser.releases.release import Release
     from releaser.site.site import Site
@@ -204,7 +205,7 @@ def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: 
     try:
         lock = LockFile.read(release.lock)
         pins = list_installed(lock, group=manifest.group, default_groups=default_groups(site), python=manifest.python)
-    except (OSError, InvalidLockError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, InvalidLockError) as error:
         if damage is None:
             yield Finding(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
         return

@@ -14,7 +14,8 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from releaser.errors import ResolutionError
-from releaser.locks.lock import LockFile, list_installed, packages_of
+from releaser.locks.installed import list_installed
+from releaser.locks.lock import LockFile
 from releaser.resolution.requirements_file import bounds, exact_version, index_settings, near_path
 from releaser.site.conventions import NO_GROUP
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
@@ -200,7 +201,7 @@ def refuse_other_versions(lock: LockFile, facts: SiteFacts, found: UnlockedEnvir
 def refuse_other_files(lock: LockFile, found: UnlockedEnvironment) -> None:
     """See that the hashes in the requirements file are those of the index."""
     known: dict[str, set[str]] = {}
-    for package in packages_of(lock):
+    for package in lock.packages:
         files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else [])]
         known[package["name"]] = {one["hash"] for one in files if "hash" in one}
     for line in found.lines:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.changes import LockDiff
-from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, installs_the_same
+from releaser.locks.installed import installs_the_same
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
+from releaser.locks.sameness import tags_of
 from releaser.locks.versions import Uploads, uploads_in
-from releaser.locks.wheels import tags_of
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.rules import Lower, all_withheld, list_rejected, rules_for, select_holds
@@ -293,13 +294,8 @@ def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
     tags = tags_of(python)
     if lock.same_packages(before, tags=tags):
         return True
-    try:
-        groups = default_groups(site)
-        return installs_the_same(
-            lock, before, group=live.manifest.group, default_groups=groups, python=python, tags=tags
-        )
-    except (InvalidLockError, KeyError, TypeError, AttributeError):  # where it cannot be told, it is another one
-        return False
+    groups = default_groups(site)
+    return installs_the_same(lock, before, group=live.manifest.group, default_groups=groups, python=python, tags=tags)
 
 
 class Resolver(Protocol):

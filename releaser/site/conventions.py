@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError
-from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, groups_in
+from releaser.locks.installed import groups_in
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.site.settings import Settings, environment_of, this_host
 
 if TYPE_CHECKING:

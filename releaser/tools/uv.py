@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
 _FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # as uv 0.13 says it
+_NOTHING_TO_INSTALL = re.compile(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` can't be installed")
 # What uv says if it is the package's own build that fails, and not the network; a full disk may show as that, too.
 _OWN_FAULT = "The build backend returned an error"
 _NO_ROOM = "No space left"
@@ -39,6 +40,12 @@ def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
 def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
     """Return the packages, each with its version, that uv could not build for a reason of their own."""
     return failed_builds(output) if _OWN_FAULT in output and _NO_ROOM not in output else ()
+
+
+def uninstallable_packages(output: str) -> tuple[str, ...]:
+    """Return the packages, each with its version, that uv says it can neither build nor find a wheel of."""
+    found = (*failed_builds(output), *_NOTHING_TO_INSTALL.findall(output))
+    return tuple(dict.fromkeys(f"{name} {version}" for name, version in found))
 
 
 @dataclass(frozen=True, kw_only=True)

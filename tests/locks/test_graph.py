@@ -90,16 +90,6 @@ def test_only_what_comes_from_an_index_is_said_to() -> None:
     assert found.from_index == {"alpha", "local"}
 
 
-@pytest.mark.parametrize(
-    "more",
-    ["dependencies = 3", "dependencies = [3, { version = 1 }]", 'dev-dependencies = "x"'],
-)
-def test_what_a_newer_uv_may_write_is_passed_over(more: str) -> None:
-    found = graph(package("site", source=ROOT, more=more), package("alpha", more=more), head=HEAD + "manifest = 1\n")
-    assert found.direct == frozenset()
-    assert found.askers == {}
-
-
 def test_no_lock_has_nobody_who_asks() -> None:
     assert Graph.of(EMPTY).direct == frozenset()
 

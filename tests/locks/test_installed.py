@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.lock import EMPTY, LockFile, groups_in, list_installed
+from releaser.locks.installed import groups_in, list_installed
+from releaser.locks.lock import EMPTY, LockFile
 from tests.support.commands import clean_environment, run, uv_executable
 from tests.support.wheels import LocalIndex
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
-from releaser.locks.sameness import lock_the_same
-from releaser.locks.wheels import tags_of
+from releaser.locks.sameness import lock_the_same, tags_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,16 +79,21 @@ def test_a_lock_of_nothing_is_a_lock() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "no version"),
+        (b"", "required field `version`"),
         (b"\xff\xfe", "utf-8"),
         (b"version = ", "Invalid value"),
-        (b"a = 1", "no version"),
-        (b"version = 1\npackage = 5", "no version or no packages"),
-        (b"version = 1\npackage = [5]", "has no name"),
-        (b"version = 1\n[[package]]\nversion = '1'", "has no name"),
-        (b"version = 1\n[[package]]\nname = 5", "has no name"),
-        (b"version = 1\n[[package]]\nname = 'alpha'\nversion = 5", "alpha is not a string"),
-        (b"version = 1\n[[package]]\nname = 'alpha'\nsource = 5", "alpha is not a table"),
+        (b"a = 1", "required field `version`"),
+        (b"version = 1\npackage = 5", "package"),
+        (b"version = 1\npackage = [5]", r"package\[0\]"),
+        (b"version = 1\n[[package]]\nversion = '1'", "required field `name`"),
+        (b"version = 1\n[[package]]\nname = 5", r"package\[0\].name"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\nversion = 5", "version"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\nsource = 5", "source"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\ndependencies = 3", "dependencies"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\ndependencies = [3, { version = 1 }]", "dependencies"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\ndev-dependencies = 'x'", "dev-dependencies"),
+        (b"version = 1\n[[package]]\nname = 'alpha'\nwheels = [1]", "wheels"),
+        (b"version = 1\nmanifest = 1", "manifest"),
         (b"version = 1\n<<<<<<< HEAD\n", "Invalid"),
         (b"a = " + b"[" * 100_000, "recursion"),
         (b"a = " + b"1" * 5000, "digits"),

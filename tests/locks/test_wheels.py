@@ -6,13 +6,10 @@ import json
 
 import pytest
 
+from releaser.locks.installed import find_unbuildable, has_build
 from releaser.locks.lock import LockFile
-from releaser.locks.wheels import (
-    failed_builds,
-    find_unbuildable,
-    has_build,
-    tags_of,
-)
+from releaser.locks.sameness import tags_of
+from releaser.tools.uv import uninstallable_packages
 
 PLATFORMS = ("manylinux_2_17_x86_64", "linux_x86_64")
 PURE = "pkg-1.0-py3-none-any.whl"
@@ -33,7 +30,7 @@ def _toml(value: object) -> str:
 
 
 def lacks(lock: LockFile, python: str) -> bool:
-    (package,) = lock.content["package"]
+    (package,) = lock.packages
     return not has_build(package, tags_of(python, platforms=PLATFORMS))
 
 
@@ -92,5 +89,5 @@ def test_uv_says_what_cannot_be_built() -> None:
   x Failed to download and build `delta==3.1`
   x Failed to build `beta==2.0`
 """
-    assert failed_builds(said) == ("beta 2.0", "delta 3.1", "gamma 1.0")
-    assert failed_builds("error: the index is away") == ()
+    assert uninstallable_packages(said) == ("beta 2.0", "delta 3.1", "gamma 1.0")
+    assert uninstallable_packages("error: the index is away") == ()

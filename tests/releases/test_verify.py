@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from releaser.locks.lock import Pin
+from releaser.locks.installed import Pin
 from releaser.releases import verify as module
 from releaser.releases.fingerprint import FILES, hash_of, matches, seal_files
 from releaser.releases.integrity import find_damage
