@@ -6,6 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from releaser.checkout.commits import own_commits
 from releaser.errors import Finding, ToolError, error_line
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
@@ -140,8 +141,8 @@ def is_below(path: str, places: tuple[str, ...]) -> bool:
     return any(name == place or name.startswith(place + "/") for place in places)
 
 
-def remote_findings(site: Site, remote: str | None, own: frozenset[str] = frozenset()) -> Iterator[Finding]:
-    """Ask the remote whether it can be pulled from, without fetching anything; `own` commits would give way."""
+def remote_findings(site: Site, remote: str | None) -> Iterator[Finding]:
+    """Ask the remote whether it can be pulled from, without fetching; releaser's own commits would give way."""
     if remote is None or not site.settings.git_pull:
         return
     branch = site.settings.branch
@@ -154,9 +155,8 @@ def remote_findings(site: Site, remote: str | None, own: frozenset[str] = frozen
         yield no_such_branch(remote, branch)
         return
     with contextlib.suppress(ToolError):  # a commit that is not here yet can only be judged once it is fetched
-        ours = f"refs/heads/{branch}"
-        ahead, behind = site.git.apart(ours, theirs)
-        if ahead and behind and not {one.id for one in site.git.commits(theirs, ours)} <= own:
+        ahead, behind = site.git.apart(f"refs/heads/{branch}", theirs)
+        if ahead and behind and not {one.id for one in ahead} <= own_commits(site, ahead):
             yield diverged(remote, branch)
 
 

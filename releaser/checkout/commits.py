@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
-
-from releaser.errors import ToolError
-from releaser.releases.store import store_of
-from releaser.resolution.resolve import own_files
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from releaser.releases.release import Release
-    from releaser.report import RunLog
-    from releaser.site.site import Site
-    from releaser.tools.git import Git
-
-
 import contextlib
+import itertools
+import os
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import FollowUpError, ReleaserError
+from releaser.releases.store import store_of
+from releaser.resolution.resolve import own_files
 from releaser.system.files import load_state, write_state
 
 if TYPE_CHECKING:
@@ -31,8 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.releases.release import Release
-    from releaser.report import Step
+    from releaser.report import RunLog, Step
     from releaser.site.site import Site
+    from releaser.tools.git_reader import Commit
 
 
 PENDING = "pending.json"
@@ -48,14 +37,6 @@ class FailedSteps:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BegunCommit:
-    """A commit that a run was about to make."""
-
-    parent: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Pending:
     """What is still due."""
 
@@ -67,7 +48,6 @@ class Pending:
     unsettled: FailedSteps | None = None
     #: The commits that releaser made and that are not known to be pushed.
     commits: tuple[str, ...] = ()
-    committing: BegunCommit | None = None
 
 
 def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
@@ -123,39 +103,41 @@ _LOOKED_AT = 3  # commits that might be ours, though that is not noted
 _MOST = 1000  # commits that may wait to be pushed, where nobody knows what the remote has
 
 
-def own_commits(site: Site) -> frozenset[str]:
-    """Return the commits that releaser made here and that are not known to be pushed. Raises ToolError."""
-    state = pending(site.state_dir)
-    noted = frozenset(state.commits) | _unrecorded(site.git, state.committing)
-    return noted | _recognized(site, noted)
+def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
+    """Return which of these `commits`, the newest first, releaser made and nobody is known to have pushed.
+
+    The newest may not be noted, if the run that made them died or the disk was full. Raises ToolError.
+    """
+    noted = frozenset(pending(site.state_dir).commits)
+    unknown = (one.id for one in commits if one.id not in noted)
+    return noted.union(itertools.takewhile(partial(_is_own, site), itertools.islice(unknown, _LOOKED_AT)))
 
 
-def _recognized(site: Site, noted: frozenset[str]) -> frozenset[str]:
-    """Return the newest commits that can be nobody else's, though a full disk kept them from being noted.
+def _is_own(site: Site, commit: str) -> bool:
+    """Whether a commit can be nobody else's: by its message, the files it changes, and its lock, that of a release.
 
-    They have the message that releaser writes, change only the files that it commits, and have the lock of a release.
     What the remote has had is pushed, hence none of them.
     """
-    git, found = site.git, set[str]()
-    seen = git.reference(SEEN)
-    lock = os.path.relpath(site.project.lock, git.layout.top)
-    releases = store_of(site).all()
-    for commit in git.newest("HEAD", _LOOKED_AT):
-        if commit in noted:
-            continue
-        if seen is not None and git.is_ancestor(commit, seen):
-            break
-        data, message = git.data(commit, lock), git.message(commit).strip()
-        if not any(_read(one.lock) == data and message in _messages(one) for one in releases):
-            break
-        if not git.changed_since_parting(commit, f"{commit}^") <= set(own_files(site, git.layout.top)):
-            break
-        found.add(commit)
-    return frozenset(found)
+    git, seen = site.git, site.git.reference(SEEN)
+    if seen is not None and git.is_ancestor(commit, seen):
+        return False
+    message, changed = git.message(commit).strip(), git.changed_since_parting(commit, f"{commit}^")
+    data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
+    return any(
+        _read(one.lock) == data and changed <= _files_of(site, one) and message in _messages(one)
+        for one in store_of(site).all()
+    )
 
 
 def _messages(release: Release) -> set[str]:
     return {commit_message(command, release).strip() for command in ("update", "init", "rollback", "rebuild")}
+
+
+def _files_of(site: Site, release: Release) -> set[str]:
+    """Return the files that releaser commits with a release: pyproject.toml too, if it came with the first lock."""
+    top = site.git.layout.top
+    brought = [os.path.relpath(site.project.pyproject, top)] if release.pyproject.is_file() else []
+    return {*own_files(site, top), *brought}
 
 
 def _read(path: Path) -> bytes | None:
@@ -180,49 +162,27 @@ def commit_message(command: str, release: Release) -> str:
 
 
 def make_commit(site: Site, paths: Sequence[str], message: str) -> str | None:
-    """Commit these paths, remember the commit as ours and return it; None if they are as committed. Raises ToolError.
-
-    What is about to be committed is noted first, so that the commit is known as ours if releaser dies right after it.
-    """
-    git = site.git
-    known = [*pending(site.state_dir).commits]
-    known += sorted(own_commits(site) - {*known})  # what a run committed that died before it could note it
-    known = _waiting(git, known)[-_MOST:]
-    begun = BegunCommit(parent=git.commit("HEAD"), message=message)
-    note_due(site, commits=tuple(known), committing=begun)
-    try:
-        if not git.commit_only(paths, message):
-            return None
-        made = git.commit("HEAD")
-        note_due(site, commits=(*known, made))
-    finally:
-        note_due(site, committing=None)
+    """Commit these paths, note the commit as ours and return it; None if they are as committed. Raises ToolError."""
+    known = _waiting(site)  # before the commit, on top of which those before it are not looked for
+    if not site.git.commit_only(paths, message):
+        return None
+    made = site.git.commit("HEAD")
+    note_due(site, commits=(*known, made))
     return made
 
 
-def forget_pushed(site: Site, pushed: str) -> None:
-    """Forget the commits of ours that `pushed` has."""
-    git = site.git
-    known = pending(site.state_dir).commits
-    note_due(site, commits=tuple(one for one in known if not git.is_ancestor(one, pushed)))
+def _waiting(site: Site) -> list[str]:
+    """List the commits of ours that wait to be pushed, oldest first, as far as it is known what the remote has.
 
-
-def _waiting(git: Git, known: Sequence[str]) -> list[str]:
-    """Return the commits that are here and not on the remote, as far as it is known what that has."""
-    seen = git.reference(SEEN)
+    Those of a run that died before it could note them are among them.
+    """
+    git, seen = site.git, site.git.reference(SEEN)
     if seen is None:
-        return list(known)
-    here = {one.id for one in git.commits(seen, "HEAD")}
-    return [one for one in known if one in here]
-
-
-def _unrecorded(git: Git, begun: BegunCommit | None) -> frozenset[str]:
-    """Return HEAD if it is the commit that a run was about to make when it died."""
-    if begun is None:
-        return frozenset()
-    try:
-        head, parent = git.commit("HEAD"), git.commit("HEAD^")
-        same = begun.parent == parent and begun.message.strip() == git.message(head).strip()
-        return frozenset({head}) if same else frozenset()
-    except ToolError:
-        return frozenset()
+        here = git.newest("HEAD", _LOOKED_AT)
+        noted = pending(site.state_dir).commits
+        known = [*noted, *sorted(own_commits(site, here).difference(noted))]
+    else:
+        here = git.commits(seen, "HEAD")
+        own = own_commits(site, here)
+        known = [one.id for one in reversed(here) if one.id in own]
+    return known[-_MOST:]

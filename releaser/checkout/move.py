@@ -162,7 +162,10 @@ def keep_edited(site: Site, log: RunLog, path: Path, known: Iterable[bytes | Non
 
     `known` are the contents that are no edit of anybody. Raises OSError.
     """
-    if not path.is_file() or (data := path.read_bytes()) in set(known):
+    if not path.is_file():
+        return
+    data = path.read_bytes()
+    if any(data == one for one in known):
         return
     place = site.state_dir / f"{path.name}-{log.run_id}"
     copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
@@ -247,14 +250,12 @@ def _refuse_other_work(site: Site) -> None:
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:
     """Refuse to go back behind commits of a person that are not on the remote."""
-    git, own, places = site.git, own_commits(site), _known_of_remote(site)
+    git, places = site.git, _known_of_remote(site)
     if git.remote(site.settings.branch) is None:
         return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
-    here = [
-        one
-        for one in git.commits(commit, head)
-        if one.id not in own and not any(git.is_ancestor(one.id, place) for place in places)
-    ]
+    commits = git.commits(commit, head)
+    own = own_commits(site, commits)
+    here = [one for one in commits if one.id not in own and not any(git.is_ancestor(one.id, place) for place in places)]
     if here:
         count = "1 commit is" if len(here) == 1 else f"{len(here)} commits are"
         message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject})"

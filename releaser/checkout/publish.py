@@ -6,7 +6,7 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import SEEN, commit_message, forget_pushed, make_commit, own_commits
+from releaser.checkout.commits import SEEN, attempt, commit_message, make_commit, note_due, own_commits, pending
 from releaser.errors import FollowUpError, ToolError, os_reason
 from releaser.releases.quarantine import read_quarantine
 from releaser.resolution.resolve import code_key_of
@@ -22,21 +22,19 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, Step
     from releaser.site.project import Project
     from releaser.site.site import Site
-    from releaser.tools.git_reader import Commit
+    from releaser.tools.git_reader import CheckoutState, Commit
 
 
-from releaser.checkout.commits import attempt, note_due, pending
-
-
-def publish_lock(site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True) -> str | None:
+def publish_lock(
+    site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True, state: CheckoutState | None = None
+) -> str | None:
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.
 
-    Returns the commit that was made, None if none was.
-
-    `command` is the one that made the release live; without `pushes` the push stays due. Failures are reported.
+    `command` is the one that made the release live; without `pushes` the push stays due. `state` is the checkout's as
+    it was just now, if somebody has looked. Returns the commit that was made, None if none was. Failures are reported.
     """
     note_due(site, commit=True)
-    if not _may_commit(site, log) or not _is_ours(site, log, release):
+    if not _may_commit(site, log, state) or not _is_ours(site, log, release):
         return None
     if site.settings.requirements_export:
         attempt(log, "export", lambda step: _export(site, step))
@@ -63,11 +61,11 @@ def push_what_is_due(site: Site, log: RunLog) -> None:
         attempt(log, "push", lambda step: _push(site, step))
 
 
-def _may_commit(site: Site, log: RunLog) -> bool:
+def _may_commit(site: Site, log: RunLog, state: CheckoutState | None) -> bool:
     """Commit nothing in the middle of somebody's rebase, nor on a branch that is not ours."""
     wanted, git = site.settings.branch, site.git
     try:
-        waiting, branch = git.layout.in_progress(), git.state().branch
+        waiting, branch = git.layout.in_progress(), (state or git.state()).branch
     except ToolError as error:
         log.failed(FollowUpError(f"uv.lock is not committed: {error.message}", output=error.output))
         return False
@@ -139,12 +137,12 @@ def _push(site: Site, step: Step) -> None:
         step.skipped("no remote")
         return
     theirs = site.git.fetch(remote, branch)
-    if stays_behind(site, theirs):
+    waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
+    if behind and read_quarantine(site.state_dir).commit(code_key_of(site, theirs)) is not None:
         note_due(site, push=False)  # the commits give way once the remote has something newer
         step.skipped(f"{remote} is ahead, with a commit that was rejected here")
         return
-    waiting = site.git.commits(theirs, f"refs/heads/{branch}")
-    own = own_commits(site)
+    own = own_commits(site, waiting)
     ready = list(itertools.takewhile(lambda one: one.id in own, reversed(waiting)))
     others = [one for one in waiting if one.id not in own]
     if ready:
@@ -153,19 +151,13 @@ def _push(site: Site, step: Step) -> None:
         except ToolError as error:
             raise _push_error(remote, error) from error
         site.git.set_reference(SEEN, ready[-1].id)
-        forget_pushed(site, ready[-1].id)
+        note_due(site, commits=tuple(one.id for one in reversed(waiting) if one.id in own and one not in ready))
         step.says(f"to {remote}")
     if others:
         raise _unpushed(branch, remote, others)
     note_due(site, push=False)
     if not ready:
         step.skipped("nothing to push")
-
-
-def stays_behind(site: Site, theirs: str) -> bool:
-    """Whether the remote has commits that do not come in, as their code was rejected."""
-    behind = site.git.apart("HEAD", theirs)[1] > 0
-    return behind and read_quarantine(site.state_dir).commit(code_key_of(site, theirs)) is not None
 
 
 def _unpushed(branch: str, remote: str, others: Sequence[Commit]) -> ToolError:

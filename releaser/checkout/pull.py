@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from releaser.releases.quarantine import RejectedCommit
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
+    from releaser.tools.git_reader import CheckoutState, Commit
 
 
 _SHOWN = 5
@@ -35,14 +36,10 @@ def known_litter(state_dir: Path) -> frozenset[str]:
     return recall(state_dir / LITTER, Litter()).paths
 
 
-def note_litter(site: Site, log: RunLog, before: Collection[str]) -> None:
+def note_litter(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
     """Report untracked files that were not there `before` this run."""
-    project = site.project
-    try:
-        ours = own_paths(site, site.git.layout.top)
-        found = [path for path in site.git.state().untracked if path not in before and not is_below(path, ours)]
-    except ToolError:
-        return
+    project, ours = site.project, own_paths(site, site.git.layout.top)
+    found = [path for path in state.untracked if path not in before and not is_below(path, ours)]
     known = known_litter(project.state_dir)
     fresh = [path for path in found if path not in known]
     if not fresh:
@@ -63,12 +60,12 @@ class Target:
     #: Where the checkout is now, and the commit to stage, which is the same if nothing is to be pulled.
     head: str
     commit: str
-    #: How many commits come in, and whether they change anything but the files that releaser itself commits.
-    count: int = 0
+    #: The commits that come in, newest first; whether they change anything but the files that releaser itself commits.
+    commits: tuple[Commit, ...] = ()
     brings_code: bool = False
     #: Whether the checkout gets there by a fast-forward; else commits that releaser made give way.
     forward: bool = True
-    #: What keeps out the commit that the remote is at, `offered`, if anything does.
+    #: What keeps out the commit that the remote is at, `offered`, and `commits` with it, if anything does.
     rejected: RejectedCommit | None = None
     offered: str = ""
 
@@ -80,7 +77,7 @@ class Target:
     @property
     def pulled(self) -> Pulled | None:
         """The commits that change the code; None without any."""
-        return Pulled(old=self.head, new=self.commit, count=self.count) if self.brings_code else None
+        return Pulled(old=self.head, new=self.commit, count=len(self.commits)) if self.brings_code else None
 
 
 def as_checked_out(facts: SiteFacts) -> Target:
@@ -108,11 +105,6 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
         if seen != theirs:
             git.set_reference(SEEN, theirs)
     return theirs
-
-
-def lacks(site: Site, theirs: str) -> bool:
-    """Whether commit `theirs` has something that HEAD has not."""
-    return site.git.apart("HEAD", theirs)[1] > 0
 
 
 def choose_target(
@@ -143,12 +135,14 @@ def choose_target(
         rejected = None if force else read_quarantine(site.state_dir).commit(key)
         if rejected is not None:
             step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
-            return replace(stay, rejected=rejected, offered=theirs)
+            return replace(stay, commits=behind, rejected=rejected, offered=theirs)
         _refuse_other_places(site, theirs)
         _refuse_files_in_the_way(site, head, theirs)
-        step.says(f"{behind} new {'commit' if behind == 1 else 'commits'}" if behind else f"back to {theirs[:12]}")
+        step.says(
+            f"{len(behind)} new {'commit' if len(behind) == 1 else 'commits'}" if behind else f"back to {theirs[:12]}"
+        )
         brings_code = key != git.code_key(own, commit=head)
-    return Target(head=head, commit=theirs, count=behind, brings_code=brings_code, forward=not ahead)
+    return Target(head=head, commit=theirs, commits=behind, brings_code=brings_code, forward=not ahead)
 
 
 def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | None, *, follow: bool) -> None:
@@ -157,11 +151,11 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
     `seen` is where the remote was when it was last asked.
     """
     git, ours, branch = site.git, facts.state.head or "HEAD", site.settings.branch
-    ahead, behind = (0, 0) if theirs == ours else git.apart(ours, theirs)
-    if not ahead:
+    if theirs == ours:
         return
-    own = own_commits(site)
-    others = [one for one in git.commits(theirs, ours) if one.id not in own]
+    ahead, behind = git.apart(ours, theirs)
+    own = own_commits(site, ahead)
+    others = [one for one in ahead if one.id not in own]
     lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
     if lost and not follow:
         back = seen is not None and git.is_ancestor(theirs, seen)

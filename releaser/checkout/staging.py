@@ -72,14 +72,15 @@ def staging_tree(
         with log.step(stage) as step:
             try:
                 remove_staging_tree(site, place)
+                head = git.commit("HEAD")
                 git.add_work_tree(place, commit)
                 place.chmod(0o700)
-                staged = replace(_carry(site, place, commit, known=git), pulled=pulled)
+                staged = replace(_carry(site, place, commit, head=head, known=git), pulled=pulled)
                 git.clone_submodules(commit, place)
             except (ToolError, OSError) as error:
                 raise _not_staged(place, error) from error
             step.says(_summary(staged))
-        yield _staged_site(site, place, staged)
+        yield _staged_site(site, place, staged, head=head)
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
             remove_staging_tree(site, place)
@@ -95,15 +96,16 @@ def stage_aside(
     """
     try:
         with log.step("stage") as step:
+            head = site.git.commit("HEAD")
             shadow.fill_shadow(place, commit)
-            staged = replace(_carry(site, place, commit, known=shadow), pulled=pulled)
+            staged = replace(_carry(site, place, commit, head=head, known=shadow), pulled=pulled)
             step.says(_summary(staged))
         root = place / site.project.checkout.relative_to(site.git.layout.top)
         _surround(place, site.git.layout.top, levels=_levels_above(root, place))
         _keep_lock_inside(root, place)
     except (ToolError, OSError) as error:
         raise _not_staged(place, error) from error
-    return _staged_site(site, place, staged)
+    return _staged_site(site, place, staged, head=head)
 
 
 def _levels_above(root: Path, top: Path) -> int:
@@ -183,12 +185,12 @@ def _summary(staged: Staged) -> str:
     return ", ".join(parts)
 
 
-def _staged_site(site: Site, place: Path, carried: Staged) -> Site:
+def _staged_site(site: Site, place: Path, carried: Staged, *, head: str) -> Site:
     """Return the site as it is in the staging tree; state directory and symlink stay those of the checkout."""
     checkout = site.project.checkout
     root = place / checkout.relative_to(site.git.layout.top)
     staged = replace(site, project=replace(site.project, root=root, staged_from=checkout))
-    staged = staged if carried.commit == site.git.commit("HEAD") else staged.reread()
+    staged = staged if carried.commit == head else staged.reread()
     runner = _runner_of_tree(staged.runner, top=site.git.layout.top, place=place)
     return replace(staged, runner=runner, staged=carried, in_checkout=site)
 
@@ -213,8 +215,8 @@ def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
     return replace(runner, environ={**runner.environ, **paths}, site_variables=given)
 
 
-def _carry(site: Site, place: Path, commit: str, *, known: Git) -> Staged:
-    """Bring the untracked files of the checkout into the staging tree, and those of ours whose commit is still due.
+def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> Staged:
+    """Bring the untracked files of the checkout, at `head`, into the staging tree, and those whose commit is still due.
 
     `known` is the repository that has the commit.
     """
@@ -224,8 +226,8 @@ def _carry(site: Site, place: Path, commit: str, *, known: Git) -> Staged:
         carrier.carry(name.rstrip("/"))
     for file in (project.lock, project.pyproject):
         path = os.path.relpath(file, top)
-        head = site.git.data("HEAD", path)
-        if head is not None and file.is_file() and known.data(commit, path) == head:
+        blob = site.git.blob(head, path)
+        if blob is not None and file.is_file() and known.blob(commit, path) == blob:
             shutil.copyfile(file, place / path)
     return Staged(
         commit=commit,

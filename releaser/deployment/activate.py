@@ -7,6 +7,7 @@ taken back as a whole; the journal tells another run which.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from releaser.releases.store import store_of
 from releaser.system.files import replace_file, replace_symlink, sync_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.checkout.pull import Target
@@ -417,15 +419,15 @@ def keep_edited_lock(site: Site, log: RunLog, entry: Entry) -> None:
     """Keep a uv.lock that somebody has edited, before it is replaced, and say where. Raises OSError."""
     project = site.project
     releases = [store_of(site).get(entry.origin), store_of(site).get(entry.target)]
-    try:
-        top, git = site.git.layout.top, site.git
-        name = os.path.relpath(project.lock, top)
-        committed = [git.data(one, name) for one in ("HEAD", entry.head_before, entry.head_after) if one]
-    except ToolError:
-        committed = []
-    before = project.state_dir / LOCK_BEFORE
-    ours = [*(one.lock for one in releases if one is not None), before]
-    keep_edited(site, log, project.lock, [*committed, *(one.read_bytes() for one in ours if one.is_file())])
+
+    def committed() -> Iterator[bytes | None]:
+        with contextlib.suppress(ToolError):
+            name = os.path.relpath(project.lock, site.git.layout.top)
+            yield from (site.git.data(one, name) for one in ("HEAD", entry.head_before, entry.head_after) if one)
+
+    ours = [project.state_dir / LOCK_BEFORE, *(one.lock for one in releases if one is not None)]
+    known = (one.read_bytes() for one in ours if one.is_file())
+    keep_edited(site, log, project.lock, itertools.chain(known, committed()))  # git is asked only if need be
     if entry.founds:
         brought = [project.state_dir / PYPROJECT_BEFORE, *(one.pyproject for one in releases if one is not None)]
         keep_edited(site, log, project.pyproject, [one.read_bytes() for one in brought if one.is_file()])

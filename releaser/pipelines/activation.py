@@ -11,7 +11,7 @@ from releaser.checkout.guard import refuse_changes
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.pull import note_litter
 from releaser.deployment.activate import Deployment, activate
-from releaser.errors import BuildError, PreflightError
+from releaser.errors import BuildError, PreflightError, ToolError
 from releaser.pipelines.recovery import changes_since, conclude, taken_back_on_failure, undo_unfinished
 from releaser.releases.link import moved_by_hand
 from releaser.releases.store import store_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from releaser.checkout.guard import Basis
     from releaser.report import RunLog
     from releaser.site.site import Site
+    from releaser.tools.git_reader import CheckoutState
 
 
 def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None = None) -> None:
@@ -42,14 +43,22 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None 
         raise
     if deployment.target.moves:
         site = site.reread()  # the settings are those of the code
-    if deployment.untracked is not None:
-        note_litter(site, log, deployment.untracked)
+    state = _state_of(site)
+    if deployment.untracked is not None and state is not None:
+        note_litter(site, log, state, before=deployment.untracked)
     if log.command != "rollback":
         tell_migrations(site, log, release)
     conclude(site, entry)
     if moved := moved_by_hand(store_of(site)):
         log.note(moved)
         log.learn(follow_up_failed=True)
-    publish_lock(site, log, release, command=log.command)
+    publish_lock(site, log, release, command=log.command, state=state)
     prune_after(site, log)
     close_journal(site, log, f"had made release {release.id} live{changes_since(site, entry)}")
+
+
+def _state_of(site: Site) -> CheckoutState | None:
+    try:
+        return site.git.state()
+    except ToolError:
+        return None

@@ -12,14 +12,14 @@ from releaser.answers import Plan
 from releaser.candidate.pruning import keep_policy, verdicts
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.candidate.verify_tests import shadow_of
-from releaser.checkout.commits import SEEN, own_commits
+from releaser.checkout.commits import SEEN
 from releaser.checkout.guard import read_basis
 from releaser.checkout.move import code_of_release
 from releaser.checkout.publish import files_due
 from releaser.checkout.pull import choose_target, fetch, known_litter
 from releaser.checkout.staging import stage_aside
 from releaser.deployment.adopt import found_at, left_out, python_of, unsynced
-from releaser.errors import PreflightError, ToolError
+from releaser.errors import PreflightError
 from releaser.locks.changes import LockDiff
 from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.decide import choose_following, decide, why_not_again
@@ -94,15 +94,7 @@ def _checked(
         ask_remote=ask_remote,
         ask_site=ask_site,
         python=python,
-        own_commits=_own_commits(site),
     )
-
-
-def _own_commits(site: Site) -> frozenset[str]:
-    try:
-        return own_commits(site)
-    except ToolError:
-        return frozenset()
 
 
 def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
@@ -131,8 +123,7 @@ def _rehearse_update(
     seen = replace(site, git_variables=shadow.variables)
     theirs = fetch(seen, log, facts, follow=follow)
     target = choose_target(seen, log, read_basis(site), facts, theirs, force=force, follow=follow)
-    commits = note_target(seen, log, target)
-    left = seen.git.commits(target.head, target.offered) if target.rejected is not None else ()
+    commits = note_target(log, target)
     staged = stage_aside(site, log, shadow, place, target.commit, pulled=target.pulled)
     live = store_of(site).live() or _as_adopted(site, log, facts, base)
     facts = examine_target(staged, log, facts, target)
@@ -146,7 +137,7 @@ def _rehearse_update(
     following = "stays" if builds else choose_following(staged, target, decision, live)
     lines = [
         *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and decision.outcome != "failed" else ()),
-        *_about_commits(commits, target, left, following, builds=builds),
+        *_about_commits(commits, target, following, builds=builds),
         *_about_packages(site, decision, len(diff)),
     ]
     if builds and not force and (due is None or not due.is_damaged):
@@ -206,9 +197,7 @@ def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Releas
     return Release(directory=directory, manifest=manifest, state="live", pinned=False)
 
 
-def _about_commits(
-    commits: Sequence[Commit], target: Target, left: Sequence[Commit], following: Following, *, builds: bool
-) -> Iterator[str]:
+def _about_commits(commits: Sequence[Commit], target: Target, following: Following, *, builds: bool) -> Iterator[str]:
     """Say of each commit whether it would come in, and of those that would not, why."""
     quietly = "" if builds or target.brings_code else ", without a release: it brings neither code nor packages"
     if builds or following != "stays":
@@ -220,7 +209,7 @@ def _about_commits(
     if target.rejected is not None:
         rejected = target.rejected
         by = f"{rejected.commit[:12]} " if rejected.commit != target.offered else "it "
-        for one in left:
+        for one in target.commits:
             yield f"commit {one.id[:12]} ({one.subject}) would be left out: {by}{rejected.reason}"
     if following == "restores":
         yield "uv.lock would become that of the live release again, and be committed"

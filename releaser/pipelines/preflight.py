@@ -84,7 +84,6 @@ def check(
     ask_site: bool = False,
     python: str | None = None,
     checkout: Checkout | None = None,
-    own_commits: frozenset[str] = frozenset(),
 ) -> SiteFacts:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
@@ -95,7 +94,7 @@ def check(
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
     it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
     already, where a staging tree of it is checked. With `ask_site`, the live site has to
-    pass its health check. `own_commits` are those that give way to what the remote has.
+    pass its health check.
     """
     findings = Findings((*site.findings, *beside))
     _check_pyproject(site, findings)
@@ -119,7 +118,7 @@ def check(
     if ask_site:
         findings.extend(live_site.live_findings(site))
     if checkout is not None and (ask_remote or findings.problems):
-        findings.extend(remote_findings(site, checkout.remote, own_commits))
+        findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:
         raise PreflightError(*findings.problems)
     return SiteFacts(

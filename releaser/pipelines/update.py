@@ -16,7 +16,7 @@ from releaser.candidate.testing import is_well_again, tree_of_live
 from releaser.checkout.guard import Basis, basis_after_own_acts, read_basis
 from releaser.checkout.move import follow_quietly
 from releaser.checkout.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back
-from releaser.checkout.pull import Target, choose_target, fetch, lacks
+from releaser.checkout.pull import Target, choose_target, fetch
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, found_at
@@ -90,7 +90,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> Ending:
     committed = publish_what_is_due(run.site, run.log, facts, theirs)
     basis = basis_after_own_acts(run.site, basis, adopted=adopted, committed=committed)
     target = choose_target(run.site, run.log, basis, facts, theirs, force=force, follow=follow)
-    note_target(run.site, run.log, target)
+    note_target(run.log, target)
     staging = staging_tree(run.site, run.log, target.commit, pulled=target.pulled)
     with undone_on_failure(run.site, run.log), staging as tree:
         goal = choose_goal(tree, run.log, facts, target, force=force)
@@ -126,11 +126,13 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     Nothing is pushed while the remote (at `theirs`) has commits that this checkout does not have: it would refuse.
     """
     live = store_of(site).live()
-    due = files_due(site, live)
-    may_push = theirs is None or not lacks(site, theirs)
-    if live is not None and due & {*facts.state.dirty, *facts.state.untracked}:
+    due = files_due(site, live) & {*facts.state.dirty, *facts.state.untracked}
+    if not due and not push_is_due(site):
+        return None
+    may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
+    if live is not None and due:
         return publish_lock(site, log, live, command="update", pushes=may_push)
-    if may_push and push_is_due(site):
+    if may_push:
         push_what_is_due(site, log)
     return None
 
@@ -229,9 +231,9 @@ def _with_live_tests(site: Site, log: RunLog, facts: SiteFacts, ending: Ending) 
     return replace(ending, headline=f"{ending.headline}; {failing}")
 
 
-def note_target(site: Site, log: RunLog, target: Target) -> tuple[Commit, ...]:
+def note_target(log: RunLog, target: Target) -> tuple[Commit, ...]:
     """Let the report have the commits that are to come in, the newest first, and return them."""
-    commits = site.git.commits(target.head, target.commit)[:_MOST_COMMITS] if target.moves else ()
+    commits = target.commits[:_MOST_COMMITS] if target.moves else ()
     log.learn(pulled=target.pulled, commits=commits)
     return commits
 

@@ -207,7 +207,8 @@ def _refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
 def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
     try:
-        code = site.git.code_key(own_files(site, site.git.layout.top))
+        commit = site.staged.commit if site.staged is not None else "HEAD"
+        code = site.git.code_key(own_files(site, site.git.layout.top), commit=commit)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
     python = _python_version(facts)

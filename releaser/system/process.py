@@ -57,13 +57,14 @@ class Runner:
     """Starts programs with `environ` and `marks`, and cleans what they print.
 
     `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
-    the site are to get besides.
+    the site are to get besides. `remembered` holds what programs have said that cannot change while releaser runs.
     """
 
     environ: Mapping[str, str]
     site_variables: Mapping[str, str] = field(default_factory=dict)
     redactor: Redactor = field(default_factory=Redactor)
     marks: dict[str, str] = field(default_factory=dict)
+    remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
     _is_stopped: bool = field(default=False, init=False)
 

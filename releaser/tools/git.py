@@ -54,7 +54,7 @@ class Git(GitReader):
 
         By default git overwrites files that it ignores, with which the site may be working.
         """
-        self._move("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit)
+        self._move("merge", "--ff-only", "--no-overwrite-ignore", "--quiet", commit, to=commit)
 
     def reset_keep(self, commit: str) -> None:
         """Move branch and checkout to `commit`, refusing to lose uncommitted work, and files that git does not know.
@@ -65,7 +65,7 @@ class Git(GitReader):
         if in_the_way:
             message = f"{in_the_way[0]} is not known to git here, and commit {commit[:12]} puts its own file there"
             raise ToolError(message, advice=f"Move it out of {self.layout.top}.")
-        self._move("reset", "--keep", "--quiet", commit)
+        self._move("reset", "--keep", "--quiet", commit, to=commit)
 
     def reset_torn(self, before: str, after: str) -> None:
         """Move from `after` back to `before` where a move between the two was cut off by a power cut.
@@ -80,12 +80,13 @@ class Git(GitReader):
                 raise ToolError(message, advice=f"Commit them, or take them away: `git reset --keep {before[:12]}`.")
         self.undo_half_merge(before, after)
 
-    def _move(self, *words: str) -> None:
-        """Run what moves the checkout; git syncs its own files alone, so those of the checkout are synced here."""
-        before = self.submodules("HEAD")
+    def _move(self, *words: str, to: str) -> None:
+        """Run what moves the checkout to a commit; git syncs its own files alone, so those of the checkout are here."""
+        wanted = self.submodules(to)
+        before = self.submodules("HEAD") if wanted else {}
         umask = self._umask()
         self._change(*WITHOUT_HOOKS, *words, umask=umask)
-        moved = [path for path, commit in self.submodules("HEAD").items() if before.get(path) != commit]
+        moved = [path for path, commit in wanted.items() if before.get(path) != commit]
         used = [path for path in moved if (self.layout.top / path / ".git").exists()]
         if used:  # the staging tree has brought their commits here
             words = ("submodule", "update", "--recursive", "--no-fetch", "--quiet", "--", *used)
@@ -110,8 +111,9 @@ class Git(GitReader):
 
         They are cloned from those of the checkout, which get the commits if need be, and stay at their own.
         """
-        known = self.submodules("HEAD")
-        for path, wanted in self.submodules(commit).items():
+        submodules = self.submodules(commit)
+        known = self.submodules("HEAD") if submodules else {}
+        for path, wanted in submodules.items():
             if path not in known:
                 raise _adds_submodule(commit, path)
             source = self.layout.top / path
@@ -180,7 +182,7 @@ class Git(GitReader):
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
             self._change(*WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
-        self._move("reset", "--quiet", before)
+        self._move("reset", "--quiet", before, to=before)
 
     def _remove_empty(self, directory: Path) -> None:
         """Remove directories that git made for a file that is gone again."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.errors import ToolError
 from releaser.system.environment import neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from releaser.errors import ToolError
     from releaser.system.process import Finished, Runner
 
 # A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
@@ -35,6 +36,7 @@ _IN_PROGRESS = {
     "REVERT_HEAD": "a revert",
     "BISECT_LOG": "a bisection",
 }
+_WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
@@ -117,7 +119,8 @@ class GitReader:
     def layout(self) -> Layout:
         """The work tree and the repository; ToolError when `root` is in none."""
         words = ["rev-parse", "--path-format=absolute", "--show-toplevel", "--git-dir", "--git-common-dir"]
-        top, own, common = self._lines(*words)
+        place = (self.root, *self.variables.items())
+        top, own, common = self._ask_once(*words, place=place).splitlines()
         return Layout(top=Path(top), git_directory=Path(own), common_directory=Path(common))
 
     def state(self) -> CheckoutState:
@@ -148,13 +151,11 @@ class GitReader:
 
     def commits(self, old: str, new: str) -> tuple[Commit, ...]:
         """List the commits that `new` has and `old` has not, newest first."""
-        found = self._run("log", "-z", "--format=%H%n%an%n%s", f"{old}..{new}").stdout
-        entries = (entry.split("\n", 2) for entry in found.split("\0") if entry)
-        return tuple(Commit(id=commit, subject=subject, author=author) for commit, author, subject in entries)
+        return tuple(commit for _, commit in self._log(f"{old}..{new}"))
 
-    def newest(self, commit: str, count: int) -> list[str]:
+    def newest(self, commit: str, count: int) -> tuple[Commit, ...]:
         """List a commit and those before it, `count` at the most, newest first, along first parents."""
-        return self._lines("rev-list", "--first-parent", f"--max-count={count}", commit)
+        return tuple(found for _, found in self._log("--first-parent", f"--max-count={count}", commit))
 
     def following(self, old: str, new: str) -> list[str]:
         """List the commits after `old` on the way to `new`, oldest first, along first parents."""
@@ -164,7 +165,7 @@ class GitReader:
 
     def subject(self, commit: str) -> str:
         """Return the first line of a commit's message."""
-        return "".join(self._lines("show", "--no-patch", "--format=%s", commit)[:1])
+        return self._ask_about(commit, "show", "--no-patch", "--format=%s", commit).partition("\n")[0]
 
     def message(self, commit: str) -> str:
         """Return the whole message of a commit."""
@@ -190,10 +191,17 @@ class GitReader:
         found = self._run("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False)
         return found.stdout.strip() or None
 
-    def apart(self, ours: str, theirs: str) -> tuple[int, int]:
-        """Count the commits that only `ours` has and those that only `theirs` has."""
-        ahead, behind = self._lines("rev-list", "--left-right", "--count", f"{ours}...{theirs}")[0].split()
-        return int(ahead), int(behind)
+    def apart(self, ours: str, theirs: str) -> tuple[tuple[Commit, ...], tuple[Commit, ...]]:
+        """List the commits that only `ours` has and those that only `theirs` has, newest first."""
+        found = self._log("--left-right", f"{ours}...{theirs}")
+        ahead = tuple(commit for side, commit in found if side == "<")
+        return ahead, tuple(commit for side, commit in found if side == ">")
+
+    def _log(self, *words: str) -> list[tuple[str, Commit]]:
+        """List commits, each with the side of a symmetric difference that it is on."""
+        found = self._run("log", "-z", "--format=%m%n%H%n%an%n%s", *words).stdout
+        entries = (entry.split("\n", 3) for entry in found.split("\0") if entry)
+        return [(side, Commit(id=commit, subject=subject, author=author)) for side, commit, author, subject in entries]
 
     def changed_since_parting(self, ours: str, theirs: str) -> set[str]:
         """Return the paths that `ours` changed since it and `theirs` parted, relative to the top."""
@@ -246,7 +254,7 @@ class GitReader:
         """
         left_out = set(without)
         digest = hashlib.sha256()
-        for line in self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout.split("\0"):
+        for line in self._tree(commit):
             name = line.partition("\t")[2]
             if line and name not in left_out and name.endswith(ends):
                 digest.update(line.encode() + b"\0")
@@ -254,8 +262,12 @@ class GitReader:
 
     def content(self, commit: str, path: str) -> str | None:
         """Return a file as it is in a commit (`path` relative to the top); None when it is not there."""
-        finished = self._run("show", f"{commit}:{path}", check=False)
-        return finished.stdout if finished.returncode == 0 else None
+        try:
+            return self._ask_about(commit, "show", f"{commit}:{path}")
+        except ToolError as error:
+            if error.returncode is None or error.returncode < 0:
+                raise
+            return None
 
     def data(self, commit: str, path: str) -> bytes | None:
         """Return a text file as it is in a commit, as bytes; None when it is not there."""
@@ -273,8 +285,7 @@ class GitReader:
 
     def submodules(self, commit: str) -> dict[str, str]:
         """Map the paths of submodules in a commit, relative to the top, to the commits they are at."""
-        found = self._run("ls-tree", "-r", "-z", "--full-tree", commit).stdout.split("\0")
-        entries = (line.partition("\t") for line in found if line.startswith("160000 "))
+        entries = (line.partition("\t") for line in self._tree(commit) if line.startswith("160000 "))
         return {path: words.split()[2] for words, _, path in entries}
 
     def hidden_edits(self) -> list[str]:
@@ -296,6 +307,26 @@ class GitReader:
     def ignores(self, path: str) -> bool:
         """Tell whether git ignores `path` (relative to `root`)."""
         return self._run("check-ignore", "--quiet", "--no-index", "--", path, check=False).returncode == 0
+
+    def blob(self, commit: str, path: str) -> str | None:
+        """Return what identifies the content of a file in a commit (`path` relative to the top); None without one."""
+        found = (line.partition("\t") for line in self._tree(commit))
+        return next((words.split()[2] for words, _, name in found if name == path), None)
+
+    def _tree(self, commit: str) -> list[str]:
+        """List what is in a commit, as `MODE TYPE ID<tab>PATH`."""
+        return self._ask_about(commit, "ls-tree", "-r", "-z", "--full-tree", commit).split("\0")
+
+    def _ask_about(self, commit: str, *words: str) -> str:
+        """Ask something about a commit; the answer never changes for one that is named by its whole id."""
+        return self._ask_once(*words) if _WHOLE_ID.fullmatch(commit) else self._run(*words).stdout
+
+    def _ask_once(self, *words: str, place: tuple[object, ...] = ()) -> str:
+        """Return what git answers, which is the same each time in this run, and at this `place` if it depends on it."""
+        remembered, question = self.runner.remembered, (*place, *words)
+        if question not in remembered:
+            remembered[question] = self._run(*words).stdout
+        return remembered[question]
 
     def _lines(self, *words: str) -> list[str]:
         return self._run(*words).stdout.splitlines()

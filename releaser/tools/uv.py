@@ -294,12 +294,16 @@ class Uv:
         return tuple(found)
 
     def python_version(self, python: Path) -> str:
-        """Return the version of an interpreter. Raises ToolError."""
-        finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
-        version = finished.stdout.strip()
-        if not version[:1].isdigit() or len(version.split()) != 1:
-            raise self._nonsense(finished)
-        return version
+        """Return the version of an interpreter; one that stays as it is is asked once in a run. Raises ToolError."""
+        remembered = self.runner.remembered
+        question = ("version", str(python), os.stat(python).st_mtime_ns if os.path.exists(python) else None)
+        if question not in remembered:
+            finished = self._run(["python", "find", "--show-version", str(python)], cwd=Path("/"))
+            version = finished.stdout.strip()
+            if not version[:1].isdigit() or len(version.split()) != 1:
+                raise self._nonsense(finished)
+            remembered[question] = version
+        return remembered[question]
 
     def _resolve(self, words: Sequence[str], *, cwd: Path, timeout: float | None = None) -> Finished | NoSolution:
         try:

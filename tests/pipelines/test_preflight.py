@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COMMIT = "1" * 40
 CLEAN = f"# branch.oid {COMMIT}\0# branch.head main\0"
+AHEAD, BEHIND = (f"{side}\n{COMMIT}\nMe\nMine\0" for side in "<>")
 PYPROJECT = """\
 [project]
 name = "site"
@@ -56,7 +57,10 @@ def site(root: Path, **answers: str | ToolError) -> Site:
         "git status": CLEAN,
         "git config": "remote.origin.url\nfile:///x\0branch.main.remote\norigin\0",
         "git ls-remote": f"{COMMIT}\trefs/heads/main\n",
-        "git rev-list": "0\t0\n",
+        "git log": "",
+        "git rev-parse --verify": "",
+        "git show": "Mine\n",
+        "git diff": "code.py\0",
         "git ls-files": "",
         "uv --version": "uv 0.11.3 (abc 2026-11-01)\n",
         "uv python find": sys.executable + "\n",
@@ -286,7 +290,7 @@ def test_without_pull_and_push_no_remote_is_needed(root: Path) -> None:
     ("answers", "words"),
     [
         ({"git_ls_remote": ""}, "git remote origin has no branch main"),
-        ({"git_rev_list": "2\t1\n", "git_log": f"{COMMIT}\nMe\nMine\0"}, "have diverged"),
+        ({"git_log": AHEAD + BEHIND}, "have diverged"),
         (
             {"git_ls_remote": ToolError("git failed", output="fatal: unable to access")},
             "git remote origin cannot be read",
@@ -302,9 +306,9 @@ def test_a_remote_that_is_asked_may_be_a_problem(root: Path, answers: dict[str, 
     assert words in message
 
 
-@pytest.mark.parametrize("answer", ["0\t3\n", "3\t0\n", ToolError("git failed", output="fatal: bad object")])
+@pytest.mark.parametrize("answer", [BEHIND, AHEAD, ToolError("git failed", output="fatal: bad object")])
 def test_a_remote_that_is_only_ahead_or_behind_or_unknown_is_fit(root: Path, answer: str | ToolError) -> None:
-    assert facts(site(root, git_rev_list=answer), ask=True).remote == "origin"
+    assert facts(site(root, git_log=answer), ask=True).remote == "origin"
 
 
 # People, disk, everything

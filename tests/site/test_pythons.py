@@ -53,6 +53,7 @@ class Uv(FakeRunner):
         else:
             version = self.there.get(asked[0] if asked else None)
             self.versions.append(version or "")
+            self.remembered.clear()  # all of them have the same path here
             self.answers = {"uv python find": sys.executable if version else NONE_FOUND}
         return super().run(argv, check=check, env=env, **options)
 
