@@ -10,7 +10,7 @@ JOBS ?= 2
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -69,6 +69,9 @@ schemas: $(READY) ## Write docs/reference/json-schemas.md from the types of the 
 
 bench: $(READY) ## Measure speed and memory against other programs in the same run
 	$(BIN)/python scripts/bench.py
+
+measure: $(READY) ## Count how much a reader has to take in, beside the aims
+	$(BIN)/python scripts/measure.py
 
 durability: $(READY) ## Measure what it costs that a power cut does no harm
 	$(BIN)/python scripts/durability.py

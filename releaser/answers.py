@@ -1,4 +1,4 @@
-"""What commands answer with `--json`, as types; `ANSWERS` says which command gives which of them.
+"""What commands answer with `--json`, as types; `ANSWERS` says which command gives which of them, if not `RUN`.
 
 Those that something else is made of as well stand where that is: `Row`, `Verified`, `Change`, `RunReport`. Each is
 printed field by field, so that a field here is one of the JSON, which docs/reference/json-schemas.md shows.
@@ -267,17 +267,9 @@ class Pruning:
     error: str | None
 
 
-_RUN = (RunAnswer, Plan)  # what a command that changes something prints, and with --dry-run
+RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
 #: By command, what it may print.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
-    "init": _RUN,
-    "update": _RUN,
-    "rollback": _RUN,
-    "rebuild": _RUN,
-    "pin": _RUN,
-    "unpin": _RUN,
-    "hold": _RUN,
-    "unhold": _RUN,
     "list": (list[Row],),
     "show": (ReleaseDetails,),
     "diff": (list[Change],),

@@ -1,7 +1,7 @@
 """What `make measure` prints: how easy the code is to find one's way in, beside what it is to be.
 
 Each figure has an aim. Next to it stands the best that was reached so far (`reached` in AIMS): no figure may get worse
-than that, or than its aim once that is met. Whoever makes one better writes the new figure down here.
+than that, or than its aim once that is met. Write a better figure down here when you reach it.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ class Aim:
 
 
 AIMS = {
-    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=29_600),
-    "modules": Aim(what="modules in releaser/", to_be=95, reached=203),
-    "longest": Aim(what="lines of the longest module", to_be=350, reached=560),
-    "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=400),
-    "draft": Aim(what="places that write to a shared draft", to_be=0, reached=200),
-    "edited": Aim(what="errors that are edited after they were raised", to_be=0, reached=10),
-    "update": Aim(what="lines of update()", to_be=40, reached=50),
-    "entered": Aim(what="modules that one green update enters", to_be=45, reached=150),
-    "functions": Aim(what="functions that it enters", to_be=350, reached=1_000),
-    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=4_000),
-    "tests": Aim(what="lines in tests/", to_be=27_000, reached=47_000),
+    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=26_493),
+    "modules": Aim(what="modules in releaser/", to_be=95, reached=141),
+    "longest": Aim(what="lines of the longest module", to_be=350, reached=475),
+    "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=18),
+    "draft": Aim(what="places that write to a shared draft", to_be=0, reached=0),
+    "edited": Aim(what="errors that are edited after they were raised", to_be=0, reached=1),
+    "update": Aim(what="lines of the function that updates", to_be=40, reached=33),
+    "entered": Aim(what="modules that one green update enters", to_be=45, reached=94),
+    "functions": Aim(what="functions that it enters", to_be=350, reached=792),
+    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=2_586),
+    "tests": Aim(what="lines in tests/", to_be=27_000, reached=46_126),
 }
 
 
@@ -124,7 +124,7 @@ def read_code() -> dict[str, int]:
         for path, text in code.items()
         if path.name == "update.py"
         for function in functions_in(ast.parse(text))
-        if function.name in ("update", "_update")
+        if function.name in ("update", "update_site")
     ]
     writes = re.compile(
         r"draft\.\w+(?:, [\w.]+)* (?:=|\+=|\|=)[^=]|draft\.\w+(?:\[[^\]]*\])?(?:\.(?:append|extend|insert)\(| [+|]?= )"

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from releaser.answers import ANSWERS
+from releaser.answers import ANSWERS, RUN
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "json-schemas.md"
 _HEAD = """# JSON schemas
@@ -33,12 +33,13 @@ def main() -> int:
 
 def render() -> str:
     """Return the page."""
-    kinds = list(dict.fromkeys(kind for found in ANSWERS.values() for kind in found))
+    answers = {**{f"`{command}`": found for command, found in ANSWERS.items()}, "all others": RUN}
+    kinds = list(dict.fromkeys(kind for found in answers.values() for kind in found))
     schemas, parts = msgspec.json.schema_components(kinds, ref_template="#/$defs/{name}")
     words = [_in_words(schema) for schema in schemas]
     rows = [
-        f"| `{command}` | {', or '.join(words[kinds.index(kind)] for kind in found)} |"
-        for command, found in ANSWERS.items()
+        f"| {command} | {', or '.join(words[kinds.index(kind)] for kind in found)} |"
+        for command, found in answers.items()
     ]
     definitions = ",\n".join(_definition(name, schema) for name, schema in sorted(parts.items()))
     table = "\n".join(rows)

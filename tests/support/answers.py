@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import ValidationError, convert
 
-from releaser.answers import ANSWERS
+from releaser.answers import ANSWERS, RUN
 from releaser.system.files import plain
 
 
@@ -15,7 +15,7 @@ def mismatch(command: str, answer: Any) -> str:
     """Say in which way an answer is none of those that the command gives; empty if it is one."""
     told = [{**run, "output": ""} for run in answer] if command == "history" else answer
     reasons = []
-    for kind in ANSWERS[command]:
+    for kind in ANSWERS.get(command, RUN):
         try:
             read = convert(told, kind)
         except ValidationError as error:
