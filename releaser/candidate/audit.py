@@ -34,7 +34,7 @@ _STRONGER = {
     "person": ("somebody holds it back: {reason}", "Lift the hold: `releaser unhold {name}`; or {accept}."),
     "ignore": ("the setting `ignore` keeps it out: {reason}", "Take it out of `ignore`; or {accept}."),
     "tests": (
-        "the tests fail with it: {reason}",
+        "{reason}",
         "Fix the site or its tests for the newer version; it is tried again when the code changes.",
     ),
     "activation": (

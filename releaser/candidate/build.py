@@ -1,34 +1,36 @@
-"""Building and sealing a candidate, with the start-up module in it."""
+"""Building a candidate with the start-up module in it, describing its changes, and sealing it as a release."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import sys
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.candidate.test_output import count_tests, fewer_tests
 from releaser.errors import BuildError, ToolError
+from releaser.locks.changes import LockDiff
+from releaser.locks.lock import Graph
+from releaser.locks.versions import uploads_in
 from releaser.releases import startup
 from releaser.releases.contents import measure, others_may_read, share
 from releaser.releases.fingerprint import seal_files
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.metadata import lead_elsewhere
+from releaser.releases.metadata import lead_elsewhere, link_of
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.site import disk
 from releaser.site.conventions import kept_out
-from releaser.system.environment import inside
 from releaser.system.files import sync_file_system
+from releaser.system.words import first_few
 from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from releaser.locks.changes import Change
+    from releaser.locks.lock import LockFile
     from releaser.releases.quarantine import CandidateKey
     from releaser.releases.release import Tests
     from releaser.report import RunLog
@@ -36,57 +38,9 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
 
 
-logger = logging.getLogger(__name__)
-
-_LEVELS = ("-o", "0", "-o", "1", "-o", "2")  # as `python`, `python -O` and `python -OO` look for it
-_TIMEOUT = 60.0  # seconds for an interpreter to compile one module
-
-
-def fit(site: Site, venv: Path) -> None:
-    """Put the start-up module into a venv, compiled, unless that is switched off. Raises OSError.
-
-    It is compiled here because who starts the interpreter later may not be able to write there.
-    """
-    if not site.settings.pin:
-        return
-    for module in startup.put_into(venv):
-        if module.parent.parent.name == _our_library():
-            startup.compile_here(module)
-        else:
-            _compile_there(site, venv, module)
-        startup.open_byte_code(module)
-
-
-def _our_library() -> str:
-    """Return the name of the library directory of Pythons that understand the byte code of this one."""
-    major, minor = sys.version_info[:2]
-    return f"python{major}.{minor}" if sys.implementation.name == "cpython" else ""
-
-
-def _compile_there(site: Site, venv: Path, module: Path) -> None:
-    with contextlib.suppress(ToolError):
-        site.runner.run(
-            # Without site, the module does not run yet.
-            [venv / "bin" / "python", "-I", "-S", "-m", "compileall", "-q", *_LEVELS, module],
-            cwd=venv,
-            env=inside(venv, site.runner.environ),
-            timeout=_TIMEOUT,
-        )
-
-
-def fit_if_possible(site: Site, venv: Path) -> str:
-    """Do the same for a venv that somebody else has made; say why when it is not possible, as it does without."""
-    try:
-        fit(site, venv)
-    except OSError as error:
-        logger.warning("%s gets no start-up module: %s", venv, error)
-        return f"its processes are neither pinned nor counted: {error}"
-    return ""
-
-
 # What building a package leaves beside its source, and nothing needs.
 _HARMLESS = ("build", "dist", "__pycache__")
-_MOST_NAMED = 3
+_MOST_ASKERS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +138,8 @@ def try_to_build(
         journal_of(site).write(make_entry(log, "building", target=name))
         try:
             candidate = replace(candidate, link_mode=_install(site, facts, candidate))
-            fit(site, candidate.venv)
+            if site.settings.pin:
+                startup.install(candidate.venv, site.runner)
             share(
                 candidate.directory,
                 group=facts.unix_group,
@@ -249,9 +204,7 @@ def _refuse_built_files(site: Site, before: set[str]) -> None:
     checkout = site.project.of_checkout(top)
     made = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
     if made:
-        more = f" and {len(made) - _MOST_NAMED} more" if len(made) > _MOST_NAMED else ""
-        shown = ", ".join(made[:_MOST_NAMED]) + more
-        message = f"building the project's own packages writes files that the checkout lacks: {shown}"
+        message = f"building the project's own packages writes files that the checkout lacks: {first_few(made, 3)}"
         advice = (
             "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build it once in the"
             " checkout, by hand."
@@ -269,62 +222,80 @@ def _is_needed(path: str, checkout: Path) -> bool:
 def seal(site: Site, log: RunLog, candidate: Candidate, *, tests: Tests) -> Release:
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
     with log.step("seal"):
-        live, staged = store_of(site).live(), site.staged
-        if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
-            _lead_to_checkout(site, candidate)
-        fingerprint = _fingerprint(candidate)
-        usage = measure(candidate.directory)
-        manifest = Manifest(
-            id=candidate.id,
-            sequence=candidate.sequence,
-            created_at=candidate.created_at,
-            origin="override" if candidate.overrides else "built",
-            python=candidate.key.python,
-            group=candidate.key.group,
-            lock_sha256=candidate.resolution.lock.sha256,
-            dependencies_key=site.pyproject.dependencies_key(),
-            code_key=candidate.key.code_key,
-            commit=staged.commit if staged else None,
-            subject=staged.subject if staged else "",
-            staging_copied=staged.copied if staged else (),
-            staging_linked=staged.linked if staged else (),
-            previous=live.id if live else None,
-            tests=tests,
-            changes=candidate.resolution.diff.changes,
-            size_bytes=usage.size_bytes,
-            own_bytes=usage.own_bytes,
-            inodes=usage.inodes,
-            fingerprint=fingerprint,
-            overrides=candidate.overrides,
-            interpreter=ask_if_possible(site.runner, candidate.venv),
-            link_mode=candidate.link_mode,
-            tests_run=count_tests(candidate.output),
-            migrations=candidate.migrations,
-        )
-        log.note(*filter(None, [fewer_tests(manifest, live.manifest if live else None)]))
         try:
+            if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
+                top = site.git.layout.top
+                lead_elsewhere(candidate.venv, top, site.project.of_checkout(top))
+            live = store_of(site).live()
+            manifest = _manifest(site, candidate, live, tests)
+            log.note(*filter(None, [fewer_tests(manifest, live.manifest if live else None)]))
             sync_file_system(candidate.directory)
             return store_of(site).complete(manifest)
         except OSError as error:
-            raise _not_sealed(error) from error
+            message = f"the candidate could not be sealed: {error}"
+            raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
 
 
-def _lead_to_checkout(site: Site, candidate: Candidate) -> None:
-    """Let editable packages lead into the checkout, and no longer into the staging tree. Raises BuildError."""
-    top = site.git.layout.top
-    try:
-        lead_elsewhere(candidate.venv, top, site.project.of_checkout(top))
-    except OSError as error:
-        raise _not_sealed(error) from error
+def _manifest(site: Site, candidate: Candidate, live: Release | None, tests: Tests) -> Manifest:
+    staged, fingerprint = site.staged, seal_files(str(candidate.directory))
+    usage = measure(candidate.directory)
+    return Manifest(
+        id=candidate.id,
+        sequence=candidate.sequence,
+        created_at=candidate.created_at,
+        origin="override" if candidate.overrides else "built",
+        python=candidate.key.python,
+        group=candidate.key.group,
+        lock_sha256=candidate.resolution.lock.sha256,
+        dependencies_key=site.pyproject.dependencies_key(),
+        code_key=candidate.key.code_key,
+        commit=staged.commit if staged else None,
+        subject=staged.subject if staged else "",
+        staging_copied=staged.copied if staged else (),
+        staging_linked=staged.linked if staged else (),
+        previous=live.id if live else None,
+        tests=tests,
+        changes=candidate.resolution.diff.changes,
+        size_bytes=usage.size_bytes,
+        own_bytes=usage.own_bytes,
+        inodes=usage.inodes,
+        fingerprint=fingerprint,
+        overrides=candidate.overrides,
+        interpreter=ask_if_possible(site.runner, candidate.venv),
+        link_mode=candidate.link_mode,
+        tests_run=count_tests(candidate.output),
+        migrations=candidate.migrations,
+    )
 
 
-def _fingerprint(candidate: Candidate) -> str:
-    try:
-        return seal_files(str(candidate.directory))
-    except OSError as error:
-        raise _not_sealed(error) from error
+# What there is to tell of each change, beside the versions
 
 
-def _not_sealed(error: OSError) -> BuildError:
-    message = f"the candidate could not be sealed: {error}"
-    return BuildError(message, advice="Check free space and permissions below state_dir.")
+def describe_changes_of(log: RunLog, candidate: Candidate) -> Candidate:
+    """Find out, once a candidate is built, what its manifest and the report are to tell of its changes."""
+    resolution = candidate.resolution
+    changes = describe_changes(resolution.diff.changes, resolution.lock, candidate.venv)
+    log.learn(changes=changes)
+    return replace(candidate, resolution=replace(resolution, diff=LockDiff(changes=changes)))
+
+
+def describe_changes(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[Change, ...]:
+    """Add to changes what `lock`, which they lead to, and the metadata in `venv`, which was built from it, tell."""
+    graph = Graph.of(lock)
+    times, found = uploads_in(lock, datetime.now(UTC)).times, []
+    for change in changes:
+        if not change.new:
+            found.append(change)
+            continue
+        uploads = [times.get((change.name, version)) for version in change.brought.split(", ")]
+        youngest = max(filter(None, uploads), default=None)
+        found.append(
+            replace(
+                change,
+                direct=change.name in graph.direct,
+                through=graph.askers.get(change.name, ())[:_MOST_ASKERS],
+                released=youngest.astimezone(UTC).isoformat(timespec="seconds") if youngest else None,
+                link=link_of(venv, change.name),
+            )
+        )
+    return tuple(found)

@@ -6,15 +6,15 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import Unbuildable, try_to_build
-from releaser.candidate.changes import with_particulars
+from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.culprits import CulpritSearch
-from releaser.candidate.lower_versions import Fault, add_lower_versions, hold_again, hold_back, list_held
+from releaser.candidate.lower_versions import add_lower_versions
+from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.partial_locks import TrialInstall, partial_locks
 from releaser.candidate.pruning import remove_unsealed
 from releaser.candidate.test_output import complaint
-from releaser.candidate.test_packages import test_packages
 from releaser.candidate.testing import Failed, fail, find_blame, first_failure, reject, steady_failure
+from releaser.candidate.trials import install_test_packages
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError
 from releaser.locks.bisect import Budget
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.candidate.build import Candidate
-    from releaser.candidate.testing import Tried
+    from releaser.candidate.trials import TrialResult
     from releaser.locks.lock import LockFile
     from releaser.releases.quarantine import CandidateKey
     from releaser.report import RunLog
     from releaser.resolution import resolve
-    from releaser.resolution.resolve import Resolution, Resolver
+    from releaser.resolution.resolve import Resolution, ResolveAgain
     from releaser.site.site import Site, SiteFacts
 
 
@@ -52,7 +52,7 @@ class Builder:
     key: CandidateKey
     budget: Budget
     #: Resolves once more, with what is held by then; None where the lock is given.
-    again: Resolver | None
+    again: ResolveAgain | None
 
     @property
     def holds_back(self) -> bool:
@@ -69,7 +69,7 @@ class Builder:
         while True:
             built = self._build(resolution)
             if not isinstance(built, Unbuildable):
-                return with_particulars(self.log, built)
+                return describe_changes_of(self.log, built)
             self.discard(built.candidate)
             rest = self._without_unbuildable(resolution, built)
             if rest is None:
@@ -82,7 +82,7 @@ class Builder:
         if isinstance(built, Unbuildable):
             return built
         try:
-            with test_packages(self.site, built.venv, built.lock):
+            with install_test_packages(self.site, built.venv, built.lock):
                 return built  # what only the tests need can be built as well
         except BuildError as error:
             return Unbuildable(candidate=built, message=error.message, advice=error.advice, output=error.output)
@@ -150,7 +150,7 @@ def build_and_test(
     resolution: Resolution,
     *,
     before: SiteFacts,
-    again: Resolver | None,
+    again: ResolveAgain | None,
 ) -> Candidate:
     """Return a candidate that passes its tests, without the upgrades that break them or cannot be built.
 
@@ -217,7 +217,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
     return result
 
 
-def _test(builder: Builder, candidate: Candidate, failed: Tried | None) -> Candidate | Failed:
+def _test(builder: Builder, candidate: Candidate, failed: TrialResult | None) -> Candidate | Failed:
     """Return a candidate that has not failed, or one without the upgrades that break the tests."""
     site, log, settings = builder.site, builder.log, builder.site.settings
     if failed is None:

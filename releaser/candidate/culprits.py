@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import Unbuildable, build
-from releaser.candidate.changes import with_particulars
-from releaser.candidate.lower_versions import Fault, hold_back, hold_undecided
-from releaser.candidate.mark import reject_commit
+from releaser.candidate.build import Unbuildable, build, describe_changes_of
+from releaser.candidate.mark import Fault, hold_back, hold_undecided, reject_commit
 from releaser.candidate.partial_locks import find_all_needs, find_faults
 from releaser.candidate.test_output import suspects
 from releaser.candidate.testing import first_failure
@@ -58,7 +56,7 @@ class CulpritSearch:
     def __post_init__(self) -> None:
         self.site, self.log = self.builder.site, self.builder.log
         self.full = self.failure.candidate
-        self.fault = Fault(words=self.failure.tried.fault, output=self.failure.tried.output)
+        self.fault = Fault(words=self.failure.result.fault, output=self.failure.result.output)
         self._verdicts[frozenset(self.full.resolution.lock.versions.items())] = self.fault
 
     def search(self) -> Candidate | Failed:
@@ -100,7 +98,7 @@ class CulpritSearch:
         upgrades = self.locks.upgrades()
         if not upgrades or self.site.settings.culprits == "off":
             return SearchResult(kind="no_culprit")
-        named = suspects(self.failure.tried.output, self.full.venv, upgrades)
+        named = suspects(self.failure.result.output, self.full.venv, upgrades)
         if not base_passes:
             return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
         versions = self.full.resolution.lock.versions
@@ -216,7 +214,7 @@ class CulpritSearch:
         diff = self.locks.note_draggers(LockDiff.between(self.builder.live, lock), part)
         resolution = replace(full, lock=lock, diff=diff)
         key = replace(self.full.key, lock_sha256=lock.key)
-        candidate = with_particulars(self.log, build(self.site, self.log, self.builder.facts, resolution, key))
+        candidate = describe_changes_of(self.log, build(self.site, self.log, self.builder.facts, resolution, key))
         failed = first_failure(self.site, self.log, self.builder.facts, candidate)
         self._note(part, lock, None if failed is None else Fault(words=failed.fault, output=failed.output))
         if failed is not None:

@@ -1,4 +1,4 @@
-"""Holding back what failed, and the newest lower versions that work."""
+"""The newest lower versions of what failed, as far as they work."""
 
 from __future__ import annotations
 
@@ -8,125 +8,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable
+from releaser.candidate.mark import Fault, hold_back
 from releaser.candidate.test_output import failing_tests
 from releaser.candidate.testing import first_failure, steady_failure
 from releaser.errors import ReleaserError
 from releaser.locks.changes import LockDiff
 from releaser.locks.versions import is_newer
-from releaser.releases.quarantine import Constraints, Hold, change_holds, read_holds
-from releaser.releases.store import store_of
-from releaser.resolution.failing_code import code_digest, named_files
-from releaser.resolution.resolve import lock_of
-from releaser.resolution.rules import Lower, describe_holds, list_failed
-from releaser.system.words import timestamp, truncate
+from releaser.releases.quarantine import read_holds
+from releaser.resolution.rules import Lower
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from releaser.candidate.build import Candidate
     from releaser.candidate.build_and_test import Builder
-    from releaser.candidate.testing import Tried
+    from releaser.candidate.trials import TrialResult
     from releaser.locks.lock import LockFile
-    from releaser.locks.rules import Withheld
-    from releaser.releases.quarantine import CandidateKey
     from releaser.resolution.resolve import Resolution
     from releaser.site.site import Site
-
-
-_LONGEST_OUTPUT = 20_000  # characters of a test's output that a hold keeps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fault:
-    """How a part of the upgrades failed."""
-
-    #: In a few words.
-    words: str
-    #: All that was printed.
-    output: str
-    #: What comes only together with the package that is to blame, such as `celery 5.6.0`.
-    together: tuple[str, ...] = ()
-
-
-def hold_back(site: Site, lock: LockFile, key: CandidateKey, faults: Mapping[str, Fault], *, release: str = "") -> None:
-    """Hold back the versions in a lock of the packages that have a fault; `release` is the one whose tests failed."""
-    known, root, now = read_holds(site.state_dir), site.project.root, timestamp()
-    code, live = code_digest(site), lock_of(store_of(site).live()).versions
-    holds = []
-    for name, fault in faults.items():
-        version = lock.versions[name]
-        before = next((one for one in known.of_tests(name) if one.version == version), None)
-        holds.append(
-            Hold(
-                name=name,
-                by="tests",
-                version=version,
-                reason=fault.words,
-                at=before.at if before else now,
-                release=release,
-                python=key.python,
-                output=truncate(fault.output, max_chars=_LONGEST_OUTPUT),
-                tests=failing_tests(fault.output),
-                together=fault.together,
-                files=named_files(fault.output, root),
-                code=code,
-                live=live.get(name, ""),
-                tried_at=now if known.is_try(name, version) else "",
-            )
-        )
-    change_holds(site.state_dir, lambda holds_before: holds_before.adding(holds))
-
-
-def hold_again(site: Site, candidate: Candidate, names: Sequence[str], fault: Fault) -> None:
-    """Note that what was known to fail was tried again with a candidate, and what is left passes without it.
-
-    Of several that were tried together, nobody knows which it was: only those of which this very version had failed
-    before are noted.
-    """
-    lock, now = candidate.resolution.lock, timestamp()
-    if len(names) == 1:
-        hold_back(site, lock, candidate.key, dict.fromkeys(names, fault), release=candidate.id)
-        return
-    tried = {(name, lock.versions[name]) for name in names}
-    again = [
-        replace(one, tried_at=now)
-        for one in read_holds(site.state_dir).entries
-        if one.by == "tests" and (one.name, one.version) in tried
-    ]
-    change_holds(site.state_dir, lambda holds: holds.adding(again))
-
-
-def hold_undecided(site: Site, versions: Mapping[str, str], reason: str) -> None:
-    """Say of these versions that nobody knows yet whether they fail, in place of what was not known before."""
-    now = timestamp()
-    undecided = [
-        Hold(name=name, by="undecided", version=version, reason=reason, at=now)
-        for name, version in sorted(versions.items())
-    ]
-    if undecided or any(one.by == "undecided" for one in read_holds(site.state_dir).entries):
-        change_holds(site.state_dir, lambda known: known.deciding(undecided))
-
-
-def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withheld, ...]:
-    """Return what a resolution left out, and what has failed and is newer than this lock, whoever found that out."""
-    holds = read_holds(site.state_dir)
-    known = {(one.name, one.version) for one in holds.entries if one.by != "person"}
-    others = tuple(
-        one
-        for one in resolution.held_back
-        if (one.name, one.version) not in known and one.version != lock.versions.get(one.name)
-    )
-    return others + list_failed(holds, lock)
-
-
-def standing_holds(site: Site) -> tuple[Withheld, ...]:
-    """Return what is held, by whom and since when, but for versions that something newer has replaced."""
-    try:
-        holds = Constraints.read(site.state_dir).holds
-    except OSError:  # which is said elsewhere
-        return ()
-    live = lock_of(store_of(site).live()).versions
-    return tuple(describe_holds(holds.without_older(live).entries, live))
 
 
 logger = logging.getLogger(__name__)
@@ -219,7 +116,7 @@ class _Descent:
         changes = LockDiff.between(self._base, lock)
         return frozenset(one.name for one in changes if one.old and one.new and is_newer(one.new, one.old))
 
-    def _test(self, candidate: Candidate) -> tuple[Tried | None, bool]:
+    def _test(self, candidate: Candidate) -> tuple[TrialResult | None, bool]:
         """Test a candidate; return what failed, and whether that says something of the versions in it.
 
         A failure of another kind than those that are known is repeated, if there is a run left for that.
@@ -234,7 +131,7 @@ class _Descent:
         return steady_failure(site, log, facts, candidate, failed), True
 
 
-def _is_known(site: Site, failed: Tried) -> bool:
+def _is_known(site: Site, failed: TrialResult) -> bool:
     """Whether another version has failed so: in the same tests, with the same words but for numbers."""
     known = {(one.tests, _strip_numbers(one.reason)) for one in read_holds(site.state_dir).entries if one.by == "tests"}
     return (failing_tests(failed.output), _strip_numbers(failed.fault)) in known

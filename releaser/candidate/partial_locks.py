@@ -7,18 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import install
-from releaser.candidate.lower_versions import Fault
+from releaser.candidate.mark import Fault
 from releaser.candidate.test_output import complaint
-from releaser.candidate.testing import run_trial, trials
+from releaser.candidate.trials import run_trial, safe_link_mode, trials
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
 from releaser.locks.changes import LockDiff
-from releaser.locks.lock import Graph, InvalidLockError, LockFile
+from releaser.locks.lock import Graph, LockFile
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import read_holds, read_quarantine
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import lock_of
-from releaser.site.disk import can_clone
+from releaser.resolution.resolve import lock_of, read_made_lock
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
@@ -51,9 +50,9 @@ class TrialInstall:
         try:
             self._install(lock)
             for trial in trials(self.site, self.facts):
-                tried = run_trial(self.site, trial, venv, self.site.project.lock)
-                if not tried.passed:
-                    return Fault(words=tried.fault, output=tried.output)
+                result = run_trial(self.site, trial, venv, self.site.project.lock)
+                if not result.passed:
+                    return Fault(words=result.fault, output=result.output)
         except ToolError as error:  # of what cannot be installed, nothing is to go live
             self._refuse_if_nothing_can_be_installed(error)
             output = error.output or error.message
@@ -65,8 +64,7 @@ class TrialInstall:
     def _install(self, lock: LockFile) -> None:
         project = self.site.project
         project.lock.write_bytes(lock.data)
-        # Links to uv's cache would let a test that edits its packages change whatever is built later.
-        mode = "clone" if can_clone(project.root) else "copy"
+        mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root, project.root / _VENV, link_mode=mode, compiled=False)
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
@@ -222,18 +220,14 @@ class PartialLocks:
 
     def _lock(self, pins: dict[str, str]) -> LockFile | None:
         """Lock with exact versions of some packages; None if there is no solution. Raises ResolutionError."""
-        path = self.tree / "uv.lock"
-        path.write_bytes(self.committed.data)
+        (self.tree / "uv.lock").write_bytes(self.committed.data)
         try:
             locked = self.uv.lock(self.tree, pinned_lock_arguments(pins), python=self.python)
-            return None if isinstance(locked, NoSolution) else LockFile.read(path)
+            return None if isinstance(locked, NoSolution) else read_made_lock(self.tree)
         except ToolError as error:
             message = f"a part of the upgrades could not be locked: {error.message}"
             advice = "Check the network and the index; raise `uv_timeout` if they need longer."
             raise ResolutionError(message, advice=advice, output=error.output) from error
-        except (OSError, InvalidLockError) as error:
-            message = f"uv left a lock that cannot be read: {error}"
-            raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,139 +1,40 @@
-"""The gate: the project's own tests against the candidate, and, when they fail, whose fault that is."""
+"""The tests of a candidate and, when they fail, whose fault that is; and those of what is live, night after night."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from releaser.answers import RedTests
 from releaser.candidate.build import seal
-from releaser.candidate.copies import PLACE, copied
-from releaser.candidate.test_output import ADVICE, NONE_RUN, complaint, count_tests, flaw_of
-from releaser.candidate.test_packages import test_packages
-from releaser.checkout.staging import link_venv, staging_tree
+from releaser.candidate.test_output import ADVICE, failing_tests
+from releaser.candidate.trials import LIVE_COPY, TEST, copy_of, run_trial, trials
+from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
 from releaser.releases.integrity import is_dead
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
-from releaser.system.environment import inside
-from releaser.system.words import timestamp, truncate
+from releaser.system.files import UnreadableStateError, read_state, write_state
+from releaser.system.words import one_line, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.candidate.build import Candidate
+    from releaser.candidate.trials import Trial, TrialResult
     from releaser.releases.release import Release
     from releaser.report import Blame, RunLog
     from releaser.site.site import Site, SiteFacts
 
 
-TEST = "test"  # the step of the project's own tests
+logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """Something that a candidate has to pass: the name of the step, the command, and how to speak of it."""
-
-    step: str
-    command: tuple[str, ...]
-    name: str
-    plural: bool
-
-    def verb(self, word: str) -> str:
-        """Return a verb in the form that follows the name, `pass` or `passes`."""
-        return word if self.plural else f"{word}{'es' if word.endswith('s') else 's'}"
-
-    @property
-    def pronoun(self) -> str:
-        """What stands for the name."""
-        return "they" if self.plural else "it"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tried:
-    """How a trial ended: `reason` is empty when it was passed; one that `proves_nothing` ran no tests, or not all."""
-
-    trial: Trial
-    reason: str
-    output: str
-    timed_out: bool = False
-    proves_nothing: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether there is nothing to complain of."""
-        return not self.reason
-
-    @property
-    def fault(self) -> str:
-        """What went wrong with the packages that were tried, in a few words."""
-        if self.timed_out or self.proves_nothing:
-            return f"{self.reason} with it"
-        return f"{self.trial.name} {self.trial.verb('fail')} with it{complaint(self.output)}"
-
-
-def trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
-    """List what has to be passed, the quickest first."""
-    tests = Trial(step=TEST, command=facts.test_command, name="the tests", plural=True)
-    settings = site.settings
-    if settings.django_check == "off":
-        return (tests,)
-    words = ("python", "manage.py", "check", f"--{settings.django_check}")
-    level = ("--fail-level", settings.django_check_level.upper())
-    check = Trial(step="django check", command=words + level, name=f"`{' '.join(words[1:])}`", plural=False)
-    return (check, tests)
-
-
-def run_trial(site: Site, trial: Trial, venv: Path, lock: Path) -> Tried:
-    """Let the interpreter of `venv` try, within `test_timeout`.
-
-    `lock` is what the venv was built from: with the packages of `test_groups` in its versions. Raises BuildError if
-    these cannot be installed.
-    """
-    with test_packages(site, venv, lock) as beside:
-        return _run_trial(site, trial, venv, beside)
-
-
-def _run_trial(site: Site, trial: Trial, venv: Path, beside: Path | None) -> Tried:
-    words = list(trial.command)
-    if site.staged is not None:
-        link_venv(site, venv)
-    if words[0] == "python":
-        words[0] = str(venv / "bin" / "python")
-    try:
-        finished = site.runner.run(
-            words,
-            cwd=site.project.root,
-            env=inside(venv, site.runner.site_environ, beside=beside),
-            timeout=site.settings.test_timeout,
-            merge=True,
-        )
-    except ToolError as error:
-        if error.returncode is None and not error.timed_out:
-            raise _not_run(trial, error) from error
-        if trial.step == TEST and count_tests(error.output) == 0:  # of which pytest makes exit status 5
-            return Tried(trial=trial, reason=NONE_RUN, output=truncate(error.output), proves_nothing=True)
-        slow = f"{trial.name} did not end within {site.settings.test_timeout:g} s"
-        reason = slow if error.timed_out else error.message
-        return Tried(trial=trial, reason=reason, output=truncate(error.output), timed_out=error.timed_out)
-    flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
-    return Tried(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
-
-
-def _not_run(trial: Trial, error: ToolError) -> TestsFailedError:
-    message = f"{trial.name} could not be run: {error.message}"
-    return TestsFailedError(
-        message, blame="unknown", advice="Correct `test_command`; then this candidate is tried again."
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Passed:
-    """A candidate passes everything that it has to pass."""
-
-    candidate: Candidate
+LIVE_TESTS = "live-tests.json"
+_LONGEST = 200  # characters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,60 +42,49 @@ class Failed:
     """A candidate does not pass: what failed, whose fault that is, and how a report says so."""
 
     candidate: Candidate
-    tried: Tried
+    result: TrialResult
     blame: Blame
     message: str
     advice: str
 
     def error(self) -> TestsFailedError:
         """Return what ends a run that needs this candidate."""
-        output, fault = self.tried.output, self.tried.fault
+        output, fault = self.result.output, self.result.fault
         return TestsFailedError(self.message, blame=self.blame, advice=self.advice, output=output, fault=fault)
 
 
-def gate(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, before: SiteFacts) -> None:
-    """Let the candidate pass only if it passes the tests, as `test` has it. Raises TestsFailedError."""
-    result = test(site, log, facts, candidate, before=before)
-    if isinstance(result, Failed):
-        raise result.error()
-
-
-def test(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, before: SiteFacts) -> Passed | Failed:
-    """Test a candidate; `before` is how fit the project was before the pull.
+def run_tests(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, before: SiteFacts) -> None:
+    """Test a candidate; `before` is how fit the project was before the pull. Raises TestsFailedError.
 
     If it fails, the live release is tested too, to tell whose fault it is.
     """
     failed = first_failure(site, log, facts, candidate)
-    if failed is None:
-        return Passed(candidate=candidate)
-    return fail(site, log, candidate, failed, find_blame(site, log, before, failed))
+    if failed is not None:
+        raise fail(site, log, candidate, failed, find_blame(site, log, before, failed)).error()
 
 
 def first_failure(
     site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, after: Trial | None = None
-) -> Tried | None:
+) -> TrialResult | None:
     """Run the trials of a candidate, or those `after` one, until one fails; what they print is kept."""
     due = trials(site, facts)
     if after is not None:
         due = due[due.index(after) + 1 :]
     with (candidate.directory / OUTPUT).open("a", encoding="utf-8") as outputs:
         for trial in due:
-            tried = _recorded(site, log, trial, candidate)
-            outputs.write(tried.output + "\n")
-            if not tried.passed:
-                return tried
+            with log.step(trial.step) as step:
+                result = run_trial(site, trial, candidate.venv, candidate.lock)
+                if not result.passed:
+                    step.status, step.detail = "failed", result.reason
+            outputs.write(result.output + "\n")
+            if not result.passed:
+                return result
     return None
 
 
-def _recorded(site: Site, log: RunLog, trial: Trial, candidate: Candidate) -> Tried:
-    with log.step(trial.step) as step:
-        tried = run_trial(site, trial, candidate.venv, candidate.lock)
-        if not tried.passed:
-            step.status, step.detail = "failed", tried.reason
-        return tried
-
-
-def steady_failure(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, failed: Tried) -> Tried | None:
+def steady_failure(
+    site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, failed: TrialResult
+) -> TrialResult | None:
     """Repeat what has failed; None if everything passes now, which is reported, as such tests cannot be relied on."""
     with log.step(f"{failed.trial.step} again") as step:
         again = run_trial(site, failed.trial, candidate.venv, candidate.lock)
@@ -208,48 +98,43 @@ def steady_failure(site: Site, log: RunLog, facts: SiteFacts, candidate: Candida
 
 
 def fail(
-    site: Site, log: RunLog, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool = False
+    site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
 ) -> Failed:
     """Seal a candidate as failed and keep it from being built again, and say how it failed.
 
     While a search for what is to blame is `unfinished`, the next update takes it up again.
     """
-    reject(site, log, candidate, tried, blame, unfinished=unfinished)
+    reject(site, log, candidate, result, blame, unfinished=unfinished)
     log.learn(blame=blame)
-    purpose = _purpose(site, log, candidate)
-    message, advice = _verdict(blame, tried, purpose), _advice(blame, tried, purpose)
-    return Failed(candidate=candidate, tried=tried, blame=blame, message=message, advice=advice)
+    message, advice = _describe(site, log, candidate, result, blame)
+    return Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
 
 
 def reject(
-    site: Site, log: RunLog, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool = False
+    site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
 ) -> None:
-    """Keep a candidate from being built again, and seal it as one that has failed."""
+    """Keep the next run from building this very candidate, and only then seal it, as one that has failed."""
+    entry = FailedCandidate(
+        key=candidate.key,
+        release=candidate.id,
+        reason=result.reason,
+        at=timestamp(),
+        sick=blame != "update",
+        unfinished=unfinished,
+    )
     if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
-        _quarantine(site, candidate, tried, blame, unfinished=unfinished)
+        change_quarantine(site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
     seal(site, log, candidate, tests="failed")
 
 
-def _quarantine(site: Site, candidate: Candidate, tried: Tried, blame: Blame, *, unfinished: bool) -> None:
-    """Keep the next run from building and testing this very candidate; this comes first, before it is sealed."""
-    change_quarantine(
-        site.state_dir,
-        lambda quarantine: quarantine.with_candidate(
-            FailedCandidate(
-                key=candidate.key,
-                release=candidate.id,
-                reason=tried.reason,
-                at=timestamp(),
-                sick=blame != "update",
-                unfinished=unfinished,
-            )
-        ),
-    )
-
-
-def find_blame(site: Site, log: RunLog, before: SiteFacts, failed: Tried) -> Blame:
+def find_blame(site: Site, log: RunLog, before: SiteFacts, failed: TrialResult) -> Blame:
     """Try what is live with that which a candidate does not pass, to tell whose fault it is."""
     return _blame(site, log, *(one for one in trials(site, before) if one.step == failed.trial.step))
+
+
+def is_well_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
+    """Whether the live release passes, with the code that is checked out."""
+    return _blame(site, log, *trials(site, before)) == "update"
 
 
 def _blame(site: Site, log: RunLog, *attempted: Trial) -> Blame:
@@ -259,32 +144,30 @@ def _blame(site: Site, log: RunLog, *attempted: Trial) -> Blame:
         return "unknown"
     try:
         with tree_of_live(site, log) as before:
-            for trial in attempted:
-                if not _passes_live(before, log, trial, live):
-                    return "before"
+            return "before" if _failure_of_live(before, log, live, *attempted) else "update"
     except BuildError as error:
         log.failed(error, follow_up=False)
         return "unknown"
-    return "update"
 
 
-def _passes_live(site: Site, log: RunLog, trial: Trial, live: Release) -> bool:
-    """Try a copy of what is live. Raises BuildError where it cannot be copied."""
-    with log.step(f"{trial.step} live release") as step:
-        tried = try_live(site, trial, live)
-        step.says("passed" if tried.passed else tried.reason)
-        step.status = "ok" if tried.passed else "failed"
-    return tried.passed
+def _failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -> TrialResult | None:
+    """Return the first trial that a copy of what is live does not pass, as tests may write into their venv.
 
-
-def try_live(site: Site, trial: Trial, live: Release) -> Tried:
-    """Try a copy of what is live, as tests may write into their venv. Raises BuildError where it cannot be copied."""
-    try:
-        with copied(site, live, place=site.state_dir / PLACE) as venv:
-            return run_trial(site, trial, venv, live.lock)
-    except (ToolError, OSError) as error:
-        message = f"the live release cannot be copied to be tested: {error}"
-        raise BuildError(message, advice="Check free space below state_dir.") from error
+    Raises BuildError where it cannot be copied.
+    """
+    for trial in attempted:
+        with log.step(f"{trial.step} live release") as step:
+            try:
+                with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
+                    result = run_trial(site, trial, venv, live.lock)
+            except (ToolError, OSError) as error:
+                message = f"the live release cannot be copied to be tested: {error}"
+                raise BuildError(message, advice="Check free space below state_dir.") from error
+            step.says(result.reason or "passed")
+            step.status = "ok" if result.passed else "failed"
+        if not result.passed:
+            return result
+    return None
 
 
 @contextlib.contextmanager
@@ -301,77 +184,70 @@ def tree_of_live(site: Site, log: RunLog) -> Iterator[Site]:
         yield tree
 
 
-def is_well_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
-    """Whether the live release passes, with the code that is checked out."""
-    return _blame(site, log, *trials(site, before)) == "update"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Purpose:
-    """What a candidate was made for, as far as words go: what is new about it, and what there was without it.
-
-    `again` says when it is tried again; what is `asked_for` by a person leaves the updates alone.
-    """
-
-    broken: str
-    without: str
-    since: str
-    again: str
-    asked_for: bool = False
-
-
-def _purpose(site: Site, log: RunLog, candidate: Candidate) -> _Purpose:
+def _describe(site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
+    """Return how a candidate failed, by what is new about it and what there was before; and what to do."""
+    new, since = "with the new packages or commits", "before this update"
+    verdict, again = ": this update broke it", "this candidate is not tried again until a package or the code changes."
     if candidate.overrides:
-        return _Purpose(
-            broken=f"with {', '.join(candidate.overrides)}",
-            without="without",
-            since="without an override",
-            again="updates go on as before.",
-            asked_for=True,
-        )
-    if not candidate.resolution.diff and not site.pulled:
-        return _Purpose(
-            broken=f"on the venv that was rebuilt, with Python {candidate.key.python}",
-            without="on the live release",
-            since="before",
-            again=f"`releaser {'init' if log.command == 'init' else 'rebuild'}` tries it again.",
-        )
-    return _Purpose(
-        broken="with the new packages or commits",
-        without="without: this update broke it",
-        since="before this update",
-        again="this candidate is not tried again until a package or the code changes.",
-    )
-
-
-def _verdict(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
-    trial = tried.trial
-    fail, succeed = trial.verb("fail"), trial.verb("pass")
-    what = tried.reason if tried.timed_out or tried.proves_nothing else f"{trial.name} {fail}"
-    return {
-        "update": f"{what} {purpose.broken} and {succeed} {purpose.without}",
-        "before": f"{what}, and {trial.pronoun} {fail} on the live release too: it was failing {purpose.since}",
-    }.get(blame, f"{what}, and there is no earlier release to compare with")
-
-
-def _advice(blame: Blame, tried: Tried, purpose: _Purpose) -> str:
-    trial = tried.trial
-    longer = f"Raise `test_timeout` if {trial.pronoun} {trial.verb('need')} longer. " if tried.timed_out else ""
-    if tried.proves_nothing:
-        longer = f"{ADVICE} "
+        new, since = f"with {', '.join(candidate.overrides)}", "without an override"
+        verdict, again = "", "updates go on as before."
+    elif not candidate.resolution.diff and not site.pulled:
+        new, since = f"on the venv that was rebuilt, with Python {candidate.key.python}", "before"
+        verdict, again = "", f"`releaser {'init' if log.command == 'init' else 'rebuild'}` tries it again."
+    message = {
+        "update": f"{result.told} {new} and passed on the live release{verdict}",
+        "before": f"{result.told}, and failed on the live release too: it was failing {since}",
+    }.get(blame, f"{result.told}, and there is no earlier release to compare with")
+    advice = f"{ADVICE} " if result.proves_nothing else ""
+    if result.timed_out:
+        advice = "Raise `test_timeout` if that is too short. "
     if blame == "before":
-        fix = "Fix the tests or the site" if trial.plural else "Fix the site or its settings"
-        if purpose.asked_for:
-            return f"{longer}{fix} first."
-        return f"{longer}{fix}; updates go on by themselves once {trial.name} {trial.verb('pass')} again."
-    return f"{longer}See the end of the {'test output' if trial.plural else 'output'}; {purpose.again}"
+        fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
+        return message, f"{advice}{fix}{' first.' if candidate.overrides else '; updates go on by themselves then.'}"
+    return message, f"{advice}See the end of the output; {again}"
 
 
-def smoke_test(site: Site, release: Release) -> None:
-    """See that the interpreter of a release starts; ToolError when it does not."""
-    site.runner.run(
-        [release.venv / "bin" / "python", "-c", "pass"],
-        cwd=site.project.root,
-        env=inside(release.venv, site.runner.site_environ),
-        timeout=60,
-    )
+# With `test_live = "always"`: the live release on nights without anything newer
+
+
+def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:
+    """Return what is known to fail of the live release; None if it has passed, or nobody has looked."""
+    try:
+        found = read_state(state_dir / LIVE_TESTS, RedTests)
+    except (UnreadableStateError, OSError):
+        return None
+    return found if found is not None and live is not None and found.release == live.id else None
+
+
+def try_live_release(site: Site, log: RunLog, facts: SiteFacts) -> RedTests | None:
+    """Run the tests of what is live, if that is wanted each night; return what fails and has been told before.
+
+    Raises TestsFailedError when they have turned red, or something else fails. That they pass again is told once.
+    """
+    live, path = store_of(site).live(), site.state_dir / LIVE_TESTS
+    if site.settings.test_live != "always":
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        return None
+    if live is None or is_dead(live):
+        return None
+    before, failed = red_tests(site.state_dir, live), _failure_of_live(site, log, live, *trials(site, facts))
+    if failed is None:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        if before is not None:
+            log.tell(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
+        return None
+    # What fails, as unittest, Django and pytest name it; without any names, how it ended.
+    failing = failing_tests(failed.output) or (one_line(failed.reason, limit=_LONGEST),)
+    if before is not None and before.failing == failing:
+        return before
+    since = before.since if before is not None else timestamp()
+    try:
+        write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
+    except OSError as error:  # a full disk: it is told once more
+        logger.warning("that the tests of the live release fail cannot be noted: %s", error)
+    log.about(live, None)
+    message = f"{failed.told} on the live release {live.id}, although nothing has changed"
+    advice = "Fix the site or its tests. It is told again when something else fails, or when all is well."
+    raise TestsFailedError(message, blame="before", advice=advice, output=failed.output, fault=failed.fault)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import FollowUpError, ReleaserError
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import own_files
 from releaser.system.files import load_state, write_state
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def _files_of(site: Site, release: Release) -> set[str]:
     """Return the files that releaser commits with a release: pyproject.toml too, if it came with the first lock."""
     top = site.git.layout.top
     brought = [os.path.relpath(site.project.pyproject, top)] if release.pyproject.is_file() else []
-    return {*own_files(site, top), *brought}
+    return {*site.own_files(), *brought}
 
 
 def _read(path: Path) -> bytes | None:

@@ -12,7 +12,6 @@ from releaser.checkout.pull import Target
 from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import own_files
 from releaser.run import close_journal
 from releaser.system.files import replace_file
 from releaser.system.process import write_out
@@ -86,12 +85,12 @@ def follow_quietly(site: Site, log: RunLog, target: Target) -> None:
 def own_files_as_committed(site: Site, log: RunLog) -> None:
     """Give the files that releaser commits the content that HEAD has. Raises ToolError and OSError."""
     top, git = site.git.layout.top, site.git
-    for name in own_files(site, top):
+    for name in site.own_files():
         path, committed = top / name, git.data("HEAD", name)
         if committed is not None and (not path.exists() or path.read_bytes() != committed):
             _keep_if_edited(site, log, path, committed)
             replace_file(path, committed, staging=site.state_dir)
-    git.unstage([name for name in own_files(site, top) if git.data("HEAD", name) is not None])
+    git.unstage([name for name in site.own_files() if git.data("HEAD", name) is not None])
 
 
 def _keep_if_edited(site: Site, log: RunLog, path: Path, committed: bytes) -> None:
@@ -212,7 +211,7 @@ def _has_code_of(site: Site, release: Release, commit: str) -> bool:
     A release that brought the first lock was tested with its own pyproject.toml, which was committed only afterwards.
     """
     git, manifest = site.git, release.manifest
-    own = own_files(site, git.layout.top)
+    own = site.own_files()
     if not release.pyproject.is_file():
         return git.code_key(own, commit=commit) == manifest.code_key
     pyproject = os.path.relpath(site.project.pyproject, git.layout.top)

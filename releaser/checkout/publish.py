@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from releaser.checkout.commits import SEEN, attempt, commit_message, make_commit, note_due, own_commits, pending
 from releaser.errors import FollowUpError, ToolError, os_reason
 from releaser.releases.quarantine import read_quarantine
-from releaser.resolution.resolve import code_key_of
 from releaser.site.conventions import choose_export_group, kept_out
 from releaser.system.files import replace_file
 from releaser.tools.uv import requirements_arguments
@@ -138,7 +137,7 @@ def _push(site: Site, step: Step) -> None:
         return
     theirs = site.git.fetch(remote, branch)
     waiting, behind = site.git.apart(f"refs/heads/{branch}", theirs)
-    if behind and read_quarantine(site.state_dir).commit(code_key_of(site, theirs)) is not None:
+    if behind and read_quarantine(site.state_dir).commit(site.code_key(theirs)) is not None:
         note_due(site, push=False)  # the commits give way once the remote has something newer
         step.skipped(f"{remote} is ahead, with a commit that was rejected here")
         return

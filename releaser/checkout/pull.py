@@ -12,7 +12,6 @@ from releaser.checkout.commits import SEEN, own_commits
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
 from releaser.releases.journal import LITTER, Litter, note, recall
 from releaser.releases.quarantine import read_quarantine
-from releaser.resolution.resolve import released_paths
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
 from releaser.tools.git_reader import asks_for_credentials
@@ -130,7 +129,7 @@ def choose_target(
     if not behind and not follow:
         return stay
     with log.step("choose commit") as step:
-        own = released_paths(site)
+        own = site.own_files()
         key = git.code_key(own, commit=theirs)
         rejected = None if force else read_quarantine(site.state_dir).commit(key)
         if rejected is not None:

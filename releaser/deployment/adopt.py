@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from releaser.candidate import build as startup
 from releaser.candidate.mark import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.installed import groups_in, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import link as flip
+from releaser.releases import startup
 from releaser.releases.contents import measure
 from releaser.releases.fingerprint import seal_files
 from releaser.releases.interpreter import ask_if_possible
@@ -22,7 +22,6 @@ from releaser.releases.metadata import versions_in
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.verify import compare_with_lock
-from releaser.resolution.resolve import code_key_of
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.project import PYPROJECT, Pyproject, read_pyproject
@@ -202,8 +201,12 @@ def _complete(
 ) -> Release:
     """Write the manifest of an adopted release, and record it; a `trusted` one has been live before."""
     directory = store_of(site).path(name)
-    if doubt := startup.fit_if_possible(site, directory / "venv"):
-        log.note(Finding(message=f"release {name} was adopted, but {doubt}", advice=_UNPINNED))
+    try:
+        if site.settings.pin:
+            startup.install(directory / "venv", site.runner)
+    except OSError as error:
+        message = f"release {name} was adopted, but its processes are neither pinned nor counted: {error}"
+        log.note(Finding(message=message, advice=_UNPINNED))
     lock = directory / "uv.lock"
     if not lock.exists():
         replace_file(lock, site.project.lock.read_bytes())
@@ -218,7 +221,7 @@ def _complete(
         group=group,
         lock_sha256=LockFile.read(lock).sha256,
         dependencies_key=_pyproject(site, directory).dependencies_key(),
-        code_key=code_key_of(site, commit) if commit else "",
+        code_key=site.code_key(commit) if commit else "",
         commit=commit,
         subject=site.git.subject(commit) if commit else "",
         previous=next(reversed(store_of(site).ledger().activations), None),

@@ -15,11 +15,10 @@ from releaser.releases.integrity import is_dead
 from releaser.releases.quarantine import read_holds, read_quarantine
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import (
-    Resolver,
+    ResolveAgain,
     candidate_key,
     is_as_live,
     lock_of,
-    own_files,
     resolve,
     resolve_as_locked,
 )
@@ -48,7 +47,7 @@ class Decision:
     resolution: Resolution
     failed: FailedCandidate | None = None
     #: Resolves once more, with what is held by then; None where the lock was given.
-    again: Resolver | None = None
+    again: ResolveAgain | None = None
     #: Asks, once in a run, what is known to be wrong with what is live.
     audit: Callable[[], Audit | None]
 
@@ -106,7 +105,7 @@ def _stays_as_locked(site: Site, facts: SiteFacts, live: Release) -> bool:
     return not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
 
 
-def _resolved(site: Site, live: Release | None, again: Resolver, *, force: bool) -> Resolution:
+def _resolved(site: Site, live: Release | None, again: ResolveAgain, *, force: bool) -> Resolution:
     """Resolve with no more than one package that is known to fail, so that it is clear what failed.
 
     A package that would stay where it is comes in just older than what failed, if nobody has tried that.
@@ -164,7 +163,7 @@ def choose_following(site: Site, target: Target, decision: Decision, live: Relea
     """
     if live is None or target.brings_code:
         return "stays"
-    git, (lock, *_) = site.git, own_files(site, site.git.layout.top)
+    git, (lock, *_) = site.git, site.own_files()
     data = git.data(target.commit, lock)
     try:
         if data is None or is_as_live(site, LockFile.parse(data), live):

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space, find_lacks, release_need
-from releaser.candidate.testing import gate
+from releaser.candidate.testing import run_tests
 from releaser.checkout.guard import read_basis
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
@@ -27,7 +27,7 @@ from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import look_before
 from releaser.errors import BuildError, ResolutionError, TestsFailedError, ToolError, UsageError, error_line
 from releaser.locks.changes import LockDiff
-from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.activation import deploy
 from releaser.pipelines.preflight import check
@@ -112,7 +112,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> Ending:
         log.learn(release=candidate.id)
         same = _compare(staged, log, facts, candidate, found)
         try:
-            gate(staged, log, facts, candidate, before=facts)
+            run_tests(staged, log, facts, candidate, before=facts)
         except TestsFailedError as error:
             advice = f"See the end of the test output, and whether they pass with {wanted}; then run it again."
             raise TestsFailedError(
@@ -199,9 +199,6 @@ def _lock(site: Site, log: RunLog, facts: SiteFacts, wanted: FirstLockRequest, f
         except ValueError as error:
             message = f"{site.project.checkout / 'pyproject.toml'} cannot be added to: {error}"
             raise ResolutionError(message, advice="Correct it, then run it again.") from error
-        except (OSError, InvalidLockError) as error:
-            message = f"uv left a lock that cannot be read: {error}"
-            raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
         except ToolError as error:
             message = f"no lock could be made with exactly these versions: {error.message}"
             advice = error.advice or "See uv's message; --with gives what no index has, and --without leaves it out."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space
-from releaser.candidate.testing import gate
+from releaser.candidate.testing import run_tests
 from releaser.checkout.guard import read_basis
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
@@ -161,7 +161,7 @@ def build_as_locked(site: Site, log: RunLog, facts: SiteFacts, live: Release | N
             raise _unbuildable(failed, key.python, output=error.output) from error
         raise
     log.learn(release=candidate.id, previous=live.id if live else None)
-    gate(site, log, facts, candidate, before=facts)
+    run_tests(site, log, facts, candidate, before=facts)
     candidate = look_at_migrations(site, log, candidate)
     return seal(site, log, candidate, tests="passed")
 

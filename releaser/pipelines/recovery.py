@@ -27,7 +27,7 @@ from releaser.releases.journal import journal_of
 from releaser.releases.quarantine import change_quarantine, read_quarantine
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.outbox import Outbox
-from releaser.resolution.resolve import code_key_of, lock_of
+from releaser.resolution.resolve import lock_of
 from releaser.run import begun_at, close_journal, named
 from releaser.system.files import UnreadableStateError, clear_name
 
@@ -166,7 +166,7 @@ def _mark_left(site: Site, entry: Entry, left: Release, target: Release) -> None
     reason, commit = f"rolled back to {target.id}", None
     before, after = entry.head_before, entry.head_after
     if before is not None and before != after:
-        key = code_key_of(site, before)
+        key = site.code_key(before)
         if key and key != target.manifest.code_key:
             tested = left.manifest.commit if left.manifest.code_key == key else None
             commit = reject_commit(site, tested or before, key, f"was rolled back from, to {target.id}")

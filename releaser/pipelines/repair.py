@@ -14,8 +14,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.answers import RedTests
-from releaser.candidate.live_tests import LIVE_TESTS
 from releaser.candidate.mark import brought_by, key_of, mark_good
+from releaser.candidate.testing import LIVE_TESTS
 from releaser.checkout.commits import PENDING, Pending, attempt, unsettled
 from releaser.checkout.move import LOCK_BEFORE
 from releaser.deployment.activate import link_text, place_lock

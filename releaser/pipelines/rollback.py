@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
-from releaser.candidate.testing import smoke_test
+from releaser.candidate.trials import run_inside
 from releaser.checkout.checks import lock_findings
 from releaser.checkout.move import code_of_release, has_other_code
 from releaser.checkout.pull import Target
@@ -25,7 +25,7 @@ from releaser.pipelines.status import without_python
 from releaser.releases.integrity import find_damage, find_rollback_damage, has_lost_python
 from releaser.releases.link import moved_by_hand, refuse_moved
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import lock_of, own_files
+from releaser.resolution.resolve import lock_of
 from releaser.site import disk, serving
 from releaser.tools.django import is_django
 
@@ -110,7 +110,7 @@ def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Ta
 
 def _refuse_edits(site: Site, code: Target) -> None:
     """See that no uncommitted edit is in the way of the code of the earlier release. Raises PreflightError."""
-    own = own_files(site, site.git.layout.top)
+    own = site.own_files()
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
         message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has another one"
@@ -219,7 +219,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
     problems += lock_findings(site)
     try:
-        smoke_test(site, target)
+        run_inside(site, target.venv, ["python", "-c", "pass"])
     except ToolError as error:
         problems.append(Finding(f"{target.id} does not start: {error.message}", advice="Choose another release."))
     if not force and target.manifest.dependencies_key != site.pyproject.dependencies_key():

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
-from releaser.candidate.lower_versions import standing_holds
+from releaser.candidate.mark import standing_holds
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.deployment.processes import left_behind
 from releaser.errors import (

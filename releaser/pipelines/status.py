@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import ValidationError, convert
 
 from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, Quarantined, ReleaseDetails, RunBrief, Status
-from releaser.candidate.changes import described
-from releaser.candidate.live_tests import red_tests
+from releaser.candidate.build import describe_changes
 from releaser.candidate.space import free_space
+from releaser.candidate.testing import red_tests
 from releaser.checkout.publish import push_is_due_in
 from releaser.deployment.processes import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
@@ -159,7 +159,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
     lock = lock_of(to)
-    return described(LockDiff.between(lock_of(store.find(first)), lock).changes, lock, to.venv)
+    return describe_changes(LockDiff.between(lock_of(store.find(first)), lock).changes, lock, to.venv)
 
 
 def status(site: Site) -> Status:

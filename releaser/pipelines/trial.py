@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import build, seal
 from releaser.candidate.space import check_space
-from releaser.candidate.testing import gate
+from releaser.candidate.testing import run_tests
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, Finding, PreflightError
@@ -52,7 +52,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> Ending:
         candidate = build(staged, run.log, facts, resolution, key, overrides=tuple(map(str, overrides)))
         refuse_untested(candidate, overrides)
         run.log.learn(release=candidate.id, previous=live.id)
-        gate(staged, run.log, facts, candidate, before=facts)
+        run_tests(staged, run.log, facts, candidate, before=facts)
         release = seal(staged, run.log, candidate, tests="passed")
     close_journal(run.site, run.log)
     wanted = ", ".join(release.manifest.overrides)

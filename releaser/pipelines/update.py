@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from releaser.candidate.audit import note_unfixed, with_fixes
 from releaser.candidate.build import seal
 from releaser.candidate.build_and_test import build_and_test
-from releaser.candidate.live_tests import try_live_release
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space, find_lacks, update_needs
-from releaser.candidate.testing import is_well_again, tree_of_live
+from releaser.candidate.testing import is_well_again, tree_of_live, try_live_release
 from releaser.checkout.guard import Basis, basis_after_own_acts, read_basis
 from releaser.checkout.move import follow_quietly
 from releaser.checkout.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back

@@ -17,6 +17,7 @@ from releaser.errors import ResolutionError
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import LockFile
 from releaser.resolution.requirements_file import bounds, exact_version, index_settings, near_path
+from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
@@ -173,11 +174,11 @@ def _lock_all(facts: SiteFacts, tree: Path, found: UnlockedEnvironment) -> LockF
         locked = facts.uv.lock(tree, pinned_lock_arguments(found.versions), python=facts.python)
         if isinstance(locked, NoSolution):
             return locked
-        lock = LockFile.read(tree / "uv.lock")
+        lock = read_made_lock(tree)
         absent = found.versions.keys() - lock.versions.keys() - asked  # what uv leaves out all the same is refused
         if not absent:
             locked = facts.uv.lock(tree, ["lock"], python=facts.python)  # as anybody's next `uv lock` will
-            return locked if isinstance(locked, NoSolution) else LockFile.read(tree / "uv.lock")
+            return locked if isinstance(locked, NoSolution) else read_made_lock(tree)
         wanted = absent & found.direct or absent  # those that need each other in a circle are not direct
         asked |= wanted
         _edit(facts, tree, "add", *(_from_on(name, found.versions[name]) for name in sorted(wanted)))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.changes import LockDiff
@@ -21,7 +21,7 @@ from releaser.site.conventions import default_groups
 from releaser.tools.uv import NoSolution, failed_builds, lock_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from releaser.locks.overrides import Override
@@ -38,6 +38,8 @@ _CHECK_NETWORK = "Check the network and the index; releaser tries again at the n
 #: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
 #: them may stay `out`, or be let `in`.
 Failed = Literal["rest", "out", "in"]
+#: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
+ResolveAgain = Callable[[Failed, "Lower | None"], "Resolution"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,7 @@ def resolve(
             raise ResolutionError(message, advice=advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
             raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))
-        found = _read(project.lock)
+        found = read_made_lock(project.root)
         _refuse_rejected_versions(found, quarantine)
         resolution = _resolution(
             site, live, found, all_withheld(resolved.withheld, quarantine, constraints.holds, found)
@@ -113,7 +115,7 @@ def resolve_as_locked(site: Site, log: RunLog, live: Release | None, lock: LockF
     with log.step("resolve") as step:
         if lock is not None:
             site.project.lock.write_bytes(lock.data)
-        found = _read(site.project.lock)
+        found = read_made_lock(site.project.root)
         resolution = _resolution(site, live, found, list_rejected(read_quarantine(site.state_dir), found))
         step.says(_extent(resolution.diff))
     return resolution
@@ -158,7 +160,7 @@ class _TreeResolver:
     def uploads(self) -> Uploads:
         """Read what the locks tell."""
         now = self.now
-        return uploads_in(_read(self.site.project.lock), now).merge(uploads_in(self.facts.lock, now))
+        return uploads_in(read_made_lock(self.site.project.root), now).merge(uploads_in(self.facts.lock, now))
 
     def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
         """Lock what is locked, without times."""
@@ -168,7 +170,7 @@ class _TreeResolver:
         facts, project = self.facts, self.site.project
         words = lock_arguments(specifiers=specifiers, packages=facts.lock.names, exclude_newer=exclude_newer)
         done = facts.uv.lock(project.root, words, python=facts.python)
-        return done if isinstance(done, NoSolution) else _read(project.lock).versions
+        return done if isinstance(done, NoSolution) else read_made_lock(project.root).versions
 
 
 def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
@@ -188,12 +190,13 @@ def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
     return ResolutionError("the dependencies of the project have no solution", advice=advice, output=output)
 
 
-def _read(path: Path) -> LockFile:
+def read_made_lock(tree: Path) -> LockFile:
+    """Read the lock that uv has left in a tree. Raises ResolutionError."""
     try:
-        return LockFile.read(path)
+        return LockFile.read(tree / "uv.lock")
     except (OSError, InvalidLockError) as error:
         message = f"uv left a lock that cannot be read: {error}"
-        raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock --upgrade`.") from error
+        raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
 
 
 def _refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
@@ -208,7 +211,7 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
     try:
         commit = site.staged.commit if site.staged is not None else "HEAD"
-        code = site.git.code_key(own_files(site, site.git.layout.top), commit=commit)
+        code = site.git.code_key(site.own_files(), commit=commit)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
     python = _python_version(facts)
@@ -220,26 +223,6 @@ def _python_version(facts: SiteFacts) -> str:
         return facts.uv.python_version(facts.python)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-
-
-def code_key_of(site: Site, commit: str) -> str:
-    """Return what identifies the code of a commit, the files that releaser commits left out; empty if not known."""
-    try:
-        return site.git.code_key(own_files(site, site.git.layout.top), commit=commit)
-    except ToolError:
-        return ""
-
-
-def released_paths(site: Site) -> tuple[str, ...]:
-    """Return the files that releaser itself commits, relative to the top of the work tree."""
-    return own_files(site, site.git.layout.top)
-
-
-def own_files(site: Site, top: Path) -> tuple[str, ...]:
-    """Return the files that releaser itself commits, relative to `top`, that of the work tree."""
-    project, export = site.project, site.settings.requirements_export
-    files = [project.lock, *([project.root / export] if export else [])]
-    return tuple(os.path.relpath(file, top) for file in files)
 
 
 def resolved_with(
@@ -267,14 +250,11 @@ def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFi
     message, advice = f"no lock could be made with {wanted}", "See what uv says; the package must fit the others."
     try:
         locked = facts.uv.lock(tree, ["lock"], python=facts.python)
-        lock = LockFile.parse(without_passwords((tree / "uv.lock").read_bytes()))
     except ToolError as error:
         raise ResolutionError(message, advice=error.advice or advice, output=error.output) from error
-    except (OSError, InvalidLockError) as error:
-        message = f"uv left a lock that cannot be read: {error}"
-        raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
     if isinstance(locked, NoSolution):
         raise ResolutionError(message, advice=advice, output=locked.output)
+    lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
     ignored = not_taken(overrides, lock.data)
     if ignored:
         message = f"uv does not take {', '.join(map(str, ignored))}, so nothing would be tested"
@@ -297,10 +277,3 @@ def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
         return True
     groups = default_groups(site)
     return installs_the_same(lock, before, group=live.manifest.group, default_groups=groups, python=python, tags=tags)
-
-
-class Resolver(Protocol):
-    """Resolves once more, in the same tree, with what is held by then."""
-
-    def __call__(self, failed: Failed, lower: Lower | None) -> Resolution:
-        """Return the newest that may come in; `failed` is as of `resolve`. Raises ResolutionError."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError
+from releaser.errors import Finding, PreflightError, ToolError
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Given, Settings, load, read_given
 from releaser.system.process import Runner
@@ -86,6 +86,19 @@ class Site:
     def state_dir(self) -> Path:
         """Where releaser keeps what it knows of the project."""
         return self.project.state_dir
+
+    def own_files(self) -> tuple[str, ...]:
+        """Return the files that releaser itself commits, relative to the top of the work tree."""
+        export, top = self.settings.requirements_export, self.git.layout.top
+        files = [self.project.lock, *([self.project.root / export] if export else [])]
+        return tuple(os.path.relpath(file, top) for file in files)
+
+    def code_key(self, commit: str) -> str:
+        """Return what identifies the code of a commit, the files that releaser commits left out; empty if not known."""
+        try:
+            return self.git.code_key(self.own_files(), commit=commit)
+        except ToolError:
+            return ""
 
     @property
     def redactor(self) -> Redactor:

@@ -93,7 +93,7 @@ def test_what_needs_a_culprit_stays_with_it(make_site: SiteFactory) -> None:
     assert report["culprits"] == ["b 1.1.0"]
     (entry,) = report["held_back"]
     assert (entry["name"], entry["together"]) == ("b", ["a 1.1.0"])
-    assert "b 1.1.0, with a 1.1.0: the tests fail with it" in body(site)
+    assert "b 1.1.0, with a 1.1.0: the tests failed with it" in body(site)
     site.releaser("unhold", "a", check=0)
     assert site.json("status")["held_back"] == []
 
@@ -160,7 +160,7 @@ def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) 
     assert site.snapshot() == before
     assert report["culprits"] == (["b 1.1.0"] if mode == "report" else [])
     assert report["held_back"] == []
-    assert ("b 1.1.0 breaks the update: the tests fail with it" in body(site)) == (mode == "report")
+    assert ("b 1.1.0 breaks the update: the tests failed with it" in body(site)) == (mode == "report")
     assert ("culprit search" in steps(report)) == (mode == "report")
     assert not (site.state_dir / "holds.json").exists()
     silent(site.releaser("update"))

@@ -383,7 +383,7 @@ def test_a_site_that_fails_the_check_itself_was_failing_before(make_django: Djan
     django.publish("1.1.0")
     report = site.json("update", check=5)
     assert report["blame"] == "before"
-    assert "and it fails on the live release too: it was failing before this update" in report["headline"]
+    assert "and failed on the live release too: it was failing before this update" in report["headline"]
     assert "security.W" in report["output"]
     silent(site.releaser("update"))
     site.write_dotenv({"RELEASER_DJANGO_CHECK": "deploy"})

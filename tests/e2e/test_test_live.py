@@ -43,7 +43,7 @@ def test_a_site_that_turns_red_although_nothing_changed_is_told_once(make_site: 
     before, live = site.snapshot(), site.live_id()
     report = site.json("update", check=5)
     assert (report["result"], report["live_changed"]) == ("failed", False)
-    assert f"the tests fail on the live release {live}, although nothing has changed" in report["headline"]
+    assert f"the tests failed on the live release {live}, although nothing has changed" in report["headline"]
     assert "FAIL: test_basket" in report["output"]
     assert steps(report)[-1] == "test live release"
     assert site.outbox_mails()[-1]["subject"].endswith(": update failed: tests of the live release")

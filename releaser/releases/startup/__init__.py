@@ -13,13 +13,20 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.errors import ToolError
+from releaser.system.environment import inside
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from releaser.system.process import Runner
 
 MODULE = "_releaser_pin.py"
 # The first in the order in which `site` reads them: what it imports before would not be pinned.
 HOOK = "00_releaser_pin.pth"
 LEASE = "releaser.lease"  # as the module names it, and `leases`
+_LEVELS = ("-o", "0", "-o", "1", "-o", "2")  # as `python`, `python -O` and `python -OO` look for it
+_TIMEOUT = 60.0  # seconds for an interpreter to compile one module
 # In most venvs, `site` reads it twice.
 _LINE = (
     'import sys; "_releaser_pin" in sys.modules or '
@@ -28,6 +35,31 @@ _LINE = (
 _LEASE_TEXT = (
     "Each Python process of this release holds a shared lock on this file, so that releaser does not delete it.\n"
 )
+
+
+def install(venv: Path, runner: Runner) -> None:
+    """Put the start-up module into a venv, compiled. Raises OSError.
+
+    It is compiled here because who starts the interpreter later may not be able to write there.
+    """
+    for module in put_into(venv):
+        if module.parent.parent.name == _our_library():
+            compile_here(module)
+        else:
+            with contextlib.suppress(ToolError):
+                runner.run(  # without site (-S), the module does not run yet
+                    [venv / "bin" / "python", "-I", "-S", "-m", "compileall", "-q", *_LEVELS, module],
+                    cwd=venv,
+                    env=inside(venv, runner.environ),
+                    timeout=_TIMEOUT,
+                )
+        open_byte_code(module)
+
+
+def _our_library() -> str:
+    """Return the name of the library directory of Pythons that understand the byte code of this one."""
+    major, minor = sys.version_info[:2]
+    return f"python{major}.{minor}" if sys.implementation.name == "cpython" else ""
 
 
 def put_into(venv: Path) -> tuple[Path, ...]:

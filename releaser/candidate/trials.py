@@ -1,0 +1,250 @@
+"""Trying a venv: the project's own checks and tests, run with its interpreter and with what only the tests need."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.candidate.test_output import NONE_RUN, complaint, count_tests, flaw_of
+from releaser.checkout.staging import link_venv
+from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.metadata import versions_in
+from releaser.site.conventions import keep_locked
+from releaser.site.disk import can_clone
+from releaser.system.environment import inside
+from releaser.system.files import remove_tree
+from releaser.system.words import truncate
+from releaser.tools.uv import only_groups_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from releaser.releases.release import Release
+    from releaser.site.site import Site, SiteFacts
+    from releaser.system.process import Finished
+
+
+TEST = "test"  # the step of the project's own tests
+# What lies in the state directory for a while; recovery sweeps there what ends like that.
+LIVE_COPY = ".live-copy.new"
+_TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
+_LONGEST_SCRIPT = 1 << 20  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Something that a candidate has to pass: the name of the step, the command, and what messages call it."""
+
+    step: str
+    command: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a trial ended."""
+
+    trial: Trial
+    #: Why it is not passed; empty if it is.
+    reason: str
+    output: str
+    timed_out: bool = False
+    #: Whether it ran no tests, or not all.
+    proves_nothing: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """Whether there is nothing to complain of."""
+        return not self.reason
+
+    @property
+    def told(self) -> str:
+        """That it was not passed, as the beginning of a sentence."""
+        return self.reason if self.timed_out or self.proves_nothing else f"{self.trial.name} failed"
+
+    @property
+    def fault(self) -> str:
+        """What went wrong with the packages that were tried, in a few words."""
+        said = "" if self.timed_out or self.proves_nothing else complaint(self.output)
+        return f"{self.told} with it{said}"
+
+
+def trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
+    """List what has to be passed, the quickest first."""
+    tests = Trial(step=TEST, command=facts.test_command, name="the tests")
+    settings = site.settings
+    if settings.django_check == "off":
+        return (tests,)
+    words = ("manage.py", "check", f"--{settings.django_check}")
+    level = ("--fail-level", settings.django_check_level.upper())
+    return (Trial(step="django check", command=("python", *words, *level), name=f"`{' '.join(words)}`"), tests)
+
+
+def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path | None = None) -> TrialResult:
+    """Let the interpreter of `venv` try in the staging tree, within `test_timeout`.
+
+    `lock` is what the venv was built from: with the packages of `test_groups` in its versions, which lie in `scratch`
+    meanwhile, or in the state directory. Raises BuildError if these cannot be installed.
+    """
+    if site.staged is not None:
+        link_venv(site, venv)
+    with install_test_packages(site, venv, lock, scratch=scratch) as beside:
+        try:
+            finished = run_inside(
+                site, venv, trial.command, beside=beside, timeout=site.settings.test_timeout, merge=True
+            )
+        except ToolError as error:
+            return _not_passed(site, trial, error)
+    flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
+    return TrialResult(trial=trial, reason=flaw, output=truncate(finished.output), proves_nothing=bool(flaw))
+
+
+def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
+    output, timed_out = truncate(error.output), error.timed_out
+    if error.returncode is None and not timed_out:
+        message = f"{trial.name} could not be run: {error.message}"
+        advice = "Correct `test_command`; then this candidate is tried again."
+        raise TestsFailedError(message, blame="unknown", advice=advice) from error
+    if trial.step == TEST and count_tests(error.output) == 0:  # of which pytest makes exit status 5
+        return TrialResult(trial=trial, reason=NONE_RUN, output=output, proves_nothing=True)
+    late = f"{trial.name} did not end within {site.settings.test_timeout:g} s"
+    return TrialResult(trial=trial, reason=late if timed_out else error.message, output=output, timed_out=timed_out)
+
+
+def run_inside(
+    site: Site,
+    venv: Path,
+    words: Sequence[str],
+    *,
+    beside: Path | None = None,
+    timeout: float = 60.0,
+    merge: bool = False,
+) -> Finished:
+    """Run a command of the project with a venv, and with the packages of the venv `beside`. Raises ToolError."""
+    first, *others = words
+    return site.runner.run(
+        [venv / "bin" / "python" if first == "python" else first, *others],
+        cwd=site.project.root,
+        env=inside(venv, site.runner.site_environ, beside=beside),
+        timeout=timeout,
+        merge=merge,
+    )
+
+
+# A copy of a release, to test in
+
+
+@contextlib.contextmanager
+def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
+    """Copy the venv of a release to `place`, sharing blocks where that can be, and take the copy away at the end.
+
+    Its scripts and activation files lead into the copy. Raises ToolError and OSError.
+    """
+    venv = place / "venv"
+    _remove(place)
+    try:
+        place.mkdir(mode=0o700)
+        source = os.path.realpath(release.venv)
+        cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
+        site.runner.run([cp, "-a", "--reflink=auto", source, venv], cwd=place, timeout=site.settings.uv_timeout)
+        _lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
+        yield venv
+    finally:
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    if place.exists():
+        remove_tree(place)
+
+
+def _lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> None:
+    """Let the scripts in `directory`, which are for the venv that has these names, be for `venv`. Raises OSError."""
+    longest_first = sorted(map(os.fsencode, names), key=len, reverse=True)
+    named = re.compile(rb"(?:%b)(?![\w.-])" % b"|".join(map(re.escape, longest_first)))
+    for file in directory.iterdir():
+        if file.is_symlink() or not file.is_file() or file.stat().st_size > _LONGEST_SCRIPT:
+            continue
+        before = file.read_bytes()
+        if b"\0" in before:
+            continue
+        text = named.sub(os.fsencode(venv).replace(b"\\", rb"\\"), before)
+        if text != before:
+            file.write_bytes(text)
+
+
+# What only the tests need
+
+
+@contextlib.contextmanager
+def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path | None = None) -> Iterator[Path | None]:
+    """Install what only tests need, in the versions of `lock`, for the time that `venv` is tried in the staging tree.
+
+    Yield the venv that holds it, which is never part of a release, or None where there is nothing of the kind. Packages
+    that `venv` has are not in it. Raises BuildError.
+    """
+    if not site.settings.test_groups:
+        yield None
+        return
+    place = None
+    try:
+        try:
+            place = Path(tempfile.mkdtemp(*_TEST_PACKAGES, scratch or site.state_dir))
+            found = _sync_test_packages(site, venv, place / "venv", lock.read_bytes())
+        except (ReleaserError, InvalidLockError, OSError) as error:
+            raise _not_installed(site, error) from error
+        yield found
+    finally:
+        if place is not None:
+            remove_tree(place)
+
+
+def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Path | None:
+    lock = LockFile.parse(text)
+    groups = keep_locked(site.settings.test_groups, lock)
+    if not groups:
+        return None
+    with _other_lock(site.project.lock, text):
+        words = only_groups_arguments(
+            groups,
+            present=versions_in(venv).keys() & lock.names,
+            local=lock.local,
+            link_mode=site.settings.link_mode or safe_link_mode(beside.parent),
+        )
+        site.uv().sync(site.project.root, beside, words, python=venv / "bin" / "python")
+    _lead_scripts_into(venv, beside / "bin", (str(beside), os.path.realpath(beside)))
+    return beside
+
+
+def safe_link_mode(place: Path) -> str:
+    """Return how to install what tests may edit: links to uv's cache would change whatever is built later."""
+    return "clone" if can_clone(place) else "copy"
+
+
+@contextlib.contextmanager
+def _other_lock(file: Path, text: bytes) -> Iterator[None]:
+    """Let the staging tree have another lock for the time being."""
+    before = file.read_bytes()
+    if before == text:
+        yield
+        return
+    try:
+        file.write_bytes(text)
+        yield
+    finally:
+        file.write_bytes(before)
+
+
+def _not_installed(site: Site, error: Exception) -> BuildError:
+    named = ", ".join(site.settings.test_groups)
+    known = error if isinstance(error, ReleaserError) else ReleaserError(str(error))
+    message = f"what only the tests need (`test_groups`: {named}) could not be installed: {known.message}"
+    advice = known.advice or "See what uv says, and correct these groups. No package of what goes live is to blame."
+    return BuildError(message, advice=advice, output=known.output)
