@@ -22,9 +22,8 @@ from releaser.releases.quarantine import (
     read_quarantine,
 )
 from releaser.releases.store import store_of
-from releaser.resolution.failing_code import code_digest, named_files
 from releaser.resolution.resolve import lock_of
-from releaser.resolution.rules import describe_holds, list_failed
+from releaser.resolution.rules import code_digest, describe_holds, list_failed, named_files
 from releaser.system.words import timestamp, truncate
 
 if TYPE_CHECKING:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import itertools
+import os
+import re
 from dataclasses import dataclass, field, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from releaser.errors import ToolError
 from releaser.locks.rules import Rules, Withheld
 from releaser.locks.versions import Age, Upgrade, is_newer
-from releaser.resolution.failing_code import Code
 from releaser.system.words import truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from releaser.locks.lock import LockFile
     from releaser.locks.versions import Level
@@ -21,6 +28,12 @@ if TYPE_CHECKING:
 
 
 _TOLD_LINES = 12  # of what the tests printed with a version that failed
+_LONGEST_NAME = 1000  # characters; no path is longer that tests name
+_MOST_FILES = 100  # of the project that a failure may name
+_WORD = re.compile(r"[\w./@+-]+")  # a path, or the name of a module
+_ENDINGS = (".py", ".html", ".txt", ".jinja", ".jinja2", ".toml", ".cfg")
+_STAGING = re.compile(r"\.releaser-staging(?=/|$)")
+_OF_TESTS = re.compile(r"tests?|conftest|tests?_.*|.*_tests?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +117,81 @@ def select_holds(site: Site, holds: Holds, *, python: str, now: datetime) -> Hol
 
 def _minor(python: str) -> str:
     return ".".join(python.split(".")[:2])
+
+
+# Which code of a site a failing test touches, and whether that has changed since
+
+
+@dataclass(frozen=True)
+class Code:
+    """The code of a site, read when somebody asks."""
+
+    site: Site
+
+    def has_changed(self, hold: Hold) -> bool:
+        """Whether the code is another one than that with which a version failed, as far as its tests touch it.
+
+        Where a failure names no file but those of tests, which may have asked for a page, all Python counts.
+        """
+        root = self.site.project.root
+        if any(_digest_of(root / name) != digest for name, digest in hold.files.items()):
+            return True
+        if not hold.code or not all(map(_is_of_tests, hold.files)):
+            return False
+        return self._digest not in ("", hold.code)
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return code_digest(self.site)
+
+
+def code_digest(site: Site) -> str:
+    """Return a digest of all Python that git tracks in the commit that is checked out; empty if nobody can tell."""
+    try:
+        return site.git.code_key((), ends=".py")
+    except ToolError:
+        return ""
+
+
+def named_files(output: str, root: Path) -> dict[str, str]:
+    """Map the files of the project that the output of a failed test names to digests of them."""
+    found = ((name, _digest_of(root / name)) for name in dict.fromkeys(_names_in(output, root)))
+    return dict(itertools.islice(((name, digest) for name, digest in found if digest), _MOST_FILES))
+
+
+def _names_in(output: str, root: Path) -> Iterator[str]:
+    """Yield paths below the project that the output may mean, as paths and as names of modules."""
+    tops = {str(root), os.path.realpath(root)}
+    tops |= {_STAGING.sub(".releaser-staging-beside", top) for top in tops}  # where tests may run at the same time
+    for word in dict.fromkeys(_WORD.findall(output)):
+        text = word.rstrip(".")
+        if len(text) > _LONGEST_NAME:
+            continue
+        text = next((os.path.relpath(text, top) for top in tops if text.startswith(f"{top}/")), text)
+        if text.endswith(_ENDINGS):
+            if not text.startswith(("/", "..")) and "site-packages" not in text:
+                yield os.path.normpath(text)
+            continue
+        parts = text.split(".")
+        for end in range(len(parts) if len(parts) > 1 else 0, 0, -1):  # `shop.tests.Shop.test_price` is in shop/tests.py
+            path = "/".join(parts[:end])
+            if (root / f"{path}.py").is_file():
+                yield f"{path}.py"
+                break
+
+
+def _is_of_tests(name: str) -> bool:
+    """Whether a file only starts the tests or holds them, by its name."""
+    path = PurePath(name)
+    return path.name == "manage.py" or any(_OF_TESTS.fullmatch(part) for part in (*path.parts[:-1], path.stem))
+
+
+def _digest_of(path: Path) -> str:
+    """Return the digest of a file; empty where there is none."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
+    except OSError:
+        return ""
 
 
 # What is withheld, for a report

@@ -10,7 +10,7 @@ import pytest
 
 from releaser.candidate.test_output import failing_tests
 from releaser.releases.quarantine import Hold
-from releaser.resolution.failing_code import Code, code_digest, named_files
+from releaser.resolution.rules import Code, code_digest, named_files
 from releaser.site.site import open_site
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ def test_what_is_not_of_the_project_is_none_of_its_files(project: Path) -> None:
 
 
 def test_a_test_of_django_is_known_by_its_module(project: Path) -> None:
+    (project / "tests.py").touch()
     output = "ERROR: test_tea (shop.test_shop.Shop.test_tea)\nFAIL: shop.nothing (unittest.loader._FailedTest)"
     assert set(named_files(output, project)) == {"shop/test_shop.py"}
+    assert set(named_files("FAIL: tests (tests.Shop.test_tea)", project)) == {"tests.py"}
 
 
 CHANGES = {
