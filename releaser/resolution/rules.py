@@ -173,7 +173,9 @@ def _names_in(output: str, root: Path) -> Iterator[str]:
                 yield os.path.normpath(text)
             continue
         parts = text.split(".")
-        for end in range(len(parts) if len(parts) > 1 else 0, 0, -1):  # `shop.tests.Shop.test_price` is in shop/tests.py
+        for end in range(
+            len(parts) if len(parts) > 1 else 0, 0, -1
+        ):  # `shop.tests.Shop.test_price` is in shop/tests.py
             path = "/".join(parts[:end])
             if (root / f"{path}.py").is_file():
                 yield f"{path}.py"
