@@ -19,7 +19,7 @@ def mail_settings(port: int) -> dict[str, str]:
     return {"RELEASER_SMTP_HOST": "127.0.0.1", "RELEASER_SMTP_PORT": str(port), "RELEASER_SMTP_TIMEOUT": "60s"}
 
 
-@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGHUP])
 def test_a_mail_survives_the_end_of_its_run(make_site: SiteFactory, smtp_server: MailServer, by: int) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0")

@@ -192,21 +192,6 @@ STORIES = {
             Night(new="b 1.1.0", act=offer("b", "1.1.0")),
         ),
     ),
-    "a package that only the tests need": Story(
-        begin=lambda make_site: adopted(
-            make_site,
-            *"ab",
-            groups={"local": ["a"], "test": ["b"]},
-            dependencies=["a"],
-            settings={"test_groups": ["test"]},
-        ),
-        nights=(
-            Night(new="b 1.1.0, which only the tests need", act=offer("b", "1.1.0")),
-            Night(
-                new="b 1.2.0, broken, and a 1.1.0", act=all_of(offer("b", "1.2.0", broken=True), offer("a", "1.1.0"))
-            ),
-        ),
-    ),
     "a culprit among many whose lower version works": Story(
         begin=lambda make_site: adopted(make_site, *"abcdef"),
         nights=(
@@ -221,30 +206,6 @@ STORIES = {
             ),
             Night(new="d 3.0.2, and code", act=all_of(offer("d", "3.0.2"), push(notes__txt="read me\n"))),
             Night(new="8 days later, and b 1.2.0", act=all_of(later(8), offer("b", "1.2.0"))),
-        ),
-    ),
-    "what is just older than what failed": Story(
-        begin=lambda make_site: adopted(make_site, *"ab"),
-        nights=(
-            Night(new="a 1.4.9, and 1.5.0, broken", act=all_of(offer("a", "1.4.9"), offer("a", "1.5.0", broken=True))),
-            Night(new="nothing"),
-        ),
-    ),
-    "two that are known to fail": Story(
-        begin=lambda make_site: adopted(make_site, *"abcd"),
-        nights=(
-            Night(new="1.1.0 of all, a and c broken", act=lambda site: publish(site, *"abcd", broken="ac")),
-            Night(new="1.2.0 of both, c broken", act=lambda site: publish(site, *"ac", broken="c", version="1.2.0")),
-            Night(new="nothing"),
-            Night(new="nothing"),
-        ),
-    ),
-    "a search that may take no run": Story(
-        begin=lambda make_site: adopted(make_site, *"abc", settings={"culprit_runs": 0}),
-        nights=(
-            Night(new="1.1.0 of all, b broken", act=lambda site: publish(site, *"abc", broken="b")),
-            Night(new="nothing"),
-            Night(new="`hold b`", act=run("hold", "b")),
         ),
     ),
     "code that needs what is held, beside much else": Story(

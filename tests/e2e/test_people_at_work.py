@@ -18,13 +18,11 @@ import pytest
 
 from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, Point, stopped
 from tests.e2e.scenes import silent
-from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
+    from tests.support.sites import SampleSite, SiteFactory
 
 # Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it.
 BEFORE_THE_MOVE = {
@@ -148,10 +146,8 @@ class Table:
     found: Sequence[tuple[str, str]] = ()
 
     def spread(self) -> list[tuple[str, str]]:
-        """Choose each act at the first and at the last point, and at one between them, in turn; and what was found."""
-        first, *between, last = self.points
-        turns = itertools.cycle(between)
-        chosen = [(act, point) for act in ACTS for point in (first, next(turns), last)]
+        """Choose each act at one of the points in turn, and what was found."""
+        chosen = zip(ACTS, itertools.cycle(self.points), strict=False)
         return list(dict.fromkeys([*chosen, *self.found]))
 
     def everything(self) -> list[tuple[str, str]]:
@@ -201,34 +197,28 @@ def _continue_after(
     return process.returncode, error, still_there
 
 
-@pytest.fixture(scope="module")
-def due(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
-    """A site with a package and a commit that are due, to be copied."""
-    site = SiteFactory(tmp_path_factory.mktemp("due"), templates)(venv=True)
-    site.releaser("init", check=0)
+def due(site: SampleSite) -> None:
+    """Offer a package and a commit."""
     site.publish("alpha", "1.1.0")
     site.push_from_elsewhere({"notes.txt": "news"})
-    return site
 
 
-@pytest.fixture(scope="module")
-def gone_forward(due: SampleSite, tmp_path_factory: pytest.TempPathFactory) -> SampleSite:
-    """A site with a package and a commit that a rollback takes back, to be copied."""
-    site = due.copy(tmp_path_factory.mktemp("forward"))
+def gone_forward(site: SampleSite) -> None:
+    """Take both, which a rollback takes back."""
+    due(site)
     site.releaser("update", check=0)
-    return site
 
 
 @pytest.fixture
-def site(due: SampleSite, tmp_path: Path) -> SampleSite:
+def site(make_site: SiteFactory) -> SampleSite:
     """A site with a package and a commit that are due."""
-    return due.copy(tmp_path)
+    return make_site.adopted(prepare=due)
 
 
 @pytest.fixture
-def site_to_roll_back(gone_forward: SampleSite, tmp_path: Path) -> SampleSite:
+def site_to_roll_back(make_site: SiteFactory) -> SampleSite:
     """A site with a package and a commit that a rollback takes back."""
-    return gone_forward.copy(tmp_path)
+    return make_site.adopted(prepare=gone_forward)
 
 
 def test_nothing_goes_live_if_somebody_was_at_work(site: SampleSite, act: str, at: str) -> None:
@@ -309,10 +299,8 @@ def test_untracked_configuration_counts_unless_the_site_writes_it(site: SampleSi
 
 
 @pytest.mark.parametrize("command", ["update", "rollback"])
-def test_nobody_is_told_to_reset_a_commit_away(
-    due: SampleSite, gone_forward: SampleSite, tmp_path: Path, command: str
-) -> None:
-    site = (due if command == "update" else gone_forward).copy(tmp_path)
+def test_nobody_is_told_to_reset_a_commit_away(make_site: SiteFactory, command: str) -> None:
+    site = make_site.adopted(prepare=due if command == "update" else gone_forward)
     live = site.live_id()
     code, error, still_there = _continue_after(site, BEFORE_THE_MOVE["about to move"], _commits, command=command)
     assert code == 3, error

@@ -61,20 +61,10 @@ def held(site: SampleSite) -> None:
     site.releaser("hold", "alpha", "waits", check=0)
 
 
-def held_beside_another(site: SampleSite) -> None:
-    held(site)
-    site.publish("beta", "1.1.0")
-
-
 def backed_out(site: SampleSite) -> None:
     a_version(site)
     site.releaser("update", check=0)
     site.releaser("rollback", check=0)
-
-
-def backed_out_beside_another(site: SampleSite) -> None:
-    backed_out(site)
-    site.publish("beta", "1.1.0")
 
 
 def major(site: SampleSite) -> None:
@@ -210,13 +200,6 @@ def a_culprit(site: SampleSite) -> None:
     site.releaser("update", check=0)
 
 
-def a_culprit_and_its_next(site: SampleSite) -> None:
-    a_culprit(site)
-    site.publish("alpha", "1.2.0", broken=True)
-    site.releaser("update", check=5)
-    site.publish("alpha", "1.3.0")
-
-
 def a_culprit_and_a_lower_one(site: SampleSite) -> None:
     site.publish("alpha", "2.1.0", broken=True)
     site.releaser("update", check=5)
@@ -228,95 +211,57 @@ def a_culprit_and_code(site: SampleSite) -> None:
     site.push_from_elsewhere({"site_tests.py": "def test_shop(packages):\n    pass\n"})
 
 
-def a_young_version(site: SampleSite) -> None:
-    a_version(site)
-
-
-def a_package_for_tests(site: SampleSite) -> None:
-    site.publish("beta", "1.1.0")
-
-
-FOR_TESTS = {
-    "groups": {"local": ["alpha"], "test": ["beta"]},
-    "dependencies": ["alpha"],
-    "settings": {"test_groups": ["test"]},
-}
-
-
 def older_alpha(site: SampleSite) -> None:
     site.withdraw("alpha", "1.0.0")
     site.publish("alpha", "0.9.0")
 
 
-STRICT = {"dotenv": {"RELEASER_UPGRADE": "minor"}}
 IGNORING = {"dotenv": {"RELEASER_IGNORE": "alpha"}}
 CASES = {
     "nothing new": Case(prepare=nothing, builds=False),
-    "another revision of the lock": Case(prepare=lambda site: edit_lock(site, "revision", "# revision"), builds=False),
     "another order in the lock": Case(prepare=another_order, builds=False),
     "a lock taken back": Case(prepare=an_older_lock, builds=False),
     "a version": Case(prepare=a_version),
-    "a version, and force": Case(prepare=a_version, args=("--force",)),
-    "nothing new, and force": Case(prepare=nothing, builds=False, args=("--force",)),
     "a held package": Case(prepare=held, builds=False),
-    "a held package beside another": Case(prepare=held_beside_another),
     "an ignored package": Case(prepare=major, builds=False, options=IGNORING),
-    "what the policy keeps out": Case(prepare=major, builds=False, options=STRICT),
     "a version that was backed out": Case(prepare=backed_out, builds=False),
-    "a version that was backed out, beside another": Case(prepare=backed_out_beside_another),
     "a version that was backed out, and force": Case(prepare=backed_out, args=("--force",)),
-    "code": Case(prepare=code),
     "code and a version": Case(prepare=code_and_a_version),
     "a dependency": Case(prepare=a_dependency),
     "a dependency that is nowhere": Case(prepare=a_ghost, code=4, builds=False),
     "wrong settings in a commit": Case(prepare=wrong_settings, code=3, builds=False),
     "other settings in a commit": Case(prepare=other_settings),
     "a file in the way": Case(prepare=a_file_in_the_way, code=3, builds=False),
-    "an empty commit": Case(prepare=empty_commit, builds=False),
     "a commit and its revert": Case(prepare=a_commit_and_its_revert, builds=False),
     "a remote that was moved back": Case(prepare=rewritten, code=3, builds=False),
-    "a remote that was moved back, followed": Case(prepare=rewritten, args=("--follow-remote",)),
     "branches that diverged": Case(prepare=diverged, code=3, builds=False),
     "a remote that is gone": Case(prepare=no_remote, code=4, builds=False),
     "a rejected commit": Case(prepare=rejected, builds=False),
     "a rejected commit beside a version": Case(prepare=rejected_beside_a_version),
-    "a rejected commit, and force": Case(prepare=rejected, code=5, args=("--force",)),
     "another group": Case(prepare=another_group),
     "what failed before": Case(prepare=failed_before, builds=False),
-    "what failed before, and force": Case(prepare=failed_before, code=5, args=("--force",)),
     "a release without its interpreter": Case(prepare=damaged),
     "a migration that waits": Case(prepare=a_migration, builds=False),
     "a migration that was applied": Case(prepare=an_applied_migration),
-    "the first update": Case(prepare=nothing, builds=False, adopted=False),
     "the first update, with a version": Case(prepare=a_version, adopted=False),
-    "the first update, with code": Case(prepare=code, adopted=False),
-    "no place for static files": Case(prepare=no_static_root, builds=False),
     "no place for static files, and a version": Case(prepare=no_static_root_and_a_version, code=3, builds=False),
-    "a culprit that is known": Case(prepare=a_culprit, builds=False),
-    "a culprit that waits for its week": Case(prepare=a_culprit_and_its_next, builds=False),
     "a version below one that failed": Case(prepare=a_culprit_and_a_lower_one),
     "code that a culprit fails in": Case(prepare=a_culprit_and_code),
     "a version that is too young": Case(
-        prepare=a_young_version,
+        prepare=a_version,
         builds=False,
         options={"dotenv": {"RELEASER_MIN_AGE": "7d"}},
     ),
-    "a package that only tests need": Case(prepare=a_package_for_tests, builds=False, options=FOR_TESTS),
     "a version that went away": Case(prepare=older_alpha),
     "a packaged site, with code": Case(prepare=code, options={"kind": "packaged"}),
     "a site that needs what lies beside it": Case(prepare=code_and_a_version, options={"kind": "path"}),
-    "nothing new beside a site that needs it": Case(prepare=nothing, builds=False, options={"kind": "path"}),
-    "a workspace": Case(prepare=code_and_a_version, options={"kind": "workspace"}),
-    "an index inside": Case(prepare=code_and_a_version, options={"index": "inside"}),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_said_is_what_is_done(make_site: SiteFactory, name: str) -> None:
     case = CASES[name]
-    site = make_site(venv=True, **case.options)
-    if case.adopted:
-        site.releaser("init", check=0)
+    site = make_site.adopted(**case.options) if case.adopted else make_site(venv=True, **case.options)
     case.prepare(site)
     compare(site, case)
 
@@ -385,16 +330,6 @@ def test_a_candidate_that_failed_as_the_site_did_is_not_decided(make_site: SiteF
     assert NOTHING not in would
 
 
-def test_a_python_to_rebuild_for(make_site: SiteFactory) -> None:
-    site = make_site()
-    give_pythons(site, *map(need_python, ("3.12", "3.13")))
-    site.make_venv()
-    site.releaser("init", check=0)
-    site.write_dotenv({"RELEASER_PYTHON": "3.13"})
-    compare(site, Case(prepare=nothing))
-    compare(site, Case(prepare=nothing, builds=False))
-
-
 def test_a_python_that_failed_is_not_said_to_be_tried_again(make_site: SiteFactory) -> None:
     site = make_site(files={TESTS: NEEDS_OLD})
     give_pythons(site, *map(need_python, ("3.12", "3.13")))
@@ -436,25 +371,6 @@ def test_another_mirror_with_the_same_files_and_other_times_is_no_news(make_site
         assert mirror.url in site.lock_text()
 
 
-def test_what_failed_before_is_not_built_again_for_another_mirror(make_site: SiteFactory) -> None:
-    site = make_site(dotenv={"RELEASER_CULPRITS": "off"})
-    with serving(site.index.path) as index, serving(site.index.path) as mirror:
-        site.commit(
-            "Say no index", {"pyproject.toml": edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', "")}
-        )
-        use_server(site, index.url)
-        site.uv("lock", "--quiet")
-        site.commit("Lock from a server")
-        site.push()
-        site.make_venv()
-        site.releaser("init", check=0)
-        site.publish("alpha", "1.1.0", broken=True)
-        site.releaser("update", check=5)
-        use_server(site, mirror.url)
-        mirror.uploaded["alpha", "1.1.0"] = datetime(2026, 1, 1, tzinfo=UTC)
-        compare(site, Case(prepare=nothing, builds=False))
-
-
 def test_a_submodule_is_looked_at_without_touching_it(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     library = site.outer / "library"
@@ -494,16 +410,3 @@ def test_a_lock_that_an_absolute_link_leads_to_is_not_written(make_site: SiteFac
     (change,) = site.json("update", "--dry-run")["changes"]
     assert change["new"] == "1.1.0"
     assert outer_snapshot(site) == before
-
-
-def test_what_lies_further_up_is_found(make_site: SiteFactory) -> None:
-    """The path to a package leads two directories up."""
-    site = make_site(venv=True)
-    site.index.path.rename(site.outer.parent / "wheels")
-    text = edit_pyproject(site, "../index", "../../wheels")
-    site.commit("Move the index", {"pyproject.toml": text})
-    site.uv("lock", "--quiet")
-    site.commit("Lock again")
-    site.push()
-    site.releaser("init", check=0)
-    compare(site, Case(prepare=nothing, builds=False))

@@ -67,8 +67,7 @@ def see_that_it_runs(site: SampleSite, python: Path, version: str) -> None:
     assert not any(line.startswith(f"home = {site.link}") for line in config.splitlines())
 
 
-@pytest.mark.parametrize("maker", ["uv", "venv"])
-@pytest.mark.parametrize("which", [*SUPPORTED, SYSTEM])
+@pytest.mark.parametrize(("which", "maker"), [*((one, "uv") for one in SUPPORTED), (SYSTEM, "venv")])
 def test_adopted_updated_twice_and_rolled_back(make_site: SiteFactory, which: str, maker: Maker) -> None:
     python = interpreter(which)
     site = site_on(make_site, python, maker)

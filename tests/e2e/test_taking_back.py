@@ -59,19 +59,6 @@ def merged(site: SampleSite) -> None:
     silent(site.releaser("update"))
 
 
-@pytest.mark.story
-def test_a_merge_that_fails_half_way_is_taken_back(make_site: SiteFactory) -> None:
-    site = filtered(make_site)
-    before = site.snapshot()
-    shout(site, "false")
-    finished = site.releaser("update", check=4)
-    assert "the staging tree" in finished.stderr
-    shout(site, "tr a-z A-Z")
-    assert site.snapshot() == before
-    assert site.releaser("update").returncode == 0
-    merged(site)
-
-
 def test_a_merge_that_fails_behind_an_added_file_is_taken_back(make_site: SiteFactory) -> None:
     """A file that was added through the filter is not the one that git has."""
     site = filtered(make_site)
@@ -155,7 +142,7 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     assert site.git("status", "--porcelain") == ""
 
 
-@pytest.mark.parametrize("command", ["prune", "pin", "init"])
+@pytest.mark.parametrize("command", ["pin"])
 def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: SiteFactory, command: str) -> None:
     site = make_site.adopted(settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
     site.publish("alpha", "1.1.0")
@@ -169,7 +156,7 @@ def test_what_recovery_finds_is_mailed_whatever_command_comes_first(make_site: S
     assert "health check failed" in body(site)
 
 
-@pytest.mark.parametrize("command", ["prune", "pin", "init"])
+@pytest.mark.parametrize("command", ["init"])
 def test_a_recovery_that_went_well_is_mailed_too(make_site: SiteFactory, command: str) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0")
@@ -180,17 +167,6 @@ def test_a_recovery_that_went_well_is_mailed_too(make_site: SiteFactory, command
 
 
 # What a rollback finds
-
-
-def test_a_rollback_does_not_mind_a_setting_that_is_wrong_elsewhere(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    first = site.live_id()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    finished = site.releaser("rollback", env={"RELEASER_NOSUCH": "1"}, check=0)
-    assert "RELEASER_NOSUCH is not a setting" in finished.stderr
-    assert site.live_id() == first
-    assert site.remote_head() == site.head()
 
 
 @pytest.mark.parametrize("key", ["state_dir", "venv"])

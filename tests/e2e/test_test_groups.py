@@ -55,10 +55,8 @@ def a_site(make_site: SiteFactory, *, venv: bool = True, tests: str = TESTS, **o
     """Make a site whose tests need `tool`, of the group `test`; it is adopted if it has a venv."""
     settings = {"test_groups": ["test"], **options.pop("settings", {})}
     files = {"site_tests.py": tests, **options.pop("files", {})}
-    site = make_site(venv=venv, **{"groups": GROUPS, **options}, settings=settings, files=files)
-    if venv:
-        site.releaser("init", check=0)
-    return site
+    chosen = {"groups": GROUPS, **options, "settings": settings, "files": files}
+    return make_site.adopted(**chosen) if venv else make_site(**chosen)
 
 
 def runs_with(site: SampleSite) -> list[tuple[str | None, str | None]]:
@@ -166,18 +164,6 @@ def test_a_release_whose_lock_lacks_the_group_is_tested_without(make_site: SiteF
     assert runs_with(site) == [("1.0.0", "1.0.0"), ("1.0.0", None)]
 
 
-def test_what_a_killed_run_has_left_is_deleted(make_site: SiteFactory) -> None:
-    site = a_site(make_site)
-    left = site.state_dir / ".test-packages.new" / "venv"
-    left.mkdir(parents=True)
-    silent(site.releaser("update"))
-    nothing_is_left(site)
-    left.mkdir(parents=True)
-    (left / "pyvenv.cfg").write_text("home = /nowhere\n", encoding="utf-8")
-    assert site.json("rebuild")["result"] == "activated"
-    nothing_is_left(site)
-
-
 def test_a_quiet_night_tests_the_live_release_with_them(make_site: SiteFactory) -> None:
     site = a_site(make_site, settings={"test_live": "always"})
     silent(site.releaser("update"))
@@ -190,12 +176,6 @@ def test_override_and_rebuild_have_them(make_site: SiteFactory) -> None:
     assert site.json("update", "--override", f"alpha @ {wheel}")["result"] == "unchanged"
     assert site.json("rebuild")["result"] == "activated"
     assert runs_with(site) == [("2.0.0", "1.0.0"), ("1.0.0", "1.0.0")]
-
-
-def test_a_first_release_is_tested_with_them(make_site: SiteFactory) -> None:
-    site = a_site(make_site, venv=False)
-    assert site.json("init")["result"] == "activated"
-    assert runs_with(site) == [("1.0.0", "1.0.0")]
 
 
 def test_verify_has_them_in_the_versions_of_each_release(make_site: SiteFactory) -> None:
@@ -234,20 +214,13 @@ def test_a_package_of_the_project_may_be_in_the_group(make_site: SiteFactory) ->
 # What cannot be
 
 
-@pytest.mark.parametrize("command", ["check", "update", "init"])
-def test_a_group_that_does_not_exist(make_site: SiteFactory, command: str) -> None:
+def test_a_group_that_does_not_exist(make_site: SiteFactory) -> None:
     site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["tests"]})
-    refusal = refused(site, command=command)
+    refusal = refused(site)
     file = site.path / "pyproject.toml"
     refusal.says_only(
         f"{file}: tool.releaser.test_groups", "`tests`", f"not in [dependency-groups] of {file}", "`test`?"
     )
-
-
-def test_a_group_in_the_environment_that_does_not_exist(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, groups=GROUPS)
-    refusal = refused(site, env={"RELEASER_TEST_GROUPS": "test, more"})
-    refusal.says_only("environment: RELEASER_TEST_GROUPS", "`more`")
 
 
 def test_the_group_that_goes_live_is_not_for_the_tests_alone(make_site: SiteFactory) -> None:
@@ -353,14 +326,6 @@ def test_the_group_dev_is_kept_out_of_what_goes_live(make_site: SiteFactory) -> 
     assert "localtools==1.0.0" in exported
     assert "\ntool==" not in f"\n{exported}"
     site.releaser("verify", check=0)
-
-
-def test_dev_goes_live_as_before_where_nothing_says_otherwise(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, groups=DEV)
-    assert site.json("init")["problems"] == []
-    publish(site, "alpha")
-    site.releaser("update", check=0)
-    assert site.live_version("tool") == "1.0.0"
 
 
 def test_the_adopted_venv_keeps_what_it_has_while_it_is_compared(make_site: SiteFactory) -> None:

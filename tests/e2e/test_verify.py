@@ -14,29 +14,17 @@ from releaser.releases.verify import verify
 from releaser.report import Hidden
 from releaser.site.site import open_site
 from tests.e2e.scenes import on_terminal, outer_snapshot
-from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.sites import SampleSite
-    from tests.support.templates import Templates
-
-
-@pytest.fixture(scope="module")
-def grown(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
-    """Make a site with three good releases: one adopted, one kept, one live; tests get copies of it."""
-    site = SiteFactory(tmp_path_factory.mktemp("grown"), templates)(venv=True)
-    for version in ("1.1.0", "1.2.0"):
-        site.publish("alpha", version)
-        site.releaser("update", check=0)
-    return site
+    from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture
-def site(grown: SampleSite, tmp_path: Path) -> SampleSite:
-    """Copy the site."""
-    return grown.copy(tmp_path)
+def site(make_site: SiteFactory) -> SampleSite:
+    """A site with three good releases: one adopted, one kept, one live."""
+    return make_site.adopted("1.1.0", "1.2.0")
 
 
 def packages_of(row: Mapping[str, Any]) -> Path:

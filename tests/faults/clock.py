@@ -1,55 +1,74 @@
-"""Runs releaser under another clock: a script, and what tests need to start it."""
+"""Runs releaser under another clock: a script, and what tests need to start it. Only releaser's own clock is moved."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib
+import os
 import pkgutil
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import releaser
+from releaser.__main__ import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
 
-
-_READING = ("releaser.releases.release", "releaser.releases.journal")
+_VARIABLE = "SECONDS_LATER"
+# These run in the Python of a site.
+_NOT_IMPORTED = ("releaser.__main__", "releaser.tools.django_probe", "releaser.releases.startup._releaser_pin")
 
 
 def at_another_time(site: SampleSite, shift: datetime.timedelta, command: str, *args: str) -> Finished:
-    """Run releaser with its clock ahead by `shift`, which may be negative; the programs that it starts are not."""
+    """Run releaser with its clock ahead by `shift`, which may be negative."""
     from tests.support.commands import run
 
-    words: list[str | Path] = [sys.executable, __file__, str(shift.total_seconds())]
-    return run([*words, command, "--project", site.path, *args], cwd=site.outer.parent, env=site.environment())
+    words: list[str | Path] = [sys.executable, __file__, command, "--project", site.path, *args]
+    env = site.environment({_VARIABLE: str(shift.total_seconds())})
+    return run(words, cwd=site.outer.parent, env=env)
 
 
 def _main() -> None:
-    import releaser
+    later = float(os.environ.pop(_VARIABLE))
+    real_time, real_time_ns = time.time, time.time_ns
 
-    shift = datetime.timedelta(seconds=float(sys.argv.pop(1)))
-    real = datetime.datetime
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, datetime.datetime)
 
-    class Shifted(real):  # type: ignore[misc, valid-type]
-        """A clock that is not right."""
+    class Later(datetime.datetime, metaclass=Meta):
+        """A date and time that are read off a clock that is ahead."""
 
         @classmethod
-        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:
-            return real.now(tz) + shift
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.datetime.fromtimestamp(time.time(), tz)
 
-    from releaser.__main__ import main
-
-    for found in pkgutil.walk_packages(releaser.__path__, "releaser."):
-        if found.name == "releaser.__main__":
-            continue
-        module = importlib.import_module(found.name)
-        # State files are read as the real type, by the names of the types that these modules have.
-        if vars(module).get("datetime") is real and found.name not in _READING:
-            vars(module)["datetime"] = Shifted
+    time.time = lambda: real_time() + later
+    time.time_ns = lambda: real_time_ns() + int(later * 1e9)
+    for info in pkgutil.walk_packages(releaser.__path__, "releaser."):
+        if info.name not in _NOT_IMPORTED:
+            _read_clock_of(importlib.import_module(info.name), Later)
     main()
+
+
+def _read_clock_of(module: ModuleType, later: type) -> None:
+    """Let a module ask the clock that is ahead. msgspec must know the real type by then, as it reads no other."""
+    for found in vars(module).values():
+        if isinstance(found, type) and dataclasses.is_dataclass(found):
+            with suppress(TypeError, NameError):  # a class that no state file holds
+                msgspec.json.Decoder(found)
+    if vars(module).get("datetime") is datetime.datetime:
+        module.datetime = later  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ if __name__ == "__main__":  # as a script: the directory of this file is on the 
     sys.path[0] = str(ROOT)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from tests.faults.forgetting import ForgetfulDisk
     from tests.support.sites import SampleSite
@@ -369,18 +369,6 @@ def _main() -> None:
         main()
     finally:
         observer.happens(END)
-
-
-def patch(place: str, change: Callable[[Any], Any]) -> None:
-    """Replace what is named `module:attribute` by what `change` makes of it."""
-    import importlib
-
-    module, _, path = place.partition(":")
-    owner: Any = importlib.import_module(module)
-    *owners, name = path.split(".")
-    for part in owners:
-        owner = getattr(owner, part)
-    setattr(owner, name, change(getattr(owner, name)))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.e2e.scenes import silent
+from tests.faults.clock import at_another_time
 from tests.faults.invariants import Witness
-from tests.faults.nights import on_night
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from tests.faults.scenes import Scenes
     from tests.faults.tally import Tally
+    from tests.support.commands import Finished
     from tests.support.sites import SampleSite, SiteFactory
 
 NIGHTS, SPREAD = 30, 3
@@ -29,6 +30,10 @@ sys.exit(alpha.__version__ == "1.2.0")
 """
 
 
+def on_night(number: int, site: SampleSite) -> Finished:
+    return at_another_time(site, timedelta(days=number), "update")
+
+
 def link_as_it_is(site: SampleSite) -> tuple[str, int, int]:
     """Describe the link so that any flip shows, one to the same place included."""
     status = os.lstat(site.link)
@@ -40,10 +45,10 @@ def test_a_candidate_that_fails_its_tests(
 ) -> None:
     points, site = tally("flapping: tests fail"), scenes.copy("update, tests fail", tmp_path / "site")
     witness, link = Witness.of(site), link_as_it_is(site)
-    finished = on_night(0, site, "update")
+    finished = on_night(0, site)
     assert finished.returncode == 5, str(finished)
     for night in range(1, NIGHTS if all_points else SPREAD):
-        finished = on_night(night, site, "update")
+        finished = on_night(night, site)
         silent(finished)
         tested = [run.versions["alpha"] for run in site.manage_runs("test")]
         broken = witness.after_update(finished, told="tests fail", versions={"alpha": "1.0.0"})
@@ -64,12 +69,12 @@ def test_a_candidate_that_fails_its_health_check(
     notes.unlink()  # init asks as well
     site.publish("alpha", "1.2.0")
     witness = Witness.of(site)
-    finished = on_night(0, site, "update")
+    finished = on_night(0, site)
     assert finished.returncode == 6, str(finished)
     link, restarted = link_as_it_is(site), site.restarted_at()
     assert notes.read_text(encoding="utf-8").split() == ["1.0.0", "1.2.0", "1.0.0"]
     for night in range(1, NIGHTS if all_points else SPREAD):
-        finished = on_night(night, site, "update")
+        finished = on_night(night, site)
         silent(finished)
         broken = witness.after_update(finished, told="health check failed", versions={"alpha": "1.0.0"})
         broken += [] if link_as_it_is(site) == link else ["the link was moved"]
@@ -84,7 +89,7 @@ def test_the_nights_are_nights(scenes: Scenes, tmp_path: Path) -> None:
     site = scenes.copy("update", tmp_path / "site")
     site.releaser("update", check=0)
     site.publish("alpha", "1.2.0")
-    on_night(40, site, "update")
+    on_night(40, site)
     newest, earlier = (row["created_at"] for row in site.json("list")[:2])
     assert days_between(earlier, newest) == 40
 

@@ -53,86 +53,71 @@ def site(scenes: Scenes, tmp_path: Path) -> SampleSite:
     return scenes.copy("rollback", tmp_path)
 
 
-def broken_by(site: SampleSite, harm: Callable[[], object]) -> set[str]:
-    """Do harm to a site; return the names of the invariants that are seen not to hold."""
-    witness = Witness.of(site)
-    assert witness.after_command() == []
-    harm()
-    return {sentence.partition(":")[0] for sentence in witness.after_command()}
-
-
 def live_file(site: SampleSite, pattern: str) -> Path:
     return next(site.link.resolve().glob(pattern))
 
 
-def test_a_changed_module_is_seen(site: SampleSite) -> None:
-    module = live_file(site, "lib/*/site-packages/alpha/__init__.py")
-    assert broken_by(site, lambda: module.write_text("changed")) == {"I1", "I4"}
+def change_a_module(site: SampleSite) -> None:
+    live_file(site, "lib/*/site-packages/alpha/__init__.py").write_text("changed", encoding="utf-8")
 
 
-def test_an_empty_interpreter_is_seen(site: SampleSite) -> None:
-    def harm() -> None:
-        python = live_file(site, "bin/python")
-        python.unlink()
-        python.touch(0o755)
-
-    assert "I1" in broken_by(site, harm)
+def empty_the_interpreter(site: SampleSite) -> None:
+    python = live_file(site, "bin/python")
+    python.unlink()
+    python.touch(0o755)
 
 
-def test_an_untested_release_is_seen(site: SampleSite) -> None:
-    def harm() -> None:
-        copy = site.state_dir / "releases" / "20200101T000000Z"
-        shutil.copytree(site.link.resolve().parent, copy, symlinks=True)
-        live_file(site, "lib/*/site-packages/alpha/__init__.py").touch()
-        (copy / "venv" / "extra").touch()
-        site.link.unlink()
-        site.link.symlink_to(os.path.relpath(copy / "venv", site.path))
-
-    assert "I1" in broken_by(site, harm)
+def leave_the_tests_out(site: SampleSite) -> None:
+    copy = site.state_dir / "releases" / "20200101T000000Z"
+    shutil.copytree(site.link.resolve().parent, copy, symlinks=True)
+    (copy / "venv" / "extra").touch()
+    lead_to(site, os.path.relpath(copy / "venv", site.path))
 
 
-def test_a_dangling_link_is_seen(site: SampleSite) -> None:
-    def harm() -> None:
-        site.link.unlink()
-        site.link.symlink_to("nowhere")
-
-    assert "I1" in broken_by(site, harm)
+def lead_to(site: SampleSite, target: str) -> None:
+    site.link.unlink()
+    site.link.symlink_to(target)
 
 
-def test_another_lock_is_seen(site: SampleSite) -> None:
-    text = site.lock_text().replace('version = "1.1.0"', 'version = "1.0.0"')
-    assert broken_by(site, lambda: site.edit("uv.lock", text)) == {"I2"}
+def lock_otherwise(site: SampleSite) -> None:
+    site.edit("uv.lock", site.lock_text().replace('version = "1.1.0"', 'version = "1.0.0"'))
 
 
-def test_an_unclean_tree_is_seen(site: SampleSite) -> None:
-    assert broken_by(site, lambda: site.edit("manage.py", "edited")) == {"I3"}
+def lose_a_release(site: SampleSite) -> None:
+    (good,) = (row["id"] for row in site.json("list") if row["state"] == "good")
+    shutil.rmtree(site.state_dir / "releases" / good)
+
+
+HARMS: dict[str, tuple[Callable[[SampleSite], object], str]] = {  # what is done, and what is seen not to hold
+    "a changed module": (change_a_module, "I1"),
+    "an empty interpreter": (empty_the_interpreter, "I1"),
+    "an untested release": (leave_the_tests_out, "I1"),
+    "a dangling link": (lambda site: lead_to(site, "nowhere"), "I1"),
+    "another lock": (lock_otherwise, "I2"),
+    "an unclean tree": (lambda site: site.edit("manage.py", "edited"), "I3"),
+    "a lost release": (lose_a_release, "I4"),
+    "what is left beside the checkout": (lambda site: (site.outer / ".uv.lock.new").mkdir(), "I4"),
+    "what is left in the checkout": (lambda site: (site.path / ".uv.lock.new").mkdir(), "I4"),
+    "what is left in the state": (lambda site: (site.state_dir / ".uv.lock.new").mkdir(), "I4"),
+    "what is left among releases": (lambda site: (site.state_dir / "releases" / ".uv.lock.new").mkdir(), "I4"),
+}
+
+
+@pytest.mark.parametrize("name", HARMS)
+def test_harm_is_seen(site: SampleSite, name: str) -> None:
+    harm, invariant = HARMS[name]
+    witness = Witness.of(site)
+    assert witness.after_command() == []
+    harm(site)
+    assert invariant in {sentence.partition(":")[0] for sentence in witness.after_command()}
 
 
 def test_a_broken_repository_is_seen(site: SampleSite) -> None:
-    def harm() -> None:
-        head = site.head()
-        path = site.path / ".git" / "objects" / head[:2] / head[2:]
-        path.chmod(0o644)
-        path.write_bytes(b"")
-
-    assert "I3" in {sentence.partition(":")[0] for sentence in _after(site, harm)}
-
-
-def _after(site: SampleSite, harm: Callable[[], object]) -> list[str]:
-    witness = Witness.of(site)
-    harm()
-    return witness.at_once()
-
-
-@pytest.mark.parametrize("where", ["outer", "path", "state_dir", "releases"])
-def test_what_is_left_is_seen(site: SampleSite, where: str) -> None:
-    place = site.state_dir / "releases" if where == "releases" else getattr(site, where)
-    assert "I4" in broken_by(site, lambda: (place / ".uv.lock.new").mkdir())
-
-
-def test_a_lost_release_is_seen(site: SampleSite) -> None:
-    (good,) = (row["id"] for row in site.json("list") if row["state"] == "good")
-    assert broken_by(site, lambda: shutil.rmtree(site.state_dir / "releases" / good)) == {"I4"}
+    witness, head = Witness.of(site), site.head()
+    path = site.path / ".git" / "objects" / head[:2] / head[2:]
+    path.chmod(0o644)
+    path.write_bytes(b"")
+    assert "I3" in {sentence.partition(":")[0] for sentence in witness.at_once()}
 
 
 def test_a_process_that_is_left_is_seen(site: SampleSite, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,13 @@ def test_nothing_depends_on_what_was_not_synced(
 
 
 def points_of(scenes: Scenes, name: str, base: Path) -> tuple[Point, ...]:
-    """Run the command of a scene once, and return the points that it comes by."""
-    scene, site = SCENES[name], scenes.copy(name, fresh(base / "recording"))
-    return points(site, scene.command)
+    """Run the command of a scene once in a session, and return the points that it comes by."""
+    if name not in RECORDED:
+        RECORDED[name] = points(scenes.copy(name, fresh(base / "recording")), SCENES[name].command)
+    return RECORDED[name]
+
+
+RECORDED: dict[str, tuple[Point, ...]] = {}
 
 
 def fresh(directory: Path) -> Path:
