@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -59,69 +60,60 @@ def site(templates: Templates) -> Iterator[SampleSite]:
         shutil.rmtree(base)
 
 
-def hide(path: Path) -> None:
-    path.chmod(0o700 if path.is_dir() else 0o600)
+@contextlib.contextmanager
+def hidden(*paths: Path) -> Iterator[None]:
+    """Close paths to all but their owner, until the end of the block."""
+    modes = {path: path.stat().st_mode for path in paths}
+    for path in paths:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    yield
+    for path, mode in modes.items():
+        path.chmod(mode)
 
 
-@pytest.mark.parametrize("command", ["status", "list"])
-def test_what_only_the_group_may_read_is_not_missed(site: SampleSite, command: str) -> None:
-    for name in ("outbox", "logs"):
-        hide(site.state_dir / name)
-    finished = asked(STRANGER, site, command)
-    assert (finished.returncode, finished.stderr) == (0, "")
-    assert site.live_id() in finished.stdout
-
-
-def test_a_secret_dotenv_is_one_line(site: SampleSite) -> None:
-    hide(site.outer / ".env")
-    for command in ("status", "list"):
-        finished = asked(STRANGER, site, command)
+def test_what_a_stranger_may_not_read_is_one_line(site: SampleSite) -> None:
+    with hidden(site.state_dir / "outbox", site.state_dir / "logs"):  # which is not missed
+        for command in ("status", "list"):
+            finished = asked(STRANGER, site, command)
+            assert (finished.returncode, finished.stderr) == (0, "")
+            assert site.live_id() in finished.stdout
+    with hidden(site.outer / ".env"):
+        finished = asked(STRANGER, site, "list")
         assert finished.returncode == 0, str(finished)
         assert site.live_id() in finished.stdout
-        lines = [line for line in finished.stderr.splitlines() if ".env" in line]
-        assert len(lines) == 1, str(finished)
-        assert "Permission denied" in lines[0]
+        (line,) = (line for line in finished.stderr.splitlines() if ".env" in line)
+        assert "Permission denied" in line
+    for name in (".", "releases", "ledger.json"):
+        with hidden(site.state_dir / name):
+            for words in (["status"], ["list", "--json"]):
+                finished = asked(STRANGER, site, *words)
+                assert finished.returncode == 3, str(finished)
+                assert finished.stdout == ""
+                (line,) = [line for line in finished.stderr.splitlines() if "cannot be read" in line]
+                assert str(site.state_dir) in line
+                assert "what to do: " in finished.stderr
+    with hidden(site.outer):
+        for command in ("status", "list", "check"):
+            finished = asked(STRANGER, site, command)
+            assert finished.returncode == 3, str(finished)
+            assert str(site.path) in finished.stderr
+            assert "ermission denied" in finished.stderr
+            assert "not in a project" not in finished.stderr
+    with hidden(site.state_dir / "history.jsonl"):
+        for command in ("status", "history"):
+            finished = asked(STRANGER, site, command)
+            assert finished.returncode == 3, str(finished)
+            assert "history.jsonl cannot be read by this user" in finished.stderr
 
 
-@pytest.mark.parametrize("command", ["status", "list"])
-@pytest.mark.parametrize("hidden", [".", "releases", "ledger.json"])
-def test_a_closed_state_is_one_line(site: SampleSite, command: str, hidden: str) -> None:
-    hide(site.state_dir / hidden)
-    for options in ((), ("--json",)):
-        finished = asked(STRANGER, site, command, *options)
+def test_check_says_who_may_run_it(site: SampleSite) -> None:
+    for places in ((), (site.outer / ".env",), (site.path / ".git",), (site.state_dir,)):
+        with hidden(*places):
+            finished = asked(STRANGER, site, "check")
         assert finished.returncode == 3, str(finished)
-        assert finished.stdout == ""
-        (line,) = [line for line in finished.stderr.splitlines() if "cannot be read" in line]
-        assert str(site.state_dir) in line
-        assert "what to do: " in finished.stderr
-
-
-@pytest.mark.parametrize("command", ["status", "list", "check"])
-def test_a_closed_project_is_one_line(site: SampleSite, command: str) -> None:
-    hide(site.outer)
-    finished = asked(STRANGER, site, command)
-    assert finished.returncode == 3, str(finished)
-    assert str(site.path) in finished.stderr
-    assert "ermission denied" in finished.stderr
-    assert "not in a project" not in finished.stderr
-
-
-@pytest.mark.parametrize("hidden", ["", ".env", ".git", "state"])
-def test_check_says_who_may_run_it(site: SampleSite, hidden: str) -> None:
-    if hidden:
-        hide({".env": site.outer / ".env", ".git": site.path / ".git", "state": site.state_dir}[hidden])
-    finished = asked(STRANGER, site, "check")
-    assert finished.returncode == 3, str(finished)
-    words = "cannot be read by this user" if hidden == "state" else f"{site.path} is not writable for this user"
-    assert words in finished.stderr
-
-
-def test_a_closed_history_is_one_line(site: SampleSite) -> None:
-    hide(site.state_dir / "history.jsonl")
-    for command in ("status", "history"):
-        finished = asked(STRANGER, site, command)
-        assert finished.returncode == 3, str(finished)
-        assert "history.jsonl cannot be read by this user" in finished.stderr
+        closed = site.state_dir in places
+        words = "cannot be read by this user" if closed else f"{site.path} is not writable for this user"
+        assert words in finished.stderr
 
 
 def test_a_rollback_by_the_wrong_user_says_just_that(site: SampleSite) -> None:

@@ -14,7 +14,6 @@ from tests.e2e.test_rehearsed_update import (
     a_commit_and_its_revert,
     an_older_lock,
     another_order,
-    edit_lock,
     empty_commit,
 )
 from tests.support.sites import TESTS
@@ -75,12 +74,10 @@ def a_lock_by_hand(site: SampleSite) -> None:
 
 
 QUIET = {
-    "no commit": no_commit,
     "an empty commit": empty_commit,
     "a commit and its revert": a_commit_and_its_revert,
     "a merge of what was undone": a_merge,
     "the export alone": an_export,
-    "another revision of the lock": lambda site: edit_lock(site, "revision", "# revision"),
     "another order in the lock": another_order,
     "another lock by hand": a_lock_by_hand,
     "an older lock": an_older_lock,

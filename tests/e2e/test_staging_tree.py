@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import states, steps
 from tests.support.commands import console_script, run
 from tests.support.sites import RED_TESTS, TESTS
 
@@ -107,11 +106,6 @@ def test_untracked_files_are_there_for_the_tests(make_site: SiteFactory) -> None
     assert "local.ini (copied)" in site.releaser("show", report["release"], check=0).stdout
 
 
-def test_a_pattern_outside_of_the_checkout_is_refused(make_site: SiteFactory) -> None:
-    site = make_site(settings={"staging_copy": ["../secrets"]})
-    assert "tool.releaser.staging_copy" in site.releaser("check", check=3).stderr
-
-
 def test_local_packages_lead_into_the_checkout_once_they_are_live(make_site: SiteFactory) -> None:
     """While they are tested they lead into the staging tree, where the new code is."""
     for number, kind in enumerate(("packaged", "workspace")):
@@ -167,26 +161,6 @@ def test_a_killed_run_leaves_a_staging_tree_that_the_next_one_removes(make_site:
     assert "staging" not in site.git("worktree", "list")
 
 
-def test_submodules_move_with_the_tested_commit(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    library = _library(site)
-    site.git("-c", "protocol.file.allow=always", "submodule", "add", "--quiet", str(library), "vendored")
-    site.commit("Use the library", {})
-    site.push()
-    site.releaser("init", check=0)
-    (library / "code.txt").write_text("new", encoding="utf-8")
-    _run_git(site, library, "commit", "--quiet", "--all", "--message", "New")
-    _bump_submodule(site, library)
-    site.push_from_elsewhere({"run_tests.py": "assert open('vendored/code.txt').read() == 'new'\n"})
-    env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
-    site.releaser("update", check=0, env=env)
-    assert (site.path / "vendored" / "code.txt").read_text(encoding="utf-8") == "new"
-    assert site.git("status", "--porcelain") == ""
-    site.releaser("rollback", check=0, env=env)
-    assert (site.path / "vendored" / "code.txt").read_text(encoding="utf-8") == "old"
-    assert site.git("status", "--porcelain") == ""
-
-
 def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     deep, library = _library(site, "deep"), _library(site)
@@ -207,6 +181,9 @@ def test_submodules_of_submodules_move_as_well(make_site: SiteFactory) -> None:
     env = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"}
     site.releaser("update", check=0, env=env)
     assert (site.path / "vendored" / "deep" / "code.txt").read_text(encoding="utf-8") == "new"
+    assert site.git("status", "--porcelain") == ""
+    site.releaser("rollback", check=0, env=env)
+    assert (site.path / "vendored" / "deep" / "code.txt").read_text(encoding="utf-8") == "old"
     assert site.git("status", "--porcelain") == ""
 
 
@@ -280,11 +257,3 @@ def _run_git(site: SampleSite, directory: Path, *words: str) -> str:
     from tests.support.commands import git_executable
 
     return run([git_executable(), *words], cwd=directory, env=site.env, check=0).stdout.strip()
-
-
-def test_a_candidate_is_sealed_once_and_listed(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert "stage" in steps(report)
-    assert states(site)[report["release"]] == "live"

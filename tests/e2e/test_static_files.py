@@ -43,7 +43,7 @@ def test_collectstatic_that_is_on_needs_the_app(make_site: SiteFactory) -> None:
     found_first(site, "django.contrib.staticfiles is not in INSTALLED_APPS")
 
 
-@pytest.mark.parametrize("setting", ["auto", "on"])
+@pytest.mark.parametrize("setting", ["auto"])
 @pytest.mark.parametrize(
     ("root", "words"),
     [("manage.py", "it is not a directory"), ("manage.py/static", "manage.py is not a directory")],

@@ -28,7 +28,7 @@ def with_newer_beta(site: SampleSite) -> None:
     site.push()
 
 
-@pytest.mark.parametrize("command", ["init", "check"])
+@pytest.mark.parametrize("command", ["init"])
 def test_a_package_that_is_not_installed(make_site: SiteFactory, command: str) -> None:
     site = make_site(venv=True)
     without_alpha(site)
@@ -37,7 +37,7 @@ def test_a_package_that_is_not_installed(make_site: SiteFactory, command: str) -
     refusal.says_only("`uv sync --frozen --group local`", "`releaser init --force`")
 
 
-@pytest.mark.parametrize("command", ["init", "check"])
+@pytest.mark.parametrize("command", ["check"])
 def test_a_package_in_another_version(make_site: SiteFactory, command: str) -> None:
     site = make_site(venv=True)
     with_newer_beta(site)
