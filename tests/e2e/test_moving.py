@@ -5,9 +5,7 @@ A host called `p…` runs these sites, which makes them production; the name is 
 
 from __future__ import annotations
 
-import grp
 import os
-import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from dotenv import dotenv_values
 
-from releaser.site.settings import environment_of
 from tests.e2e.refusals import script
-from tests.e2e.scenes import body, changed_files, silent, states
+from tests.e2e.scenes import changed_files, silent, states
 from tests.support import snapshots
 from tests.support.commands import Finished, program_path, run, uv_executable
-from tests.support.guards import require
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,12 +98,6 @@ def server(make_site: SiteFactory, smtp_server: MailServer) -> OldServer:
     return OldServer(make_site, smtp_server)
 
 
-@pytest.fixture
-def site(server: OldServer) -> SampleSite:
-    """The site on that server."""
-    return server.site
-
-
 @pytest.mark.story
 def test_the_first_night(server: OldServer) -> None:
     """The crontab line is changed, a package is newer, and that is all."""
@@ -159,215 +149,85 @@ def test_the_first_night(server: OldServer) -> None:
     assert len(server.mail.messages) == 1
 
 
-class TestMail:
-    """Who gets mail, from whom, and what it says."""
-
-    def test_the_updaters_own_admins_hear_of_a_missing_project(self, server: OldServer) -> None:
-        missing = server.site.outer / "shpo"
-        server.update(project=missing, check=3)
-        mail = server.only_mail()
-        assert mail.recipients == ("root@example.org",)
-        assert f"{missing} does not exist" in text_of(mail)
-
-    @pytest.mark.parametrize("place", ["shpo", "stuff/shop"])
-    def test_nothing_is_made_for_a_path_that_is_a_slip(self, server: OldServer, place: str) -> None:
-        before = set(server.site.outer.rglob("*"))
-        variables = dotenv_values(server.site.outer / ".env")
-        server.update(
-            project=server.site.outer / place, check=3, env={name: str(variables[name]) for name in variables}
-        )
-        assert len(server.mail.messages) == 1
-        assert set(server.site.outer.rglob("*")) == before
-
-    def test_the_admins_of_the_project_hear_of_a_refusal(self, server: OldServer) -> None:
-        server.site.edit("notes.txt", "the word clean is not enough\n")
-        server.update(check=3)
-        mail = server.only_mail()
-        assert mail.recipients == ("ada@example.org", "grace@example.org")
-        assert "the working tree is not clean: notes.txt" in text_of(mail)
-
-    def test_a_dead_mail_server_stops_nothing_and_loses_nothing(self, server: OldServer, dead_port: int) -> None:
-        server.write_dotenv(port=dead_port)
-        server.site.publish("alpha", "1.1.0")
-        server.update(check=7)
-        assert server.site.live_version("alpha") == "1.1.0"
-        assert server.site.remote_head() == server.site.head()
-        assert "alpha" in body(server.site)
-        server.write_dotenv()
-        server.update()
-        assert "alpha" in text_of(server.only_mail())
-        assert server.site.outbox_mails() == []
+def test_the_updaters_own_admins_hear_of_a_missing_project(server: OldServer) -> None:
+    missing = server.site.outer / "shpo"
+    server.update(project=missing, check=3)
+    mail = server.only_mail()
+    assert mail.recipients == ("root@example.org",)
+    assert f"{missing} does not exist" in text_of(mail)
 
 
-class TestRedNight:
-    """Something does not work; the live environment is not touched, and everybody hears of it."""
-
-    def test_failing_tests_leave_the_site_as_it_is(self, server: OldServer) -> None:
-        server.update()  # adopts it
-        before, remote = server.site.snapshot(), server.site.remote_head()
-        server.mail.messages.clear()
-        server.site.publish("alpha", "2.0.0", broken=True)
-        server.update(check=5)
-        assert server.site.snapshot() == before
-        assert server.site.remote_head() == remote
-        text = text_of(server.only_mail())
-        assert ["alpha", "1.0.0", "2.0.0", "major"] in [line.split()[:4] for line in text.splitlines()]
-        assert "alpha 2.0.0 breaks the site" in text
-        assert "this update broke it" in text
-
-    def test_tests_that_failed_before_are_told_apart(self, server: OldServer) -> None:
-        server.site.break_tests()
-        server.site.publish("alpha", "1.1.0")
-        server.update(check=5)
-        text = text_of(server.only_mail())
-        assert "it was failing before this update" in text
-        assert "the shop is closed" in text
-        assert server.site.live_version("alpha") == "1.0.0"
-
-    def test_a_refused_push_is_in_the_mail_and_tried_again(self, server: OldServer) -> None:
-        hook = script(server.site.remote / "hooks-pre-receive", "echo 'the remote is closed' >&2\nexit 1")
-        (server.site.remote / "hooks").mkdir(exist_ok=True)
-        hook = hook.rename(server.site.remote / "hooks" / "pre-receive")
-        server.site.publish("alpha", "1.1.0")
-        server.update(check=7)
-        assert "push failed" in text_of(server.only_mail())
-        assert server.site.live_version("alpha") == "1.1.0"
-        assert changed_files(server.site) == {"uv.lock"}
-        assert server.site.remote_head() != server.site.head()
-        hook.unlink()
-        server.update()
-        assert server.site.remote_head() == server.site.head()
+@pytest.mark.parametrize("place", ["shpo", "stuff/shop"])
+def test_nothing_is_made_for_a_path_that_is_a_slip(server: OldServer, place: str) -> None:
+    before = set(server.site.outer.rglob("*"))
+    variables = dotenv_values(server.site.outer / ".env")
+    server.update(project=server.site.outer / place, check=3, env={name: str(variables[name]) for name in variables})
+    assert len(server.mail.messages) == 1
+    assert set(server.site.outer.rglob("*")) == before
 
 
-class TestRefusals:
-    """What the older updater let pass, or did not say."""
-
-    def test_a_branch_whose_last_part_is_main_is_not_main(self, server: OldServer) -> None:
-        server.site.git("switch", "--quiet", "--create", "feature/main")
-        server.site.publish("alpha", "1.1.0")
-        finished = server.update(check=3)
-        assert "branch feature/main is checked out, not main" in finished.stderr
-        assert not server.site.link.is_symlink()
-
-    def test_all_problems_are_in_one_mail(self, make_site: SiteFactory, smtp_server: MailServer) -> None:
-        server = OldServer(make_site, smtp_server, groups={"staging": ["stagingtools"]})
-        server.site.git("switch", "--quiet", "--create", "feature/main")
-        server.site.edit("notes.txt", "unsure\n")
-        server.write_dotenv(uv=Path("/nowhere/uv"), more="RELEASER_ENVIRONMENT=production\n")
-        server.update(check=3)
-        text = text_of(server.only_mail())
-        assert "branch feature/main" in text
-        assert "notes.txt" in text
-        assert "`prod` or `production`" in text
-        assert "/nowhere/uv" in text
+def test_failing_tests_leave_the_site_as_it_is(server: OldServer) -> None:
+    server.update()  # adopts it
+    before, remote = server.site.snapshot(), server.site.remote_head()
+    server.mail.messages.clear()
+    server.site.publish("alpha", "2.0.0", broken=True)
+    server.update(check=5)
+    assert server.site.snapshot() == before
+    assert server.site.remote_head() == remote
+    text = text_of(server.only_mail())
+    assert ["alpha", "1.0.0", "2.0.0", "major"] in [line.split()[:4] for line in text.splitlines()]
+    assert "alpha 2.0.0 breaks the site" in text
+    assert "this update broke it" in text
 
 
-class TestUv:
-    """Without the variable uv comes from PATH, and else from beside releaser."""
-
-    @pytest.mark.parametrize("on_path", [True, False], ids=["PATH", "beside"])
-    def test_it_is_found(self, server: OldServer, on_path: bool) -> None:
-        text = (server.site.outer / ".env").read_text(encoding="utf-8")
-        kept = [line for line in text.splitlines() if "UV_PATH" not in line]
-        (server.site.outer / ".env").write_text("\n".join(kept) + "\n", encoding="utf-8")
-        places = program_path().split(os.pathsep)
-        if on_path:
-            server.uv.rename(server.uv.with_name("uv"))
-            places.insert(0, str(server.uv.parent))
-        else:
-            places = [place for place in places if not Path(place, "uv").exists()]
-        server.site.publish("alpha", "1.1.0")
-        server.update(env={"PATH": os.pathsep.join(places)})
-        assert server.site.live_version("alpha") == "1.1.0"
-        assert server.uv_log.exists() == on_path
+def test_all_problems_are_in_one_mail(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    server = OldServer(make_site, smtp_server, groups={"staging": ["stagingtools"]})
+    server.site.git("switch", "--quiet", "--create", "feature/main")
+    server.site.edit("notes.txt", "unsure\n")
+    server.write_dotenv(uv=Path("/nowhere/uv"), more="RELEASER_ENVIRONMENT=production\n")
+    server.update(check=3)
+    text = text_of(server.only_mail())
+    assert "branch feature/main" in text
+    assert "notes.txt" in text
+    assert "`prod` or `production`" in text
+    assert "/nowhere/uv" in text
 
 
-class TestEnvironment:
-    """Which dependency group a server gets."""
-
-    @pytest.mark.parametrize(
-        ("host", "environment"),
-        [
-            ("d1", "staging"), ("dev-shop", "staging"), ("q1", "staging"), ("QA7", "staging"), ("p1", "production"),
-            ("Prod.example.org", "production"), ("laptop", "local"), ("", "local"),
-        ],
-    )  # fmt: skip
-    def test_the_first_letter_of_the_host_decides(self, host: str, environment: str) -> None:
-        assert environment_of(host) == environment
-
-    @pytest.mark.parametrize(
-        ("host", "groups", "tools"),
-        [
-            ("d1", GROUPS, {"stagingtools"}),
-            ("p1", PRODUCTION_ONLY, {"prodtools"}),
-            ("laptop", GROUPS, set()),
-        ],
-        ids=["d", "p with production", "another"],
-    )
-    def test_it_gets_the_group_for_it(
-        self,
-        make_site: SiteFactory,
-        smtp_server: MailServer,
-        host: str,
-        groups: Mapping[str, list[str]],
-        tools: set[str],
-    ) -> None:
-        server = OldServer(make_site, smtp_server, groups=groups)
-        server.site.publish("alpha", "1.1.0")
-        server.update(host=host)
-        (tested,) = server.site.manage_runs("test")
-        assert {"stagingtools", "prodtools"} & set(tested.versions) == tools
-
-    def test_a_setting_overrules_the_host(self, server: OldServer) -> None:
-        server.write_dotenv(more="RELEASER_ENVIRONMENT=staging\n")
-        server.site.publish("alpha", "1.1.0")
-        server.update()
-        (tested,) = server.site.manage_runs("test")
-        assert "stagingtools" in tested.versions
+@pytest.mark.parametrize("on_path", [True, False], ids=["PATH", "beside"])
+def test_uv_is_found_without_the_variable(server: OldServer, on_path: bool) -> None:
+    text = (server.site.outer / ".env").read_text(encoding="utf-8")
+    kept = [line for line in text.splitlines() if "UV_PATH" not in line]
+    (server.site.outer / ".env").write_text("\n".join(kept) + "\n", encoding="utf-8")
+    places = program_path().split(os.pathsep)
+    if on_path:
+        server.uv.rename(server.uv.with_name("uv"))
+        places.insert(0, str(server.uv.parent))
+    else:
+        places = [place for place in places if not Path(place, "uv").exists()]
+    server.site.publish("alpha", "1.1.0")
+    server.update(env={"PATH": os.pathsep.join(places)})
+    assert server.site.live_version("alpha") == "1.1.0"
+    assert server.uv_log.exists() == on_path
 
 
-class TestSharing:
-    """The files of an environment belong to the project's group, which may write them."""
-
-    @pytest.fixture
-    def group(self, site: SampleSite) -> int:
-        """A group that is not this user's first one, and that most of the project's files have."""
-        others = [one.gr_gid for one in grp.getgrall()] if os.geteuid() == 0 else os.getgroups()
-        others = [number for number in others if number != os.getegid()]
-        require(others, "this user can give files to no other group")
-        for place, names, files in os.walk(site.path):
-            for name in [*names, *files]:
-                os.chown(Path(place, name), -1, others[0], follow_symlinks=False)
-        return others[0]
-
-    def test_a_release_belongs_to_the_commonest_group_before_it_is_live(self, server: OldServer, group: int) -> None:
-        cache = server.site.outer.parent / "cache"  # the other one may be in use
-        server.site.env["UV_CACHE_DIR"] = str(cache)
-        server.site.uv("sync", "--quiet", "--frozen", "--reinstall", "--group", "prod")
-        cached = {path: path.lstat() for path in cache.rglob("*")}
-        server.site.commit("Look", {"run_tests.py": LOOK})
-        server.site.push()
-        server.site.publish("alpha", "1.1.0")
-        note = server.site.outer.parent / "modes"
-        server.update(env={"NOTE": str(note)})
-        seen = {tuple(map(int, line.split())) for line in note.read_text(encoding="utf-8").splitlines()}
-        assert {number for number, _ in seen} == {group}
-        assert all(mode & stat.S_IRGRP and mode & stat.S_IWGRP for _, mode in seen)
-        assert [path for path, was in cached.items() if facts(path.lstat()) != facts(was)] == []
-
-
-# Notes the group and the mode of everything in the environment that the tests run in, which is not live yet.
-LOOK = """\
-import os, sys
-with open(os.environ["NOTE"], "w") as note:
-    for place, names, files in os.walk(sys.prefix):
-        for name in [*names, *files]:
-            found = os.lstat(os.path.join(place, name))
-            if not os.path.islink(os.path.join(place, name)):
-                print(found.st_gid, found.st_mode, file=note)
-"""
-
-
-def facts(status: os.stat_result) -> tuple[int, int]:
-    """Return what a chgrp or a chmod of a file that is linked into a cache would change there."""
-    return status.st_gid, stat.S_IMODE(status.st_mode)
+@pytest.mark.parametrize(
+    ("host", "groups", "tools"),
+    [
+        ("d1", GROUPS, {"stagingtools"}),
+        ("p1", PRODUCTION_ONLY, {"prodtools"}),
+        ("laptop", GROUPS, set()),
+    ],
+    ids=["d", "p with production", "another"],
+)
+def test_a_host_gets_the_group_for_it(
+    make_site: SiteFactory,
+    smtp_server: MailServer,
+    host: str,
+    groups: Mapping[str, list[str]],
+    tools: set[str],
+) -> None:
+    server = OldServer(make_site, smtp_server, groups=groups)
+    server.site.publish("alpha", "1.1.0")
+    server.update(host=host)
+    (tested,) = server.site.manage_runs("test")
+    assert {"stagingtools", "prodtools"} & set(tested.versions) == tools

@@ -6,13 +6,11 @@ import os
 import smtplib
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import pytest
 
-from tests.support import tinybuild
 from tests.support.commands import clean_environment, run
 from tests.support.guards import forbid, require
 from tests.support.layouts import Kind
@@ -48,15 +46,6 @@ def test_a_path_dependency_is_installed_as_asked(make_site: SiteFactory, editabl
     site = make_site(kind="path", editable=editable, venv=True)
     place = site.python("import common_lib; print(common_lib.__file__)")
     assert place.startswith(str(site.common_library if editable else site.link))
-
-
-def test_an_index_inside_the_checkout_is_not_tracked(make_site: SiteFactory) -> None:
-    site = make_site(index="inside", venv=True)
-    assert site.index.path.parent == site.path
-    assert ".whl" not in site.git("ls-files")
-    assert site.git("status", "--porcelain") == ""
-    site.publish("alpha", "1.1.0")
-    assert "Update alpha v1.0.0 -> v1.1.0" in _upgrades(site)
 
 
 def test_names_may_hold_spaces_and_letters_beyond_ascii(make_site: SiteFactory) -> None:
@@ -161,19 +150,6 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
         run([sys.executable, "-c", script], cwd=tmp_path, env={"PATH": os.defpath}, timeout=0.5)
 
 
-def test_tinybuild_makes_source_archives_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "flat-one"\nversion = "1.0"\n')
-    (tmp_path / "flat_one.py").touch()
-    (tmp_path / "other.py").touch()
-    monkeypatch.chdir(tmp_path)
-    with tarfile.open(tinybuild.build_sdist(str(tmp_path))) as archive:
-        assert sorted(archive.getnames()) == [
-            "flat_one-1.0/PKG-INFO",
-            "flat_one-1.0/flat_one.py",
-            "flat_one-1.0/pyproject.toml",
-        ]
-
-
 def test_require_skips_except_in_ci(monkeypatch: pytest.MonkeyPatch) -> None:
     require(True, "never said")
     monkeypatch.delenv("CI", raising=False)
@@ -198,8 +174,3 @@ def _manage(site: SampleSite, *args: str, check: int = 0) -> str:
     """Run manage.py in the site's environment; return what it printed, stripped."""
     program = site.link / "bin" / "python"
     return run([program, "manage.py", *args], cwd=site.path, env=site.env, check=check).stdout.strip()
-
-
-def _upgrades(site: SampleSite) -> str:
-    """Return what uv says that an upgrade would bring."""
-    return site.uv("lock", "--upgrade", "--dry-run").stderr

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import re
-import tarfile
 import tomllib
 import zipfile
 from dataclasses import dataclass, field
@@ -103,11 +101,6 @@ def get_requires_for_build_editable(config_settings: object = None) -> list[str]
     return []
 
 
-def get_requires_for_build_sdist(config_settings: object = None) -> list[str]:
-    """Hook of PEP 517: nothing else is needed."""
-    return []
-
-
 def build_wheel(wheel_directory: str, config_settings: object = None, metadata_directory: object = None) -> str:
     """Hook of PEP 517: a wheel with a copy of the code."""
     project = Path.cwd()
@@ -121,23 +114,6 @@ def build_editable(wheel_directory: str, config_settings: object = None, metadat
     distribution = read_project(project)
     files = {f"__editable__.{distribution.module}.pth": f"{_source_root(project)}\n"}
     return write_wheel(Path(wheel_directory), distribution, files).name
-
-
-def build_sdist(sdist_directory: str, config_settings: object = None) -> str:
-    """Hook of PEP 517: a source archive."""
-    project = Path.cwd()
-    distribution = read_project(project)
-    prefix = _source_root(project).relative_to(project)
-    files = {"PKG-INFO": metadata_text(distribution), "pyproject.toml": _read(project / "pyproject.toml")}
-    files |= {str(prefix / path): text for path, text in _sources(project, distribution)}
-    stem = f"{distribution.module}-{distribution.version}"
-    archive = Path(sdist_directory) / f"{stem}.tar.gz"
-    with tarfile.open(archive, "w:gz", format=tarfile.PAX_FORMAT) as tar:
-        for path, text in files.items():
-            member = tarfile.TarInfo(f"{stem}/{path}")
-            member.size = len(text.encode())
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return archive.name
 
 
 def read_project(project: Path) -> Distribution:

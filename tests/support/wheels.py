@@ -81,10 +81,6 @@ class LocalIndex:
         """Take a version back."""
         self._wheel(name, version).unlink()
 
-    def offers(self, name: str, version: str) -> bool:
-        """Whether this version can be had."""
-        return self._wheel(name, version).exists()
-
     def _wheel(self, name: str, version: str) -> Path:
         module = tinybuild.Distribution(name=name, version=version).module
         return self.path / f"{module}-{version}-py3-none-any.whl"
