@@ -39,7 +39,7 @@ _STRONGER = {
     ),
     "activation": (
         "it was backed out: {reason}",
-        "Find out why it was backed out; `releaser update --force` takes it in again.",
+        "Find out why it was backed out; `releaser update --force` includes it again.",
     ),
 }
 _STUCK = (

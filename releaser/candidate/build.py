@@ -146,7 +146,7 @@ def try_to_build(
                 others=others_may_read(site.project.checkout),
             )
         except ToolError as error:
-            what = "Make room" if "No space left" in error.output else "See what uv says"
+            what = "Make room" if "No space left" in error.output else "See uv's message"
             advice = error.advice or f"{what}; releaser tries again at the next run."
             message = f"the candidate could not be built: {error.message}"
             step.status, step.detail = "failed", message

@@ -279,14 +279,14 @@ class CulpritSearch:
         faults = {name: self._faults.get(result.failing[name], self.fault) for name in culprits}
         if not self._ships:
             for name, fault in faults.items():
-                advice = f'Keep it out by `releaser hold {name}`, or let releaser do so: `culprits = "hold"`.'
+                advice = f'Hold it with `releaser hold {name}`, or let releaser do that: `culprits = "hold"`.'
                 self._tell(f"{name} {versions[name]} breaks the update: {fault.words}", advice)
             return
         together = self.locks.find_together(result)
         faults = {name: replace(fault, together=together.get(name, ())) for name, fault in faults.items()}
         hold_back(self.site, lock, self.full.key, faults, release=self.full.id)
         undecided = result.undecided if result.kind == "cut_off" else ()
-        reason = f"not decided yet: the search was ended after {self.builder.budget.spent} runs of the tests"
+        reason = f"undecided: the search stopped after {self.builder.budget.spent} test runs"
         hold_undecided(self.site, {name: versions[name] for name in undecided}, reason)
 
     def _tell(self, message: str, advice: str) -> None:
@@ -315,7 +315,7 @@ class CulpritSearch:
             return
         pulled = self.site.pulled
         if pulled is None:
-            message = f"the tests fail with {self._news} and the packages as they were, too: no package is to blame"
+            message = f"the tests fail with {self._news} and the earlier packages as well: no package is to blame"
             self._tell(message, "See what else has changed.")
             return
         entry = reject_commit(self.site, pulled.new, self.full.key.code_key, "breaks the tests")
@@ -339,8 +339,8 @@ class CulpritSearch:
         more = f" and {len(found) - _MOST_NEEDED} more" if len(found) > _MOST_NEEDED else ""
         one_of, asked = ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "what is needed")
         self._tell(
-            f"{self._news} need {one_of}{shown}{more}, which pyproject.toml does not ask for",
-            f"The tests fail without it: {self.fault.words}. Ask for {asked} in pyproject.toml.",
+            f"{self._news} need {one_of}{shown}{more}, which pyproject.toml does not list",
+            f"The tests fail without it: {self.fault.words}. Add {asked} to pyproject.toml.",
         )
 
     @property

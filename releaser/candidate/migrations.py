@@ -65,7 +65,7 @@ def _unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
         step.warns(f"not known: {error.message}")
         return ()
     if answer.failed:
-        step.warns(f"not known, as a database cannot be asked: {'; '.join(answer.failed)}")
+        step.warns(f"unknown, because a database does not answer: {'; '.join(answer.failed)}")
     elif not answer.databases:
         step.skipped("no database is set")
     elif not answer.unapplied:
@@ -143,9 +143,9 @@ def tell_applied_migrations(site: Site, log: RunLog, release: Release, left: Col
             step.warns(f"not known: {error.message}")
             return
         parts = [f"applied, and not in this release: {first_few(found.names)}"] if found.names else []
-        parts += [f"not known, as a database cannot be asked: {'; '.join(found.failed)}"] if found.failed else []
+        parts += [f"unknown, because a database does not answer: {'; '.join(found.failed)}"] if found.failed else []
         if not parts:
-            step.says("none applied that this release does not have")
+            step.says("this release has all that are applied")
             return
         step.warns("; ".join(parts))
     if found.names:
@@ -186,7 +186,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     checkout, databases = site.project.checkout, _databases(names)
     migrate = f"{shlex.quote(str(candidate.venv / 'bin' / 'python'))} manage.py migrate"
     if site.pulled is None or site.staged is None:
-        return f"Do `{migrate}`{databases} in {checkout}; the next update then goes on by itself."
+        return f"Do `{migrate}`{databases} in {checkout}; the next update then continues."
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
     tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
@@ -194,7 +194,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     add = f"git worktree add --detach {tree} {site.staged.commit[:12]}"
     untracked = [*site.staged.copied, *site.staged.linked]
     lacks = (
-        f" That tree lacks what git does not track ({first_few(untracked)}): link what the settings need to it first."
+        f" That tree lacks what git does not track ({first_few(untracked)}): link what the settings need into it first."
     )
     return (
         f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
@@ -221,7 +221,7 @@ def still_wait(site: Site, log: RunLog, failed: FailedCandidate) -> bool:
             return True
         missing = [name for name in failed.migrations if name in answer.unapplied]
         if answer.failed:
-            step.warns(f"not known, as a database cannot be asked: {'; '.join(answer.failed)}")
+            step.warns(f"unknown, because a database does not answer: {'; '.join(answer.failed)}")
         elif missing:
             step.says(f"not applied yet: {first_few(missing)}")
     return bool(missing or answer.failed)

@@ -74,7 +74,7 @@ class TrialInstall:
             self._install(self.locks.base)
         except ToolError as error:
             message = f"no part of the upgrades can be installed to be tested: {failure.message}"
-            advice = error.advice or "See what uv says; the next update searches again."
+            advice = error.advice or "See uv's message; the next update searches again."
             raise ResolutionError(message, advice=advice, output=failure.output) from error
 
 

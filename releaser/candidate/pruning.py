@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 200  # releases; each that is claimed takes a file descriptor, of which a process often has 1,024
 UNSEEN = "in use by a process that cannot be seen from here"
-_CUT_OFF = "half deleted by an earlier run"
+_CUT_OFF = "partly deleted by an earlier run"
 _MOST_NAMED = 3
 IN_USE = "a process is using it"
 
@@ -169,7 +169,7 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
         remove_tree(place)
     if known:
         message = f"removed release {place.name}: its manifest was missing"
-        log.repaired(message, "Find out who deleted that; the site goes on as it is.")
+        log.repaired(message, "Find out who deleted that; the site keeps running as it is.")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NONE_RUN = "not a single test was run"
 CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
-ADVICE = "See that `test_command` runs the tests, and that nothing ends it before they are through."
+ADVICE = "See that `test_command` runs the tests, and that nothing stops it before they finish."
 # Django's runner is that of unittest. Tests that were skipped are in its number.
 _UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?", re.MULTILINE)
 _PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTILINE)

@@ -161,7 +161,7 @@ def _failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) 
                 with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
                     result = run_trial(site, trial, venv, live.lock)
             except (ToolError, OSError) as error:
-                message = f"the live release cannot be copied to be tested: {error}"
+                message = f"the live release cannot be copied for testing: {error}"
                 raise BuildError(message, advice="Check free space below state_dir.") from error
             step.says(result.reason or "passed")
             step.status = "ok" if result.passed else "failed"
@@ -249,5 +249,5 @@ def try_live_release(site: Site, log: RunLog, facts: SiteFacts) -> RedTests | No
         logger.warning("that the tests of the live release fail cannot be noted: %s", error)
     log.about(live, None)
     message = f"{failed.told} on the live release {live.id}, although nothing has changed"
-    advice = "Fix the site or its tests. It is told again when something else fails, or when all is well."
+    advice = "Fix the site or its tests. The next mail about it comes when something else fails, or when they pass."
     raise TestsFailedError(message, blame="before", advice=advice, output=failed.output, fault=failed.fault)

@@ -246,5 +246,5 @@ def _not_installed(site: Site, error: Exception) -> BuildError:
     named = ", ".join(site.settings.test_groups)
     known = error if isinstance(error, ReleaserError) else ReleaserError(str(error))
     message = f"what only the tests need (`test_groups`: {named}) could not be installed: {known.message}"
-    advice = known.advice or "See what uv says, and correct these groups. No package of what goes live is to blame."
+    advice = known.advice or "See uv's message, and correct these groups. No package of what goes live is to blame."
     return BuildError(message, advice=advice, output=known.output)

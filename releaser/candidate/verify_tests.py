@@ -32,7 +32,7 @@ def check_trial(site: Site) -> Trial:
     """Return the trial that runs Django's checks. Raises UsageError when the project has none."""
     if not is_django(site.project.root):
         message = f"--check: there is no manage.py in {site.project.root}"
-        raise UsageError(message, advice="Leave out --check; --tests runs the tests of the project.")
+        raise UsageError(message, advice="Omit --check; --tests runs the tests of the project.")
     return Trial(step="check", command=("python", "manage.py", "check"), name="`python manage.py check`")
 
 
@@ -81,7 +81,7 @@ def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Pat
                 if not passed:
                     findings.append(Finding.of_failure(kinds[trial.step], message, output))
     except (ToolError, OSError, ValueError) as error:
-        message = f"it cannot be copied to be tried: {getattr(error, 'message', error)}"
+        message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
         findings = [Finding.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
     return findings
 
@@ -94,7 +94,7 @@ def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Gi
             if commit is not None:
                 shadow.set_reference(name, commit)
     except (ToolError, OSError) as error:
-        message = f"the commit cannot be looked at in {place}: {getattr(error, 'message', error)}"
+        message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
         advice = "Make room in the temporary directory, or set TMPDIR to another one."
         raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
     return shadow

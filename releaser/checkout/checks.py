@@ -81,8 +81,8 @@ def lock_findings(site: Site) -> Iterator[Finding]:
     with contextlib.suppress(ToolError):
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
             yield Finding(
-                f"{link} is a symlink to {lock}, which is outside of the repository",
-                advice="Let it be a file, or a symlink to a file of the repository.",
+                f"{link} is a symlink to {lock}, which is outside the repository",
+                advice="Make it a file, or a symlink to a file in the repository.",
             )
 
 
@@ -99,7 +99,7 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
     if waiting is not None:
         yield Finding(
             f"{site.project.root}: {waiting} is in progress",
-            advice="Finish or abort it; `git status` tells how.",
+            advice="Finish or abort it; `git status` shows how.",
         )
     elif state.branch is None:
         yield Finding(f"{site.project.root}: HEAD is detached", advice=f"Check out the branch: `git switch {wanted}`.")
@@ -201,5 +201,5 @@ def diverged(remote: str, branch: str) -> Finding:
     """Say that a pull would need a merge."""
     return Finding(
         f"{branch} here and on {remote} have diverged, so a pull would not be a fast-forward",
-        advice=f"Bring them together by hand, such as by `git pull --rebase {remote} {branch}`, then `git push`.",
+        advice=f"Reconcile them by hand, for example with `git pull --rebase {remote} {branch}`, then `git push`.",
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # files
 _CONFIGURES = (".py", ".env", ".toml", ".ini", ".cfg", ".yaml", ".yml")
-_NEXT = "Nothing went live; the next run takes what is there now."
+_NEXT = "Nothing went live; the next run starts from what is there now."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Finding]:
     )
     for path, old, new in files:
         if old != new:
-            yield Finding(f"somebody changed {path}, so that what was tested is not what is there", advice=_NEXT)
+            yield Finding(f"somebody changed {path}, so what was tested is no longer what is there", advice=_NEXT)
     if now.environment != before.environment:
         yield Finding(f"somebody changed environment_file {site.settings.environment_file}", advice=_NEXT)
     told = {os.path.relpath(path, site.git.layout.top) for path, *_ in files}

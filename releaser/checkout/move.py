@@ -126,7 +126,7 @@ def _move_back(site: Site, log: RunLog, before: str, after: str) -> None:
         return  # somebody committed before it came to the move, which then did not happen
     if head not in (before, after):
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
-        raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits are to stay.")
+        raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits stay.")
     own_files_as_committed(site, log)
     if head == before:
         git.reset_torn(before, after)
@@ -172,7 +172,7 @@ def keep_edited(site: Site, log: RunLog, path: Path, known: Iterable[bytes | Non
     if kept.exists():
         return
     replace_file(kept, data)
-    message = f"{path.name} in the checkout was edited, and not committed; what it held is kept as {kept}"
+    message = f"{path.name} in the checkout had edits that were not committed; they are kept as {kept}"
     log.note(Finding(message=message, advice="Compare them, and delete the copy when you no longer need it."))
     log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
 

@@ -85,7 +85,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
         reason = "somebody has changed it since"
     except OSError as error:
         reason = os_reason(error)
-    advice = "Commit it if it is meant, or `git checkout uv.lock`; the next update takes what is there."
+    advice = "Commit it if you meant it, or run `git checkout uv.lock`; the next update uses what is there."
     log.failed(FollowUpError(f"{lock.name} is not committed: {reason}", advice=advice))
     note_due(site, commit=False)
     return False
@@ -169,7 +169,7 @@ def _push_error(remote: str, error: ToolError) -> ToolError:
     if "[rejected]" in error.output or "fetch first" in error.output or "non-fast-forward" in error.output:
         return ToolError(
             f"push rejected: {remote} has commits that this checkout does not have",
-            advice="The commit stays. The next run tries again; with git_pull on, it first takes what is new there.",
+            advice="The commit stays. The next run tries again; with git_pull on, it pulls first.",
             output=error.output,
         )
     return error

@@ -190,7 +190,7 @@ def _refuse_files_in_the_way(site: Site, ours: str, theirs: str) -> None:
     if paths := site.git.in_the_way(ours, theirs):
         shown = ", ".join(paths[:_PATHS_SHOWN]) + (", ..." if len(paths) > _PATHS_SHOWN else "")
         message = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own: {shown}"
-        advice = f"Move them out of {site.git.layout.top}, or take them out of what is committed."
+        advice = f"Move them out of {site.git.layout.top}, or remove them from the commit."
         raise PreflightError(Finding(message, advice=advice))
 
 

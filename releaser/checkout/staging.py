@@ -173,7 +173,7 @@ def _not_staged(place: Path, error: ToolError | OSError) -> BuildError:
     advice = f"Let this user write {place.parent}, and see that there is room."
     return BuildError(
         f"the staging tree {place} could not be made: {reason}",
-        advice=(error.advice or "See what git says.") if isinstance(error, ToolError) else advice,
+        advice=(error.advice or "See git's message.") if isinstance(error, ToolError) else advice,
         output=output,
     )
 

@@ -55,13 +55,13 @@ def init(
     """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
     if from_venv is not None or from_requirements is not None:
         if force:
-            message = "--force has no meaning together with --from-venv or --from-requirements"
+            message = "--force cannot be combined with --from-venv or --from-requirements"
             raise UsageError(message, advice="Use only one of them.")
         _create_first_lock(ctx, from_venv, from_requirements, without, given, dry_run=dry_run, wait=wait)
         return
     if without or given:
-        message = f"{'--without' if without else '--with'} has no meaning without --from-venv or --from-requirements"
-        raise UsageError(message, advice="A project with a uv.lock is adopted with that.")
+        message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
+        raise UsageError(message, advice="A project with a uv.lock is adopted with that lock.")
     if dry_run:
         from releaser.pipelines.dry_run import rehearse_init
 
@@ -115,7 +115,7 @@ def update(
     """Bring the site to the newest packages that pass its tests. This is the command for cron."""
     if overrides:
         if force or follow:
-            message = f"{'--force' if force else '--follow-remote'} has no meaning together with --override"
+            message = f"{'--force' if force else '--follow-remote'} cannot be combined with --override"
             raise UsageError(message, advice="Use only one of them.")
         _override(ctx, overrides, dry_run=dry_run, wait=wait)
         return

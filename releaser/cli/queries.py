@@ -44,7 +44,7 @@ def check(ctx: CommandContext) -> None:
         )
         ctx.output.print_json(known)
     else:
-        ctx.output.note("everything is fit for an update")
+        ctx.output.note("everything is ready for an update")
 
 
 @command("test-mail")
@@ -108,7 +108,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
     elif changes:
         ctx.output.print_changes(changes)
     else:
-        ctx.output.note("no package differs")
+        ctx.output.note("no packages differ")
 
 
 @command()
@@ -128,7 +128,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
     if failure is not None:
         raise failure
     if not ctx.output.json:
-        ctx.output.note(f"no vulnerability of {found.release} is known")
+        ctx.output.note(f"{found.release} has no known vulnerabilities")
 
 
 @command()
@@ -144,7 +144,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
     from releaser.reporting.text import sound_text, verified_text
 
     if release and every:
-        message = "--all has no meaning together with a release"
+        message = "--all cannot be combined with a release"
         raise UsageError(message, advice="Use only one of them.")
     site = ctx.site()
     trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
@@ -170,7 +170,7 @@ def outdated(ctx: CommandContext) -> None:
 
     found = find_outdated(ctx.site())
     if ctx.output.verbose and found.elsewhere:
-        ctx.output.note(f"not asked about, as no index has them: {', '.join(found.elsewhere)}")
+        ctx.output.note(f"not checked, because no index has them: {', '.join(found.elsewhere)}")
     if found.unknown:
         ctx.output.note(f"the index has no version of: {', '.join(found.unknown)}")
     if newer := found.newer_python:

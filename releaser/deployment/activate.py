@@ -53,7 +53,7 @@ _AGAIN = "Fix that, and run it again."
 # What to do once what was made live is taken back, by the command that had done so.
 _AFTERWARDS = {
     "update": (
-        "See `releaser status` for what is left out of updates now; `releaser update --force` takes it all the same."
+        "See `releaser status` for what is left out of updates now; `releaser update --force` includes it anyway."
     ),
     "init": _AGAIN,
     "rebuild": _AGAIN,
@@ -141,7 +141,7 @@ def _settle(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
                 why = f"as nothing can run on {origin.id}"
             else:
                 raise
-            message = f"{failure.message}; {release.id} stays live all the same, {why}"
+            message = f"{failure.message}; {release.id} stays live anyway, {why}"
             log.failed(ActivationError(message, advice=failure.advice, output=failure.output))
             failed.add(failure.step)
             note_unsettled(site, release, failed)
@@ -224,7 +224,7 @@ def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     except ToolError as error:
         finding = Finding(
             f"the checkout could not be moved to {target.commit[:12]}, which was tested: {error.message}",
-            advice=error.advice or "See what git says. Nothing went live, and the next run tries again.",
+            advice=error.advice or "See git's message. Nothing went live, and the next run tries again.",
             output=error.output,
         )
         raise PreflightError(finding) from error

@@ -61,7 +61,7 @@ def unsynced(site: Site) -> Iterator[Finding]:
     more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
     sync = f"uv sync --frozen{f' --group {group}' if group else ''}"
     yield Finding(
-        f"{venv} is not what uv.lock says: {'; '.join(differences[:_MOST_NAMED])}{more}",
+        f"{venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}",
         advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
     )
 
@@ -121,7 +121,7 @@ def _takes_more_from_elsewhere(site: Site) -> bool:
 
 
 _UNPINNED = "Releases that releaser builds are; see that nothing is pruned that old processes still use."
-_UNSYNCED = "It is adopted as it is; what an update builds is what the lock says."
+_UNSYNCED = "It is adopted as it is; updates build from the lock."
 Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 
 
@@ -165,7 +165,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
             release = _adopt(site, log, facts.group, what, first_lock=first_lock)
         except OSError as error:
             message = f"{site.project.venv} could not be adopted: {error}"
-            raise BuildError(message, advice="Check permissions and file systems; it is what it was.") from error
+            raise BuildError(message, advice="Check permissions and file systems; nothing was changed.") from error
         step.says(f"{site.project.venv.name} is now {release.id}")
     return release
 

@@ -37,7 +37,7 @@ class Trials(Protocol):
 
 @dataclass(kw_only=True)
 class Budget:
-    """How many runs of the tests a search may make, and within how many seconds from when it begins."""
+    """How many test runs a search may make, and within how many seconds from when it begins."""
 
     runs: int
     seconds: float

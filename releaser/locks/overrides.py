@@ -68,9 +68,9 @@ def _parse(value: str, directory: Path, option: str) -> Override:
         reason = str(error).splitlines()[0]
         raise _wrong(asked, f"is not a requirement ({reason})") from error
     if wanted.marker is not None:
-        raise _wrong(asked, "has a condition after the semicolon", "Leave it out; the override holds in any case.")
+        raise _wrong(asked, "has a condition after the semicolon", "Remove it; the override applies anyway.")
     if not url and not wanted.specifier:
-        raise _wrong(asked, "does not say where to take the package from, nor which version")
+        raise _wrong(asked, "names neither a source nor a version")
     return Override(
         name=canonicalize_name(wanted.name),
         extras=frozenset(canonicalize_name(extra) for extra in wanted.extras),

@@ -185,7 +185,7 @@ class Age:
             return ""
         known = [time for time in times if time is not None]
         if len(known) < len(times):
-            return "" if self.unknown == "take" else "its index does not tell when it was uploaded"
+            return "" if self.unknown == "take" else "its index does not say when it was uploaded"
         youngest = max(known)
         if youngest <= self.latest(name):
             return ""

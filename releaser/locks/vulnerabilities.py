@@ -91,7 +91,7 @@ def parse_audit(text: str, *, packages: int) -> Audit:
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         return unknown(f"uv's answer cannot be read ({type(error).__name__}: {error})")
     if not whole:
-        return unknown(f"uv's answer is not whole: {json.dumps(summary)} for {packages} packages")
+        return unknown(f"uv's answer is incomplete: {json.dumps(summary)} for {packages} packages")
     return Audit(known=True, vulnerabilities=found)
 
 

@@ -255,7 +255,7 @@ def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
         f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
         for one in overrides
     ]
-    return Plan(would=(*lines, f"{site.project.venv.name} would go on leading to {live.id}"))
+    return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))
 
 
 def rehearse_init(site: Site, *, force: bool) -> Plan:
@@ -271,7 +271,7 @@ def _adoption(site: Site) -> str:
     if moved_by_hand(store_of(site)) is not None:
         return f"what {link.name} leads to now would become the live release"
     if live is not None:
-        return f"the project is adopted already; {live.id} is live"
+        return f"the project is already adopted; {live.id} is live"
     if link.is_symlink() and (link / "pyvenv.cfg").is_file():
         return f"the venv that {link.name} leads to would become the first release"
     if link.is_dir():
@@ -310,7 +310,7 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
         refuse_moved(store)
     live, target = store.live(), choose(store, to)
     if live is not None and live.id == target.id and moved_by_hand(store) is None:
-        return Plan(would=(f"{target.id} is live already",))
+        return Plan(would=(f"{target.id} is already live",))
     code = None if keep_code else code_of_release(site, target)
     goes_back = code is not None and code.moves
     refuse_unwise(site, target, force=force or goes_back)

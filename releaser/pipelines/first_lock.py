@@ -80,7 +80,7 @@ def read_request(
             message = f"--with and --without both name {one.name}"
             raise UsageError(message, advice="Use only one of them.")
         if secrets_in_urls(one.url):
-            message = f"--with {one.name} @ ... names a password or a token, which git would keep"
+            message = f"--with {one.name} @ ... contains a password or a token, which git would keep"
             raise UsageError(
                 message, advice="Let git ask for it, by a credential helper, or use ssh: git+ssh://git@..."
             )

@@ -61,7 +61,7 @@ def _init(run: Run, *, force: bool) -> Ending:
         tell_illness(run.site, run.log)
     if what == "adopted" and release is not None:
         run.log.about(release, None)
-        return Ending(result="unchanged", headline=f"the project is adopted already; {release.id} is live")
+        return Ending(result="unchanged", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
         release = _first_release(run.site, run.log, facts)
     run.log.about(release, None)

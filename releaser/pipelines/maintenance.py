@@ -123,7 +123,7 @@ def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> Hol
         message = f"{name or 'a package without a name'} is not in {site.project.lock.name}"
         raise UsageError(message, advice=_did_you_mean(name, lock.names - lock.local))
     if name in lock.local:
-        message = f"{name} is part of the checkout; its version is a matter of the code"
+        message = f"{name} is part of the checkout; the code decides its version"
         raise UsageError(message, advice="Hold packages that come from elsewhere.")
     state = f"is held at {live.versions.get(name, lock.versions[name])}"
     before = holds.by_person(name)
@@ -154,7 +154,7 @@ def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
     held = any(one.name in names for one in holds.entries)
     if not held and without == quarantine:
         known = _names_held_back(holds, quarantine)
-        advice = f"Held back are: {', '.join(known)}." if known else "Nothing is held back."
+        advice = f"Held back: {', '.join(known)}." if known else "Nothing is held back."
         message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
     shown = commits[0].commit[:12] if commits else name if name in releases else package

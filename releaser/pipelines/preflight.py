@@ -175,7 +175,7 @@ def _lock(site: Site) -> LockFile:
         message = f"{path} does not exist"
         venv = os.path.relpath(site.project.venv, site.project.root)
         is_of_uv = any(declared_dependencies(site.pyproject.content))
-        advice = "Make one by `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
+        advice = "Create it with `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
         raise PreflightError(Finding(message, advice=advice)) from error
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"

@@ -132,7 +132,7 @@ def describe_python(choice: Choice) -> list[Finding]:
             f"Python {minor(choice.instead_of)}, on which the site ran, is gone: Python {choice.version} stands in for"
             " it, and the tests pass with that"
         )
-        advice = "It stays on that from now on; `releaser rebuild --python VERSION` takes it to another one."
+        advice = "It stays on that version; `releaser rebuild --python VERSION` moves it to another one."
         problems.append(Finding(message=message, advice=advice))
     if request := choice.against:
         source = f"{request.source} is {request.version!r}"

@@ -226,7 +226,7 @@ def _forget_lost_releases(site: Site, log: RunLog) -> None:
     lost = _list_lost(store) if moved_by_hand(store) is None else []
     store.forget(lost)
     if lost:
-        log.repaired(_describe_gone(lost, store.directory), "Find out who deleted that; the site goes on.")
+        log.repaired(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
 
 
 def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:
@@ -250,7 +250,7 @@ def _find_broken_releases(store: ReleaseStore) -> Iterator[Finding]:
         if found is None:
             return
         message = f"release {release.id} is not what was sealed: {found}"
-        yield Finding(message=message, advice="No rollback goes there; the next good one is taken.")
+        yield Finding(message=message, advice="Rollbacks pass over it.")
 
 
 # State files
@@ -289,11 +289,11 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
             lost.add(name)
     if load_state(state_dir / LEDGER, EMPTY_LEDGER) == EMPTY_LEDGER and (LEDGER in lost or store.all()):
         write_state(state_dir / LEDGER, store.ledger())
-        log.repaired(f"{LEDGER} was lost; it is made again from the releases", "Pin again what was pinned.")
+        log.repaired(f"{LEDGER} was lost; it was rebuilt from the releases", "Pin again what was pinned.")
     if QUARANTINE in lost:
         restore_quarantine(site, log)
     if HOLDS in lost:
-        advice = "Hold again what is to be held: `releaser hold`."
+        advice = "Hold packages again with `releaser hold`."
         log.repaired(f"{HOLDS} was lost: nothing is held back now", advice)
     if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
         write_state(state_dir / PENDING, Pending(push=True))
@@ -318,7 +318,7 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
         quarantine = quarantine.with_candidate(failed)
     if found:
         write_quarantine(state_dir, quarantine)
-        log.repaired(f"{QUARANTINE} was lost; it is made again from the releases", "See `releaser status`.")
+        log.repaired(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
 
 
 # In the order in which they are told and repaired.

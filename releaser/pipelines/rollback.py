@@ -65,7 +65,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     run.log.about(target, live)
     run.log.note(*[] if to else passed_over(run.store, target))
     if live is not None and target.id == live.id and moved is None:
-        return Ending(result="unchanged", headline=f"{target.id} is live already")
+        return Ending(result="unchanged", headline=f"{target.id} is already live")
     run.log.note(*describe_other_python(target))
     with run.log.step("preflight"):
         if problems := tuple(lock_findings(run.site)):
@@ -226,7 +226,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
         problems.append(
             Finding(
                 f"{target.id} was built for other dependencies than {site.pyproject.path} has now",
-                advice="Leave out --keep-code, so that the code goes back too; or go to it all the same with --force.",
+                advice="Omit --keep-code, so that the code goes back too; or use --force to go there anyway.",
             )
         )
     if problems:

@@ -299,7 +299,7 @@ def _failed(run: Run, error: ReleaserError) -> RunReport:
 def _disk_failed(run: Run, error: OSError) -> RunReport:
     """The disk ended the run, or its permissions: before the flip a failed build, after it a failed follow-up."""
     logger.error("system error\n%s", traceback.format_exc())
-    message = f"{run.log.command} could not go on: {error}"
+    message = f"{run.log.command} could not continue: {error}"
     advice = "Check free space and permissions; the next run first finishes or undoes what this one left."
     failure = FollowUpError if run.log.learned.live_changed else BuildError
     return _failed(run, failure(message, advice=advice))

@@ -286,7 +286,7 @@ def _tell_dead(log: RunLog, due: RebuildReason | None, reason: str) -> None:
     if due is None or not is_dead(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
-    advice = f"What would take its place has failed ({reason}); fix that, or `releaser rebuild`."
+    advice = f"Its replacement has failed ({reason}); fix that, or run `releaser rebuild`."
     log.note(Finding(message=message, advice=advice))
 
 

@@ -150,7 +150,7 @@ def _verify_one(
         findings += modes
         findings += run_trials(release)
     if not os.path.isdir(release.directory):
-        message = f"release {release.id} was deleted while it was looked at"
+        message = f"release {release.id} was deleted while it was being verified"
         raise NoSuchReleaseError(message, advice="See `releaser list`.")
     return Verified(
         release=release.id,

@@ -107,9 +107,9 @@ def closing_lines(report: RunReport) -> list[str]:
 def live_line(report: RunReport) -> str:
     """Say whether what is live has changed."""
     if report.exit_code != ExitCode.ROLLED_BACK:
-        return f"live: it is {report.release} now" if report.live_changed else "live: unchanged"
+        return f"live: now {report.release}" if report.live_changed else "live: unchanged"
     if report.live_changed:
-        return f"live: it is {report.release} still"
+        return f"live: still {report.release}"
     before = "; THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
     return f"live: as before; the new release was live briefly and was taken back{before}"
 

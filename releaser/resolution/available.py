@@ -182,5 +182,5 @@ def newest_of(versions: Iterable[str]) -> str:
 
 
 def unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
-    advice = advice or "See what uv says; check the network and the index, and ask again."
+    advice = advice or "See uv's message; check the network and the index, and ask again."
     return ResolutionError(f"{what}: {error_line(output)}", advice=advice, output=output)

@@ -187,7 +187,7 @@ class _Search:
                 return found
             exclude_newer = {**rules.exclude_newer(found, self.uploads), **exclude_newer}
             specifiers |= {one.name: _exclude(one, specifiers.get(one.name), rules) for one in grave}
-        return NoSolution(output="no versions were found that may be installed together")
+        return NoSolution(output="no versions were found that can be installed together")
 
     def _look_at_uploads(self, rules: Rules) -> None:
         if rules.age.matters:

@@ -212,7 +212,7 @@ def find_missing(ask: Callable[[Path], object], indexes: Sequence[str], pins: Se
 
 
 def _unanswered(output: str, advice: str = "") -> ResolutionError:
-    message = f"whether the index has these versions could not be found out: {error_line(output)}"
+    message = f"could not find out whether the index has these versions: {error_line(output)}"
     return ResolutionError(
         message, advice=advice or "Check the network and the index, then run it again.", output=output
     )

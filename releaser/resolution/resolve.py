@@ -195,7 +195,7 @@ def read_made_lock(tree: Path) -> LockFile:
     try:
         return LockFile.read(tree / "uv.lock")
     except (OSError, InvalidLockError) as error:
-        message = f"uv left a lock that cannot be read: {error}"
+        message = f"uv wrote a lock that cannot be read: {error}"
         raise ResolutionError(message, advice="Check that `uv` is a working uv: `uv lock`.") from error
 
 
@@ -247,7 +247,7 @@ def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFi
     pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
     completed = with_extras(overrides, (tree / "uv.lock").read_bytes())
     pyproject.write_text(overridden(pyproject.read_text(encoding="utf-8"), completed), encoding="utf-8")
-    message, advice = f"no lock could be made with {wanted}", "See what uv says; the package must fit the others."
+    message, advice = f"no lock could be made with {wanted}", "See uv's message; the package must fit the others."
     try:
         locked = facts.uv.lock(tree, ["lock"], python=facts.python)
     except ToolError as error:

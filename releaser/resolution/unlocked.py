@@ -321,7 +321,7 @@ def _add_file(
 
 
 def _with_password(line: Line) -> Finding:
-    message = f"{line.where} names a password or a token, which git would keep"
+    message = f"{line.where} contains a password or a token, which git would keep"
     advice = (
         "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
         " from the environment; git asks a credential helper, or uses ssh."

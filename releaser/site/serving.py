@@ -71,10 +71,10 @@ def ask_live_site(site: Site, health_check: str, *, venv: Path | None = None) ->
 
 def illness(error: ToolError, command: str) -> Finding:
     """Say that the site is not well before anything has been changed by a command."""
-    way_on = f"; `releaser {command} --force` goes on all the same" if command in _FORCED else ""
+    way_on = f"; `releaser {command} --force` continues anyway" if command in _FORCED else ""
     return Finding(
         f"the live site fails its health check: {error.message}",
-        advice=f"See why it is not well, or correct `health_check` and the settings that go with it{way_on}.",
+        advice=f"Find out why, or correct `health_check` and the settings that go with it{way_on}.",
         output=error.output,
     )
 

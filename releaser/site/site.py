@@ -179,7 +179,7 @@ def existing_directory(path: Path) -> Path:
             return root
         if root.is_dir():
             message = f"project {root}: the path is not UTF-8, which uv and git's output need"
-            raise PreflightError(Finding(message, advice="Rename what is not."))
+            raise PreflightError(Finding(message, advice="Rename what is not UTF-8."))
         what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
     except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
         what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"

@@ -102,7 +102,7 @@ def count(value: Any) -> int:
 
 
 def jobs(value: Any) -> int:
-    """How many runs of the tests may be under way at once."""
+    """How many test runs may be under way at once."""
     if value not in (1, 2, "1", "2") or isinstance(value, bool):
         refuse("must be 1 or 2")
     return int(value)

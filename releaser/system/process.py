@@ -177,7 +177,7 @@ def write_out(directory: Path) -> None:
     try:
         sync_file_system(directory)
     except OSError as error:
-        message = f"what was written in {directory} does not get to the disk: {error}"
+        message = f"what was written in {directory} does not reach the disk: {error}"
         raise ToolError(message, advice="Check free space and the disk.") from error
 
 

@@ -63,7 +63,7 @@ class Git(GitReader):
         """
         in_the_way = [path for path in self.in_the_way("HEAD", commit) if not self._is_from(commit, path)]
         if in_the_way:
-            message = f"{in_the_way[0]} is not known to git here, and commit {commit[:12]} puts its own file there"
+            message = f"{in_the_way[0]} is untracked here, and commit {commit[:12]} puts its own file there"
             raise ToolError(message, advice=f"Move it out of {self.layout.top}.")
         self._move("reset", "--keep", "--quiet", commit, to=commit)
 
@@ -77,7 +77,7 @@ class Git(GitReader):
         for path in {*self._differing(before, after, "ACDMRT")} - submodules:
             if not self._is_from(before, path) and not self._is_from(after, path):
                 message = f"{path} has uncommitted changes"
-                raise ToolError(message, advice=f"Commit them, or take them away: `git reset --keep {before[:12]}`.")
+                raise ToolError(message, advice=f"Commit them, or discard them: `git reset --keep {before[:12]}`.")
         self.undo_half_merge(before, after)
 
     def _move(self, *words: str, to: str) -> None:

@@ -73,7 +73,7 @@ class SmtpServer:
                 grace=_GOODBYE_SECONDS,  # a mail that was taken just after the deadline must not be sent again
             )
         except TimeoutError:
-            raise _failure(self, f"it was not through after {self.deadline:g} s") from None
+            raise _failure(self, f"it was not done after {self.deadline:g} s") from None
 
 
 class _PlainClient(smtplib.SMTP):

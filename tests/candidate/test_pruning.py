@@ -95,7 +95,7 @@ def test_what_an_earlier_run_left_half_deleted_is_deleted_too(releases: ReleaseS
     *_, r1 = ids(releases)
     releases.path(r1).rename(releases.directory / f".doomed-{r1}")
     verdict = pruned(releases)[r1]
-    assert (verdict.action, verdict.reason) == ("remove", "half deleted by an earlier run")
+    assert (verdict.action, verdict.reason) == ("remove", "partly deleted by an earlier run")
     assert releases.half_removed() == ()
 
 
@@ -212,7 +212,7 @@ def test_what_could_not_be_deleted_is_tried_again(releases: ReleaseStore, stuck:
     (releases.path(r1) / "venv" / "obstinate").touch()
     stuck.add("obstinate")
     assert pruned(releases)[r1].error
-    assert pruned(releases)[r1].reason.startswith("half deleted by an earlier run; could not be deleted: ")
+    assert pruned(releases)[r1].reason.startswith("partly deleted by an earlier run; could not be deleted: ")
     stuck.clear()
     assert not pruned(releases)[r1].error
     assert releases.half_removed() == ()

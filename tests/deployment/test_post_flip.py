@@ -15,7 +15,7 @@ from releaser.errors import ToolError
         (
             "update",
             "Ask it. See `releaser status` for what is left out of updates now;"
-            " `releaser update --force` takes it all the same.",
+            " `releaser update --force` includes it anyway.",
         ),
         ("init", "Ask it. Fix that, and run it again."),
         ("rebuild", "Ask it. Fix that, and run it again."),

@@ -72,7 +72,7 @@ def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: 
     service.flaws.clear()
     site = watched(make_site, service.url)
     finished = site.releaser("audit", check=0)
-    assert (finished.stdout, finished.stderr) == ("", f"no vulnerability of {site.live_id()} is known\n")
+    assert (finished.stdout, finished.stderr) == ("", f"{site.live_id()} has no known vulnerabilities\n")
     answer = site.json("audit")
     assert (answer["known"], answer["vulnerabilities"]) == (True, [])
 

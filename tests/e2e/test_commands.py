@@ -158,7 +158,7 @@ def test_diff_compares_two_releases_or_one_with_the_live_one(make_site: SiteFact
     assert "beta     1.0.0  2.0.0  major" in site.releaser("diff", first, check=0).stdout
     assert site.json("diff", second) == []
     same = site.releaser("diff", second, check=0)
-    assert (same.stdout, same.stderr) == ("", "no package differs\n")
+    assert (same.stdout, same.stderr) == ("", "no packages differ\n")
 
 
 @pytest.mark.parametrize("words", [["show", "20200101T000000Z"], ["diff", "20200101T000000Z"], ["pin", "nothing"]])

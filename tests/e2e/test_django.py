@@ -119,7 +119,7 @@ def test_what_this_user_cannot_write_is_found_before_the_flip(make_django: Djang
         assert refusal.returncode == 3, refusal
         assert f"STATIC_ROOT is {django.static}, where collectstatic cannot write" in refusal.stderr
         refusal = weakly(django.site, "rollback", django.site.live_id())
-        assert refusal.returncode == 0, refusal  # it is live already, and nothing is to be done
+        assert refusal.returncode == 0, refusal  # it is already live, and nothing is to be done
     own = django.static / "uploads"  # of no concern to collectstatic
     own.mkdir()
     with read_only(own):

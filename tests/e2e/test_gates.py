@@ -125,7 +125,7 @@ def test_only_what_is_there_can_be_held_or_let_go(make_site: SiteFactory, option
     site.releaser("hold", "beta", check=0)
     said = site.releaser("unhold", "alpha", *options, check=2).stderr
     assert "alpha is not held back" in said
-    assert "Held back are: beta." in said
+    assert "Held back: beta." in said
 
 
 def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None:

@@ -108,7 +108,7 @@ class TestRealDirectory:
         site = make_site(venv=True)
         shutil.rmtree(site.link / "lib")
         told, problem = site.json("init", "--force")["problems"]
-        assert "is not what uv.lock says" in told
+        assert "does not match uv.lock" in told
         assert "its processes are neither pinned nor counted" in problem
         assert "no site-packages" in problem
 

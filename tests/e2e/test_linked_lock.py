@@ -55,5 +55,5 @@ def test_one_that_leads_out_of_the_repository_is_refused(make_site: SiteFactory)
     before, seen = target.read_bytes(), site.snapshot()
     for words in (["check"], ["update"], ["update", "--dry-run"], ["rollback"], ["rebuild"]):
         finished = site.releaser(*words, check=3)
-        assert f"uv.lock is a symlink to {target}, which is outside of the repository" in finished.stderr, words
+        assert f"uv.lock is a symlink to {target}, which is outside the repository" in finished.stderr, words
     assert (target.read_bytes(), site.snapshot()) == (before, seen)

@@ -289,7 +289,7 @@ def test_a_rollback_that_leaves_no_migration_behind_names_none(reporting: Migrat
     site.publish("beta", "1.1.0")
     site.json("update")
     reporting.migrate("removed.0001_long_ago")
-    assert rolled_back(site) == "none applied that this release does not have"
+    assert rolled_back(site) == "this release has all that are applied"
 
 
 def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
@@ -308,4 +308,4 @@ def test_a_rollback_says_that_a_database_cannot_be_asked(reporting: Migrating) -
     reporting.publish()
     site.json("update")
     reporting.database.unlink()
-    assert rolled_back(site).startswith("not known, as a database cannot be asked: default: ")
+    assert rolled_back(site).startswith("unknown, because a database does not answer: default: ")

@@ -240,7 +240,7 @@ def test_what_comes_from_a_directory_is_not_asked_about(make_site: SiteFactory) 
     site = make_site(kind="path", venv=True)
     site.index.publish("common-lib", "9.0.0")
     assert asked(site) == {}
-    assert "not asked about, as no index has them: common-lib\n" in site.releaser("outdated", "-v", check=0).stderr
+    assert "not checked, because no index has them: common-lib\n" in site.releaser("outdated", "-v", check=0).stderr
     assert "common-lib" not in site.releaser("outdated", check=0).stderr
 
 

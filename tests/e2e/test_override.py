@@ -303,9 +303,9 @@ def test_a_site_without_a_live_release_is_refused(make_site: SiteFactory) -> Non
     ("words", "said"),
     [
         (["gamma==1"], "gamma is not in uv.lock, so nothing would be tested"),
-        (["alpha"], "does not say where to take the package from"),
+        (["alpha"], "names neither a source nor a version"),
         (["alpha @ nowhere"], "which is not there"),
-        (["alpha==1.1.0", "--force"], "--force has no meaning together with --override"),
+        (["alpha==1.1.0", "--force"], "--force cannot be combined with --override"),
         (["alpha==1.1.0", "--override", "alpha==1.0.0"], "names alpha twice"),
     ],
 )
@@ -324,7 +324,7 @@ def test_a_rehearsal_writes_nothing(site: SampleSite) -> None:
     plan = site.json("update", "--dry-run", "--override", f"alpha @ {wheel}")
     assert plan["would"] == [
         f"a candidate would be built and tested with alpha @ {wheel.as_uri()} in place of alpha 1.0.0",
-        f".venv would go on leading to {site.live_id()}",
+        f".venv would still lead to {site.live_id()}",
     ]
     assert outer_snapshot(site) == before
 

@@ -131,7 +131,7 @@ def test_it_is_said_if_going_back_failed(make_site: SiteFactory) -> None:
     (site.outer / "sick").unlink()
     report = site.json("history")[0]
     assert report["live_changed"] is True
-    assert f"live: it is {report['release']} still" in finished.stderr
+    assert f"live: still {report['release']}" in finished.stderr
     assert "the rollback is incomplete" in finished.stderr
     (site.link / "in-the-way").unlink()
     site.link.rmdir()

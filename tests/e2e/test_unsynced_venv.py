@@ -33,7 +33,7 @@ def test_a_package_that_is_not_installed(make_site: SiteFactory, command: str) -
     site = make_site(venv=True)
     without_alpha(site)
     refusal = refused(site, command=command)
-    refusal.says_only(f"{site.link} is not what uv.lock says", "alpha: it is not installed, and the lock says 1.0.0")
+    refusal.says_only(f"{site.link} does not match uv.lock", "alpha: it is not installed, and the lock says 1.0.0")
     refusal.says_only("`uv sync --frozen --group local`", "`releaser init --force`")
 
 

@@ -131,7 +131,7 @@ def test_an_update_succeeds_that_cannot_delete_a_release_and_says_so(make_site: 
         told = site.releaser("update", check=0).stderr
         assert told.count(f"release {r1} could not be deleted") == 1, told
         rows = {row["release"]: row for row in site.json("prune", check=7)}
-        assert rows[r1]["reasons"] == ["half deleted by an earlier run"]
+        assert rows[r1]["reasons"] == ["partly deleted by an earlier run"]
         assert rows[r1]["error"].startswith("Operation not permitted (")
     site.releaser("update", check=0)
     assert site.json("status")["problems"] == []

@@ -146,7 +146,7 @@ class Pruning(Hidden):
 
 def test_a_release_that_is_deleted_meanwhile_is_said_to_be(site: SampleSite) -> None:
     kept = site.json("list")[1]["id"]
-    with pytest.raises(NoSuchReleaseError, match=f"release {kept} was deleted while it was looked at"):
+    with pytest.raises(NoSuchReleaseError, match=f"release {kept} was deleted while it was being verified"):
         verify(open_site(site.path, site.env), kept, progress=Pruning(site.state_dir / "releases"))
 
 

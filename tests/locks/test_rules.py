@@ -251,7 +251,7 @@ WEEK = Age(least=7 * DAY, packages=(("beta", 0.0), ("gamma*", 30 * DAY)), now=NO
         (0.1, "it is 2 hours old, and may come in from 2026-11-27 03:36 UTC"),
         (0, "it is 0 seconds old, and may come in from 2026-11-27 06:00 UTC"),
         (-1, "it is 0 seconds old, and may come in from 2026-11-28 06:00 UTC"),
-        (None, "its index does not tell when it was uploaded"),
+        (None, "its index does not say when it was uploaded"),
     ],
 )
 def test_a_version_has_to_be_old_enough(days: float | None, objection: str) -> None:

@@ -66,7 +66,7 @@ def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore) -> None:
     (store.state_dir / "ledger.json").unlink()
     replace_unreadable(a_site(store), log)
     assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER) == before
-    assert [one.message for one in log.findings] == ["ledger.json was lost; it is made again from the releases"]
+    assert [one.message for one in log.findings] == ["ledger.json was lost; it was rebuilt from the releases"]
 
 
 def test_an_unreadable_journal_is_told_and_left_to_recovery(store: ReleaseStore) -> None:

@@ -246,6 +246,6 @@ def test_going_back_overwrites_no_file_that_git_ignores(repository: Repository) 
     repository.git("add", ".gitignore")
     repository.commit()
     (repository.path / "data.json").write_text("the site's own\n", encoding="utf-8")
-    with pytest.raises(ToolError, match=r"data\.json is not known to git"):
+    with pytest.raises(ToolError, match=r"data\.json is untracked"):
         repository.driven.reset_keep(earlier)
     assert (repository.path / "data.json").read_text(encoding="utf-8") == "the site's own\n"
