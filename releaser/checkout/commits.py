@@ -120,12 +120,13 @@ def _is_own(site: Site, commit: str) -> bool:
     git, seen = site.git, site.git.reference(SEEN)
     if seen is not None and git.is_ancestor(commit, seen):
         return False
-    message, changed = git.message(commit).strip(), git.changed_since_parting(commit, f"{commit}^")
+    message = git.message(commit).strip()
+    releases = [one for one in store_of(site).all() if message in _messages(one)]
+    if not releases or not git.has(f"{commit}^"):  # the first commit of a project is somebody's
+        return False
+    changed = git.changed_since_parting(commit, f"{commit}^")
     data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
-    return any(
-        _read(one.lock) == data and changed <= _files_of(site, one) and message in _messages(one)
-        for one in store_of(site).all()
-    )
+    return any(_read(one.lock) == data and changed <= _files_of(site, one) for one in releases)
 
 
 def _messages(release: Release) -> set[str]:
