@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Tests that try a spread of a table, unless they are to try all of it.
-TABLES := tests/e2e/test_people_at_work.py tests/e2e/test_shared_state_dir.py
+TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py test_nights.py test_rehearsed_update.py)
 JOBS ?= 2
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)

@@ -1,7 +1,7 @@
 """Nights of a site, one after the other: what is new, what is known, what happens, and how many test runs it takes.
 
 `nights.txt` is what they come to. After a story's nights have changed on purpose, this module rewrites it:
-`python -m pytest tests/e2e/test_nights.py --write-nights`.
+`python -m pytest tests/e2e/test_nights.py --all-points --write-nights`.
 """
 
 from __future__ import annotations
@@ -280,6 +280,7 @@ def sections() -> dict[str, list[str]]:
     return {name: lines.strip().splitlines()[1:] for name, lines in zip(parts[::2], parts[1::2], strict=True)}
 
 
+@pytest.mark.spread(5)
 @pytest.mark.parametrize("name", STORIES)
 def test_each_night_is_as_it_is_written(name: str, make_site: SiteFactory, request: pytest.FixtureRequest) -> None:
     rows = table(list(play(STORIES[name], make_site)))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
+    # What somebody does; it returns what sees that it is still there.
+    Act = Callable[[SampleSite], Callable[[], None]]
+
 # Where a rollback that takes code back stands still; it pushes nothing, as the remote is ahead of it.
 BEFORE_THE_MOVE = {
     "chosen": Point(place="releaser.pipelines.rollback:choose"),
@@ -68,24 +71,18 @@ def _commits_the_lock(site: SampleSite) -> Callable[[], None]:
     return still_there
 
 
-def _edits_pyproject(site: SampleSite) -> Callable[[], None]:
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8") + "# my edit\n"
-    site.edit("pyproject.toml", text)
+def _adds_a_line(name: str, line: str) -> Act:
+    def act(site: SampleSite) -> Callable[[], None]:
+        file = site.path / name
+        text = file.read_text(encoding="utf-8") + line
+        file.write_text(text, encoding="utf-8")
 
-    def still_there() -> None:
-        assert (site.path / "pyproject.toml").read_text(encoding="utf-8") == text
+        def still_there() -> None:
+            assert file.read_text(encoding="utf-8") == text
 
-    return still_there
+        return still_there
 
-
-def _edits_code(site: SampleSite) -> Callable[[], None]:
-    text = (site.path / "site_settings.py").read_text(encoding="utf-8") + "# my edit\n"
-    site.edit("site_settings.py", text)
-
-    def still_there() -> None:
-        assert (site.path / "site_settings.py").read_text(encoding="utf-8") == text
-
-    return still_there
+    return act
 
 
 def _switches_the_branch(site: SampleSite) -> Callable[[], None]:
@@ -93,17 +90,6 @@ def _switches_the_branch(site: SampleSite) -> Callable[[], None]:
 
     def still_there() -> None:
         assert site.git("branch", "--show-current") == "mine"
-
-    return still_there
-
-
-def _changes_settings(site: SampleSite) -> Callable[[], None]:
-    file = site.outer / ".env"
-    text = file.read_text(encoding="utf-8") + "RELEASER_KEEP='7'\n"
-    file.write_text(text, encoding="utf-8")
-
-    def still_there() -> None:
-        assert file.read_text(encoding="utf-8") == text
 
     return still_there
 
@@ -122,14 +108,14 @@ def _moves_the_link(site: SampleSite) -> Callable[[], None]:
     return still_there
 
 
-ACTS = {
+ACTS: dict[str, Act] = {
     "commits": _commits,
     "edits uv.lock": _edits_the_lock,
     "commits uv.lock": _commits_the_lock,
-    "edits pyproject.toml": _edits_pyproject,
-    "edits code": _edits_code,
+    "edits pyproject.toml": _adds_a_line("pyproject.toml", "# my edit\n"),
+    "edits code": _adds_a_line("site_settings.py", "# my edit\n"),
     "switches the branch": _switches_the_branch,
-    "changes .env": _changes_settings,
+    "changes .env": _adds_a_line("../.env", "RELEASER_KEEP='7'\n"),
     "moves the symlink": _moves_the_link,
 }
 
@@ -188,7 +174,7 @@ def test_the_spread_leaves_out_no_act_and_no_point(name: str) -> None:
 
 
 def _continue_after(
-    site: SampleSite, at: Point, act: Callable[[SampleSite], Callable[[], None]], *, command: str = "update"
+    site: SampleSite, at: Point, act: Act, *, command: str = "update"
 ) -> tuple[int, str, Callable[[], None]]:
     with stopped(site, command, at=at) as process:
         still_there = act(site)

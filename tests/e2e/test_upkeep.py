@@ -91,7 +91,7 @@ def test_releases_are_kept_for_as_long_as_is_set_and_failed_ones_take_no_place_o
     assert all(entry["reason"] for entry in found)
     site.releaser("prune", check=0, env=FEW)  # there may be nothing to prune
     assert on_disk(site) == {r2, r3}
-    site.publish("alpha", "2.1.0")
+    site.publish("beta", "1.1.0")
     site.releaser("update", check=0, env=FEW)  # which prunes by itself
     assert on_disk(site) == {r3, site.live_id()}
 

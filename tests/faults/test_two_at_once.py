@@ -184,7 +184,7 @@ def test_a_run_that_is_killed_at_any_time(
 ) -> None:
     points = tally("holder killed, next run at once")
     took = seconds_of_an_update(scenes.copy("update", tmp_path / "measured"))
-    for number in spread(2, of=KILLS, everything=all_points):
+    for number in spread(3, of=KILLS, everything=all_points):
         site = scenes.copy("update", tmp_path / str(number))
         witness = Witness.of(site)
         with in_background(site, "update") as update:
