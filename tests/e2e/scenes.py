@@ -20,6 +20,7 @@ import pytest
 
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -206,14 +207,8 @@ def web_site(answer: Callable[[], int]) -> Iterator[WebSite]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     site = WebSite(url=f"http://127.0.0.1:{server.server_port}/health")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with served(server):
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def answers(*statuses: int) -> Callable[[], int]:

@@ -7,7 +7,6 @@ import functools
 import json
 import os
 import signal
-import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ import pytest
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import edit_pyproject, outer_snapshot, silent, states, step, steps
 from tests.support.commands import git_executable, run
+from tests.support.serving import served
 from tests.support.templates import write_files
 from tests.support.wheels import BACKEND, build_wheel
 
@@ -80,14 +80,9 @@ def files_at(directory: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(directory)))
+    with served(server):
+        yield f"127.0.0.1:{server.server_port}"
 
 
 def tried(site: SampleSite, override: str | Path, *, name: str = "alpha", check: int = 0) -> Any:

@@ -7,13 +7,13 @@ import hashlib
 import socket
 import socketserver
 import threading
-import zipfile
 from email import message_from_bytes
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tests.support.serving import served
+from tests.support.simple_index import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,12 +72,12 @@ class PackageIndex:
         wheel = self.directory / name.removesuffix(".metadata")
         if kind != "files" or not wheel.is_file():
             return None
-        return metadata_of(wheel) if name.endswith(".metadata") else wheel.read_bytes()
+        return metadata(wheel) if name.endswith(".metadata") else wheel.read_bytes()
 
     def _page(self, name: str) -> bytes | None:
         lines = []
         for wheel in sorted(self.directory.glob(f"{name.replace('-', '_')}-*.whl")):
-            digest, about = (hashlib.sha256(data).hexdigest() for data in (wheel.read_bytes(), metadata_of(wheel)))
+            digest, about = (hashlib.sha256(data).hexdigest() for data in (wheel.read_bytes(), metadata(wheel)))
             link = f'href="/files/{wheel.name}#sha256={digest}" data-core-metadata="sha256={about}"'
             lines.append(f"<a {link}>{wheel.name}</a><br>")
         return "\n".join(["<!DOCTYPE html><html><body>", *lines, "</body></html>"]).encode() if lines else None
@@ -140,13 +140,6 @@ class PackageIndex:
             if self._stopped.wait(SLOW):
                 return
             request.wfile.write(data[start : start + 100])
-
-
-def metadata_of(wheel: Path) -> bytes:
-    """Return the METADATA of a wheel."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        return archive.read(name)
 
 
 Stage = Literal["greeting", "EHLO", "MAIL", "RCPT", "DATA", "text"]

@@ -8,9 +8,10 @@ import hashlib
 import http.server
 import json
 import re
-import threading
 import zipfile
 from typing import TYPE_CHECKING, Any
+
+from tests.support.serving import served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,13 +96,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def serving(directory: Path) -> Iterator[SimpleIndex]:
     """Serve the wheels of a directory for a while."""
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        index = SimpleIndex(directory, server.server_address[1])
-        server.RequestHandlerClass = type("Handler", (_Handler,), {"index": index})
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield index
-        finally:
-            server.shutdown()
-            thread.join()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    index = SimpleIndex(directory, server.server_address[1])
+    server.RequestHandlerClass = type("Handler", (_Handler,), {"index": index})
+    with served(server):
+        yield index
