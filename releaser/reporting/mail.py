@@ -21,8 +21,8 @@ from releaser.errors import ExitCode
 from releaser.reporting.changes import changes_table, security_lists
 from releaser.reporting.subject import header_text, subject
 from releaser.reporting.text import held_back_passages, summarize
-from releaser.site.address import Address, parse_address
 from releaser.site.settings import this_host
+from releaser.site.values import Address, parse_address
 from releaser.system.words import elapsed, one_line, strip_control, table, truncate
 
 if TYPE_CHECKING:

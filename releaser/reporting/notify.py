@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from releaser.report import RunLog
     from releaser.reporting.outbox import Carrier, QueuedMail
-    from releaser.site.address import Address
     from releaser.site.site import Site
+    from releaser.site.values import Address
 
 _LOST = "lost"
 

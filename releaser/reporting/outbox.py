@@ -14,7 +14,7 @@ from email.policy import SMTP
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import MailError
-from releaser.site.address import parse_address
+from releaser.site.values import parse_address
 from releaser.system.files import replace_file, sync_directory
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.errors import Finding
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from releaser.site.address import Address
+    from releaser.site.values import Address
 
 
 _REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
@@ -28,19 +28,36 @@ _SECRET_NAME = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Variables:
-    """The variables of a file, None for a name without `=`, and what is wrong with its other lines."""
+    """The variables of a file, and what is wrong with it."""
 
-    values: Mapping[str, str | None]
-    findings: tuple[Finding, ...]
+    values: Mapping[str, str]
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def secrets(self) -> set[str]:
+        """The values that go by names of secrets, and the passwords in URLs."""
+        found = {value for name, value in self.values.items() if _SECRET_NAME.search(name)}
+        return found.union(*map(secrets_in_urls, self.values.values()))
 
 
-def parse_variables(text: str, path: Path, *, interpolate: bool) -> Variables:
-    """Parse the text of the file `path`; with `interpolate`, `${NAME}` stands for the value of another variable."""
+def read_variables(path: Path, *, setting: str = "") -> Variables:
+    """Read the `.env` of a project, in which `${NAME}` stands for another variable; it need not be there.
+
+    A file that a `setting` names is read much as systemd reads an EnvironmentFile: nothing is interpolated.
+    """
+    said, findings, sound = f"{setting} {path}".lstrip(), [], ""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        missing = Finding(f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
+        return Variables(values={}, findings=(missing,) if setting else ())
+    except (OSError, UnicodeDecodeError) as error:
+        advice = "Let this user read it; it must be UTF-8 text."
+        return Variables(values={}, findings=(Finding(f"{said} cannot be read: {error}", advice=advice),))
     from dotenv import dotenv_values  # which takes long to import, and most sites have no such file
     from dotenv.parser import parse_stream
 
-    findings, sound = [], ""
-    for binding in parse_stream(io.StringIO(text)):
+    for binding in parse_stream(io.StringIO(_REMARK.sub("", text) if setting else text)):
         if binding.error:
             blank = binding.original.string[: -len(binding.original.string.lstrip()) or None]  # is counted with it
             number = binding.original.line + blank.count("\n")
@@ -48,48 +65,20 @@ def parse_variables(text: str, path: Path, *, interpolate: bool) -> Variables:
             findings.append(Finding(message, advice="Correct or remove the line."))
         else:
             sound += binding.original.string
-    values = dotenv_values(stream=io.StringIO(sound), interpolate=interpolate)
-    return Variables(values=values, findings=tuple(findings))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Given:
-    """What a site gets into its environment by `environment_file`, and what is wrong with that file."""
-
-    variables: Mapping[str, str]
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def secrets(self) -> set[str]:
-        """The values that go by names of secrets, and the passwords in URLs."""
-        found = {value for name, value in self.variables.items() if _SECRET_NAME.search(name)}
-        return found.union(*map(secrets_in_urls, self.variables.values()))
-
-
-def read_given(path: Path) -> Given:
-    """Read what `environment_file` names, much as systemd reads an EnvironmentFile; nothing is interpolated."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        advice = "Make the file, or correct `environment_file`."
-        return Given(variables={}, findings=(Finding(f"environment_file {path} does not exist", advice=advice),))
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"environment_file {path} cannot be read: {error}"
-        return Given(variables={}, findings=(Finding(message, advice="Let this user read it; it is UTF-8 text."),))
-    found = parse_variables(_REMARK.sub("", text), path, interpolate=False)
-    empty = [
-        Finding(f"environment_file {path}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
-        for name, value in found.values.items()
-        if value is None
+    values = dotenv_values(stream=io.StringIO(sound), interpolate=not setting)
+    findings += [
+        Finding(f"{said}: {name} has no value", advice=f"Write {name}=value, or remove the line.")
+        for name, value in values.items()
+        if value is None and (setting or _is_ours(name))
     ]
-    variables = {name: value for name, value in found.values.items() if value is not None}
-    return Given(variables=variables, findings=(*found.findings, *empty))
+    given = {name: value for name, value in values.items() if value is not None}
+    return Variables(values=given, findings=tuple(findings))
 
 
 PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
 PROJECT_VARIABLE = "RELEASER_PROJECT"
-_OTHER_VARIABLES = frozenset({PROJECT_VARIABLE})
+_TABLE = "tool.releaser."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +132,7 @@ class Settings:
     restart_timeout: float = _setting(120.0, values.limit)
     health_check: str | None = _setting(None, values.url_or_command)
     health_status: tuple[range, ...] = _setting((range(200, 300), range(300, 400)), values.statuses)
-    health_text: str | None = _setting(None, values.words_of_a_page)
+    health_text: str | None = _setting(None, values.visible)
     health_socket: str | None = _setting(None, values.socket_path)
     health_host: str | None = _setting(None, values.host)
     health_timeout: float = _setting(10.0, values.limit)
@@ -200,112 +189,66 @@ class Loaded:
     sources: Mapping[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """One place that settings come from; `entries` maps a setting to the key as written there and its raw value.
-
-    In a place with `unsets`, an empty value takes back what a weaker place says.
-    """
-
-    source: str
-    entries: Mapping[str, tuple[str, Any]]
-    unsets: bool = False
-
-
 def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, str]) -> Loaded:
     """Merge `[tool.releaser]` (`table`), the `.env` in the outer directory and the environment, weakest first.
 
     Raises nothing: every unknown key and every wrong value becomes a problem that names file and key.
     """
     problems: list[Finding] = []
-    layers = [
-        _toml_layer(table, pyproject, problems),
-        replace(
-            _variables_layer(_read_env_file(env_file, problems) if env_file else {}, str(env_file), problems),
-            unsets=True,
-        ),
-        _variables_layer(environ, "environment", problems),
-    ]
+    if not isinstance(table, dict):
+        message, table = f"{pyproject}: [tool.releaser] must be a table", {}
+        problems.append(Finding(message, advice="Write it as a table, or remove it."))
+    file = read_variables(env_file)
+    problems += file.findings
     chosen: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    for layer in layers:
-        for name, (key, raw) in layer.entries.items():
-            if layer.unsets and raw == "":
+    for source, given in (
+        (str(pyproject), {f"{_TABLE}{key}": value for key, value in table.items()}),
+        (str(env_file), file.values),
+        ("environment", environ),
+    ):
+        for name, (key, raw) in _find_settings(source, given, problems).items():
+            if raw == "" and given is file.values:  # it takes back what pyproject.toml says
                 chosen.pop(name, None)
                 sources.pop(name, None)
                 continue
             try:
                 chosen[name] = SPECS[name].parse(raw)
             except ValueError as error:
-                problems.append(_wrong_value(layer.source, key, raw, str(error), secret=SPECS[name].secret))
+                shown = "" if SPECS[name].secret else f" (it is {str(raw)[:80]!r})"
+                problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
             else:
-                sources[name] = f"{layer.source}: {key}"
+                sources[name] = f"{source}: {key}"
     return Loaded(settings=Settings(**chosen), problems=tuple(problems), sources=sources)
 
 
-def _toml_layer(table: Any, pyproject: Path, problems: list[Finding]) -> _Layer:
-    source = str(pyproject)
-    if not isinstance(table, dict):
-        problems.append(
-            Finding(f"{source}: [tool.releaser] must be a table", advice="Write it as a table, or remove it.")
-        )
-        return _Layer(source=source, entries={})
-    problems += [_unknown(source, f"tool.releaser.{key}", key, SPECS) for key in table if key not in SPECS]
-    return _Layer(source=source, entries={key: (f"tool.releaser.{key}", table[key]) for key in SPECS if key in table})
-
-
-def _variables_layer(variables: Mapping[str, str], source: str, problems: list[Finding]) -> _Layer:
-    known = {f"{PREFIX}{name.upper()}": name for name in SPECS}
-    entries: dict[str, tuple[str, Any]] = {}
-    for name, spec in SPECS.items():
-        for alias in spec.aliases:
-            if alias in variables:
-                entries[name] = (alias, variables[alias])
-    for variable, value in variables.items():
-        if variable in known:
-            entries[known[variable]] = (variable, value)
-        elif variable.startswith(PREFIX) and variable not in _OTHER_VARIABLES:
-            problems.append(_unknown(source, variable, variable, known))
-    return _Layer(source=source, entries=entries)
-
-
-def _read_env_file(path: Path, problems: list[Finding]) -> dict[str, str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(Finding(f"{path} cannot be read: {error}", advice="Make it readable UTF-8 text."))
-        return {}
-    found = parse_variables(text, path, interpolate=True)
-    problems += found.findings
-    problems += [_without_value(path, name) for name, value in found.values.items() if value is None and _is_ours(name)]
-    return {name: value for name, value in found.values.items() if value is not None}
+def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:
+    """Return the settings in one source, each with its key and value; a name of its own wins over an alias."""
+    found = {
+        name: (key, given[key])
+        for name, spec in SPECS.items()
+        for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
+        if key in given
+    }
+    known = {PROJECT_VARIABLE, *(key for key, _ in found.values())}
+    ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
+    problems += [_unknown(source, key) for key in ours if key not in known]
+    return found
 
 
 def _is_ours(variable: str) -> bool:
     return variable.startswith(PREFIX) or any(variable in spec.aliases for spec in SPECS.values())
 
 
-def _without_value(path: Path, variable: str) -> Finding:
-    return Finding(f"{path}: {variable} has no value", advice=f"Write {variable}=value, or remove the line.")
+def _unknown(source: str, key: str) -> Finding:
+    import difflib  # which takes long to import
 
-
-def _unknown(source: str, key: str, name: str, known: Mapping[str, Any]) -> Finding:
-    # Without the prefix, in which all variables are alike.
-    prefix, names = PREFIX if name.startswith(PREFIX) else "", [one.removeprefix(PREFIX) for one in known]
-    import difflib  # here and below, as they take long to import
-
-    close = difflib.get_close_matches(name.removeprefix(prefix), names, n=1, cutoff=0.7)
-    advice = (
-        f"Did you mean {prefix}{close[0]}?" if close else "Remove it, or see the list of settings in the documentation."
-    )
+    prefix = PREFIX if key.startswith(PREFIX) else ""
+    name = key.removeprefix(prefix or _TABLE)
+    close = difflib.get_close_matches(name.lower() if prefix else name, SPECS, n=1, cutoff=0.7)
+    meant = f"Did you mean {prefix}{close[0].upper() if prefix else close[0]}?" if close else ""
+    advice = meant or "Remove it, or see the list of settings in the documentation."
     return Finding(f"{source}: {key} is not a setting of releaser", advice=advice)
-
-
-def _wrong_value(source: str, key: str, raw: Any, reason: str, *, secret: bool) -> Finding:
-    shown = "" if secret else f" (it is {str(raw)[:80]!r})"
-    return Finding(f"{source}: {key} {reason}{shown}", advice=f"Correct {key} in {source}.")
 
 
 def environment_of(host: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
-from releaser.site.settings import Given, Settings, load, read_given
+from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.system.process import Runner
 from releaser.system.redaction import Redactor, secrets_in_environment, secrets_in_urls
 from releaser.tools.git import Git
@@ -156,7 +156,10 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     tool = pyproject.table("tool").get("releaser", {})
     loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
-    given = _given(root, settings)
+    given, name = Variables(values={}), settings.environment_file
+    if name:
+        place = Path(os.path.normpath(root / Path(name).expanduser()))
+        given = read_variables(place, setting="environment_file")
     return Site(
         project=Project.at(root, state_dir=settings.state_dir, venv=settings.venv),
         settings=settings,
@@ -164,7 +167,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         findings=findings + loaded.problems + given.findings,
         runner=Runner(
             environ=environ,
-            site_variables=given.variables,
+            site_variables=given.values,
             redactor=_redactor(settings, pyproject_path, environ, given.secrets),
         ),
         sources=loaded.sources,
@@ -192,11 +195,6 @@ def _is_text(path: Path) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _given(root: Path, settings: Settings) -> Given:
-    name = settings.environment_file
-    return read_given(Path(os.path.normpath(root / Path(name).expanduser()))) if name else Given(variables={})
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:

@@ -9,12 +9,13 @@ import json
 import os
 import re
 import shlex
+import unicodedata
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from releaser.locks.versions import normalize_name
-from releaser.site.address import Address, parse_address, parse_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.ASCII)
+_STATUSES = re.compile(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", re.ASCII)
+_PATTERN = re.compile(r"[A-Za-z0-9._*?!\[\]-]+")
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?"
+_ADDRESS = re.compile(rf"{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
+_NAMED = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 
 
 def refuse(what: str) -> NoReturn:
@@ -38,282 +45,21 @@ def text(value: Any) -> str:
     return value
 
 
+def visible(value: Any) -> str:
+    """A string with something in it, such as the text to look for in a page."""
+    return text(value) if text(value).strip() else refuse("must not be empty")
+
+
 def non_empty(value: Any) -> str:
-    """A string that is not empty."""
-    result = text(value).strip()
-    if not result:
-        refuse("must not be empty")
-    return result
+    """A string with something in it, without the space around that."""
+    return visible(value).strip()
 
 
 def interpreter(value: Any) -> str:
     """What `uv --python` takes."""
-    result = non_empty(value)
-    if result == "latest":
-        message = (
-            "must name a Python such as 3.13, or be removed: `releaser status` tells of a newer Python, and"
-            " `releaser rebuild --python VERSION` moves the site to it"
-        )
-        raise ValueError(message)
-    return result
-
-
-def flag(value: Any) -> bool:
-    """On or off: `true` or `false`."""
-    if isinstance(value, bool):
-        return value
-    if value in ("true", "false"):
-        return bool(value == "true")
-    refuse("must be true or false")
-
-
-def duration(value: Any) -> float:
-    """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0."""
-    if value in ("0", 0) and not isinstance(value, bool):
-        return 0.0
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        refuse("must be a length of time such as 90s, 30m, 2h or 7d")
-    return _at_most(float(found[1]) * _UNITS[found[2]], days=3650)
-
-
-def _at_most(seconds: float, *, days: int) -> float:
-    """Refuse what the clocks of operating systems and libraries cannot count, infinity included."""
-    if seconds > days * 86400:
-        refuse(f"must be at most {days}d")
-    return seconds
-
-
-def limit(value: Any) -> float:
-    """A time limit in seconds; a limit of nothing would end everything at once."""
-    seconds = duration(value)
-    if seconds <= 0:
-        refuse("must be longer than 0")
-    return _at_most(seconds, days=7)
-
-
-def count(value: Any) -> int:
-    """A whole number of things, 0 or more."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    refuse("must be a whole number, 0 or more")
-
-
-def jobs(value: Any) -> int:
-    """How many test runs may be under way at once."""
-    if value not in (1, 2, "1", "2") or isinstance(value, bool):
-        refuse("must be 1 or 2")
-    return int(value)
-
-
-def port(value: Any) -> int:
-    """A TCP port; 0 stands for the usual one."""
-    number = count(value)
-    if number > 65535:
-        refuse("must be a port, 0 to 65535")
-    return number
-
-
-def command(value: Any) -> tuple[str, ...]:
-    """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
-    message = "must be a command: a string or a list of strings"
-    if isinstance(value, str):
-        if value.lstrip().startswith("["):
-            refuse("must be a command in words, not a list as JSON")
-        try:
-            words = shlex.split(value)
-        except ValueError as error:
-            message = f"must be a command: {error}"
-            raise ValueError(message) from error
-    elif isinstance(value, list) and all(isinstance(word, str) for word in value):
-        words = value
-    else:
-        refuse(message)
-    if not words:
-        refuse("must not be empty")
-    return tuple(words)
-
-
-def url_or_command(value: Any) -> str:
-    """A URL, or one line with a command."""
-    line = non_empty(value)
-    message = "must be a URL or a command"
-    try:
-        if not line.startswith(("http://", "https://")):
-            if "+unix://" in line:
-                message = "must be a URL that begins with http://; the path of the socket goes into health_socket"
-            if "://" in command(line)[0]:
-                refuse(message)
-            return line
-        host, _ = urlsplit(line).hostname, urlsplit(line).port
-    except ValueError as error:
-        message = f"{message}: {error}"
-        raise ValueError(message) from error
-    if not host:
-        refuse(message)
-    return line
-
-
-def url_or_none(value: Any) -> str:
-    """A URL, or `none`."""
-    line = non_empty(value)
-    if line == "none":
-        return line
-    message = "must be a URL that begins with https:// or http://, or none"
-    try:
-        parts = urlsplit(line)
-        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        message = f"{message}: {error}"
-        raise ValueError(message) from error
-    if not is_url or any(character.isspace() for character in line):
-        refuse(message)
-    return line
-
-
-def names(value: Any) -> tuple[str, ...]:
-    """Names: a list, or in a variable one string with commas between them."""
-    if isinstance(value, str) and not value.startswith(('["', "['")):  # as for other kinds of value, no JSON
-        value = [word.strip() for word in value.split(",") if word.strip()]
-    if not isinstance(value, list) or not all(isinstance(word, str) and word == word.strip() for word in value):
-        refuse("must be a list of names; in a variable, names with commas between them")
-    return tuple(filter(None, value))
-
-
-def ids(value: Any) -> tuple[str, ...]:
-    """Names in which there is no space."""
-    found = names(value)
-    for word in found:
-        if re.search(r"\s|,", word):
-            refuse(f"must be names with commas between them, which {word!r} is not")
-    return found
-
-
-def patterns(value: Any) -> tuple[str, ...]:
-    """Patterns of paths, relative to the top of the checkout, as names are written, and without a leading slash."""
-    found = names(value)
-    for one in found:
-        if one.startswith(("/", "../")) or "/../" in one:
-            refuse(f"must be patterns of paths below the top of the checkout, which {one!r} is not")
-    return found
-
-
-def statuses(value: Any) -> tuple[range, ...]:
-    """HTTP statuses, as names are written: `200`, a class such as `2xx`, or a range such as `200-299`."""
-    message = "must be one or more HTTP statuses, such as 200, 2xx or 200-299"
-    found = []
-    words = value.split(",") if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        refuse(message)
-    for word in map(str.strip, words):
-        match = re.fullmatch(r"([1-5])xx|([1-5]\d\d)(?:-([1-5]\d\d))?", word, re.ASCII)
-        if match is None:
-            refuse(message)
-        first = 100 * int(match[1]) if match[1] else int(match[2])
-        last = first + 99 if match[1] else int(match[3] or match[2])
-        if first > last:
-            refuse(message)
-        found.append(range(first, last + 1))
-    if not found:
-        refuse(message)
-    return tuple(found)
-
-
-def words_of_a_page(value: Any) -> str:
-    """A text to look for in a page."""
-    result = text(value)
-    if not result.strip():
-        refuse("must not be empty")
-    return result
-
-
-def host(value: Any) -> str:
-    """The name of a host, as in a URL, with a port if it is not the usual one."""
-    name = non_empty(value)
-    message = "must be the name of a host, such as www.example.org or www.example.org:8000"
-    try:
-        parts = urlsplit(f"//{name}")
-        is_host = bool(parts.hostname) and parts.netloc == name and parts.username is None and parts.port != 0
-    except ValueError as error:
-        raise ValueError(message) from error
-    if not is_host or not name.isascii() or any(character.isspace() for character in name):
-        refuse(message)
-    return name
-
-
-def socket_path(value: Any) -> str:
-    """The absolute path of a unix socket, of which the kernel takes no more than 107 bytes (unix(7))."""
-    name = non_empty(value)
-    if not name.startswith("/"):
-        refuse("must be the absolute path of a unix socket")
-    if len(os.fsencode(name)) > 107:
-        refuse("must be the path of a unix socket, of at most 107 bytes")
-    return name
-
-
-def path(value: Any) -> str:
-    """A path, which may begin with the home directory of somebody (`~`, `~name`)."""
-    name = non_empty(value)
-    try:
-        Path(name).expanduser()
-    except RuntimeError as error:
-        message = f"must be a path: {error}"
-        raise ValueError(message) from error
-    return name
-
-
-def file_inside(value: Any) -> str:
-    """The name of a file inside the project, other than those that everything hangs on."""
-    name = os.path.normpath(non_empty(value))
-    first = name.partition("/")[0]
-    if first in ("", ".."):
-        message = "must name a file inside the project"
-    elif first == "." or name in ("uv.lock", "pyproject.toml") or first == ".git":
-        message = f"must name a file of its own, which {name} is not"
-    else:
-        return name
-    refuse(message)
-
-
-def package_patterns(value: Any) -> tuple[str, ...]:
-    """Names of packages, as names are written, in which `*` and `?` may stand for any others."""
-    return tuple(map(_pattern, names(value)))
-
-
-def by_package(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[tuple[str, Any], ...]]:
-    """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
-
-    def parse_all(value: Any) -> tuple[tuple[str, Any], ...]:
-        if isinstance(value, str):
-            value = dict(_pair(word) for word in names(value))
-        if not isinstance(value, dict):
-            refuse("must be a table of packages, such as {django = ...}")
-        return tuple((_pattern(name), _of_package(parse, name, one)) for name, one in value.items())
-
-    return parse_all
-
-
-def _pattern(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._*?!\[\]-]+", value):
-        refuse(f"must name packages, which {value!r} does not; `*` may stand for any part of a name")
-    return normalize_name(value)
-
-
-def _pair(word: str) -> tuple[str, str]:
-    name, equals, value = word.partition("=")
-    if not equals:
-        refuse(f"must be pairs such as django=...,celery=...; {word!r} is not one")
-    return name, value
-
-
-def _of_package(parse: Callable[[Any], Any], name: str, value: Any) -> Any:
-    try:
-        return parse(value)
-    except ValueError as error:
-        message = f"{error}; this is wrong for {name}"
-        raise ValueError(message) from error
+    if non_empty(value) == "latest":  # `status` tells of a newer Python
+        refuse("must name a Python such as 3.13, or be removed; `releaser rebuild --python VERSION` moves the site")
+    return non_empty(value)
 
 
 def choice(*allowed: str) -> Callable[[Any], str]:
@@ -327,6 +73,226 @@ def choice(*allowed: str) -> Callable[[Any], str]:
     return parse
 
 
+def flag(value: Any) -> bool:
+    """On or off: `true` or `false`."""
+    if not isinstance(value, bool) and value not in ("true", "false"):
+        refuse("must be true or false")
+    return value in (True, "true")
+
+
+def duration(value: Any, *, days: int = 3650) -> float:
+    """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0. Clocks of systems cannot count for ever."""
+    if value in ("0", 0) and not isinstance(value, bool):
+        return 0.0
+    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        refuse("must be a length of time such as 90s, 30m, 2h or 7d")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    return seconds if seconds <= days * 86400 else refuse(f"must be at most {days}d")
+
+
+def limit(value: Any) -> float:
+    """A time limit in seconds; a limit of nothing would end everything at once."""
+    return duration(value, days=7) or refuse("must be longer than 0")
+
+
+def count(value: Any) -> int:
+    """A whole number of things, 0 or more."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    refuse("must be a whole number, 0 or more")
+
+
+def jobs(value: Any) -> int:
+    """How many test runs may be under way at once."""
+    return int(value) if value in (1, 2, "1", "2") and not isinstance(value, bool) else refuse("must be 1 or 2")
+
+
+def port(value: Any) -> int:
+    """A TCP port; 0 stands for the usual one."""
+    return number if (number := count(value)) <= 65535 else refuse("must be a port, 0 to 65535")
+
+
+def command(value: Any) -> tuple[str, ...]:
+    """A command: a list of words, or one string that is split as a shell splits it (no shell runs it)."""
+    if isinstance(value, str):
+        if value.lstrip().startswith("["):
+            refuse("must be a command in words, not a list as JSON")
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            refuse(f"must be a command: {error}")
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        refuse("must be a command: a string or a list of strings")
+    return tuple(value) or refuse("must not be empty")
+
+
+def url_or_command(value: Any) -> str:
+    """A URL, or one line with a command."""
+    line = non_empty(value)
+    message = "must be a URL or a command"
+    if line.startswith(("http://", "https://")):
+        _split_url(line, message)
+    elif "+unix://" in line:
+        refuse("must be a URL that begins with http://; the path of the socket goes into health_socket")
+    else:
+        try:
+            words = command(line)
+        except ValueError as error:
+            refuse(f"{message}: {error}")
+        if "://" in words[0]:
+            refuse(message)
+    return line
+
+
+def url_or_none(value: Any) -> str:
+    """A URL, or `none`."""
+    line = non_empty(value)
+    message = "must be a URL that begins with https:// or http://, or none"
+    if line != "none" and _split_url(line, message).scheme not in ("http", "https"):
+        refuse(message)
+    return line
+
+
+def host(value: Any) -> str:
+    """The name of a host, as in a URL, with a port if it is not the usual one."""
+    name = non_empty(value)
+    message = "must be the name of a host, such as www.example.org or www.example.org:8000"
+    parts = _split_url(f"//{name}", message)
+    return name if parts.netloc == name and parts.username is None and name.isascii() else refuse(message)
+
+
+def _split_url(url: str, message: str) -> SplitResult:
+    """Take a URL apart, which must have a host and no wrong port; else, refuse it with this message."""
+    try:
+        parts = urlsplit(url)
+        is_right = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        refuse(f"{message}: {error}")
+    return parts if is_right and not any(map(str.isspace, url)) else refuse(message)
+
+
+def socket_path(value: Any) -> str:
+    """The absolute path of a unix socket, of which the kernel takes no more than 107 bytes (unix(7))."""
+    name = non_empty(value)
+    if not name.startswith("/"):
+        refuse("must be the absolute path of a unix socket")
+    return name if len(os.fsencode(name)) <= 107 else refuse("must be the path of a unix socket, of at most 107 bytes")
+
+
+def path(value: Any) -> str:
+    """A path, which may begin with the home directory of somebody (`~`, `~name`)."""
+    try:
+        Path(non_empty(value)).expanduser()
+    except RuntimeError as error:
+        refuse(f"must be a path: {error}")
+    return non_empty(value)
+
+
+def file_inside(value: Any) -> str:
+    """The name of a file inside the project, other than those that everything hangs on."""
+    name = os.path.normpath(non_empty(value))
+    first = name.partition("/")[0]
+    if first in ("", ".."):
+        refuse("must name a file inside the project")
+    if first in (".", ".git") or name in ("uv.lock", "pyproject.toml"):
+        refuse(f"must name a file of its own, which {name} is not")
+    return name
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Names: a list, or in a variable one string with commas between them."""
+    if isinstance(value, str) and not value.startswith(('["', "['")):  # as for other kinds of value, no JSON
+        value = [word.strip() for word in value.split(",") if word.strip()]
+    if not isinstance(value, list) or not all(isinstance(word, str) and word == word.strip() for word in value):
+        refuse("must be a list of names; in a variable, names with commas between them")
+    return tuple(filter(None, value))
+
+
+def ids(value: Any) -> tuple[str, ...]:
+    """Names in which there is no space."""
+    for word in names(value):
+        if re.search(r"\s|,", word):
+            refuse(f"must be names with commas between them, which {word!r} is not")
+    return names(value)
+
+
+def patterns(value: Any) -> tuple[str, ...]:
+    """Patterns of paths, relative to the top of the checkout, as names are written, and without a leading slash."""
+    for one in names(value):
+        if one.startswith(("/", "../")) or "/../" in one:
+            refuse(f"must be patterns of paths below the top of the checkout, which {one!r} is not")
+    return names(value)
+
+
+def statuses(value: Any) -> tuple[range, ...]:
+    """HTTP statuses, as names are written: `200`, a class such as `2xx`, or a range such as `200-299`."""
+    words = value.split(",") if isinstance(value, str) else value
+    found = []
+    for word in words if isinstance(words, list) else ():
+        match = _STATUSES.fullmatch(word.strip()) if isinstance(word, str) else None
+        first = int(match[2] or match[1] + "00") if match else 0
+        found.append(range(first, (first + 99 if match[1] else int(match[3] or first)) + 1) if match else range(0))
+    if not found or not all(found):
+        refuse("must be one or more HTTP statuses, such as 200, 2xx or 200-299")
+    return tuple(found)
+
+
+def package_patterns(value: Any) -> tuple[str, ...]:
+    """Names of packages, as names are written, in which `*` and `?` may stand for any others."""
+    for one in names(value):
+        if not _PATTERN.fullmatch(one):
+            refuse(f"must name packages, which {one!r} does not; `*` may stand for any part of a name")
+    return tuple(map(normalize_name, names(value)))
+
+
+def by_package(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[tuple[str, Any], ...]]:
+    """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
+
+    def parse_all(value: Any) -> tuple[tuple[str, Any], ...]:
+        if isinstance(value, str):
+            for word in names(value):
+                if "=" not in word:
+                    refuse(f"must be pairs such as django=...,celery=...; {word!r} is not one")
+            value = dict(word.split("=", 1) for word in names(value))
+        if not isinstance(value, dict):
+            refuse("must be a table of packages, such as {django = ...}")
+        found = []
+        for name, one in value.items():
+            try:
+                found.append((*package_patterns([name]), parse(one)))
+            except ValueError as error:
+                refuse(f"{error}; this is wrong for {name}")
+        return tuple(found)
+
+    return parse_all
+
+
+# Addresses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Somebody who sends or gets mail; ValueError if `address` cannot be mailed to.
+
+    `name` may be anything: it is made harmless where it is put into a header.
+    """
+
+    name: str
+    address: str
+
+    def __post_init__(self) -> None:
+        shown = _shorten(self.address)
+        if "@" not in self.address:
+            refuse(f"the address {shown} has no @")
+        if not self.address.isascii():
+            refuse(f"the address {shown} is not ASCII (a domain can be written in its xn-- form)")
+        if len(self.address) > 254 or _ADDRESS.fullmatch(self.address) is None:  # RFC 5321, 4.5.3.1.3
+            refuse(f"the address {shown} is not of the form name@domain")
+
+
 def sender(value: Any) -> str:
     """An address, or `Name <address>`."""
     parse_address(non_empty(value))
@@ -334,5 +300,51 @@ def sender(value: Any) -> str:
 
 
 def addresses(value: Any) -> tuple[Address, ...]:
-    """A JSON list of `[name, address]` pairs, or the same as a TOML array."""
-    return parse_addresses(value if isinstance(value, str) else json.dumps(value))
+    """Whom to mail: a list of `[name, address]` pairs, as Django's ADMINS are written, or of plain addresses.
+
+    In a variable it is written as JSON.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            refuse(f"must be a JSON list of [name, address] pairs; this is not JSON: {error}")
+    if not isinstance(value, list):
+        refuse(f"must be a JSON list of [name, address] pairs, not {_shorten(value)}")
+    found = []
+    for number, item in enumerate(value, start=1):
+        try:
+            found.append(_parse_item(item))
+        except ValueError as error:
+            refuse(f"has a wrong item {number}: {error}")
+    return tuple(found)
+
+
+def _parse_item(item: object) -> Address:
+    match item:
+        case str():
+            return parse_address(item)
+        case [str() as name, str() as address]:
+            _refuse_control(name, "name")
+            _refuse_control(address, "address")
+            return Address(name=name.strip(), address=address.strip())
+    refuse(f"{_shorten(item)} is neither a pair of name and address nor an address")
+
+
+def parse_address(text: str) -> Address:
+    """Read `address` or `Name <address>`; ValueError if it is neither."""
+    _refuse_control(text, "address")
+    named = _NAMED.fullmatch(text.strip())
+    if named is None:
+        return Address(name="", address=text.strip())
+    return Address(name=named["name"].strip().strip('"').strip(), address=named["address"].strip())
+
+
+def _refuse_control(text: str, what: str) -> None:
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text):
+        refuse(f"the {what} {_shorten(text)} has control characters")
+
+
+def _shorten(value: object) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:79] + "..."

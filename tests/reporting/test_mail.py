@@ -21,8 +21,8 @@ from releaser.locks.rules import By, Withheld
 from releaser.report import Blame, Outcome, RunReport
 from releaser.reporting.mail import compose, message_id
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
-from releaser.site.address import Address
 from releaser.site.site import Pulled
+from releaser.site.values import Address
 from releaser.tools.git_reader import Commit
 from releaser.tools.smtp import SmtpServer
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.site.address import Address
 from releaser.site.settings import SPECS, Loaded, Settings, environment_of, load, this_host
+from releaser.site.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

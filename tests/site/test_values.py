@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from releaser.site import values
-from releaser.site.address import Address
+from releaser.site.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ RIGHT: list[tuple[Callable[[Any], Any], Any, Any]] = [
     (values.statuses, "2xx", (range(200, 300),)),
     (values.statuses, "2xx, 301,401-403", (range(200, 300), range(301, 302), range(401, 404))),
     (values.statuses, ["2xx", "404", "500-503"], (range(200, 300), range(404, 405), range(500, 504))),
-    (values.words_of_a_page, " all is well ", " all is well "),
+    (values.visible, " all is well ", " all is well "),
     (values.host, " shop.example.org:8000 ", "shop.example.org:8000"),
     (values.host, "[::1]:8000", "[::1]:8000"),
     (values.socket_path, "/run/shop/site.sock", "/run/shop/site.sock"),
@@ -168,8 +169,8 @@ WRONG: list[tuple[Callable[[Any], Any], Any, str]] = [
     (values.socket_path, "run/site.sock", "must be the absolute path"),
     (values.socket_path, "/" + 107 * "x", "at most 107 bytes"),
     (values.socket_path, "/" + 54 * "ü", "at most 107 bytes"),
-    (values.words_of_a_page, " ", "must not be empty"),
-    (values.words_of_a_page, 5, "must be a string"),
+    (values.visible, " ", "must not be empty"),
+    (values.visible, 5, "must be a string"),
     (values.path, "~nobody-of-this-name/x", "must be a path"),
     (values.path, "", "must not be empty"),
     (values.file_inside, "../requirements.txt", "must name a file inside the project"),
@@ -187,6 +188,7 @@ WRONG: list[tuple[Callable[[Any], Any], Any, str]] = [
     (values.addresses, "{}", "must be a JSON list"),
     (values.addresses, '[["Ada"]]', "wrong item 1"),
     (values.addresses, 5, "must be a JSON list"),
+    (values.addresses, [date(2026, 1, 2)], "wrong item 1"),  # which TOML knows, and JSON does not
 ]
 
 

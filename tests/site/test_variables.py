@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.site.settings import read_given
+from releaser.site.settings import read_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 )
 def test_lines_are_read_much_as_systemd_reads_them(tmp_path: Path, line: str, expected: dict[str, str]) -> None:
     (tmp_path / "env").write_text(line, encoding="utf-8", newline="")
-    found = read_given(tmp_path / "env")
-    assert (dict(found.variables), found.findings) == (expected, ())
+    found = read_variables(tmp_path / "env", setting="environment_file")
+    assert (dict(found.values), found.findings) == (expected, ())
 
 
 def test_secrets_are_known_by_their_names_and_in_urls(tmp_path: Path) -> None:
@@ -39,10 +39,17 @@ def test_secrets_are_known_by_their_names_and_in_urls(tmp_path: Path) -> None:
         "DATABASE_URL=postgresql://shop:five@db/shop\nKEYBOARD=six\nCACHE_KEY_PREFIX=seven\n"
     )
     (tmp_path / "env").write_text(text, encoding="utf-8")
-    assert read_given(tmp_path / "env").secrets == {"one", "two", "three", "four", "five"}
+    found = read_variables(tmp_path / "env", setting="environment_file")
+    assert found.secrets == {
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+    }
 
 
 def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(b"\xff\xfe")
-    (finding,) = read_given(tmp_path / "env").findings
+    (finding,) = read_variables(tmp_path / "env", setting="environment_file").findings
     assert finding.message.startswith(f"environment_file {tmp_path / 'env'} cannot be read")

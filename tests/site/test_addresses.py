@@ -6,37 +6,37 @@ import json
 
 import pytest
 
-from releaser.site.address import Address, parse_address, parse_addresses
+from releaser.site.values import Address, addresses, parse_address
 
 
 def test_pairs_of_name_and_address() -> None:
-    assert parse_addresses('[["Ann Müller", "ann@example.org"], [" Bob ", " bob+web@mail.example.org "]]') == (
+    assert addresses('[["Ann Müller", "ann@example.org"], [" Bob ", " bob+web@mail.example.org "]]') == (
         Address(name="Ann Müller", address="ann@example.org"),
         Address(name="Bob", address="bob+web@mail.example.org"),
     )
 
 
 def test_plain_addresses() -> None:
-    assert parse_addresses('["ann@example.org", "Bob <bob@localhost>"]') == (
+    assert addresses('["ann@example.org", "Bob <bob@localhost>"]') == (
         Address(name="", address="ann@example.org"),
         Address(name="Bob", address="bob@localhost"),
     )
 
 
 def test_an_empty_list_has_nobody() -> None:
-    assert parse_addresses("[]") == ()
+    assert addresses("[]") == ()
 
 
 @pytest.mark.parametrize("text", ["", "ann@example.org", "[['Ann', 'ann@example.org']]", '[["Ann",', "[" * 100_000])
 def test_not_json(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be a JSON list of .*not JSON"):
-        parse_addresses(text)
+        addresses(text)
 
 
 @pytest.mark.parametrize("text", ["{}", '"ann@example.org"', "null", "1", '{"Ann": "ann@example.org"}'])
 def test_not_a_list(text: str) -> None:
     with pytest.raises(ValueError, match=r"must be a JSON list of .*not "):
-        parse_addresses(text)
+        addresses(text)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_not_a_list(text: str) -> None:
 )
 def test_a_wrong_item_is_shown_with_its_number(item: object) -> None:
     with pytest.raises(ValueError, match=r"wrong item 2: .* is neither a pair"):
-        parse_addresses(json.dumps([["Ann", "ann@example.org"], item]))
+        addresses(json.dumps([["Ann", "ann@example.org"], item]))
 
 
 def test_a_lone_pair_that_is_not_in_a_list_of_pairs() -> None:
     with pytest.raises(ValueError, match="wrong item 1: the address 'Ann' has no @"):
-        parse_addresses('["Ann", "ann@example.org"]')
+        addresses('["Ann", "ann@example.org"]')
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,12 @@ def test_a_lone_pair_that_is_not_in_a_list_of_pairs() -> None:
 )
 def test_an_address_that_is_none(address: str) -> None:
     with pytest.raises(ValueError, match=r"wrong item 1: the address .* is not of the form name@domain"):
-        parse_addresses(json.dumps([["Ann", address]]))
+        addresses(json.dumps([["Ann", address]]))
 
 
 def test_an_address_outside_of_ascii() -> None:
     with pytest.raises(ValueError, match="is not ASCII"):
-        parse_addresses('[["Ann", "ann@müller.example"]]')
+        addresses('[["Ann", "ann@müller.example"]]')
 
 
 @pytest.mark.parametrize("bad", ["\n", "\r", "\0", "\x1b", "\x85", "\u2028", "\ud800"])
@@ -85,18 +85,18 @@ def test_an_address_outside_of_ascii() -> None:
 def test_control_characters(part: str, bad: str) -> None:
     name, address = ("Ann" + bad, "ann@example.org") if part == "name" else ("Ann", "ann@example.org" + bad)
     with pytest.raises(ValueError, match=f"the {part} .* has control characters") as caught:
-        parse_addresses(json.dumps([[name, address]]))
+        addresses(json.dumps([[name, address]]))
     assert bad not in str(caught.value)
 
 
 def test_control_characters_in_a_plain_address() -> None:
     with pytest.raises(ValueError, match="has control characters"):
-        parse_addresses(json.dumps(["ann@example.org\nBcc: all@example.org"]))
+        addresses(json.dumps(["ann@example.org\nBcc: all@example.org"]))
 
 
 def test_an_enormous_wrong_value_is_not_shown_whole() -> None:
     with pytest.raises(ValueError, match="wrong item 1") as caught:
-        parse_addresses(json.dumps([["Ann", "x" * 10_000]]))
+        addresses(json.dumps([["Ann", "x" * 10_000]]))
     assert len(str(caught.value)) < 200
 
 
