@@ -23,7 +23,7 @@ from releaser.site.conventions import Convention
 from releaser.site.mutex import Holder
 
 if TYPE_CHECKING:
-    from releaser.releases.drift import Drift
+    from releaser.releases.integrity import Drift
 
 
 @dataclass(frozen=True, kw_only=True)

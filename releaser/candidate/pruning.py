@@ -6,14 +6,13 @@ import contextlib
 import errno
 import os
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.checkout.commits import attempt
 from releaser.errors import os_reason
 from releaser.releases import leases
-from releaser.releases.integrity import is_fit_for_rollback
-from releaser.releases.retention import KeepPolicy, Verdict, judge
+from releaser.releases.retention import Verdict, judge
 from releaser.releases.store import store_of
 from releaser.system.files import remove_tree
 from releaser.system.words import first_few
@@ -42,7 +41,7 @@ def prune_after(site: Site, log: RunLog) -> None:
 
 def pruned(site: Site, log: RunLog) -> tuple[Verdict, ...]:
     """Prune by the settings, and note what could not be deleted. Raises OSError."""
-    decided = prune(keep_policy(site.settings), store_of(site), now=datetime.now(UTC))
+    decided = prune(site.settings, store_of(site), now=datetime.now(UTC))
     for one in removals(decided):
         log.deleted(one.id)
     for one in failures(decided):
@@ -61,16 +60,6 @@ def _prune(site: Site, log: RunLog, step: Step) -> None:
         step.skipped("nothing to remove")
 
 
-def keep_policy(settings: Settings) -> KeepPolicy:
-    """Return the policy that the settings describe."""
-    return KeepPolicy(
-        keep=settings.keep,
-        keep_within=timedelta(seconds=settings.keep_within),
-        keep_failed=settings.keep_failed,
-        keep_at_least=timedelta(seconds=settings.keep_at_least),
-    )
-
-
 def removals(decided: Iterable[Verdict]) -> list[Verdict]:
     """Return the releases that went, or would go."""
     return [one for one in decided if not one.kept and not one.error]
@@ -81,14 +70,14 @@ def failures(decided: Iterable[Verdict]) -> list[Verdict]:
     return [one for one in decided if one.error]
 
 
-def verdicts(policy: KeepPolicy, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
+def verdicts(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
-    target = next(filter(is_fit_for_rollback, snapshot.rollback_order()), None)
+    target = snapshot.rollback_target()
 
     def judged(in_use: Mapping[str, str]) -> tuple[Verdict, ...]:
         rollback_target = target.id if target else None
-        return judge(snapshot, policy, now=now, rollback_target=rollback_target, in_use=in_use)
+        return judge(snapshot, settings, now=now, rollback_target=rollback_target, in_use=in_use)
 
     in_use = _in_use(store, [one.id for one in snapshot.releases])
     doubtful = [one.id for one in judged(in_use) if not one.kept]
@@ -108,13 +97,13 @@ def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def prune(policy: KeepPolicy, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
+def prune(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
     """Delete what the policy does not keep; return how each release fared. Raises OSError if that cannot be recorded.
 
     What came into use meanwhile is kept after all, and says so; what cannot be deleted has an `error`. Neither keeps
     the others from being deleted, and both are tried again next time.
     """
-    decided = verdicts(policy, store, now=now)
+    decided = verdicts(settings, store, now=now)
     doomed = [one for one in decided if not one.kept]
     fared: dict[str, Verdict] = {}
     for start in range(0, len(doomed), AT_ONCE):

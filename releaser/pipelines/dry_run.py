@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.candidate.pruning import keep_policy, verdicts
+from releaser.candidate.pruning import verdicts
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.candidate.verify_tests import shadow_of
 from releaser.checkout.commits import SEEN
@@ -127,7 +127,7 @@ def _rehearse_update(
     staged = stage_aside(site, log, shadow, place, target.commit, pulled=target.pulled)
     live = store_of(site).live() or _as_adopted(site, log, facts, base)
     facts = examine_target(staged, log, facts, target)
-    due = find_rebuild_reason(staged, store_of(staged), facts.choice, live)
+    due = find_rebuild_reason(staged, facts.choice, live)
     decision = decide(staged, log, facts, live, is_due=due is not None, force=force)
     builds = decision.outcome == "build"
     if builds and target.pulled is None:
@@ -325,7 +325,7 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
 def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
     """Return the verdict on every release. Raises PreflightError."""
     refuse_moved(store_of(site))
-    return verdicts(keep_policy(site.settings), store_of(site), now=datetime.now(UTC))
+    return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
 
 
 def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:

@@ -55,7 +55,7 @@ class RebuildReason:
     is_damaged: bool
 
 
-def find_rebuild_reason(site: Site, store: ReleaseStore, choice: Choice, live: Release | None) -> RebuildReason | None:
+def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> RebuildReason | None:
     """Return why the live release has to be rebuilt; None if it need not be. Raises PreflightError."""
     refuse_unseen(live)
     if live is None:
@@ -63,7 +63,7 @@ def find_rebuild_reason(site: Site, store: ReleaseStore, choice: Choice, live: R
     found = find_live_damage(live)
     if found is not None and found.kind == "gone" and live.works():  # it does not start, perhaps just now
         time.sleep(_PAUSE)
-    if reason := explain_rebuild(site, store, live):
+    if reason := explain_rebuild(site, live):
         found = find_live_damage(live)
         is_built = found is None and live.manifest.origin == "built"
         return RebuildReason(release=live, reason=reason, is_damaged=not is_built and not has_lost_python(live, found))
@@ -98,9 +98,9 @@ def refuse_unseen(live: Release | None) -> None:
     raise PreflightError(Finding(message, advice=advice))
 
 
-def explain_rebuild(site: Site, store: ReleaseStore, live: Release) -> str:
+def explain_rebuild(site: Site, live: Release) -> str:
     """Say why the live release has to be rebuilt with the Python that is installed; empty when it need not be."""
-    if found := why_rebuild(store, live, find_live_damage(live)):
+    if found := why_rebuild(live, find_live_damage(live)):
         return found
     # What is set counts, and not what releaser would choose by itself, which may change with the disk.
     wanted, was = site.settings.link_mode, live.manifest.link_mode
@@ -194,7 +194,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> Ending:
     with undone_on_failure(run.site, run.log), staging_tree(run.site, run.log, target.commit) as staged:
         release = build_as_locked(staged, run.log, facts, live)
         look_before(staged, release.venv)
-    why = _explain(run.site, run.store, live, release)
+    why = _explain(run.site, live, release)
     run.log.learn(rebuilt=why)
     run.log.note(*describe_python(facts.choice))
     deploy(
@@ -216,11 +216,11 @@ def is_repair(live: Release | None) -> bool:
     return live is None or find_live_damage(live) is not None
 
 
-def _explain(site: Site, store: ReleaseStore, live: Release | None, release: Release) -> str:
+def _explain(site: Site, live: Release | None, release: Release) -> str:
     """Say why what was live is rebuilt."""
     if live is None:
         return "no release was live"
-    if reason := explain_rebuild(site, store, live):
+    if reason := explain_rebuild(site, live):
         return reason
     before, now = live.manifest.python, release.manifest.python
     return f"moved from Python {before} to {now} on request" if before != now else "somebody asked for it"

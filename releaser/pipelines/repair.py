@@ -196,12 +196,8 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
             f" {', '.join(sorted(failed))}"
         )
         yield Finding(message=message, advice="The next `releaser update` tries again.")
-    found = find_live_damage(live)
-    rebuilt = why_rebuild(store, live, found)
-    if rebuilt or found:
-        by_site = "The previous release was changed in the same way, so the site itself seems to do this."
-        message = f"the live release {live.id} is not what was sealed: {rebuilt or found}"
-        yield Finding(message=message, advice=_REBUILDS if rebuilt else by_site)
+    if reason := why_rebuild(live, find_live_damage(live)):
+        yield Finding(message=f"the live release {live.id} is not what was sealed: {reason}", advice=_REBUILDS)
 
 
 def _list_lost(store: ReleaseStore) -> list[str]:

@@ -140,7 +140,7 @@ def choose_goal(site: Site, log: RunLog, facts: SiteFacts, target: Target, *, fo
     """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
     live = store_of(site).live()
     facts = examine_target(site, log, facts, target)
-    due = find_rebuild_reason(site, store_of(site), facts.choice, live)
+    due = find_rebuild_reason(site, facts.choice, live)
     decision = decide(site, log, facts, live, is_due=due is not None, force=force)
     log.learn(held_back=decision.resolution.held_back)
     return Goal(facts=facts, live=live, due=due, decision=decision, force=force)

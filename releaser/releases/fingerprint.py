@@ -30,27 +30,6 @@ _CHUNK = 1 << 18  # bytes
 _ALGORITHMS = frozenset({"sha256", "sha384", "sha512"})  # those that the specification of RECORD admits
 
 
-def is_as_sealed(
-    directory: str, *, fingerprint: str, lock_sha256: str, executable: str, seen: Mapping[str, str]
-) -> bool:
-    """Whether a release in `directory` looks in all as it did; if not, `integrity` tells whether that is damage.
-
-    An empty `fingerprint` or `executable`, of which nothing was noted, counts as the same.
-    """
-    python = f"{directory}/venv/bin/python"
-    try:
-        with open(f"{directory}/uv.lock", "rb") as file:
-            lock = file.read()
-    except OSError:
-        return False
-    return (
-        os.path.exists(python)
-        and (not executable or (os.path.realpath(python) == executable and look_at(seen) == seen))
-        and hashlib.sha256(lock).hexdigest() == lock_sha256
-        and (not fingerprint or digest(observe(f"{directory}/venv")) == fingerprint)
-    )
-
-
 def seal_files(directory: str) -> str:
     """Note what the files of a release are, in its directory, and return the fingerprint. Raises OSError.
 

@@ -1,26 +1,90 @@
-"""Whether a release still is what was sealed, by a quick look at its venv, its interpreter, its lock and its files."""
+"""Whether a release still is what was sealed: its venv, its interpreter, its lock and its files.
+
+There is one comparison of files. The quick look reads none but those that differ in nothing but their time or mode; the
+whole one, for `releaser verify`, reads all that have a hash. What differs is told in packages where whole packages
+came, went or changed.
+"""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import ToolError
-from releaser.releases.drift import NO_DRIFT, Drift, compare, read_sealed
-from releaser.releases.fingerprint import digest, is_as_sealed, look_at, observe
+from packaging.utils import canonicalize_name
+
+from releaser.errors import ToolError, os_reason
+from releaser.locks.changes import Change, version_changes
+from releaser.releases.fingerprint import (
+    FILES,
+    INFO,
+    digest,
+    is_checkable,
+    list_installed,
+    look,
+    look_at,
+    matches,
+    observe,
+    read_records,
+)
 from releaser.releases.interpreter import Interpreter, ask, change, executable_of
-from releaser.releases.release import Release, read_manifest
-from releaser.system.files import UnreadableStateError
+from releaser.system.files import UnreadableStateError, read_state
 from releaser.system.process import Runner
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from releaser.releases.store import ReleaseStore
+    from collections.abc import Callable, Iterable, Mapping
 
-_CODE = (".py", ".so", ".pth", ".cfg", "RECORD", "METADATA", "WHEEL")
+    from releaser.releases.release import Release
+
+_FILES_SHOWN = 3
+_PACKAGES_SHOWN = 8
+_SITE = "/site-packages/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One file that is not what it was."""
+
+    #: Relative to the venv.
+    path: str
+    kind: Literal["changed", "missing", "added", "permissions"]
+    message: str
+
+    @property
+    def verb(self) -> str:
+        """What has happened to it, in a word."""
+        return "changed" if self.kind == "permissions" else self.kind
+
+    def __str__(self) -> str:
+        name = self.path.rpartition(_SITE)[2]
+        return f"{''.join(one if one.isprintable() else '?' for one in name)} is {self.verb}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What differs from what was sealed."""
+
+    #: Whole packages that came, went or changed.
+    packages: tuple[Change, ...] = ()
+    #: Files that differ for another reason than that.
+    files: tuple[Difference, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.packages or self.files)
+
+    def __str__(self) -> str:
+        parts = (
+            first_few(map(_describe_change, self.packages), _PACKAGES_SHOWN),
+            first_few(map(str, self.files), _FILES_SHOWN),
+        )
+        return "; ".join(filter(None, parts))
+
+
+NO_DRIFT = Drift()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +102,42 @@ class Damage:
         return self.reason
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """What was noted of a venv when it was sealed; all empty where that is gone, or has been changed."""
+
+    #: What was seen of each file that counts, by the .dist-info of its package; empty if it has none.
+    files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    #: The hashes of those that have none in a RECORD.
+    hashes: Mapping[str, str] = field(default_factory=dict)
+    #: What no package had installed, though it lay in site-packages.
+    others: frozenset[str] = frozenset()
+
+    @functools.cached_property
+    def seen(self) -> dict[str, str]:
+        """What was seen of each file."""
+        return {path: seen for found in self.files.values() for path, seen in found.items()}
+
+    @functools.cached_property
+    def owners(self) -> dict[str, str]:
+        """The .dist-info of each file."""
+        return {path: info for info, found in self.files.items() for path in found}
+
+
+def read_sealed(release: Release) -> Sealed:
+    """Return what was noted when a release was sealed."""
+    try:
+        sealed = read_state(release.directory / FILES, Sealed)
+    except (UnreadableStateError, OSError):
+        sealed = None
+    return sealed if sealed is not None and digest(sealed.seen) == release.manifest.fingerprint else Sealed()
+
+
+# A release
+
+
 def find_damage(release: Release) -> Damage | None:
     """Tell by a quick look what is wrong with a release; None when it is what was sealed."""
-    manifest, interpreter = release.manifest, release.manifest.interpreter
-    if is_as_sealed(
-        str(release.directory),
-        fingerprint=manifest.fingerprint,
-        lock_sha256=manifest.lock_sha256,
-        executable=interpreter.executable if interpreter else "",
-        seen=interpreter.seen if interpreter else {},
-    ):
-        return None
     if not os.path.isdir(release.venv):
         return Damage(kind="gone", reason=f"its venv is gone ({release.venv})", fatal=True)
     return find_interpreter_damage(release) or find_lock_damage(release) or _find_file_damage(release)
@@ -71,55 +160,17 @@ def find_rollback_damage(release: Release) -> Damage | None:
     return find_lock_damage(release) or _find_file_damage(release)
 
 
-def is_fit_for_rollback(release: Release) -> bool:
-    """Whether the site can go back to a release."""
-    return find_rollback_damage(release) is None
-
-
 def is_dead(release: Release) -> bool:
     """Whether nothing can run on a release, as its venv or its interpreter is gone, or is one for other packages."""
     found = find_live_damage(release)
     return found is not None and found.fatal
 
 
-def describe_damage(directory: str) -> str | None:
-    """Say what is wrong with the release in a directory; None as well where no manifest tells what it was."""
-    place = Path(directory)
-    try:
-        manifest = read_manifest(place)
-    except (UnreadableStateError, OSError):
-        return None
-    if manifest is None:
-        return None
-    found = find_damage(Release(directory=place, manifest=manifest, state="good", pinned=False))
-    return str(found) if found is not None else None
-
-
-def is_changed_by_site(found: Damage, before: Damage | None) -> bool:
-    """Whether the site itself writes these files: it did so in the release `before`, which was replaced for it.
-
-    Else, each night would bring another release, a restart and a mail. Code is never left to a site.
-    """
-    if found.fatal or before is None or found.drift.packages or not found.drift.files:
-        return False
-    known = {(one.path, one.verb) for one in before.drift.files}
-    return all(
-        (one.path, one.verb) in known
-        and not one.path.endswith(_CODE)
-        and (one.verb == "added" or (one.verb == "changed" and not one.path.startswith("bin/")))
-        for one in found.drift.files
-    )
-
-
-def why_rebuild(store: ReleaseStore, live: Release, found: Damage | None) -> str:
+def why_rebuild(live: Release, found: Damage | None) -> str:
     """Say why a live release has to be rebuilt with the damage that was `found`; empty when it has not."""
-    manifest = live.manifest
-    if manifest.origin == "adopted" and manifest.previous == live.id:
+    if live.manifest.origin == "adopted" and live.manifest.previous == live.id:
         return "it had lost its manifest, and no tests have passed on it"
-    if found is None:
-        return ""
-    before = store.get(manifest.previous)
-    return "" if is_changed_by_site(found, find_damage(before) if before is not None else None) else str(found)
+    return str(found or "")
 
 
 def has_lost_python(release: Release, found: Damage | None) -> bool:
@@ -168,11 +219,107 @@ def find_lock_damage(release: Release) -> Damage | None:
 
 
 def _find_file_damage(release: Release) -> Damage | None:
-    if not release.manifest.fingerprint:
+    fingerprint = release.manifest.fingerprint
+    if not fingerprint or digest(observe(str(release.venv))) == fingerprint:
         return None
     sealed = read_sealed(release)
     if not sealed.files:
-        is_same = digest(observe(str(release.venv))) == release.manifest.fingerprint
-        return None if is_same else Damage(kind="files", reason="its files have been changed")
+        return Damage(kind="files", reason="its files have been changed")
     drift = compare(release, sealed)
     return Damage(kind="files", reason=str(drift), drift=drift) if drift else None
+
+
+# Its files
+
+
+def list_to_read(recorded: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the recorded files of which there is a hash, but for what Python makes again."""
+    return {path: hashed for path, hashed in recorded.items() if is_checkable(hashed) and "__pycache__/" not in path}
+
+
+def compare(
+    release: Release,
+    sealed: Sealed,
+    *,
+    to_read: Mapping[str, str] | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Drift:
+    """Compare the files of a release with what was sealed; those `to_read` with the hashes that stand there.
+
+    `advance` is called after each of these. What follows from a package that came, went or changed is told with that.
+    """
+    venv, reading = str(release.venv), to_read or {}
+    owners = list_installed(venv)
+    found = look(venv, owners.keys() | sealed.seen.keys() | reading.keys())
+    hashes = {**read_records(venv), **sealed.hashes}
+    packages = tuple(version_changes(packages_in(sealed.seen), packages_in(name for name in found if found[name])))
+    changed = {one.name for one in packages}
+    files = []
+    for path in sorted(found):
+        before, now = sealed.seen.get(path), found[path]
+        difference = None
+        if path in reading:
+            advance()
+            difference = _compare_file(venv, path, before, now, reading[path], reads=True)
+            if release.manifest.origin == "adopted" and before == now:
+                difference = None  # it was so when it was adopted, whatever RECORD says
+        elif sealed.files and (before or "") != now:
+            owner = (owners if now else sealed.owners).get(path, "")
+            if not owner or _name_and_version(owner)[0] not in changed:
+                difference = _compare_file(venv, path, before, now, hashes.get(path, ""), reads=False)
+        if difference:
+            files.append(difference)
+    return Drift(packages=packages if sealed.files else (), files=tuple(files))
+
+
+def _compare_file(venv: str, path: str, before: str | None, now: str, hashed: str, *, reads: bool) -> Difference | None:
+    """Compare a file; it is read if one `reads`, or if nothing but time or mode differs, as of a copy."""
+    if not now:
+        return Difference(path=path, kind="missing", message="it is gone")
+    if not before and not reads:
+        return Difference(path=path, kind="added", message="it was not there when the release was sealed")
+    is_file = now[:1].isdigit()
+    message = "it has other contents than RECORD says" if reads else "it is not what was sealed"
+    # A pipe must not be read: it would never end.
+    if reads and not is_file and (not now.startswith("->") or before not in (None, now)):
+        message = "something else is in its place"
+    elif reads or (is_file and is_checkable(hashed) and before and before.split(" ")[0] == now.split(" ")[0]):
+        try:
+            if matches(f"{venv}/{path}", hashed):
+                return _compare_mode(path, before or "", now)
+        except OSError as error:
+            message = f"it cannot be read: {os_reason(error)}"
+    return Difference(path=path, kind="changed", message=message)
+
+
+def _compare_mode(path: str, before: str, now: str) -> Difference | None:
+    """Compare the bits of the mode that count."""
+    was, mode = (seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before, now))
+    if not was or not mode or was == mode:
+        return None
+    message = f"its read and execute permissions were {was} and are {mode} now"
+    return Difference(path=path, kind="permissions", message=message)
+
+
+def packages_in(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of the packages whose metadata is among these files; several with commas between."""
+    versions: dict[str, set[str]] = {}
+    for info in {name.partition(_SITE)[2].partition("/")[0] for name in names if f"{INFO}/" in name}:
+        if info.endswith(INFO):
+            package, version = _name_and_version(info)
+            versions.setdefault(package, set()).add(version)
+    return {package: ", ".join(sorted(found)) for package, found in versions.items()}
+
+
+def _name_and_version(info: str) -> tuple[str, str]:
+    """Take the name of a .dist-info directory apart: `Alpha_x-1.0.dist-info` is `alpha-x` in version `1.0`."""
+    name, _, version = info.removesuffix(INFO).partition("-")
+    return canonicalize_name(name), version
+
+
+def _describe_change(change: Change) -> str:
+    if change.old is None:
+        return f"{change.name} {change.new} added"
+    if change.new is None:
+        return f"{change.name} {change.old} removed"
+    return f"{change.name} {change.old} → {change.new}"

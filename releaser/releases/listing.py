@@ -1,7 +1,4 @@
-"""The rows of `releaser list`, from the store.
-
-This command is what people type most, so what takes long to import is imported only where it is needed.
-"""
+"""The rows of `releaser list`, from the store."""
 
 from __future__ import annotations
 
@@ -12,9 +9,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.locks.changes import Change
-from releaser.releases import fingerprint, leases
+from releaser.releases import leases
+from releaser.releases.integrity import find_damage
 from releaser.releases.release import State
 from releaser.system.files import plain
+from releaser.system.words import age, size, table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -69,7 +68,7 @@ class Row:
             "*" if self.live else "",
             self.id,
             self.state + (", pinned" if self.pinned else "") + (", broken" if self.broken else ""),
-            age(self.created_at, now),
+            age(now - self.created_at.timestamp()),
             self.python or "-",
             str(len(self.changes)),
             size(self.size_bytes),
@@ -87,11 +86,11 @@ def rows(store: ReleaseStore) -> list[Row]:
         for place in store.unsealed()
         if (place / "venv").is_dir()
     ]
-    return [*candidates, *(_row(one, users_of(one, locks), _damage(one)) for one in store.all())]
+    return [*candidates, *(_row(one, users_of(one, locks)) for one in store.all())]
 
 
-def _row(release: Release, users: tuple[User, ...], damage: str | None) -> Row:
-    manifest = release.manifest
+def _row(release: Release, users: tuple[User, ...]) -> Row:
+    manifest, damage = release.manifest, find_damage(release)
     return Row(
         id=release.id,
         state=release.state,
@@ -109,7 +108,7 @@ def _row(release: Release, users: tuple[User, ...], damage: str | None) -> Row:
         processes=users,
         path=str(release.venv),
         broken=damage is not None,
-        damage=damage,
+        damage=str(damage) if damage is not None else None,
     )
 
 
@@ -117,23 +116,6 @@ def users_of(release: Release, locks: Callable[[], leases.Locks] | None = None) 
     """Return the processes that use a release; who holds which lock may be known."""
     found = leases.users(str(release.directory), locks)
     return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)
-
-
-def _damage(release: Release) -> str | None:
-    """Say what of a release is not as it was sealed."""
-    manifest, interpreter = release.manifest, release.manifest.interpreter
-    if fingerprint.is_as_sealed(
-        str(release.directory),
-        fingerprint=manifest.fingerprint,
-        lock_sha256=manifest.lock_sha256,
-        executable=interpreter.executable if interpreter else "",
-        seen=interpreter.seen if interpreter else {},
-    ):
-        return None
-    from releaser.releases.integrity import find_damage
-
-    found = find_damage(release)
-    return str(found) if found is not None else None
 
 
 def _time_of(place: Path) -> datetime:
@@ -157,31 +139,7 @@ def notes(found: Iterable[Row]) -> list[str]:
 def as_text(found: Sequence[Row], now: float | None = None) -> str:
     """Return the table for people, without any drawing: aligned columns."""
     moment = time.time() if now is None else now
-    lines = [list(COLUMNS), *(row.cells(moment) for row in found)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
-    table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return "\n".join([*table, *notes(found)])
-
-
-def age(created_at: datetime, now: float) -> str:
-    """Say how long ago a time was: `40 s`, `5 min`, `3 h`, `12 d`."""
-    seconds = max(0, int(now - created_at.timestamp()))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
-
-
-def size(value: object) -> str:
-    """Write a number of bytes for people."""
-    if not isinstance(value, int):
-        return "-"
-    amount = float(value)
-    for unit in ("B", "KB", "MB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} GB"
+    return "\n".join([*table([COLUMNS, *(row.cells(moment) for row in found)]), *notes(found)])
 
 
 def as_json(found: Iterable[Row]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from releaser.system.words import duration
@@ -15,22 +14,10 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Release
     from releaser.releases.store import StoreSnapshot
+    from releaser.site.settings import Settings
 
 
 Action = Literal["keep", "remove"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeepPolicy:
-    """How many good releases beside the live one and for how long; how many that failed, and of those backed out.
-
-    Nothing younger than `keep_at_least` goes, whatever it is: a process may have begun to use it that has no lease yet.
-    """
-
-    keep: int
-    keep_within: timedelta
-    keep_failed: int
-    keep_at_least: timedelta
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +45,7 @@ class Verdict:
 
 def judge(
     snapshot: StoreSnapshot,
-    policy: KeepPolicy,
+    settings: Settings,
     *,
     now: datetime,
     rollback_target: str | None,
@@ -68,20 +55,28 @@ def judge(
 
     `in_use` says of a release who uses it. A release that failed or was backed out takes none of the places of the good
     ones, nor does one that was built to try an override; and one that is kept for another reason does not give up its
-    own.
+    own. Nothing younger than `keep_at_least` goes, whatever it is: a process may have begun to use it that has no lease
+    yet.
     """
-    places: collections.Counter[str] = collections.Counter()
+    taken: collections.Counter[str] = collections.Counter()
     decided = []
     for release in snapshot.releases:
-        kind = _kind(release)
-        places[kind] += 1
+        kind = "override" if release.manifest.origin == "override" and not release.live else release.state
+        places = {"good": settings.keep, "candidate": 0, "live": 0}.get(kind, settings.keep_failed)
+        among = f"the newest {kind} one" if places == 1 else f"one of the {places} newest {kind} ones"
+        taken[kind] += 1
         reasons = (
             *_ties(release, snapshot, rollback_target, in_use),
-            *_place(release, policy, places[kind]),
-            *_youth(release, policy, now),
+            *([among] if taken[kind] <= places else []),
+            *_youth(release, settings, now),
         )
-        decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (_why_it_goes(release, policy),)))
-    return (*decided, *(_left_alone(name, wrong, snapshot) for name, wrong in snapshot.damaged.items()))
+        goes = _why_it_goes(kind, among if places else "", settings)
+        decided.append(Verdict(id=release.id, kept=bool(reasons), reasons=reasons or (goes,)))
+    for name, wrong in snapshot.damaged.items():  # a person may want to look at what nothing is known of
+        ties = {"live": name == snapshot.live_id, "pinned": name in snapshot.ledger.pins}
+        reasons = (*(tie for tie, holds in ties.items() if holds), f"left alone, as its manifest {wrong}")
+        decided.append(Verdict(id=name, kept=True, reasons=reasons))
+    return tuple(decided)
 
 
 def _ties(release: Release, snapshot: StoreSnapshot, target: str | None, in_use: Mapping[str, str]) -> Iterator[str]:
@@ -98,56 +93,25 @@ def _ties(release: Release, snapshot: StoreSnapshot, target: str | None, in_use:
         yield in_use[release.id]
 
 
-def _place(release: Release, policy: KeepPolicy, place: int) -> Iterator[str]:
-    """Yield the place that a release has among its like."""
-    if place <= _places(release, policy):
-        yield _among(_places(release, policy), _kind(release))
-
-
-def _kind(release: Release) -> str:
-    """Return among which releases one has its place: those of its state, or those that try an override."""
-    return "override" if release.manifest.origin == "override" and not release.live else release.state
-
-
-def _places(release: Release, policy: KeepPolicy) -> int:
-    failed = policy.keep_failed
-    return {"good": policy.keep, "failed": failed, "bad": failed, "override": failed}.get(_kind(release), 0)
-
-
-def _youth(release: Release, policy: KeepPolicy, now: datetime) -> Iterator[str]:
+def _youth(release: Release, settings: Settings, now: datetime) -> Iterator[str]:
     """Yield why a release is too young to go; that of one from the future nobody can tell."""
-    age = now - release.manifest.created_at
-    if age < timedelta(0):
-        yield f"dated {duration(-age.total_seconds())} ahead of the clock"
+    age = (now - release.manifest.created_at).total_seconds()
+    if age < 0:
+        yield f"dated {duration(-age)} ahead of the clock"
         return
-    if release.state == "good" and age < policy.keep_within:
-        yield f"younger than {duration(policy.keep_within.total_seconds(), exact=True)}"
-    if age < policy.keep_at_least:
-        yield f"not yet {duration(policy.keep_at_least.total_seconds(), exact=True)} old"
+    if release.state == "good" and age < settings.keep_within:
+        yield f"younger than {duration(settings.keep_within, exact=True)}"
+    if age < settings.keep_at_least:
+        yield f"not yet {duration(settings.keep_at_least, exact=True)} old"
 
 
-def _why_it_goes(release: Release, policy: KeepPolicy) -> str:
-    state, places = _kind(release), _places(release, policy)
-    if state == "candidate":
+def _why_it_goes(kind: str, among: str, settings: Settings) -> str:
+    """Say why no reason applies; `among` are the places of its kind, empty if there are none."""
+    if kind == "candidate":
         return "sealed, but it never went live"
-    lacks = [f"not {_among(places, state)}"] if places else []
-    if state == "good" and policy.keep_within:
-        lacks.append(f"older than {duration(policy.keep_within.total_seconds(), exact=True)}")
-    return (
-        f"{state}, but {', and '.join(lacks)}"
-        if lacks
-        else f"{state}, and " + ("`keep_failed` is 0" if state == "failed" else f"no {state} releases are kept")
-    )
-
-
-def _among(number: int, state: str) -> str:
-    return f"the newest {state} one" if number == 1 else f"one of the {number} newest {state} ones"
-
-
-def _left_alone(name: str, wrong: str, snapshot: StoreSnapshot) -> Verdict:
-    """Keep what nothing is known of; a person may want to look at it."""
-    ties = [
-        *(["live"] if name == snapshot.live_id else []),
-        *(["pinned"] if name in snapshot.ledger.pins else []),
-    ]
-    return Verdict(id=name, kept=True, reasons=(*ties, f"left alone, as its manifest {wrong}"))
+    lacks = [f"not {among}"] if among else []
+    if kind == "good" and settings.keep_within:
+        lacks.append(f"older than {duration(settings.keep_within, exact=True)}")
+    if lacks:
+        return f"{kind}, but {', and '.join(lacks)}"
+    return f"{kind}, and " + ("`keep_failed` is 0" if kind == "failed" else f"no {kind} releases are kept")

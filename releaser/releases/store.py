@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import NoSuchReleaseError, os_reason
 from releaser.releases import link as flip
 from releaser.releases.contents import open_to_group
+from releaser.releases.integrity import find_rollback_damage
 from releaser.releases.release import (
     EMPTY_LEDGER,
     LEDGER,
@@ -76,6 +77,10 @@ class StoreSnapshot:
         for release in self._by_activation(order):
             if release.state == "good" and (live is None or release.manifest.sequence < live.manifest.sequence):
                 yield release
+
+    def rollback_target(self) -> Release | None:
+        """Return the first of `rollback_order` that nothing keeps a rollback from going to."""
+        return next((one for one in self.rollback_order() if find_rollback_damage(one) is None), None)
 
     def good_order(self) -> Iterator[Release]:
         """Yield every good release, the live one included, the one that went live last first."""
@@ -152,8 +157,8 @@ class ReleaseStore:
         return next(reversed(self.ledger().activations), None)
 
     def rollback_target(self) -> Release | None:
-        """Return the first of `rollback_order` that nothing keeps a rollback from going to."""
-        return _first_fit(self.rollback_order())
+        """Return the release that a rollback goes to; see `StoreSnapshot`."""
+        return self.snapshot().rollback_target()
 
     def rollback_order(self) -> Iterator[Release]:
         """Yield the releases that a rollback may go to, the first choice first; see `StoreSnapshot`."""
@@ -161,7 +166,7 @@ class ReleaseStore:
 
     def newest_good(self) -> Release | None:
         """Return the good release that went live last, of those that a rollback could go to."""
-        return _first_fit(self.snapshot().good_order())
+        return next((one for one in self.snapshot().good_order() if find_rollback_damage(one) is None), None)
 
     def unsealed(self) -> tuple[Path, ...]:
         """Return the directories without a manifest, but for what a deletion has left half-way."""
@@ -324,12 +329,6 @@ class ReleaseStore:
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
-
-
-def _first_fit(releases: Iterator[Release]) -> Release | None:
-    from releaser.releases.integrity import is_fit_for_rollback  # which takes long to import
-
-    return next(filter(is_fit_for_rollback, releases), None)
 
 
 def store_of(site: Site) -> ReleaseStore:

@@ -18,18 +18,24 @@ from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import startup
 from releaser.releases.contents import others_may_read, wanted_mode
-from releaser.releases.drift import compare, list_to_read, packages_in, read_sealed
 from releaser.releases.fingerprint import INFO, is_byte_code, list_below, list_site_packages, read_records
-from releaser.releases.integrity import find_interpreter_damage, find_lock_damage
+from releaser.releases.integrity import (
+    compare,
+    find_interpreter_damage,
+    find_lock_damage,
+    list_to_read,
+    packages_in,
+    read_sealed,
+)
+from releaser.releases.interpreter import start_through
 from releaser.releases.store import store_of
 from releaser.site.conventions import choose_unix_group, default_groups
-from releaser.system.environment import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from releaser.locks.installed import Pin
-    from releaser.releases.drift import Drift
+    from releaser.releases.integrity import Drift
     from releaser.releases.release import Release
     from releaser.site.site import Site
 
@@ -40,8 +46,6 @@ Kind = Literal[
 ]  # fmt: skip
 # What uv and virtualenv put into each venv that they make, without any RECORD.
 _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
-_PREFIX = "import os, sys; print(os.path.realpath(sys.prefix))"
-_START_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +141,19 @@ def _verify_one(
         progress.begins(release.id, len(to_read))
         sealed, there = read_sealed(release), list_below(str(release.venv), "")
         drift = compare(release, sealed, to_read=to_read, advance=progress.advances)
-        known = recorded.keys() | sealed.files.keys()
+        known = recorded.keys() | sealed.seen.keys()
         counting = {path: one for path, one in there.items() if path in known and not is_byte_code(path)}
         modes = list(_check_permissions(site, release, counting))
-        findings += _check_lock(site, release, packages_in(there), packages_in(sealed.files))
-        findings += _find_changes(drift)
+        findings += _check_lock(site, release, packages_in(there), packages_in(sealed.seen))
+        wrong_modes = {one.path for one in modes}
+        findings += [
+            Finding(kind=one.kind, path=one.path, message=one.message)
+            for one in drift.files
+            if one.kind != "added" and (one.kind != "permissions" or one.path not in wrong_modes)
+        ]
         findings += _find_unexpected(release, drift, known | sealed.others, there)
         if release.manifest.origin != "adopted":  # which mostly has such files, as uv links from its cache
             findings += _find_shared(there)
-        told = {one.path for one in modes}  # whose mode is not what it was, either
-        findings = [one for one in findings if one.kind != "permissions" or one.path not in told]
         findings += modes
         findings += run_trials(release)
     if not os.path.isdir(release.directory):
@@ -173,18 +180,9 @@ def _check_start(site: Site, release: Release) -> Iterator[Finding]:
         if damage.fatal:
             return
     try:
-        finished = site.runner.run(
-            [release.venv / "bin" / "python", "-I", "-B", "-c", _PREFIX],
-            cwd=site.project.root,
-            env=inside(release.venv, site.runner.site_environ),
-            timeout=_START_TIMEOUT,
-        )
+        start_through(site.runner, release.venv, release.venv, cwd=site.project.root)
     except ToolError as error:
         yield Finding.of_failure("start", f"it does not start: {error.message}", error.output)
-        return
-    prefix = finished.stdout.strip()
-    if prefix != os.path.realpath(release.venv):
-        yield Finding(kind="start", message=f"its Python takes {prefix} for its venv")
 
 
 # Versions
@@ -242,12 +240,6 @@ def _is_same(found: str, locked: str) -> bool:
 
 
 # Files
-
-
-def _find_changes(drift: Drift) -> Iterator[Finding]:
-    for one in drift.files:
-        if one.kind != "added":
-            yield Finding(kind=one.kind, path=one.path, message=one.message)
 
 
 def _find_unexpected(

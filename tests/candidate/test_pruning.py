@@ -19,8 +19,8 @@ from releaser.candidate import pruning
 from releaser.candidate.pruning import UNSEEN, failures, prune, removals, verdicts
 from releaser.releases import leases, store
 from releaser.releases.release import LEDGER, Ledger
-from releaser.releases.retention import KeepPolicy
 from releaser.releases.store import ReleaseStore
+from releaser.site.settings import Settings
 from releaser.system.files import encode_state, write_state
 from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live
 from tests.support.guards import require
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.retention import Verdict
 
-NOTHING = KeepPolicy(keep=0, keep_within=timedelta(0), keep_failed=0, keep_at_least=timedelta(0))
+NOTHING = Settings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
 LATER = NOW + timedelta(days=3650)
 HOLD = "import sys; from releaser.releases import leases; leases.take(sys.argv[1]); print('held', flush=True); input()"
 

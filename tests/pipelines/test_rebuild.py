@@ -66,7 +66,7 @@ def on_our_python(store: ReleaseStore, number: int, **changes: str) -> Release:
 def found_reason(store: ReleaseStore, version: str = PYTHON, **settings: str) -> RebuildReason | None:
     environ = {f"RELEASER_{name.upper()}": value for name, value in settings.items()}
     site = open_site(store.link.parent, {"PATH": "/usr/bin", **environ})
-    return find_rebuild_reason(site, store, Choice(python=Path(OURS), version=version), store.live())
+    return find_rebuild_reason(site, Choice(python=Path(OURS), version=version), store.live())
 
 
 def reason(store: ReleaseStore, version: str = PYTHON, **settings: str) -> str:

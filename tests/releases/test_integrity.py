@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.drift import Difference, Drift
 from releaser.releases.fingerprint import FILES, hash_of, observe, seal_files
-from releaser.releases.integrity import Damage, find_damage, is_changed_by_site
+from releaser.releases.integrity import Difference, find_damage
 from releaser.releases.release import Release, write_manifest
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import Literal
 
 SITE = "lib/python3.11/site-packages"
 RECORD = """\
@@ -260,41 +258,6 @@ def test_without_the_list_of_files_damage_is_seen_but_not_named(release: Release
     assert find_damage(release) is None
     rewrite(release.venv / SITE / "alpha/__init__.py")
     assert found(release) == "its files have been changed"
-
-
-def _changed(*paths: str, kind: Literal["changed", "missing", "added", "permissions"] = "changed") -> Damage:
-    drift = Drift(files=tuple(Difference(path=path, kind=kind, message="m") for path in paths))
-    return Damage(kind="files", reason="r", drift=drift)
-
-
-def test_data_that_changes_in_every_release_is_the_sites_own_doing() -> None:
-    assert is_changed_by_site(_changed("a.json"), _changed("a.json", "b.json"))
-    assert not is_changed_by_site(_changed("a.json", "c.json"), _changed("a.json", "b.json"))
-    assert not is_changed_by_site(_changed("a.json"), None)
-
-
-def test_so_are_permissions_that_change_in_every_release() -> None:
-    assert is_changed_by_site(_changed("a.json", kind="permissions"), _changed("a.json", kind="permissions"))
-
-
-def test_so_are_programs_that_it_adds_to_every_release() -> None:
-    added = _changed("bin/node", kind="added")
-    assert is_changed_by_site(added, _changed("bin/node", "bin/npm", kind="added"))
-    assert not is_changed_by_site(added, _changed("bin/npm", kind="added"))
-    assert not is_changed_by_site(_changed("bin/gunicorn"), _changed("bin/gunicorn"))
-
-
-GONE = Damage(kind="gone", reason="r", fatal=True)
-
-
-@pytest.mark.parametrize("found", [_changed("a.py"), _changed("bin/a.so"), GONE, _changed()])
-def test_code_is_never_a_sites_own_doing(found: Damage) -> None:
-    assert not is_changed_by_site(found, found)
-
-
-def test_a_missing_file_is_never_a_sites_own_doing() -> None:
-    found = _changed("a.json", kind="missing")
-    assert not is_changed_by_site(found, found)
 
 
 def test_ten_thousand_files_take_no_time(tmp_path: Path) -> None:

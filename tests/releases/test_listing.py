@@ -175,25 +175,3 @@ def test_people_are_told_what_is_broken(store: ReleaseStore) -> None:
     assert lines[1].split()[2:4] == ["live,", "broken"]
     assert lines[2].split()[1] == "good"
     assert lines[3:] == [f"{release.id} is broken: its interpreter is gone ({release.venv}/bin/python)"]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (-100, "0 s"), (0, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (86399, "23 h"),
-        (86400, "1 d"), (400 * 86400, "400 d"),
-    ],
-)  # fmt: skip
-def test_ages_are_told_in_one_unit(seconds: float, words: str) -> None:
-    assert listing.age(NOW, NOW.timestamp() + seconds) == words
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (0, "0 B"), (999, "999 B"), (1000, "1 KB"), (186_000_000, "186 MB"), (1_500_000_000, "1.5 GB"),
-        (None, "-"), ("many", "-"),
-    ],
-)  # fmt: skip
-def test_sizes_are_told_in_one_unit(size: object, words: str) -> None:
-    assert listing.size(size) == words

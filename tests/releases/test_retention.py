@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.candidate.pruning import keep_policy
-from releaser.releases.integrity import is_fit_for_rollback
 from releaser.releases.release import write_manifest
-from releaser.releases.retention import KeepPolicy, Verdict, judge
+from releaser.releases.retention import Verdict, judge
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
 from releaser.site.values import count, duration
@@ -62,10 +60,6 @@ class Case:
     live: str | None = None
     went_live: list[str] | None = None
     lines: list[Line] = field(default_factory=list)
-
-    @property
-    def policy(self) -> KeepPolicy:
-        return keep_policy(Settings(**self.settings))
 
     @property
     def is_live(self) -> str | None:
@@ -153,10 +147,10 @@ def _build(store: ReleaseStore, number: int, line: Line) -> None:
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
 def test_the_policy_decides_as_the_case_says(case: Case, tmp_path: Path) -> None:
     snapshot = made(case, tmp_path).snapshot()
-    target = next(filter(is_fit_for_rollback, snapshot.rollback_order()), None)
+    target = snapshot.rollback_target()
     decided = judge(
         snapshot,
-        case.policy,
+        Settings(**case.settings),
         now=NOW,
         rollback_target=target.id if target else None,
         in_use={line.name: "in use by process 12" for line in case.lines if "used" in line.words},
@@ -175,7 +169,7 @@ def test_the_cases_begin_with_the_defaults_that_releaser_has() -> None:
     (text,) = re.findall(r"^Defaults: (.*)\.$", CASES.read_text(encoding="utf-8"), re.MULTILINE)
     case = Case(name="defaults")
     _take(case, text)
-    assert case.policy == keep_policy(Settings())
+    assert Settings(**case.settings) == Settings()
 
 
 def test_a_verdict_says_all_in_one_line() -> None:
