@@ -14,10 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from packaging.utils import canonicalize_name
-
 from releaser.errors import ToolError, os_reason
 from releaser.locks.changes import Change, version_changes
+from releaser.locks.versions import normalize_name
 from releaser.releases.fingerprint import (
     FILES,
     INFO,
@@ -32,7 +31,6 @@ from releaser.releases.fingerprint import (
 )
 from releaser.releases.interpreter import Interpreter, ask, change, executable_of
 from releaser.system.files import UnreadableStateError, read_state
-from releaser.system.process import Runner
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -204,6 +202,8 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
 @functools.cache
 def _ask(executable: str, seen: tuple[tuple[str, str], ...]) -> Interpreter:  # noqa: ARG001 - it is part of the key
     """Ask an interpreter once, for all releases, while it looks the same."""
+    from releaser.system.process import Runner  # which takes long to import, for `releaser list`
+
     return ask(Runner(environ=os.environ), executable)
 
 
@@ -314,7 +314,7 @@ def packages_in(names: Iterable[str]) -> dict[str, str]:
 def _name_and_version(info: str) -> tuple[str, str]:
     """Take the name of a .dist-info directory apart: `Alpha_x-1.0.dist-info` is `alpha-x` in version `1.0`."""
     name, _, version = info.removesuffix(INFO).partition("-")
-    return canonicalize_name(name), version
+    return normalize_name(name), version
 
 
 def _describe_change(change: Change) -> str:
