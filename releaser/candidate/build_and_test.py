@@ -212,7 +212,7 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
     is_ill = isinstance(result, Failed) and result.blame != "update"
     reject(site, log, candidate, failed, "before" if is_ill else "update")
     if result is others:  # else what failed may have been what was found to break the others
-        hold_again(site, candidate, tries, Fault(words=failed.fault, output=failed.output))
+        hold_again(site, candidate, tries, Fault.of(failed))
         log.found_culprits(f"{name} {versions[name]}" for name in tries)
     return result
 

@@ -16,6 +16,7 @@ from releaser.locks.changes import LockDiff
 from releaser.locks.lock import Graph
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
 from releaser.releases.store import store_of
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
 
 _AGAIN = "See the end of the output; the next update searches again for what is to blame."
-_MOST_NAMED = 10
-_MOST_NEEDED = 5  # packages in one sentence
 
 
 @dataclass(kw_only=True)
@@ -56,7 +55,7 @@ class CulpritSearch:
     def __post_init__(self) -> None:
         self.site, self.log = self.builder.site, self.builder.log
         self.full = self.failure.candidate
-        self.fault = Fault(words=self.failure.result.fault, output=self.failure.result.output)
+        self.fault = Fault.of(self.failure.result)
         self._verdicts[frozenset(self.full.resolution.lock.versions.items())] = self.fault
 
     def search(self) -> Candidate | Failed:
@@ -160,12 +159,7 @@ class CulpritSearch:
         versions = frozenset(lock.versions.items())
         if self._is_live(lock):
             return True
-        if versions not in self._verdicts:
-            return None
-        fault = self._verdicts[versions]
-        if fault is not None:
-            self._faults[part] = fault
-        return fault is None
+        return self._note(part, lock, self._verdicts[versions]) if versions in self._verdicts else None
 
     def _is_live(self, lock: LockFile) -> bool:
         return self.site.pulled is None and self._surroundings_are_live and lock.same_packages(self.builder.live)
@@ -188,14 +182,14 @@ class CulpritSearch:
             else:
                 what = f"{len(parts[0])} of {count} upgrades" if parts[0] else "without any upgrade:"
                 step.says(f"run {first}: {what} {verdicts[0]}")
-        for part, lock, fault in zip(parts, locks, faults, strict=True):
-            self._note(part, lock, fault)
-        return [fault is None for fault in faults]
+        return [self._note(part, lock, fault) for part, lock, fault in zip(parts, locks, faults, strict=True)]
 
-    def _note(self, part: Part, lock: LockFile, fault: Fault | None) -> None:
+    def _note(self, part: Part, lock: LockFile, fault: Fault | None) -> bool:
+        """Note how the tests ended with a part; return whether they passed."""
         self._verdicts[frozenset(lock.versions.items())] = fault
         if fault is not None:
             self._faults[part] = fault
+        return fault is None
 
     # Candidates
 
@@ -216,8 +210,7 @@ class CulpritSearch:
         key = replace(self.full.key, lock_sha256=lock.key)
         candidate = describe_changes_of(self.log, build(self.site, self.log, self.builder.facts, resolution, key))
         failed = first_failure(self.site, self.log, self.builder.facts, candidate)
-        self._note(part, lock, None if failed is None else Fault(words=failed.fault, output=failed.output))
-        if failed is not None:
+        if not self._note(part, lock, None if failed is None else Fault.of(failed)):
             self.builder.discard(candidate)
             return None
         self._passing = candidate
@@ -299,8 +292,7 @@ class CulpritSearch:
             f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
         )
         if names:
-            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-            message += f"; not decided yet: {', '.join(names[:_MOST_NAMED])}{more}"
+            message += f"; not decided yet: {first_few(names, 10)}"
         raised = "The next update searches among these alone; raise these settings if that is too slow."
         self._tell(message, raised if advances else "Raise these settings.")
 
@@ -333,13 +325,10 @@ class CulpritSearch:
         found = [name for name in names if name in after and before.get(name) != after[name]]
         if not found:
             return
-        shown = ", ".join(
-            f"{name} {after[name]} ({before.get(name, 'none')} was live)" for name in found[:_MOST_NEEDED]
-        )
-        more = f" and {len(found) - _MOST_NEEDED} more" if len(found) > _MOST_NEEDED else ""
+        shown = first_few(f"{name} {after[name]} ({before.get(name, 'none')} was live)" for name in found)
         one_of, asked = ("", f"`{found[0]}>={after[found[0]]}`") if len(found) == 1 else ("one of ", "what is needed")
         self._tell(
-            f"{self._news} need {one_of}{shown}{more}, which pyproject.toml does not list",
+            f"{self._news} need {one_of}{shown}, which pyproject.toml does not list",
             f"The tests fail without it: {self.fault.words}. Add {asked} to pyproject.toml.",
         )
 

@@ -89,8 +89,7 @@ class _Descent:
                 return news & group
             if news != news & group or not is_steady:  # nobody knows which of them it is
                 break
-            fault = Fault(words=failed.fault, output=failed.output)
-            hold_back(site, candidate.resolution.lock, candidate.key, dict.fromkeys(news, fault))
+            hold_back(site, candidate.resolution.lock, candidate.key, dict.fromkeys(news, Fault.of(failed)))
         return frozenset()
 
     @property

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from releaser.candidate.build import Candidate
+    from releaser.candidate.trials import TrialResult
     from releaser.locks.lock import LockFile
     from releaser.locks.rules import Withheld
     from releaser.releases.release import Release
@@ -129,6 +130,11 @@ class Fault:
     output: str
     #: What comes only together with the package that is to blame, such as `celery 5.6.0`.
     together: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, result: TrialResult) -> Fault:
+        """Return the fault of the packages with which a trial was not passed."""
+        return cls(words=result.fault, output=result.output)
 
 
 def hold_back(site: Site, lock: LockFile, key: CandidateKey, faults: Mapping[str, Fault], *, release: str = "") -> None:

@@ -52,7 +52,7 @@ class TrialInstall:
             for trial in trials(self.site, self.facts):
                 result = run_trial(self.site, trial, venv, self.site.project.lock)
                 if not result.passed:
-                    return Fault(words=result.fault, output=result.output)
+                    return Fault.of(result)
         except ToolError as error:  # of what cannot be installed, nothing is to go live
             self._refuse_if_nothing_can_be_installed(error)
             output = error.output or error.message
