@@ -119,11 +119,11 @@ def check_space(site: Site, facts: SiteFacts, resolution: Resolution, live: Rele
     """See that what was resolved fits, what has to be downloaded included. Raises PreflightError."""
     try:
         cache = Path(facts.uv.run(["cache", "dir"]).strip())
-        python = facts.uv.python_version(facts.python)
-        pins = list_installed(resolution.lock, group=facts.group, default_groups=default_groups(site), python=python)
-        downloads = download_sizes(resolution.lock, pins, tags_of(python))
     except ToolError:  # which the build reports
         return
+    python = facts.choice.version
+    pins = list_installed(resolution.lock, group=facts.group, default_groups=default_groups(site), python=python)
+    downloads = download_sizes(resolution.lock, pins, tags_of(python))
     sizes = {name: _UNPACKED * size for name, size in downloads.items()}
     new = sizes if _is_empty(cache) else [one.name for one in resolution.diff if one.new]
     added = sizes if live is None else [one.name for one in resolution.diff if not one.old]

@@ -51,6 +51,7 @@ from releaser.resolution.resolve import Resolution, candidate_key
 from releaser.resolution.unlocked import FirstLockRequest, installed_versions, read_environment
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
+from releaser.site.pythons import Choice
 from releaser.site.recipients import warnings
 from releaser.system.redaction import secrets_in_urls
 
@@ -168,7 +169,7 @@ def check_environment(site: Site, found: UnlockedEnvironment, *, ask_remote: boo
     space = find_lacks((release_need(site, size_bytes=needed),))
     lock = LockFile(data=b"", versions=found.versions)
     facts = check(_site_to_be(site, found), lock=lock, space=space, ask_remote=ask_remote)
-    return replace(facts, python=found.base)
+    return replace(facts, choice=Choice(python=found.base, version=found.python_version))
 
 
 def _site_to_be(site: Site, found: UnlockedEnvironment) -> Site:

@@ -123,7 +123,6 @@ def check(
         raise PreflightError(*findings.problems)
     return SiteFacts(
         uv=uv[0],
-        python=uv[1].python,
         choice=uv[1],
         lock=lock,
         group=chosen_group,

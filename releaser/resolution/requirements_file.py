@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
+from releaser.errors import Finding, PreflightError, ToolError, error_line
+from releaser.resolution.available import unanswered
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 AGREE = "Make file and venv agree: `pip install -r` it, or correct the file. Or name another --from-venv."
 _CORRECT = "Correct that; a repository is written as `NAME @ git+URL@COMMIT`, without -e. Then run it again."
+_NOT_KNOWN = "could not find out whether the index has these versions"
 _UNREACHABLE = re.compile(r"Failed to fetch|client error|error sending request|timed out", re.IGNORECASE)
 _POSITION = re.compile(r"`([^`]+)` at position (\d+)")
 _LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with all that backslashes continue it with
@@ -152,13 +154,13 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
             done = uv.compile(site.project.root, file, *words)
         except ToolError as error:
             if error.timed_out or _UNREACHABLE.search(error.output):
-                raise _unanswered(error.output or error.message, error.advice) from error
+                raise unanswered(error.output or error.message, what=_NOT_KNOWN, advice=error.advice) from error
             message = f"uv cannot take {file}: {_reason(site, error.output) or error.message}"
             raise PreflightError(Finding(message, advice=_CORRECT, output=error.output)) from error
     if not isinstance(done, NoSolution):
         return done.stdout.splitlines()
     if _UNREACHABLE.search(done.output):
-        raise _unanswered(done.output)
+        raise unanswered(done.output, what=_NOT_KNOWN)
     message, advice = f"uv cannot take {file}: {_reason(site, done.output)}", _CORRECT
     if pins:
         where = [*_contradictions(read_lines(file, site.runner.environ), pins)]
@@ -202,17 +204,10 @@ def find_missing(ask: Callable[[Path], object], indexes: Sequence[str], pins: Se
         try:
             done = ask(file)
         except ToolError as error:
-            raise _unanswered(error.output or error.message, error.advice) from error
+            raise unanswered(error.output or error.message, what=_NOT_KNOWN, advice=error.advice) from error
     if not isinstance(done, NoSolution):
         return []
     if len(pins) == 1:
         return [*pins]
     halves = (pins[: len(pins) // 2], pins[len(pins) // 2 :])
     return [pin for half in halves for pin in find_missing(ask, indexes, half)]
-
-
-def _unanswered(output: str, advice: str = "") -> ResolutionError:
-    message = f"could not find out whether the index has these versions: {error_line(output)}"
-    return ResolutionError(
-        message, advice=advice or "Check the network and the index, then run it again.", output=output
-    )

@@ -105,7 +105,7 @@ def _select_holds(site: Site, log: RunLog, facts: SiteFacts, holds: Holds, faile
     if all(one.by == "person" for one in holds.entries):
         return holds
     if failed == "rest":
-        return select_holds(site, holds, python=_python_version(facts), now=log.started_at)
+        return select_holds(site, holds, python=facts.choice.version, now=log.started_at)
     counting = ("person", "tests") if failed == "out" else ("person",)
     return replace(holds, entries=tuple(one for one in holds.entries if one.by in counting))
 
@@ -214,15 +214,7 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
         code = site.git.code_key(site.own_files(), commit=commit)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-    python = _python_version(facts)
-    return CandidateKey(lock_sha256=lock.key, code_key=code, python=python, group=facts.group)
-
-
-def _python_version(facts: SiteFacts) -> str:
-    try:
-        return facts.uv.python_version(facts.python)
-    except ToolError as error:
-        raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
+    return CandidateKey(lock_sha256=lock.key, code_key=code, python=facts.choice.version, group=facts.group)
 
 
 def resolved_with(

@@ -226,7 +226,6 @@ class SiteFacts:
 
     uv: Uv
     #: The interpreter to build with, and why it is this one.
-    python: Path
     choice: Choice
     lock: LockFile
     #: The dependency group.
@@ -242,6 +241,11 @@ class SiteFacts:
     restart_file: Path | None
     #: Why it is not known where static files go; empty when it is.
     unknown: str = ""
+
+    @property
+    def python(self) -> Path:
+        """The interpreter to build with."""
+        return self.choice.python
 
     @property
     def checkout(self) -> Checkout:

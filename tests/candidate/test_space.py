@@ -190,8 +190,8 @@ def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: Loc
             raise ToolError(message)
         return f"{cache}\n"
 
-    uv = SimpleNamespace(run=answer, python_version=lambda _: "3.12.1")
-    facts = cast("SiteFacts", SimpleNamespace(uv=uv, python=Path("python3.12"), group=None))
+    uv, choice = SimpleNamespace(run=answer), SimpleNamespace(version="3.12.1")
+    facts = cast("SiteFacts", SimpleNamespace(uv=uv, choice=choice, group=None))
     try:
         check_space(site, facts, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)), before)
     except PreflightError as error:
