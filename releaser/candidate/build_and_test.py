@@ -13,7 +13,7 @@ from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.partial_locks import TrialInstall, partial_locks
 from releaser.candidate.pruning import remove_unsealed
 from releaser.candidate.test_output import complaint
-from releaser.candidate.testing import Failed, fail, find_blame, first_failure, reject, steady_failure
+from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import install_test_packages
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError
@@ -228,7 +228,7 @@ def _test(builder: Builder, candidate: Candidate, failed: TrialResult | None) ->
         failed = steady_failure(site, log, builder.facts, candidate, failed)
         if failed is None:
             return candidate
-    failure = fail(site, log, candidate, failed, blame, unfinished=searches)
+    failure = note_failure(site, log, candidate, failed, blame, unfinished=searches)
     if blame != "update" or not (searches or site.pulled):
         return failure
     builder.budget.begin()

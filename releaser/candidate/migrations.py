@@ -47,7 +47,7 @@ def look_at_migrations(site: Site, log: RunLog, candidate: Candidate) -> Candida
             return candidate
         before = _unapplied_before(site)
         brought = tuple(name for name in unapplied if name not in (before or ()))
-        told = _told(brought, unapplied, known=before is not None)
+        told = _summarize(brought, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
         log.learn(migrations=brought)
         if not brought:
@@ -84,7 +84,7 @@ def _unapplied_before(site: Site) -> frozenset[str] | None:
         return None
 
 
-def _told(brought: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
+def _summarize(brought: Collection[str], unapplied: Collection[str], *, known: bool) -> str:
     if not known:
         return f"not applied, and perhaps new: {first_few(brought)}"
     old = [name for name in unapplied if name not in brought]
@@ -190,7 +190,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
     tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
-    there = f"(cd {root} && {_found_in(place, site.git.layout.top, candidate.venv)}{migrate})"
+    there = f"(cd {root} && {_path_variable(place, site.git.layout.top, candidate.venv)}{migrate})"
     add = f"git worktree add --detach {tree} {site.staged.commit[:12]}"
     untracked = [*site.staged.copied, *site.staged.linked]
     lacks = (
@@ -202,7 +202,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     )
 
 
-def _found_in(place: Path, staging: Path, venv: Path) -> str:
+def _path_variable(place: Path, staging: Path, venv: Path) -> str:
     """Return what lets packages that are part of the project be found in a work tree, and not in the staging tree."""
     sources = [str(place / one) for one in sources_below(venv, staging)]
     return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""

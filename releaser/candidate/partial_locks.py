@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.build import install
 from releaser.candidate.mark import Fault
 from releaser.candidate.test_output import complaint
-from releaser.candidate.trials import run_trial, safe_link_mode, trials
+from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
 from releaser.locks.changes import LockDiff
@@ -49,7 +49,7 @@ class TrialInstall:
         venv = self.site.project.root / _VENV
         try:
             self._install(lock)
-            for trial in trials(self.site, self.facts):
+            for trial in list_trials(self.site, self.facts):
                 result = run_trial(self.site, trial, venv, self.site.project.lock)
                 if not result.passed:
                     return Fault.of(result)

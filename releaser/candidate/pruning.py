@@ -39,7 +39,7 @@ def prune_after(site: Site, log: RunLog) -> None:
     attempt(log, "prune", lambda step: _prune(site, log, step))
 
 
-def pruned(site: Site, log: RunLog) -> tuple[Verdict, ...]:
+def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
     """Prune by the settings, and note what could not be deleted. Raises OSError."""
     decided = prune(site.settings, store_of(site), now=datetime.now(UTC))
     for one in removals(decided):
@@ -50,7 +50,7 @@ def pruned(site: Site, log: RunLog) -> tuple[Verdict, ...]:
 
 
 def _prune(site: Site, log: RunLog, step: Step) -> None:
-    decided = pruned(site, log)
+    decided = prune_by_settings(site, log)
     failed, removed = failures(decided), removals(decided)
     if failed:
         step.warns(f"{len(removed)} removed, {len(failed)} could not be")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.answers import RedTests
 from releaser.candidate.build import seal
 from releaser.candidate.test_output import ADVICE, failing_tests
-from releaser.candidate.trials import LIVE_COPY, TEST, copy_of, run_trial, trials
+from releaser.candidate.trials import LIVE_COPY, TEST, copy_of, list_trials, run_trial
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
 from releaser.releases.integrity import is_dead
@@ -60,14 +60,14 @@ def run_tests(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *
     """
     failed = first_failure(site, log, facts, candidate)
     if failed is not None:
-        raise fail(site, log, candidate, failed, find_blame(site, log, before, failed)).error()
+        raise note_failure(site, log, candidate, failed, find_blame(site, log, before, failed)).error()
 
 
 def first_failure(
     site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, after: Trial | None = None
 ) -> TrialResult | None:
     """Run the trials of a candidate, or those `after` one, until one fails; what they print is kept."""
-    due = trials(site, facts)
+    due = list_trials(site, facts)
     if after is not None:
         due = due[due.index(after) + 1 :]
     with (candidate.directory / OUTPUT).open("a", encoding="utf-8") as outputs:
@@ -97,7 +97,7 @@ def steady_failure(
     return first_failure(site, log, facts, candidate, after=failed.trial)
 
 
-def fail(
+def note_failure(
     site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
 ) -> Failed:
     """Seal a candidate as failed and keep it from being built again, and say how it failed.
@@ -129,12 +129,12 @@ def reject(
 
 def find_blame(site: Site, log: RunLog, before: SiteFacts, failed: TrialResult) -> Blame:
     """Try what is live with that which a candidate does not pass, to tell whose fault it is."""
-    return _blame(site, log, *(one for one in trials(site, before) if one.step == failed.trial.step))
+    return _blame(site, log, *(one for one in list_trials(site, before) if one.step == failed.trial.step))
 
 
 def is_well_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
     """Whether the live release passes, with the code that is checked out."""
-    return _blame(site, log, *trials(site, before)) == "update"
+    return _blame(site, log, *list_trials(site, before)) == "update"
 
 
 def _blame(site: Site, log: RunLog, *attempted: Trial) -> Blame:
@@ -231,7 +231,7 @@ def try_live_release(site: Site, log: RunLog, facts: SiteFacts) -> RedTests | No
         return None
     if live is None or is_dead(live):
         return None
-    before, failed = red_tests(site.state_dir, live), _failure_of_live(site, log, live, *trials(site, facts))
+    before, failed = red_tests(site.state_dir, live), _failure_of_live(site, log, live, *list_trials(site, facts))
     if failed is None:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)

@@ -76,7 +76,7 @@ class TrialResult:
         return f"{self.told} with it{said}"
 
 
-def trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
+def list_trials(site: Site, facts: SiteFacts) -> tuple[Trial, ...]:
     """List what has to be passed, the quickest first."""
     tests = Trial(step=TEST, command=facts.test_command, name="the tests")
     settings = site.settings

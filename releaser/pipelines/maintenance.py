@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.pruning import failures, pruned, removals
+from releaser.candidate.pruning import failures, prune_by_settings, removals
 from releaser.errors import Finding, FollowUpError, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
@@ -34,7 +34,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
         refuse_moved(run.store)
         with run.log.step("prune") as step:
             try:
-                decided.extend(pruned(run.site, run.log))
+                decided.extend(prune_by_settings(run.site, run.log))
             except OSError as error:
                 message = f"the deletion could not be recorded: {error}"
                 raise FollowUpError(message, advice="Check free space and permissions.") from error

@@ -18,7 +18,7 @@ from releaser.pipelines.preflight import preflight
 from releaser.pipelines.recovery import undone_on_failure
 from releaser.pipelines.session import Ending, Request, conduct
 from releaser.releases.link import refuse_moved
-from releaser.resolution.resolve import candidate_key, resolved_with
+from releaser.resolution.resolve import candidate_key, resolve_with
 from releaser.run import close_journal
 from releaser.site.site import find_site
 
@@ -45,7 +45,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> Ending:
     facts = preflight(run.site, run.log, ask_django=False)
     live = required(run.store.live())
     with undone_on_failure(run.site, run.log), staging_tree(run.site, run.log, as_checked_out(facts).commit) as staged:
-        resolution = resolved_with(staged, run.log, facts, live, overrides)
+        resolution = resolve_with(staged, run.log, facts, live, overrides)
         check_space(staged, facts, resolution, live)
         run.log.learn(changes=resolution.diff.changes)
         key = candidate_key(staged, facts, resolution.lock)

@@ -217,9 +217,7 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
     return CandidateKey(lock_sha256=lock.key, code_key=code, python=facts.choice.version, group=facts.group)
 
 
-def resolved_with(
-    site: Site, log: RunLog, facts: SiteFacts, live: Release, overrides: Sequence[Override]
-) -> Resolution:
+def resolve_with(site: Site, log: RunLog, facts: SiteFacts, live: Release, overrides: Sequence[Override]) -> Resolution:
     """Lock in the staging tree what is live, with these packages instead.
 
     What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there to install.
