@@ -132,7 +132,7 @@ class Runner:
             if file is not None:
                 file.seek(0)
                 kept.stdout.add(file.read(KEPT_TAIL))
-        stdout, stderr = _text(kept.stdout), _text(kept.stderr)
+        stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in (kept.stdout, kept.stderr))
         finished = Finished(
             argv=words,
             returncode=process.returncode,
@@ -179,10 +179,6 @@ def write_out(directory: Path) -> None:
     except OSError as error:
         message = f"what was written in {directory} does not reach the disk: {error}"
         raise ToolError(message, advice="Check free space and the disk.") from error
-
-
-def _text(stream: _HeadAndTail) -> str:
-    return stream.joined().decode("utf-8", errors="replace")
 
 
 def _abridged(output: str) -> str:
@@ -257,8 +253,10 @@ def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
 
 def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -> bool:
     """Collect output until the program ends; False when the deadline came first."""
-    with selectors.DefaultSelector() as selector, contextlib.closing(_Watch(process.pid)) as watch:
-        selector.register(watch.descriptor, selectors.EVENT_READ, None)
+    with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
+        descriptor = os.pidfd_open(process.pid)  # which becomes readable when the process ends (Linux 5.3)
+        stack.callback(os.close, descriptor)
+        selector.register(descriptor, selectors.EVENT_READ, None)
         for pipe, stream in ((process.stdout, kept.stdout), (process.stderr, kept.stderr)):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, stream)
@@ -272,27 +270,11 @@ def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -
                     ended = True
                     selector.unregister(key.fileobj)
                     deadline = min(deadline, time.monotonic() + DRAIN)
+                elif chunk := os.read(key.fd, 65536):
+                    key.data.add(chunk)
                 else:
-                    _take(selector, key)
+                    selector.unregister(key.fileobj)
         return True
-
-
-def _take(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
-    chunk = os.read(key.fd, 65536)
-    if chunk:
-        key.data.add(chunk)
-    else:
-        selector.unregister(key.fileobj)
-
-
-class _Watch:
-    """A descriptor that becomes readable when the process ends (pidfd_open(2), Linux 5.3)."""
-
-    def __init__(self, pid: int) -> None:
-        self.descriptor = os.pidfd_open(pid)
-
-    def close(self) -> None:
-        os.close(self.descriptor)
 
 
 def _end(process: subprocess.Popen[bytes], kept: _Kept, *, spare_group: bool) -> None:
@@ -309,12 +291,8 @@ def _end(process: subprocess.Popen[bytes], kept: _Kept, *, spare_group: bool) ->
         _signal_group(process.pid, signal.SIGKILL)
     process.wait()
     for pipe in (process.stdout, process.stderr):
-        _close(pipe)
-
-
-def _close(pipe: IO[bytes] | None) -> None:
-    if pipe is not None:
-        pipe.close()
+        if pipe is not None:
+            pipe.close()
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import convert
 
 from releaser.errors import ToolError, error_line
 from releaser.system.environment import inside
@@ -95,26 +97,12 @@ class Manage:
         Raises ToolError when Django does not answer, as when the settings cannot be imported.
         """
         answer = self._ask("outdate" if outdates else "static")
-        if not answer["installed"]:
-            return StaticFiles(installed=False)
-        place = answer["place"]
-        return StaticFiles(
-            installed=True,
-            setting=answer["setting"],
-            local=answer["local"],
-            place=self.project / place if place else None,
-            reason=answer["reason"],
-            blocked=tuple(answer["blocked"]),
-        )
+        place = answer.pop("place", "")
+        return replace(convert(answer, StaticFiles), place=self.project / place if place else None)
 
     def migrations(self) -> Migrations:
         """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does."""
-        answer = self._ask("migrations")
-        return Migrations(
-            databases=answer["databases"],
-            unapplied=tuple(answer["unapplied"]),
-            failed=tuple(answer["failed"]),
-        )
+        return convert(self._ask("migrations"), Migrations)
 
     def migrations_on_disk(self) -> frozenset[str]:
         """Return the ids of the migrations that the code has; no database is asked. Raises ToolError."""

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
 from releaser.system.deadline import call_within
+from releaser.system.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,12 +139,13 @@ def ask_url(check: Check, *, timeout: float) -> str:
             message = f"{check} gave no answer within {timeout:g} s"
             raise ToolError(message, timed_out=True) from None
     except (OSError, HTTPException, ValueError) as error:  # ValueError: this is not a URL
-        message = f"{check} cannot be reached: {_one_line(error)}"
+        message = f"{check} cannot be reached: {one_line(str(error), limit=200) or type(error).__name__}"
         raise ToolError(message) from None
     said = f"{check} answered {answer.status}"
     page = bytes(answer.page[:_SHOWN_BODY]).decode("utf-8", errors="replace")
     if not check.accepts(answer.status):
-        wanted = "" if check.statuses == USUAL_STATUSES else f", where {_in_words(check.statuses)} was expected"
+        named = (f"{one.start}" if len(one) == 1 else f"{one.start}-{one.stop - 1}" for one in check.statuses)
+        wanted = "" if check.statuses == USUAL_STATUSES else f", where {' or '.join(named)} was expected"
         raise ToolError(f"{said} {answer.reason}".rstrip() + wanted, output=page)
     if check.text is not None and not answer.has_text:
         if len(answer.page) >= SEARCHED_BODY:
@@ -163,10 +165,6 @@ class _Answer:
     has_text: bool = False
 
 
-def _in_words(statuses: tuple[range, ...]) -> str:
-    return " or ".join(f"{one.start}" if len(one) == 1 else f"{one.start}-{one.stop - 1}" for one in statuses)
-
-
 def _converse(check: Check, timeout: float, answer: _Answer, deadline: Deadline) -> None:
     with contextlib.closing(_connection(check, timeout)) as connection:
         deadline.connections.append(connection)
@@ -174,8 +172,10 @@ def _converse(check: Check, timeout: float, answer: _Answer, deadline: Deadline)
             connection.connect()
         if deadline.is_over:
             return
+        parts = urlsplit(check.url)
+        query = f"?{quote(parts.query, safe=_AS_WRITTEN)}" if parts.query else ""
         host = {"Host": check.host} if check.host else {}
-        connection.request("GET", _target(check.url), headers=_HEADERS | host)
+        connection.request("GET", quote(parts.path or "/", safe=_AS_WRITTEN) + query, headers=_HEADERS | host)
         response = connection.getresponse()
         if not deadline.is_over:  # else the headers may have ended only because the connection was shut down
             answer.status, answer.reason = response.status, response.reason
@@ -248,17 +248,6 @@ def _tls_socket(address: str, port: int, name: str | None, timeout: float) -> so
     except (OSError, ValueError):
         plain.close()
         raise
-
-
-def _one_line(error: Exception) -> str:
-    """Say what happened; a server that speaks another language is quoted in it."""
-    printable = "".join(character if character.isprintable() else " " for character in str(error))
-    return " ".join(printable.split())[:200] or type(error).__name__
-
-
-def _target(url: str) -> str:
-    parts = urlsplit(url)
-    return quote(parts.path or "/", safe=_AS_WRITTEN) + (f"?{quote(parts.query, safe=_AS_WRITTEN)}" * bool(parts.query))
 
 
 def is_url(text: str) -> bool:

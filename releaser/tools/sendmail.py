@@ -56,14 +56,11 @@ class Sendmail:
         It may leave a process that delivers the mail.
         """
         words: list[str | Path] = [self.program, "-i", "-f", sender, "--", *dict.fromkeys(recipients)]
+        text = message.as_bytes(policy=_POLICY)
         try:
-            self.runner.run(
-                words, cwd=Path("/"), timeout=self.timeout, stays=True, input=message.as_bytes(policy=_POLICY)
-            )
+            self.runner.run(words, cwd=Path("/"), timeout=self.timeout, stays=True, input=text)
         except ToolError as error:
-            reason = error.reason
-            what = f"{self.program} did not take the mail: {reason}"
-            raise MailError(
-                what, advice="Check the mail server of this host, or set `smtp_host` or `sendmail`."
-            ) from error
+            reason = f"{self.program} did not take the mail: {error.reason}"
+            advice = "Check the mail server of this host, or set `smtp_host` or `sendmail`."
+            raise MailError(reason, advice=advice) from error
         return ()

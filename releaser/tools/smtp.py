@@ -93,23 +93,28 @@ def _converse(
 ) -> tuple[str, ...]:
     """Hand one mail over, and return the recipients that were refused. Raises MailError."""
     client: smtplib.SMTP | None = None
+
+    def check_time() -> None:
+        if deadline.is_over:
+            raise _failure(server, "given up")
+
     try:
         client = (_TlsClient if server.security == "tls" else _PlainClient)(server, deadline)
         if server.security == "starttls":
-            _check_time(server, deadline)
+            check_time()
             client.starttls(context=_tls(server))
         if server.user:
-            _check_time(server, deadline)
+            check_time()
             _log_in(client, server)
-        _check_time(server, deadline)
+        check_time()
         return tuple(client.send_message(message, sender, list(recipients)))
     except smtplib.SMTPRecipientsRefused as error:
         answers = (f"{name} ({_answer(code, text)})" for name, (code, text) in error.recipients.items())
-        reason = _without_password(f"every recipient was refused: {', '.join(answers)}", server)
+        reason = f"every recipient was refused: {', '.join(answers)}"
         is_about_mail = all(code != _CLOSING for code, _ in error.recipients.values())
         raise _failure(server, reason, refused=is_about_mail) from None
     except (OSError, ValueError) as error:  # smtplib's exceptions are OSErrors
-        raise _failure(server, _reason(error, server), refused=_is_about_mail(error)) from error
+        raise _failure(server, _reason(error, server.timeout), refused=_is_about_mail(error)) from error
     finally:
         if client is not None:
             _say_goodbye(client)
@@ -129,17 +134,12 @@ def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
     try:
         client.login(server.user, server.password)
     except smtplib.SMTPAuthenticationError as error:
-        reason = f"login as {one_line(server.user)} was refused: {_reason(error, server)}"
+        reason = f"login as {one_line(server.user)} was refused: {_reason(error, server.timeout)}"
         raise _failure(server, reason, advice=advice) from None
     except UnicodeError:
         # Neither the message nor the cause of this one may show: both quote the password.
         reason = "the user or the password has characters that a login cannot carry"
         raise _failure(server, reason, advice=advice) from None
-
-
-def _check_time(server: SmtpServer, deadline: Deadline) -> None:
-    if deadline.is_over:
-        raise _failure(server, "given up")
 
 
 def _tls(server: SmtpServer) -> ssl.SSLContext:
@@ -151,11 +151,10 @@ def _tls(server: SmtpServer) -> ssl.SSLContext:
 
 
 def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool = False) -> MailError:
-    return MailError(
-        f"the mail server {server.address} did not take the mail: {reason}",
-        advice=advice or _SERVER_ADVICE,
-        refused=refused,
-    )
+    if server.password:  # which the server may quote in its answer
+        reason = reason.replace(server.password, "***")
+    message = f"the mail server {server.address} did not take the mail: {reason}"
+    return MailError(message, advice=advice or _SERVER_ADVICE, refused=refused)
 
 
 def _is_about_mail(error: Exception) -> bool:
@@ -163,11 +162,7 @@ def _is_about_mail(error: Exception) -> bool:
     return about and getattr(error, "smtp_code", _CLOSING) != _CLOSING
 
 
-def _reason(error: Exception, server: SmtpServer) -> str:
-    return _without_password(_plain_reason(error, server.timeout), server)
-
-
-def _plain_reason(error: Exception, timeout: float) -> str:
+def _reason(error: Exception, timeout: float) -> str:
     # smtplib turns a timeout into "connection unexpectedly closed"; the context still tells.
     if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):
         return f"no answer within {timeout:g} s"
@@ -187,8 +182,3 @@ def _plain_reason(error: Exception, timeout: float) -> str:
 def _answer(code: int, text: bytes | str) -> str:
     decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
     return one_line(f"{code} {decoded}")
-
-
-def _without_password(text: str, server: SmtpServer) -> str:
-    """Blank the password, in case that the server quotes it in its answer."""
-    return text.replace(server.password, "***") if server.password else text
