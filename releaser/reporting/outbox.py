@@ -64,10 +64,9 @@ class QueuedMail:
 
 @dataclass(frozen=True, kw_only=True)
 class FlushResult:
-    """How many mails were sent, how many are left, and the first thing that went wrong."""
+    """How many mails were sent, and the first thing that went wrong."""
 
     sent: int
-    left: int
     problem: str = ""
     #: Whether the mail that the outbox could not keep was sent.
     sent_unkept: bool = False
@@ -91,10 +90,19 @@ class Outbox:
         mail = QueuedMail.of(message)
         kept = mail.message
         if queued:
-            _mark(mail)
+            if not mail.sender or not mail.recipients:
+                text = "a mail without a sender or without recipients cannot be queued"
+                raise ValueError(text)
+            kept[_QUEUE] = _FOR_SMTP
+            kept[_QUEUED_AT] = str(time.time_ns())
+            kept[_SENDER] = mail.sender
+            # Beside To, since not every version of the email package reads back a long To as it wrote it.
+            kept[_RECIPIENTS] = ", ".join(mail.recipients)
         data = kept.as_bytes(policy=kept.policy.clone(linesep="\n"))
         self._make()
-        file = self.path / "new" / _file_name(message)
+        # Named by its Message-ID, so that the same mail is never kept twice.
+        name = _plain(str(message["Message-ID"] or "")).strip(".")
+        file = self.path / "new" / (name or f"{time.time_ns()}.{os.getpid()}.{socket.gethostname()}")
         replace_file(file, data, staging=self.path / "tmp")
         return file
 
@@ -168,32 +176,15 @@ def flush(
         try:
             outbox.remove(mail.key)
         except OSError as error:
-            problems.append(
-                f"a mail was sent, but cannot be removed from {outbox.path}, and will be sent again: {error}"
-            )
+            what = f"a mail was sent, but cannot be removed from {outbox.path}, and will be sent again: {error}"
+            problems.append(what)
             break
-    return FlushResult(
-        sent=len(sent),
-        left=len(waiting) - sum(bool(mail.key) for mail in sent),
-        problem=problems[0] if problems else "",
-        sent_unkept=unkept in sent,
-    )
+    return FlushResult(sent=len(sent), problem=problems[0] if problems else "", sent_unkept=unkept in sent)
 
 
 def _addresses(message: EmailMessage, name: str) -> tuple[str, ...]:
     headers = message.get_all(name, [])
     return tuple(address.addr_spec for header in headers for address in header.addresses)
-
-
-def _mark(mail: QueuedMail) -> None:
-    if not mail.sender or not mail.recipients:
-        text = "a mail without a sender or without recipients cannot be queued"
-        raise ValueError(text)
-    mail.message[_QUEUE] = _FOR_SMTP
-    mail.message[_QUEUED_AT] = str(time.time_ns())
-    mail.message[_SENDER] = mail.sender
-    # Beside To, since not every version of the email package reads back a long To as it wrote it.
-    mail.message[_RECIPIENTS] = ", ".join(mail.recipients)
 
 
 def _unmarked(message: EmailMessage) -> EmailMessage:
@@ -202,12 +193,6 @@ def _unmarked(message: EmailMessage) -> EmailMessage:
     for name in _OURS:
         del plain[name]
     return plain
-
-
-def _file_name(message: EmailMessage) -> str:
-    """Name a mail's file by its Message-ID, so that the same mail is never kept twice; else by the time."""
-    name = _plain(str(message["Message-ID"] or "")).strip(".")
-    return name or f"{time.time_ns()}.{os.getpid()}.{socket.gethostname()}"
 
 
 def _plain(text: str) -> str:
@@ -224,20 +209,15 @@ def _read(file: Path) -> QueuedMail | None:
     try:
         if not file.is_file():
             return None  # opening a named pipe would wait for ever
-        return _parse(_key(file), file.read_bytes())
+        message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(file.read_bytes())
+        if message.get(_QUEUE) != _FOR_SMTP:
+            return None
+        return QueuedMail(
+            key=_key(file),
+            message=_unmarked(message),
+            sender=parse_address(str(message[_SENDER])).address,
+            recipients=tuple(parse_address(part).address for part in str(message[_RECIPIENTS]).split(",")),
+            queued_at=int(str(message.get(_QUEUED_AT, "0"))),
+        )
     except Exception:  # noqa: BLE001 - garbage in headers makes the email package raise nearly anything
         return None
-
-
-def _parse(key: str, data: bytes) -> QueuedMail | None:
-    message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(data)
-    if message.get(_QUEUE) != _FOR_SMTP:
-        return None
-    recipients = tuple(parse_address(part).address for part in str(message[_RECIPIENTS]).split(","))
-    return QueuedMail(
-        key=key,
-        message=_unmarked(message),
-        sender=parse_address(str(message[_SENDER])).address,
-        recipients=recipients,
-        queued_at=int(str(message.get(_QUEUED_AT, "0"))),
-    )
