@@ -63,7 +63,9 @@ def finish(
         report = _with_problem(report, "interrupted while mails were being sent", post.advice)
     try:
         with signals.deferred():
-            report = _remember(site, report)
+            history.append(site.state_dir, report)
+    except OSError as error:
+        report = _with_problem(report, f"the history cannot be written: {error}", "Check state_dir.")
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted when all was done", "")
     return report
@@ -210,14 +212,12 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
         report.command in ("rebuild", "rollback") and report.result == "refused" and not report.tells_of_before
     )
     # A mail about mails that cannot be sent would only join them, one more every night.
-    return (report.noteworthy and not is_answered) or _heartbeat_is_due(site.state_dir, site.settings)
-
-
-def _heartbeat_is_due(state_dir: Path, settings: Settings) -> bool:
-    if not settings.heartbeat:
+    if report.noteworthy and not is_answered:
+        return True
+    if not site.settings.heartbeat:
         return False
-    last = recall(state_dir / LAST_MAIL, LastMail()).last
-    return last is None or (datetime.now(UTC) - last).total_seconds() >= settings.heartbeat
+    last = recall(site.state_dir / LAST_MAIL, LastMail()).last
+    return last is None or (datetime.now(UTC) - last).total_seconds() >= site.settings.heartbeat
 
 
 def _drop_told(site: Site, log: RunLog) -> None:
@@ -227,15 +227,6 @@ def _drop_told(site: Site, log: RunLog) -> None:
         ours = entry is not None and entry.phase == "telling" and entry.run_id == log.run_id
         if ours or log.closed:
             journal_of(site).drop()
-
-
-def _remember(site: Site, report: RunReport) -> RunReport:
-    """Add the run to the history; a history that cannot be written becomes a problem of the run."""
-    try:
-        history.append(site.state_dir, report)
-    except OSError as error:
-        return _with_problem(report, f"the history cannot be written: {error}", "Check state_dir.")
-    return report
 
 
 def _recipients(report: RunReport, settings: Settings) -> Sequence[Address]:

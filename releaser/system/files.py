@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     import ctypes
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -60,46 +60,41 @@ def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> N
     The temporary file lies in `staging` (default: beside `target`), which must be on the same file system; a checkout
     is thus never seen with a stray file in it.
     """
-    temporary = (staging or target.parent) / f".{target.name}.new"
-    clear_name(temporary)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
-    try:
+    with _renamed(target, staging or target.parent) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, NEW_FILE)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
-            _take_over_attributes(file.fileno(), target)
+            try:
+                earlier = target.stat()
+            except FileNotFoundError:
+                os.fchmod(descriptor, NEW_FILE)  # whatever the umask is: other members of the group go on from here
+            else:
+                with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
+                    os.fchown(descriptor, -1, earlier.st_gid)
+                os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(descriptor)
+
+
+def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
+    """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
+    with _renamed(link, staging) as temporary:
+        temporary.symlink_to(target)
+
+
+@contextlib.contextmanager
+def _renamed(target: Path, staging: Path) -> Iterator[Path]:
+    """Give a temporary name in `staging`; what the block makes there gets to `target` by one rename, or is deleted."""
+    temporary = staging / f".{target.name}.new"
+    clear_name(temporary)
+    try:
+        yield temporary
         temporary.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     sync_directory(target.parent)
-
-
-def _take_over_attributes(descriptor: int, target: Path) -> None:
-    try:
-        earlier = target.stat()
-    except FileNotFoundError:
-        os.fchmod(descriptor, NEW_FILE)  # whatever the umask is: other members of the group go on from here
-        return
-    with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
-        os.fchown(descriptor, -1, earlier.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
-
-
-def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
-    """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
-    temporary = staging / f".{link.name}.new"
-    clear_name(temporary)
-    temporary.symlink_to(target)
-    try:
-        temporary.replace(link)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_directory(link.parent)
 
 
 def exchange(first: Path, second: Path) -> bool:
