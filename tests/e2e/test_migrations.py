@@ -131,9 +131,8 @@ def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
     assert site.head() == commit  # where it is again, after the live release was asked
 
 
-@pytest.mark.parametrize("setting", ["refuse"])
-def test_a_database_that_is_away_stops_nothing(make_site: SiteFactory, tmp_path: Path, setting: str) -> None:
-    found = Migrating(make_site, tmp_path, setting=setting)
+def test_a_database_that_is_away_stops_nothing(refusing: Migrating) -> None:
+    found = refusing
     found.publish()
     found.database.unlink()
     report = found.site.json("update")

@@ -43,13 +43,12 @@ def test_collectstatic_that_is_on_needs_the_app(make_site: SiteFactory) -> None:
     found_first(site, "django.contrib.staticfiles is not in INSTALLED_APPS")
 
 
-@pytest.mark.parametrize("setting", ["auto"])
 @pytest.mark.parametrize(
     ("root", "words"),
     [("manage.py", "it is not a directory"), ("manage.py/static", "manage.py is not a directory")],
 )
-def test_the_place_must_be_a_directory(make_site: SiteFactory, setting: str, root: str, words: str) -> None:
-    site = site_with(make_site, root=root, dotenv={"RELEASER_COLLECTSTATIC": setting})
+def test_the_place_must_be_a_directory(make_site: SiteFactory, root: str, words: str) -> None:
+    site = site_with(make_site, root=root)
     found_first(site, f"STATIC_ROOT is {site.path / root}, where collectstatic cannot write: ", words)
 
 

@@ -28,20 +28,18 @@ def with_newer_beta(site: SampleSite) -> None:
     site.push()
 
 
-@pytest.mark.parametrize("command", ["init"])
-def test_a_package_that_is_not_installed(make_site: SiteFactory, command: str) -> None:
+def test_a_package_that_is_not_installed(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     without_alpha(site)
-    refusal = refused(site, command=command)
+    refusal = refused(site, command="init")
     refusal.says_only(f"{site.link} does not match uv.lock", "alpha: it is not installed, and the lock says 1.0.0")
     refusal.says_only("`uv sync --frozen --group local`", "`releaser init --force`")
 
 
-@pytest.mark.parametrize("command", ["check"])
-def test_a_package_in_another_version(make_site: SiteFactory, command: str) -> None:
+def test_a_package_in_another_version(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     with_newer_beta(site)
-    refused(site, command=command).says_only("beta: it is 1.0.0, and the lock says 1.1.0")
+    refused(site, command="check").says_only("beta: it is 1.0.0, and the lock says 1.1.0")
 
 
 def test_of_many_differences_the_first_are_named(make_site: SiteFactory) -> None:
