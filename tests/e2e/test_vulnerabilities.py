@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -37,9 +36,9 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
     assert (report["result"], report["audit"], "audit" in steps(report)) == ("unchanged", "", False)
     assert service.questions == []  # a night without anything new asks nobody
     site.publish("alpha", "1.2.0")
-    finished = site.releaser("update", "--json", "-v", check=0)
+    finished = site.releaser("update", check=0)
     assert "Known vulnerabilities fixed by this run:\n  PYSEC-2026-1 (CVE-2026-1) of alpha 1.0.0" in finished.stderr
-    report = json.loads(finished.stdout)
+    report = site.json("history")[0]
     assert [(one["id"], one["name"], one["version"]) for one in report["fixed"]] == [("PYSEC-2026-1", "alpha", "1.0.0")]
     assert [(one["id"], one["name"]) for one in report["vulnerabilities"]] == [("CVE-2026-2", "beta")]
     assert (report["audit"], report["audit_reason"]) == ("known", "")
