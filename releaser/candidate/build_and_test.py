@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.releases.quarantine import CandidateKey
     from releaser.report import RunLog
-    from releaser.resolution import resolve
-    from releaser.resolution.resolve import Resolution, ResolveAgain
+    from releaser.resolution.resolve import FailedVersions, Resolution, ResolveAgain
     from releaser.site.site import Site, SiteFacts
 
 
@@ -112,7 +111,7 @@ class Builder:
         diff = LockDiff.between(live, lesser) if live.data else LockDiff(changes=())
         return replace(resolution, lock=lesser, diff=diff)
 
-    def resolve_again(self, failed: resolve.Failed, lower: Lower | None) -> Resolution | None:
+    def resolve_again(self, failed: FailedVersions, lower: Lower | None) -> Resolution | None:
         """Resolve once more, with what is held by now; None if there is no solution, or nobody can tell."""
         try:
             return self.again(failed, lower) if self.again is not None else None

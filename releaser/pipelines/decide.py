@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
     from releaser.report import RunLog
-    from releaser.resolution.resolve import Failed, Resolution
+    from releaser.resolution.resolve import FailedVersions, Resolution
     from releaser.site.site import Site, SiteFacts
 
     Outcome = Literal["nothing", "failed", "unsure", "build"]
@@ -67,7 +67,7 @@ def decide(site: Site, log: RunLog, facts: SiteFacts, live: Release | None, *, i
         found = audit() if site.settings.security_fixes == "early" else None
         return found.fixes() if found else {}
 
-    def again(failed: Failed, lower: Lower | None) -> Resolution:
+    def again(failed: FailedVersions, lower: Lower | None) -> Resolution:
         return resolve(site, log, facts, live, force=force, fixes=fixes, failed=failed, lower=lower)
 
     as_locked = is_due and live is not None and _stays_as_locked(site, facts, live)

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
 #: them may stay `out`, or be let `in`.
-Failed = Literal["rest", "out", "in"]
+FailedVersions = Literal["rest", "out", "in"]
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
-ResolveAgain = Callable[[Failed, "Lower | None"], "Resolution"]
+ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def resolve(
     *,
     force: bool = False,
     fixes: Callable[[], Mapping[str, str]] = dict,
-    failed: Failed = "rest",
+    failed: FailedVersions = "rest",
     lower: Lower | None = None,
 ) -> Resolution:
     """Resolve the newest versions in the staging tree; `force` takes what failed before too.
@@ -100,7 +100,7 @@ def resolve(
     return resolution
 
 
-def _select_holds(site: Site, log: RunLog, facts: SiteFacts, holds: Holds, failed: Failed) -> Holds:
+def _select_holds(site: Site, log: RunLog, facts: SiteFacts, holds: Holds, failed: FailedVersions) -> Holds:
     """Return the holds that keep something out. Raises ResolutionError."""
     if all(one.by == "person" for one in holds.entries):
         return holds

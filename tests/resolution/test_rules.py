@@ -1,4 +1,4 @@
-"""Which tests failed, and which files of the project that touches, by what real runners print."""
+"""Which tests failed, and which files of the project these touch, by what real runners print."""
 
 from __future__ import annotations
 
