@@ -130,6 +130,9 @@ def test_every_release_can_be_looked_at(site: SampleSite) -> None:
     site.releaser("verify", "nothing", check=9)
     site.break_tests()
     assert problems(site.json("verify", "--tests", check=10)) == {"tests": {"None"}}
+    nothing = {"RELEASER_TEST_COMMAND": "echo Ran 0 tests in 0.000s"}
+    (found,) = site.json("verify", "--tests", check=10, env=nothing)["problems"]
+    assert "not a single test was run" in found["message"]
 
 
 class Pruning(Hidden):
