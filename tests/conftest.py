@@ -85,3 +85,9 @@ def index(tmp_path: Path) -> LocalIndex:
 def make_site(tmp_path: Path, templates: Templates) -> SiteFactory:
     """Makes sites: `make_site("shop", kind="packaged", packages={"alpha": "1.0.0"}, venv=True)`."""
     return SiteFactory(tmp_path, templates)
+
+
+@pytest.fixture(scope="module")
+def make_scene(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SiteFactory:
+    """Makes sites, as `make_site` does, that all tests of a module look at and that none of them changes."""
+    return SiteFactory(tmp_path_factory.mktemp("scene"), templates)

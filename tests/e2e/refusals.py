@@ -15,6 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.pipelines.preflight import check
+from releaser.site.site import open_site
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
@@ -28,29 +33,50 @@ BUG_SIGN = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"|should not: |Logging e
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refusal:
+class Unfit:
+    """What is wrong with a site: each problem with the advice on it."""
+
+    problems: Sequence[str]
+
+    def says(self, *words: str | Path) -> None:
+        """See that one of the problems has all these words."""
+        found = [problem for problem in self.problems if all(str(word) in problem for word in words)]
+        assert found, f"no problem has {words}\n{self}"
+
+    def says_only(self, *words: str | Path) -> None:
+        """See that this is the one and only problem."""
+        self.says(*words)
+        assert len(self.problems) == 1, str(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refusal(Unfit):
     """A run that changed nothing: how it ended, and what it reported as JSON."""
 
     finished: Finished
     report: Mapping[str, Any]
 
-    @property
-    def problems(self) -> list[str]:
-        """Each problem with the advice on it."""
-        return list(self.report["problems"])
-
     def says(self, *words: str | Path) -> None:
         """See that one of the problems has all these words, and that people get to read them too."""
-        wanted = [str(word) for word in words]
-        found = [problem for problem in self.problems if all(word in problem for word in wanted)]
-        assert found, f"no problem has {wanted}\n{self.finished}"
-        missing = [word for word in wanted if word not in self.finished.stderr]
+        super().says(*words)
+        missing = [word for word in words if str(word) not in self.finished.stderr]
         assert not missing, f"{missing} should be on standard error\n{self.finished}"
 
-    def says_only(self, *words: str | Path) -> None:
-        """See that this is the one and only problem."""
-        self.says(*words)
-        assert len(self.problems) == 1, str(self.finished)
+
+def unfit(site: SampleSite, *, env: Mapping[str, str | None] | None = None) -> Unfit:
+    """Check the site in this process, with the real git and uv, which must find something wrong.
+
+    That is what `check` reports, and `update` and the others unless they find it too late to be asked here: one test
+    for each way of showing it is enough, see `refused`.
+    """
+    with pytest.raises(PreflightError) as caught:
+        check(open_site(site.path, site.environment(env)), ask_remote=True)
+    return Unfit(problems=[f"{found.message} {found.advice}" for found in caught.value.findings])
+
+
+def fit(site: SampleSite) -> None:
+    """Check the site in this process, which must find nothing wrong."""
+    check(open_site(site.path, site.env), ask_remote=True)
 
 
 def found_first(site: SampleSite, *words: str) -> None:
@@ -89,7 +115,7 @@ def refused(
         assert report["live_changed"] is False, str(finished)
     assert "live: unchanged" in finished.stderr, str(finished)
     assert "what to do:" in finished.stderr, str(finished)
-    return Refusal(finished=finished, report=report)
+    return Refusal(finished=finished, report=report, problems=report["problems"])
 
 
 def seem_no_bug(finished: Finished) -> None:

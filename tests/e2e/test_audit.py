@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.refusals import script
 from tests.e2e.scenes import watched
 from tests.support import snapshots
 from tests.support.osv import Flaw, VulnerabilityService
@@ -33,16 +34,14 @@ def test_what_is_found_is_listed_and_ends_with_its_own_code(
     make_site: SiteFactory, service: VulnerabilityService
 ) -> None:
     site = watched(make_site, service.url)
+    before = site.snapshot(), snapshots.tree(site.state_dir)
     finished = site.releaser("audit", check=FOUND)
+    assert service.asked_about == {("alpha", "1.0.0"), ("beta", "1.0.0"), ("localtools", "1.0.0")}
     heading, row = finished.stdout.splitlines()
     assert heading.split() == ["PACKAGE", "VERSION", "FIXED", "IN", "VULNERABILITY", "ABOUT"]
     assert row.split(maxsplit=5) == ["alpha", "1.0.0", "1.1.0", "PYSEC-2026-1", "(CVE-2026-1)", "Lets anybody in"]
     assert f"{site.live_id()} has 1 known vulnerability in 1 package" in finished.stderr
     assert "live: unchanged" in finished.stderr
-
-
-def test_json_tells_all_there_is(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service.url)
     assert site.json("audit", check=FOUND) == {
         "release": site.live_id(),
         "live": True,
@@ -60,12 +59,10 @@ def test_json_tells_all_there_is(make_site: SiteFactory, service: VulnerabilityS
             }
         ],
     }
-
-
-def test_only_what_is_installed_is_asked_about(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service.url)
-    site.releaser("audit", check=FOUND)
-    assert service.asked_about == {("alpha", "1.0.0"), ("beta", "1.0.0"), ("localtools", "1.0.0")}
+    assert site.json("audit", env={"RELEASER_AUDIT_IGNORE": "CVE-2026-1"})["vulnerabilities"] == []
+    service.mood = "fails"
+    site.releaser("audit", check=UNKNOWN)
+    assert (site.snapshot(), snapshots.tree(site.state_dir)) == before, "asking changes nothing"
 
 
 def test_nothing_known_is_success_without_data(make_site: SiteFactory, service: VulnerabilityService) -> None:
@@ -87,83 +84,40 @@ def test_an_earlier_release_can_be_asked_about(make_site: SiteFactory, service: 
     assert (answer["release"], answer["live"], len(answer["vulnerabilities"])) == (first, False, 1)
 
 
-@pytest.mark.story
-def test_what_is_accepted_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service.url, audit_ignore="CVE-2026-1")
-    assert site.json("audit")["vulnerabilities"] == []
-    assert ("alpha", "1.0.0") in service.asked_about
-
-
 def test_what_the_project_tells_uv_to_ignore_is_left_out(make_site: SiteFactory, service: VulnerabilityService) -> None:
     dotenv = {"RELEASER_VULNERABILITY_SERVICE": service.url}
-    site = make_site(venv=True, dotenv=dotenv, extra_toml='[tool.uv.audit]\nignore = ["PYSEC-2026-1"]\n')
-    site.releaser("init", check=0)
+    site = make_site.adopted(dotenv=dotenv, extra_toml='[tool.uv.audit]\nignore = ["PYSEC-2026-1"]\n')
     assert site.json("audit")["vulnerabilities"] == []
     assert ("alpha", "1.0.0") in service.asked_about
 
 
-@pytest.mark.parametrize(
-    ("mood", "why"), [("fails", "500"), ("talks nonsense", "decoding"), ("half", "/v1/vulns/"), ("hangs", "within 2 s")]
-)
-def test_a_service_that_fails_leaves_it_unknown(
-    make_site: SiteFactory, service: VulnerabilityService, mood: Mood, why: str
-) -> None:
-    site = watched(make_site, service.url, audit_timeout="2s" if mood == "hangs" else "10s")
-    service.mood = mood
-    started = time.monotonic()
-    answer = site.json("audit", check=UNKNOWN)
-    assert (answer["known"], answer["vulnerabilities"]) == (False, [])
-    assert why in answer["reason"]
-    assert time.monotonic() - started < 12
+def test_what_cannot_be_asked_is_unknown(make_site: SiteFactory, service: VulnerabilityService) -> None:
+    """A service that fails in any way, none at all, a uv that cannot ask, a lock that cannot be read."""
+    site = watched(make_site, service.url, audit_timeout="2s")
+    moods: dict[Mood, str] = {
+        "fails": "500", "talks nonsense": "decoding", "half": "/v1/vulns/", "hangs": "within 2 s"
+    }  # fmt: skip
+    for mood, why in moods.items():
+        service.mood = mood
+        started = time.monotonic()
+        answer = site.json("audit", check=UNKNOWN)
+        assert (answer["known"], answer["vulnerabilities"]) == (False, [])
+        assert why in answer["reason"]
+        assert time.monotonic() - started < 12
     words = site.releaser("audit", check=UNKNOWN)
     assert words.stdout == ""
     assert "could not determine" in words.stderr
-
-
-def test_a_service_that_is_not_there_leaves_it_unknown(make_site: SiteFactory) -> None:
     with VulnerabilityService().serving() as gone:
         url = gone.url
-    site = make_site(venv=True, dotenv={"RELEASER_VULNERABILITY_SERVICE": url})
-    site.releaser("init", check=0)
-    assert "refused" in site.json("audit", check=UNKNOWN)["reason"]
-
-
-def test_with_no_service_it_is_unknown(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
-    assert "vulnerability_service is none" in site.json("audit", check=UNKNOWN)["reason"]
-
-
-@pytest.mark.parametrize(
-    "complaint", ["unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"]
-)
-def test_a_uv_that_cannot_audit_leaves_it_unknown(
-    make_site: SiteFactory, service: VulnerabilityService, complaint: str
-) -> None:
-    site = watched(make_site, service.url)
-    old = site.outer / "old-uv"
-    old.write_text(f'#!/bin/sh\necho "error: {complaint}" >&2\nexit 2\n', encoding="utf-8")
-    old.chmod(0o755)
-    answer = site.json("audit", check=UNKNOWN, env={"RELEASER_UV": str(old)})
-    assert answer["reason"] == "this uv is too old for it"
-
-
-@pytest.mark.parametrize("text", ["", "not a lock"])
-def test_a_lock_that_cannot_be_read_leaves_it_unknown(
-    make_site: SiteFactory, service: VulnerabilityService, text: str
-) -> None:
-    site = watched(make_site, service.url)
-    (site.link.resolve().parent / "uv.lock").write_text(text, encoding="utf-8")
-    assert "the lock of" in site.json("audit", check=UNKNOWN)["reason"]
-
-
-def test_asking_changes_nothing(make_site: SiteFactory, service: VulnerabilityService) -> None:
-    site = watched(make_site, service.url)
-    before = site.snapshot(), snapshots.tree(site.state_dir)
-    site.releaser("audit", check=FOUND)
-    service.mood = "fails"
-    site.releaser("audit", check=UNKNOWN)
-    assert (site.snapshot(), snapshots.tree(site.state_dir)) == before
+    for name, why in ((url, "refused"), ("none", "vulnerability_service is none")):
+        assert why in site.json("audit", check=UNKNOWN, env={"RELEASER_VULNERABILITY_SERVICE": name})["reason"]
+    for complaint in ("unrecognized subcommand 'audit'", "unexpected argument '--output-format' found"):
+        old = script(site.outer / "old-uv", f'echo "error: {complaint}" >&2\nexit 2')
+        answer = site.json("audit", check=UNKNOWN, env={"RELEASER_UV": str(old)})
+        assert answer["reason"] == "this uv is too old for it"
+    for text in ("", "not a lock"):
+        (site.link.resolve().parent / "uv.lock").write_text(text, encoding="utf-8")
+        assert "the lock of" in site.json("audit", check=UNKNOWN)["reason"]
 
 
 def test_there_must_be_such_a_release(make_site: SiteFactory, service: VulnerabilityService) -> None:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.refusals import everything, locked_remote, on_controlling_terminal, refused, script, seem_no_bug
+from tests.e2e.refusals import everything, fit, locked_remote, on_controlling_terminal, refused, script, unfit
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.sites import SampleSite, SiteFactory
 
 
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
-    return make_site(venv=True)
+    return make_site()
 
 
 @pytest.fixture
@@ -32,58 +32,80 @@ def door(site: SampleSite) -> Iterator[tuple[str, list[str]]]:
         yield url, requests
 
 
-@pytest.mark.parametrize("branch", ["work", "feature/main", "main2"])
 @pytest.mark.story
-@pytest.mark.story
-def test_the_wrong_branch(site: SampleSite, branch: str) -> None:
-    site.git("switch", "--quiet", "--create", branch)
-    refused(site).says_only(site.path, f"branch {branch} ", "not main", "git switch main", "`branch`")
+def test_the_wrong_branch_is_refused(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.git("switch", "--quiet", "--create", "feature/main")
+    refused(site).says_only(site.path, "branch feature/main ", "not main", "git switch main", "`branch`")
 
 
 def test_the_wrong_branch_where_another_one_is_set(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"branch": "deploy"})
-    refusal = refused(site)
-    refusal.says("branch main ", "not deploy")
-    refusal.says("origin", "no branch deploy")
+    found = unfit(make_site(settings={"branch": "deploy"}))
+    found.says("branch main ", "not deploy")
+    found.says("origin", "no branch deploy")
 
 
-def test_a_detached_head(site: SampleSite) -> None:
+def _detach(site: SampleSite) -> None:
     site.git("switch", "--quiet", "--detach", "main")
-    refused(site).says_only(site.path, "HEAD is detached", "git switch main")
 
 
-def test_no_commit_yet(site: SampleSite) -> None:
+def _begin_afresh(site: SampleSite) -> None:
     site.git("switch", "--quiet", "--orphan", "fresh")
     site.git("branch", "--quiet", "--delete", "--force", "main")
     site.git("symbolic-ref", "HEAD", "refs/heads/main")
     site.git("checkout", "--quiet", "origin/main", "--", ".")
     site.git("reset", "--quiet")
-    finished = site.releaser("update", check=3)
-    assert "there is no commit yet" in finished.stderr
-    assert not site.link.is_symlink()
-    seem_no_bug(finished)
 
 
-def test_no_repository(site: SampleSite) -> None:
+def _lose_the_repository(site: SampleSite) -> None:
     (site.path / ".git").rename(site.outer / "git")
-    finished = site.releaser("update", check=3)
-    assert "not a git repository" in finished.stderr
-    assert not site.link.is_symlink()
-    seem_no_bug(finished)
+
+
+def _merge_without_commit(site: SampleSite) -> None:
+    site.git("switch", "--quiet", "--create", "theirs")
+    site.git("commit", "--quiet", "--allow-empty", "--message", "Theirs")
+    site.git("switch", "--quiet", "main")
+    site.git("merge", "--quiet", "--no-ff", "--no-commit", "theirs")
+
+
+def _bisect(site: SampleSite) -> None:
+    site.git("bisect", "start")
+
+
+def _lose_the_remote(site: SampleSite) -> None:
+    site.git("remote", "remove", "origin")
+
+
+def _rename_the_remote_branch(site: SampleSite) -> None:
+    run([git_executable(), "branch", "--move", "main", "trunk"], cwd=site.remote, env=site.env, check=0)
+
+
+STATES: dict[str, tuple[Callable[[SampleSite], None], tuple[str, ...]]] = {
+    "detached": (_detach, ("HEAD is detached", "git switch main")),
+    "no commit": (_begin_afresh, ("there is no commit yet",)),
+    "no repository": (_lose_the_repository, ("not a git repository",)),
+    "merge": (_merge_without_commit, ("a merge is in progress",)),
+    "bisection": (_bisect, ("a bisection is in progress",)),
+    "no remote": (_lose_the_remote, ("no remote", "git remote add origin", "git_pull")),
+    "no branch there": (_rename_the_remote_branch, ("origin", "no branch main", "git push origin main")),
+}
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_a_checkout_in_the_wrong_state(site: SampleSite, kind: str) -> None:
+    make, words = STATES[kind]
+    make(site)
+    unfit(site).says(*words)
 
 
 def _modify(site: SampleSite) -> None:
     site.edit("site_settings.py", "# nothing\n")
 
 
-def _stage(site: SampleSite) -> None:
-    site.edit("site_settings.py", "# nothing\n")
-    site.git("add", "site_settings.py")
-
-
 def _stage_and_take_back(site: SampleSite) -> None:
     text = (site.path / "site_settings.py").read_text(encoding="utf-8")
-    _stage(site)
+    _modify(site)
+    site.git("add", "site_settings.py")
     site.edit("site_settings.py", text)
 
 
@@ -99,32 +121,24 @@ def _change_mode(site: SampleSite) -> None:
     (site.path / "site_settings.py").chmod(0o755)
 
 
-def _edit_the_lock(site: SampleSite) -> None:
-    site.edit("uv.lock", site.lock_text() + "\n# site_settings.py\n")
-
-
-DIRT = (_modify, _stage, _stage_and_take_back, _delete, _rename, _change_mode)
-
-
-@pytest.mark.parametrize("dirty", DIRT, ids=lambda function: function.__name__)
-def test_a_dirty_tree(site: SampleSite, dirty: object) -> None:
-    assert callable(dirty)
-    dirty(site)
-    refused(site).says_only(site.path, "not clean", "site_settings.py", "Commit, ignore or remove")
+@pytest.mark.parametrize("make_dirty", [_modify, _stage_and_take_back, _delete, _rename, _change_mode])
+def test_a_dirty_tree(site: SampleSite, make_dirty: Callable[[SampleSite], None]) -> None:
+    make_dirty(site)
+    unfit(site).says_only(site.path, "not clean", "site_settings.py", "Commit, ignore or remove")
 
 
 def test_a_lock_that_was_changed_by_hand(site: SampleSite) -> None:
-    _edit_the_lock(site)
-    refused(site).says_only("not clean", "uv.lock")
+    site.edit("uv.lock", site.lock_text() + "\n# mine\n")
+    unfit(site).says_only("not clean", "uv.lock")
 
 
 @pytest.mark.parametrize("option", ["--skip-worktree", "--assume-unchanged"])
 def test_an_edit_that_git_is_told_to_overlook(site: SampleSite, option: str) -> None:
     """The tests would run without it, and visitors would get it."""
     site.git("update-index", option, "site_settings.py")
-    site.releaser("check", check=0)
+    fit(site)
     site.edit("site_settings.py", "# only here\n")
-    refused(site).says_only("hides edits from `git status`: site_settings.py", "--no-skip-worktree")
+    unfit(site).says_only("hides edits from `git status`: site_settings.py", "--no-skip-worktree")
 
 
 def test_what_a_sparse_checkout_leaves_out_is_no_hidden_edit(site: SampleSite) -> None:
@@ -132,89 +146,46 @@ def test_what_a_sparse_checkout_leaves_out_is_no_hidden_edit(site: SampleSite) -
     site.push()
     site.git("sparse-checkout", "set", "--no-cone", "/*", "!/much/")
     assert not (site.path / "much").exists()
-    site.releaser("check", check=0)
+    fit(site)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "a b ü.txt", "deep/er/file"])
-@pytest.mark.story
-@pytest.mark.story
 def test_an_untracked_file(site: SampleSite, name: str) -> None:
     site.git("config", "status.showUntrackedFiles", "no")
     site.edit(name, "mine\n")
-    refused(site).says_only(site.path, "not clean", name)
+    unfit(site).says_only(site.path, "not clean", name)
 
 
-def test_an_untracked_file_whose_name_could_write_on_the_terminal(site: SampleSite) -> None:
+def test_untracked_files_are_shown_safely_and_not_all(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
     site.edit("\x1b[2Jlive: changed\n", "mine\n")
-    refusal = refused(site)
-    refusal.says_only("not clean", "live: changed")
-    assert "\x1b" not in refusal.finished.stderr
-    assert "\nlive: changed" not in refusal.finished.stderr
-
-
-def test_many_untracked_files_are_not_all_listed(site: SampleSite) -> None:
     for number in range(200):
         site.edit(f"file{number:03}", "mine\n")
     refusal = refused(site)
-    refusal.says_only("file000", "195 more")
+    refusal.says_only("not clean", "live: changed", "file000", "196 more")
+    assert "\x1b" not in refusal.finished.stderr
+    assert "\nlive: changed" not in refusal.finished.stderr
     assert "file100" not in refusal.finished.stderr
 
 
-def _conflict(site: SampleSite, *words: str) -> None:
-    """Stop in the middle of an operation that combines two changes of one line."""
+@pytest.mark.parametrize("words", ["rebase", "rebase --apply", "merge", "cherry-pick"])
+def test_an_operation_in_progress(site: SampleSite, words: str) -> None:
+    """It stops in the middle of combining two changes of one line."""
     site.git("switch", "--quiet", "--create", "theirs")
     site.commit("Theirs", {"site_settings.py": "# theirs\n"})
     site.git("switch", "--quiet", "main")
     site.commit("Ours", {"site_settings.py": "# ours\n"})
-    stopped = run([git_executable(), *words], cwd=site.path, env=site.env)
+    stopped = run([git_executable(), *words.split(), "theirs"], cwd=site.path, env=site.env)
     assert stopped.returncode != 0, str(stopped)
-
-
-@pytest.mark.parametrize(
-    ("words", "name"),
-    [
-        (("rebase", "theirs"), "a rebase"),
-        (("rebase", "--apply", "theirs"), "a rebase"),
-        (("merge", "theirs"), "a merge"),
-        (("cherry-pick", "theirs"), "a cherry-pick"),
-    ],
-)
-def test_an_operation_in_progress(site: SampleSite, words: tuple[str, ...], name: str) -> None:
-    _conflict(site, *words)
-    refusal = refused(site)
-    refusal.says(site.path, f"{name} is in progress", "abort")
-    refusal.says("not clean", "site_settings.py")
-
-
-def test_a_merge_that_only_waits_for_its_commit(site: SampleSite) -> None:
-    site.git("switch", "--quiet", "--create", "theirs")
-    site.git("commit", "--quiet", "--allow-empty", "--message", "Theirs")
-    site.git("switch", "--quiet", "main")
-    site.git("merge", "--quiet", "--no-ff", "--no-commit", "theirs")
-    refused(site).says_only(site.path, "a merge is in progress")
-
-
-def test_a_bisection_at_the_commit_of_main(site: SampleSite) -> None:
-    site.git("bisect", "start")
-    refused(site).says_only(site.path, "a bisection is in progress")
-
-
-def test_no_remote(site: SampleSite) -> None:
-    site.git("remote", "remove", "origin")
-    refused(site).says_only(site.path, "no remote", "git remote add origin", "git_pull")
+    found = unfit(site)
+    found.says(site.path, f"a {words.partition(' ')[0]} is in progress", "abort")
+    found.says("not clean", "site_settings.py")
 
 
 def test_no_remote_is_fine_where_nothing_is_pulled_or_pushed(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"git_pull": False, "git_push": False})
+    site = make_site(settings={"git_pull": False, "git_push": False})
     site.git("remote", "remove", "origin")
-    site.releaser("check", check=0)
-
-
-def test_a_remote_without_the_branch(site: SampleSite) -> None:
-    run([git_executable(), "branch", "--move", "main", "trunk"], cwd=site.remote, env=site.env, check=0)
-    refusal = refused(site)
-    refusal.says_only("origin", "no branch main", "git push origin main")
-    assert refused(site, command="check").problems == refusal.problems
+    fit(site)
 
 
 def _diverge(site: SampleSite) -> None:
@@ -222,10 +193,8 @@ def _diverge(site: SampleSite) -> None:
     site.commit("Ours", {"ours.txt": "ours\n"})
 
 
-@pytest.mark.parametrize("adopted", [False, True])
-def test_a_diverged_remote(site: SampleSite, adopted: bool) -> None:
-    if adopted:
-        site.releaser("init", check=0)
+def test_a_diverged_remote(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
     _diverge(site)
     refused(site).says_only("main", "origin", "diverged", "git pull --rebase origin main")
 
@@ -238,33 +207,26 @@ UNFIT_COMMITS = {
 
 
 @pytest.mark.parametrize("kind", UNFIT_COMMITS)
-def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(site: SampleSite, kind: str) -> None:
-    site.releaser("init", check=0)
+def test_a_pulled_commit_that_makes_the_project_unfit_is_taken_back(make_site: SiteFactory, kind: str) -> None:
+    site = make_site.adopted()
     files, words = UNFIT_COMMITS[kind]
     site.push_from_elsewhere(files)
-    for _ in range(2):
-        refused(site).says(*words)
+    refused(site).says(*words)
 
 
 def test_a_diverged_remote_is_found_by_a_check_once_it_was_fetched(site: SampleSite) -> None:
     _diverge(site)
     site.git("fetch", "--quiet")
-    refused(site, command="check").says_only("diverged")
-
-
-@pytest.mark.parametrize("command", ["update", "check"])
-def test_a_remote_that_asks_for_a_password(site: SampleSite, door: tuple[str, list[str]], command: str) -> None:
-    begun = time.monotonic()
-    refusal = refused(site, command=command)
-    assert time.monotonic() - begun < 15
-    refusal.says_only("origin", "password", "127.0.0.1", "credential helper")
-    assert door[1], "nobody asked the server"
+    unfit(site).says_only("diverged")
 
 
 def test_a_password_in_the_url_is_never_shown(site: SampleSite, door: tuple[str, list[str]]) -> None:
     site.git("remote", "set-url", "origin", door[0].replace("://", "://deploy:hunter2secret@"))
+    begun = time.monotonic()
     refusal = refused(site)
-    refusal.says_only("origin", "password")
+    assert time.monotonic() - begun < 15
+    refusal.says_only("origin", "password", "127.0.0.1", "credential helper")
+    assert door[1], "nobody asked the server"
     shown = refusal.finished.stdout + refusal.finished.stderr
     logs = [path.read_text(encoding="utf-8") for path in (site.state_dir / "logs").iterdir()]
     mails = [str(mail) for mail in site.outbox_mails()]
@@ -273,12 +235,9 @@ def test_a_password_in_the_url_is_never_shown(site: SampleSite, door: tuple[str,
     assert not [text for text in [shown, *logs, *mails] if "hunter2secret" in text]
 
 
-@pytest.mark.parametrize("command", ["update", "check"])
-def test_nobody_is_asked_for_a_password_on_a_terminal(
-    site: SampleSite, door: tuple[str, list[str]], command: str
-) -> None:
+def test_nobody_is_asked_for_a_password_on_a_terminal(site: SampleSite, door: tuple[str, list[str]]) -> None:
     before = everything(site)
-    shown = on_controlling_terminal(site, command)
+    shown = on_controlling_terminal(site, "update")
     assert shown.returncode == 3, str(shown)
     assert "asks for a password" in shown.stdout
     assert "Username for" not in shown.stdout
@@ -312,19 +271,14 @@ def test_a_program_that_asks_is_not_started(site: SampleSite, door: tuple[str, l
     asker = script(site.outer / "ask", f"touch '{asked}'\necho secret")
     site.git("config", "core.askPass", str(asker))
     env = {"GIT_ASKPASS": str(asker), "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
-    refused(site, env=env).says_only("origin", "password")
+    unfit(site, env=env).says_only("origin", "password")
     assert not asked.exists()
 
 
-@pytest.mark.parametrize("adopted", [False, True])
-def test_a_remote_that_is_gone(site: SampleSite, adopted: bool) -> None:
-    if adopted:
-        site.releaser("init", check=0)
+def test_a_remote_that_is_gone_or_does_not_answer(make_site: SiteFactory, dead_port: int) -> None:
+    site = make_site(venv=True)
     site.remote.rename(site.outer / "moved.git")
     refused(site, code=4).says_only("origin", "does not appear to be a git repository", "URL", "next run")
-    refused(site, command="check").says_only("origin", "does not appear to be a git repository")
-
-
-def test_a_remote_on_a_host_that_does_not_answer(site: SampleSite, dead_port: int) -> None:
+    unfit(site).says_only("origin", "does not appear to be a git repository")
     site.git("remote", "set-url", "origin", f"http://127.0.0.1:{dead_port}/site.git")
     refused(site, code=4).says_only("origin", str(dead_port), "network")

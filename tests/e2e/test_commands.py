@@ -11,11 +11,12 @@ import pytest
 
 from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, steps
 from tests.support.commands import console_script, run
+from tests.support.sites import SampleSite
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
 
 pytestmark = pytest.mark.story
 
@@ -23,13 +24,13 @@ LISTED = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
     "in_use_by", "processes", "path", "broken", "damage", "commit", "subject",
 }  # fmt: skip
+News = tuple[SampleSite, str, str]
 ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"]]
 
 
-def with_news(make_site: SiteFactory, **options: Any) -> tuple[SampleSite, str, str]:
+def with_news(make_site: SiteFactory, **options: Any) -> News:
     """Make a site with the release it began with and one more; give the ids of both."""
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
+    site = make_site.adopted(**options)
     first = site.live_id()
     site.publish("alpha", "1.1.0")
     site.publish("beta", "2.0.0")
@@ -37,11 +38,17 @@ def with_news(make_site: SiteFactory, **options: Any) -> tuple[SampleSite, str, 
     return site, first, site.live_id()
 
 
+@pytest.fixture(scope="module")
+def news(make_scene: SiteFactory) -> News:
+    """What `with_news` makes; here nothing is changed."""
+    return with_news(make_scene)
+
+
 # list
 
 
-def test_list_as_json_has_exactly_the_fields_that_are_promised(make_site: SiteFactory) -> None:
-    site, first, second = with_news(make_site)
+def test_list_as_json_has_exactly_the_fields_that_are_promised(news: News) -> None:
+    site, first, second = news
     newest, oldest = site.json("list")
     assert newest.keys() == oldest.keys() == LISTED
     assert (newest["id"], newest["state"], newest["live"], newest["pinned"]) == (second, "live", True, False)
@@ -82,8 +89,8 @@ def test_list_shows_a_candidate_while_it_is_made(make_site: SiteFactory) -> None
     assert candidate["id"] == site.live_id()
 
 
-def test_list_for_people(make_site: SiteFactory) -> None:
-    site, first, second = with_news(make_site)
+def test_list_for_people(news: News) -> None:
+    site, first, second = news
     heading, newest, oldest = site.releaser("list", check=0).stdout.splitlines()
     assert heading.split() == [
         "RELEASE",
@@ -119,19 +126,11 @@ def test_the_quick_answer_is_that_of_the_whole_command_line(make_site: SiteFacto
         assert site.live_id() in quick if setting != "state_dir" else "live" in quick
 
 
-def test_list_without_releases(make_site: SiteFactory) -> None:
-    site = make_site()
-    finished = site.releaser("list", check=0)
-    assert finished.stdout == ""
-    assert "no releases yet" in finished.stderr
-    assert site.json("list") == []
-
-
 # show, diff
 
 
-def test_show_tells_all_about_a_release(make_site: SiteFactory) -> None:
-    site, first, second = with_news(make_site)
+def test_show_tells_all_about_a_release(news: News) -> None:
+    site, first, second = news
     shown = site.json("show", second)
     listed = site.json("list")[0]
     assert {name: shown[name] for name in LISTED} == listed
@@ -146,8 +145,8 @@ def test_show_tells_all_about_a_release(make_site: SiteFactory) -> None:
     assert (adopted["origin"], adopted["tests"]) == ("adopted", "not run")
 
 
-def test_diff_compares_two_releases_or_one_with_the_live_one(make_site: SiteFactory) -> None:
-    site, first, second = with_news(make_site)
+def test_diff_compares_two_releases_or_one_with_the_live_one(news: News) -> None:
+    site, first, second = news
     forward = site.json("diff", first)
     assert forward == site.json("diff", first, second) == site.json("list")[0]["changes"]
     backward = site.json("diff", second, first)
@@ -161,19 +160,19 @@ def test_diff_compares_two_releases_or_one_with_the_live_one(make_site: SiteFact
     assert (same.stdout, same.stderr) == ("", "no packages differ\n")
 
 
-@pytest.mark.parametrize("words", [["show", "20200101T000000Z"], ["diff", "20200101T000000Z"], ["pin", "nothing"]])
-def test_a_release_that_is_not_there(make_site: SiteFactory, words: list[str]) -> None:
-    site, _, _ = with_news(make_site)
-    finished = site.releaser(*words, check=9)
-    assert "there is no release" in finished.stderr
-    assert "live: unchanged" in finished.stderr
+def test_a_release_that_is_not_there(news: News) -> None:
+    site, _, _ = news
+    for words in (["show", "20200101T000000Z"], ["diff", "20200101T000000Z"], ["pin", "nothing"]):
+        finished = site.releaser(*words, check=9)
+        assert "there is no release" in finished.stderr
+        assert "live: unchanged" in finished.stderr
 
 
 # status, history
 
 
-def test_status_when_all_is_well(make_site: SiteFactory) -> None:
-    site, _, second = with_news(make_site)
+def test_status_when_all_is_well(news: News) -> None:
+    site, _, second = news
     status = site.json("status")
     assert (status["live"], status["project"], status["path"]) == (second, "site", str(site.path))
     assert status["live_age_seconds"] < 600
@@ -218,11 +217,17 @@ def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactor
         assert words in text
 
 
-def test_status_of_a_project_that_is_not_adopted(make_site: SiteFactory) -> None:
+def test_questions_about_a_project_that_is_not_adopted(make_site: SiteFactory) -> None:
     site = make_site()
     status = site.json("status")
     assert (status["live"], status["last_run"]) == (None, None)
     assert "live: no release" in site.releaser("status", check=0).stdout
+    listed = site.releaser("list", check=0)
+    assert listed.stdout == ""
+    assert "no releases yet" in listed.stderr
+    runs = site.releaser("history", check=0)
+    assert (runs.stdout, runs.stderr) == ("", "there have been no runs yet\n")
+    assert site.json("list") == site.json("history") == []
     assert not site.state_dir.exists()
 
 
@@ -260,19 +265,12 @@ def test_history_lists_every_run_newest_first(make_site: SiteFactory) -> None:
     assert len(site.json("history", "--number", "2")) == 2
 
 
-def test_history_before_the_first_run(make_site: SiteFactory) -> None:
-    site = make_site()
-    finished = site.releaser("history", check=0)
-    assert (finished.stdout, finished.stderr) == ("", "there have been no runs yet\n")
-    assert site.json("history") == []
-
-
 # All of them
 
 
 @pytest.mark.parametrize("words", ASKING, ids=lambda words: words[0])
-def test_questions_change_nothing_and_answer_in_json(make_site: SiteFactory, words: list[str]) -> None:
-    site, _, second = with_news(make_site)
+def test_questions_change_nothing_and_answer_in_json(news: News, words: list[str]) -> None:
+    site, _, second = news
     asked = [second if word == "LIVE" else word for word in words]
     before = site.snapshot(), (site.state_dir / "history.jsonl").read_bytes()
     text = site.releaser(*asked, check=0)
@@ -283,8 +281,8 @@ def test_questions_change_nothing_and_answer_in_json(make_site: SiteFactory, wor
     assert (site.snapshot(), (site.state_dir / "history.jsonl").read_bytes()) == before
 
 
-def test_the_project_may_be_the_current_directory_or_in_the_environment(make_site: SiteFactory, tmp_path: Path) -> None:
-    site, _, second = with_news(make_site)
+def test_the_project_may_be_the_current_directory_or_in_the_environment(news: News, tmp_path: Path) -> None:
+    site, _, second = news
     for directory, variables in ((site.path, {}), (tmp_path, {"RELEASER_PROJECT": str(site.path)})):
         for command in ("list", "status"):
             answer = run([console_script(), command], cwd=directory, env=site.environment(variables), check=0)

@@ -18,9 +18,7 @@ TWENTY = tuple(f"p{number:02}" for number in range(1, 21))
 
 
 def adopted(make_site: SiteFactory, *names: str, **options: Any) -> SampleSite:
-    site = make_site(venv=True, packages=dict.fromkeys(names, "1.0.0"), **options)
-    site.releaser("init", check=0)
-    return site
+    return make_site.adopted(packages=dict.fromkeys(names, "1.0.0"), **options)
 
 
 def publish(site: SampleSite, *names: str, broken: Sequence[str] = (), version: str = "1.1.0") -> None:

@@ -16,9 +16,7 @@ RED = {"site_tests.py": 'def test_shop(packages):\n    assert not packages, "the
 
 
 def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
-    return site
+    return make_site.adopted(**options)
 
 
 def diverged(make_site: SiteFactory) -> tuple[SampleSite, str, str]:

@@ -15,8 +15,7 @@ ON = {"RELEASER_DJANGO_CHECK": "deploy"}
 
 
 def adopted(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site(venv=True, **options)
-    site.releaser("init", check=0)
+    site = make_site.adopted(**options)
     site.write_dotenv(ON)
     return site
 

@@ -18,8 +18,7 @@ def expect_in_order(found: list[tuple[str, str]], wanted: list[tuple[str, str]])
 
 
 def adopted(make_site: SiteFactory) -> SampleSite:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     return site
 

@@ -20,8 +20,7 @@ FLIPPED = Point(place="releaser.releases.link:flip")
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
     """A site that a rollback takes one release back."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     return site

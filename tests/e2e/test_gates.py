@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 def adopted(make_site: SiteFactory, **settings: object) -> SampleSite:
     """Make an adopted site for which there is a newer version of each of its two packages."""
-    site = make_site(venv=True, settings=settings)
-    site.releaser("init", check=0)
+    site = make_site.adopted(settings=settings)
     site.publish("alpha", "2.0.0")
     site.publish("beta", "1.1.0")
     return site
@@ -58,8 +57,7 @@ def test_what_a_person_holds_stays_and_all_are_told(make_site: SiteFactory) -> N
 
 
 def test_every_mail_tells_what_is_held_even_if_nothing_newer_has_come(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.releaser("hold", "beta", "waits for the printer", check=0)
     site.publish("alpha", "1.1.0")
     report = site.json("update")
@@ -238,8 +236,7 @@ def test_uv_chooses_what_the_table_of_the_policy_says(make_site: SiteFactory) ->
 
 
 def test_what_does_not_build_stops_nothing_if_it_is_kept_out_anyway(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("beta", "1.1.0")
     offer_unbuildable(site.index.path, "alpha", "2.0.0")
     (problem,) = site.json("update", check=4)["problems"]

@@ -19,8 +19,7 @@ SLACK = 8.0  # seconds that a busy machine needs to end a program
 
 @pytest.mark.parametrize("settings", [{}, {"min_age": "7d"}], ids=["plain", "age"])
 def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactory, settings: dict[str, str]) -> None:
-    site = make_site(venv=True, settings={"uv_timeout": f"{LIMIT:g}s", **settings})
-    site.releaser("init", check=0)
+    site = make_site.adopted(settings={"uv_timeout": f"{LIMIT:g}s", **settings})
     with endless_server(()) as url:
         from_server(site, url)
         site.commit("Take packages from a server")
@@ -33,8 +32,7 @@ def test_the_run_ends_within_the_limit_as_a_failed_resolve(make_site: SiteFactor
 
 
 def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.releaser("hold", "alpha", check=0)
     for name in ("alpha", "beta"):  # with one that is held, uv is asked at least twice
         site.publish(name, "1.1.0")
@@ -50,8 +48,7 @@ def test_several_slow_answers_share_the_limit(make_site: SiteFactory) -> None:
 
 def test_the_search_for_what_breaks_the_tests_has_no_limit_of_its_own(make_site: SiteFactory) -> None:
     """It would cost a night where an index becomes slow."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0", broken=True)
     site.publish("beta", "1.1.0")
     locked = site.outer / "locked"

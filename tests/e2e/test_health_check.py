@@ -96,24 +96,27 @@ def see_that_it_stays_out(site: SampleSite) -> None:
     assert [(entry["name"], entry["version"]) for entry in site.json("status")["held_back"]] == [("alpha", "1.1.0")]
 
 
-@pytest.mark.parametrize("status", [200, 204, 301, 302])
 @pytest.mark.story
-def test_a_url_that_answers_well(make_site: SiteFactory, status: int) -> None:
-    with web_site(answers(status)) as web:
+def test_a_url_that_answers_well(make_site: SiteFactory) -> None:
+    with web_site(answers(302)) as web:
         site = adopted(make_site, {"health_check": web.url})
         assert web.asked == 2  # before the build, and after the flip
         (entry,) = site.json("history")
-    assert step(entry, "health check")["detail"].startswith(f"{web.url} answered {status}")
+    assert step(entry, "health check")["detail"].startswith(f"{web.url} answered 302")
 
 
-@pytest.mark.parametrize("status", [404, 500, 503])
 @pytest.mark.story
-def test_a_url_that_answers_badly_takes_the_release_back(make_site: SiteFactory, status: int) -> None:
-    with web_site(answers(200, 200, 200, status)) as web:
+def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_site: SiteFactory) -> None:
+    with web_site(answers(200, 200, 200, 503)) as web:
         site = adopted(make_site, {"health_check": web.url})
         report = see_that_it_is_rolled_back(site, "health check")
-    assert f"answered {status}" in report["headline"]
-    assert f"this is answer {status}" in report["output"]
+    assert "answered 503" in report["headline"]
+    assert "this is answer 503" in report["output"]
+    assert "update rolled back: health check" in site.outbox_mails()[-1]["subject"]
+    text = body(site)
+    assert "answered 503" in text
+    assert "Package changes that are not live" in text
+    assert "rolled_back (code 6)" in site.releaser("status", check=0).stdout
 
 
 @pytest.mark.story
@@ -146,12 +149,9 @@ def with_health_check(site: SampleSite, check: str) -> str:
     return text.replace("[tool.releaser]\n", f"[tool.releaser]\nhealth_check = {json.dumps(check)}\n")
 
 
-@pytest.mark.parametrize(
-    "words", [[], [b"H"], [b"HTTP/1.1 200 OK\r\nX-Slow: "], [b"HTTP/1.1 500 Oh\r\n\r\n", b"x"]], ids=len
-)
-def test_a_server_that_never_ends_its_answer_is_not_waited_for(make_site: SiteFactory, words: list[bytes]) -> None:
+def test_a_server_that_never_ends_its_answer_is_not_waited_for(make_site: SiteFactory) -> None:
     site = adopted(make_site, {"health_timeout": "1s"})
-    with endless_server(words) as url:
+    with endless_server([b"H"]) as url:
         site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
         site.push()
         report = see_that_it_is_rolled_back(site, "health check", "--force")
@@ -187,19 +187,6 @@ def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
     site.push()
     report = see_that_it_is_rolled_back(site, "health check", "--force")
     assert "was still running after 1 s" in report["headline"]
-
-
-@pytest.mark.story
-def test_a_release_that_was_taken_back_is_mailed(make_site: SiteFactory) -> None:
-    with web_site(answers(200, 200, 200, 500)) as web:
-        site = adopted(make_site, {"health_check": web.url})
-        see_that_it_is_rolled_back(site, "health check")
-    assert "update rolled back: health check" in site.outbox_mails()[-1]["subject"]
-    text = body(site)
-    assert "answered 500" in text
-    assert "Package changes that are not live" in text
-    finished = site.releaser("status", check=0)
-    assert "rolled_back (code 6)" in finished.stdout
 
 
 def test_what_is_said_when_a_release_was_taken_back(make_site: SiteFactory) -> None:
@@ -246,8 +233,7 @@ def test_a_restart_file_that_cannot_be_touched_is_found_before_anything_is_flipp
 @pytest.mark.parametrize("setting", ["restart", "health_check"])
 def test_a_program_that_is_not_there_is_found_before_anything_is_flipped(make_site: SiteFactory, setting: str) -> None:
     """`http:/` is no URL, so it is taken for a command."""
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     live, name = site.live_id(), f"RELEASER_{setting.upper()}"
     for command in ("check", "update"):

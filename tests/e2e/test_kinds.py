@@ -88,8 +88,8 @@ def there_and_back(site: SampleSite) -> None:
     assert set(states(site).values()) == {"live", "bad"}
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_project_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["packaged", "copied path"])
+def test_the_venv_of_a_project_with_packages_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
     site = make_site(venv=True, **KINDS[kind])
     there_and_back(site)
     for module in LOCAL_MODULES[kind]:
@@ -97,7 +97,7 @@ def test_every_kind_of_project_goes_there_and_back(make_site: SiteFactory, kind:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_project_is_built_from_nothing(make_site: SiteFactory, kind: str) -> None:
+def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
     site = make_site(**KINDS[kind])
     there_and_back(site)
     for module in LOCAL_MODULES[kind]:
@@ -152,8 +152,7 @@ def test_changed_code_of_a_copied_path_dependency_is_in_the_next_release(make_si
 
 
 def test_a_new_version_of_a_path_dependency_is_an_update(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, **KINDS["copied path"])
-    site.releaser("init", check=0)
+    site = make_site.adopted(**KINDS["copied path"])
     for name, text in common_library("1.2.0").items():
         (site.common_library / name).write_text(text, encoding="utf-8")
     report = site.json("update")
@@ -198,7 +197,7 @@ def test_the_packages_may_lie_in_the_project_without_being_tracked(
     assert site.live_version("alpha") == "1.0.0"
 
 
-@pytest.mark.parametrize(("name", "made"), [("venv", True), ("env/current", False), ("../venvs/site", True)])
+@pytest.mark.parametrize(("name", "made"), [("env/current", False), ("../venvs/site", True)])
 def test_the_live_environment_may_have_another_name(make_site: SiteFactory, name: str, made: bool) -> None:
     site = make_site(link=name, settings={"venv": name}, venv=made)
     site.link.parent.mkdir(exist_ok=True)

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
-    site = make_site(venv=True)
-    site.releaser("init", check=0)
+    site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
     return site

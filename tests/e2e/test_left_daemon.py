@@ -25,8 +25,7 @@ def test_shop(packages):
 
 
 def test_the_next_update_is_not_locked_out(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, files={"site_tests.py": TESTS})
-    site.releaser("init", check=0)
+    site = make_site.adopted(files={"site_tests.py": TESTS})
     site.publish("alpha", "1.1.0")
     try:
         site.releaser("update", check=-signal.SIGKILL)

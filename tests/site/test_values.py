@@ -184,9 +184,24 @@ WRONG: list[tuple[Callable[[Any], Any], Any, str]] = [
     (values.choice("clone", "copy"), ["copy"], "must be one of: clone, copy"),
     (values.sender, "nobody", "has no @"),
     (values.sender, "", "must not be empty"),
-    (values.addresses, "ada@example.org", "must be a JSON list"),
-    (values.addresses, "{}", "must be a JSON list"),
-    (values.addresses, '[["Ada"]]', "wrong item 1"),
+    *(
+        (values.addresses, value, "must be a JSON list")
+        for value in ("ada@example.org", " ", "{}", '"a@b"', "[" * 20_000)
+    ),
+    *(
+        (values.addresses, value, "wrong item 1")
+        for value in (
+            '[["Ada"]]',
+            '["Ada", "ada@example.org"]',
+            '[["Ada","ada@example.org","x"]]',
+            '[["Ada", 5]]',
+            "[null]",
+        )
+    ),
+    (values.addresses, '[["Ada","ada@example.org"],["Bob"]]', "wrong item 2"),
+    (values.addresses, '[["Ada","ada.example.org"]]', "no @"),
+    (values.addresses, '[["Ada","ada@example.org\\nBcc: eve@example.org"]]', "control characters"),
+    (values.addresses, '[["Ada","ada@exämple.org"]]', "ASCII"),
     (values.addresses, 5, "must be a JSON list"),
     (values.addresses, [date(2026, 1, 2)], "wrong item 1"),  # which TOML knows, and JSON does not
 ]
