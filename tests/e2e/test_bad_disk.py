@@ -141,10 +141,9 @@ def test_a_state_directory_on_another_mount_of_the_same_file_system(make_site: S
         subprocess.run(["umount", "--lazy", site.path], check=True)
 
 
-def test_a_state_directory_behind_a_link_that_leads_nowhere(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = make_site()
+def test_a_state_directory_behind_a_link_that_leads_nowhere(site: SampleSite, tmp_path: Path) -> None:
     (site.outer / ".releaser").symlink_to(tmp_path / "gone" / "state")
-    unfit(site).says("state_dir", site.state_dir, "cannot be used")
+    refused(site).says("state_dir", site.state_dir, "cannot be used")
     assert not (tmp_path / "gone").exists()
 
 

@@ -19,6 +19,7 @@ def test_an_empty_health_check_is_none(make_site: SiteFactory) -> None:
 
 
 def test_an_empty_state_dir_is_the_usual_one(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"state_dir": "../elsewhere"}, dotenv={"RELEASER_STATE_DIR": ""})
+    site = make_site(venv=True, settings={"state_dir": "../elsewhere"}, dotenv={"RELEASER_STATE_DIR": ""})
+    site.releaser("init", check=0)
     assert (site.state_dir / "releases" / site.live_id()).is_dir()
     assert site.live_id() in site.releaser("list", check=0).stdout

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.story
 
 
 def test_a_rollback_keeps_the_release_that_it_leaves(make_site: SiteFactory) -> None:
-    site = make_site("shop", adopted=True, packages={"alpha": "1.0.0"}, settings={"keep_failed": 0})
+    site = make_site.adopted(name="shop", packages={"alpha": "1.0.0"}, settings={"keep_failed": 0})
     site.publish("alpha", "1.1.0")
     left = site.json("update")["release"]
     report = site.json("rollback")
@@ -23,7 +23,7 @@ def test_a_rollback_keeps_the_release_that_it_leaves(make_site: SiteFactory) -> 
 
 
 def test_the_next_flip_lets_it_go(make_site: SiteFactory) -> None:
-    site = make_site("shop", adopted=True, packages={"alpha": "1.0.0"}, settings={"keep_failed": 0})
+    site = make_site.adopted(name="shop", packages={"alpha": "1.0.0"}, settings={"keep_failed": 0})
     site.publish("alpha", "1.1.0")
     left = site.json("update")["release"]
     site.releaser("rollback", check=0)
