@@ -181,9 +181,11 @@ def test_too_few_free_bytes(small: SampleSite) -> None:
 def test_too_few_free_inodes(small: SampleSite) -> None:
     place = small.outer.parent / "crowd"
     place.mkdir()
-    for number in range(os.statvfs(place).f_favail - 1000):
+    left = os.statvfs(place).f_favail
+    for number in range(left):
         (place / str(number)).touch()
-    refused(small).says_only("too few free inodes", small.state_dir, "releaser prune")
+        if number in (left - 1000, left - 1):
+            refused(small).says("too few free inodes", small.state_dir)
     shutil.rmtree(place)
     small.releaser("update", check=0)
 
@@ -192,16 +194,6 @@ def test_a_disk_that_is_full_to_the_last_byte(small: SampleSite) -> None:
     fill(small, leave=0)
     for command in ("update", "init", "check"):
         refused(small, command=command).says("no space", small.state_dir)
-
-
-def test_a_disk_without_a_single_inode(small: SampleSite) -> None:
-    place = small.outer.parent / "crowd"
-    place.mkdir()
-    for number in range(os.statvfs(place).f_favail):
-        (place / str(number)).touch()
-    refused(small).says("too few free inodes", small.state_dir)
-    shutil.rmtree(place)
-    small.releaser("update", check=0)
 
 
 def test_too_little_room_for_what_has_to_be_downloaded(site: SampleSite, tmp_path: Path) -> None:

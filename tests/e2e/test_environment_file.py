@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import Point, stopped
-from tests.e2e.refusals import refused, without_override
+from tests.e2e.refusals import refused, unfit, without_override
 from tests.support.sites import TESTS
 
 if TYPE_CHECKING:
@@ -39,33 +39,23 @@ def seen_by(site: SampleSite, command: str) -> dict[str, str]:
     return dict(site.manage_runs(command)[-1].env)
 
 
-@pytest.mark.parametrize("command", ["test", "shell", "collectstatic", "check"])
 @pytest.mark.story
-def test_every_question_to_the_site_gets_it(make_site: SiteFactory, command: str) -> None:
-    site = with_file(make_site, django_check="deploy")
+def test_everything_that_the_site_runs_gets_it(make_site: SiteFactory) -> None:
+    note = "sh -c 'echo $DJANGO_SETTINGS_MODULE >> ../{}'"
+    commands = {"restart": note.format("restarted"), "health_check": note.format("asked")}
+    site = with_file(make_site, django_check="deploy", **commands)
     site.publish("alpha", "1.1.0")
     site.releaser("update", env={"ALPHA": "from-the-shell"}, check=0)
-    env = seen_by(site, command)
-    assert env["DJANGO_SETTINGS_MODULE"] == "shop.live"
-    assert env["SHOP_NAME"] == 'The "old" shop'
-    assert env["SHOP_SECRET_KEY"] == SECRET
-    assert env["SHOP_LITERAL"] == "${HOME}/x", "nothing is put in"
-    assert env["ALPHA"] == "from-file", "the file is laid over the environment"
-    assert env["VIRTUAL_ENV"].startswith(str(site.state_dir)), "the release is what decides, all the same"
-
-
-def test_the_commands_of_restart_and_health_check_get_it(make_site: SiteFactory) -> None:
-    note = "sh -c 'echo $DJANGO_SETTINGS_MODULE >> ../{}'"
-    site = with_file(make_site, restart=note.format("restarted"), health_check=note.format("asked"))
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    for command in ("test", "shell", "collectstatic", "check"):
+        env = seen_by(site, command)
+        assert env["DJANGO_SETTINGS_MODULE"] == "shop.live"
+        assert env["SHOP_NAME"] == 'The "old" shop'
+        assert env["SHOP_SECRET_KEY"] == SECRET
+        assert env["SHOP_LITERAL"] == "${HOME}/x", "nothing is put in"
+        assert env["ALPHA"] == "from-file", "the file is laid over the environment"
+        assert env["VIRTUAL_ENV"].startswith(str(site.state_dir)), "the release is what decides, all the same"
     for name in ("restarted", "asked"):
         assert "shop.live" in (site.outer / name).read_text(encoding="utf-8").split()
-
-
-def test_what_releaser_run_starts_gets_it(make_site: SiteFactory) -> None:
-    site = with_file(make_site)
-    site.releaser("init", check=0)
     code = "import os; print(os.environ['DJANGO_SETTINGS_MODULE'])"
     assert site.releaser("run", "--", "python", "-c", code, check=0).stdout.strip() == "shop.live"
 
@@ -94,24 +84,19 @@ def test_no_secret_of_it_is_shown(make_site: SiteFactory) -> None:
     assert "p4ssw0rd-of-db" not in shown
 
 
-@pytest.mark.parametrize("command", ["check", "update"])
-def test_a_file_that_is_not_there_is_a_problem(make_site: SiteFactory, command: str) -> None:
-    site = make_site(venv=True, settings={"environment_file": "../gone.env"})
-    refused(site, command=command).says_only(site.outer / "gone.env", "does not exist", "environment_file")
+def test_a_file_that_is_not_there_or_has_other_lines_is_a_problem(make_site: SiteFactory) -> None:
+    site = make_site(settings={"environment_file": "../site.env"})
+    unfit(site).says_only(site.outer / "site.env", "does not exist", "environment_file")
+    (site.outer / "site.env").write_text("A=1\n\nthis is none\nB=2\nC\n", encoding="utf-8")
+    found = unfit(site)
+    found.says(site.outer / "site.env", "line 3", "NAME=value")
+    found.says(site.outer / "site.env", "C has no value")
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(make_site: SiteFactory) -> None:
     site = with_file(make_site)
     (site.outer / "site.env").chmod(0)
     refused(site, before=without_override()).says_only(site.outer / "site.env", "Permission denied", "environment_file")
-
-
-def test_a_line_that_is_no_variable_is_a_problem(make_site: SiteFactory) -> None:
-    site = with_file(make_site)
-    (site.outer / "site.env").write_text("A=1\n\nthis is none\nB=2\nC\n", encoding="utf-8")
-    refusal = refused(site)
-    refusal.says(site.outer / "site.env", "line 3", "NAME=value")
-    refusal.says(site.outer / "site.env", "C has no value")
 
 
 def test_no_path_in_it_leads_the_tests_back_to_the_code_that_is_live(make_site: SiteFactory) -> None:

@@ -25,18 +25,8 @@ def on_host(name: str, site: SampleSite, *words: str, check: int = 0) -> Finishe
     """Run releaser on a host of this name."""
     require(os.geteuid() == 0 and shutil.which("unshare"), "only root can give a host another name")
     script = 'hostname "$0" && exec "$@"'
-    argv: list[str | Path] = [
-        "unshare",
-        "--uts",
-        "sh",
-        "-c",
-        script,
-        name,
-        console_script(),
-        *words,
-        "--project",
-        site.path,
-    ]
+    argv: list[str | Path] = ["unshare", "--uts", "sh", "-c", script, name, console_script(), *words]
+    argv += ["--project", site.path]
     return run(argv, cwd=site.outer, env=site.env, check=check)
 
 
@@ -44,10 +34,9 @@ def chosen(answer: dict[str, Any]) -> dict[str, tuple[str | None, str]]:
     return {one["what"]: (one["value"], one["source"]) for one in answer["chosen"]}
 
 
-@pytest.mark.parametrize("group", ["local", "staging"])
-def test_an_empty_group_is_valid(make_site: SiteFactory, group: str) -> None:
-    site = make_site(groups={group: []}, venv=False, dotenv={"RELEASER_ENVIRONMENT": group})
-    assert site.json("check")["group"] == group
+def test_an_empty_group_is_valid(make_site: SiteFactory) -> None:
+    site = make_site(groups={"staging": []}, venv=False, dotenv={"RELEASER_ENVIRONMENT": "staging"})
+    assert site.json("check")["group"] == "staging"
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)

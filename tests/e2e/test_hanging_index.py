@@ -13,7 +13,7 @@ from tests.support.commands import uv_executable
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
 
-LIMIT = 12.0  # seconds
+LIMIT = 6.0  # seconds
 SLACK = 8.0  # seconds that a busy machine needs to end a program
 
 

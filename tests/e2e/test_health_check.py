@@ -136,26 +136,31 @@ def test_a_url_is_asked_no_more_often_than_set(make_site: SiteFactory) -> None:
         assert web.asked == 3 + 3 + 3
 
 
-def test_a_site_that_does_not_listen(make_site: SiteFactory, dead_port: int) -> None:
-    site = adopted(make_site, {})
-    url = f"http://127.0.0.1:{dead_port}/"
-    site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
-    site.push()
-    assert "cannot be reached" in see_that_it_is_rolled_back(site, "health check", "--force")["headline"]
-
-
-def with_health_check(site: SampleSite, check: str) -> str:
+def see_that_a_new_check_takes_the_release_back(site: SampleSite, check: str, said: str) -> None:
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    return text.replace("[tool.releaser]\n", f"[tool.releaser]\nhealth_check = {json.dumps(check)}\n")
+    line = f"[tool.releaser]\nhealth_check = {json.dumps(check)}\n"
+    site.commit("Watch the site", {"pyproject.toml": text.replace("[tool.releaser]\n", line)})
+    site.push()
+    report = see_that_it_is_rolled_back(site, "health check", "--force")
+    assert said in report["headline"]
+    assert step(report, "health check")["seconds"] < 10
+
+
+def test_a_site_that_does_not_listen(make_site: SiteFactory, dead_port: int) -> None:
+    see_that_a_new_check_takes_the_release_back(
+        adopted(make_site, {}), f"http://127.0.0.1:{dead_port}/", "cannot be reached"
+    )
 
 
 def test_a_server_that_never_ends_its_answer_is_not_waited_for(make_site: SiteFactory) -> None:
     site = adopted(make_site, {"health_timeout": "1s"})
     with endless_server([b"H"]) as url:
-        site.commit("Watch the site", {"pyproject.toml": with_health_check(site, url)})
-        site.push()
-        report = see_that_it_is_rolled_back(site, "health check", "--force")
-    assert step(report, "health check")["seconds"] < 10
+        see_that_a_new_check_takes_the_release_back(site, url, "gave no answer within 1 s")
+
+
+def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
+    site = adopted(make_site, {"health_timeout": "1s"})
+    see_that_a_new_check_takes_the_release_back(site, "sleep 600", "was still running after 1 s")
 
 
 def test_the_health_check_may_be_a_command_in_the_new_release(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -179,14 +184,6 @@ def test_a_command_that_fails_takes_the_release_back_for_good(make_site: SiteFac
     site.publish("alpha", "1.1.1")
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.1"
-
-
-def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
-    site = adopted(make_site, {"health_timeout": "1s"})
-    site.commit("Watch the site", {"pyproject.toml": with_health_check(site, "sleep 600")})
-    site.push()
-    report = see_that_it_is_rolled_back(site, "health check", "--force")
-    assert "was still running after 1 s" in report["headline"]
 
 
 def test_what_is_said_when_a_release_was_taken_back(make_site: SiteFactory) -> None:
@@ -343,13 +340,13 @@ def test_passenger_is_told_to_restart_this_application(
 REFUSES = "echo '*** ERROR: You are not authorized to query the status. Please try again with sudo.' >&2; exit"
 
 
-@pytest.mark.parametrize("status", [0, 1])
 def test_passenger_that_does_not_answer_to_this_user_is_found_before_the_flip(
-    make_site: SiteFactory, tmp_path: Path, status: int
+    make_site: SiteFactory, tmp_path: Path
 ) -> None:
     site = make_site(venv=True, settings={"restart": "passenger"})
-    report = site.json("update", check=3, env=passenger(tmp_path, site, f"{REFUSES} {status}"))
-    assert report["headline"].endswith("passenger-config does not work: You are not authorized to query the status")
+    for status in (0, 1):
+        report = site.json("update", check=3, env=passenger(tmp_path, site, f"{REFUSES} {status}"))
+        assert report["headline"].endswith("passenger-config does not work: You are not authorized to query the status")
 
 
 @pytest.mark.parametrize("status", [0, 1])
