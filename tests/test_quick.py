@@ -66,6 +66,7 @@ def test_hardly_anything_is_imported(site: Path, arguments: list[str]) -> None:
     assert not any(name.startswith("releaser.") for name in imported & {"releaser.cli.app", "releaser.cli.output"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "env"),
     [
@@ -118,6 +119,7 @@ def test_the_version_is_said_without_anything_else(site: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "text"),
     [

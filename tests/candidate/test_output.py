@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -109,6 +110,7 @@ def test_real_runners_end_as_expected(tmp_path: Path, options: str, body: str, c
     done = subprocess.run(
         [sys.executable, *options.split()],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # which take two seconds to load
     )  # fmt: skip
     assert count_tests(done.stdout) == count, done.stdout
 

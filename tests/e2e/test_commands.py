@@ -106,9 +106,9 @@ def test_list_for_people(news: News) -> None:
         "COMMIT",
     ]
     assert re.fullmatch(
-        rf"\*  {second} +live +\d+ s +3\.\S+ +2 +\d+ KB +\d+ KB +- +[0-9a-f]{{7}} Begin the site", newest
+        rf"\*  {second} +live +\d+ \w+ +3\.\S+ +2 +\d+ KB +\d+ KB +- +[0-9a-f]{{7}} Begin the site", newest
     )
-    assert re.fullmatch(rf"   {first} +good +\d+ s +3\.\S+ +0 +\d+ KB +\d+ KB +- +[0-9a-f]{{7}} Begin the site", oldest)
+    assert re.fullmatch(rf"   {first} +good +\d+ \w+ +3\.\S+ +0 +\d+ KB +\d+ KB +- +[0-9a-f]{{7}} Begin the site", oldest)
 
 
 @pytest.mark.parametrize("setting", ["", "state_dir", "venv"])
@@ -119,7 +119,7 @@ def test_the_quick_answer_is_that_of_the_whole_command_line(make_site: SiteFacto
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=0)
-    age = re.compile(r" \d+ s ")
+    age = re.compile(r" \d+ (s|min) ")
     for words in ([], ["--json"]):
         quick, whole = (site.releaser("list", *words, *more, check=0).stdout for more in ([], ["-q"]))
         assert age.sub(" - ", quick) == age.sub(" - ", whole)
@@ -181,7 +181,7 @@ def test_status_when_all_is_well(news: News) -> None:
     assert (status["running"], status["interrupted"], status["push_pending"]) == (None, False, False)
     assert (status["mails_pending"], status["held_back"], status["quarantined"], status["problems"]) == (0, [], [], [])
     text = site.releaser("status", check=0).stdout
-    assert re.search(rf"^live: {second} \(\d+ s old, Python 3\.\S+\)$", text, re.MULTILINE)
+    assert re.search(rf"^live: {second} \(\d+ \w+ old, Python 3\.\S+\)$", text, re.MULTILINE)
     assert re.search(r"^last run: \S+ \S+ UTC, update: activated \(code 0\): updated to", text, re.MULTILINE)
     assert "pending" not in text
 
