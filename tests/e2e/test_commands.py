@@ -160,8 +160,8 @@ def test_diff_compares_two_releases_or_one_with_the_live_one(news: News) -> None
     assert (same.stdout, same.stderr) == ("", "no packages differ\n")
 
 
-def test_a_release_that_is_not_there(news: News) -> None:
-    site, _, _ = news
+def test_a_release_that_is_not_there(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
     for words in (["show", "20200101T000000Z"], ["diff", "20200101T000000Z"], ["pin", "nothing"]):
         finished = site.releaser(*words, check=9)
         assert "there is no release" in finished.stderr
