@@ -233,6 +233,8 @@ class RunLog:
         self.started_at = started_at
         #: When the run began that this one is finishing or undoing; None if there is none.
         self.finishing: datetime | None = None
+        #: Whether releaser moved the checkout, and so changed the settings; what others change counts in the next run.
+        self.moved_checkout = False
         self.outcomes: list[Outcome] = []
         self.findings: list[Finding] = []
         self.answers: list[Answer] = []

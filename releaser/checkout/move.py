@@ -53,6 +53,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
         own_files_as_committed(site, log)
         write_out(site.project.root)  # else the moved checkout would wait for all that others have written
         see_where_head_is(site, target)  # last of all, as a person may commit at any moment
+        log.moved_checkout = True
         if target.forward:
             site.git.fast_forward(target.commit)
         else:
@@ -128,6 +129,7 @@ def _move_back(site: Site, log: RunLog, before: str, after: str) -> None:
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits stay.")
     own_files_as_committed(site, log)
+    log.moved_checkout = True
     if head == before:
         git.reset_torn(before, after)
         return

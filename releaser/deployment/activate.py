@@ -115,8 +115,8 @@ def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
         place_lock(site, log, release, entry)
         if entry.founds:
             _place(site, site.project.pyproject, release.pyproject)
-        if entry.head_before != entry.head_after:
-            site = site.reread()  # the settings are those of the code
+        if entry.moves_code:
+            site = site.reread()
         return _settle(site, log, entry, release)
     except (ActivationError, OSError) as error:
         failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}", blameless=True)
@@ -346,8 +346,8 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
         restore_checkout(site, log, entry)
     except OSError as error:
         unfinished = error
-    if entry.head_before != entry.head_after:
-        site = site.reread()  # the settings are those of the code
+    if entry.moves_code:
+        site = site.reread()
     if origin is not None:
         turnover = Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
         fails_before = _settle_again(site, log, turnover)

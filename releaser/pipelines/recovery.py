@@ -144,6 +144,8 @@ def _roll_forward(site: Site, log: RunLog, entry: Entry) -> None:
     live_before = log.learned.live_changed
     with taken_back_on_failure(site, log):
         activate.finish(site, log, entry, release)
+    if entry.moves_code:
+        site = site.reread()
     log.learn(live_changed=live_before)
     conclude(site, entry)
     if entry.command != "rollback":
@@ -237,7 +239,7 @@ def undo(site: Site, log: RunLog, entry: Entry) -> None:
     elif entry.phase == "pulling":
         move_back(site, log, entry)
     if entry.collected:
-        activate.collect_again(site, log)
+        activate.collect_again(site.reread() if entry.moves_code else site, log)
     target = store_of(site).get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
         remove_unless_used(site, log, target.id)

@@ -85,7 +85,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     with undone_on_failure(run.site, run.log):
         collected = code.moves and _collect_ahead(run.site, run.log, target, code)
     deploy(run.site, run.log, Deployment(release=target, target=code, stays=force, link=link, collected=collected))
-    tell_applied_migrations(run.site, run.log, target, left)
+    tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
     return Ending(result="activated", headline=_headline(run.site, target, live, code))
 
 

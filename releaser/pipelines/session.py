@@ -222,8 +222,10 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> Ru
         run.site.runner.marks[MARK] = mutex.this_run(request.command, run.log.started_at).mark
         with signals.raised():
             report = _play(run, pipeline)
-            with contextlib.suppress(PreflightError):
-                run.site = run.site.reread()  # the settings that the code has which is live now
+            # A person may be editing the settings: only releaser's own move of the checkout makes others count.
+            if run.log.moved_checkout:
+                with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):
+                    run.site = run.site.reread()
             held.killed_since = run.killed_since
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"

@@ -68,6 +68,11 @@ class Entry:
     #: Sentences of this run that nobody has been told yet.
     untold: tuple[str, ...] = ()
 
+    @property
+    def moves_code(self) -> bool:
+        """Whether the checkout moves with it, and so the settings, which are those of the code."""
+        return self.head_before != self.head_after
+
     def moved(self, phase: Phase, **changes: Any) -> Entry:
         """Return the entry of a later phase of the same change."""
         return replace(self, phase=phase, **changes)
