@@ -59,6 +59,11 @@ def os_reason(error: OSError) -> str:
     )
 
 
+def reason_of(error: ReleaserError | OSError) -> str:
+    """Return what went wrong, in words."""
+    return error.message if isinstance(error, ReleaserError) else str(error)
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that is wrong."""
@@ -171,8 +176,8 @@ class MigrationsError(ReleaserError):
 class ActivationError(ReleaserError):
     """The release went live and then collectstatic, the restart or the health check failed.
 
-    `step` is which of these, empty for anything else. A `blameless` release has nothing to do with it: the system
-    refused something, such as room on the disk. `fails_before` tells that the earlier release fails as well.
+    `step` is which of these, empty for anything else. `not_the_release` says that the system refused
+    something, such as room on the disk. `fails_before` tells that the earlier release fails as well.
     """
 
     exit_code = ExitCode.ROLLED_BACK
@@ -184,12 +189,12 @@ class ActivationError(ReleaserError):
         advice: str = "",
         output: str = "",
         step: str = "",
-        blameless: bool = False,
+        not_the_release: bool = False,
         fails_before: bool = False,
     ) -> None:
         super().__init__(message, advice=advice, output=output)
         self.step = step
-        self.blameless = blameless
+        self.not_the_release = not_the_release
         self.fails_before = fails_before
 
 

@@ -70,15 +70,15 @@ def mark_bad(
     *,
     versions: Mapping[str, str] | None = None,
     commit: RejectedCommit | None = None,
-    blameless: bool = False,
+    not_the_release: bool = False,
 ) -> None:
     """Record that a release was backed out, and keep out what is to blame: the very candidate, versions, a commit.
 
-    What is `blameless` is kept out of nothing. The version of a local package is a matter of the code, so that it may
+    With `not_the_release`, nothing is kept out. The version of a local package is a matter of the code, so that it may
     come again with other code.
     """
     store_of(site).record(lambda ledger: ledger.marked(release.id, "bad"))
-    if blameless:
+    if not_the_release:
         change_quarantine(
             site.state_dir, lambda quarantine: quarantine
         )  # were there none, it would be made from all that is bad

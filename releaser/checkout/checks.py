@@ -11,6 +11,7 @@ from releaser.errors import Finding, ToolError, error_line
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
 from releaser.site.state_dir import work_tree_dispute
+from releaser.system.words import first_few
 from releaser.tools.git_reader import CheckoutState, Commit, asks_for_credentials
 
 if TYPE_CHECKING:
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from releaser.tools.git_reader import Layout
 
 
-_SHOWN = 5  # files
-
-
-def check_checkout(site: Site, findings: Findings, pending: frozenset[str], litter: frozenset[str]) -> Checkout | None:
+def check_checkout(
+    site: Site, findings: Findings, pending: frozenset[str], litter: frozenset[str], state: CheckoutState | None = None
+) -> Checkout | None:
+    """Check the checkout as `git status` shows it, now or a moment ago in `state`; None where git does not work."""
     try:
         layout = site.git.layout
-        state = site.git.state()
+        state = state or site.git.state()
         remote = site.git.remote(site.settings.branch) if site.settings.git_pull or site.settings.git_push else None
     except ToolError as error:
         findings.problems.append(_not_a_repository(site, error))
@@ -67,7 +68,7 @@ def _hidden_findings(site: Site) -> Iterator[Finding]:
         yield _not_a_repository(site, error)
         return
     if hidden:
-        shown = ", ".join(hidden[:_SHOWN]) + (f" and {len(hidden) - _SHOWN} more" if len(hidden) > _SHOWN else "")
+        shown = first_few(hidden)
         yield Finding(
             f"{site.project.root}: --skip-worktree or --assume-unchanged hides edits from `git status`: {shown}",
             advice="Commit them, or keep them in a file that git does not track, and"
@@ -120,7 +121,7 @@ def _dirt_findings(
     untracked = [path for path in state.untracked if path not in pending | litter and not is_below(path, ours)]
     found = dirty + untracked
     if found:
-        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        shown = first_few(found)
         yield Finding(
             f"{site.project.root}: the working tree is not clean: {shown}",
             advice="Commit, ignore or remove these; releaser runs only what is committed.",

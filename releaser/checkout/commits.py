@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from releaser.errors import FollowUpError, ReleaserError
 from releaser.releases.store import store_of
-from releaser.system.files import load_state, write_state
+from releaser.system.files import load_state, read_if_there, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,7 +44,7 @@ class Pending:
     #: Whether a commit is to be pushed.
     push: bool = False
     #: What to do again after a flip that was not taken back.
-    unsettled: FailedSteps | None = None
+    pending_steps: FailedSteps | None = None
     #: The commits that releaser made and that are not known to be pushed.
     commits: tuple[str, ...] = ()
 
@@ -83,15 +83,15 @@ def note_due(site: Site, **due: Any) -> None:
             write_state(state_dir / PENDING, after)
 
 
-def note_unsettled(site: Site, release: Release, names: Iterable[str]) -> None:
+def note_failed_steps(site: Site, release: Release, names: Iterable[str]) -> None:
     """Note which steps after the flip to a release have failed, so that the next update does them again."""
     failed = tuple(sorted(names))
-    note_due(site, unsettled=FailedSteps(release=release.id, steps=failed) if failed else None)
+    note_due(site, pending_steps=FailedSteps(release=release.id, steps=failed) if failed else None)
 
 
-def unsettled(state_dir: Path, release: Release | None) -> frozenset[str]:
+def pending_steps(state_dir: Path, release: Release | None) -> frozenset[str]:
     """Return the steps after the flip to a release that are still to be done."""
-    found = pending(state_dir).unsettled
+    found = pending(state_dir).pending_steps
     if release is None or found is None or found.release != release.id:
         return frozenset()
     return frozenset(found.steps)
@@ -126,7 +126,7 @@ def _is_own(site: Site, commit: str) -> bool:
         return False
     changed = git.changed_since_parting(commit, f"{commit}^")
     data = git.data(commit, os.path.relpath(site.project.lock, git.layout.top))
-    return any(_read(one.lock) == data and changed <= _files_of(site, one) for one in releases)
+    return any(read_if_there(one.lock) == data and changed <= _files_of(site, one) for one in releases)
 
 
 def _messages(release: Release) -> set[str]:
@@ -138,13 +138,6 @@ def _files_of(site: Site, release: Release) -> set[str]:
     top = site.git.layout.top
     brought = [os.path.relpath(site.project.pyproject, top)] if release.pyproject.is_file() else []
     return {*site.own_files(), *brought}
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
 
 
 def commit_message(command: str, release: Release) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.staging import matches
 from releaser.errors import Finding, PreflightError, ToolError
+from releaser.system.files import link_text, read_if_there
+from releaser.system.words import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from releaser.tools.git_reader import CheckoutState
 
 
-_SHOWN = 5  # files
 _CONFIGURES = (".py", ".env", ".toml", ".ini", ".cfg", ".yaml", ".yml")
 _NEXT = "Nothing went live; the next run starts from what is there now."
 
@@ -26,56 +27,70 @@ _NEXT = "Nothing went live; the next run starts from what is there now."
 class Basis:
     """What a run is based on, as it was when it began to build; None for a file that is not there."""
 
-    head: str | None
-    branch: str | None
+    #: What `git status` said; None where git does not work.
+    state: CheckoutState | None
     lock: bytes | None
     pyproject: bytes | None
     #: The `.env` beside the checkout, with settings.
     settings: bytes | None
     #: What `environment_file` names, with variables for the programs of the site.
     environment: bytes | None
-    #: The tracked files that are not as committed, relative to the top of the work tree.
-    dirty: frozenset[str]
     #: Configuration that git does not track: files of the checkout by name, relative to the top.
     untracked: Mapping[str, bytes | None]
     #: The text of the symlink `.venv`.
     link: str | None
 
+    @property
+    def head(self) -> str | None:
+        """The commit that is checked out."""
+        return self.state.head if self.state is not None else None
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that is checked out."""
+        return self.state.branch if self.state is not None else None
+
+    @property
+    def dirty(self) -> frozenset[str]:
+        """The tracked files that are not as committed, relative to the top of the work tree."""
+        return frozenset(self.state.dirty if self.state is not None else ())
+
 
 def read_basis(site: Site) -> Basis:
     """Read what the release to be is based on. Where git does not work, preflight says so."""
-    state, project = _state(site), site.project
-    environment = site.settings.environment_file
+    project, environment = site.project, site.settings.environment_file
     return Basis(
-        head=state.head if state else None,
-        branch=state.branch if state else None,
-        lock=_read(project.lock),
-        pyproject=_read(project.pyproject),
-        settings=_read(project.outer / ".env"),
-        environment=_read(project.root / Path(environment).expanduser()) if environment else None,
-        dirty=frozenset(state.dirty if state else ()),
+        state=site.checkout_state(),
+        lock=read_if_there(project.lock),
+        pyproject=read_if_there(project.pyproject),
+        settings=read_if_there(project.outer / ".env"),
+        environment=read_if_there(project.root / Path(environment).expanduser()) if environment else None,
         untracked=_untracked(site),
-        link=_link(project.venv),
+        link=link_text(project.venv),
     )
 
 
 def basis_after_own_acts(site: Site, basis: Basis, *, adopted: bool, committed: str | None) -> Basis:
     """Return the basis after releaser itself has adopted the venv, or `committed` what was due. Raises ToolError."""
     if adopted:
-        basis = replace(basis, link=_link(site.project.venv))
-    if committed and site.git.commit(f"{committed}^") == basis.head:
-        basis = replace(basis, head=committed)
+        basis = replace(basis, link=link_text(site.project.venv))
+    if committed and basis.state is not None and site.git.commit(f"{committed}^") == basis.head:
+        basis = replace(basis, state=replace(basis.state, head=committed))
     return basis
 
 
 def refuse_changes(site: Site, before: Basis) -> None:
     """See that nobody has changed what a release is based on. Raises PreflightError, which names what they did."""
-    try:
-        findings = tuple(_changes(site, before, read_basis(site)))
-    except ToolError as error:
-        findings = (error.finding,)
-    if findings:
+    if findings := find_changes(site, before):
         raise PreflightError(*findings)
+
+
+def find_changes(site: Site, before: Basis) -> tuple[Finding, ...]:
+    """Name what somebody has changed of what a release is based on."""
+    try:
+        return tuple(_changes(site, before, read_basis(site)))
+    except ToolError as error:
+        return (error.finding,)
 
 
 def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Finding]:
@@ -98,7 +113,7 @@ def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Finding]:
         yield Finding(f"somebody changed environment_file {site.settings.environment_file}", advice=_NEXT)
     told = {os.path.relpath(path, site.git.layout.top) for path, *_ in files}
     if edited := sorted(now.dirty - before.dirty - told):
-        shown = ", ".join(edited[:_SHOWN]) + (f" and {len(edited) - _SHOWN} more" if len(edited) > _SHOWN else "")
+        shown = first_few(edited)
         yield Finding(f"somebody edited {shown}, which was not tested", advice=_NEXT)
     names = sorted({*now.untracked, *before.untracked})
     if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
@@ -109,13 +124,6 @@ def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Finding]:
         yield Finding(f"somebody changed {project.venv}, which {where} now", advice=_NEXT)
 
 
-def _state(site: Site) -> CheckoutState | None:
-    try:
-        return site.git.state()
-    except ToolError:
-        return None
-
-
 def _untracked(site: Site) -> dict[str, bytes | None]:
     """Read what git does not track and may configure the site; a site writes other files, such as its database.
 
@@ -123,7 +131,7 @@ def _untracked(site: Site) -> dict[str, bytes | None]:
     """
     try:
         names = [name for name in site.git.unknown_files() if _configures(site, name)]
-        return {name: _read(site.git.layout.top / name) for name in names}
+        return {name: read_if_there(site.git.layout.top / name) for name in names}
     except ToolError:
         return {}
 
@@ -132,17 +140,3 @@ def _configures(site: Site, name: str) -> bool:
     """Whether a file may configure the site, and `staging_omit` names neither it nor a directory that it lies in."""
     places = [name, *map(str, PurePosixPath(name).parents[:-1])]
     return name.endswith(_CONFIGURES) and not any(matches(place, site.settings.staging_omit) for place in places)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def _link(path: Path) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None

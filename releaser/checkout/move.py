@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import os
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import SEEN, own_commits, pending
+from releaser.checkout.commits import SEEN, own_commits
+from releaser.checkout.files import is_committed_by_somebody, keep_edited_lock, own_files_as_committed, restore_files
 from releaser.checkout.pull import Target
-from releaser.errors import ActivationError, Finding, ToolError
+from releaser.errors import ActivationError, Finding, PreflightError, ToolError
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.store import store_of
 from releaser.run import close_journal
-from releaser.system.files import replace_file
 from releaser.system.process import write_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from releaser.checkout.pull import Target
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog
-
-
-from typing import TYPE_CHECKING
-
-from releaser.checkout.pull import Target
-from releaser.errors import PreflightError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from releaser.releases.release import Release
     from releaser.site.site import Site
 
 
-LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
+_MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
+_KEEP = "`--keep-code` goes back to the packages alone."
 
 
 def move_checkout(site: Site, log: RunLog, target: Target) -> None:
@@ -83,26 +66,16 @@ def follow_quietly(site: Site, log: RunLog, target: Target) -> None:
     close_journal(site, log)
 
 
-def own_files_as_committed(site: Site, log: RunLog) -> None:
-    """Give the files that releaser commits the content that HEAD has. Raises ToolError and OSError."""
-    top, git = site.git.layout.top, site.git
-    for name in site.own_files():
-        path, committed = top / name, git.data("HEAD", name)
-        if committed is not None and (not path.exists() or path.read_bytes() != committed):
-            _keep_if_edited(site, log, path, committed)
-            replace_file(path, committed, staging=site.state_dir)
-    git.unstage([name for name in site.own_files() if git.data("HEAD", name) is not None])
+def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
+    """Take the checkout back to what it was before the flip: its commit, uv.lock, and what else came. Raises OSError.
 
-
-def _keep_if_edited(site: Site, log: RunLog, path: Path, committed: bytes) -> None:
-    """Keep what somebody has edited; what a run wrote and could not commit yet is no edit."""
-    state_dir, lock = site.state_dir, site.project.lock
-    if path != lock:
-        if not pending(state_dir).commit:
-            keep_edited(site, log, path, [committed])
-        return
-    releases = [one.lock for one in store_of(site).all()]
-    keep_edited(site, log, path, [committed, *(_read(one) for one in (state_dir / LOCK_BEFORE, *releases))])
+    What somebody has committed since stays, and is reported.
+    """
+    keep_edited_lock(site, log, entry)
+    stays = is_committed_by_somebody(site, log, entry)
+    move_back(site, log, entry)
+    if not stays:
+        restore_files(site, entry)
 
 
 def move_back(site: Site, log: RunLog, entry: Entry) -> None:
@@ -147,56 +120,6 @@ def _has_moved(site: Site, before: str, after: str, head: str) -> bool:
     if git.is_ancestor(before, after):
         return git.is_ancestor(after, head)
     return not git.is_ancestor(before, head)
-
-
-def somebody_committed(site: Site, entry: Entry) -> bool:
-    """Whether HEAD is at a commit that the change in progress knows nothing of. Raises nothing."""
-    known = {entry.head_before, entry.head_after} - {None}
-    try:
-        return bool(known) and site.git.commit("HEAD") not in known
-    except ToolError:
-        return False
-
-
-def keep_edited(site: Site, log: RunLog, path: Path, known: Iterable[bytes | None]) -> None:
-    """Keep a file of the checkout that somebody has edited beside the state, before it is replaced, and say where.
-
-    `known` are the contents that are no edit of anybody. Raises OSError.
-    """
-    if not path.is_file():
-        return
-    data = path.read_bytes()
-    if any(data == one for one in known):
-        return
-    place = site.state_dir / f"{path.name}-{log.run_id}"
-    copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
-    kept = next(one for one in copies if not one.exists() or one.read_bytes() == data)
-    if kept.exists():
-        return
-    replace_file(kept, data)
-    message = f"{path.name} in the checkout had edits that were not committed; they are kept as {kept}"
-    log.note(Finding(message=message, advice="Compare them, and delete the copy when you no longer need it."))
-    log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
-
-
-def known_locks(site: Site, *releases: Release | None) -> list[bytes | None]:
-    """Return the contents of uv.lock that are releases' or, unless git does not work, committed."""
-    known = [_read(one.lock) for one in releases if one is not None]
-    with contextlib.suppress(ToolError):
-        top, git = site.git.layout.top, site.git
-        known.append(git.data("HEAD", os.path.relpath(site.project.lock, top)))
-    return known
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-_MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
-_KEEP = "`--keep-code` goes back to the packages alone."
 
 
 def has_other_code(site: Site, release: Release) -> bool:

@@ -113,7 +113,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     founded = ["pyproject.toml"] if _came_along(site.project, release) else []
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [*founded, lock, *([export] if export and not git.ignores(export) else [])]
-    was_due = push_is_due(site)
+    was_due = push_is_due(site.state_dir)
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
     note_due(site, push=site.settings.git_push or was_due)
     made = make_commit(site, paths, message)
@@ -127,7 +127,7 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
 
 
 def _push(site: Site, step: Step) -> None:
-    if not push_is_due(site):
+    if not push_is_due(site.state_dir):
         step.skipped("nothing to push")
         return
     branch = site.settings.branch
@@ -205,11 +205,6 @@ def _came_along(project: Project, live: Release) -> bool:
         return False
 
 
-def push_is_due(site: Site) -> bool:
-    """Tell whether a commit of ours still has to be pushed."""
-    return push_is_due_in(site.state_dir)
-
-
-def push_is_due_in(state_dir: Path) -> bool:
+def push_is_due(state_dir: Path) -> bool:
     """Tell whether a commit of ours still has to be pushed, by the state alone."""
     return pending(state_dir).push

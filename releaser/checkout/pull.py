@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from releaser.checkout.checks import diverged, is_below, no_such_branch, own_paths, rewritten, unreachable
 from releaser.checkout.commits import SEEN, own_commits
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
-from releaser.releases.journal import LITTER, Litter, note, recall
+from releaser.releases.journal import LITTER, UntrackedFiles, note, recall
 from releaser.releases.quarantine import read_quarantine
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
+from releaser.system.words import first_few
 from releaser.tools.git_reader import asks_for_credentials
 
 if TYPE_CHECKING:
@@ -30,21 +31,21 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-def known_litter(state_dir: Path) -> frozenset[str]:
+def known_untracked_files(state_dir: Path) -> frozenset[str]:
     """Return the paths, relative to the top of the work tree, that appeared in earlier runs."""
-    return recall(state_dir / LITTER, Litter()).paths
+    return recall(state_dir / LITTER, UntrackedFiles()).paths
 
 
-def note_litter(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
+def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
     """Report untracked files that were not there `before` this run."""
     project, ours = site.project, own_paths(site, site.git.layout.top)
     found = [path for path in state.untracked if path not in before and not is_below(path, ours)]
-    known = known_litter(project.state_dir)
+    known = known_untracked_files(project.state_dir)
     fresh = [path for path in found if path not in known]
     if not fresh:
         return
-    note(project.state_dir / LITTER, Litter(paths=known | set(fresh)))
-    shown = ", ".join(fresh[:_SHOWN]) + (f" and {len(fresh) - _SHOWN} more" if len(fresh) > _SHOWN else "")
+    note(project.state_dir / LITTER, UntrackedFiles(paths=known | set(fresh)))
+    shown = first_few(fresh)
     message = f"the tests, the build or collectstatic left files in the work tree: {shown}"
     log.note(Finding(message=message, advice="Add them to .gitignore. releaser ignores them from now on."))
 

@@ -63,9 +63,9 @@ def init(
         message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
         raise UsageError(message, advice="A project with a uv.lock is adopted with that lock.")
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_init
+        from releaser.pipelines.dry_run import plan_init
 
-        ctx.end_dry_run(rehearse_init(ctx.site(), force=force))
+        ctx.end_dry_run(plan_init(ctx.site(), force=force))
     from releaser.pipelines.init import init as adopt
 
     report = adopt(ctx.request("init", wait=wait), force=force)
@@ -87,9 +87,9 @@ def _create_first_lock(
 
     wanted = read_request(venv, requirements, without, given)
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_first_lock
+        from releaser.pipelines.dry_run import plan_first_lock
 
-        ctx.end_dry_run(rehearse_first_lock(ctx.site(founds=True), wanted))
+        ctx.end_dry_run(plan_first_lock(ctx.site(creates_pyproject=True), wanted))
     report = create_first_lock(ctx.request("init", wait=wait), wanted)
     ctx.say_chosen(report.chosen)
     ctx.end(report)
@@ -120,9 +120,9 @@ def update(
         _override(ctx, overrides, dry_run=dry_run, wait=wait)
         return
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_update
+        from releaser.pipelines.dry_run import plan_update
 
-        ctx.end_dry_run(rehearse_update(ctx.site(), force=force, follow=follow))
+        ctx.end_dry_run(plan_update(ctx.site(), force=force, follow=follow))
     from releaser.pipelines.update import update as run_update
 
     ctx.end(run_update(ctx.request("update", wait=wait, mails=True), force=force, follow=follow))
@@ -133,9 +133,9 @@ def _override(ctx: CommandContext, values: tuple[str, ...], *, dry_run: bool, wa
 
     overrides = read_overrides(ctx.project, os.environ, values)
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_override
+        from releaser.pipelines.dry_run import plan_override
 
-        ctx.end_dry_run(rehearse_override(ctx.site(), overrides))
+        ctx.end_dry_run(plan_override(ctx.site(), overrides))
     ctx.end(override(ctx.request(COMMAND, wait=wait), overrides), answers=True)
 
 
@@ -154,9 +154,9 @@ def rollback(
 ) -> None:
     """Go back to the last good release before the live one, or to RELEASE, with the commit that it was tested with."""
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_rollback
+        from releaser.pipelines.dry_run import plan_rollback
 
-        ctx.end_dry_run(rehearse_rollback(ctx.site(), release, force=force, keep_code=keep_code))
+        ctx.end_dry_run(plan_rollback(ctx.site(), release, force=force, keep_code=keep_code))
     from releaser.pipelines.rollback import rollback as run_rollback
 
     ctx.end(run_rollback(ctx.request("rollback", wait=wait, mails=True), to=release, force=force, keep_code=keep_code))
@@ -181,9 +181,9 @@ def rebuild(
         raise UsageError(message, advice="Leave it out. `releaser rollback RELEASE` goes to an earlier release.")
     wanted = _interpreter(python)
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_rebuild
+        from releaser.pipelines.dry_run import plan_rebuild
 
-        ctx.end_dry_run(rehearse_rebuild(ctx.site(), python=wanted, force=force))
+        ctx.end_dry_run(plan_rebuild(ctx.site(), python=wanted, force=force))
     from releaser.pipelines.rebuild import rebuild as run_rebuild
 
     request = ctx.request("rebuild", wait=wait, mails=True)
@@ -203,11 +203,11 @@ def _interpreter(python: str | None) -> str | None:
 @wait
 def prune(ctx: CommandContext, dry_run: bool, wait: float) -> None:
     """Delete the releases that the policy no longer keeps, with the reason for each."""
-    from releaser.pipelines.dry_run import rehearse_prune
+    from releaser.pipelines.dry_run import plan_prune
     from releaser.pipelines.maintenance import prune_releases
 
     if dry_run:
-        report, verdicts = None, rehearse_prune(ctx.site())
+        report, verdicts = None, plan_prune(ctx.site())
     else:
         report, verdicts = prune_releases(ctx.request("prune", wait=wait))
     if ctx.output.json:
@@ -230,9 +230,9 @@ def prune(ctx: CommandContext, dry_run: bool, wait: float) -> None:
 
 def _pin(ctx: CommandContext, release: str, *, on: bool, dry_run: bool) -> None:
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_pin
+        from releaser.pipelines.dry_run import plan_pin
 
-        ctx.end_dry_run(rehearse_pin(ctx.site(), release, on=on))
+        ctx.end_dry_run(plan_pin(ctx.site(), release, on=on))
     from releaser.pipelines.maintenance import set_pin
 
     ctx.end(set_pin(ctx.request("pin" if on else "unpin"), release, on=on))
@@ -261,9 +261,9 @@ def unpin(ctx: CommandContext, release: str, dry_run: bool) -> None:
 def hold(ctx: CommandContext, name: str, reason: str, dry_run: bool) -> None:
     """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_hold
+        from releaser.pipelines.dry_run import plan_hold
 
-        ctx.end_dry_run(rehearse_hold(ctx.site(), name, reason))
+        ctx.end_dry_run(plan_hold(ctx.site(), name, reason))
     from releaser.pipelines.maintenance import hold as hold_package
 
     ctx.end(hold_package(ctx.request("hold"), name, reason))
@@ -275,9 +275,9 @@ def hold(ctx: CommandContext, name: str, reason: str, dry_run: bool) -> None:
 def unhold(ctx: CommandContext, name: str, dry_run: bool) -> None:
     """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
     if dry_run:
-        from releaser.pipelines.dry_run import rehearse_unhold
+        from releaser.pipelines.dry_run import plan_unhold
 
-        ctx.end_dry_run(rehearse_unhold(ctx.site(), name))
+        ctx.end_dry_run(plan_unhold(ctx.site(), name))
     from releaser.pipelines.maintenance import unhold as unhold_package
 
     ctx.end(unhold_package(ctx.request("unhold"), name))

@@ -42,16 +42,16 @@ class CommandContext:
         self.project = project
         self.output = output
 
-    def site(self, *, founds: bool = False) -> Site:
+    def site(self, *, creates_pyproject: bool = False) -> Site:
         """Read the project for a question; what is wrong with its settings is a warning then.
 
-        What `founds` the project tells of that by itself. Raises PreflightError where no state directory can be.
+        A command that `creates_pyproject` tells of that by itself. Raises PreflightError without a state directory.
         """
         from releaser.site.disk import find_misplaced_state
         from releaser.site.site import find_site, open_site
 
-        site = (open_site if founds else find_site)(self.project, os.environ)
-        for finding in site.findings if not founds else ():
+        site = (open_site if creates_pyproject else find_site)(self.project, os.environ)
+        for finding in site.findings if not creates_pyproject else ():
             self.output.note(f"warning: {finding.message}")
         if misplaced := find_misplaced_state(site.project):
             raise PreflightError(misplaced)

@@ -21,7 +21,7 @@ def check(ctx: CommandContext) -> None:
     from releaser.answers import Fitness, FitSite
     from releaser.deployment.adopt import left_out, unsynced
     from releaser.errors import PreflightError
-    from releaser.pipelines.dry_run import rehearse_check
+    from releaser.pipelines.dry_run import plan_check
     from releaser.site.conventions import find_conventions
     from releaser.site.site import find_site
 
@@ -30,7 +30,7 @@ def check(ctx: CommandContext) -> None:
     ctx.say_chosen(found)
     damage, warnings = tuple(ctx.say_damage(site)), tuple(ctx.say_warnings(site, beside=left_out(site)))
     try:
-        facts = rehearse_check(site, beside=unsynced(site), ask_site=True)
+        facts = plan_check(site, beside=unsynced(site), ask_site=True)
     except PreflightError as error:
         if ctx.output.json:
             problems = tuple(map(str, error.findings))

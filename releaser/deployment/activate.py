@@ -7,37 +7,33 @@ taken back as a whole; the journal tells another run which.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import note_unsettled, unsettled
-from releaser.checkout.move import (
-    LOCK_BEFORE,
-    keep_edited,
-    known_locks,
-    move_back,
-    move_checkout,
-    see_where_head_is,
-    somebody_committed,
+from releaser.checkout.commits import note_failed_steps
+from releaser.checkout.files import keep_edited, known_locks, place_files, save_files
+from releaser.checkout.move import move_checkout, restore_checkout, see_where_head_is
+from releaser.deployment.post_flip import STEPS, collectstatic, run_post_flip_steps
+from releaser.deployment.processes import RestartCheck, in_use
+from releaser.errors import (
+    ActivationError,
+    BuildError,
+    Finding,
+    IncompleteReturnError,
+    PreflightError,
+    ToolError,
+    reason_of,
 )
-from releaser.deployment.post_flip import STEPS, collectstatic, settle
-from releaser.deployment.processes import Turnover, in_use
-from releaser.errors import ActivationError, BuildError, Finding, IncompleteReturnError, PreflightError, ToolError
-from releaser.releases import leases as processes
-from releaser.releases import link as flip
+from releaser.releases import leases
+from releaser.releases import link as links
 from releaser.releases.integrity import is_dead
 from releaser.releases.journal import Entry, journal_of, make_entry
 from releaser.releases.link import is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
-from releaser.system.files import replace_file, replace_symlink, sync_directory
+from releaser.system.files import link_text, replace_symlink, sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from releaser.checkout.pull import Target
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
@@ -46,8 +42,6 @@ if TYPE_CHECKING:
 
 
 logger = logging.getLogger(__name__)
-
-PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
 
 _AGAIN = "Fix that, and run it again."
 # What to do once what was made live is taken back, by the command that had done so.
@@ -112,44 +106,16 @@ def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
     """
     log.learn(live_changed=True)
     try:
-        place_lock(site, log, release, entry)
-        if entry.founds:
-            _place(site, site.project.pyproject, release.pyproject)
+        place_files(site, log, release, entry)
         if entry.moves_code:
             site = site.reread()
-        return _settle(site, log, entry, release)
+        return run_post_flip_steps(site, log, entry, release)
     except (ActivationError, OSError) as error:
-        failure = error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}", blameless=True)
-        reverting = entry.moved("reverting", done=(), reason=failure.message, blameless=failure.blameless)
+        failure = (
+            error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}", not_the_release=True)
+        )
+        reverting = entry.moved("reverting", done=(), reason=failure.message, not_the_release=failure.not_the_release)
         raise _taken_back(site, log, _note_return(site, reverting), failure) from error
-
-
-def _settle(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
-    """Do the steps after the flip; where nothing is taken back, one that fails is reported, and the others follow.
-
-    It is due at the next update, which is noted before the journal has it as done: so a run that was cut off has noted.
-    """
-    failed = {*unsettled(site.state_dir, release)}.intersection(entry.done)
-    while True:
-        try:
-            entry = settle(site, log, entry, release)
-        except ActivationError as failure:
-            origin = store_of(site).get(entry.origin)
-            if entry.stays:
-                why = "as --force says"
-            elif origin is not None and is_dead(origin):
-                why = f"as nothing can run on {origin.id}"
-            else:
-                raise
-            message = f"{failure.message}; {release.id} stays live anyway, {why}"
-            log.failed(ActivationError(message, advice=failure.advice, output=failure.output))
-            failed.add(failure.step)
-            note_unsettled(site, release, failed)
-            names = list(STEPS)
-            entry = entry.moved(entry.phase, done=tuple(names[: names.index(failure.step) + 1]))
-        else:
-            note_unsettled(site, release, failed)
-            return entry
 
 
 def _note_return(site: Site, entry: Entry) -> Entry:
@@ -183,7 +149,7 @@ def _taken_back(site: Site, log: RunLog, entry: Entry, failure: ActivationError)
         advice=advice_for(failure, entry.command),
         output=failure.output,
         step=failure.step,
-        blameless=failure.blameless,
+        not_the_release=failure.not_the_release,
         fails_before=fails_before,
     )
 
@@ -193,14 +159,15 @@ def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     if log.command != "rollback":  # which a person may have asked for just because of that
         refuse_moved(store_of(site))
     if target.moves:
-        _refuse_other_head(site, target)
+        try:
+            see_where_head_is(site, target)
+        except ToolError as error:
+            raise PreflightError(error.finding) from error
     live = store_of(site).live()
     if log.command == "rollback":  # else the guard has looked
         keep_edited(site, log, site.project.lock, known_locks(site, live))
     building = journal_of(site).read()
-    _keep_lock(site)
-    if deployment.creates_pyproject:
-        _keep(site, site.project.pyproject, PYPROJECT_BEFORE)
+    save_files(site, creates_pyproject=deployment.creates_pyproject)
     entry = journal_of(site).write(
         make_entry(
             log,
@@ -210,10 +177,10 @@ def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
             target=release.id,
             head_before=target.head or None,
             head_after=target.commit or None,
-            flipped_at=processes.now(),
-            boot=processes.boot_id(),
+            flipped_at=leases.now(),
+            boot=leases.boot_id(),
             was_used=in_use(live),
-            founds=deployment.creates_pyproject,
+            creates_pyproject=deployment.creates_pyproject,
             stays=deployment.stays,
             done=("collectstatic",) if deployment.collected else (),
             collected=building is not None and building.collected,  # also if that failed half-way
@@ -235,14 +202,6 @@ def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     return entry
 
 
-def _refuse_other_head(site: Site, target: Target) -> None:
-    """See that nobody has committed since it was decided where to go. Raises PreflightError."""
-    try:
-        see_where_head_is(site, target)
-    except ToolError as error:
-        raise PreflightError(error.finding) from error
-
-
 def _refuse_other_link(site: Site, before: str | None) -> None:
     """See that nobody has moved the symlink since it was looked at. Raises PreflightError."""
     link = site.project.venv
@@ -256,68 +215,12 @@ def _refuse_other_link(site: Site, before: str | None) -> None:
 def _flip(site: Site, entry: Entry, release: Release) -> None:
     """Flip, or not at all: what moved and cannot be synced, which a power cut could undo, is moved back."""
     try:
-        flip.flip(site.project.venv, release.venv, staging=site.state_dir)
+        links.flip(site.project.venv, release.venv, staging=site.state_dir)
     except OSError:
         if store_of(site).live_id() == release.id:
             with contextlib.suppress(OSError):  # if that cannot be synced either, the link is back all the same
                 restore_link(site, entry)
         raise
-
-
-def link_text(link: Path) -> str | None:
-    """Return what stands in the symlink; None when there is none."""
-    try:
-        return os.readlink(link)
-    except OSError:
-        return None
-
-
-def _keep_lock(site: Site) -> None:
-    _keep(site, site.project.lock, LOCK_BEFORE)
-
-
-def _keep(site: Site, path: Path, name: str) -> None:
-    kept = site.state_dir / name
-    try:
-        replace_file(kept, path.read_bytes())
-    except FileNotFoundError:
-        kept.unlink(missing_ok=True)
-
-
-def place_lock(site: Site, log: RunLog, release: Release, entry: Entry | None = None) -> None:
-    """Let the checkout's uv.lock be the one of the live release, by a rename. Raises OSError.
-
-    One that somebody has edited meanwhile is kept aside, one that somebody has committed stays.
-    """
-    if entry is not None:
-        if _is_somebodys(site, log, entry):
-            return
-        keep_edited_lock(site, log, entry)
-    _place(site, site.project.lock, release.lock)
-
-
-def _is_somebodys(site: Site, log: RunLog, entry: Entry) -> bool:
-    """Whether uv.lock is as in a commit that somebody made since; this is told."""
-    if not somebody_committed(site, entry):
-        return False
-    lock = site.project.lock
-    committed = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
-    if committed is None or not lock.is_file() or lock.read_bytes() != committed:
-        return False
-    ours = [
-        one.lock.read_bytes() for name in (entry.origin, entry.target) if (one := store_of(site).get(name)) is not None
-    ]
-    if committed in ours:
-        return False
-    message = f"somebody committed another {lock.name} meanwhile; it stays"
-    log.note(Finding(message=message, advice="The next update takes it."))
-    return True
-
-
-def _place(site: Site, path: Path, source: Path) -> None:
-    wanted = source.read_bytes()
-    if not path.exists() or path.read_bytes() != wanted:
-        replace_file(path, wanted, staging=site.state_dir)
 
 
 def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
@@ -329,7 +232,7 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     """
     fails_before = False
     origin, left = store_of(site).get(entry.origin), store_of(site).get(entry.target)
-    flipped_at, was_used = processes.now(), entry.was_used or in_use(left)
+    flipped_at, was_used = leases.now(), entry.was_used or in_use(left)
     unfinished: OSError | None = None
     with log.step("flip back") as step:
         try:
@@ -349,8 +252,8 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     if entry.moves_code:
         site = site.reread()
     if origin is not None:
-        turnover = Turnover(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
-        fails_before = _settle_again(site, log, turnover)
+        check = RestartCheck(target=origin, origin=left, flipped_at=flipped_at, was_used=was_used, goes_back=True)
+        fails_before = _run_steps_again(site, log, check)
     if unfinished is not None:
         raise unfinished
     return fails_before
@@ -364,23 +267,23 @@ def collect_again(site: Site, log: RunLog) -> None:
             try:
                 collectstatic(site, log, live.venv, step)
             except (ToolError, OSError) as error:
-                reason = error.message if isinstance(error, ToolError) else str(error)
+                reason = reason_of(error)
                 step.warns(reason)
                 message = f"the static files of {live.id} could not be collected again: {reason}"
                 log.failed(ActivationError(message, advice="Fix that; the next `releaser update` tries again."))
                 with contextlib.suppress(OSError):  # the disk that is full may take no note of it either
-                    note_unsettled(site, live, {"collectstatic"})
+                    note_failed_steps(site, live, {"collectstatic"})
 
 
-def _settle_again(site: Site, log: RunLog, turnover: Turnover) -> bool:
+def _run_steps_again(site: Site, log: RunLog, check: RestartCheck) -> bool:
     """Do the steps after a flip for the release to which it goes back; return whether that fails, as the other did."""
     fails = False
     for name, act in STEPS.items():
         with log.step(f"{name} again") as step:
             try:
-                act(site, log, turnover, step)
+                act(site, log, check, step)
             except (ToolError, OSError) as error:
-                reason = error.message if isinstance(error, ToolError) else str(error)
+                reason = reason_of(error)
                 step.warns(reason)
                 log.failed(ActivationError(f"{name} on the earlier release failed: {reason}"))
                 # A disk that fails now says nothing of the earlier release.
@@ -407,71 +310,9 @@ def restore_link(site: Site, entry: Entry) -> None:
     if link.is_symlink() and not is_known and not is_missing_or_dangling(link):
         return
     if origin is not None:
-        flip.flip(link, origin.venv, staging=staging)
+        links.flip(link, origin.venv, staging=staging)
     elif entry.origin_link is not None:
         replace_symlink(link, entry.origin_link, staging=staging)
     elif store_of(site).live_id() == entry.target:
         link.unlink(missing_ok=True)
         sync_directory(link.parent)
-
-
-def keep_edited_lock(site: Site, log: RunLog, entry: Entry) -> None:
-    """Keep a uv.lock that somebody has edited, before it is replaced, and say where. Raises OSError."""
-    project = site.project
-    releases = [store_of(site).get(entry.origin), store_of(site).get(entry.target)]
-
-    def committed() -> Iterator[bytes | None]:
-        with contextlib.suppress(ToolError):
-            name = os.path.relpath(project.lock, site.git.layout.top)
-            yield from (site.git.data(one, name) for one in ("HEAD", entry.head_before, entry.head_after) if one)
-
-    ours = [project.state_dir / LOCK_BEFORE, *(one.lock for one in releases if one is not None)]
-    known = (one.read_bytes() for one in ours if one.is_file())
-    keep_edited(site, log, project.lock, itertools.chain(known, committed()))  # git is asked only if need be
-    if entry.founds:
-        brought = [project.state_dir / PYPROJECT_BEFORE, *(one.pyproject for one in releases if one is not None)]
-        keep_edited(site, log, project.pyproject, [one.read_bytes() for one in brought if one.is_file()])
-
-
-def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
-    """Take the checkout back to what it was before the flip: its commit, uv.lock, and what else came. Raises OSError.
-
-    What somebody has committed since stays, and is reported.
-    """
-    keep_edited_lock(site, log, entry)
-    stays = _is_somebodys(site, log, entry)
-    move_back(site, log, entry)
-    if not stays:
-        restore_files(site, entry)
-
-
-def restore_files(site: Site, entry: Entry) -> None:
-    """Put back the uv.lock that the checkout had before the flip, and what else that flip brought."""
-    project = site.project
-    restore_lock(site)
-    if entry.founds:
-        _remove_unless_kept(site, project.lock, LOCK_BEFORE)
-        _restore(site, project.pyproject, PYPROJECT_BEFORE)
-        _remove_unless_kept(site, project.pyproject, PYPROJECT_BEFORE)
-
-
-def restore_lock(site: Site) -> None:
-    """Put back the uv.lock that the checkout had before the flip."""
-    _restore(site, site.project.lock, LOCK_BEFORE)
-
-
-def _restore(site: Site, path: Path, name: str) -> None:
-    state_dir = site.state_dir
-    try:
-        before = (state_dir / name).read_bytes()
-    except FileNotFoundError:
-        return
-    if not path.exists() or path.read_bytes() != before:
-        replace_file(path, before, staging=state_dir)
-
-
-def _remove_unless_kept(site: Site, path: Path, name: str) -> None:
-    """Take a file away of which there was none before."""
-    if path.exists() and not (site.state_dir / name).exists():
-        path.unlink()
-        sync_directory(path.parent)

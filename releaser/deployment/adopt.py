@@ -12,7 +12,7 @@ from releaser.candidate.mark import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.installed import groups_in, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases import link as flip
+from releaser.releases import link as links
 from releaser.releases import startup
 from releaser.releases.contents import measure
 from releaser.releases.fingerprint import seal_files
@@ -125,7 +125,7 @@ _UNSYNCED = "It is adopted as it is; updates build from the lock."
 Found = Literal["adopted", "unsealed", "directory", "symlink", "dangling", "nothing"]
 
 
-def found_at(site: Site) -> Found:
+def venv_kind(site: Site) -> Found:
     """Tell what stands at the place of the symlink; `unsealed` is a live release that has lost its manifest."""
     link = site.project.venv
     if store_of(site).live() is not None:
@@ -154,7 +154,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     for the start-up module that it gets. Raises BuildError.
     """
     exclude(site, facts)
-    what = found_at(site)
+    what = venv_kind(site)
     if what not in ("directory", "symlink", "unsealed"):
         return store_of(site).live()
     if what != "unsealed" and first_lock is None:
@@ -170,7 +170,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     return release
 
 
-def take_in(site: Site, log: RunLog) -> Release:
+def adopt_replaced_venv(site: Site, log: RunLog) -> Release:
     """Make a real venv that somebody has put in the place of the symlink a release. Raises OSError."""
     return _adopt(site, log, None, "directory")
 
@@ -187,7 +187,7 @@ def _adopt(site: Site, log: RunLog, group: str | None, what: Found, *, first_loc
         (store_of(site).path(name) / PYPROJECT).write_bytes(first_lock.pyproject)
     journal_of(site).write(make_entry(log, "adopting", target=name))
     if what == "directory":
-        flip.adopt_directory(link, venv)
+        links.adopt_directory(link, venv)
     else:
         venv.symlink_to(os.path.realpath(link))
         replace_symlink(link, os.path.relpath(venv, link.parent), staging=site.state_dir)

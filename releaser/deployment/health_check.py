@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from releaser.deployment.processes import Turnover
+    from releaser.deployment.processes import RestartCheck
     from releaser.report import RunLog, Step
     from releaser.site.settings import Settings
     from releaser.site.site import Site
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 _KEPT = 4000  # characters of what a command printed
 
 
-def health_check(site: Site, log: RunLog, turnover: Turnover, step: Step) -> None:
+def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> None:
     """Ask the site until it is well, or until the patience that is set has run out. Raises ToolError.
 
     If it can be told, it is asked until processes that began after the flip have taken over. That they have not is no
     failure of the release, but a problem that is reported; or a remark, if there may be none that can be seen.
     """
-    settings, release = site.settings, turnover.target
+    settings, release = site.settings, check.target
     if settings.health_check is None:
         step.skipped("none is set")
         return
     ask = question(site, settings.health_check, release.venv)
     restarts = _restarts(site)
-    watches = restarts and turnover.can_be_seen
+    watches = restarts and check.can_be_seen
     try:
-        said = _ask(ask, settings, turnover, watches=watches)
+        said = _ask(ask, settings, check, watches=watches)
     except ToolError as error:
         output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
         log.answer(Answer(release=release.id, good=False, text=error.message, body=output))
-        if watches and (seen := turnover.look()).has_left:  # then they may be the ones who answered
-            log.note(*filter(None, [turnover.doubt(seen)]))
+        if watches and (seen := check.look()).has_left:  # then they may be the ones who answered
+            log.note(*filter(None, [check.problem(seen)]))
         raise
     log.answer(Answer(release=release.id, good=True, text=said))
     step.says(said)
     if watches:
-        _report(log, turnover, step, said)
-    elif restarts and turnover.shows_processes:
-        step.says(f"{said}; {turnover.look().summary}")
+        _report(log, check, step, said)
+    elif restarts and check.shows_processes:
+        step.says(f"{said}; {check.look().summary}")
 
 
-def _report(log: RunLog, turnover: Turnover, step: Step, said: str) -> None:
-    seen = turnover.look()
-    doubt = turnover.doubt(seen)
-    if doubt is None:
+def _report(log: RunLog, check: RestartCheck, step: Step, said: str) -> None:
+    seen = check.look()
+    problem = check.problem(seen)
+    if problem is None:
         step.says(f"{said}; {seen.summary}")
         return
-    step.warns(f"{said}, but {doubt.message}")
-    log.note(doubt)
+    step.warns(f"{said}, but {problem.message}")
+    log.note(problem)
 
 
 def _restarts(site: Site) -> bool:
@@ -70,7 +70,7 @@ def _restarts(site: Site) -> bool:
     return restart != ("none",) and (restart != ("auto",) or serving.restart_file(site) is not None)
 
 
-def _ask(ask: Callable[[], str], settings: Settings, turnover: Turnover, *, watches: bool) -> str:
+def _ask(ask: Callable[[], str], settings: Settings, check: RestartCheck, *, watches: bool) -> str:
     """Ask until the new release answers well; where nobody can tell who answers, for `health_seconds`.
 
     Every answer must be good in that time. But when it goes back, one that is not may still come from the release that
@@ -78,12 +78,12 @@ def _ask(ask: Callable[[], str], settings: Settings, turnover: Turnover, *, watc
     """
     patience = patience_of(settings)
     if watches:
-        said = until_good(ask, patience, is_settled=lambda: turnover.look().is_settled)
-        if said.settled and turnover.sees_all and turnover.look().proves_it:
+        said = until_good(ask, patience, is_settled=lambda: check.look().is_settled)
+        if said.settled and check.sees_all and check.look().proves_it:
             return said.answer
     else:
         said = until_good(ask, patience)
-    for left in range(patience.tries if turnover.goes_back else 1, 0, -1):
+    for left in range(patience.tries if check.goes_back else 1, 0, -1):
         try:
             stay_good(ask, seconds=settings.health_seconds, pause=settings.health_pause)
         except ToolError:

@@ -8,11 +8,11 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import attempt, note_unsettled, unsettled
+from releaser.checkout.commits import attempt, note_failed_steps, pending_steps
 from releaser.deployment.health_check import health_check
-from releaser.deployment.processes import Turnover, in_use, moment
+from releaser.deployment.processes import RestartCheck, in_use, moment
 from releaser.errors import ActivationError, PreflightError, ToolError, error_line
-from releaser.releases import leases as processes
+from releaser.releases import leases
 from releaser.releases.integrity import is_dead
 from releaser.releases.interpreter import start_through
 from releaser.releases.journal import journal_of, make_entry
@@ -99,56 +99,72 @@ def _ask(django: Manage, step: Step) -> StaticFiles | None:
 logger = logging.getLogger(__name__)
 
 
-def settle(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
+def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
     """Do each step that the journal does not have as done, and note it there; return the journal's last entry.
 
-    Raises ActivationError, which names the step.
+    Raises ActivationError, which names the step. Where nothing is taken back, that is reported, and the others follow;
+    the step is due at the next update, which is noted before the journal has it as done.
     """
-    turnover = Turnover(
-        target=release,
-        origin=store_of(site).get(entry.origin),
-        flipped_at=moment(entry.flipped_at, entry.boot),
-        was_used=entry.was_used,
-    )
+    origin = store_of(site).get(entry.origin)
+    flipped_at = moment(entry.flipped_at, entry.boot)
+    check = RestartCheck(target=release, origin=origin, flipped_at=flipped_at, was_used=entry.was_used)
+    failed = {*pending_steps(site.state_dir, release)}.intersection(entry.done)
     for name, act in STEPS.items():
         if name in entry.done:
             continue
-        with log.step(name) as step:
-            try:
-                act(site, log, turnover, step)
-            except ToolError as error:
-                raise failure_of(name, error) from error
+        try:
+            with log.step(name) as step:
+                try:
+                    act(site, log, check, step)
+                except ToolError as error:
+                    raise failure_of(name, error) from error
+        except ActivationError as failure:
+            why = _why_it_stays(entry, origin)
+            if not why:
+                raise
+            message = f"{failure.message}; {release.id} stays live anyway, {why}"
+            log.failed(ActivationError(message, advice=failure.advice, output=failure.output))
+            failed.add(name)
+            note_failed_steps(site, release, failed)
         entry = entry.moved(entry.phase, done=(*entry.done, name))
         try:
             journal_of(site).insist(entry)
         except OSError as error:  # after a crash the step would be done once more
             logger.warning("%s is done, which cannot be noted: %s", name, error)
+    note_failed_steps(site, release, failed)
     return entry
 
 
-def settle_what_failed(site: Site, log: RunLog) -> None:
+def _why_it_stays(entry: Entry, origin: Release | None) -> str:
+    """Say why a release stays live though a step after its flip fails; empty if it is taken back."""
+    if entry.stays:
+        return "as --force says"
+    return f"as nothing can run on {origin.id}" if origin is not None and is_dead(origin) else ""
+
+
+def retry_post_flip_steps(site: Site, log: RunLog) -> None:
     """Do again what failed after the flip to the live release, and what comes after that.
 
     There was no way back from it. What fails again is reported, and due once more. Where nothing can run, nothing is
     restarted.
     """
     release = store_of(site).live()
-    due = unsettled(site.state_dir, release)
+    due = pending_steps(site.state_dir, release)
     if release is None or not due or is_dead(release):
         return
-    turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
+    check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
     done: list[str] = []
     for name, act in STEPS.items():
         if name not in due and not done:
             continue
         # Who restarts nothing need not wait for new processes.
-        looked_for = turnover if "restart" in done else replace(turnover, was_used=False)
+        looked_for = check if "restart" in done else replace(check, was_used=False)
         if attempt(log, name, partial(act, site, log, looked_for)):
             done.append(name)
             due -= {name}
         else:
             due |= {name}
-    note_unsettled(site, release, due)
+    note_failed_steps(site, release, due)
     if not due:
         names = " and ".join(done)
         log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
@@ -163,11 +179,11 @@ def failure_of(name: str, error: ToolError) -> ActivationError:
         advice=error.advice,
         output=error.output,
         step=name,
-        blameless=isinstance(error.__cause__, OSError),
+        not_the_release=isinstance(error.__cause__, OSError),
     )
 
 
-def look_before(site: Site, venv: Path) -> None:
+def check_before_flip(site: Site, venv: Path) -> None:
     """See that the steps after the flip can be done, before anything is flipped. Raises PreflightError."""
     settings, root = site.settings, site.project.root
     problems = [*serving.program_findings(site, venv), *serving.restart_findings(site)]
@@ -231,9 +247,9 @@ def _start(site: Site, words: list[str], venv: Path) -> Finished:
 
 
 # In this order, behind every flip; each may be done twice.
-STEPS: Mapping[str, Callable[[Site, RunLog, Turnover, Step], None]] = {
-    "python start": lambda site, _, turnover, step: start_python(site, turnover.target, step),
-    "collectstatic": lambda site, log, turnover, step: collectstatic(site, log, turnover.target.venv, step),
-    "restart": lambda site, _, turnover, step: restart(site, turnover.target.venv, step),
-    "health check": lambda site, log, turnover, step: health_check(site, log, turnover, step),
+STEPS: Mapping[str, Callable[[Site, RunLog, RestartCheck, Step], None]] = {
+    "python start": lambda site, _, check, step: start_python(site, check.target, step),
+    "collectstatic": lambda site, log, check, step: collectstatic(site, log, check.target.venv, step),
+    "restart": lambda site, _, check, step: restart(site, check.target.venv, step),
+    "health check": lambda site, log, check, step: health_check(site, log, check, step),
 }

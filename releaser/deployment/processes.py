@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
 from releaser.releases import leases, startup
-from releaser.releases import leases as processes
 from releaser.releases.journal import LEFT_BEHIND, Told, note, recall
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind
@@ -68,7 +67,7 @@ class Seen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turnover:
+class RestartCheck:
     """A flip from `origin` (None: nothing was live) to `target`, made when the system had run for `flipped_at` seconds.
 
     `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,
@@ -111,7 +110,7 @@ class Turnover:
             hidden_left=self.origin is not None and not earlier and self.is_used(str(self.origin.directory)),
         )
 
-    def doubt(self, seen: Seen) -> Finding | None:
+    def problem(self, seen: Seen) -> Finding | None:
         """Say what the restart has not done; None if all is as it should be."""
         if seen.is_settled:
             return None
@@ -159,7 +158,7 @@ def _this_and_its_ancestors() -> set[int]:
 
 def moment(flipped_at: float | None, boot: str) -> float:
     """Return when a flip was, in seconds since the system started; one before that is further back than all else."""
-    return flipped_at if flipped_at is not None and boot == processes.boot_id() else 0.0
+    return flipped_at if flipped_at is not None and boot == leases.boot_id() else 0.0
 
 
 _IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun before may still go on
@@ -182,7 +181,7 @@ def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
     )
 
 
-def note_left_behind(site: Site, log: RunLog) -> None:
+def note_stale_processes(site: Site, log: RunLog) -> None:
     """Report processes that go on with old packages long after the flip, each once.
 
     A run that changes something tells of them anyway; this is for the nights in which nothing is newer.

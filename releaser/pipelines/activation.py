@@ -9,10 +9,10 @@ from releaser.candidate.migrations import tell_migrations
 from releaser.candidate.pruning import prune_after
 from releaser.checkout.guard import refuse_changes
 from releaser.checkout.publish import publish_lock
-from releaser.checkout.pull import note_litter
+from releaser.checkout.pull import note_untracked_files
 from releaser.deployment.activate import Deployment, activate
-from releaser.errors import BuildError, PreflightError, ToolError
-from releaser.pipelines.recovery import changes_since, conclude, taken_back_on_failure, undo_unfinished
+from releaser.errors import BuildError, PreflightError
+from releaser.pipelines.recovery import changes_since, conclude, note_return_on_failure, undo_unfinished
 from releaser.releases.link import moved_by_hand
 from releaser.releases.store import store_of
 from releaser.run import close_journal
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from releaser.checkout.guard import Basis
     from releaser.report import RunLog
     from releaser.site.site import Site
-    from releaser.tools.git_reader import CheckoutState
 
 
 def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None = None) -> None:
@@ -36,16 +35,16 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None 
         if basis is not None:
             refuse_changes(site, basis)
             deployment = replace(deployment, link=basis.link)
-        with taken_back_on_failure(site, log):
+        with note_return_on_failure(site, log):
             entry = activate(site, log, deployment)
     except (BuildError, PreflightError) as error:
         undo_unfinished(site, log, error)
         raise
     if deployment.target.moves:
         site = site.reread()  # the settings are those of the code
-    state = _state_of(site)
+    state = site.checkout_state()
     if deployment.untracked is not None and state is not None:
-        note_litter(site, log, state, before=deployment.untracked)
+        note_untracked_files(site, log, state, before=deployment.untracked)
     if log.command != "rollback":
         tell_migrations(site, log, release)
     conclude(site, entry)
@@ -55,10 +54,3 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None 
     publish_lock(site, log, release, command=log.command, state=state)
     prune_after(site, log)
     close_journal(site, log, f"had made release {release.id} live{changes_since(site, entry)}")
-
-
-def _state_of(site: Site) -> CheckoutState | None:
-    try:
-        return site.git.state()
-    except ToolError:
-        return None

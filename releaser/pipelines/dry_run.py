@@ -16,14 +16,14 @@ from releaser.checkout.commits import SEEN
 from releaser.checkout.guard import read_basis
 from releaser.checkout.move import code_of_release
 from releaser.checkout.publish import files_due
-from releaser.checkout.pull import choose_target, fetch, known_litter
+from releaser.checkout.pull import choose_target, fetch, known_untracked_files
 from releaser.checkout.staging import stage_aside
-from releaser.deployment.adopt import found_at, left_out, python_of, unsynced
+from releaser.deployment.adopt import left_out, python_of, unsynced, venv_kind
 from releaser.errors import PreflightError
 from releaser.locks.changes import LockDiff
 from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.decide import choose_following, decide, why_not_again
-from releaser.pipelines.maintenance import HoldChange, holding, letting_go
+from releaser.pipelines.maintenance import HoldChange, decide_hold, decide_unhold
 from releaser.pipelines.preflight import ask_django, check, preflight
 from releaser.pipelines.rebuild import find_rebuild_reason, is_repair, refuse_unadopted, refuse_unseen
 from releaser.pipelines.rollback import choose, describe_other_python, refuse_unwise
@@ -59,51 +59,40 @@ if TYPE_CHECKING:
 NOTHING = "nothing would change"  # of an update that builds nothing
 
 
-def rehearse_check(
+def plan_check(
     site: Site,
     *,
     ask_remote: bool = True,
     ask_site: bool = False,
     python: str | None = None,
     beside: Iterable[Finding] = (),
+    refuses_moved: bool = True,
 ) -> SiteFacts:
-    """Run every check, the remote included. Raises PreflightError with all the problems, those `beside` included."""
-    moved = moved_by_hand(store_of(site))
-    return _checked(
-        site, ask_remote=ask_remote, ask_site=ask_site, python=python, beside=[*([moved] if moved else []), *beside]
-    )
+    """Run every check, the remote included. Raises PreflightError with all the problems, those `beside` included.
 
-
-def _checked(
-    site: Site,
-    *,
-    ask_remote: bool = True,
-    ask_site: bool = False,
-    python: str | None = None,
-    beside: Iterable[Finding] = (),
-) -> SiteFacts:
-    live = store_of(site).live()
-    litter = known_litter(site.state_dir)
-    pending = files_due(site, live)
+    With `refuses_moved`, a symlink that somebody has moved is one.
+    """
+    store = store_of(site)
+    live, moved = store.live(), moved_by_hand(store) if refuses_moved else None
     return check(
         site,
         space=find_lacks(update_needs(site, live)),
-        pending=pending,
-        litter=litter,
-        beside=beside,
+        pending=files_due(site, live),
+        litter=known_untracked_files(site.state_dir),
+        beside=[*([moved] if moved else []), *beside],
         ask_remote=ask_remote,
         ask_site=ask_site,
         python=python,
     )
 
 
-def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
+def plan_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
     """Say what an update would bring: it is decided by what decides it in an update, up to the build.
 
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
     ResolutionError and BuildError, as an update does.
     """
-    run = _rehearsed_run(site, "update")
+    run = _planning_run(site, "update")
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site, space=find_lacks(update_needs(site, None)))
     refuse_moved(run.store)
@@ -113,10 +102,10 @@ def rehearse_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
         base = Path(name).resolve()
         place = base.joinpath(*facts.layout.top.parts[1:])
         place.mkdir(parents=True)
-        return _rehearse_update(run.site, run.log, facts, base, place, force=force, follow=follow)
+        return _plan_update(run.site, run.log, facts, base, place, force=force, follow=follow)
 
 
-def _rehearse_update(
+def _plan_update(
     site: Site, log: RunLog, facts: SiteFacts, base: Path, place: Path, *, force: bool, follow: bool
 ) -> Plan:
     shadow = _shadowed(site, facts, place)
@@ -153,7 +142,7 @@ def _refusals(findings: Iterable[Finding]) -> list[str]:
     return [f"it would be refused: {one.message}" for one in findings]
 
 
-def _rehearsed_run(site: Site, command: str) -> Run:
+def _planning_run(site: Site, command: str) -> Run:
     now = datetime.now(UTC)
     return Run(site=site, log=RunLog(Silence(), command=command, run_id=new_run_id(now), started_at=now))
 
@@ -169,7 +158,7 @@ def _shadowed(site: Site, facts: SiteFacts, place: Path) -> Git:
 
 def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:
     """Return the release that an update would adopt first, as far as it decides what comes next; None without any."""
-    if found_at(site) not in ("directory", "symlink", "unsealed"):
+    if venv_kind(site) not in ("directory", "symlink", "unsealed"):
         return None
     directory = base / "adopted"
     directory.mkdir()
@@ -229,11 +218,11 @@ def _about_packages(site: Site, decision: Decision, count: int) -> Iterator[str]
         yield f"{one.name} {one.version} would be left out: {one.reason}"
 
 
-def rehearse_rebuild(site: Site, *, python: str | None, force: bool = False) -> Plan:
+def plan_rebuild(site: Site, *, python: str | None, force: bool = False) -> Plan:
     """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
     store = store_of(site)
     refuse_unadopted(store)
-    facts = rehearse_check(site, ask_remote=False, python=python)
+    facts = plan_check(site, ask_remote=False, python=python)
     live, lock, version = store.live(), facts.lock, facts.choice.version
     source = live.id if live and lock.same_packages(lock_of(live)) else "the checkout"
     lines = [f"a release would be built from the lock of {source}, with Python {version}, and tested"]
@@ -247,9 +236,9 @@ def rehearse_rebuild(site: Site, *, python: str | None, force: bool = False) -> 
     return Plan(would=tuple(lines), changes=LockDiff.between(lock_of(live), lock).changes if live else ())
 
 
-def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
+def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
     """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
-    facts = rehearse_check(site, ask_remote=False)
+    facts = plan_check(site, ask_remote=False)
     live = required(store_of(site).live())
     lines = [
         f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
@@ -258,10 +247,10 @@ def rehearse_override(site: Site, overrides: Sequence[Override]) -> Plan:
     return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))
 
 
-def rehearse_init(site: Site, *, force: bool) -> Plan:
+def plan_init(site: Site, *, force: bool) -> Plan:
     """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
     differences = tuple(unsynced(site))
-    _checked(site, beside=() if force else differences)
+    plan_check(site, beside=() if force else differences, refuses_moved=False)
     told = (*differences, *left_out(site))
     return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in told), _adoption(site)))
 
@@ -279,7 +268,7 @@ def _adoption(site: Site) -> str:
     return "a first release would be built from uv.lock and tested"
 
 
-def rehearse_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
+def plan_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
     """Say what would be locked; nothing is locked for it. Raises PreflightError."""
     from releaser.pipelines.first_lock import check_environment, venv_in_use  # which other rehearsals need not wait for
     from releaser.resolution.exact_lock import count
@@ -301,7 +290,7 @@ def rehearse_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
     return Plan(would=tuple(lines))
 
 
-def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
+def plan_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
     if stranger := disk.stranger_finding(site.project, "rollback"):
         raise PreflightError(stranger)
@@ -322,29 +311,29 @@ def rehearse_rollback(site: Site, to: str | None, *, force: bool, keep_code: boo
     return Plan(would=tuple(lines), changes=changes)
 
 
-def rehearse_prune(site: Site) -> tuple[Verdict, ...]:
+def plan_prune(site: Site) -> tuple[Verdict, ...]:
     """Return the verdict on every release. Raises PreflightError."""
     refuse_moved(store_of(site))
     return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
 
 
-def rehearse_pin(site: Site, release: str, *, on: bool) -> Plan:
+def plan_pin(site: Site, release: str, *, on: bool) -> Plan:
     """Say what a pin would change. Raises NoSuchReleaseError."""
     found = store_of(site).find(release)
     what = "pinned" if on else "not pinned"
     return Plan(would=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
 
 
-def rehearse_hold(site: Site, name: str, reason: str) -> Plan:
+def plan_hold(site: Site, name: str, reason: str) -> Plan:
     """Say what holding a package would change. Raises UsageError and PreflightError."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    return _plan_of(holding(site, Constraints.read(site.state_dir).holds, name, reason, at=at))
+    return _plan_of(decide_hold(site, Constraints.read(site.state_dir).holds, name, reason, at=at))
 
 
-def rehearse_unhold(site: Site, name: str) -> Plan:
+def plan_unhold(site: Site, name: str) -> Plan:
     """Say what letting go of a package would change. Raises UsageError."""
     found = Constraints.read(site.state_dir)
-    return _plan_of(letting_go(found.holds, found.quarantine, name))
+    return _plan_of(decide_unhold(found.holds, found.quarantine, name))
 
 
 def _plan_of(change: HoldChange) -> Plan:

@@ -24,15 +24,15 @@ from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import FirstLock, adopt
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import look_before
+from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, ResolutionError, TestsFailedError, ToolError, UsageError, error_line
 from releaser.locks.changes import LockDiff
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.activation import deploy
 from releaser.pipelines.preflight import check
-from releaser.pipelines.recovery import undone_on_failure
-from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 def create_first_lock(request: Request, wanted: FirstLockRequest) -> RunReport:
     """Give the project its first lock, with exactly the versions that it runs on, and adopt it with that."""
-    return conduct(replace(request, founds=True), lambda run: _create(run, wanted))
+    return run_session(replace(request, creates_pyproject=True), lambda run: _create(run, wanted))
 
 
 def read_request(
@@ -92,7 +92,7 @@ def read_request(
     return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
 
 
-def _create(run: Run, wanted: FirstLockRequest) -> Ending:
+def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     log = run.log
     facts, found = _preflight(run.site, log, wanted)
     site = _site_to_be(run.site, found)
@@ -100,7 +100,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> Ending:
     if before is not None:
         check_live_site(site, log, adopting=before)
     basis, target = read_basis(site), as_checked_out(facts)
-    with undone_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
+    with undo_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
         lock = _lock(staged, log, facts, wanted, found)
         files = FirstLock(lock=lock.data, pyproject=staged.project.pyproject.read_bytes())
         pyproject = read_pyproject(staged.project.pyproject)
@@ -120,7 +120,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> Ending:
                 error.message, advice=advice, output=error.output, blame=error.blame, fault=error.fault
             ) from error
         candidate = look_at_migrations(staged, log, candidate)
-        look_before(staged, candidate.venv)
+        check_before_flip(staged, candidate.venv)
         # Only now is anything done to the venv that the site runs on: it becomes the first release, to go back to.
         adopt(site, log, facts, first_lock=files)
         journal_of(site).write(make_entry(log, "building", target=candidate.id))
@@ -130,7 +130,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> Ending:
     )
     deploy(site, log, deployment, replace(basis, link=read_basis(site).link))
     link = site.project.venv
-    return Ending(
+    return PipelineResult(
         result="activated",
         headline=f"the project is adopted: {link.name} leads to release {release.id}; {same}",
         advice=f"If the site still runs from {before}, point it to {link} now." if before not in (None, link) else "",

@@ -9,7 +9,7 @@ from releaser.candidate.pruning import failures, prune_by_settings, removals
 from releaser.errors import Finding, FollowUpError, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
-from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.link import refuse_moved
 from releaser.releases.quarantine import Hold, Holds, change_holds, change_quarantine, read_holds, read_quarantine
 from releaser.releases.store import store_of
@@ -30,7 +30,7 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
     """Delete what the policy no longer keeps; return how every release fared as well."""
     decided: list[Verdict] = []
 
-    def pipeline(run: Run) -> Ending:
+    def pipeline(run: Run) -> PipelineResult:
         refuse_moved(run.store)
         with run.log.step("prune") as step:
             try:
@@ -44,10 +44,10 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
                 raise FollowUpError(message, advice="See why; the next run tries again.")
             step.says(f"{len(removed)} removed")
         if not removed:
-            return Ending(result="unchanged", headline="there is nothing to prune")
-        return Ending(result="activated", headline=f"{_releases(len(removed))} removed")
+            return PipelineResult(result="unchanged", headline="there is nothing to prune")
+        return PipelineResult(result="activated", headline=f"{_releases(len(removed))} removed")
 
-    return conduct(request, pipeline), tuple(decided)
+    return run_session(request, pipeline), tuple(decided)
 
 
 def _releases(number: int) -> str:
@@ -57,16 +57,16 @@ def _releases(number: int) -> str:
 def set_pin(request: Request, release: str, *, on: bool) -> RunReport:
     """Keep a release from being pruned, or no longer."""
 
-    def pipeline(run: Run) -> Ending:
+    def pipeline(run: Run) -> PipelineResult:
         found = run.store.find(release)
         run.log.about(found, None)
         what = "pinned" if on else "not pinned"
         if found.pinned == on:
-            return Ending(result="unchanged", headline=f"{found.id} is {what} already")
+            return PipelineResult(result="unchanged", headline=f"{found.id} is {what} already")
         run.store.record(lambda ledger: ledger.pinned(found.id, on=on))
-        return Ending(result="activated", headline=f"{found.id} is {what} now")
+        return PipelineResult(result="activated", headline=f"{found.id} is {what} now")
 
-    return conduct(request, pipeline)
+    return run_session(request, pipeline)
 
 
 _SHORTEST_HASH = 7  # characters of a commit that tell which one is meant
@@ -87,32 +87,34 @@ class HoldChange:
 def hold(request: Request, name: str, reason: str) -> RunReport:
     """Keep a package at the version that it has, until somebody lifts that."""
 
-    def pipeline(run: Run) -> Ending:
-        return _changed(run.site, holding(run.site, read_holds(run.site.state_dir), name, reason, at=timestamp()))
+    def pipeline(run: Run) -> PipelineResult:
+        return _changed(run.site, decide_hold(run.site, read_holds(run.site.state_dir), name, reason, at=timestamp()))
 
-    return conduct(request, pipeline)
+    return run_session(request, pipeline)
 
 
 def unhold(request: Request, name: str) -> RunReport:
     """Let in again what is held back: a package, a commit or a candidate, by the name that `status` shows."""
 
-    def pipeline(run: Run) -> Ending:
-        return _changed(run.site, letting_go(read_holds(run.site.state_dir), read_quarantine(run.site.state_dir), name))
+    def pipeline(run: Run) -> PipelineResult:
+        return _changed(
+            run.site, decide_unhold(read_holds(run.site.state_dir), read_quarantine(run.site.state_dir), name)
+        )
 
-    return conduct(request, pipeline)
+    return run_session(request, pipeline)
 
 
-def _changed(site: Site, change: HoldChange) -> Ending:
+def _changed(site: Site, change: HoldChange) -> PipelineResult:
     if not change.news:
-        return Ending(result="unchanged", headline=f"{change.name} {change.state} already")
+        return PipelineResult(result="unchanged", headline=f"{change.name} {change.state} already")
     if change.quarantine is not None:
         quarantine = change.quarantine
         change_quarantine(site.state_dir, lambda _: quarantine)
     change_holds(site.state_dir, lambda _: change.holds)
-    return Ending(result="activated", headline=f"{change.name} {change.state} now")
+    return PipelineResult(result="activated", headline=f"{change.name} {change.state} now")
 
 
-def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> HoldChange:
+def decide_hold(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> HoldChange:
     """Say what holding a package comes to. Raises UsageError when it is not there, or part of the checkout.
 
     It is held since the first time; another reason takes the place of the one before.
@@ -133,7 +135,7 @@ def holding(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> Hol
     return HoldChange(holds=holds.adding([new]), name=name, state=state, news=True)
 
 
-def letting_go(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
+def decide_unhold(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
     """Say what letting something in again comes to. Raises UsageError when nothing of that name is held back."""
     package = normalize_name(name)
     names = {package} | {

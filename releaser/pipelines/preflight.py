@@ -11,12 +11,11 @@ from packaging.version import Version
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
-from releaser.checkout.pull import known_litter
+from releaser.checkout.pull import known_untracked_files
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.store import store_of
 from releaser.site import conventions, disk, serving
-from releaser.site import serving as live_site
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
@@ -30,13 +29,21 @@ if TYPE_CHECKING:
 
     from releaser.report import RunLog, Step
     from releaser.site.site import Site
+    from releaser.tools.git_reader import CheckoutState
     from releaser.tools.uv import Uv
 
 
 OLDEST_UV = Version("0.10")  # the first that lists local packages alone (`uv export --only-emit-local`)
 
 
-def preflight(site: Site, log: RunLog, *, ask_django: bool = True, python: str | None = None) -> SiteFacts:
+def preflight(
+    site: Site,
+    log: RunLog,
+    *,
+    ask_django: bool = True,
+    python: str | None = None,
+    state: CheckoutState | None = None,
+) -> SiteFacts:
     """Check everything, with the room that another release of the live one's size takes; `python` is as of `check`.
 
     To start the site's Django would take most of a night without anything new, so an update asks it later.
@@ -47,9 +54,10 @@ def preflight(site: Site, log: RunLog, *, ask_django: bool = True, python: str |
             site,
             space=find_lacks(update_needs(site, live)),
             pending=files_due(site, live),
-            litter=known_litter(site.state_dir),
+            litter=known_untracked_files(site.state_dir),
             ask_django=ask_django,
             python=python,
+            state=state,
         )
         tell_unknown(step, facts.unknown)
     return facts
@@ -84,6 +92,7 @@ def check(
     ask_site: bool = False,
     python: str | None = None,
     checkout: Checkout | None = None,
+    state: CheckoutState | None = None,
 ) -> SiteFacts:
     """Run every check and return what the steps need; PreflightError with all the problems otherwise.
 
@@ -93,8 +102,8 @@ def check(
     A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
     it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
-    already, where a staging tree of it is checked. With `ask_site`, the live site has to
-    pass its health check.
+    already, where a staging tree of it is checked, `state` what `git status` has just said. With
+    `ask_site`, the live site has to pass its health check.
     """
     findings = Findings((*site.findings, *beside))
     _check_pyproject(site, findings)
@@ -106,7 +115,7 @@ def check(
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
     findings.extend(without_django(site))
-    checkout = checkout or check_checkout(site, findings, pending, litter)
+    checkout = checkout or check_checkout(site, findings, pending, litter, state)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(space)
@@ -116,7 +125,7 @@ def check(
     if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
     if ask_site:
-        findings.extend(live_site.live_findings(site))
+        findings.extend(serving.live_findings(site))
     if checkout is not None and (ask_remote or findings.problems):
         findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:

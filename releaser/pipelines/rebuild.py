@@ -16,15 +16,14 @@ from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import look_before
+from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, Finding, PreflightError
 from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.activation import deploy
 from releaser.pipelines.preflight import ask_django, preflight
-from releaser.pipelines.recovery import undone_on_failure
-from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
-from releaser.releases import leases as processes
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
 from releaser.releases.interpreter import executable_of
 from releaser.releases.link import refuse_moved
@@ -83,7 +82,7 @@ def refuse_unseen(live: Release | None) -> None:
         return
     was = live.manifest.interpreter
     executable = was.executable if was is not None else executable_of(live.venv)
-    running = [pid for pid in leases.holders(str(live.directory)) if processes.executable(pid) == executable]
+    running = [pid for pid in leases.holders(str(live.directory)) if leases.executable(pid) == executable]
     if not running:
         return
     count = "1 process runs" if len(running) == 1 else f"{len(running)} processes run"
@@ -180,10 +179,10 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
 
     `python` is the interpreter to build with, as uv's `--python` takes it; with `force`, the site need not be well.
     """
-    return conduct(request, lambda run: _rebuild(run, python=python, force=force))
+    return run_session(request, lambda run: _rebuild(run, python=python, force=force))
 
 
-def _rebuild(run: Run, *, python: str | None, force: bool) -> Ending:
+def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     refuse_moved(run.store)
     refuse_unadopted(run.store)
     facts = preflight(run.site, run.log, ask_django=False, python=python)
@@ -191,9 +190,9 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> Ending:
     live = run.store.live()
     check_live_site(run.site, run.log, force=force or is_repair(live))
     basis, target = read_basis(run.site), as_checked_out(facts)
-    with undone_on_failure(run.site, run.log), staging_tree(run.site, run.log, target.commit) as staged:
+    with undo_on_failure(run.site, run.log), staging_tree(run.site, run.log, target.commit) as staged:
         release = build_as_locked(staged, run.log, facts, live)
-        look_before(staged, release.venv)
+        check_before_flip(staged, release.venv)
     why = _explain(run.site, live, release)
     run.log.learn(rebuilt=why)
     run.log.note(*describe_python(facts.choice))
@@ -201,7 +200,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> Ending:
         run.site, run.log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), basis
     )
     headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
-    return Ending(result="activated", headline=headline)
+    return PipelineResult(result="activated", headline=headline)
 
 
 def refuse_unadopted(store: ReleaseStore) -> None:

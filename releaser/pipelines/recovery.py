@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 from releaser.candidate.mark import brought_by, mark_bad, mark_good, reject_commit
 from releaser.candidate.migrations import tell_migrations_of
 from releaser.candidate.pruning import remove_unless_used, remove_unsealed
-from releaser.checkout.move import move_back
+from releaser.checkout.files import keep_edited_lock
+from releaser.checkout.move import move_back, restore_checkout
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
 from releaser.deployment import activate
 from releaser.deployment.adopt import complete_adoption
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locks.changes import LockDiff
-from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine, settle_on
+from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine, run_steps_on
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
 from releaser.releases.quarantine import change_quarantine, read_quarantine
@@ -55,21 +56,21 @@ def recover(run: Run) -> None:
     try:
         entry = journal_of(run.site).read()
     except UnreadableStateError as error:
-        accepted = accept_link(run.site, run.log)  # a run may have been cut off after its flip
+        accepted = accept_link(run.site)  # a run may have been cut off after its flip
         if accepted is not None:
-            settle_on(run.site, run.log, accepted)
+            run_steps_on(run.site, run.log, accepted)
         aside = journal_of(run.site).put_aside()
         run.log.tell(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
     if entry is not None:
         logger.info("recovering %s", entry)
-        _hear(run.site, run.log, entry)
-        if entry.phase != "telling":
+        _take_over_unreported(run.site, run.log, entry)
+        if entry.phase != "reporting":
             run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
             if entry.phase in ("committing", "reverting"):
-                activate.keep_edited_lock(run.site, run.log, entry)
+                keep_edited_lock(run.site, run.log, entry)
             _note(run.log, entry, _continue(run.site, run.log, entry))
             run.log.finishing = None
     else:
@@ -80,11 +81,11 @@ def recover(run: Run) -> None:
         close_journal(run.site, run.log)
 
 
-def _hear(site: Site, log: RunLog, entry: Entry) -> None:
+def _take_over_unreported(site: Site, log: RunLog, entry: Entry) -> None:
     """Take over what an earlier run has not told; if its mail is in the outbox, it has."""
-    if entry.run_id != log.run_id and entry.untold and not Outbox(site.project.outbox).tells_of(entry.run_id):
-        log.recovered += entry.untold
-        log.unreported += entry.untold
+    if entry.run_id != log.run_id and entry.unreported and not Outbox(site.project.outbox).tells_of(entry.run_id):
+        log.recovered += entry.unreported
+        log.unreported += entry.unreported
 
 
 def _note(log: RunLog, entry: Entry, said: str) -> None:
@@ -106,8 +107,8 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
     if entry.phase == "committing" and live == entry.target and store_of(site).get(live) is not None:
         _roll_forward(site, log, entry)
         return f"had made release {entry.target} live; the rest is done now{changes_since(site, entry)}"
-    if entry.phase == "mending":
-        return _mended(site, log, entry)
+    if entry.phase == "repairing":
+        return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
         complete_adoption(site, log, entry)
         return "was adopting the project; that is finished or undone now"
@@ -120,13 +121,13 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
     return "was interrupted before it changed anything for the site; what it left is removed"
 
 
-def _mended(site: Site, log: RunLog, entry: Entry) -> str:
+def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
     """Go on where a dangling symlink was repaired; while it still dangles, it is repaired again."""
     release = store_of(site).live()
     if release is None or release.id != entry.target:
         return "had begun to repair the symlink, which is done now"
-    accept_link(site, log)
-    settle_on(site, log, release)
+    accept_link(site)
+    run_steps_on(site, log, release)
     return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
 
 
@@ -142,7 +143,7 @@ def _roll_forward(site: Site, log: RunLog, entry: Entry) -> None:
     release = store_of(site).get(entry.target)
     assert release is not None  # noqa: S101 - the caller looked
     live_before = log.learned.live_changed
-    with taken_back_on_failure(site, log):
+    with note_return_on_failure(site, log):
         activate.finish(site, log, entry, release)
     if entry.moves_code:
         site = site.reread()
@@ -181,7 +182,7 @@ def _went_back(site: Site, entry: Entry) -> bool:
 
 
 @contextlib.contextmanager
-def taken_back_on_failure(site: Site, log: RunLog) -> Iterator[None]:
+def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
     """Record that a release was backed out, when the activation inside raises ActivationError."""
     try:
         yield
@@ -190,14 +191,14 @@ def taken_back_on_failure(site: Site, log: RunLog) -> Iterator[None]:
     except ActivationError as error:
         entry = journal_of(site).read()
         if entry is not None:
-            with _full_disk_reported(log):
+            with _report_full_disk(log):
                 _record_backed_out(site, entry, error.message, fails_before=error.fails_before)
                 close_journal(site, log, f"had been taken back: {error.message}")
         raise
 
 
 @contextlib.contextmanager
-def _full_disk_reported(log: RunLog) -> Iterator[None]:
+def _report_full_disk(log: RunLog) -> Iterator[None]:
     """Report that a decision could not be recorded; what has been done stands all the same."""
     try:
         yield
@@ -226,8 +227,8 @@ def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: b
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
             commit = replace(commit, is_suspect=bool(brought_by(target)))
         versions = {} if commit is not None or fails_before else brought_by(target)
-        mark_bad(site, target, reason, versions=versions, commit=commit, blameless=entry.blameless)
-        if versions and not entry.blameless:
+        mark_bad(site, target, reason, versions=versions, commit=commit, not_the_release=entry.not_the_release)
+        if versions and not entry.not_the_release:
             change_quarantine(site.state_dir, lambda quarantine: quarantine.without_suspects())
 
 
@@ -235,7 +236,7 @@ def undo(site: Site, log: RunLog, entry: Entry) -> None:
     """Take back what a run did before its flip: the candidate, and the move of the checkout."""
     remove_staging_trees(site)
     if entry.phase == "committing":  # going back may have been cut short before it came to the checkout
-        activate.restore_checkout(site, log, entry)
+        restore_checkout(site, log, entry)
     elif entry.phase == "pulling":
         move_back(site, log, entry)
     if entry.collected:
@@ -247,7 +248,7 @@ def undo(site: Site, log: RunLog, entry: Entry) -> None:
 
 
 @contextlib.contextmanager
-def undone_on_failure(site: Site, log: RunLog) -> Iterator[None]:
+def undo_on_failure(site: Site, log: RunLog) -> Iterator[None]:
     """Undo what the run began, when it fails before the flip."""
     try:
         yield

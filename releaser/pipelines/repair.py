@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from releaser.answers import RedTests
 from releaser.candidate.mark import brought_by, key_of, mark_good
 from releaser.candidate.testing import LIVE_TESTS
-from releaser.checkout.commits import PENDING, Pending, attempt, unsettled
-from releaser.checkout.move import LOCK_BEFORE
-from releaser.deployment.activate import link_text, place_lock
+from releaser.checkout.commits import PENDING, Pending, attempt, pending_steps
+from releaser.checkout.files import LOCK_BEFORE, follow_with_lock
 from releaser.deployment.post_flip import STEPS
-from releaser.deployment.processes import Turnover, in_use
-from releaser.errors import Finding, ToolError
-from releaser.releases import leases as processes
-from releaser.releases import link as flip
+from releaser.deployment.processes import RestartCheck, in_use
+from releaser.errors import Finding
+from releaser.releases import leases
+from releaser.releases import link as links
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import (
     JOURNAL,
@@ -34,9 +33,9 @@ from releaser.releases.journal import (
     VULNERABILITIES_UNKNOWN,
     Entry,
     LastMail,
-    Litter,
     Told,
     UnknownSince,
+    UntrackedFiles,
     journal_of,
     make_entry,
 )
@@ -46,7 +45,7 @@ from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifes
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.history import HISTORY
 from releaser.site import mutex
-from releaser.system.files import UnreadableStateError, load_state, put_aside, read_state, write_state
+from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ STATE_FILES: Mapping[str, type] = {
     HOLDS: Holds,
     PENDING: Pending,
     LIVE_TESTS: RedTests,
-    LITTER: Litter,
+    LITTER: UntrackedFiles,
     LAST_MAIL: LastMail,
     LEFT_BEHIND: Told,
     VULNERABILITIES: Told,
@@ -132,40 +131,29 @@ def _restore_link(site: Site, log: RunLog) -> None:
     if seen_again is None or seen_again.id != release.id:
         return
     wrong = _describe_lost(link)
-    journal_of(site).write(make_entry(log, "mending", target=release.id, origin_link=link_text(link)))
+    journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
     before = store.live_by_record()
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
-    flip.flip(link, release.venv, staging=site.state_dir)
-    _follow_with_lock(site, log, before, release)
+    links.flip(link, release.venv, staging=site.state_dir)
+    follow_with_lock(site, store.get(before), release)
     log.learn(live_changed=True)
     message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
     log.repaired(message, "Find out who did that.")
-    settle_on(site, log, release)
+    run_steps_on(site, log, release)
 
 
 def _release_for_lost_link(store: ReleaseStore) -> Release | None:
     return store.newest_good() if store.live_by_record() and is_missing_or_dangling(store.link) else None
 
 
-def settle_on(site: Site, log: RunLog, release: Release) -> None:
+def run_steps_on(site: Site, log: RunLog, release: Release) -> None:
     """Do what follows a flip to a release, from which there is no way back. What fails is reported."""
-    turnover = Turnover(target=release, origin=None, flipped_at=processes.now(), was_used=in_use(release))
+    check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
     for name, act in STEPS.items():
-        attempt(log, name, partial(act, site, log, turnover))
+        attempt(log, name, partial(act, site, log, check))
 
 
-def _follow_with_lock(site: Site, log: RunLog, before: str | None, release: Release) -> None:
-    """Let uv.lock of the checkout follow from the release `before`, unless somebody has changed it. Raises OSError."""
-    earlier, lock = store_of(site).get(before), site.project.lock
-    known = [earlier.lock.read_bytes()] if earlier is not None and earlier.lock.is_file() else []
-    with contextlib.suppress(ToolError):
-        committed = site.git.content("HEAD", os.path.relpath(lock, site.git.layout.top))
-        known.append((committed or "").encode())
-    if not lock.exists() or lock.read_bytes() in known:
-        place_lock(site, log, release)
-
-
-def accept_link(site: Site, log: RunLog) -> Release | None:
+def accept_link(site: Site) -> Release | None:
     """Take the release that the link leads to for the live one, if it may be, and return it; None if it is that.
 
     uv.lock follows. Raises OSError.
@@ -174,7 +162,7 @@ def accept_link(site: Site, log: RunLog) -> Release | None:
     live, before = store.live(), store.live_by_record()
     if live is None or live.id == before or live.manifest.never_live:
         return None
-    _follow_with_lock(site, log, before, live)
+    follow_with_lock(site, store.get(before), live)
     mark_good(site, live)
     return live
 
@@ -190,7 +178,7 @@ def _find_live_damage(store: ReleaseStore) -> Iterator[Finding]:
         message = f"the manifest of the live release {store.live_id()} is gone, or cannot be read"
         yield Finding(message=message, advice=_REBUILDS)
         return
-    if failed := unsettled(store.state_dir, live):
+    if failed := pending_steps(store.state_dir, live):
         message = (
             f"after {live.id} went live these steps failed, and there was no earlier release to return to:"
             f" {', '.join(sorted(failed))}"

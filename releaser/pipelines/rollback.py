@@ -13,20 +13,21 @@ from releaser.checkout.checks import lock_findings
 from releaser.checkout.move import code_of_release, has_other_code
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import staging_tree
-from releaser.deployment.activate import Deployment, link_text
-from releaser.deployment.adopt import take_in
-from releaser.deployment.post_flip import collect_ahead, look_before
+from releaser.deployment.activate import Deployment
+from releaser.deployment.adopt import adopt_replaced_venv
+from releaser.deployment.post_flip import check_before_flip, collect_ahead
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
 from releaser.locks.changes import LockDiff
 from releaser.pipelines.activation import deploy
-from releaser.pipelines.recovery import undone_on_failure
-from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.status import without_python
 from releaser.releases.integrity import find_damage, find_rollback_damage, has_lost_python
 from releaser.releases.link import moved_by_hand, refuse_moved
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
 from releaser.site import disk, serving
+from releaser.system.files import link_text
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ def rollback(request: Request, *, to: str | None = None, force: bool = False, ke
 
     `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays whatever fails after the flip.
     """
-    return conduct(request, lambda run: _rollback(run, to=to, force=force, keep_code=keep_code))
+    return run_session(request, lambda run: _rollback(run, to=to, force=force, keep_code=keep_code))
 
 
-def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Ending:
+def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> PipelineResult:
     if to is None:
         refuse_moved(run.store)
     link = link_text(run.site.project.venv)
@@ -65,7 +66,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     run.log.about(target, live)
     run.log.note(*[] if to else passed_over(run.store, target))
     if live is not None and target.id == live.id and moved is None:
-        return Ending(result="unchanged", headline=f"{target.id} is already live")
+        return PipelineResult(result="unchanged", headline=f"{target.id} is already live")
     run.log.note(*describe_other_python(target))
     with run.log.step("preflight"):
         if problems := tuple(lock_findings(run.site)):
@@ -77,16 +78,16 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Endi
     if code.moves:
         _refuse_unrestartable(run.site)
     else:
-        look_before(run.site, target.venv)
+        check_before_flip(run.site, target.venv)
     run.log.learn(changes=LockDiff.between(lock_of(live), lock_of(target)).changes)
     if moved is not None and not run.site.project.venv.is_symlink():
-        take_in(run.site, run.log)
+        adopt_replaced_venv(run.site, run.log)
         link = link_text(run.site.project.venv)
-    with undone_on_failure(run.site, run.log):
+    with undo_on_failure(run.site, run.log):
         collected = code.moves and _collect_ahead(run.site, run.log, target, code)
     deploy(run.site, run.log, Deployment(release=target, target=code, stays=force, link=link, collected=collected))
     tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
-    return Ending(result="activated", headline=_headline(run.site, target, live, code))
+    return PipelineResult(result="activated", headline=_headline(run.site, target, live, code))
 
 
 def _code_of(site: Site, log: RunLog, target: Release, *, keep_code: bool) -> Target:

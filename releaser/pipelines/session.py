@@ -126,10 +126,7 @@ _RESULTS: dict[int, Result] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for; `wait` is how many seconds to wait for the project lock.
-
-    What `founds` a project needs no pyproject.toml yet.
-    """
+    """What the command line asks for; `wait` is how many seconds to wait for the project lock."""
 
     path: Path
     environ: Mapping[str, str]
@@ -137,11 +134,12 @@ class Request:
     listener: Listener = field(default_factory=Silence)
     wait: float = 0.0
     mails: bool = False
-    founds: bool = False
+    #: The project may have no pyproject.toml yet.
+    creates_pyproject: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ending:
+class PipelineResult:
     """How a pipeline ended when it ended well."""
 
     result: Result
@@ -149,7 +147,7 @@ class Ending:
     advice: str = ""
 
 
-def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
+def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
     """Run a pipeline under the project lock, after recovery, and return its report; history and mail are done then.
 
     Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
@@ -157,7 +155,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
     started = datetime.now(UTC)
     run_id = new_run_id(started)
     try:
-        site = (open_site if request.founds else find_site)(request.path, request.environ)
+        site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:
         return notify.about_missing_project(
             request.path, request.environ, request.command, run_id, started, error, mails=request.mails
@@ -171,7 +169,7 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
             PreflightError(stranger),
         )
     try:
-        _prepare_state(site, founds=request.founds)
+        _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:
         return _stateless(request, run, error)
     with run_log(site.project.logs, run_id, site.redactor) as log_file:
@@ -179,12 +177,12 @@ def conduct(request: Request, pipeline: Callable[[Run], Ending]) -> RunReport:
         return _locked(request, run, pipeline)
 
 
-def _prepare_state(site: Site, *, founds: bool) -> None:
+def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     """Make the state directory; PreflightError with everything that is wrong when that is not possible or not wise.
 
     A project without pyproject.toml may be one that a run was about to give its first.
     """
-    is_one = founds or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
+    is_one = creates_pyproject or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
     if not is_one or any(disk.state_findings(site.project)):
         check(site, space=find_lacks(update_needs(site, None)))
     try:
@@ -209,7 +207,7 @@ def _stateless(request: Request, run: Run, error: PreflightError) -> RunReport:
     return notify.finish_without_state(run.site, report) if request.mails else report
 
 
-def _locked(request: Request, run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
+def _locked(request: Request, run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
     with contextlib.ExitStack() as stack:
         lock = mutex.hold(run.site.state_dir, command=request.command, now=run.log.started_at, wait=request.wait)
         try:
@@ -250,7 +248,7 @@ def _with_what_stands(site: Site, report: RunReport) -> RunReport:
     )
 
 
-def _play(run: Run, pipeline: Callable[[Run], Ending]) -> RunReport:
+def _play(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
     with signals.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock

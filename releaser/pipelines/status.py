@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,7 +12,7 @@ from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, Quarantined, Re
 from releaser.candidate.build import describe_changes
 from releaser.candidate.space import free_space
 from releaser.candidate.testing import red_tests
-from releaser.checkout.publish import push_is_due_in
+from releaser.checkout.publish import push_is_due
 from releaser.deployment.processes import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
 from releaser.locks.changes import Change, LockDiff
@@ -33,7 +32,7 @@ from releaser.site import mutex
 from releaser.site.disk import find_misplaced_state
 from releaser.site.recipients import carrier_of
 from releaser.site.state_dir import dispute
-from releaser.system.files import UnreadableStateError, plain
+from releaser.system.files import UnreadableStateError, link_text, plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,12 +180,12 @@ def status(site: Site) -> Status:
         releases_bytes=total_bytes(one.manifest for one in store.all()),
         free_bytes=space.bytes,
         free_inodes=space.inodes,
-        link=_link(project.venv),
+        link=link_text(project.venv),
         last_run=_as(RunBrief, runs[0]) if runs else None,
         last_change=next((_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
         running=mutex.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
-        push_pending=push_is_due_in(project.state_dir),
+        push_pending=push_is_due(project.state_dir),
         mails_pending=_mails(project.outbox) if carrier_of(site.settings, project.root, site.runner) else 0,
         left_behind=left_behind(store),
         drift=_drift(live),
@@ -220,13 +219,6 @@ def _newer_python(site: Site, live: Release | None) -> str | None:
 def _drift(live: Release | None) -> DriftAnswer | None:
     found = find_damage(live) if live is not None else None
     return DriftAnswer.of(found.drift) if found is not None and found.drift else None
-
-
-def _link(link: Path) -> str | None:
-    try:
-        return os.readlink(link)
-    except OSError:
-        return None
 
 
 def _interrupted(state_dir: Path) -> bool:

@@ -15,8 +15,8 @@ from releaser.errors import BuildError, Finding, PreflightError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.preflight import preflight
-from releaser.pipelines.recovery import undone_on_failure
-from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.link import refuse_moved
 from releaser.resolution.resolve import candidate_key, resolve_with
 from releaser.run import close_journal
@@ -37,14 +37,14 @@ COMMAND = "update --override"
 
 def override(request: Request, overrides: Sequence[Override]) -> RunReport:
     """Build and test a candidate with packages from elsewhere; live, lock and all records stay as they are."""
-    return conduct(request, lambda run: _override(run, overrides))
+    return run_session(request, lambda run: _override(run, overrides))
 
 
-def _override(run: Run, overrides: Sequence[Override]) -> Ending:
+def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     refuse_moved(run.store)
     facts = preflight(run.site, run.log, ask_django=False)
     live = required(run.store.live())
-    with undone_on_failure(run.site, run.log), staging_tree(run.site, run.log, as_checked_out(facts).commit) as staged:
+    with undo_on_failure(run.site, run.log), staging_tree(run.site, run.log, as_checked_out(facts).commit) as staged:
         resolution = resolve_with(staged, run.log, facts, live, overrides)
         check_space(staged, facts, resolution, live)
         run.log.learn(changes=resolution.diff.changes)
@@ -56,7 +56,9 @@ def _override(run: Run, overrides: Sequence[Override]) -> Ending:
         release = seal(staged, run.log, candidate, tests="passed")
     close_journal(run.site, run.log)
     wanted = ", ".join(release.manifest.overrides)
-    return Ending(result="unchanged", headline=f"{wanted} passed, and is not live: the candidate is {release.venv}")
+    return PipelineResult(
+        result="unchanged", headline=f"{wanted} passed, and is not live: the candidate is {release.venv}"
+    )
 
 
 def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]) -> tuple[Override, ...]:

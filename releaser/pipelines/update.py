@@ -12,16 +12,16 @@ from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space, find_lacks, update_needs
 from releaser.candidate.testing import is_well_again, tree_of_live, try_live_release
-from releaser.checkout.guard import Basis, basis_after_own_acts, read_basis
+from releaser.checkout.guard import Basis, basis_after_own_acts, find_changes, read_basis
 from releaser.checkout.move import follow_quietly
 from releaser.checkout.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back
 from releaser.checkout.pull import Target, choose_target, fetch
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
-from releaser.deployment.adopt import adopt, found_at
+from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import collect_ahead, look_before, settle_what_failed
-from releaser.deployment.processes import note_left_behind
+from releaser.deployment.post_flip import check_before_flip, collect_ahead, retry_post_flip_steps
+from releaser.deployment.processes import note_stale_processes
 from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.pipelines.activation import deploy
 from releaser.pipelines.decide import choose_following, decide, why_not_again
@@ -33,8 +33,8 @@ from releaser.pipelines.rebuild import (
     find_rebuild_reason,
     refuse_unseen,
 )
-from releaser.pipelines.recovery import undo_unfinished, undone_on_failure
-from releaser.pipelines.session import Ending, Request, conduct
+from releaser.pipelines.recovery import undo_on_failure, undo_unfinished
+from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import is_dead
 from releaser.releases.link import refuse_moved
 from releaser.releases.store import store_of
@@ -73,16 +73,16 @@ def update(request: Request, *, force: bool = False, follow: bool = False) -> Ru
 
     `force` tries quarantined ones again; `follow` takes a remote branch that was moved back or rewritten as it is.
     """
-    return conduct(request, partial(update_site, force=force, follow=follow))
+    return run_session(request, partial(update_site, force=force, follow=follow))
 
 
-def update_site(run: Run, *, force: bool, follow: bool) -> Ending:
+def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     """Do what docs/how-it-works.md lists, in that order; the checkout and the symlink move in `deploy` alone."""
     refuse_moved(run.store)
     refuse_unseen(run.store.live())
-    settle_what_failed(run.site, run.log)  # restarts and the like that an earlier run could not do
+    retry_post_flip_steps(run.site, run.log)  # restarts and the like that an earlier run could not do
     basis = read_basis(run.site)
-    facts = preflight(run.site, run.log, ask_django=False)
+    facts = preflight(run.site, run.log, ask_django=False, state=basis.state)
     theirs = fetch(run.site, run.log, facts, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = adopt_venv(run.site, run.log, facts)
@@ -91,14 +91,14 @@ def update_site(run: Run, *, force: bool, follow: bool) -> Ending:
     target = choose_target(run.site, run.log, basis, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
     staging = staging_tree(run.site, run.log, target.commit, pulled=target.pulled)
-    with undone_on_failure(run.site, run.log), staging as tree:
+    with undo_on_failure(run.site, run.log), staging as tree:
         goal = choose_goal(tree, run.log, facts, target, force=force)
         reason = nothing_to_build(tree, run.log, goal, before=facts)
         if reason:
             unchanged = look_after_live(tree, run.log, goal, reason, before=facts, adopted=adopted)
         else:
             release = make_release(tree, run.log, goal, before=facts)
-            look_before(tree, release.venv)
+            check_before_flip(tree, release.venv)
             collected = target.moves and collect_ahead(tree, run.log, release)
     if reason:
         follow_unbuilt_commits(run.site, run.log, target, basis, goal.decision)
@@ -108,12 +108,12 @@ def update_site(run: Run, *, force: bool, follow: bool) -> Ending:
     untracked = frozenset(facts.state.untracked)
     deployment = Deployment(release=release, target=target, collected=collected, untracked=untracked)
     deploy(run.site, run.log, deployment, basis)
-    return Ending(result="activated", headline=headline)
+    return PipelineResult(result="activated", headline=headline)
 
 
 def adopt_venv(site: Site, log: RunLog, facts: SiteFacts) -> bool:
     """Make a venv that no release is live in the first release; True if there was one to adopt."""
-    if found_at(site) == "adopted" or adopt(site, log, facts) is None:
+    if venv_kind(site) == "adopted" or adopt(site, log, facts) is None:
         return False
     log.learn(chosen=find_conventions(site, lock=facts.lock))
     return True
@@ -126,7 +126,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     """
     live = store_of(site).live()
     due = files_due(site, live) & {*facts.state.dirty, *facts.state.untracked}
-    if not due and not push_is_due(site):
+    if not due and not push_is_due(site.state_dir):
         return None
     may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
     if live is not None and due:
@@ -158,7 +158,9 @@ def nothing_to_build(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) 
     return why_not_again(decision.failed)
 
 
-def look_after_live(site: Site, log: RunLog, goal: Goal, reason: str, *, before: SiteFacts, adopted: bool) -> Ending:
+def look_after_live(
+    site: Site, log: RunLog, goal: Goal, reason: str, *, before: SiteFacts, adopted: bool
+) -> PipelineResult:
     """Report on what stays live: fixes that are held back, processes left behind, tests that turn red.
 
     That nothing can run on it is always said. Where only another Python has failed, to which the site does not move,
@@ -170,11 +172,11 @@ def look_after_live(site: Site, log: RunLog, goal: Goal, reason: str, *, before:
     log.about(goal.live, None)
     if failed is None or (due is not None and not due.is_damaged):
         look_at_what_is_held(site, log, goal.decision)
-    note_left_behind(site, log)
+    note_stale_processes(site, log)
     if failed is not None:
         _tell_dead(log, due, failed.reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
-    ending = Ending(result="activated" if is_news else "unchanged", headline=reason)
+    ending = PipelineResult(result="activated" if is_news else "unchanged", headline=reason)
     if is_news:
         ending = replace(ending, headline=f"the project is adopted; {reason}")
     if goal.decision.outcome == "unsure":  # then its tests have just been run
@@ -217,7 +219,7 @@ def _make_release(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> 
     return release
 
 
-def _with_live_tests(site: Site, log: RunLog, facts: SiteFacts, ending: Ending) -> Ending:
+def _with_live_tests(site: Site, log: RunLog, facts: SiteFacts, ending: PipelineResult) -> PipelineResult:
     """Look after what is live on a night without anything newer. Raises TestsFailedError if its tests turn red."""
     if site.settings.test_live == "always":
         with tree_of_live(site, log) as tree:
@@ -241,7 +243,7 @@ def follow_unbuilt_commits(site: Site, log: RunLog, target: Target, basis: Basis
     """Follow commits that bring neither code nor packages; nobody needs to hear of it."""
     live = store_of(site).live()
     following = choose_following(site, target, decision, live)
-    if live is None or following == "stays" or log.findings or read_basis(site) != basis:
+    if live is None or following == "stays" or log.findings or find_changes(site, basis):
         return
     if target.moves:
         follow_quietly(site, log, target)

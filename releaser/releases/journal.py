@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
-Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "mending", "telling"]
+Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
 JOURNAL = "journal.json"
 #: Room that is kept for the journal: a file that is deleted when the disk is full, so that there is some again.
 RESERVE = "reserve"
@@ -37,7 +37,7 @@ class Entry:
 
     command: str
     run_id: str
-    #: In `telling`, nothing is left to be done but to tell of `untold`.
+    #: In `reporting`, nothing is left to be done but to tell of `unreported`.
     phase: Phase
     #: The release that was live before; None if none was.
     origin: str | None = None
@@ -53,9 +53,9 @@ class Entry:
     #: Why the change is being taken back.
     reason: str = ""
     #: Whether it is taken back for nothing in the release.
-    blameless: bool = False
+    not_the_release: bool = False
     #: Whether it brings the project its pyproject.toml along with its first lock.
-    founds: bool = False
+    creates_pyproject: bool = False
     #: When the flip was about to be made, in seconds since the system started; `boot` names that start.
     flipped_at: float | None = None
     boot: str = ""
@@ -66,7 +66,7 @@ class Entry:
     #: Whether its static files are there before the flip.
     collected: bool = False
     #: Sentences of this run that nobody has been told yet.
-    untold: tuple[str, ...] = ()
+    unreported: tuple[str, ...] = ()
 
     @property
     def moves_code(self) -> bool:
@@ -140,7 +140,7 @@ def journal_of(site: Site) -> Journal:
 def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
     """Make the entry of a change that this run begins; it carries what nobody has been told yet."""
     log.closed = False
-    return Entry(command=log.command, run_id=log.run_id, phase=phase, untold=tuple(log.unreported), **fields)
+    return Entry(command=log.command, run_id=log.run_id, phase=phase, unreported=tuple(log.unreported), **fields)
 
 
 # Notes
@@ -153,7 +153,7 @@ VULNERABILITIES_UNKNOWN = "vulnerabilities-unknown.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Litter:
+class UntrackedFiles:
     """Files that the project's own work left in the work tree, relative to its top."""
 
     paths: frozenset[str] = frozenset()

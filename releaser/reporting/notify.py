@@ -224,7 +224,7 @@ def _drop_told(site: Site, log: RunLog) -> None:
     """Drop the journal, if telling was all that was left to be done."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = journal_of(site).read()
-        ours = entry is not None and entry.phase == "telling" and entry.run_id == log.run_id
+        ours = entry is not None and entry.phase == "reporting" and entry.run_id == log.run_id
         if ours or log.closed:
             journal_of(site).drop()
 

@@ -82,6 +82,13 @@ class Site:
         variables = self.git_variables
         return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout, variables=variables)
 
+    def checkout_state(self) -> CheckoutState | None:
+        """Return what `git status` says of the checkout; None where git does not work."""
+        try:
+            return self.git.state()
+        except ToolError:
+            return None
+
     @property
     def state_dir(self) -> Path:
         """Where releaser keeps what it knows of the project."""

@@ -54,6 +54,22 @@ def sync_file_system(path: Path) -> None:
         os.close(descriptor)
 
 
+def read_if_there(path: Path) -> bytes | None:
+    """Return what is in a file; None if it is not there, or cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def link_text(link: Path) -> str | None:
+    """Return what stands in a symlink; None if there is none."""
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
+
+
 def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> None:
     """Put `data` at `target` by a rename, keeping the mode and group that `target` has.
 

@@ -96,32 +96,44 @@ class Manage:
 
         Raises ToolError when Django does not answer, as when the settings cannot be imported.
         """
-        answer = self._ask("outdate" if outdates else "static")
+        remembered = None if outdates else self.runner.remembered.get(self._static)
+        answer = json.loads(remembered) if remembered else self._ask("outdate" if outdates else "static")[0]
         place = answer.pop("place", "")
         return replace(convert(answer, StaticFiles), place=self.project / place if place else None)
 
     def migrations(self) -> Migrations:
-        """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does."""
-        return convert(self._ask("migrations"), Migrations)
+        """Ask which migrations are not applied, without writing anything. Raises ToolError as `static_files` does.
+
+        As Django takes long to start, it is asked in the same breath where static files go, which is remembered.
+        """
+        answer, *others = self._ask("migrations", "static")
+        if others:
+            self.runner.remembered[self._static] = json.dumps(others[0])
+        return convert(answer, Migrations)
 
     def migrations_on_disk(self) -> frozenset[str]:
         """Return the ids of the migrations that the code has; no database is asked. Raises ToolError."""
-        return frozenset(self._ask("on disk")["ids"])
+        return frozenset(self._ask("on disk")[0]["ids"])
 
     def migrations_not_on_disk(self, other: Collection[str]) -> AppliedElsewhere:
         """Ask which migrations are applied that the code does not have. Raises ToolError.
 
         Of apps that the code does not have either, only those that `other` code has.
         """
-        answer = self._ask("not on disk")
+        answer = self._ask("not on disk")[0]
         names = tuple(one["name"] for one in answer["found"] if one["has_app"] or one["id"] in other)
         return AppliedElsewhere(names=names, failed=tuple(answer["failed"]))
 
-    def _ask(self, question: str) -> dict[str, Any]:
+    @property
+    def _static(self) -> tuple[str, Path, Path]:
+        """Under what it is remembered where the static files of this code and these packages go."""
+        return ("static", self.project, self.venv)
+
+    def _ask(self, *questions: str) -> list[dict[str, Any]]:
         # In some versions of Django `shell -c` is within a function, where definitions would not find each other.
         code = (
             f"import pathlib; probe = {{}}; exec(pathlib.Path({str(_PROBE)!r}).read_text('utf-8'), probe); "
-            f"probe['main']({question!r})"
+            f"probe['main'](*{questions!r})"
         )
         finished = self._run("shell", "-c", code, check=False, env={"PYTHONDONTWRITEBYTECODE": "1"})
         lines = [line.removeprefix(MARK) for line in finished.stdout.splitlines() if line.startswith(MARK)]
@@ -129,8 +141,7 @@ class Manage:
             reason = error_line(finished.output)[:_LONGEST_REASON] or describe_status(finished.returncode)
             message = f"Django does not answer: {reason}"
             raise ToolError(message, returncode=finished.returncode, output=finished.output)
-        answer: dict[str, Any] = json.loads(lines[-1])
-        return answer
+        return [json.loads(line) for line in lines]
 
     def collectstatic(self, place: Path | None) -> Finished:
         """Collect the static files; nothing is cleared, as pages of older processes still name the old files.

@@ -186,8 +186,8 @@ def not_on_disk() -> dict[str, Any]:
     return {"found": found, "failed": failed}
 
 
-def main(question: str) -> None:
-    """Print the answer to a question."""
+def main(*questions: str) -> None:
+    """Print the answers to questions, a line each."""
     answers = {
         "static": lambda: static(outdates=False),
         "outdate": lambda: static(outdates=True),
@@ -195,4 +195,6 @@ def main(question: str) -> None:
         "on disk": lambda: {"ids": sorted(f"{app}.{name}" for app, name in on_disk()[0])},
         "not on disk": not_on_disk,
     }
-    sys.stdout.write(f"\n{MARK}{json.dumps(answers[question]())}\n")
+    for question in questions:
+        sys.stdout.write(f"\n{MARK}{json.dumps(answers[question]())}\n")
+        sys.stdout.flush()

@@ -210,7 +210,7 @@ class Git(GitReader):
 
     def _identity(self) -> list[str]:
         """Give commits an author where nobody has configured one: a server often has none."""
-        if self._run("config", "user.email", check=False).returncode == 0:
+        if "user.email" in self._configured():
             return []
         return ["-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}"]
 

@@ -129,9 +129,7 @@ class GitReader:
 
     def remote(self, branch: str) -> str | None:
         """Name the remote that `branch` is pulled from and pushed to; None when there is none."""
-        found = self._run("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote)$", check=False)
-        entries = (entry.partition("\n") for entry in found.stdout.split("\0") if entry)
-        settings = {name: value for name, _, value in entries}
+        settings = self._configured()
         remotes = [name.split(".", 1)[1].rsplit(".", 1)[0] for name in settings if name.startswith("remote.")]
         configured = settings.get(f"branch.{branch}.remote")
         if configured in remotes:
@@ -139,6 +137,13 @@ class GitReader:
         if "origin" in remotes:
             return "origin"
         return remotes[0] if len(remotes) == 1 else None
+
+    def _configured(self) -> dict[str, str]:
+        """Read what is set of remotes and of who commits, once in a run."""
+        words = ("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote|user\.email)$")
+        found = self._ask_once(*words, place=(self.root, *self.variables.items()), check=False)
+        entries = (entry.partition("\n") for entry in found.split("\0") if entry)
+        return {name: value for name, _, value in entries}
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
@@ -321,11 +326,11 @@ class GitReader:
         """Ask something about a commit; the answer never changes for one that is named by its whole id."""
         return self._ask_once(*words) if _WHOLE_ID.fullmatch(commit) else self._run(*words).stdout
 
-    def _ask_once(self, *words: str, place: tuple[object, ...] = ()) -> str:
+    def _ask_once(self, *words: str, place: tuple[object, ...] = (), check: bool = True) -> str:
         """Return what git answers, which is the same each time in this run, and at this `place` if it depends on it."""
         remembered, question = self.runner.remembered, (*place, *words)
         if question not in remembered:
-            remembered[question] = self._run(*words).stdout
+            remembered[question] = self._run(*words, check=check).stdout
         return remembered[question]
 
     def _lines(self, *words: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.deployment.processes import Turnover, in_use, moment
+from releaser.deployment.processes import RestartCheck, in_use, moment
 from releaser.releases import leases as processes
 from releaser.releases import startup
 from releaser.releases.leases import Process
@@ -31,19 +31,19 @@ def process(pid: int, began: float) -> Process:
 
 def turnover(
     old: list[Process] | None = None, new: list[Process] | None = None, *, hidden: tuple[str, ...] = (), **fields: Any
-) -> Turnover:
+) -> RestartCheck:
     """Make a flip with these processes on either release; on those that are `hidden` there are some unseen."""
     users = {f"/releases/{OLD}": old or [], f"/releases/{NEW}": new or []}
     known: dict[str, Any] = {"target": release(NEW), "origin": release(OLD), "flipped_at": FLIP, "was_used": True}
-    return Turnover(
+    return RestartCheck(
         **known | fields,
         users=lambda directory: users[directory],
         is_used=lambda directory: bool(users[directory]) or Path(directory).name in hidden,
     )
 
 
-def doubt(found: Turnover) -> str:
-    problem = found.doubt(found.look())
+def doubt(found: RestartCheck) -> str:
+    problem = found.problem(found.look())
     return problem.message if problem else ""
 
 

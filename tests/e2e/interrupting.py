@@ -56,7 +56,7 @@ BEFORE_THE_GUARD = {
 AFTER_THE_GUARD = {
     "checkout moved": Point(place="releaser.deployment.activate:move_checkout"),  # the flip is next
     "flipped": Point(place="releaser.releases.link:flip"),
-    "lock placed": Point(place="releaser.deployment.activate:place_lock"),
+    "lock placed": Point(place="releaser.deployment.activate:place_files"),
     "collected": Point(place="releaser.deployment.post_flip:collectstatic"),
     "about to commit": Point(place="releaser.pipelines.activation:publish_lock", when="before"),
     "about to push": Point(place="releaser.tools.git:Git.push", when="before"),

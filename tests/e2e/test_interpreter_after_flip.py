@@ -71,7 +71,7 @@ def test_a_run_that_dies_before_it_leaves_it_to_the_next(make_site: SiteFactory)
     site = make_tiny(make_site)
     first = site.live_id()
     site.env["SPOIL"] = LOOP
-    interrupted(site, "update", at=Point(place="releaser.deployment.activate:place_lock"))
+    interrupted(site, "update", at=Point(place="releaser.deployment.activate:place_files"))
     assert site.live_id() != first
     site.env["SPOIL"] = PASSES
     site.releaser("update")

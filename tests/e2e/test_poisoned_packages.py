@@ -82,7 +82,7 @@ def test_verify_tries_a_copy_and_touches_nothing_of_the_site(
 ) -> None:
     site = poisoning(make_site, tmp_path, link_mode)
     litters = "\n    pathlib.Path('litter.txt').write_text('')\n"
-    site.commit("Litter", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{litters}", 1)})
+    site.commit("UntrackedFiles", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{litters}", 1)})
     before = outer_snapshot(site)
     site.releaser("verify", "--tests", check=0)
     (tried,) = site.manage_runs("test")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-BEHIND_THE_FLIP = Point(place="releaser.deployment.activate:place_lock")
+BEHIND_THE_FLIP = Point(place="releaser.deployment.activate:place_files")
 REFUSES = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
 WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 

@@ -155,7 +155,7 @@ def _untold() -> None:
     real = Journal.write
 
     def write(self: Journal, entry: Entry) -> Entry:
-        if entry.phase != "telling":
+        if entry.phase != "reporting":
             return real(self, entry)
         self.drop()
         return entry
@@ -201,7 +201,7 @@ def _lock_inherited() -> None:
 def _without_sweep() -> None:
     from releaser.pipelines import recovery
 
-    _everywhere(recovery.sweep, lambda _: None)
+    _everywhere(recovery.sweep, lambda _site, _log: None)
 
 
 def _syncs_of(file: str, name: str) -> tuple[Mutation, Mutation]:
@@ -243,7 +243,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     Mutation(name="journal: committing", patch=_without_journal("committing")),
     Mutation(name="journal: what is done after the flip", patch=_without_journal("done")),
     Mutation(name="journal: reverting", patch=_without_journal("reverting")),
-    Mutation(name="journal: telling", patch=_untold),
+    Mutation(name="journal: reporting", patch=_untold),
     Mutation(name="journal dropped at the end", omits=f"remove {STATE}/journal.json"),
     Mutation(name="state files by rename", patch=_in_place),
     Mutation(name="the journal by rename", patch=_journal_in_place),

@@ -316,7 +316,7 @@ TRIALS: dict[str, Trial] = {
     "journal: reverting": Trial(
         scene="update, taken back", how="SIGKILL", at=Point(event=PLACES_LOCK.event, number=2), check=not_tried_again
     ),
-    "journal: telling": Trial(scene="update", how="SIGKILL", at=Point(event=f"write {STATE}/outbox/tmp/<mail>")),
+    "journal: reporting": Trial(scene="update", how="SIGKILL", at=Point(event=f"write {STATE}/outbox/tmp/<mail>")),
     "journal dropped at the end": Trial(scene="update", how="", check=done_and_well),
     "state files by rename": Trial(scene="update", how="SIGKILL", at=Point(event=f"sync-data {RELEASE}/manifest.json")),
     "the journal by rename": Trial(

@@ -45,7 +45,7 @@ PLACES = (
     ("releaser.releases.link:replace_symlink", "before"),
     ("releaser.releases.link:replace_symlink", "after"),
     ("releaser.system.files:sync_directory", "before"),
-    ("releaser.deployment.activate:place_lock", "before"),
+    ("releaser.deployment.activate:place_files", "before"),
     ("releaser.deployment.activate:take_back", "after"),
     ("releaser.candidate.testing:run_trial", "after"),
     ("releaser.tools.git:Git.commit_only", "after"),

@@ -322,6 +322,7 @@ def test_a_commit_has_an_author_even_if_nobody_is_configured(repository: Reposit
     assert repository.call("log", "-1", "--format=%an <%ae>").startswith("releaser <releaser@")
     repository.call("config", "user.name", "Grace")
     repository.call("config", "user.email", "grace@example.org")
+    repository.git.runner.remembered.clear()  # as in the next run
     write_files(repository.path, {"uv.lock": "three"})
     repository.git.commit_only(["uv.lock"], "Update")
     assert repository.call("log", "-1", "--format=%an <%ae>") == "Grace <grace@example.org>"
