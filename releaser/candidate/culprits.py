@@ -292,7 +292,7 @@ class CulpritSearch:
             f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
         )
         if names:
-            message += f"; not decided yet: {first_few(names, 10)}"
+            message += f"; undecided: {first_few(names, 10)}"
         raised = "The next update searches among these alone; raise these settings if that is too slow."
         self._tell(message, raised if advances else "Raise these settings.")
 

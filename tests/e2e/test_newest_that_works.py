@@ -186,7 +186,7 @@ def test_what_was_found_is_held_and_the_rest_is_named_until_the_next_night(make_
     undecided = [one["name"] for one in report["held_back"] if one["by"] == "undecided"]
     assert undecided
     assert "c 1.1.0" in report["culprits"]
-    assert "not decided yet" in body(site)
+    assert "undecided" in body(site)
     status = site.json("status")
     assert sorted(undecided) == sorted(one["name"] for one in status["held_back"] if one["by"] == "undecided")
     outlook = {one["name"]: one["kept_by"] for one in site.json("outdated")}
