@@ -96,10 +96,10 @@ def mark_bad(
 
 def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> RejectedCommit:
     """Return the entry that keeps a commit from coming in again by itself."""
+    subject = ""
     with contextlib.suppress(ToolError):
         subject = site.git.subject(commit)
-        return RejectedCommit(commit=commit, code_key=code_key, subject=subject, reason=reason, at=timestamp())
-    return RejectedCommit(commit=commit, code_key=code_key, subject="", reason=reason, at=timestamp())
+    return RejectedCommit(commit=commit, code_key=code_key, subject=subject, reason=reason, at=timestamp())
 
 
 def brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
