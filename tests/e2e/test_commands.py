@@ -259,7 +259,7 @@ def test_history_lists_every_run_newest_first(make_site: SiteFactory) -> None:
     heading, *lines = site.releaser("history", check=0).stdout.splitlines()
     assert heading.split() == ["WHEN", "(UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"]
     assert len(lines) == 5
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +failed +5 +\d+\.\d s +the tests fail", lines[1])
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +failed +5 +\d+\.\d s +the tests failed", lines[1])
     assert len(site.releaser("history", "-n", "2", check=0).stdout.splitlines()) == 3
     assert len(site.json("history", "--number", "2")) == 2
 

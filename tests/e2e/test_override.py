@@ -165,7 +165,7 @@ def test_a_package_that_breaks_the_tests_is_told_and_keeps_nothing_out(site: Sam
     broken = {"alpha/__init__.py": f'__version__ = "{DEV}"\nBROKEN = "test"\n'}
     report = tried(site, a_wheel(site, modules=broken), check=5)
     assert (report["result"], report["blame"]) == ("failed", "update")
-    assert "the tests fail with alpha @ file://" in report["headline"]
+    assert "the tests failed with alpha @ file://" in report["headline"]
     assert report["headline"].endswith("and passed on the live release")
     assert report["advice"].endswith("updates go on as before.")
     assert f"alpha {DEV} breaks the site" in report["output"]
