@@ -7,7 +7,7 @@ import re
 import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import InvalidRequirement, Requirement
@@ -16,16 +16,18 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from releaser.errors import UsageError
+from releaser.locks.lock import Graph
 from releaser.system.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from releaser.locks.lock import LockFile, Package
 
 
 _DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
 _SCHEMES = frozenset({"file", "http", "https", "git+file", "git+http", "git+https", "git+ssh"})
 _HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
-_DEPENDENCIES = ("optional-dependencies", "dev-dependencies")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,43 +91,35 @@ def _url(asked: str, place: str, directory: Path) -> str:
     path = (
         Path(unquote(urlsplit(place).path)) if scheme else Path(os.path.abspath(directory / Path(place).expanduser()))
     )
-    _check_place(asked, path)
-    return place if scheme else path.as_uri()
-
-
-def _check_place(asked: str, path: Path) -> None:
     if not os.path.exists(path):
-        raise _wrong(
-            asked, f"names {path}, which is not there", "A repository is named as git+https://… or git+file:///…."
-        )
+        advice = "A repository is named as git+https://… or git+file:///…."
+        raise _wrong(asked, f"names {path}, which is not there", advice)
     if path.is_dir() and not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
         raise _wrong(asked, f"names {path}, in which there is no pyproject.toml", "Name the directory of one package.")
+    return place if scheme else path.as_uri()
 
 
 def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:
     return UsageError(f"{asked} {what}", advice=advice)
 
 
-def check_locked(overrides: Iterable[Override], data: bytes) -> None:
+def check_locked(overrides: Iterable[Override], lock: LockFile) -> None:
     """See that each package is in this uv.lock, from elsewhere than the project itself. Raises UsageError."""
-    packages, own = _packages(data), _own_packages(data)
+    own = Graph.of(lock).own
     for one in overrides:
-        if not any(package["name"] == one.name for package in packages):
+        if one.name not in lock.names:
             message = f"--override {one}: {one.name} is not in uv.lock, so nothing would be tested"
             raise UsageError(message, advice="Name a package that the project uses; `uv tree` lists them.")
         if one.name in own:
             message = f"--override {one}: {one.name} is a part of the project"
-            raise UsageError(
-                message, advice="Change it in the checkout: a workspace member is always taken from there."
-            )
+            advice = "Change it in the checkout: a workspace member is always taken from there."
+            raise UsageError(message, advice=advice)
 
 
-def with_extras(overrides: Iterable[Override], data: bytes) -> tuple[Override, ...]:
+def with_extras(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:
     """Add the extras in which this uv.lock has each package, to those that name none: else uv would drop them."""
-    packages = _packages(data)
-    return tuple(
-        one if one.extras else replace(one, extras=frozenset(_extras(packages, one.name))) for one in overrides
-    )
+    extras = Graph.of(lock).extras
+    return tuple(replace(one, extras=one.extras or extras.get(one.name, frozenset())) for one in overrides)
 
 
 def overridden(text: str, overrides: Sequence[Override]) -> str:
@@ -145,11 +139,12 @@ def overridden(text: str, overrides: Sequence[Override]) -> str:
     return tomlkit.dumps(content)
 
 
-def not_taken(overrides: Iterable[Override], data: bytes) -> tuple[Override, ...]:
+def not_taken(overrides: Iterable[Override], lock: LockFile) -> tuple[Override, ...]:
     """Return the overrides that a uv.lock does not follow."""
-    packages = _packages(data)
     return tuple(
-        one for one in overrides if not any(_is_it(package, one) for package in packages if package["name"] == one.name)
+        one
+        for one in overrides
+        if not any(_is_it(package, one) for package in lock.packages if package["name"] == one.name)
     )
 
 
@@ -158,7 +153,7 @@ def without_passwords(data: bytes) -> bytes:
     return Redactor().clean(data.decode("utf-8")).encode("utf-8")
 
 
-def _is_it(package: Mapping[str, Any], override: Override) -> bool:
+def _is_it(package: Package, override: Override) -> bool:
     source = package.get("source", {})
     if override.url:
         return bool(source.keys() & {"directory", "path", "git", "url"})
@@ -167,27 +162,6 @@ def _is_it(package: Mapping[str, Any], override: Override) -> bool:
     except InvalidVersion:
         return False
     return "registry" in source and SpecifierSet(override.specifier).contains(version, prereleases=True)
-
-
-def _packages(data: bytes) -> list[dict[str, Any]]:
-    packages: list[dict[str, Any]] = tomllib.loads(data.decode("utf-8")).get("package", [])
-    return packages
-
-
-def _own_packages(data: bytes) -> frozenset[str]:
-    members = tomllib.loads(data.decode("utf-8")).get("manifest", {}).get("members", [])
-    sources = {one["name"]: one.get("source", {}) for one in _packages(data)}
-    roots = (name for name, source in sources.items() if "." in (source.get("virtual"), source.get("editable")))
-    return frozenset([*members, *roots])
-
-
-def _extras(packages: Iterable[Mapping[str, Any]], name: str) -> Iterator[str]:
-    for package in packages:
-        groups = (entries for key in _DEPENDENCIES for entries in package.get(key, {}).values())
-        for entries in (package.get("dependencies", []), *groups):
-            for entry in entries:
-                if entry["name"] == name:
-                    yield from entry.get("extra", [])
 
 
 def _name_in(entry: object) -> str:

@@ -66,7 +66,7 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
     overrides = parse_overrides(values, Path.cwd())
     with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
         lock = LockFile.read(find_site(path, environ).project.lock)
-        check_locked(overrides, lock.data)
+        check_locked(overrides, lock)
     return overrides
 
 

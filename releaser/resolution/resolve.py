@@ -235,7 +235,7 @@ def resolve_with(site: Site, log: RunLog, facts: SiteFacts, live: Release, overr
 
 def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
     pyproject, wanted = tree / "pyproject.toml", ", ".join(map(str, overrides))
-    completed = with_extras(overrides, (tree / "uv.lock").read_bytes())
+    completed = with_extras(overrides, read_made_lock(tree))
     pyproject.write_text(overridden(pyproject.read_text(encoding="utf-8"), completed), encoding="utf-8")
     message, advice = f"no lock could be made with {wanted}", "See uv's message; the package must fit the others."
     try:
@@ -245,7 +245,7 @@ def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFi
     if isinstance(locked, NoSolution):
         raise ResolutionError(message, advice=advice, output=locked.output)
     lock = LockFile.parse(without_passwords(read_made_lock(tree).data))
-    ignored = not_taken(overrides, lock.data)
+    ignored = not_taken(overrides, lock)
     if ignored:
         message = f"uv does not take {', '.join(map(str, ignored))}, so nothing would be tested"
         raise ResolutionError(message, advice="See where pyproject.toml says that this package comes from.")

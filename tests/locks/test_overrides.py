@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import UsageError
+from releaser.locks.lock import LockFile
 from releaser.locks.overrides import Override, check_locked, not_taken, overridden, parse_overrides, with_extras
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCK = b"""\
+LOCK = LockFile.parse(b"""\
 version = 1
 
 [manifest]
@@ -45,7 +46,7 @@ local = [{ name = "alpha", extra = ["fast", "tests"] }]
 name = "shop-parts"
 version = "0.1.0"
 source = { editable = "parts" }
-"""
+""")
 
 
 def parsed(value: str, directory: Path) -> Override:
