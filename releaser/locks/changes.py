@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from releaser.locks.versions import parse_version
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -90,11 +92,8 @@ def bump_size(old: str | None, new: str | None) -> str:
         return "added"
     if new is None:
         return "removed"
-    from packaging.version import InvalidVersion, Version  # here, as `list` reads changes by this module
-
-    try:
-        before, after = Version(old), Version(new)
-    except InvalidVersion:
+    before, after = parse_version(old), parse_version(new)
+    if before is None or after is None:
         return "other"
     if after < before or after.epoch != before.epoch:
         return "other"

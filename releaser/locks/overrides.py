@@ -13,10 +13,10 @@ from urllib.parse import unquote, urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from releaser.errors import UsageError
 from releaser.locks.lock import Graph
+from releaser.locks.versions import parse_version
 from releaser.system.redaction import Redactor
 
 if TYPE_CHECKING:
@@ -157,11 +157,9 @@ def _is_it(package: Package, override: Override) -> bool:
     source = package.get("source", {})
     if override.url:
         return bool(source.keys() & {"directory", "path", "git", "url"})
-    try:
-        version = Version(package.get("version", ""))
-    except InvalidVersion:
-        return False
-    return "registry" in source and SpecifierSet(override.specifier).contains(version, prereleases=True)
+    version = parse_version(package.get("version", ""))
+    fits = version is not None and SpecifierSet(override.specifier).contains(version, prereleases=True)
+    return fits and "registry" in source
 
 
 def _name_in(entry: object) -> str:

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
+
+from releaser.locks.versions import parse_version
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -112,14 +114,10 @@ def _vulnerability(entry: Mapping[str, Any]) -> Vulnerability:
 
 def _order(version: str) -> tuple[bool, Version, str]:
     """Order versions; what is none comes last."""
-    try:
-        return (False, Version(version), "")
-    except InvalidVersion:
-        return (True, Version("0"), version)
+    parsed = parse_version(version)
+    return (parsed is None, parsed or Version("0"), version)
 
 
 def _is_newer(version: str, than: str) -> bool:
-    try:
-        return Version(version) > Version(than)
-    except InvalidVersion:
-        return False
+    new, old = parse_version(version), parse_version(than)
+    return new is not None and old is not None and new > old
