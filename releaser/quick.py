@@ -7,8 +7,8 @@ from pathlib import Path
 
 from releaser.releases import listing
 from releaser.releases.store import ReleaseStore
+from releaser.site.disk import OWNER, Owner, read_owner
 from releaser.site.project import DEFAULT_VENV, PYPROJECT, Project, find_project
-from releaser.site.state_dir import OWNER, Owner, read_owner
 from releaser.system.files import UnreadableStateError
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.commits import own_commits
 from releaser.errors import Finding, ToolError, error_line
+from releaser.site.disk import work_tree_dispute
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
-from releaser.site.state_dir import work_tree_dispute
 from releaser.system.words import first_few
 from releaser.tools.git_reader import CheckoutState, Commit, asks_for_credentials
 

@@ -35,9 +35,8 @@ from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Sil
 from releaser.reporting import notify
 from releaser.run import Run, new_run_id
 from releaser.site import disk, mutex
-from releaser.site import state_dir as state
+from releaser.site.disk import claim, claim_work_tree
 from releaser.site.site import Site, find_site, open_site
-from releaser.site.state_dir import claim, claim_work_tree
 from releaser.system import signals
 from releaser.system.orphans import MARK
 
@@ -186,7 +185,7 @@ def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     if not is_one or any(disk.state_findings(site.project)):
         check(site, space=find_lacks(update_needs(site, None)))
     try:
-        state.prepare(site.project)
+        disk.prepare(site.project)
     except OSError as error:
         raise _unusable(site, error) from error
 

@@ -29,9 +29,8 @@ from releaser.reporting import history
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_rejected
 from releaser.site import mutex
-from releaser.site.disk import find_misplaced_state
+from releaser.site.disk import dispute, find_misplaced_state
 from releaser.site.recipients import carrier_of
-from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
 
 if TYPE_CHECKING:

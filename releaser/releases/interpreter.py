@@ -107,7 +107,9 @@ def ask_if_possible(runner: Runner, venv: Path) -> Interpreter | None:
     try:
         return ask(runner, executable_of(venv))
     except ToolError as error:
-        _warn("the interpreter of %s cannot be asked: %s", venv, error)
+        import logging  # which takes long to import, for `releaser list`
+
+        logging.getLogger(__name__).warning("the interpreter of %s cannot be asked: %s", venv, error)
         return None
 
 
@@ -122,12 +124,6 @@ def change(was: Interpreter, now: Interpreter) -> str:
         before, after = f"{before} {was.build}", f"{after} {now.build}"
     moved = f", and now {now.executable}" if now.executable != was.executable else ""
     return f"{before} became {after} under it ({was.executable}{moved})"
-
-
-def _warn(message: str, *facts: object) -> None:
-    import logging  # which takes long to import, for `releaser list`
-
-    logging.getLogger(__name__).warning(message, *facts)
 
 
 def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:

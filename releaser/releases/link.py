@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
 from releaser.system.files import exchange, replace_symlink
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from releaser.releases.store import ReleaseStore
 
 
@@ -19,14 +18,8 @@ def target_of(link: Path) -> Path | None:
     """Return where the link leads, absolute and tidy; None when it is not a symlink. The target need not exist."""
     try:
         text = os.readlink(link)
-    except (FileNotFoundError, OSError):
+    except OSError:
         return None
-    return _absolute(link, text)
-
-
-def _absolute(link: Path, text: str) -> Path:
-    from pathlib import Path
-
     return Path(os.path.normpath(os.path.join(link.parent, text)))
 
 
@@ -48,13 +41,11 @@ def adopt_directory(link: Path, venv: Path) -> bool:
     text = os.path.relpath(venv, link.parent)
     venv.symlink_to(text)
     if exchange(link, venv):
-        atomic = True
-    else:
-        atomic = False
-        venv.unlink()
-        link.rename(venv)
-        link.symlink_to(text)
-    return atomic
+        return True
+    venv.unlink()
+    link.rename(venv)
+    link.symlink_to(text)
+    return False
 
 
 def is_missing_or_dangling(link: Path) -> bool:

@@ -132,7 +132,9 @@ def find_commonest_group(root: Path) -> int:
     counted: collections.Counter[int] = collections.Counter()
     for directory, names, files in os.walk(root):
         names[:] = [
-            name for name in names if name not in _SKIPPED_DIRECTORIES and not _is_venv(os.path.join(directory, name))
+            name
+            for name in names
+            if name not in _SKIPPED_DIRECTORIES and not os.path.exists(os.path.join(directory, name, "pyvenv.cfg"))
         ]
         for name in files:
             with contextlib.suppress(OSError):  # gone meanwhile, or in a directory that may only be listed
@@ -140,10 +142,6 @@ def find_commonest_group(root: Path) -> int:
         if counted.total() >= _SAMPLE:
             break
     return counted.most_common(1)[0][0] if counted else root.stat().st_gid
-
-
-def _is_venv(directory: str) -> bool:
-    return os.path.exists(os.path.join(directory, "pyvenv.cfg"))
 
 
 # What was chosen, and what says so
@@ -165,11 +163,26 @@ class Convention:
 
 def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Convention, ...]:
     """Return what was chosen, with `lock` or that of the checkout; what cannot be chosen, preflight reports."""
-    environment = choose_environment(site.settings, site.pyproject)
+    settings, sources, pyproject = site.settings, site.sources, site.pyproject
+    file, environment = pyproject.path.name, choose_environment(settings, pyproject)
     found = [Convention(what="environment", value=environment, source=_explain_environment(site, environment))]
-    for find in (_find_group, _find_default_groups, _find_test_groups, _find_test_command):
-        with contextlib.suppress(PreflightError):
-            found.append(find(site, lock or _read_lock(site)))
+    with contextlib.suppress(PreflightError):
+        group = choose_dependency_group(settings, pyproject)
+        source = f"environment {environment}" if group else f"{file} has no group {environment}"
+        found.append(Convention(what="dependency group", value=group, source=sources.get("group", source)))
+    found.append(_find_default_groups(site))
+    tests = ", ".join(settings.test_groups) or None
+    source = sources.get("test_groups", "the default")
+    found.append(Convention(what="groups for the tests alone", value=tests, source=source))
+    if lock is None:
+        lock = EMPTY
+        with contextlib.suppress(OSError, InvalidLockError):
+            lock = LockFile.read(site.project.lock)
+    with contextlib.suppress(PreflightError):
+        words = choose_test_command(settings, site.project.root, locked=lock.names)
+        source = f"{words[1]} is there" if words[1:] and words[1].endswith(".py") else "pytest is locked"
+        source = sources.get("test_command", source)
+        found.append(Convention(what="test command", value=shlex.join(words), source=source))
     return tuple(found)
 
 
@@ -186,14 +199,7 @@ def _explain_environment(site: Site, environment: str) -> str:
     return f"the host name {host} stands for {guess}, but {site.pyproject.path.name} has no group {wanted}"
 
 
-def _find_group(site: Site, _: LockFile) -> Convention:
-    environment = choose_environment(site.settings, site.pyproject)
-    name = choose_dependency_group(site.settings, site.pyproject)
-    source = f"environment {environment}" if name else f"{site.pyproject.path.name} has no group {environment}"
-    return Convention(what="dependency group", value=name, source=site.sources.get("group", source))
-
-
-def _find_default_groups(site: Site, _: LockFile) -> Convention:
+def _find_default_groups(site: Site) -> Convention:
     """Name what goes live though nobody has chosen it, as uv installs it unasked."""
     names = live_default_groups(site.settings, site.pyproject)
     file = site.pyproject.path.name
@@ -206,25 +212,6 @@ def _find_default_groups(site: Site, _: LockFile) -> Convention:
     else:
         source = f"{file} has no group dev"
     return Convention(what="default groups that go live", value=", ".join(names) or None, source=source)
-
-
-def _find_test_groups(site: Site, _: LockFile) -> Convention:
-    names = ", ".join(site.settings.test_groups)
-    source = site.sources.get("test_groups", "the default")
-    return Convention(what="groups for the tests alone", value=names or None, source=source)
-
-
-def _find_test_command(site: Site, lock: LockFile) -> Convention:
-    words = choose_test_command(site.settings, site.project.root, locked=lock.names)
-    source = f"{words[1]} is there" if words[1:] and words[1].endswith(".py") else "pytest is locked"
-    return Convention(what="test command", value=shlex.join(words), source=site.sources.get("test_command", source))
-
-
-def _read_lock(site: Site) -> LockFile:
-    try:
-        return LockFile.read(site.project.lock)
-    except (OSError, InvalidLockError):
-        return EMPTY
 
 
 def unasked_groups(pyproject: Pyproject) -> tuple[str, ...] | None:

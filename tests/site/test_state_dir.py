@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.site import state_dir as state
+from releaser.site import disk
 from releaser.site.project import Project
 from tests.support.guards import require
 
@@ -43,7 +43,7 @@ def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
     tmp_path: Path, like: int, above: str, shared: str
 ) -> None:
     found = project(tmp_path, like)
-    state.prepare(found)
+    disk.prepare(found)
     assert modes(found.state_dir.parent) == [above]
     assert modes(found.state_dir, found.releases) == [shared, shared]
     assert modes(found.logs, found.outbox) == ["2770", "2770"]  # not for everybody, whatever the project is
@@ -52,7 +52,7 @@ def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
 @pytest.mark.usefixtures("umask")
 def test_missing_parents_are_made_too(tmp_path: Path) -> None:
     found = project(tmp_path, 0o755, state_dir="../a/b/c")
-    state.prepare(found)
+    disk.prepare(found)
     assert modes(*(found.outer / name for name in ("a", "a/b", "a/b/c"))) == ["0755", "0755", "2775"]
 
 
@@ -61,8 +61,8 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     found.releases.mkdir(parents=True)
     found.state_dir.chmod(0o700)
     found.releases.chmod(0o711)
-    state.prepare(found)
-    state.prepare(found)
+    disk.prepare(found)
+    disk.prepare(found)
     assert modes(found.state_dir, found.releases) == ["0700", "0711"]
     assert found.logs.is_dir()
 
@@ -71,7 +71,7 @@ def test_the_state_belongs_to_the_group_of_the_project(tmp_path: Path) -> None:
     require(os.geteuid() == 0, "only root may give files to any group")
     found = project(tmp_path, 0o755)
     os.chown(found.root, -1, 54321)
-    state.prepare(found)
+    disk.prepare(found)
     assert [place.stat().st_gid for place in (found.state_dir, found.releases, found.logs)] == [54321] * 3
     (found.releases / "A").mkdir()
     assert (found.releases / "A").stat().st_gid == 54321  # the directory hands it on
@@ -83,7 +83,7 @@ def test_a_group_of_others_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "chown", refuse)
     found = project(tmp_path, 0o755)
-    state.prepare(found)
+    disk.prepare(found)
     assert modes(found.state_dir) == ["2775"]
 
 
@@ -91,4 +91,4 @@ def test_a_file_in_the_way_is_an_error_of_the_system(tmp_path: Path) -> None:
     found = project(tmp_path, 0o755)
     (found.outer / ".releaser").touch()
     with pytest.raises(NotADirectoryError):
-        state.prepare(found)
+        disk.prepare(found)
