@@ -16,7 +16,7 @@ from releaser.candidate.test_output import complaint
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import install_test_packages
 from releaser.checkout.staging import staging_tree
-from releaser.errors import BuildError, ResolutionError
+from releaser.errors import BuildError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.changes import LockDiff
 from releaser.locks.versions import normalize_name
@@ -131,9 +131,13 @@ class Builder:
         return None
 
     def discard(self, candidate: Candidate | None) -> None:
-        """Delete a candidate that neither goes live nor tells anything. Raises OSError."""
-        if candidate is not None:
+        """Delete a candidate that neither goes live nor tells anything; what cannot be deleted is noted for the end."""
+        if candidate is None:
+            return
+        try:
             remove_unsealed(self.site, self.log, candidate.directory)
+        except OSError as error:  # it must not hide why the candidate is no good
+            self.log.undeletable(candidate.directory.name, os_reason(error))
 
     def discard_all_but(self, kept: Candidate | None) -> None:
         """Delete what an error has left of other candidates. Raises OSError."""

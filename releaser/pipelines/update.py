@@ -179,8 +179,8 @@ def look_after_live(
     ending = PipelineResult(result="activated" if is_news else "unchanged", headline=reason)
     if is_news:
         ending = replace(ending, headline=f"the project is adopted; {reason}")
-    if goal.decision.outcome == "unsure":  # then its tests have just been run
-        return ending
+    if goal.decision.outcome == "unsure" and site.settings.django_check == "off":
+        return ending  # its tests have just been run; with a Django check it may not have come to them
     return _with_live_tests(site, log, before, ending)
 
 

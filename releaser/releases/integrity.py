@@ -11,7 +11,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError, os_reason
@@ -194,7 +194,10 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
     except ToolError as error:
         reason = f"its interpreter no longer starts ({executable}): {error.message}"
         return Damage(kind="gone", reason=reason, fatal=True)
-    if was is None or not (reason := change(was, now)):
+    if was is None:  # it could not be asked at the seal; then the manifest has the version alone
+        was = replace(now, version=release.manifest.python)
+        return None if was.minor == now.minor else Damage(kind="interpreter", reason=change(was, now), fatal=True)
+    if not (reason := change(was, now)):
         return None
     return Damage(kind="interpreter", reason=reason, fatal=not now.runs_what_is_for(was))
 

@@ -164,6 +164,8 @@ def read_state(path: Path, kind: type[T]) -> T | None:
         raise UnreadableStateError(path, "not a JSON object")
     if content.get("version") != VERSION:
         raise UnreadableStateError(path, f"version {content.get('version')!r} is not known here")
+    if not (names := {one.name for one in fields(kind)}) & content.keys():  # type: ignore[arg-type]
+        raise UnreadableStateError(path, f"none of {', '.join(sorted(names))} is in it")
     from msgspec import ValidationError, convert  # which takes long to import
 
     try:

@@ -135,12 +135,12 @@ def ask_url(check: Check, *, timeout: float) -> str:
         call_within(timeout, lambda deadline: _converse(check, timeout, answer, deadline))
     except TimeoutError:
         where = f"the part of the page that came within {timeout:g} s"
-        if not answer.status:
-            message = f"{check} gave no answer within {timeout:g} s"
-            raise ToolError(message, timed_out=True) from None
     except (OSError, HTTPException, ValueError) as error:  # ValueError: this is not a URL
         message = f"{check} cannot be reached: {one_line(str(error), limit=200) or type(error).__name__}"
         raise ToolError(message) from None
+    if not answer.status:
+        message = f"{check} gave no answer within {timeout:g} s"
+        raise ToolError(message, timed_out=True)
     said = f"{check} answered {answer.status}"
     page = bytes(answer.page[:_SHOWN_BODY]).decode("utf-8", errors="replace")
     if not check.accepts(answer.status):

@@ -179,8 +179,12 @@ def test_without_its_library_it_is_started(release: Release, python: Path) -> No
 
 
 @pytest.mark.spawns
-def test_one_that_could_not_be_asked_only_has_to_start(release: Release, python: Path) -> None:
-    unknown = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python="3.10.9"))
+def test_of_one_that_could_not_be_asked_the_version_is_known(release: Release, python: Path) -> None:
+    other = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python="2.7.9"))
+    found = find_live_damage(other)
+    assert found is not None
+    assert (found.fatal, "Python 2.7.9" in found.reason) == (True, True)
+    unknown = on_paper(release.directory.parent, replace(release.manifest, interpreter=None))
     assert find_live_damage(unknown) is None
     python.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
     assert find_damage(unknown) is None

@@ -202,3 +202,11 @@ def test_of_two_files_the_one_that_cannot_be_read_says_nothing(tmp_path: Path) -
     assert Constraints.read(tmp_path) == Constraints(holds=holds, quarantine=with_versions(beta="2.0"))
     (tmp_path / HOLDS).write_text("{", encoding="utf-8")
     assert Constraints.read(tmp_path) == Constraints(quarantine=with_versions(beta="2.0"))
+
+
+@pytest.mark.parametrize("content", ['{"version": 2}', '{"version": 2, "hold": []}'])
+def test_a_file_without_its_list_is_unreadable(tmp_path: Path, content: str) -> None:
+    """It is kept for a person to look at, instead of being taken for an empty one and written over."""
+    (tmp_path / HOLDS).write_text(content, encoding="utf-8")
+    with pytest.raises(UnreadableStateError, match="none of entries is in it"):
+        read_state(tmp_path / HOLDS, Holds)
