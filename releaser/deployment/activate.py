@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.commits import note_failed_steps
 from releaser.checkout.files import keep_edited, known_locks, place_files, save_files
-from releaser.checkout.move import move_checkout, restore_checkout, see_where_head_is
+from releaser.checkout.move import move_checkout, restore_checkout
 from releaser.deployment.post_flip import STEPS, collectstatic, run_post_flip_steps
 from releaser.deployment.processes import RestartCheck, in_use
 from releaser.errors import (
@@ -29,7 +29,7 @@ from releaser.releases import leases
 from releaser.releases import link as links
 from releaser.releases.integrity import is_dead
 from releaser.releases.journal import Entry, journal_of, make_entry
-from releaser.releases.link import is_missing_or_dangling, refuse_moved
+from releaser.releases.link import is_missing_or_dangling
 from releaser.releases.store import store_of
 from releaser.system.files import link_text, replace_symlink, sync_directory
 
@@ -156,13 +156,6 @@ def _taken_back(site: Site, log: RunLog, entry: Entry, failure: ActivationError)
 
 def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     release, target = deployment.release, deployment.target
-    if log.command != "rollback":  # which a person may have asked for just because of that
-        refuse_moved(store_of(site))
-    if target.moves:
-        try:
-            see_where_head_is(site, target)
-        except ToolError as error:
-            raise PreflightError(error.finding) from error
     live = store_of(site).live()
     if log.command == "rollback":  # else the guard has looked
         keep_edited(site, log, site.project.lock, known_locks(site, live))

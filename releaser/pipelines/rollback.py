@@ -76,7 +76,8 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         run.log.note(*others)
         left = migrations_of_live(run.site)
     if code.moves:
-        _refuse_unrestartable(run.site)
+        if problems := tuple(serving.restart_findings(run.site)):
+            raise PreflightError(*problems)
     else:
         check_before_flip(run.site, target.venv)
     run.log.learn(changes=LockDiff.between(lock_of(live), lock_of(target)).changes)
@@ -134,12 +135,6 @@ def _collect_ahead(site: Site, log: RunLog, target: Release, code: Target) -> bo
         return False
     _refuse_edits(site, code)  # again, as that may have taken long
     return collected
-
-
-def _refuse_unrestartable(site: Site) -> None:
-    problems = tuple(serving.restart_findings(site))
-    if problems:
-        raise PreflightError(*problems)
 
 
 def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> None:

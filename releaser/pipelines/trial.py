@@ -18,6 +18,7 @@ from releaser.pipelines.preflight import preflight
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.link import refuse_moved
+from releaser.releases.metadata import versions_in
 from releaser.resolution.resolve import candidate_key, resolve_with
 from releaser.run import close_journal
 from releaser.site.site import find_site
@@ -82,18 +83,9 @@ def required(live: Release | None) -> Release:
 
 def refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> None:
     """See that the packages are in the venv: this platform or group may not need them. Raises BuildError."""
-    from importlib.metadata import distributions
-
-    places = [str(place) for place in candidate.venv.glob("lib/*/site-packages")]
-    names = {_normal(one.metadata["Name"]) for one in distributions(path=places)}
+    names = versions_in(candidate.venv)
     missing = [one.name for one in overrides if one.name not in names]
     if missing:
         group = f" for the group {candidate.key.group}" if candidate.key.group else ""
         message = f"{', '.join(missing)} is in uv.lock, but not installed{group} here, so nothing would be tested"
         raise BuildError(message, advice="Override a package that this site uses.")
-
-
-def _normal(name: str) -> str:
-    from packaging.utils import canonicalize_name
-
-    return canonicalize_name(name or "")
