@@ -286,14 +286,3 @@ def test_the_project_may_be_the_current_directory_or_in_the_environment(news: Ne
         for command in ("list", "status"):
             answer = run([console_script(), command], cwd=directory, env=site.environment(variables), check=0)
             assert second in answer.stdout
-
-
-def test_a_project_that_is_not_there(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = make_site()
-    for command in ("list", "status", "update", "history", "check"):
-        words = [console_script(), command, "--project", tmp_path / "missing"]
-        finished = run(words, cwd=tmp_path, env=site.environment(), check=3)
-        assert f"{tmp_path / 'missing'} does not exist" in finished.stderr
-        assert finished.stdout == ""
-    assert not (tmp_path / "missing").exists()
-    assert not (tmp_path / ".releaser").exists()
