@@ -145,7 +145,7 @@ def test_a_uv_that_prints_nonsense_for_the_python(bare: SampleSite, pattern: str
 LOCK_TROUBLE = {
     "fails": ("echo 'error: out of luck' >&2; exit 2", ("no upgraded lock", "out of luck")),
     "no solution": ("echo 'no, never' >&2; exit 1", ("no solution", "no, never", "pyproject.toml")),
-    "garbage": ("echo garbage > uv.lock; exit 0", ("cannot be read", "uv lock --upgrade")),
+    "garbage": ("echo garbage > uv.lock; exit 0", ("cannot be read", "`uv lock`")),
     "deletes": ("rm uv.lock; exit 0", ("cannot be read",)),
     "killed": ("kill -KILL $$", ("no upgraded lock", "SIGKILL")),
 }
