@@ -80,6 +80,18 @@ class Git(GitReader):
                 raise ToolError(message, advice=f"Commit them, or discard them: `git reset --keep {before[:12]}`.")
         self.undo_half_merge(before, after)
 
+    def _is_from(self, commit: str, path: str) -> bool:
+        """Tell whether the file at `path` is the one of a commit, as filters write it, a beginning of that, or gone."""
+        place = self.layout.top / path
+        if not os.path.lexists(place):
+            return True
+        if self._is_whole(commit, path):
+            return True
+        whole = self.content(commit, path)
+        if whole is None or place.is_symlink():
+            return False
+        return whole.startswith(place.read_text(errors="replace").rstrip("\0\ufffd"))
+
     def _move(self, *words: str, to: str) -> None:
         """Run what moves the checkout to a commit; git syncs its own files alone, so those of the checkout are here."""
         wanted = self.submodules(to)

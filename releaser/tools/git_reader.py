@@ -222,18 +222,6 @@ class GitReader:
         there = ((path, place) for path, place in added if place.is_symlink() or place.is_file())
         return [path for path, place in there if place.parent.resolve() == place.parent]
 
-    def _is_from(self, commit: str, path: str) -> bool:
-        """Tell whether the file at `path` is the one of a commit, as filters write it, a beginning of that, or gone."""
-        place = self.layout.top / path
-        if not os.path.lexists(place):
-            return True
-        if self._is_whole(commit, path):
-            return True
-        whole = self.content(commit, path)
-        if whole is None or place.is_symlink():
-            return False
-        return whole.startswith(place.read_text(errors="replace").rstrip("\0\ufffd"))
-
     def _is_whole(self, commit: str, path: str) -> bool:
         """Tell whether the file or symlink at `path`, which is there, is the one of a commit, as filters write it."""
         place = self.layout.top / path
