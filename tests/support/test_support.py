@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import smtplib
 import subprocess
@@ -126,8 +127,9 @@ def test_releaser_is_run_from_elsewhere_with_the_project_named(
     script.chmod(0o755)
     monkeypatch.setattr("tests.support.sites.console_script", lambda: script)
     site = make_site()
-    argv, directory, keep = site.json("update", "--force", env={"RELEASER_KEEP": "3", "LC_ALL": None})
-    assert argv == ["update", "--project", str(site.path), "--json", "--force"]
+    finished = site.releaser("update", "--force", env={"RELEASER_KEEP": "3", "LC_ALL": None})
+    argv, directory, keep = json.loads(finished.stdout)
+    assert argv == ["update", "--project", str(site.path), "--force"]
     assert site.outer not in (Path(directory), *Path(directory).parents)
     assert keep == "3"
     assert '["--version"]' in site.releaser("--version", env={"RELEASER_KEEP": ""}, check=0).stdout
