@@ -104,7 +104,7 @@ class Run:
 
 
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:
-    """Note in the journal that nothing is in progress any more; `done` (a verb and what follows) is to be told.
+    """Note in the journal that nothing is in progress; `done` (a verb and what follows) is to be told.
 
     The journal goes when the mail is in the outbox: if the run is killed before that, the next one tells.
     """

@@ -112,7 +112,7 @@ def with_fixes(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, 
     resolution = candidate.resolution
     if not _is_asked(site):
         return candidate
-    if before is not None and not before.known:  # whoever does not answer need not be asked twice
+    if before is not None and not before.known:  # a service that does not answer need not be asked twice
         log.learn(audit_after=before)
         return candidate
     with log.step("audit candidate") as step:

@@ -268,7 +268,7 @@ def _manifest(site: Site, candidate: Candidate, live: Release | None, tests: Tes
     )
 
 
-# What there is to tell of each change, beside the versions
+# What is known of each change, beside the versions
 
 
 def describe_changes_of(log: RunLog, candidate: Candidate) -> Candidate:

@@ -98,7 +98,7 @@ class Builder:
             upgrades = locks.upgrades()
             kept = tuple(name for name in upgrades if name not in failed)
             lesser = locks.with_upgrades(kept, without=tuple(sorted(failed)))
-        except ResolutionError:  # the build has failed all the same, which says more
+        except ResolutionError:  # the build has failed anyway, which says more
             return None
         if not failed <= {*upgrades} or any(lesser.versions[name] == versions[name] for name in failed):
             return None
@@ -258,7 +258,7 @@ def _tree_beside(site: Site, log: RunLog) -> Iterator[Site | None]:
 
 
 def _report_on(site: Site, log: RunLog, candidate: Candidate) -> None:
-    """Let the report be about a candidate."""
+    """Make the report about a candidate."""
     live = store_of(site).live()
     log.learn(release=candidate.id, previous=live.id if live else None)
     log.learn(changes=candidate.resolution.diff.changes)

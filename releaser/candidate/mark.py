@@ -197,7 +197,7 @@ def hold_undecided(site: Site, versions: Mapping[str, str], reason: str) -> None
 
 
 def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withheld, ...]:
-    """Return what a resolution left out, and what has failed and is newer than this lock, whoever found that out."""
+    """Return what a resolution left out, and what failed in any run and is newer than this lock."""
     holds = read_holds(site.state_dir)
     known = {(one.name, one.version) for one in holds.entries if one.by != "person"}
     others = tuple(

@@ -104,7 +104,7 @@ def tell_migrations(site: Site, log: RunLog, release: Release) -> None:
 
 
 def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
-    """Report what a release lacks that was made live by a run which cannot tell any more, new or not."""
+    """Report what a release lacks whose run can no longer report it, new or not."""
     if not _is_asked(site):
         return
     with log.step("migrations") as step:
@@ -203,7 +203,7 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
 
 
 def _path_variable(place: Path, staging: Path, venv: Path) -> str:
-    """Return what lets packages that are part of the project be found in a work tree, and not in the staging tree."""
+    """Return the variables with which packages of the project are found in a work tree instead of the staging tree."""
     sources = [str(place / one) for one in sources_below(venv, staging)]
     return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
 

@@ -165,7 +165,7 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
 def _unused(log: RunLog, place: Path) -> Iterator[bool]:
     """Keep others from beginning to use a release, and tell whether nobody does; noted is what stays for that.
 
-    On a full disk, one that has no lease file yet gets none, and can be deleted all the same.
+    On a full disk, one that has no lease file yet gets none, and can still be deleted.
     """
     claimed = leases.claim(str(place))
     try:

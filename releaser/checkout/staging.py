@@ -153,7 +153,7 @@ def link_venv(site: Site, venv: Path) -> None:
 
 def remove_staging_trees(site: Site) -> None:
     """Remove the staging trees that a killed run left. Raises OSError."""
-    with contextlib.suppress(ToolError):  # not a repository any more: then there is no telling where they would be
+    with contextlib.suppress(ToolError):  # no longer a repository: then nobody can tell where they would be
         for place in staging_places(site.git.layout.top).values():
             remove_staging_tree(site, place)
 

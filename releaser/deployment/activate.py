@@ -211,7 +211,7 @@ def _flip(site: Site, entry: Entry, release: Release) -> None:
         links.flip(site.project.venv, release.venv, staging=site.state_dir)
     except OSError:
         if store_of(site).live_id() == release.id:
-            with contextlib.suppress(OSError):  # if that cannot be synced either, the link is back all the same
+            with contextlib.suppress(OSError):  # if that cannot be synced either, the link is still back
                 restore_link(site, entry)
         raise
 

@@ -182,7 +182,7 @@ def _adopt(site: Site, log: RunLog, group: str | None, what: Found, *, first_loc
         return _complete(site, log, live, store_of(site).next_sequence(), group=group, trusted=True)
     name, sequence = store_of(site).begin(datetime.now(UTC))
     venv = store_of(site).path(name) / "venv"
-    if first_lock is not None:  # before the venv is moved: whoever finishes that after a crash finds them nowhere else
+    if first_lock is not None:  # before the venv is moved: recovery finds them nowhere else
         (store_of(site).path(name) / "uv.lock").write_bytes(first_lock.lock)
         (store_of(site).path(name) / PYPROJECT).write_bytes(first_lock.pyproject)
     journal_of(site).write(make_entry(log, "adopting", target=name))

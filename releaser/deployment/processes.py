@@ -58,7 +58,7 @@ class Seen:
 
     @property
     def summary(self) -> str:
-        """What there is to say of those on the new release."""
+        """What to report about those on the new release."""
         if not self.begun:
             found = "processes that cannot be seen from here use" if self.hidden else "no process was seen that uses"
             return f"{found} the release"

@@ -1,4 +1,4 @@
-"""Which of many upgrades break the tests, found with few trials. Pure: what a trial is, is up to whoever searches."""
+"""Which of many upgrades break the tests, found with few trials. Pure: the caller decides what a trial is."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Budget:
             self._began = time.monotonic()
 
     def allows(self, count: int = 1) -> bool:
-        """Whether so many more may be made."""
+        """Whether `count` more may be made."""
         in_time = self._began is None or time.monotonic() <= self._began + self.seconds
         return self.spent + count <= self.runs and in_time
 

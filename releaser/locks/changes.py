@@ -20,7 +20,7 @@ _LINE = re.compile(r"^(Update|Add|Remove)d? (\S+) (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """One package that differs; what there is to tell besides its versions is found out later."""
+    """One package that differs; what else is known about it is added later."""
 
     name: str
     #: None when it was added.

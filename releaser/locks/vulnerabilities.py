@@ -69,12 +69,12 @@ class Audit:
 
 
 def unknown(reason: str) -> Audit:
-    """Return the answer that is none."""
+    """Return an unknown answer."""
     return Audit(known=False, reason=reason)
 
 
 def fixed_by(before: Audit, after: Audit) -> tuple[Vulnerability, ...]:
-    """Return the vulnerabilities that were there `before` and are not there any more; none unless both are known."""
+    """Return the vulnerabilities that were there `before` and are gone; none unless both are known."""
     if not before.known or not after.known:
         return ()
     return tuple(one for one in before.vulnerabilities if not one.is_in(after.vulnerabilities))

@@ -121,7 +121,7 @@ def _plan_update(
     builds = decision.outcome == "build"
     if builds and target.pulled is None:
         ask_django(staged, log)
-    # Where nothing is live or adopted, an update compares with nothing; what changes in uv.lock is told all the same.
+    # Where nothing is live or adopted, an update compares with nothing; what changes in uv.lock is still reported.
     diff = decision.resolution.diff if live else LockDiff.between(facts.lock, decision.resolution.lock)
     following = "stays" if builds else choose_following(staged, target, decision, live)
     lines = [

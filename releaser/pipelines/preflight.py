@@ -101,8 +101,8 @@ def check(
     uncommitted work; `litter` are untracked files that earlier runs left; `beside` is what the caller has found.
     A run that goes on to fetch, and looks for programs before its
     flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
-    it will not come to that, all is asked all the same, so that the report is whole. `checkout` is what is known of it
-    already, where a staging tree of it is checked, `state` what `git status` has just said. With
+    it will not come to that, everything is still asked, so that the report is complete. `checkout` is what is known of
+    it already, where a staging tree of it is checked, `state` what `git status` has just said. With
     `ask_site`, the live site has to pass its health check.
     """
     findings = Findings((*site.findings, *beside))

@@ -96,7 +96,7 @@ def _note(log: RunLog, entry: Entry, said: str) -> None:
 
 
 def _continue(site: Site, log: RunLog, entry: Entry) -> str:
-    """Carry one change through to its end or its beginning; return what there is to say of it."""
+    """Finish one change or undo it; return what to report about it."""
     live = store_of(site).live_id()
     log.learn(release=entry.target, previous=entry.origin)  # until the run has something of its own to tell
     if entry.phase == "reverting":
@@ -199,7 +199,7 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _report_full_disk(log: RunLog) -> Iterator[None]:
-    """Report that a decision could not be recorded; what has been done stands all the same."""
+    """Report that a decision could not be recorded; what has been done stays done."""
     try:
         yield
     except OSError as error:

@@ -110,7 +110,7 @@ class Journal:
             return self.write(entry)
 
     def drop(self) -> None:
-        """Record, durably, that nothing is in progress any more."""
+        """Record, durably, that nothing is in progress."""
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
             sync_directory(self.state_dir)

@@ -54,7 +54,7 @@ def boot_id() -> str:
 
 
 def look(pid: int) -> Process | None:
-    """Return what there is to know about a process; None when it has ended (a zombie counts as ended)."""
+    """Return what is known about a process; None when it has ended (a zombie counts as ended)."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()  # the name before may hold anything

@@ -40,7 +40,7 @@ DOOMED = ".doomed-"  # a release on its way out: renamed first, so that a half-d
 
 @dataclass(frozen=True, kw_only=True)
 class StoreSnapshot:
-    """What there is of releases at one moment, read from disk once, and what follows from it."""
+    """The releases at one moment, read from disk once, and what follows from that."""
 
     #: The complete ones, newest first by the record.
     releases: tuple[Release, ...]
@@ -68,7 +68,7 @@ class StoreSnapshot:
     def rollback_order(self) -> Iterator[Release]:
         """Yield the good releases that went live before the live one did, and are still there, the last one first.
 
-        It is never a newer one: whoever went back two releases at once goes back further from there, not forward.
+        It is never a newer one: after a rollback over two releases, the next one goes further back, not forward.
         """
         live = self.live
         order = list(self.ledger.activations)

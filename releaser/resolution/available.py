@@ -56,7 +56,7 @@ class AvailableVersions:
 def ask_index(
     site: Site, uv: Uv, locked: Mapping[str, str], *, python: Path, version: str
 ) -> dict[str, AvailableVersions]:
-    """Return what there is of each package that the index has, for this Python and for newer ones.
+    """Return the versions of each package in the index, for this Python and for newer ones.
 
     Pre-releases count for a package that is locked at one. Raises ResolutionError.
     """

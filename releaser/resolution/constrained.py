@@ -91,7 +91,7 @@ def resolve_within_rules(
 def _find_dependent(
     withheld: Sequence[Withheld], free: Versions, versions: Versions, local: frozenset[str]
 ) -> Iterator[Withheld]:
-    """Yield what no rule keeps out, and what stays behind all the same, as it needs something that one does."""
+    """Yield what no rule keeps out but stays back, because it needs something that a rule keeps out."""
     named = {one.name for one in withheld} | local
     causes = first_few(f"{one.name} {one.version}" for one in withheld)
     for name, version in sorted(free.items()):
@@ -148,7 +148,7 @@ class _Search:
         return versions
 
     def add_fixes(self, found: _Found, fixes: Versions) -> Versions | NoSolution:
-        """Take the fixes that did not come in by themselves, all of them or those that can be had one by one.
+        """Take the fixes that did not come in by themselves, all of them, or those that resolve one by one.
 
         The rules that gave `found` hold for all else: no package goes down for the sake of a fix.
         """

@@ -175,7 +175,7 @@ def _lock_all(facts: SiteFacts, tree: Path, found: UnlockedEnvironment) -> LockF
         if isinstance(locked, NoSolution):
             return locked
         lock = read_made_lock(tree)
-        absent = found.versions.keys() - lock.versions.keys() - asked  # what uv leaves out all the same is refused
+        absent = found.versions.keys() - lock.versions.keys() - asked  # what uv still leaves out is refused
         if not absent:
             locked = facts.uv.lock(tree, ["lock"], python=facts.python)  # as anybody's next `uv lock` will
             return locked if isinstance(locked, NoSolution) else read_made_lock(tree)

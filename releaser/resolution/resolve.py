@@ -68,7 +68,7 @@ def resolve(
     """Resolve the newest versions in the staging tree; `force` takes what failed before too.
 
     `fixes`, which is asked if the rules keep anything out for now, maps packages to the versions that fix a
-    vulnerability: exactly those come in all the same. Raises ResolutionError.
+    vulnerability: exactly those come in anyway. Raises ResolutionError.
     """
     constraints, project, before = Constraints.read(site.state_dir), site.project, lock_of(live)
     quarantine = Quarantine() if force else constraints.quarantine

@@ -110,7 +110,7 @@ def find_request(site: Site) -> PythonRequest | None:
 
 
 def find_newer_python(site: Site, uv: Uv, version: str) -> str | None:
-    """Return the newest installed version that the project admits; None if it is no newer than `version`."""
+    """Return the newest installed version that the project admits; None if that is not newer than `version`."""
     request = find_request(site)
     found = [one.version for one in _installed(site, uv) if request is None or request.admits(one.version)]
     try:

@@ -50,7 +50,7 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
 
 
 def warnings(site: Site) -> Iterator[Finding]:
-    """Find what lets nobody be told of anything, where a site may be so."""
+    """Find the reasons why nobody would get a mail, where a site may be like that."""
     settings = site.settings
     if not settings.admins and not settings.updater_admins:
         message = "no recipient is set: nobody is told if an update fails"

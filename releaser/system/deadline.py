@@ -24,7 +24,7 @@ class Deadline:
     """What the conversation and the one who waits for it share."""
 
     def __init__(self) -> None:
-        #: Whether nobody waits any more; the conversation then sends nothing more.
+        #: Whether nobody waits any longer; the conversation then sends nothing more.
         self.is_over = False
         #: Shut down when the deadline is over, which ends whatever the conversation waits for.
         self.connections: list[Connection] = []

@@ -218,7 +218,7 @@ def clear_name(path: Path) -> None:
 def remove_tree(directory: Path) -> None:
     """Delete a directory, also where a directory in it is not writable; OSError for the first file that resists.
 
-    Whatever does not resist is gone then all the same.
+    Everything else is deleted anyway.
     """
     failed = _delete_what_can_be(directory)
     if any(isinstance(error, PermissionError) for error in failed):

@@ -30,7 +30,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def first_few(names: Iterable[str], most: int = 5) -> str:
-    """Name the first few, and say how many more there are."""
+    """Name the first few, and count the rest."""
     names = list(names)
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

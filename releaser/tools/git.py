@@ -36,7 +36,7 @@ class Git(GitReader):
 
     def fetch(self, remote: str, branch: str) -> str:
         """Fetch `branch` and return the commit it is at; nothing in the checkout moves."""
-        # FETCH_HEAD is made under the umask, so that another user of the group could not fetch any more.
+        # FETCH_HEAD is made under the umask, so that another user of the group could no longer fetch.
         words = ["fetch", "--quiet", "--no-tags", "--no-auto-maintenance", "--no-write-fetch-head"]
         self._change(*words, remote, f"+refs/heads/{branch}:{FETCHED}")
         return self.commit(FETCHED)

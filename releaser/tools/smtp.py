@@ -58,7 +58,7 @@ class SmtpServer:
         """Send a mail to each recipient once, and give back those whom the server refused.
 
         MailError if nobody got it. When the answer to the mail itself does not come in time, the server may
-        have accepted it all the same: a second try can make a duplicate, never a loss.
+        have accepted it anyway: a second try can make a duplicate, never a loss.
         """
         to = tuple(dict.fromkeys(recipients))
         if not to:
