@@ -272,8 +272,7 @@ class GitReader:
 
         A directory in which nothing is tracked is one entry, which ends with a slash.
         """
-        top = str(self.layout.top)
-        found = self._run("-C", top, "ls-files", "--others", "--directory", "-z").stdout
+        found = self._run("-C", str(self.layout.top), "ls-files", "--others", "--directory", "-z").stdout
         return [name for name in found.split("\0") if name]
 
     def submodules(self, commit: str) -> dict[str, str]:
