@@ -60,7 +60,8 @@ class Crossing:
         found = self._live()
         if number % 2:
             finished = self.site.releaser("prune")
-            known = "pyproject.toml does not exist" in finished.stderr  # as it had not come to anything yet
+            # It had not come to anything yet.
+            known = any(one in finished.stderr for one in ("pyproject.toml does not exist", "is not in a project"))
             found += [f"prune: {finished}"] if finished.returncode not in (0, 3 if known else 7) else []
             found += self._live() + (
                 [] if self._has_all() or self._has_nothing() else ["it has neither all nor nothing"]
