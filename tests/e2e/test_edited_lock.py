@@ -13,7 +13,7 @@ from tests.e2e.interrupting import Point, interrupted, stopped
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
-TOLD = "uv.lock in the checkout was edited"
+TOLD = "uv.lock in the checkout had edits"
 FLIPPED = Point(place="releaser.releases.link:flip")
 
 

@@ -74,6 +74,10 @@ def at_work(place: Path, *, program: Path | None = None, user: int | None = None
     with subprocess.Popen(
         words, cwd=place, user=user, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as somebody:
+        name = os.path.basename(words[0])[:15]
+        with open(f"/proc/{somebody.pid}/comm", encoding="utf-8") as comm:
+            while comm.read().strip() != name:  # the kernel sets it a little after the new program was begun
+                comm.seek(0)
         yield
         assert somebody.poll() is None
         somebody.kill()
