@@ -20,7 +20,7 @@ from releaser.releases.retention import Action
 from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome, Result, RunReport
 from releaser.site.conventions import Convention
-from releaser.site.mutex import Holder
+from releaser.site.run_lock import Holder
 
 if TYPE_CHECKING:
     from releaser.releases.integrity import Drift

@@ -224,7 +224,7 @@ class Learned:
 
 
 class RunLog:
-    """What happens in a run, for its report: steps, findings, answers, facts. It only grows, and no step reads it."""
+    """What happens in a run, for its report: steps, findings, answers, facts. Steps add to it."""
 
     def __init__(self, listener: Listener, *, command: str, run_id: str, started_at: datetime) -> None:
         self._listener = listener

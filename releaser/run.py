@@ -114,7 +114,7 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
         journal_of(site).drop()
         return
     try:
-        journal_of(site).insist(make_entry(log, "reporting"))
+        journal_of(site).write_on_full_disk(make_entry(log, "reporting"))
     except OSError as error:  # a full disk; if this run cannot tell either, the next one goes over it again
         logger.warning("what is to be told cannot be noted: %s", error)
     log.closed = True

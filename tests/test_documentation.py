@@ -440,7 +440,7 @@ def _see_refusals(site: SampleSite) -> None:
 
 
 def test_the_fields_of_a_running_run_are_documented() -> None:
-    from releaser.site.mutex import Holder
+    from releaser.site.run_lock import Holder
 
     assert {field.name for field in fields(Holder)} == _fields("status", 1)
 

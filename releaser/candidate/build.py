@@ -17,7 +17,7 @@ from releaser.releases.contents import measure, others_may_read, share
 from releaser.releases.fingerprint import seal_files
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.metadata import lead_elsewhere, link_of
+from releaser.releases.metadata import link_of, repoint_editables
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.site import disk
@@ -225,7 +225,7 @@ def seal(site: Site, log: RunLog, candidate: Candidate, *, tests: Tests) -> Rele
         try:
             if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
                 top = site.git.layout.top
-                lead_elsewhere(candidate.venv, top, site.project.of_checkout(top))
+                repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             live = store_of(site).live()
             manifest = _manifest(site, candidate, live, tests)
             log.note(*filter(None, [fewer_tests(manifest, live.manifest if live else None)]))

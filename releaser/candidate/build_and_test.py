@@ -11,7 +11,6 @@ from releaser.candidate.culprits import CulpritSearch
 from releaser.candidate.lower_versions import add_lower_versions
 from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.partial_locks import TrialInstall, partial_locks
-from releaser.candidate.pruning import remove_unsealed
 from releaser.candidate.test_output import complaint
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import install_test_packages
@@ -20,6 +19,7 @@ from releaser.errors import BuildError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.changes import LockDiff
 from releaser.locks.versions import normalize_name
+from releaser.releases.pruning import remove_unsealed
 from releaser.releases.quarantine import change_holds, read_holds
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key, is_as_live, lock_of

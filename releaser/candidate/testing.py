@@ -13,7 +13,7 @@ from releaser.candidate.test_output import ADVICE, failing_tests
 from releaser.candidate.trials import LIVE_COPY, TEST, copy_of, list_trials, run_trial
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
-from releaser.releases.integrity import is_dead
+from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
@@ -132,7 +132,7 @@ def find_blame(site: Site, log: RunLog, before: SiteFacts, failed: TrialResult) 
     return _blame(site, log, *(one for one in list_trials(site, before) if one.step == failed.trial.step))
 
 
-def is_well_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
+def live_passes_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
     """Whether the live release passes, with the code that is checked out."""
     return _blame(site, log, *list_trials(site, before)) == "update"
 
@@ -140,7 +140,7 @@ def is_well_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
 def _blame(site: Site, log: RunLog, *attempted: Trial) -> Blame:
     """Try what is live: its release, with the code that is checked out."""
     live = store_of(site).live()
-    if live is None or is_dead(live):
+    if live is None or cannot_run(live):
         return "unknown"
     try:
         with tree_of_live(site, log) as before:
@@ -229,7 +229,7 @@ def try_live_release(site: Site, log: RunLog, facts: SiteFacts) -> RedTests | No
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return None
-    if live is None or is_dead(live):
+    if live is None or cannot_run(live):
         return None
     before, failed = red_tests(site.state_dir, live), _failure_of_live(site, log, live, *list_trials(site, facts))
     if failed is None:

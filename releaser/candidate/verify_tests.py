@@ -13,7 +13,7 @@ from releaser.candidate.trials import TEST, Trial, copy_of, run_trial
 from releaser.checkout.staging import stage_aside
 from releaser.errors import BuildError, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.metadata import lead_elsewhere
+from releaser.releases.metadata import repoint_editables
 from releaser.releases.verify import Finding
 from releaser.report import RunLog, Silence
 from releaser.run import new_run_id
@@ -70,7 +70,7 @@ def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Pat
     findings = []
     try:
         with copy_of(site, release, place=base / "copy") as venv:
-            lead_elsewhere(venv, site.outside.git.layout.top, tree)
+            repoint_editables(venv, site.outside.git.layout.top, tree)
             for trial in trials:
                 try:
                     result = run_trial(site, trial, venv, release.lock, scratch=base)

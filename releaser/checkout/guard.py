@@ -24,7 +24,7 @@ _NEXT = "Nothing went live; the next run starts from what is there now."
 
 
 @dataclass(frozen=True, kw_only=True)
-class Basis:
+class CheckoutSnapshot:
     """What a run is based on, as it was when it began to build; None for a file that is not there."""
 
     #: What `git status` said; None where git does not work.
@@ -56,10 +56,10 @@ class Basis:
         return frozenset(self.state.dirty if self.state is not None else ())
 
 
-def read_basis(site: Site) -> Basis:
+def take_snapshot(site: Site) -> CheckoutSnapshot:
     """Read what the release to be is based on. Where git does not work, preflight says so."""
     project, environment = site.project, site.settings.environment_file
-    return Basis(
+    return CheckoutSnapshot(
         state=site.checkout_state(),
         lock=read_if_there(project.lock),
         pyproject=read_if_there(project.pyproject),
@@ -70,30 +70,32 @@ def read_basis(site: Site) -> Basis:
     )
 
 
-def basis_after_own_acts(site: Site, basis: Basis, *, adopted: bool, committed: str | None) -> Basis:
-    """Return the basis after releaser itself has adopted the venv, or `committed` what was due. Raises ToolError."""
+def with_own_changes(
+    site: Site, snapshot: CheckoutSnapshot, *, adopted: bool, committed: str | None
+) -> CheckoutSnapshot:
+    """Return the snapshot after releaser itself has adopted the venv, or `committed` what was due. Raises ToolError."""
     if adopted:
-        basis = replace(basis, link=link_text(site.project.venv))
-    if committed and basis.state is not None and site.git.commit(f"{committed}^") == basis.head:
-        basis = replace(basis, state=replace(basis.state, head=committed))
-    return basis
+        snapshot = replace(snapshot, link=link_text(site.project.venv))
+    if committed and snapshot.state is not None and site.git.commit(f"{committed}^") == snapshot.head:
+        snapshot = replace(snapshot, state=replace(snapshot.state, head=committed))
+    return snapshot
 
 
-def refuse_changes(site: Site, before: Basis) -> None:
+def refuse_changes(site: Site, before: CheckoutSnapshot) -> None:
     """See that nobody has changed what a release is based on. Raises PreflightError, which names what they did."""
     if findings := find_changes(site, before):
         raise PreflightError(*findings)
 
 
-def find_changes(site: Site, before: Basis) -> tuple[Finding, ...]:
+def find_changes(site: Site, before: CheckoutSnapshot) -> tuple[Finding, ...]:
     """Name what somebody has changed of what a release is based on."""
     try:
-        return tuple(_changes(site, before, read_basis(site)))
+        return tuple(_changes(site, before, take_snapshot(site)))
     except ToolError as error:
         return (error.finding,)
 
 
-def _changes(site: Site, before: Basis, now: Basis) -> Iterator[Finding]:
+def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Iterator[Finding]:
     if now.branch != before.branch:
         yield Finding(f"somebody checked out {now.branch or 'a commit'} instead of {before.branch}", advice=_NEXT)
     elif now.head != before.head and now.head is not None:

@@ -56,7 +56,7 @@ def see_where_head_is(site: Site, target: Target) -> None:
     raise ToolError(message, advice="Nothing went live; run it again when they are done.")
 
 
-def follow_quietly(site: Site, log: RunLog, target: Target) -> None:
+def move_without_build(site: Site, log: RunLog, target: Target) -> None:
     """Move to a commit with the code and packages that are live: it brings no more than another text of the lock.
 
     Raises ToolError.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from releaser.checkout.guard import Basis
+    from releaser.checkout.guard import CheckoutSnapshot
     from releaser.releases.quarantine import RejectedCommit
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
@@ -110,7 +110,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
 def choose_target(
     site: Site,
     log: RunLog,
-    basis: Basis,
+    snapshot: CheckoutSnapshot,
     facts: SiteFacts,
     theirs: str | None,
     *,
@@ -122,7 +122,7 @@ def choose_target(
     The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
     `force` asks for it. Raises PreflightError.
     """
-    head, git = basis.head or facts.state.head or "HEAD", site.git
+    head, git = snapshot.head or facts.state.head or "HEAD", site.git
     stay = Target(head=head, commit=head)
     if theirs is None or theirs == head:
         return stay

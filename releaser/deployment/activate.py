@@ -27,7 +27,7 @@ from releaser.errors import (
 )
 from releaser.releases import leases
 from releaser.releases import link as links
-from releaser.releases.integrity import is_dead
+from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, journal_of, make_entry
 from releaser.releases.link import is_missing_or_dangling
 from releaser.releases.store import store_of
@@ -81,7 +81,7 @@ def activate(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     it could not be taken back whole.
     """
     try:
-        entry = _commit(site, log, deployment)
+        entry = _move_and_flip(site, log, deployment)
     except OSError as error:
         raise _not_moved(site, log, deployment.release, error) from error
     return finish(site, log, entry, deployment.release)
@@ -125,7 +125,7 @@ def _note_return(site: Site, entry: Entry) -> Entry:
     once more.
     """
     try:
-        return journal_of(site).insist(entry)
+        return journal_of(site).write_on_full_disk(entry)
     except OSError as error:
         logger.warning("nor can it be with the room that was kept for that: %s", error)
         return entry
@@ -154,7 +154,7 @@ def _taken_back(site: Site, log: RunLog, entry: Entry, failure: ActivationError)
     )
 
 
-def _commit(site: Site, log: RunLog, deployment: Deployment) -> Entry:
+def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     release, target = deployment.release, deployment.target
     live = store_of(site).live()
     if log.command == "rollback":  # else the guard has looked
@@ -255,7 +255,7 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
 def collect_again(site: Site, log: RunLog) -> None:
     """Put back the static files of what is live, where those of another release were collected ahead of its flip."""
     live = store_of(site).live()
-    if live is not None and not is_dead(live):
+    if live is not None and not cannot_run(live):
         with log.step("collectstatic again") as step:
             try:
                 collectstatic(site, log, live.venv, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from releaser.errors import PreflightError, ToolError
-from releaser.releases.integrity import is_dead
+from releaser.releases.integrity import cannot_run
 from releaser.releases.store import store_of
 from releaser.report import Answer
 from releaser.site import serving
@@ -112,7 +112,7 @@ def tell_illness(site: Site, log: RunLog) -> None:
 
 def _look(site: Site, log: RunLog, *, refuses: bool, adopting: Path | None = None) -> None:
     live = store_of(site).live()
-    runs = adopting is not None or (live is not None and not is_dead(live))
+    runs = adopting is not None or (live is not None and not cannot_run(live))
     if site.settings.health_check is None or not runs:
         return
     with log.step("live health check") as step:

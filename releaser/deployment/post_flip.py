@@ -13,7 +13,7 @@ from releaser.deployment.health_check import health_check
 from releaser.deployment.processes import RestartCheck, in_use, moment
 from releaser.errors import ActivationError, PreflightError, ToolError, error_line
 from releaser.releases import leases
-from releaser.releases.integrity import is_dead
+from releaser.releases.integrity import cannot_run
 from releaser.releases.interpreter import start_through
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.link import is_missing_or_dangling
@@ -57,7 +57,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     step.says(lines[-1] if lines else "")
 
 
-def collect_ahead(site: Site, log: RunLog, release: Release) -> bool:
+def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:
     """Collect the static files of code that is about to go live, from the staging tree; False if that has to wait.
 
     Else collectstatic would lie between the move of the checkout and the restart, and a process on the earlier release
@@ -128,7 +128,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
             note_failed_steps(site, release, failed)
         entry = entry.moved(entry.phase, done=(*entry.done, name))
         try:
-            journal_of(site).insist(entry)
+            journal_of(site).write_on_full_disk(entry)
         except OSError as error:  # after a crash the step would be done once more
             logger.warning("%s is done, which cannot be noted: %s", name, error)
     note_failed_steps(site, release, failed)
@@ -139,7 +139,7 @@ def _why_it_stays(entry: Entry, origin: Release | None) -> str:
     """Say why a release stays live though a step after its flip fails; empty if it is taken back."""
     if entry.stays:
         return "as --force says"
-    return f"as nothing can run on {origin.id}" if origin is not None and is_dead(origin) else ""
+    return f"as nothing can run on {origin.id}" if origin is not None and cannot_run(origin) else ""
 
 
 def retry_post_flip_steps(site: Site, log: RunLog) -> None:
@@ -150,7 +150,7 @@ def retry_post_flip_steps(site: Site, log: RunLog) -> None:
     """
     release = store_of(site).live()
     due = pending_steps(site.state_dir, release)
-    if release is None or not due or is_dead(release):
+    if release is None or not due or cannot_run(release):
         return
     check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
     done: list[str] = []

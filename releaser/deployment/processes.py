@@ -167,7 +167,7 @@ _IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun 
 def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
     """Return the processes that use another release than the live one, of those that can be seen; oldest release first.
 
-    None while nothing is live.
+    There are none while nothing is live.
     """
     live = store.live_id()
     if live is None:

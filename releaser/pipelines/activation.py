@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.migrations import tell_migrations
-from releaser.candidate.pruning import prune_after
+from releaser.checkout.commits import attempt
 from releaser.checkout.guard import refuse_changes
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.pull import note_untracked_files
@@ -14,17 +14,18 @@ from releaser.deployment.activate import Deployment, activate
 from releaser.errors import BuildError, PreflightError
 from releaser.pipelines.recovery import changes_since, conclude, note_return_on_failure, undo_unfinished
 from releaser.releases.link import moved_by_hand
+from releaser.releases.pruning import prune_step
 from releaser.releases.store import store_of
 from releaser.run import close_journal
 
 if TYPE_CHECKING:
-    from releaser.checkout.guard import Basis
+    from releaser.checkout.guard import CheckoutSnapshot
     from releaser.report import RunLog
     from releaser.site.site import Site
 
 
-def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None = None) -> None:
-    """Move the checkout, flip, do what follows, record, publish, prune; all of it only if `basis` is still so.
+def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSnapshot | None = None) -> None:
+    """Move the checkout, flip, do what follows, record, publish, prune; all of it only if `snapshot` is still so.
 
     A rollback has none: it builds on nothing but the symlink as it was at the start. Raises BuildError or
     PreflightError when live is untouched, and ActivationError when the release was live and has been taken back.
@@ -32,9 +33,9 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None 
     release = deployment.release
     log.about(release, store_of(site).live())
     try:
-        if basis is not None:
-            refuse_changes(site, basis)
-            deployment = replace(deployment, link=basis.link)
+        if snapshot is not None:
+            refuse_changes(site, snapshot)
+            deployment = replace(deployment, link=snapshot.link)
         with note_return_on_failure(site, log):
             entry = activate(site, log, deployment)
     except (BuildError, PreflightError) as error:
@@ -52,5 +53,5 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, basis: Basis | None 
         log.note(moved)
         log.learn(follow_up_failed=True)
     publish_lock(site, log, release, command=log.command, state=state)
-    prune_after(site, log)
+    attempt(log, "prune", lambda step: prune_step(site, log, step))
     close_journal(site, log, f"had made release {release.id} live{changes_since(site, entry)}")

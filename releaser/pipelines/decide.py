@@ -11,7 +11,7 @@ from releaser.candidate.audit import audit_live
 from releaser.candidate.migrations import still_wait
 from releaser.locks.installed import find_unbuildable
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.integrity import is_dead
+from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import read_holds, read_quarantine
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import (
@@ -141,7 +141,7 @@ def _outcome_again(site: Site, log: RunLog, failed: FailedCandidate) -> Outcome:
     if failed.migrations:
         return "failed" if still_wait(site, log, failed) else "build"
     live = store_of(site).live()
-    if failed.unfinished or (live is not None and is_dead(live)):
+    if failed.unfinished or (live is not None and cannot_run(live)):
         return "build"
     return "unsure" if failed.sick else "failed"
 
@@ -159,7 +159,7 @@ def choose_following(site: Site, target: Target, decision: Decision, live: Relea
     Commits that bring neither code nor packages come in quietly: a lock of the same packages in another text, the
     export, an empty commit, or one and its revert. Visitors get the files that they got before. Where the commit has
     another lock, from which the packages come out that are live, a release of these would be the one before once more:
-    the checkout gets the lock of the live release back. `run` is that of the checkout or of its staging tree.
+    the checkout gets the lock of the live release back.
     """
     if live is None or target.brings_code:
         return "stays"

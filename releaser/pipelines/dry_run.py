@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.candidate.pruning import verdicts
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.candidate.verify_tests import shadow_of
 from releaser.checkout.commits import SEEN
-from releaser.checkout.guard import read_basis
+from releaser.checkout.guard import take_snapshot
 from releaser.checkout.move import code_of_release
 from releaser.checkout.publish import files_due
 from releaser.checkout.pull import choose_target, fetch, known_untracked_files
@@ -25,12 +24,13 @@ from releaser.locks.installed import find_unbuildable
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.maintenance import HoldChange, decide_hold, decide_unhold
 from releaser.pipelines.preflight import ask_django, check, preflight
-from releaser.pipelines.rebuild import find_rebuild_reason, is_repair, refuse_unadopted, refuse_unseen
+from releaser.pipelines.rebuild import find_rebuild_reason, is_repair, refuse_unadopted, refuse_unreadable_live
 from releaser.pipelines.rollback import choose, describe_other_python, refuse_unwise
 from releaser.pipelines.trial import required
 from releaser.pipelines.update import examine_target, note_target
 from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.link import moved_by_hand, refuse_moved
+from releaser.releases.pruning import verdicts
 from releaser.releases.quarantine import Constraints
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
@@ -96,7 +96,7 @@ def plan_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
         check(site, space=find_lacks(update_needs(site, None)))
     refuse_moved(run.store)
-    refuse_unseen(run.store.live())
+    refuse_unreadable_live(run.store.live())
     facts = preflight(run.site, run.log, ask_django=False)
     with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
@@ -111,7 +111,7 @@ def _plan_update(
     shadow = _shadowed(site, facts, place)
     seen = replace(site, git_variables=shadow.variables)
     theirs = fetch(seen, log, facts, follow=follow)
-    target = choose_target(seen, log, read_basis(site), facts, theirs, force=force, follow=follow)
+    target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
     commits = note_target(log, target)
     staged = stage_aside(site, log, shadow, place, target.commit, pulled=target.pulled)
     live = store_of(site).live() or _as_adopted(site, log, facts, base)

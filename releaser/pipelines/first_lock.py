@@ -18,7 +18,7 @@ from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space, find_lacks, release_need
 from releaser.candidate.testing import run_tests
-from releaser.checkout.guard import read_basis
+from releaser.checkout.guard import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
@@ -99,7 +99,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     before = venv_in_use(site, wanted, found)
     if before is not None:
         check_live_site(site, log, adopting=before)
-    basis, target = read_basis(site), as_checked_out(facts)
+    snapshot, target = take_snapshot(site), as_checked_out(facts)
     with undo_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
         lock = _lock(staged, log, facts, wanted, found)
         files = FirstLock(lock=lock.data, pyproject=staged.project.pyproject.read_bytes())
@@ -128,7 +128,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     deployment = Deployment(
         release=release, target=target, creates_pyproject=True, untracked=frozenset(facts.state.untracked)
     )
-    deploy(site, log, deployment, replace(basis, link=read_basis(site).link))
+    deploy(site, log, deployment, replace(snapshot, link=take_snapshot(site).link))
     link = site.project.venv
     return PipelineResult(
         result="activated",

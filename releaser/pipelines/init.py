@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.mark import mark_good
-from releaser.checkout.guard import read_basis
+from releaser.checkout.guard import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
@@ -98,9 +98,9 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
 
 
 def _first_release(site: Site, log: RunLog, facts: SiteFacts) -> Release:
-    basis, target = read_basis(site), as_checked_out(facts)
+    snapshot, target = take_snapshot(site), as_checked_out(facts)
     with undo_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
         release = build_as_locked(staged, log, facts, None)
         check_before_flip(staged, release.venv)
-    deploy(site, log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), basis)
+    deploy(site, log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), snapshot)
     return release

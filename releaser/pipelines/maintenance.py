@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.pruning import failures, prune_by_settings, removals
 from releaser.errors import Finding, FollowUpError, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.link import refuse_moved
+from releaser.releases.pruning import failures, prune_by_settings, removals
 from releaser.releases.quarantine import Hold, Holds, change_holds, change_quarantine, read_holds, read_quarantine
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of

@@ -11,7 +11,7 @@ from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space
 from releaser.candidate.testing import run_tests
-from releaser.checkout.guard import read_basis
+from releaser.checkout.guard import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
@@ -56,7 +56,7 @@ class RebuildReason:
 
 def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> RebuildReason | None:
     """Return why the live release has to be rebuilt; None if it need not be. Raises PreflightError."""
-    refuse_unseen(live)
+    refuse_unreadable_live(live)
     if live is None:
         return None
     found = find_live_damage(live)
@@ -70,7 +70,7 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
     return RebuildReason(release=live, reason=reason, is_damaged=False) if reason else None
 
 
-def refuse_unseen(live: Release | None) -> None:
+def refuse_unreadable_live(live: Release | None) -> None:
     """See that the interpreter of the live release is there, or gone for everybody. Raises PreflightError.
 
     One on which processes still run, from a file that nobody has deleted, merely cannot be seen from here.
@@ -189,7 +189,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     ask_django(run.site, run.log)
     live = run.store.live()
     check_live_site(run.site, run.log, force=force or is_repair(live))
-    basis, target = read_basis(run.site), as_checked_out(facts)
+    snapshot, target = take_snapshot(run.site), as_checked_out(facts)
     with undo_on_failure(run.site, run.log), staging_tree(run.site, run.log, target.commit) as staged:
         release = build_as_locked(staged, run.log, facts, live)
         check_before_flip(staged, release.venv)
@@ -197,7 +197,10 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     run.log.learn(rebuilt=why)
     run.log.note(*describe_python(facts.choice))
     deploy(
-        run.site, run.log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), basis
+        run.site,
+        run.log,
+        Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)),
+        snapshot,
     )
     headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
     return PipelineResult(result="activated", headline=headline)

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.mark import brought_by, mark_bad, mark_good, reject_commit
 from releaser.candidate.migrations import tell_migrations_of
-from releaser.candidate.pruning import remove_unless_used, remove_unsealed
 from releaser.checkout.files import keep_edited_lock
 from releaser.checkout.move import move_back, restore_checkout
 from releaser.checkout.publish import publish_lock
@@ -25,6 +24,7 @@ from releaser.locks.changes import LockDiff
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine, run_steps_on
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
+from releaser.releases.pruning import remove_unless_used, remove_unsealed
 from releaser.releases.quarantine import change_quarantine, read_quarantine
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.outbox import Outbox

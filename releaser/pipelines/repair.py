@@ -44,7 +44,7 @@ from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Hol
 from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifest
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.history import HISTORY
-from releaser.site import mutex
+from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
 from releaser.system.words import timestamp
 
@@ -214,7 +214,7 @@ def _forget_lost_releases(site: Site, log: RunLog) -> None:
 
 
 def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:
-    for name in store.half_removed() if mutex.running(store.state_dir) is None else ():
+    for name in store.half_removed() if run_lock.running(store.state_dir) is None else ():
         advice = "The next run tries again; `releaser prune` says why it could not."
         yield Finding(message=f"release {name} is only partly deleted", advice=advice)
 

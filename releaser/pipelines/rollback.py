@@ -15,7 +15,7 @@ from releaser.checkout.pull import Target
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt_replaced_venv
-from releaser.deployment.post_flip import check_before_flip, collect_ahead
+from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
 from releaser.locks.changes import LockDiff
 from releaser.pipelines.activation import deploy
@@ -85,7 +85,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         adopt_replaced_venv(run.site, run.log)
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
-        collected = code.moves and _collect_ahead(run.site, run.log, target, code)
+        collected = code.moves and _collectstatic_before_flip(run.site, run.log, target, code)
     deploy(run.site, run.log, Deployment(release=target, target=code, stays=force, link=link, collected=collected))
     tell_applied_migrations(run.site.reread() if code.moves else run.site, run.log, target, left)
     return PipelineResult(result="activated", headline=_headline(run.site, target, live, code))
@@ -120,7 +120,7 @@ def _refuse_edits(site: Site, code: Target) -> None:
         raise PreflightError(Finding(message, advice=advice))
 
 
-def _collect_ahead(site: Site, log: RunLog, target: Release, code: Target) -> bool:
+def _collectstatic_before_flip(site: Site, log: RunLog, target: Release, code: Target) -> bool:
     """Collect the static files of the earlier code before it is there; False if that has to wait for the flip.
 
     No staging tree, as on a full disk, is no reason to stay: they wait for the flip then, too. Raises PreflightError.
@@ -129,7 +129,7 @@ def _collect_ahead(site: Site, log: RunLog, target: Release, code: Target) -> bo
         return False
     try:
         with staging_tree(site, log, code.commit) as staged:
-            collected = collect_ahead(staged, log, target)
+            collected = collectstatic_before_flip(staged, log, target)
     except (BuildError, ToolError, OSError, ValueError) as error:
         logger.warning("the static files are collected once %s is live: %s", target.id, error)
         return False

@@ -9,6 +9,7 @@ import signal
 import traceback
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
@@ -34,7 +35,7 @@ from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
 from releaser.reporting import notify
 from releaser.run import Run, new_run_id
-from releaser.site import disk, mutex
+from releaser.site import disk, run_lock
 from releaser.site.disk import claim, claim_work_tree
 from releaser.site.site import Site, find_site, open_site
 from releaser.system import signals
@@ -170,10 +171,10 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:
-        return _stateless(request, run, error)
+        return _report_without_state_dir(request, run, error)
     with run_log(site.project.logs, run_id, site.redactor) as log_file:
         run.log_file = str(log_file)
-        return _locked(request, run, pipeline)
+        return _run_under_lock(request, run, pipeline)
 
 
 def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
@@ -201,24 +202,24 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
     return PreflightError(finding)
 
 
-def _stateless(request: Request, run: Run, error: PreflightError) -> RunReport:
+def _report_without_state_dir(request: Request, run: Run, error: PreflightError) -> RunReport:
     report = _failed(run, error)
     return notify.finish_without_state(run.site, report) if request.mails else report
 
 
-def _locked(request: Request, run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
+def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
     with contextlib.ExitStack() as stack:
-        lock = mutex.hold(run.site.state_dir, command=request.command, now=run.log.started_at, wait=request.wait)
+        lock = run_lock.acquire(run.site.state_dir, command=request.command, now=run.log.started_at, wait=request.wait)
         try:
             held = stack.enter_context(lock)
         except LockedError as error:
             return _failed(run, error)
         except OSError as error:
-            return _stateless(request, run, _unusable(run.site, error))
+            return _report_without_state_dir(request, run, _unusable(run.site, error))
         run.killed_since = held.killed_since
-        run.site.runner.marks[MARK] = mutex.this_run(request.command, run.log.started_at).mark
+        run.site.runner.marks[MARK] = run_lock.this_run(request.command, run.log.started_at).mark
         with signals.raised():
-            report = _play(run, pipeline)
+            report = _run_pipeline(run, pipeline)
             # A person may be editing the settings: only releaser's own move of the checkout makes others count.
             if run.log.moved_checkout:
                 with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):
@@ -227,11 +228,11 @@ def _locked(request: Request, run: Run, pipeline: Callable[[Run], PipelineResult
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"
             return notify.finish(
-                run.site, run.log, report, mails=tells, complete=lambda one: _with_what_stands(run.site, one)
+                run.site, run.log, report, mails=tells, complete=partial(_with_holds_and_old_processes, run.site)
             )
 
 
-def _with_what_stands(site: Site, report: RunReport) -> RunReport:
+def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
     """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
     report = tell_unknown_once(site, report)
     if not report.noteworthy:
@@ -247,7 +248,7 @@ def _with_what_stands(site: Site, report: RunReport) -> RunReport:
     )
 
 
-def _play(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
+def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:
     with signals.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock

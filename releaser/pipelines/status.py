@@ -28,9 +28,9 @@ from releaser.report import Outcome
 from releaser.reporting import history
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_rejected
-from releaser.site import mutex
+from releaser.site import run_lock
 from releaser.site.disk import dispute, find_misplaced_state
-from releaser.site.recipients import carrier_of
+from releaser.site.recipients import mail_transport
 from releaser.system.files import UnreadableStateError, link_text, plain
 
 if TYPE_CHECKING:
@@ -182,10 +182,10 @@ def status(site: Site) -> Status:
         link=link_text(project.venv),
         last_run=_as(RunBrief, runs[0]) if runs else None,
         last_change=next((_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
-        running=mutex.running(project.state_dir),
+        running=run_lock.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
         push_pending=push_is_due(project.state_dir),
-        mails_pending=_mails(project.outbox) if carrier_of(site.settings, project.root, site.runner) else 0,
+        mails_pending=_mails(project.outbox) if mail_transport(site.settings, project.root, site.runner) else 0,
         left_behind=left_behind(store),
         drift=_drift(live),
         red_tests=red_tests(project.state_dir, live),
@@ -222,7 +222,7 @@ def _drift(live: Release | None) -> DriftAnswer | None:
 
 def _interrupted(state_dir: Path) -> bool:
     try:
-        return Journal(state_dir=state_dir).read() is not None and mutex.running(state_dir) is None
+        return Journal(state_dir=state_dir).read() is not None and run_lock.running(state_dir) is None
     except UnreadableStateError:
         return True
 

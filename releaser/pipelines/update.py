@@ -11,16 +11,16 @@ from releaser.candidate.build import seal
 from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space, find_lacks, update_needs
-from releaser.candidate.testing import is_well_again, tree_of_live, try_live_release
-from releaser.checkout.guard import Basis, basis_after_own_acts, find_changes, read_basis
-from releaser.checkout.move import follow_quietly
+from releaser.candidate.testing import live_passes_again, tree_of_live, try_live_release
+from releaser.checkout.guard import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
+from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back
 from releaser.checkout.pull import Target, choose_target, fetch
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import check_before_flip, collect_ahead, retry_post_flip_steps
+from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip, retry_post_flip_steps
 from releaser.deployment.processes import note_stale_processes
 from releaser.errors import Finding, PreflightError, ReleaserError
 from releaser.pipelines.activation import deploy
@@ -31,11 +31,11 @@ from releaser.pipelines.rebuild import (
     describe_damage,
     describe_python,
     find_rebuild_reason,
-    refuse_unseen,
+    refuse_unreadable_live,
 )
 from releaser.pipelines.recovery import undo_on_failure, undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.integrity import is_dead
+from releaser.releases.integrity import cannot_run
 from releaser.releases.link import refuse_moved
 from releaser.releases.store import store_of
 from releaser.site.conventions import find_conventions
@@ -77,37 +77,41 @@ def update(request: Request, *, force: bool = False, follow: bool = False) -> Ru
 
 
 def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
-    """Do what docs/how-it-works.md lists, in that order; the checkout and the symlink move in `deploy` alone."""
+    """Do what docs/how-it-works.md lists, in that order.
+
+    A new release goes live in `deploy`. Nothing else moves the symlink, but for the adoption of a venv that is no
+    release yet, and nothing else moves the checkout, but for commits that bring neither code nor packages.
+    """
     refuse_moved(run.store)
-    refuse_unseen(run.store.live())
+    refuse_unreadable_live(run.store.live())
     retry_post_flip_steps(run.site, run.log)  # restarts and the like that an earlier run could not do
-    basis = read_basis(run.site)
-    facts = preflight(run.site, run.log, ask_django=False, state=basis.state)
+    snapshot = take_snapshot(run.site)
+    facts = preflight(run.site, run.log, ask_django=False, state=snapshot.state)
     theirs = fetch(run.site, run.log, facts, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = adopt_venv(run.site, run.log, facts)
     committed = publish_what_is_due(run.site, run.log, facts, theirs)
-    basis = basis_after_own_acts(run.site, basis, adopted=adopted, committed=committed)
-    target = choose_target(run.site, run.log, basis, facts, theirs, force=force, follow=follow)
+    snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
+    target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
     staging = staging_tree(run.site, run.log, target.commit, pulled=target.pulled)
-    with undo_on_failure(run.site, run.log), staging as tree:
-        goal = choose_goal(tree, run.log, facts, target, force=force)
-        reason = nothing_to_build(tree, run.log, goal, before=facts)
+    with undo_on_failure(run.site, run.log), staging as staged:
+        goal = choose_goal(staged, run.log, facts, target, force=force)
+        reason = reason_not_to_build(staged, run.log, goal, before=facts)
         if reason:
-            unchanged = look_after_live(tree, run.log, goal, reason, before=facts, adopted=adopted)
+            unchanged = look_after_live(staged, run.log, goal, reason, before=facts, adopted=adopted)
         else:
-            release = make_release(tree, run.log, goal, before=facts)
-            check_before_flip(tree, release.venv)
-            collected = target.moves and collect_ahead(tree, run.log, release)
+            release = make_release(staged, run.log, goal, before=facts)
+            check_before_flip(staged, release.venv)
+            collected = target.moves and collectstatic_before_flip(staged, run.log, release)
     if reason:
-        follow_unbuilt_commits(run.site, run.log, target, basis, goal.decision)
+        move_to_unbuilt_commits(run.site, run.log, target, snapshot, goal.decision)
         return unchanged
     headline = _headline(run.log, release, goal)
     run.log.note(*describe_python(goal.facts.choice))
     untracked = frozenset(facts.state.untracked)
     deployment = Deployment(release=release, target=target, collected=collected, untracked=untracked)
-    deploy(run.site, run.log, deployment, basis)
+    deploy(run.site, run.log, deployment, snapshot)
     return PipelineResult(result="activated", headline=headline)
 
 
@@ -146,14 +150,14 @@ def choose_goal(site: Site, log: RunLog, facts: SiteFacts, target: Target, *, fo
     return Goal(facts=facts, live=live, due=due, decision=decision, force=force)
 
 
-def nothing_to_build(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> str:
+def reason_not_to_build(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> str:
     """Say why no release is built: there is nothing newer, or it failed before. Empty if one is to be built."""
     decision = goal.decision
     if decision.outcome == "nothing":
         return "everything is up to date"
     if decision.failed is None or decision.outcome == "build":
         return ""
-    if decision.outcome == "unsure" and is_well_again(site, log, before):
+    if decision.outcome == "unsure" and live_passes_again(site, log, before):
         return ""
     return why_not_again(decision.failed)
 
@@ -174,7 +178,7 @@ def look_after_live(
         look_at_what_is_held(site, log, goal.decision)
     note_stale_processes(site, log)
     if failed is not None:
-        _tell_dead(log, due, failed.reason)
+        _report_unusable_live(log, due, failed.reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     ending = PipelineResult(result="activated" if is_news else "unchanged", headline=reason)
     if is_news:
@@ -202,7 +206,7 @@ def make_release(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> R
     try:
         return _make_release(site, log, goal, before=before)
     except ReleaserError as error:
-        _tell_dead(log, goal.due, error.message)
+        _report_unusable_live(log, goal.due, error.message)
         raise
 
 
@@ -239,14 +243,16 @@ def note_target(log: RunLog, target: Target) -> tuple[Commit, ...]:
     return commits
 
 
-def follow_unbuilt_commits(site: Site, log: RunLog, target: Target, basis: Basis, decision: Decision) -> None:
+def move_to_unbuilt_commits(
+    site: Site, log: RunLog, target: Target, snapshot: CheckoutSnapshot, decision: Decision
+) -> None:
     """Follow commits that bring neither code nor packages; nobody needs to hear of it."""
     live = store_of(site).live()
     following = choose_following(site, target, decision, live)
-    if live is None or following == "stays" or log.findings or find_changes(site, basis):
+    if live is None or following == "stays" or log.findings or find_changes(site, snapshot):
         return
     if target.moves:
-        follow_quietly(site, log, target)
+        move_without_build(site, log, target)
     if following == "restores":
         put_lock_back(site, log, live)
 
@@ -283,9 +289,9 @@ def _of_commit(site: Site, target: Target, error: PreflightError) -> PreflightEr
     )
 
 
-def _tell_dead(log: RunLog, due: RebuildReason | None, reason: str) -> None:
+def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str) -> None:
     """Report, where what is to take its place has failed, that nothing can run on what is live."""
-    if due is None or not is_dead(due.release):
+    if due is None or not cannot_run(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     advice = f"Its replacement has failed ({reason}); fix that, or run `releaser rebuild`."

@@ -158,7 +158,7 @@ def find_rollback_damage(release: Release) -> Damage | None:
     return find_lock_damage(release) or _find_file_damage(release)
 
 
-def is_dead(release: Release) -> bool:
+def cannot_run(release: Release) -> bool:
     """Whether nothing can run on a release, as its venv or its interpreter is gone, or is one for other packages."""
     found = find_live_damage(release)
     return found is not None and found.fatal

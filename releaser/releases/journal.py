@@ -98,7 +98,7 @@ class Journal:
         write_state(self.path, entry)
         return entry
 
-    def insist(self, entry: Entry) -> Entry:
+    def write_on_full_disk(self, entry: Entry) -> Entry:
         """Record the change even on a full disk: the room that is kept for that is freed. Raises OSError."""
         try:
             return self.write(entry)

@@ -97,7 +97,7 @@ def _normalized(label: str) -> str:
 _LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
 
 
-def lead_elsewhere(venv: Path, old: Path, new: Path) -> None:
+def repoint_editables(venv: Path, old: Path, new: Path) -> None:
     """Let packages that were installed from below `old` lead to the same place below `new`. Raises OSError.
 
     Only files that those packages have in their RECORD are changed, and their lines in it

@@ -16,7 +16,7 @@ from releaser.report import RunReport
 from releaser.reporting import history
 from releaser.run import cleaned, cleaned_problems
 from releaser.site.project import Project
-from releaser.site.recipients import carrier_of, sendmail_findings, warnings
+from releaser.site.recipients import mail_transport, sendmail_findings, warnings
 from releaser.site.settings import Settings, load, this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
@@ -119,7 +119,7 @@ def about_missing_project(
         advice=error.advice,
     )
     outbox = Project.at(root, state_dir=settings.state_dir, venv=settings.venv).outbox
-    carrier = carrier_of(settings, root, Runner(environ=environ, redactor=redactor))
+    carrier = mail_transport(settings, root, Runner(environ=environ, redactor=redactor))
     recipients = settings.updater_admins or settings.admins
     if not mails or not recipients or (carrier is None and not os.path.isdir(outbox.parent)):
         return report
@@ -146,7 +146,7 @@ class _Post:
 
     @classmethod
     def of_site(cls, site: Site, outbox: Path) -> _Post:
-        carrier = carrier_of(site.settings, site.project.root, site.runner)
+        carrier = mail_transport(site.settings, site.project.root, site.runner)
         return cls(carrier=carrier, outbox=outbox, sender=sender_of(site.settings), redactor=site.redactor)
 
     @property
@@ -251,7 +251,7 @@ def send_test_mail(site: Site) -> TestMail:
     Raises PreflightError without a recipient, or without a server or program that takes mails.
     """
     settings = site.settings
-    carrier = carrier_of(settings, site.project.root, site.runner)
+    carrier = mail_transport(settings, site.project.root, site.runner)
     people = {one.address: one for one in (*settings.admins, *settings.updater_admins)}
     if carrier is None or not people:
         problems = (*sendmail_findings(site), *warnings(site))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _TRY = "`releaser test-mail` shows whether a mail gets through."
 
 
-def carrier_of(settings: Settings, root: Path, runner: Runner) -> SmtpServer | Sendmail | None:
+def mail_transport(settings: Settings, root: Path, runner: Runner) -> SmtpServer | Sendmail | None:
     """Return what takes mails: the server that is set, else sendmail; None where there is neither."""
     if settings.smtp_host:
         from releaser.tools.smtp import SmtpServer  # which takes long to import, and most runs mail nothing
@@ -56,7 +56,7 @@ def warnings(site: Site) -> Iterator[Finding]:
         message = "no recipient is set: nobody is told if an update fails"
         example = f"""ADMINS_JSON='[["Ada", "ada@example.org"]]' in {site.project.outer / ".env"}"""
         yield Finding(message, advice=f"Set them, such as {example}. {_TRY}")
-    elif settings.sendmail != NO_SENDMAIL and carrier_of(settings, site.project.root, site.runner) is None:
+    elif settings.sendmail != NO_SENDMAIL and mail_transport(settings, site.project.root, site.runner) is None:
         message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
         stays = f"Mails stay in {site.project.outbox}; if somebody reads them there, set `sendmail` to none."
         yield Finding(message, advice=f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What the remote's side of a fetch runs: it reports that it has come, and goes on when the test lets it.
 GATE = '#!/bin/sh\ntouch {came}\nread answer < {go}\nexec git-upload-pack "$@"\n'
-ASKING_FOR_THE_LOCK = Point(place="releaser.site.mutex:hold", when="before")
+ASKING_FOR_THE_LOCK = Point(place="releaser.site.run_lock:acquire", when="before")
 
 
 def test_a_rollback_that_waited_for_an_update_sees_what_that_pulled(make_site: SiteFactory, tmp_path: Path) -> None:

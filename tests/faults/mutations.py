@@ -178,10 +178,10 @@ def _not_written_out(module: str) -> Callable[[], None]:
 
 def _lock_inherited() -> None:
     """Let every program that is started have the project lock open too."""
-    from releaser.site import mutex
+    from releaser.site import run_lock
     from releaser.system.process import Runner
 
-    acquire, start = mutex._acquired, Runner._start
+    acquire, start = run_lock._acquired, Runner._start
 
     def acquired(lock: FileLock, wait: float) -> bool:
         if not acquire(lock, wait):
@@ -194,7 +194,7 @@ def _lock_inherited() -> None:
     def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
         return start(self, words, close_fds=False, **options)
 
-    mutex._acquired = acquired
+    run_lock._acquired = acquired
     Runner._start = started  # type: ignore[method-assign]
 
 

@@ -17,7 +17,7 @@ from releaser.pipelines.rebuild import (
     describe_python,
     find_rebuild_reason,
     refuse_unadopted,
-    refuse_unseen,
+    refuse_unreadable_live,
 )
 from releaser.releases import leases
 from releaser.releases.integrity import find_damage, has_lost_python
@@ -160,12 +160,12 @@ def release_on(tmp_path: Path, executable: str) -> Release:
 
 def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[float]) -> None:
     release = release_on(tmp_path, OURS)
-    refuse_unseen(release)
+    refuse_unreadable_live(release)
     assert pauses == [1.0]
     lease = leases.take(str(release.directory))
     try:
         with pytest.raises(PreflightError) as caught:
-            refuse_unseen(release)
+            refuse_unreadable_live(release)
     finally:
         leases.release(lease)
     message = f"the interpreter of the live release {release.id} cannot be seen from here ({OURS}), yet 1 process runs"
@@ -178,7 +178,7 @@ def test_a_process_on_something_else_does_not_count(tmp_path: Path) -> None:
     """As a program that has inherited the lease, while the interpreter was removed."""
     release = release_on(tmp_path, "/nowhere/python3.12")
     lease = leases.take(str(release.directory))
-    refuse_unseen(release)
+    refuse_unreadable_live(release)
     leases.release(lease)
 
 
@@ -186,13 +186,13 @@ def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkey
     release = release_on(tmp_path, OURS)
     monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", lambda _: lead_to(release, OURS))
     lease = leases.take(str(release.directory))
-    refuse_unseen(release)
+    refuse_unreadable_live(release)
     leases.release(lease)
 
 
 def test_nothing_is_asked_of_what_is_there(tmp_path: Path, pauses: list[float]) -> None:
     release = release_on(tmp_path, OURS)
     lead_to(release, OURS)
-    refuse_unseen(release)
-    refuse_unseen(None)
+    refuse_unreadable_live(release)
+    refuse_unreadable_live(None)
     assert pauses == []

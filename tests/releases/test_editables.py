@@ -7,7 +7,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from releaser.releases.metadata import lead_elsewhere, leads_into, sources_below
+from releaser.releases.metadata import leads_into, repoint_editables, sources_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def _installed(tmp_path: Path, source: Path, files: dict[str, bytes]) -> Path:
 def test_paths_in_texts_are_replaced_and_recorded(tmp_path: Path) -> None:
     old, new = tmp_path / ".shop.releaser-staging", tmp_path / "meine Läden" / "shop"
     packages = _installed(tmp_path, old / "app", {"shop.pth": f"{old}/app/src\n".encode(), "other.pth": b"/srv\n"})
-    lead_elsewhere(tmp_path / "venv", old, new)
+    repoint_editables(tmp_path / "venv", old, new)
     text = (packages / "shop.pth").read_bytes()
     assert text.decode() == f"{new}/app/src\n"
     digest = base64.urlsafe_b64encode(hashlib.sha256(text).digest()).rstrip(b"=").decode()
@@ -44,7 +44,7 @@ def test_compiled_files_and_longer_names_stay_as_they_are(tmp_path: Path) -> Non
     old, new = tmp_path / "staging", tmp_path / "shop"
     compiled, longer = f"\0ELF {old}/src/x.c\0".encode(), f"{old}-2/src\n".encode()
     packages = _installed(tmp_path, old, {"x.so": compiled, "shop.pth": longer})
-    lead_elsewhere(tmp_path / "venv", old, new)
+    repoint_editables(tmp_path / "venv", old, new)
     assert (packages / "x.so").read_bytes() == compiled
     assert (packages / "shop.pth").read_bytes() == longer
 
@@ -52,7 +52,7 @@ def test_compiled_files_and_longer_names_stay_as_they_are(tmp_path: Path) -> Non
 def test_packages_from_elsewhere_are_not_touched(tmp_path: Path) -> None:
     text = f"{tmp_path}/staging/src\n".encode()
     packages = _installed(tmp_path, tmp_path / "library", {"shop.pth": text})
-    lead_elsewhere(tmp_path / "venv", tmp_path / "staging", tmp_path / "shop")
+    repoint_editables(tmp_path / "venv", tmp_path / "staging", tmp_path / "shop")
     assert (packages / "shop.pth").read_bytes() == text
 
 

@@ -52,12 +52,12 @@ def test_what_must_be_recorded_is_and_never_in_place(full_disk: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         journal.write(reverting)
     assert journal.read() == ENTRY
-    journal.insist(reverting)
+    journal.write_on_full_disk(reverting)
     assert journal.read() == reverting
     assert journal.path.stat().st_ino != number
     for step in ("collectstatic", "restart", "health check"):
         reverting = dataclasses.replace(reverting, done=(*reverting.done, step))
-        journal.insist(reverting)
+        journal.write_on_full_disk(reverting)
         assert journal.read() == reverting
     assert not (full_disk / RESERVE).exists()
     keep_reserve(full_disk)  # there is no room for it
@@ -79,5 +79,5 @@ def test_without_a_reserve_the_earlier_entry_stands(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("releaser.system.files.os.fsync", refuse)
     with pytest.raises(OSError, match="broken"):
-        journal.insist(ENTRY.moved("reverting"))
+        journal.write_on_full_disk(ENTRY.moved("reverting"))
     assert journal.read() == ENTRY

@@ -11,7 +11,7 @@ from releaser.releases.quarantine import CandidateKey, FailedCandidate
 from releaser.releases.verify import Finding, Kind, Verified
 from releaser.report import LeftBehind, Outcome
 from releaser.reporting.text import history_text, release_text, sound_text, status_text, verified_text
-from releaser.site.mutex import Holder
+from releaser.site.run_lock import Holder
 from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest
 from tests.reporting.test_text import CHANGES, TABLE

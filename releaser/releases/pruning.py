@@ -9,7 +9,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import attempt
 from releaser.errors import os_reason
 from releaser.releases import leases
 from releaser.releases.retention import Verdict, judge
@@ -34,11 +33,6 @@ _MOST_NAMED = 3
 IN_USE = "a process is using it"
 
 
-def prune_after(site: Site, log: RunLog) -> None:
-    """Prune as the last of the follow-ups. What cannot be deleted is reported, and does not fail the run."""
-    attempt(log, "prune", lambda step: _prune(site, log, step))
-
-
 def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
     """Prune by the settings, and note what could not be deleted. Raises OSError."""
     decided = prune(site.settings, store_of(site), now=datetime.now(UTC))
@@ -49,7 +43,8 @@ def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
     return decided
 
 
-def _prune(site: Site, log: RunLog, step: Step) -> None:
+def prune_step(site: Site, log: RunLog, step: Step) -> None:
+    """Prune as a step of a run. What cannot be deleted is reported, and does not fail the run. Raises OSError."""
     decided = prune_by_settings(site, log)
     failed, removed = failures(decided), removals(decided)
     if failed:

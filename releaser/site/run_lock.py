@@ -40,7 +40,7 @@ class Holder:
 
 
 @dataclass(kw_only=True)
-class Held:
+class RunLock:
     """The lock that this run holds.
 
     `killed_since` is when the run before this one began, in seconds since 1970, if it was killed, or the first of
@@ -57,7 +57,7 @@ def this_run(command: str, now: datetime) -> Holder:
 
 
 @contextlib.contextmanager
-def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[Held]:
+def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> Iterator[RunLock]:
     """Hold the project lock; wait at most `wait` seconds for it.
 
     The file is never deleted: two runs could otherwise hold locks on two files of the same name. What a killed run has
@@ -72,7 +72,7 @@ def hold(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) -> 
         preserve_lock_file=True,
     )
     _acquire(lock, state_dir, wait)
-    held = Held(killed_since=None)
+    held = RunLock(killed_since=None)
     try:
         held.killed_since = _end_what_was_left(state_dir)
         _note(state_dir, this_run(command, now), held.killed_since)

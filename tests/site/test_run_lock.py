@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.errors import LockedError
-from releaser.site import mutex
-from releaser.site.mutex import Holder
+from releaser.site import run_lock
+from releaser.site.run_lock import Holder
 from releaser.system import orphans
 
 if TYPE_CHECKING:
@@ -35,17 +35,17 @@ import threading
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from releaser.site import mutex
+from releaser.site import run_lock
 from releaser.system.orphans import MARK
 from releaser.system.process import Runner
 
 state, script, stays, marked = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3]), bool(sys.argv[4])
-with mutex.hold(state, command="update", now=datetime.now(UTC)):
+with run_lock.acquire(state, command="update", now=datetime.now(UTC)):
     if not script:
         print("held", flush=True)
         input()
     else:
-        marks = {MARK: mutex.holder(state).mark} if marked else {}
+        marks = {MARK: run_lock.holder(state).mark} if marked else {}
         runner = Runner(environ={"PATH": "/usr/bin:/bin"}, marks=marks)
         runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, stays=bool(stays))
         print("held", flush=True)
@@ -74,7 +74,7 @@ def said(process: subprocess.Popen[str]) -> str:
 def taken(state: Path, *, wait: float = 0.0) -> bool:
     """Try to take the lock."""
     try:
-        with mutex.hold(state, command="init", now=NOW, wait=wait):
+        with run_lock.acquire(state, command="init", now=NOW, wait=wait):
             return True
     except LockedError:
         return False
@@ -93,36 +93,36 @@ def test_the_group_may_use_the_lock_too(tmp_path: Path) -> None:
 
 
 def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
-    assert (mutex.holder(tmp_path), mutex.running(tmp_path)) == (None, None)
-    with mutex.hold(tmp_path, command="update", now=NOW):
+    assert (run_lock.holder(tmp_path), run_lock.running(tmp_path)) == (None, None)
+    with run_lock.acquire(tmp_path, command="update", now=NOW):
         expected = Holder(pid=os.getpid(), command="update", since="2026-11-20T06:12:00+00:00")
-        assert mutex.holder(tmp_path) == mutex.running(tmp_path) == expected
-    assert (mutex.holder(tmp_path), mutex.running(tmp_path)) == (None, None)
+        assert run_lock.holder(tmp_path) == run_lock.running(tmp_path) == expected
+    assert (run_lock.holder(tmp_path), run_lock.running(tmp_path)) == (None, None)
 
 
 def test_it_is_given_back_when_the_run_fails(tmp_path: Path) -> None:
     def fail() -> None:
-        with mutex.hold(tmp_path, command="update", now=NOW):
+        with run_lock.acquire(tmp_path, command="update", now=NOW):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail()
-    assert mutex.running(tmp_path) is None
+    assert run_lock.running(tmp_path) is None
     assert taken(tmp_path)
 
 
 def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:
     with other_run(tmp_path) as other:
         assert said(other) == "held\n"
-        found = mutex.running(tmp_path)
+        found = run_lock.running(tmp_path)
         assert found is not None
         assert (found.pid, found.command) == (other.pid, "update")
-        with pytest.raises(LockedError) as caught, mutex.hold(tmp_path, command="init", now=NOW):
+        with pytest.raises(LockedError) as caught, run_lock.acquire(tmp_path, command="init", now=NOW):
             pytest.fail("two runs hold the lock")
         expected = f"`releaser update` (pid {other.pid}) has held the lock of this project since {found.since}"
         assert caught.value.message == expected
         assert caught.value.exit_code == 8
-        assert mutex.holder(tmp_path) == found  # its note is still there
+        assert run_lock.holder(tmp_path) == found  # its note is still there
     assert taken(tmp_path)
 
 
@@ -133,10 +133,10 @@ def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, n
         (tmp_path / "lock.holder").unlink()
         if note is not None:
             (tmp_path / "lock.holder").write_text(note, encoding="utf-8")
-        assert mutex.holder(tmp_path) is None
-        assert mutex.running(tmp_path) == Holder(pid=0, command="?", since="?")
+        assert run_lock.holder(tmp_path) is None
+        assert run_lock.running(tmp_path) == Holder(pid=0, command="?", since="?")
         with pytest.raises(LockedError, match="another run holds the lock of this project"):
-            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+            run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
 
 
 def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
@@ -146,15 +146,15 @@ def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
             said(other)
             noted.append(note.stat().st_mtime)
             other.kill()
-    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+    with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since == noted[0]  # and what it may have left cannot be looked for
-    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+    with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since == noted[0]
         held.killed_since = None
-    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+    with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since is None
     note.touch()  # as a power cut leaves it
-    with mutex.hold(tmp_path, command="init", now=NOW) as held:
+    with run_lock.acquire(tmp_path, command="init", now=NOW) as held:
         assert held.killed_since is not None
 
 
@@ -162,9 +162,9 @@ def test_a_note_that_a_killed_run_left_means_nothing(tmp_path: Path) -> None:
     with other_run(tmp_path) as other:
         said(other)
         other.kill()
-    assert mutex.holder(tmp_path) is not None
-    assert mutex.running(tmp_path) is None
-    with mutex.hold(tmp_path, command="init", now=NOW):
+    assert run_lock.holder(tmp_path) is not None
+    assert run_lock.running(tmp_path) is None
+    with run_lock.acquire(tmp_path, command="init", now=NOW):
         note = json.loads((tmp_path / "lock.holder").read_text(encoding="utf-8"))
         assert note["pid"] == os.getpid()
 
@@ -181,7 +181,7 @@ def test_a_lock_that_cannot_be_is_an_error_of_the_system(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         taken(tmp_path / "file" / "state")
-    assert mutex.running(tmp_path / "file" / "state") is None
+    assert run_lock.running(tmp_path / "file" / "state") is None
 
 
 # Children
@@ -249,7 +249,7 @@ def test_what_a_killed_run_has_left_is_ended(
         left = int(done.hear())
         other.kill()
         other.wait()
-        with mutex.hold(tmp_path, command="init", now=NOW):
+        with run_lock.acquire(tmp_path, command="init", now=NOW):
             assert not orphans.is_alive(left)
 
 
@@ -284,7 +284,7 @@ def test_a_run_that_has_just_begun_is_named(tmp_path: Path) -> None:
         writer = threading.Timer(0.1, (tmp_path / "lock.holder").write_text, [note])
         writer.start()
         with pytest.raises(LockedError, match=rf"`releaser update` \(pid {other.pid}\) has held"):
-            mutex.hold(tmp_path, command="init", now=NOW).__enter__()
+            run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
         writer.join()
 
 

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.candidate import pruning
-from releaser.candidate.pruning import UNSEEN, failures, prune, removals, verdicts
-from releaser.releases import leases, store
+from releaser.releases import leases, pruning, store
+from releaser.releases.pruning import UNSEEN, failures, prune, removals, verdicts
 from releaser.releases.release import LEDGER, Ledger
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
