@@ -214,7 +214,7 @@ def test_the_documented_default_of_a_setting_is_the_one_of_the_code(setting: str
         assert default is None
     else:
         (value,) = code_words(written)
-        in_toml = tomllib.loads(f"value = {value}")["value"] if value in {"[]", "{}"} else value
+        in_toml = tomllib.loads(f"value = {value}")["value"] if value in {"[]", "{}", '""'} else value
         assert SPECS[setting].parse(in_toml) == default
 
 
@@ -462,8 +462,10 @@ def test_the_schemas_are_those_of_the_answers() -> None:
     assert subprocess.run([sys.executable, ROOT / "scripts" / "schemas.py", "--check"], check=False).returncode == 0
 
 
-def test_only_commands_have_types_of_answers() -> None:
+def test_only_commands_have_types_of_answers_and_each_has_a_section() -> None:
     assert set(ANSWERS) <= set(cli.commands)
+    sections = Page(path=DOCS / "reference" / "exit-codes-and-json.md").sections(2)
+    assert set(ANSWERS) <= {name for title in sections for name in title.split(", ")}
 
 
 def test_every_file_that_the_architecture_names_is_there() -> None:
