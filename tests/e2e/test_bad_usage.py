@@ -47,7 +47,7 @@ def call(site: SampleSite, *words: str | Path, env: Mapping[str, str | None] | N
         (("pin",), "RELEASE"),
         (("run",), "COMMAND"),
         (("history", "-n", "0"), "-n"),
-        (("init", "--with", "alpha==1.0.0"), "no meaning"),
+        (("init", "--with", "alpha==1.0.0"), "--with needs --from-venv or --from-requirements"),
         (("init", "--from-venv", ".venv", "--with", "alpha>=1.0.0"), "which version"),
         (
             ("init", "--from-venv", ".venv", "--with", "a @ git+https://kitty:s3cret@example.org/a.git"),

@@ -320,7 +320,7 @@ DATABASE_ROUTERS = ["shop.settings.Router"]
     report = django.site.json("update")
     assert report["migrations"] == [NEW, f"{NEW} (database second)"]
     detail = step(report, "migrations")["detail"]
-    assert detail.startswith(f"new and not applied: {NEW}, {NEW} (database second); not known, ")
+    assert detail.startswith(f"new and not applied: {NEW}, {NEW} (database second); unknown, ")
     assert f"gone: there is no file {django.site.outer / 'gone.sqlite3'}" in detail
     (problem,) = report["problems"]
     assert "with `--database` for each that is named" in problem
@@ -365,7 +365,7 @@ def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) 
     before = django.site.snapshot()
     report = django.site.json("update", check=5)
     assert report["blame"] == "update"
-    assert "`manage.py check --deploy` fails" in report["headline"]
+    assert "`manage.py check --deploy` failed" in report["headline"]
     assert "this update broke it" in report["headline"]
     assert "the theme is not fit for deployment" in report["output"]
     tried = ["django check", "django check live release", "django check again"]
