@@ -235,8 +235,7 @@ def _delete_what_can_be(directory: Path) -> list[OSError]:
         if not isinstance(error, OSError):
             raise error
         if not isinstance(error, FileNotFoundError):
-            error.filename = path  # which by itself may be no more than the last part of it
-            failed.append(error)
+            failed.append(OSError(error.errno, error.strerror, path))  # its own may be no more than the last part of it
 
     import shutil
 
