@@ -354,6 +354,7 @@ def _fields(title: str, number: int = 0) -> set[str]:
 
 
 @pytest.mark.spawns
+@pytest.mark.slow
 def test_what_the_commands_print_as_json_has_the_documented_fields(make_site: SiteFactory) -> None:
     with VulnerabilityService().serving() as service:
         asking = {"RELEASER_HEALTH_CHECK": "true", "RELEASER_VULNERABILITY_SERVICE": service.url}

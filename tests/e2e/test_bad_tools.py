@@ -201,7 +201,6 @@ def variables(tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.mark.parametrize(("condition", "blame"), [(IF_NEW, "this update broke it"), ("", "failing before")])
-@pytest.mark.story
 def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path, condition: str, blame: str) -> None:
     site = with_tests(make_site, condition + HANGS, test_timeout="2s")
     begun = time.monotonic()

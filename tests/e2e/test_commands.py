@@ -77,6 +77,7 @@ def test_list_as_json_knows_every_state(make_site: SiteFactory) -> None:
     assert states(site) == {failed: "failed", second: "bad", first: "live"}
 
 
+@pytest.mark.slow
 def test_list_shows_a_candidate_while_it_is_made(make_site: SiteFactory) -> None:
     site = make_site(venv=True, files={"run_tests.py": MEETING_TESTS})
     site.publish("alpha", "1.1.0")
@@ -111,6 +112,7 @@ def test_list_for_people(news: News) -> None:
 
 
 @pytest.mark.parametrize("setting", ["", "state_dir", "venv"])
+@pytest.mark.slow
 def test_the_quick_answer_is_that_of_the_whole_command_line(make_site: SiteFactory, setting: str) -> None:
     """`-q` is not known to the quick path, and makes no difference to data."""
     settings = {"state_dir": {"state_dir": "../elsewhere/state"}, "venv": {"venv": "current"}}.get(setting, {})

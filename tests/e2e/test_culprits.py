@@ -40,7 +40,6 @@ def held(report: Mapping[str, Any]) -> dict[str, str]:
     return {one["name"]: one["version"] for one in report["held_back"]}
 
 
-@pytest.mark.story
 def test_two_of_twenty_are_held_back_and_the_others_go_live(make_site: SiteFactory) -> None:
     site = adopted(make_site, *TWENTY)
     bad = ("p05", "p16")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.e2e.interrupting import Point, interrupted
 from tests.e2e.scenes import MEETING_TESTS, changed_files, in_background, meeting, silent, states
 
@@ -44,7 +42,6 @@ def on_top_of(site: SampleSite, commit: str) -> None:
     silent(site.releaser("update"))
 
 
-@pytest.mark.story
 def test_a_lock_that_could_not_be_pushed_is_made_again_on_top(make_site: SiteFactory) -> None:
     site, ours, theirs = diverged(make_site)
     report = site.json("update")

@@ -119,7 +119,6 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
     assert "rolled_back (code 6)" in site.releaser("status", check=0).stdout
 
 
-@pytest.mark.story
 def test_a_url_is_asked_again_before_it_counts_as_a_failure(make_site: SiteFactory) -> None:
     with web_site(answers(200, 200, 200, 503, 503, 200)) as web:
         site = adopted(make_site, {"health_check": web.url, "health_retries": 2})
@@ -203,7 +202,6 @@ def test_static_files_that_cannot_be_collected(make_site: SiteFactory) -> None:
     see_that_it_stays_out(site)
 
 
-@pytest.mark.story
 def test_a_restart_command_that_fails(make_site: SiteFactory) -> None:
     code = "import alpha, sys; sys.exit('nobody home' if alpha.__version__ == '1.1.0' else 0)"
     site = adopted(make_site, {"restart": ["python", "-c", code]})

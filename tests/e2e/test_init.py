@@ -280,7 +280,6 @@ class TestAgain:
     """`init` may be repeated, in cron or by a careful administrator."""
 
     @pytest.mark.parametrize("venv", [True, False], ids=["made", "missing"])
-    @pytest.mark.story
     def test_it_changes_nothing_and_says_nothing(self, make_site: SiteFactory, venv: bool) -> None:
         site = make_site(venv=venv)
         site.releaser("init", check=0)

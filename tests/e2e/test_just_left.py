@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.story
 
 
+@pytest.mark.slow
 def test_a_rollback_keeps_the_release_that_it_leaves(make_site: SiteFactory) -> None:
     site = make_site.adopted(name="shop", packages={"alpha": "1.0.0"}, settings={"keep_failed": 0})
     site.publish("alpha", "1.1.0")
@@ -22,6 +23,7 @@ def test_a_rollback_keeps_the_release_that_it_leaves(make_site: SiteFactory) -> 
     assert {one["release"]: one["reason"] for one in site.json("prune")}[left] == "was live until the last flip"
 
 
+@pytest.mark.slow
 def test_the_next_flip_lets_it_go(make_site: SiteFactory) -> None:
     site = make_site.adopted(name="shop", packages={"alpha": "1.0.0"}, settings={"keep_failed": 0})
     site.publish("alpha", "1.1.0")

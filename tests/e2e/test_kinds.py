@@ -114,7 +114,6 @@ def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(mak
         ("editable path", {"common_lib": f"{SHARED_LIBRARY}/src/common_lib"}),
     ],
 )
-@pytest.mark.story
 def test_an_editable_package_is_the_code_in_the_live_checkout(
     make_site: SiteFactory, kind: str, code: dict[str, str]
 ) -> None:

@@ -109,7 +109,6 @@ def test_init_keeps_what_it_leads_to(site: SampleSite, move: str) -> None:
     assert site.live_version("alpha") == "1.3.0"
 
 
-@pytest.mark.story
 @pytest.mark.parametrize("move", ["to a venv outside", "to a failed release"])
 def test_rollback_goes_back_as_told(site: SampleSite, move: str) -> None:
     live = site.live_id()

@@ -118,7 +118,6 @@ def note_as_well(site: SampleSite) -> None:
     (site.outer / "well").write_text(os.readlink(site.link), encoding="utf-8")
 
 
-@pytest.mark.story
 def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"health_check": WELL, "health_retries": 0})
     site.publish("alpha", "1.1.0")

@@ -177,7 +177,6 @@ def test_a_run_that_finishes_an_interrupted_one_says_so(site: SampleSite) -> Non
     assert "Since the last run" not in text
 
 
-@pytest.mark.story
 def test_steps_that_are_done_are_not_done_again(site: SampleSite) -> None:
     interrupted(site, "update", at=Point(place=JOURNAL, number=5))
     restarted, runs = site.restarted_at(), len(site.manage_runs("collectstatic"))

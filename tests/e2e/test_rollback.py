@@ -68,7 +68,6 @@ def test_the_export_goes_back_with_the_lock(make_site: SiteFactory) -> None:
     assert changed_files(site) == {"uv.lock", "requirements.txt"}
 
 
-@pytest.mark.story
 def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
     site, (first, second, third) = with_releases(make_site, "1.1.0", "1.2.0")
     site.releaser("rollback", check=0)
@@ -84,7 +83,6 @@ def test_rolling_back_twice_goes_back_twice(make_site: SiteFactory) -> None:
     assert site.snapshot() == before
 
 
-@pytest.mark.story
 def test_what_was_left_never_comes_back_by_itself(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -129,7 +127,6 @@ def test_a_newer_version_of_the_same_package_comes_in(make_site: SiteFactory) ->
     silent(site.releaser("update"))
 
 
-@pytest.mark.story
 def test_force_lifts_the_quarantine(make_site: SiteFactory) -> None:
     site, _ = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)
@@ -143,7 +140,6 @@ def test_force_lifts_the_quarantine(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.0.0"
 
 
-@pytest.mark.story
 def test_rolling_forward_to_a_named_release_lifts_its_quarantine(make_site: SiteFactory) -> None:
     site, (first, second) = with_releases(make_site, "1.1.0")
     site.releaser("rollback", check=0)

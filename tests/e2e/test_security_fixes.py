@@ -37,7 +37,6 @@ def watched(make_site: SiteFactory, service: VulnerabilityService, **settings: s
 
 
 @gated
-@pytest.mark.story
 def test_a_fix_passes_and_nothing_else_does(
     make_site: SiteFactory, service: VulnerabilityService, settings: dict[str, str]
 ) -> None:

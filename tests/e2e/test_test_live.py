@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.scenes import body, silent, steps
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ def watched(make_site: SiteFactory, tmp_path: Path, **settings: str) -> tuple[Sa
     return site, notes
 
 
-@pytest.mark.story
 def test_a_site_that_turns_red_although_nothing_changed_is_told_once(make_site: SiteFactory, tmp_path: Path) -> None:
     site, notes = watched(make_site, tmp_path)
     silent(site.releaser("update"))

@@ -38,7 +38,6 @@ def let_all_in(site: SampleSite) -> None:
         assert names[0] not in [name for some in shown(site).values() for name in some]
 
 
-@pytest.mark.story
 def test_versions_that_make_the_site_ill(make_site: SiteFactory) -> None:
     settings = {"health_check": ".venv/bin/python well.py", "health_retries": 0}
     site = make_site.adopted(settings=settings, files={"well.py": WELL})

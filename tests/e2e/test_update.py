@@ -185,6 +185,7 @@ def test_the_restart_file_is_touched_once_there_is_something_new(make_site: Site
     assert (site.restarted_at() or 0) > first
 
 
+@pytest.mark.slow
 def test_every_module_is_compiled_and_no_file_has_another_name(make_site: SiteFactory) -> None:
     """Compiled are also those that the tests do not import."""
     site = make_site.adopted(kind="path", editable=False)
@@ -230,6 +231,7 @@ def test_a_release_belongs_to_the_commonest_group_and_is_writable_for_it(make_si
     assert (site.path / "uv.lock").stat().st_gid == group
 
 
+@pytest.mark.slow
 def test_a_strict_umask_does_not_shut_the_web_server_out(make_site: SiteFactory, tmp_path: Path) -> None:
     """Neither what uv's cache gets under that umask nor what releaser makes itself may be closed to others."""
     site = make_site(venv=True)

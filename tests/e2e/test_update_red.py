@@ -85,6 +85,7 @@ def test_without_an_earlier_release_nobody_is_blamed(make_site: SiteFactory) -> 
     assert not site.link.exists()
 
 
+@pytest.mark.slow
 def test_a_new_package_is_a_new_candidate(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "2.0.0", broken=True)
@@ -97,6 +98,7 @@ def test_a_new_package_is_a_new_candidate(make_site: SiteFactory) -> None:
     assert (site.live_version("alpha"), site.live_version("beta")) == ("2.0.1", "1.1.0")
 
 
+@pytest.mark.slow
 def test_new_code_is_a_new_candidate(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.break_tests()
@@ -108,6 +110,7 @@ def test_new_code_is_a_new_candidate(make_site: SiteFactory) -> None:
     assert site.live_version("alpha") == "1.1.0"
 
 
+@pytest.mark.slow
 def test_a_commit_of_nothing_does_not_make_a_new_candidate(make_site: SiteFactory) -> None:
     site = make_site.adopted("1.1.0")
     site.publish("beta", "2.0.0", broken=True)
@@ -117,6 +120,7 @@ def test_a_commit_of_nothing_does_not_make_a_new_candidate(make_site: SiteFactor
     silent(site.releaser("update"))
 
 
+@pytest.mark.slow
 def test_only_so_many_failed_releases_are_kept(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"keep_failed": 1})
     for version in ("2.0.0", "2.0.1"):

@@ -88,7 +88,6 @@ def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
 # Code 7
 
 
-@pytest.mark.story
 def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"git_pull": False})
     theirs = site.push_from_elsewhere({"notes.txt": "news"})

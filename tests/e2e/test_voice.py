@@ -96,7 +96,6 @@ def test_quiet_says_nothing_of_success_and_everything_of_failure(make_site: Site
 # Heartbeat
 
 
-@pytest.mark.story
 def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"heartbeat": "7d"})
     for _ in range(2):
