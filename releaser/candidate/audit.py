@@ -145,10 +145,10 @@ def _summary(found: Audit) -> str:
 def note_unfixed(
     site: Site, log: RunLog, held_back: Iterable[Withheld], before: Audit | None, found: Audit | None, *, only_new: bool
 ) -> None:
-    """Report the vulnerabilities whose fixes are there but held back, by others than the rules that let them pass.
+    """Report the vulnerabilities whose fixes exist but are held back, by a rule that does not let fixes pass.
 
-    `before` is what is known of what is live, `found` of what is to be. Those rules count where the fix was to come
-    early, and could not. With `only_new`, when nothing else is to be told, nobody is told twice.
+    `before` is the audit of the live release, `found` that of the candidate. Rules that let fixes pass count as well
+    where the fix was to come early and could not. `only_new` leaves out what was reported before.
     """
     if found is None or not found.known:
         return

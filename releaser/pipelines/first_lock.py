@@ -183,7 +183,7 @@ def _site_to_be(site: Site, found: UnlockedEnvironment) -> Site:
 
 
 def _without_missing_pyproject(site: Site) -> Site:
-    """Return the site without the finding that there is no pyproject.toml, which is nothing wrong here."""
+    """Return the site without the finding that there is no pyproject.toml, as the first lock brings one."""
     missing = f"{site.project.pyproject} does not exist"
     return replace(site, findings=tuple(one for one in site.findings if one.message != missing))
 

@@ -64,7 +64,7 @@ def preflight(
 
 
 def ask_django(site: Site, log: RunLog) -> None:
-    """See that static files can be collected, now that there is something to do. Raises PreflightError."""
+    """Check that static files can be collected, before a release is built. Raises PreflightError."""
     if not asks_django(site):
         return
     with log.step("static files") as step:

@@ -258,7 +258,7 @@ def undo_on_failure(site: Site, log: RunLog) -> Iterator[None]:
 
 
 def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> None:
-    """Undo what this very run has in its journal, if anything; `error` is why, and is to be told."""
+    """Undo what this very run has in its journal, if anything; `error` is the reason, which the next report tells."""
     entry = journal_of(site).read()
     if entry is None or entry.phase not in ("pulling", "building", "committing"):
         return

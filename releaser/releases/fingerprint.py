@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FILES = "files.json"  # what each file was when the release was sealed, to name what differs
 INFO = ".dist-info"
 _READABLE = 0o555  # the bits of a mode that count
-_ALONE = (".pth", ".py", ".so")  # what in site-packages itself counts, whoever has put it there
+_ALONE = (".pth", ".py", ".so")  # in site-packages itself these count even if no package lists them
 _OF_VENVS = "_virtualenv.py"  # which uv puts into each venv
 _CHUNK = 1 << 18  # bytes
 _ALGORITHMS = frozenset({"sha256", "sha384", "sha512"})  # those that the specification of RECORD admits

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
 JOURNAL = "journal.json"
-#: Room that is kept for the journal: a file that is deleted when the disk is full, so that there is some again.
+#: A file that reserves space for the journal: it is deleted when the disk is full.
 RESERVE = "reserve"
 SIZE = 16 * 1024  # bytes; one entry of the journal takes less than one
 

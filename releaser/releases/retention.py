@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def reason(self) -> str:
-        """All that there is to say, in one line."""
+        """Why the release is kept or removed, and why it could not be deleted, in one line."""
         return "; ".join([*self.reasons, *([f"could not be deleted: {self.error}"] if self.error else [])])
 
 

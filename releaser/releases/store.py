@@ -111,7 +111,7 @@ class ReleaseStore:
     # What there is
 
     def snapshot(self) -> StoreSnapshot:
-        """Read everything that there is, once."""
+        """Read all releases and the ledger, once."""
         damaged: dict[str, str] = {}
         manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
         ledger, live = self._ledger(manifests), self.live_id()

@@ -45,10 +45,10 @@ def finish(
     The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
     a dead server loses it. Without `mails` only the one who gave the command is told.
     """
-    post = _Post.of_site(site, site.project.outbox)
     kept = _Kept()
     try:
         with signals.deferred():
+            post = _Post.of_site(site, site.project.outbox)
             report = complete(report)
             if mails and _is_worth_a_mail(site, report):
                 report, kept = _keep_mail(post, report, _recipients(report, site.settings))
@@ -60,7 +60,7 @@ def finish(
             if kept.mail is not None and report.mail != _LOST:
                 _drop_told(site, log)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, "interrupted while mails were being sent", post.advice)
+        report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(site.project.outbox))
     try:
         with signals.deferred():
             history.append(site.state_dir, report)
@@ -151,7 +151,11 @@ class _Post:
 
     @property
     def advice(self) -> str:
-        return f"The mail is in {self.outbox}; the next run sends it."
+        return _next_run_sends(self.outbox)
+
+
+def _next_run_sends(outbox: Path) -> str:
+    return f"The mail is in {outbox}; the next run sends it."
 
 
 @dataclass(frozen=True, kw_only=True)
