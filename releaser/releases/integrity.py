@@ -196,6 +196,8 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
         return Damage(kind="gone", reason=reason, fatal=True)
     if was is None:  # it could not be asked at the seal; then the manifest has the version alone
         was = replace(now, version=release.manifest.python)
+        if not was.version[:1].isdigit():  # an adopted venv whose version nobody could tell
+            return None
         return None if was.minor == now.minor else Damage(kind="interpreter", reason=change(was, now), fatal=True)
     if not (reason := change(was, now)):
         return None
