@@ -29,7 +29,7 @@ from releaser.releases import leases
 from releaser.releases import link as links
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, journal_of, make_entry
-from releaser.releases.link import is_missing_or_dangling
+from releaser.releases.link import is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
 from releaser.system.files import link_text, replace_symlink, sync_directory
 
@@ -159,6 +159,8 @@ def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     live = store_of(site).live()
     if log.command == "rollback":  # else the guard has looked
         keep_edited(site, log, site.project.lock, known_locks(site, live))
+    else:
+        refuse_moved(store_of(site))  # the snapshot may be younger than the move, which would count as its own
     building = journal_of(site).read()
     save_files(site, creates_pyproject=deployment.creates_pyproject)
     entry = journal_of(site).write(

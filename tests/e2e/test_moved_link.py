@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.e2e.interrupting import Point, stopped
 from tests.e2e.scenes import body, silent, states
 
 if TYPE_CHECKING:
@@ -206,3 +208,18 @@ def test_shop(packages):
     os.unlink("{link}")
     os.symlink("{outside}", "{link}")
 """
+
+
+def test_a_rebuild_does_not_take_a_move_for_the_link_that_it_began_with(make_site: SiteFactory) -> None:
+    """Somebody moves the symlink after the first look at it, and before the rebuild notes what it builds on."""
+    site = make_site.adopted("1.1.0")
+    earlier = site.json("list")[1]["id"]
+    at = Point(place="releaser.pipelines.rebuild:take_snapshot", when="before")
+    with stopped(site, "rebuild", at=at) as process:
+        theirs = site.path.parent / ".releaser" / "site" / "releases" / earlier / "venv"
+        site.link.unlink()
+        site.link.symlink_to(theirs)
+        os.kill(process.pid, signal.SIGCONT)
+        process.communicate(timeout=120)
+    assert process.returncode == 3
+    assert os.readlink(site.link) == str(theirs)
