@@ -17,7 +17,7 @@ def main() -> None:
     if words == ["--version"]:
         sys.stdout.write(f"releaser {__version__}\n")
     elif not _answers_list(words):
-        from releaser.cli.app import cli
+        from releaser.cli import cli
 
         cli()
 

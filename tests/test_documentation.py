@@ -19,7 +19,7 @@ import pytest
 import releaser
 from releaser import errors
 from releaser.answers import ANSWERS
-from releaser.cli.app import cli
+from releaser.cli import cli
 from releaser.report import Answer
 from releaser.site.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
 from tests.support.markdown import Page, code_words

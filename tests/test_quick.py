@@ -28,7 +28,7 @@ SLOW = {
     "tomllib",
 }  # fmt: skip
 QUICK = "import sys; from releaser.__main__ import main; main(); print(*sorted(sys.modules), file=sys.stderr)"
-FULL = "from releaser.cli.app import cli; cli()"
+FULL = "from releaser.cli import cli; cli()"
 # Two processes, one after the other, would tell an age before and after it changes.
 AT_ONE_MOMENT = f"import time; time.time = lambda: {NOW.timestamp()} + 3 * 86400; "
 NOTHING = "import sys; print(*sorted(sys.modules), file=sys.stderr)"
@@ -63,7 +63,7 @@ def test_hardly_anything_is_imported(site: Path, arguments: list[str]) -> None:
     imported = set(quickly.stderr.split()) - baseline
     assert "releaser.__main__" in imported  # it has come to its end by itself
     assert imported & SLOW == set()
-    assert not any(name.startswith("releaser.") for name in imported & {"releaser.cli.app", "releaser.cli.output"})
+    assert not any(name.startswith("releaser.") for name in imported & {"releaser.cli", "releaser.cli.output"})
 
 
 @pytest.mark.slow

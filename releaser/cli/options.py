@@ -7,8 +7,10 @@ import functools
 import os
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -17,13 +19,24 @@ from releaser.cli.output import Output, print_error
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from releaser.answers import Plan
     from releaser.pipelines.session import Request
     from releaser.report import RunReport
     from releaser.site.conventions import Convention
     from releaser.site.site import Site
+
+
+P = ParamSpec("P")
+F = TypeVar("F", bound=Callable[..., Any])
+_WAIT = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Wait this long for another run to end.",
+)
 
 
 class NonEmptyPath(click.Path):
@@ -35,55 +48,70 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+@dataclass(frozen=True, kw_only=True)
 class CommandContext:
-    """What every command gets: the project, and how to print."""
+    """What every command gets: the project, how to print, and what all that change something have in common."""
 
-    def __init__(self, project: Path, output: Output) -> None:
-        self.project = project
-        self.output = output
+    #: The command, as reports name it.
+    name: str
+    project: Path
+    output: Output
+    dry_run: bool = False
+    #: How long to wait for another run to end, in seconds.
+    wait: float = 0.0
+    #: Whether its report is worth a mail.
+    mails: bool = False
+    #: Whether it makes the first lock of a project; it tells of wrong settings by itself.
+    creates_pyproject: bool = False
 
-    def site(self, *, creates_pyproject: bool = False) -> Site:
+    def site(self) -> Site:
         """Read the project for a question; what is wrong with its settings is a warning then.
 
-        A command that `creates_pyproject` tells of that by itself. Raises PreflightError without a state directory.
+        Raises PreflightError without a state directory.
         """
         from releaser.site.disk import find_misplaced_state
         from releaser.site.site import find_site, open_site
 
-        site = (open_site if creates_pyproject else find_site)(self.project, os.environ)
-        for finding in site.findings if not creates_pyproject else ():
-            self.output.note(f"warning: {finding.message}")
+        site = (open_site if self.creates_pyproject else find_site)(self.project, os.environ)
+        self.warn(finding.message for finding in site.findings if not self.creates_pyproject)
         if misplaced := find_misplaced_state(site.project):
             raise PreflightError(misplaced)
         return site
 
-    def request(self, command: str, *, wait: float = 0.0, mails: bool = False) -> Request:
+    def request(self) -> Request:
         """Ask for a run."""
         from releaser.pipelines.session import Request
 
         return Request(
             path=self.project,
             environ=os.environ,
-            command=command,
+            command=self.name,
             listener=self.output.listener(),
-            wait=wait,
-            mails=mails,
+            wait=self.wait,
+            mails=self.mails,
         )
 
-    def say_damage(self, site: Site) -> list[str]:
-        """Warn of damage that others have done; return it in sentences."""
-        from releaser.pipelines.status import damaged
+    def run(
+        self,
+        plan: Callable[Concatenate[Site, P], Plan],
+        change: Callable[Concatenate[Request, P], RunReport],
+        *args: P.args,
+        **options: P.kwargs,
+    ) -> RunReport:
+        """Do what the command is for; a dry run prints what that would do, and exits."""
+        if not self.dry_run:
+            return change(self.request(), *args, **options)
+        found = plan(self.site(), *args, **options)
+        if self.output.json:
+            self.output.print_json(found)
+        else:
+            self.output.print_changes(found.changes)
+            self.output.print_lines(f"dry run: {line}" for line in found.would)
+        sys.exit(0)
 
-        found = damaged(site)
-        for sentence in found:
-            self.output.note(f"warning: {sentence}")
-        return found
-
-    def say_warnings(self, site: Site, *, beside: Iterable[Finding] = ()) -> list[str]:
-        """Warn if mails reach nobody, and of what the caller has found `beside`; return it in sentences."""
-        from releaser.site.recipients import warnings
-
-        found = [str(one) for one in (*warnings(site), *beside)]
+    def warn(self, sentences: Iterable[str]) -> tuple[str, ...]:
+        """Print warnings, and return them."""
+        found = tuple(sentences)
         for sentence in found:
             self.output.note(f"warning: {sentence}")
         return found
@@ -92,15 +120,6 @@ class CommandContext:
         """Say what was chosen for the site, and what says so; as JSON, it is in the answer."""
         for one in chosen if not self.output.json else ():
             self.output.note(str(one))
-
-    def end_dry_run(self, plan: Plan) -> NoReturn:
-        """Print what a run would do, and exit."""
-        if self.output.json:
-            self.output.print_json(plan)
-        else:
-            self.output.print_changes(plan.changes)
-            self.output.print_lines(f"dry run: {line}" for line in plan.would)
-        sys.exit(0)
 
     def end(self, report: RunReport, *, answers: bool = False) -> NoReturn:
         """Print how a run ended, and exit; what `answers` a question is printed even if nothing changed."""
@@ -118,8 +137,13 @@ def cli() -> None:
     """
 
 
-def command(name: str | None = None, **settings: Any) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a function a command, give it the common options, and make errors end it with their exit code."""
+def command(
+    name: str | None = None, *, changes: bool = False, waits: bool = False, mails: bool = False, **settings: Any
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Make a function a command, give it the common options, and make errors end it with their exit code.
+
+    One that `changes` something can be rehearsed. It `waits` for another run if it is asked to, and `mails` its report.
+    """
 
     def decorate(function: Callable[..., None]) -> click.Command:
         @click.option(
@@ -133,17 +157,37 @@ def command(name: str | None = None, **settings: Any) -> Callable[[Callable[...,
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
         @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
         @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+        @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done."))
+        @_only(waits, _WAIT)
         @functools.wraps(function)
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
             with _exit_codes():
                 if verbose and quiet:
                     message = "--verbose and --quiet cannot be used together"
                     raise UsageError(message, advice="Use only one of them.")
-                function(CommandContext(project, Output(json=as_json, verbose=verbose, quiet=quiet)), **options)
+                ctx = CommandContext(
+                    name=name or function.__name__,
+                    project=project,
+                    output=Output(json=as_json, verbose=verbose, quiet=quiet),
+                    dry_run=options.pop("dry_run", False),
+                    wait=options.pop("wait", 0.0),
+                    mails=mails,
+                )
+                function(ctx, **options)
 
         return cli.command(name, **settings)(call)
 
     return decorate
+
+
+def _only(wanted: bool, option: Callable[[F], F]) -> Callable[[F], F]:
+    return option if wanted else lambda function: function
+
+
+def refuse_both(one: str, other: str) -> NoReturn:
+    """Refuse two options that make no sense together."""
+    message = f"{one} cannot be combined with {other}"
+    raise UsageError(message, advice="Use only one of them.")
 
 
 @contextlib.contextmanager
@@ -163,14 +207,3 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
     except Interrupted as interrupt:  # a second signal, while the first was being dealt with
         sys.exit(ExitCode.SIGNALLED + interrupt.signal_number)
-
-
-dry_run = click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done.")
-wait = click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Wait this long for another run to end.",
-)
-FORCE_HELP = "Also take versions and candidates that failed before."

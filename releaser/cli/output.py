@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from releaser.errors import PreflightError, ReleaserError
 from releaser.report import Hidden, Listener, Silence
@@ -14,11 +14,13 @@ from releaser.system.redaction import Redactor
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from releaser.locks.changes import Change
     from releaser.releases.verify import Progress
     from releaser.report import RunReport
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,15 @@ class Output:
     def print_json(self, content: Any) -> None:
         """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
         sys.stdout.write(json.dumps(content, indent=2, default=plain) + "\n")
+
+    def answer(self, found: T, text: Callable[[T], Iterable[str]], *, empty: str = "") -> None:
+        """Print an answer, for people as `text` words it; where nothing was found, say that it is `empty`."""
+        if self.json:
+            self.print_json(found)
+        elif found:
+            self.print_lines(text(found))
+        else:
+            self.note(empty)
 
     def print_lines(self, lines: Iterable[str]) -> None:
         """Print an answer for people."""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.options import command
-from releaser.errors import UsageError
+from releaser.cli.options import command, refuse_both
 from releaser.releases.store import store_of
 
 if TYPE_CHECKING:
@@ -22,13 +21,15 @@ def check(ctx: CommandContext) -> None:
     from releaser.deployment.adopt import left_out, unsynced
     from releaser.errors import PreflightError
     from releaser.pipelines.dry_run import plan_check
+    from releaser.pipelines.status import damaged
     from releaser.site.conventions import find_conventions
+    from releaser.site.recipients import warnings as mail_warnings
     from releaser.site.site import find_site
 
     site = find_site(ctx.project, os.environ)
     found = find_conventions(site)
     ctx.say_chosen(found)
-    damage, warnings = tuple(ctx.say_damage(site)), tuple(ctx.say_warnings(site, beside=left_out(site)))
+    damage, warnings = ctx.warn(damaged(site)), ctx.warn(map(str, (*mail_warnings(site), *left_out(site))))
     try:
         facts = plan_check(site, beside=unsynced(site), ask_site=True)
     except PreflightError as error:
@@ -67,11 +68,12 @@ def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     import time
 
+    from releaser.pipelines.status import damaged
     from releaser.releases import listing
 
     site = ctx.site()
     rows = listing.rows(store_of(site))
-    ctx.say_damage(site)
+    ctx.warn(damaged(site))
     if ctx.output.json:
         ctx.output.print_lines([listing.as_json(rows)])
     elif rows:
@@ -88,11 +90,7 @@ def show(ctx: CommandContext, release: str) -> None:
     from releaser.pipelines.status import show as ask
     from releaser.reporting.text import release_text
 
-    details = ask(ctx.site(), release)
-    if ctx.output.json:
-        ctx.output.print_json(details)
-    else:
-        ctx.output.print_lines(release_text(details))
+    ctx.output.answer(ask(ctx.site(), release), release_text)
 
 
 @command()
@@ -144,8 +142,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
     from releaser.reporting.text import sound_text, verified_text
 
     if release and every:
-        message = "--all cannot be combined with a release"
-        raise UsageError(message, advice="Use only one of them.")
+        refuse_both("--all", "a release")
     site = ctx.site()
     trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
     with prepare_trials(site, trials) as run_trials, ctx.output.progress() as progress:
@@ -175,12 +172,7 @@ def outdated(ctx: CommandContext) -> None:
         ctx.output.note(f"the index has no version of: {', '.join(found.unknown)}")
     if newer := found.newer_python:
         ctx.output.note(f"Python {newer} is installed; `releaser rebuild --python {newer}` moves the site to it")
-    if ctx.output.json:
-        ctx.output.print_json(found.packages)
-    elif found.packages:
-        ctx.output.print_lines(outdated_text(found.packages))
-    else:
-        ctx.output.note("everything is at its newest version")
+    ctx.output.answer(found.packages, outdated_text, empty="everything is at its newest version")
 
 
 @command()
@@ -188,13 +180,8 @@ def status(ctx: CommandContext) -> None:
     """Show the state of the site: what is live, the last run, what is pending, held back or quarantined."""
     from releaser.pipelines.status import status as ask
     from releaser.reporting.text import status_text
-    from releaser.system.words import age
 
-    found = ask(ctx.site())
-    if ctx.output.json:
-        ctx.output.print_json(found)
-    else:
-        ctx.output.print_lines(status_text(found, age=age(found.live_age_seconds or 0.0)))
+    ctx.output.answer(ask(ctx.site()), status_text)
 
 
 @command()
@@ -205,9 +192,4 @@ def history(ctx: CommandContext, number: int) -> None:
     from releaser.reporting.text import history_text
 
     runs = records.read(ctx.site().project.state_dir)[:number]
-    if ctx.output.json:
-        ctx.output.print_json(runs)
-    elif runs:
-        ctx.output.print_lines(history_text(runs))
-    else:
-        ctx.output.note("there have been no runs yet")
+    ctx.output.answer(runs, history_text, empty="there have been no runs yet")

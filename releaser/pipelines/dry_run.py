@@ -86,7 +86,7 @@ def plan_check(
     )
 
 
-def plan_update(site: Site, *, force: bool, follow: bool = False) -> Plan:
+def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Plan:
     """Say what an update would bring: it is decided by what decides it in an update, up to the build.
 
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
@@ -218,7 +218,7 @@ def _about_packages(site: Site, decision: Decision, count: int) -> Iterator[str]
         yield f"{one.name} {one.version} would be left out: {one.reason}"
 
 
-def plan_rebuild(site: Site, *, python: str | None, force: bool = False) -> Plan:
+def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) -> Plan:
     """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
     store = store_of(site)
     refuse_unadopted(store)
@@ -247,7 +247,7 @@ def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
     return Plan(would=(*lines, f"{site.project.venv.name} would still lead to {live.id}"))
 
 
-def plan_init(site: Site, *, force: bool) -> Plan:
+def plan_init(site: Site, *, force: bool = False) -> Plan:
     """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
     differences = tuple(unsynced(site))
     plan_check(site, beside=() if force else differences, refuses_moved=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from releaser.errors import ExitCode, Finding
 from releaser.locks.rules import Withheld
 from releaser.reporting.changes import changes_table, security_text
-from releaser.system.words import elapsed, first_few, one_line, plural, size, table, truncate, why_held
+from releaser.system.words import age, elapsed, first_few, one_line, plural, size, table, truncate, why_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -217,11 +217,12 @@ def history_text(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     return table([["WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"], *rows]) if rows else []
 
 
-def status_text(status: Status, *, age: str) -> list[str]:
-    """Return what `status` prints for people; `age` is that of the live release."""
+def status_text(status: Status) -> list[str]:
+    """Return what `status` prints for people."""
+    old = age(status.live_age_seconds or 0.0)
     return [
         f"project: {status.project} ({status.path})",
-        "live: " + (f"{status.live} ({age} old, Python {status.live_python})" if status.live else "no release"),
+        "live: " + (f"{status.live} ({old} old, Python {status.live_python})" if status.live else "no release"),
         *(_NEWER_PYTHON.format(version) for version in (status.newer_python,) if version),
         f"disk: the releases take {size(status.releases_bytes)}, {size(status.free_bytes)} are free",
         *_runs(status),
