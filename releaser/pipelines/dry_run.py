@@ -290,7 +290,7 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
     return Plan(would=tuple(lines))
 
 
-def plan_rollback(site: Site, to: str | None, *, force: bool, keep_code: bool) -> Plan:
+def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
     if stranger := disk.stranger_finding(site.project, "rollback"):
         raise PreflightError(stranger)

@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 _PLACES = re.compile(r"releaser[._](state_dir|venv)\b", re.IGNORECASE)
 
 
-def rollback(request: Request, *, to: str | None = None, force: bool = False, keep_code: bool = False) -> RunReport:
+def rollback(request: Request, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> RunReport:
     """Flip to release `to`, or to the last good one before the live one, with the commit that it was tested with.
 
     `keep_code` leaves the code as it is. `force` accepts other dependencies, and stays whatever fails after the flip.

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
 from releaser.errors import ExitCode
 from releaser.reporting.changes import changes_table, security_lists
@@ -109,12 +108,11 @@ def _digest(report: RunReport) -> str:
 
 
 def render_bodies(report: RunReport) -> tuple[str, str]:
-    """Render the text and the HTML of the mail."""
+    """Render the text and the HTML of the mail; no value has control characters, as `_context` makes them all."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
         undefined=StrictUndefined,
-        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -148,7 +146,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         if report.live_changed or report.result == "activated"
         else "Package changes that are not live",
         "held_back": [
-            (one_line(line, limit=1000), output)
+            (one_line(line, limit=1000), strip_control(output))
             for line, output in held_back_passages(
                 # What was left out, and what else is held, though nothing newer has come yet.
                 (*report.held_back, *(one for one in report.holds if one.name not in held)),
@@ -197,7 +195,7 @@ def _way_back(report: RunReport) -> str:
     if not report.live_changed or not report.previous or report.exit_code == ExitCode.ROLLED_BACK:
         return ""
     name = f" {shlex.quote(report.previous)}" if report.command == "rollback" else ""
-    return f"releaser rollback{name} --project {shlex.quote(report.path)}"
+    return strip_control(f"releaser rollback{name} --project {shlex.quote(report.path)}")
 
 
 def _answers(report: RunReport) -> list[tuple[str, str, str]]:
@@ -252,11 +250,6 @@ def _facts(report: RunReport) -> Table:
 
 def _passage(text: str) -> str:
     return truncate(text, head_lines=20, tail_lines=20, max_chars=4000)
-
-
-def _printable(value: object) -> object:
-    """Clean whatever a template prints; markup comes from the templates themselves."""
-    return strip_control(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _mailbox(address: Address) -> str:

@@ -26,9 +26,10 @@ from releaser.tools.sendmail import Sendmail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from email.message import EmailMessage
 
     from releaser.report import RunLog
-    from releaser.reporting.outbox import Carrier, QueuedMail
+    from releaser.reporting.outbox import Carrier
     from releaser.site.site import Site
     from releaser.site.values import Address
 
@@ -45,22 +46,23 @@ def finish(
     The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
     a dead server loses it. Without `mails` only the one who gave the command is told.
     """
-    kept = _Kept()
+    outbox = site.project.outbox
     try:
         with signals.deferred():
-            post = _Post.of_site(site, site.project.outbox)
+            post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
             report = complete(report)
             if mails and _is_worth_a_mail(site, report):
-                report, kept = _keep_mail(post, report, _recipients(report, site.settings))
+                report = post.keep(report)
                 note(site.state_dir / LAST_MAIL, LastMail(last=datetime.now(UTC).replace(microsecond=0)))
-            if report.mail != _LOST:
+            was_lost = report.mail == _LOST
+            if not was_lost:
                 _drop_told(site, log)
         if mails:
-            report = _send_mails(post, report, kept)
-            if kept.mail is not None and report.mail != _LOST:
+            report = post.send(report)
+            if was_lost and report.mail != _LOST:
                 _drop_told(site, log)
     except (KeyboardInterrupt, Interrupted):
-        report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(site.project.outbox))
+        report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(outbox))
     try:
         with signals.deferred():
             history.append(site.state_dir, report)
@@ -76,11 +78,12 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
 
     What cannot be sent is kept where state lies by default; but nothing is created for a path that may be a typo.
     """
-    post = _Post.of_site(site, Project.at(site.project.root, state_dir=None, venv=site.settings.venv).outbox)
-    if post.carrier is None and not site.project.pyproject.exists() and not os.path.isdir(post.outbox.parent):
+    settings, root = site.settings, site.project.root
+    outbox = Project.at(root, state_dir=None, venv=settings.venv).outbox
+    post = _Post.of(settings, _recipients(report, settings), outbox, root, site.runner)
+    if post.carrier is None and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
         return report
-    report, kept = _keep_mail(post, report, _recipients(report, site.settings))
-    return _send_mails(post, report, kept)
+    return post.send(post.keep(report))
 
 
 def about_missing_project(
@@ -119,16 +122,14 @@ def about_missing_project(
         advice=error.advice,
     )
     outbox = Project.at(root, state_dir=settings.state_dir, venv=settings.venv).outbox
-    carrier = mail_transport(settings, root, Runner(environ=environ, redactor=redactor))
     recipients = settings.updater_admins or settings.admins
-    if not mails or not recipients or (carrier is None and not os.path.isdir(outbox.parent)):
+    post = _Post.of(settings, recipients, outbox, root, Runner(environ=environ, redactor=redactor))
+    if not mails or not recipients or (post.carrier is None and not os.path.isdir(outbox.parent)):
         return report
-    post = _Post(carrier=carrier, outbox=outbox, sender=sender_of(settings), redactor=redactor)
     top = outbox
     while not top.exists() and not top.parent.exists():
         top = top.parent
-    report, kept = _keep_mail(post, report, recipients)
-    report = _send_mails(post, report, kept)
+    report = post.send(post.keep(report))
     for place, _, _ in os.walk(top, topdown=False):  # the directories that the mail lay in until it was sent
         with contextlib.suppress(OSError):
             Path(place).rmdir()
@@ -137,68 +138,63 @@ def about_missing_project(
 
 @dataclass(frozen=True, kw_only=True)
 class _Post:
-    """The way that mails of a site take: the outbox, and who takes them from there, if anybody does."""
+    """The way that the mail about a run takes: the outbox, and who takes mails from there, if anybody does."""
 
     carrier: Carrier | None
     outbox: Path
     sender: str
+    recipients: Sequence[Address]
     redactor: Redactor
 
     @classmethod
-    def of_site(cls, site: Site, outbox: Path) -> _Post:
-        carrier = mail_transport(site.settings, site.project.root, site.runner)
-        return cls(carrier=carrier, outbox=outbox, sender=sender_of(site.settings), redactor=site.redactor)
+    def of(cls, settings: Settings, recipients: Sequence[Address], outbox: Path, root: Path, runner: Runner) -> _Post:
+        carrier = mail_transport(settings, root, runner)
+        sender, redactor = sender_of(settings), runner.redactor
+        return cls(carrier=carrier, outbox=outbox, sender=sender, recipients=recipients, redactor=redactor)
 
     @property
-    def advice(self) -> str:
-        return _next_run_sends(self.outbox)
+    def _delivers(self) -> bool:
+        return self.carrier is not None and bool(self.recipients)
+
+    def _compose(self, report: RunReport) -> EmailMessage:
+        from releaser.reporting.mail import compose
+
+        return compose(report, sender=self.sender, recipients=self.recipients)
+
+    def keep(self, report: RunReport) -> RunReport:
+        """Put the mail about a run into the outbox; without a recipient or a carrier it stays there."""
+        from releaser.reporting.outbox import Outbox
+
+        try:
+            path = Outbox(self.outbox).put(self._compose(report), queued=self._delivers)
+        except OSError as error:
+            problem = f"the mail cannot be kept in {self.outbox}: {error}"
+            return _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions.")
+        why = "not sent" if self.carrier else "no smtp_host is set, and no sendmail is used"
+        return replace(report, mail=f"kept in {path} ({why if self.recipients else 'no recipient is set'})")
+
+    def send(self, report: RunReport) -> RunReport:
+        """Send all mails that wait in the outbox, and first the one about this run if it could not be kept there."""
+        was_lost = report.mail == _LOST
+        if self.carrier is None or not (_has_mail(self.outbox) or (was_lost and self._delivers)):
+            return report
+        from releaser.reporting.outbox import Outbox, QueuedMail, flush
+
+        outbox = Outbox(self.outbox)
+        unkept = QueuedMail.of(self._compose(report)) if was_lost and self._delivers else None
+        result = flush(outbox, self.carrier, unkept=unkept)
+        if result.sent_unkept or (result.sent and report.mail and not was_lost and not outbox.tells_of(report.run_id)):
+            by = f" by {self.carrier.address}" if isinstance(self.carrier, Sendmail) else ""
+            to = ", ".join(one.address for one in self.recipients)
+            report = replace(report, mail=f"sent to {to}{by}")
+        if result.problem:
+            problem = self.redactor.clean(f"mail: {result.problem}")
+            return _with_problem(report, problem, _next_run_sends(self.outbox))
+        return report
 
 
 def _next_run_sends(outbox: Path) -> str:
     return f"The mail is in {outbox}; the next run sends it."
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """The mail about this run: the file in the outbox, or the mail itself if it could not be kept there."""
-
-    path: Path | None = None
-    mail: QueuedMail | None = None
-    recipients: tuple[str, ...] = ()
-
-
-def _keep_mail(post: _Post, report: RunReport, recipients: Sequence[Address]) -> tuple[RunReport, _Kept]:
-    """Put the mail about a run into the outbox; without a recipient or a carrier it stays there."""
-    from releaser.reporting.mail import compose
-    from releaser.reporting.outbox import Outbox, QueuedMail
-
-    message = compose(report, sender=post.sender, recipients=recipients)
-    to = tuple(one.address for one in recipients)
-    is_to_be_sent = post.carrier is not None and bool(recipients)
-    try:
-        path = Outbox(post.outbox).put(message, queued=is_to_be_sent)
-    except OSError as error:
-        problem = f"the mail cannot be kept in {post.outbox}: {error}"
-        report = _with_problem(replace(report, mail=_LOST), problem, "Check free space and permissions.")
-        return report, _Kept(mail=QueuedMail.of(message) if is_to_be_sent else None, recipients=to)
-    why = "not sent" if is_to_be_sent else "no smtp_host is set, and no sendmail is used"
-    why = why if recipients else "no recipient is set"
-    return replace(report, mail=f"kept in {path} ({why})"), _Kept(path=path, recipients=to)
-
-
-def _send_mails(post: _Post, report: RunReport, kept: _Kept) -> RunReport:
-    """Send all mails that wait in the outbox, and the one about this run."""
-    if post.carrier is None or (kept.mail is None and not _has_mail(post.outbox)):
-        return report
-    from releaser.reporting.outbox import Outbox, flush
-
-    result = flush(Outbox(post.outbox), post.carrier, unkept=kept.mail)
-    if result.sent_unkept or (kept.path is not None and not kept.path.exists()):
-        by = f" by {post.carrier.address}" if isinstance(post.carrier, Sendmail) else ""
-        report = replace(report, mail=f"sent to {', '.join(kept.recipients)}{by}")
-    if result.problem:
-        return _with_problem(report, post.redactor.clean(f"mail: {result.problem}"), post.advice)
-    return report
 
 
 def _has_mail(outbox: Path) -> bool:

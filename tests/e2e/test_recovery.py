@@ -130,7 +130,7 @@ def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(
 @points(
     (Point(place=COLLECTSTATIC), FINISHED),
     (Point(place="releaser.tools.git:Git.push"), FINISHED),
-    (Point(place="releaser.reporting.notify:_keep_mail", when="before"), TOLD_LATER),
+    (Point(place="releaser.reporting.notify:_Post.keep", when="before"), TOLD_LATER),
     (Point(place="releaser.releases.journal:Journal.drop"), ""),
 )
 def test_an_update_that_is_cut_off_after_the_flip_is_finished(site: SampleSite, at: Point, said: str) -> None:
