@@ -146,7 +146,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         if report.live_changed or report.result == "activated"
         else "Package changes that are not live",
         "held_back": [
-            (one_line(line, limit=1000), strip_control(output))
+            (one_line(line, limit=1000), truncate(output))
             for line, output in held_back_passages(
                 # What was left out, and what else is held, though nothing newer has come yet.
                 (*report.held_back, *(one for one in report.holds if one.name not in held)),
@@ -204,7 +204,7 @@ def _answers(report: RunReport) -> list[tuple[str, str, str]]:
     for answer in report.bad_answers:
         role = "which is live again" if answer.release == report.previous else "which was to be live"
         heading = f"Release {answer.release}, {role}: {'good' if answer.good else 'bad'}"
-        found.append((heading, one_line(answer.text, limit=1000), truncate(answer.body)))
+        found.append((one_line(heading), one_line(answer.text, limit=1000), truncate(answer.body)))
     return found
 
 
