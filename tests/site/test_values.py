@@ -18,6 +18,7 @@ ADA = Address(name="Ada", address="ada@example.org")
 PLAIN = Address(name="", address="ada@example.org")
 A_LINK_MODE = values.choice("clone", "copy")
 BY_PACKAGE = values.by_package(values.choice("minor", "patch"))
+ODD: list[Any] = [1, True, {}, [], ["Bob"], ["Bob", None], [["a", "b@c"]]]
 
 #: By parser, what is right, and what becomes of it.
 RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
@@ -163,10 +164,7 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (values.addresses, "must be a JSON list of .*not ", ["{}", '"a@b"', "null", "1", '{"Ada": "a@b"}', 5]),
     (values.addresses, "wrong item 1: .* is neither a pair", ['[["Ada"]]', '[["A","a@b","x"]]', '[["A",5]]', "[null]"]),
     (values.addresses, "wrong item 1: .* is neither a pair", [[date(2026, 1, 2)]]),  # which TOML knows, not JSON
-    *(
-        (values.addresses, "wrong item 2: .* is neither a pair", [[["Ada", "ada@example.org"], item]])
-        for item in (1, True, {}, [], ["Bob"], ["Bob", None], [["a", "b@c"]])
-    ),
+    *((values.addresses, "wrong item 2: .* is neither a pair", [[["Ada", "ada@example.org"], one]]) for one in ODD),
     (values.addresses, "wrong item 1: the address 'Ada' has no @", ['["Ada", "ada@example.org"]']),
     (values.addresses, "has no @", ['[["Ada","ada.example.org"]]']),
     (values.addresses, "is not ASCII", [[["Ada", "ada@exämple.org"]]]),
