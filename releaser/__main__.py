@@ -8,6 +8,10 @@ import sys
 
 from releaser import __version__
 
+TYPE_CHECKING = False  # importing `typing` would take a while
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def main() -> None:
     """Answer at once what can be, and hand everything else to the command line, which gives the same answers."""
@@ -38,13 +42,49 @@ def _answers_list(words: list[str]) -> bool:
             return False
     if not project or project.startswith("~") or (sys.stdout.isatty() and not as_json):
         return False  # at a terminal, people get the coloured table
-    from releaser.quick import list_of
-
-    answer = list_of(os.path.realpath(project), as_json=as_json)
+    answer = _quick_list(os.path.realpath(project), as_json=as_json)
     if answer is None:
         return False
     sys.stdout.write(answer + "\n")
     return True
+
+
+def _quick_list(start: str, *, as_json: bool) -> str | None:
+    """Return what `releaser list` prints; None if the whole command line has more to say, or to find out."""
+    from pathlib import Path
+
+    from releaser.releases import listing
+    from releaser.releases.store import ReleaseStore
+    from releaser.site.disk import OWNER, Owner, read_owner
+    from releaser.site.project import DEFAULT_VENV, Project, find_project
+    from releaser.system.files import UnreadableStateError
+
+    root = find_project(start) if os.path.isdir(start) else None
+    try:
+        if root is None or not _is_plain(Path(root)):
+            return None
+        project = Project.at(Path(root), state_dir=None, venv=DEFAULT_VENV)
+        store = ReleaseStore(state_dir=project.state_dir, link=project.venv)
+        rows = listing.rows(store)
+        if rows or not as_json:  # the state must be this project's own, and the link lead where releaser has let it
+            owner = read_owner(project.state_dir / OWNER)
+            if owner != Owner(root=project.root, link=project.venv) or store.live_by_record() != store.live_id():
+                return None
+    except (OSError, UnreadableStateError):
+        return None
+    return listing.as_json(rows) if as_json else listing.as_text(rows)
+
+
+def _is_plain(root: Path) -> bool:
+    """Whether no setting tells where state and symlink are."""
+    text = (root / "pyproject.toml").read_bytes()
+    env_file = root.parent / ".env"
+    text += env_file.read_bytes() if env_file.exists() else b""
+    for name in ("state_dir", "venv"):
+        variable = f"RELEASER_{name.upper()}"
+        if variable in os.environ or variable.encode() in text or (b"releaser" in text and name.encode() in text):
+            return False
+    return b"\\" not in text
 
 
 if __name__ == "__main__":

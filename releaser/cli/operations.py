@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from releaser.cli.options import NonEmptyPath, command, refuse_both
-from releaser.cli.output import Output
+from releaser.cli.command import NonEmptyPath, Output, command, refuse_both
 from releaser.errors import NoSuchReleaseError, UsageError
 
 if TYPE_CHECKING:
-    from releaser.cli.options import CommandContext
+    from releaser.cli.command import CommandContext
 
 
 @command(changes=True, waits=True)

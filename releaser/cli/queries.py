@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.options import command, refuse_both
+from releaser.cli.command import command, refuse_both
 from releaser.releases.store import store_of
 
 if TYPE_CHECKING:
-    from releaser.cli.options import CommandContext
+    from releaser.cli.command import CommandContext
 
 
 @command()
@@ -22,8 +22,8 @@ def check(ctx: CommandContext) -> None:
     from releaser.errors import PreflightError
     from releaser.pipelines.dry_run import plan_check
     from releaser.pipelines.status import damaged
+    from releaser.reporting.notify import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
-    from releaser.site.recipients import warnings as mail_warnings
     from releaser.site.site import find_site
 
     site = find_site(ctx.project, os.environ)

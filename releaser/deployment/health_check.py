@@ -10,7 +10,7 @@ from releaser.releases.store import store_of
 from releaser.report import Answer
 from releaser.site import serving
 from releaser.site.serving import ask_live_site, illness, patience_of, question
-from releaser.tools.http import stay_good, until_good
+from releaser.tools.web import stay_good, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable

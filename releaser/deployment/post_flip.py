@@ -22,7 +22,7 @@ from releaser.releases.store import store_of
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
 from releaser.system.environment import inside
-from releaser.tools import web_server
+from releaser.tools import web
 from releaser.tools.django import doubt, is_django
 
 if TYPE_CHECKING:
@@ -220,11 +220,11 @@ def restart(site: Site, venv: Path, step: Step) -> None:
 
 def _restart_passenger(site: Site, venv: Path) -> str:
     try:
-        finished = _start(site, web_server.passenger_arguments(serving.app_root(site)), venv)
+        finished = _start(site, web.passenger_arguments(serving.app_root(site)), venv)
     except ToolError as error:
-        web_server.passenger_result(error.output)  # the reason does not stand where other programs have it
+        web.passenger_result(error.output)  # the reason does not stand where other programs have it
         raise
-    return web_server.passenger_result(finished.output)
+    return web.passenger_result(finished.output)
 
 
 def _touch(site: Site, step: Step) -> None:
@@ -232,7 +232,7 @@ def _touch(site: Site, step: Step) -> None:
     if file is None:
         step.skipped("no config/tmp/ or tmp/ with a restart.txt")
         return
-    web_server.touch(file)
+    web.touch(file)
     step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
 
 

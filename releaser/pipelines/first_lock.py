@@ -36,6 +36,7 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
+from releaser.reporting.notify import warnings
 from releaser.resolution.exact_lock import (
     ANY_PYTHON,
     NARROWED,
@@ -52,7 +53,6 @@ from releaser.resolution.unlocked import FirstLockRequest, installed_versions, r
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.site.pythons import Choice
-from releaser.site.recipients import warnings
 from releaser.system.redaction import secrets_in_urls
 
 if TYPE_CHECKING:

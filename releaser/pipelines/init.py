@@ -24,8 +24,8 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import link as links
 from releaser.releases.link import moved_by_hand
 from releaser.releases.store import store_of
+from releaser.reporting.notify import warnings
 from releaser.site.conventions import find_conventions
-from releaser.site.recipients import warnings
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release

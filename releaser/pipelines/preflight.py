@@ -15,11 +15,11 @@ from releaser.checkout.pull import known_untracked_files
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.store import store_of
+from releaser.reporting.notify import admin_findings, sendmail_findings
 from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
-from releaser.site.recipients import admin_findings, sendmail_findings
 from releaser.site.serving import asks_django, check_static_files, without_django
 from releaser.site.site import Checkout, SiteFacts
 

@@ -26,11 +26,11 @@ from releaser.releases.quarantine import Constraints
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting import history
+from releaser.reporting.notify import mail_transport
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_rejected
 from releaser.site import run_lock
 from releaser.site.disk import dispute, find_misplaced_state
-from releaser.site.recipients import mail_transport
 from releaser.system.files import UnreadableStateError, link_text, plain
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, ToolError, error_line
 from releaser.site.settings import Settings
 from releaser.system.environment import inside, neutral
-from releaser.tools import http, web_server
+from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
-from releaser.tools.http import Check, Patience, ask_url, is_url, until_good
+from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -103,7 +103,7 @@ def restart_file(site: Site) -> Path | None:
     settings, root = site.settings, site.project.checkout
     if settings.restart != ("auto",):
         return None
-    return root / settings.restart_file if settings.restart_file else web_server.restart_file_in(root)
+    return root / settings.restart_file if settings.restart_file else web.restart_file_in(root)
 
 
 def app_root(site: Site) -> Path:
@@ -125,7 +125,7 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     settings, root = site.settings, site.project.root
     path = inside(venv, site.runner.site_environ)["PATH"]
     commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
-    if settings.health_check and not http.is_url(settings.health_check):
+    if settings.health_check and not is_url(settings.health_check):
         commands["health_check"] = shlex.split(settings.health_check)[0]
     for key, word in commands.items():
         if shutil.which(root / word if "/" in word else word, path=path) is None:
@@ -171,22 +171,22 @@ def _passenger_findings(site: Site) -> Iterator[Finding]:
         return
     try:
         finished = site.runner.run(
-            web_server.passenger_arguments(web_server.NO_APPLICATION),
+            web.passenger_arguments(web.NO_APPLICATION),
             cwd=site.project.root,
             env=neutral(site.runner.environ),
             timeout=site.settings.restart_timeout,
         )
-        web_server.passenger_result(finished.output)
+        web.passenger_result(finished.output)
     except ToolError as error:
-        reason = web_server.passenger_error(error.output) or error_line(error.output)
+        reason = web.passenger_error(error.output) or error_line(error.output)
         message = ": ".join(filter(None, ("restart is `passenger`, but passenger-config does not work", reason)))
-        yield Finding(message, advice=error.advice or web_server.PASSENGER_ADVICE, output=error.output)
+        yield Finding(message, advice=error.advice or web.PASSENGER_ADVICE, output=error.output)
 
 
 def health_findings(settings: Settings) -> Iterator[Finding]:
     """Find settings of the health check that do not go together."""
     check, usual = settings.health_check, Settings()
-    if check is None or not http.is_url(check):
+    if check is None or not is_url(check):
         why = "health_check is not set" if check is None else "health_check is a command"
         for name in _OF_URLS:
             if getattr(settings, name) != getattr(usual, name):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.errors import ToolError
-from releaser.tools.web_server import passenger_arguments, passenger_result, restart_file_in, touch
+from releaser.tools.web import passenger_arguments, passenger_result, restart_file_in, touch
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from releaser.errors import ToolError
-from releaser.tools.http import SEARCHED_BODY, Check, Patience, ask_url, is_url, stay_good, until_good
+from releaser.tools.web import SEARCHED_BODY, Check, Patience, ask_url, is_url, stay_good, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -410,7 +410,7 @@ class Answers:
     def stay(self, seconds: float, *, pause: float = 1.0) -> None:
         """Have to stay good, with a clock that sleeping alone moves on."""
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("releaser.tools.http.time.monotonic", lambda: sum(self.pauses))
+            patch.setattr("releaser.tools.web.time.monotonic", lambda: sum(self.pauses))
             stay_good(self.ask, seconds=seconds, pause=pause, sleep=self.pauses.append)
 
 
@@ -473,7 +473,7 @@ def unsettled(answers: Answers, looks: float, *, tries: int, pause: float = 60) 
     clock = iter(itertools.count(0.0, 0.05))
     patience = Patience(timeout=1, tries=tries, pause=pause)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("releaser.tools.http.time.monotonic", lambda: next(clock))
+        patch.setattr("releaser.tools.web.time.monotonic", lambda: next(clock))
         settled = Processes(looks).settled
         return until_good(answers.ask, patience, is_settled=settled, sleep=answers.pauses.append).answer
 

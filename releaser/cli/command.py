@@ -1,9 +1,10 @@
-"""What all commands share: the group, their options, the project that they are about, and how errors end them."""
+"""What every command is made of: its options, the project that it is about, how it prints, and how errors end it."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import signal
 import sys
@@ -15,20 +16,25 @@ from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
 import click
 
 from releaser import __version__
-from releaser.cli.output import Output, print_error
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
+from releaser.report import Hidden, Listener, Silence
+from releaser.system.files import plain
+from releaser.system.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from releaser.answers import Plan
+    from releaser.locks.changes import Change
     from releaser.pipelines.session import Request
+    from releaser.releases.verify import Progress
     from releaser.report import RunReport
     from releaser.site.conventions import Convention
     from releaser.site.site import Site
 
 
 P = ParamSpec("P")
+T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _WAIT = click.option(
     "--wait",
@@ -46,6 +52,123 @@ class NonEmptyPath(click.Path):
         if value == "":
             self.fail("the name is empty", param, ctx)
         return super().convert(value, param, ctx)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What the command line asks for: `json` for programs, `verbose`, `quiet`."""
+
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+    def listener(self) -> Listener:
+        """Return what shows the steps of a run while it runs."""
+        if not self.quiet and (self.verbose or (sys.stderr.isatty() and not self.json)):
+            from releaser.reporting.terminal import Lines, Live
+
+            return (Live if sys.stderr.isatty() else Lines)(sys.stderr)
+        return Silence()
+
+    def print_report(self, report: RunReport, *, answers: bool = False) -> None:
+        """Print how a run ended. Without a terminal, a run about which there is nothing to say prints nothing.
+
+        One that `answers` a question has something to say.
+        """
+        if self.json:
+            from releaser.reporting.history import report_as_json
+            from releaser.reporting.text import closing_lines
+
+            self.print_json(report_as_json(report))
+            if report.exit_code:
+                _write(closing_lines(report))
+        elif self.quiet and not report.exit_code:
+            return
+        elif sys.stderr.isatty():
+            from releaser.reporting.terminal import show_report
+
+            show_report(report, sys.stderr)
+        elif self.verbose or answers or report.noteworthy:
+            from releaser.reporting.text import report_text
+
+            _write(report_text(report))
+
+    def progress(self) -> contextlib.AbstractContextManager[Progress]:
+        """Return what shows, on a terminal, how many files have been read."""
+        if self.quiet or not sys.stderr.isatty():
+            return Hidden()
+        from releaser.reporting.terminal import Bar
+
+        return Bar(sys.stderr)
+
+    def print_json(self, content: Any) -> None:
+        """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
+        sys.stdout.write(json.dumps(content, indent=2, default=plain) + "\n")
+
+    def answer(self, found: T, text: Callable[[T], Iterable[str]], *, empty: str = "") -> None:
+        """Print an answer, for people as `text` words it; where nothing was found, say that it is `empty`."""
+        if self.json:
+            self.print_json(found)
+        elif found:
+            self.print_lines(text(found))
+        else:
+            self.note(empty)
+
+    def print_lines(self, lines: Iterable[str]) -> None:
+        """Print an answer for people."""
+        for line in lines:
+            sys.stdout.write(line + "\n")
+
+    def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table: drawn by rich on a terminal, plain columns elsewhere."""
+        if sys.stdout.isatty():
+            from releaser.reporting.terminal import show_rows
+
+            show_rows(columns, rows, sys.stdout)
+        else:
+            from releaser.system.words import table
+
+            self.print_lines(table([columns, *rows]))
+
+    def print_changes(self, changes: Sequence[Change]) -> None:
+        """Print package changes, with the ages that versions have today."""
+        from datetime import UTC, datetime
+
+        from releaser.reporting.changes import changes_table
+
+        found = changes_table(changes, now=datetime.now(UTC))
+        if sys.stdout.isatty():
+            from releaser.reporting.terminal import show_changes
+
+            show_changes(found, sys.stdout)
+        else:
+            self.print_lines(found.lines)
+
+    def note(self, line: str) -> None:
+        """Print words for people, which are not data."""
+        if not self.quiet:
+            _write([line])
+
+
+def _write(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stderr.write(line + "\n")
+
+
+def _print_error(error: ReleaserError) -> None:
+    """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
+    from releaser.reporting.text import output_lines
+    from releaser.run import cleaned
+
+    redactor = Redactor()
+    findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
+    several = len(findings) > 1
+    lines = [f"releaser: {cleaned(redactor, error.message)}"] if several else []
+    for finding in findings:
+        lines.append(f"{'problem' if several else 'releaser'}: {cleaned(redactor, finding.message)}")
+        if finding.advice:
+            lines.append(f"  what to do: {cleaned(redactor, finding.advice)}")
+    _write([*lines, *output_lines(redactor.clean(error.output)), "live: unchanged"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,12 +319,12 @@ def _exit_codes() -> Iterator[None]:
     try:
         yield
     except ReleaserError as error:
-        print_error(error)
+        _print_error(error)
         sys.exit(error.exit_code)
     except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
-        print_error(PreflightError(Finding(message, advice=advice)))
+        _print_error(PreflightError(Finding(message, advice=advice)))
         sys.exit(ExitCode.PREFLIGHT)
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)

@@ -1,12 +1,14 @@
-"""HTTP: one GET within a deadline, over TCP or a unix socket, and how often to ask."""
+"""The web server of a site: asking it, by one GET within a deadline and how often, and telling it to reload."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
@@ -15,7 +17,7 @@ from releaser.system.deadline import call_within
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from http.client import HTTPConnection, HTTPResponse
 
     from releaser.system.deadline import Deadline
@@ -29,6 +31,12 @@ SEARCHED_BODY = 1_000_000  # bytes of a page in which a text is looked for
 _AS_WRITTEN = "%/:=&?~+!$,;'@()*[]"  # what may stand in a URL besides letters and digits
 _POLL = 0.1  # seconds
 _LONGEST_PAUSE = 1.0  # seconds, where every answer must be good: several processes may take turns
+# What no application lies below: to see whether passenger-config works for this user, without an effect.
+NO_APPLICATION = Path("/dev/null/releaser")
+PASSENGER_ADVICE = (
+    "Run releaser as the user that the application runs as, and set PASSENGER_INSTANCE_REGISTRY_DIR if Passenger keeps"
+    " its instances elsewhere; or set `restart` to auto, so that a file is touched."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,3 +261,53 @@ def _tls_socket(address: str, port: int, name: str | None, timeout: float) -> so
 def is_url(text: str) -> bool:
     """Tell a URL from a command."""
     return text.startswith(("http://", "https://"))
+
+
+# Telling it to reload
+
+
+def touch(path: Path) -> None:
+    """Set the time of a restart file, making one for the group if need be (Passenger restarts when it changes)."""
+    try:
+        is_new = not path.exists()
+        path.touch()
+        os.utime(path)
+        if is_new:
+            path.chmod(0o664)  # whatever the umask is: another one of the group may be the next to touch it
+    except OSError as error:
+        message = f"{path} cannot be touched: {error.strerror}"
+        raise ToolError(message, advice=f"Let this user write {path}, or set `restart_file`.") from error
+
+
+def passenger_arguments(root: Path) -> list[str]:
+    """Arguments that restart the Passenger applications below a root, without failing when none of them runs yet.
+
+    The root is a prefix of characters: `/srv/shop` means `/srv/shop2` too (`passenger-config restart-app --help`).
+    """
+    return ["passenger-config", "restart-app", "--ignore-app-not-running", str(root)]
+
+
+def passenger_result(output: str) -> str:
+    """Return in a line what passenger-config did. Raises ToolError when it only seems to have worked.
+
+    With `--ignore-app-not-running` it ends with status 0 as well when this user may not ask for the applications
+    (config/restart_app_command.rb of Passenger 6.0.17).
+    """
+    if error := passenger_error(output):
+        message = f"passenger-config restarted nothing: {error}"
+        raise ToolError(message, advice=PASSENGER_ADVICE, output=output)
+    return "; ".join(line.strip() for line in output.splitlines() if line.strip())
+
+
+def passenger_error(output: str) -> str:
+    """Return what passenger-config calls an error, its first sentence; empty when there is nothing of that kind."""
+    found = (line.partition("*** ERROR:")[2].strip() for line in output.splitlines())
+    return next(filter(None, found), "").partition(". ")[0]
+
+
+def restart_file_in(project: Path, candidates: Sequence[str] = ("config/tmp", "tmp")) -> Path | None:
+    """Find the restart file: in the first of the candidate directories that is there."""
+    for name in candidates:
+        if (project / name).is_dir():
+            return project / name / "restart.txt"
+    return None
