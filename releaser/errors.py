@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -135,6 +135,11 @@ class PreflightError(ReleaserError):
         only = findings[0] if len(findings) == 1 else Finding(f"{len(findings)} problems found")
         super().__init__(only.message, advice=only.advice, output=only.output)
         self.findings = findings
+
+
+def refuse(message: str, advice: str) -> NoReturn:
+    """Raise a PreflightError about one thing; within an `except`, it names what was caught as its context."""
+    raise PreflightError(Finding(message, advice=advice))
 
 
 class ResolutionError(ReleaserError):

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.utils import canonicalize_name
 
-from releaser.errors import Finding, PreflightError
+from releaser.errors import Finding, PreflightError, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
-from releaser.site.settings import Settings, environment_of, this_host
+from releaser.site.settings import environment_of, this_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,40 +46,39 @@ def choose_dependency_group(settings: Settings, pyproject: Pyproject) -> str | N
 
     Nor is there one if the setting is `none`. A group that is missing, or not a list, is unfit.
     """
-    if settings.group == NO_GROUP and NO_GROUP not in pyproject.groups:
+    if _is_no_group(settings.group, pyproject):
         return None
-    chosen = choose_environment(settings, pyproject)
-    names = (settings.group,) if settings.group else CANDIDATES[chosen]
-    for name in names:
-        if name in pyproject.groups:
-            return _checked(name, pyproject)
-    if settings.group is None and chosen == "local":
-        return None
-    wanted = " or ".join(f"`{name}`" for name in names)
-    message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {chosen})"
-    raise PreflightError(Finding(message, advice="Add the group, or set `group` or `environment`."))
+    environment = choose_environment(settings, pyproject)
+    names = (settings.group,) if settings.group else CANDIDATES[environment]
+    name = next((name for name in names if name in pyproject.groups), None)
+    if name is None:
+        if settings.group is None and environment == "local":
+            return None
+        wanted = " or ".join(f"`{name}`" for name in names)
+        message = f"{pyproject.path}: [dependency-groups] has no group {wanted} (environment {environment})"
+        refuse(message, "Add the group, or set `group` or `environment`.")
+    if not isinstance(pyproject.groups[name], list):
+        message = f"{pyproject.path}: dependency group `{name}` is not a list"
+        refuse(message, f"List the packages of `{name}`, or set `group` to another one.")
+    return name
+
+
+def _is_no_group(setting: str | None, pyproject: Pyproject) -> bool:
+    return setting == NO_GROUP and NO_GROUP not in pyproject.groups
 
 
 def choose_export_group(settings: Settings, pyproject: Pyproject) -> str | None:
     """Return the group whose packages the requirements export has, the same on every host: that of production."""
-    if settings.requirements_export_group:
-        named = settings.requirements_export_group
-        return None if named == NO_GROUP and NO_GROUP not in pyproject.groups else named
+    if chosen := settings.requirements_export_group:
+        return None if _is_no_group(chosen, pyproject) else chosen
     return next((name for name in CANDIDATES["production"] if name in pyproject.groups), None)
 
 
 def lacks_group(settings: Settings, pyproject: Pyproject) -> bool:
     """Whether the environment that is set wants a dependency group, and none is set nor there."""
-    chosen = choose_environment(settings, pyproject)
-    is_missing = not any(name in pyproject.groups for name in CANDIDATES[chosen])
-    return settings.group is None and chosen != "local" and is_missing
-
-
-def _checked(name: str, pyproject: Pyproject) -> str:
-    if isinstance(pyproject.groups[name], list):
-        return name
-    message = f"{pyproject.path}: dependency group `{name}` is not a list"
-    raise PreflightError(Finding(message, advice=f"List the packages of `{name}`, or set `group` to another one."))
+    environment = choose_environment(settings, pyproject)
+    is_missing = not any(name in pyproject.groups for name in CANDIDATES[environment])
+    return settings.group is None and environment != "local" and is_missing
 
 
 def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str]) -> tuple[str, ...]:
@@ -93,12 +92,10 @@ def choose_test_command(settings: Settings, root: Path, *, locked: frozenset[str
         return ("python", "run_tests.py")
     if (root / "manage.py").is_file():
         return ("python", "manage.py", "test", "--noinput")
-    if "pytest" in locked:
-        return ("python", "-m", "pytest")
-    message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
-    raise PreflightError(
-        Finding(message, advice="Set `test_command`; without tests nothing can tell whether an update works.")
-    )
+    if "pytest" not in locked:
+        message = f"{root}: no tests were found (no run_tests.py, no manage.py, and pytest is not locked)"
+        refuse(message, "Set `test_command`; without tests nothing can tell whether an update works.")
+    return ("python", "-m", "pytest")
 
 
 def choose_unix_group(settings: Settings, root: Path) -> int:
@@ -109,15 +106,15 @@ def choose_unix_group(settings: Settings, root: Path) -> int:
     if settings.unix_group:
         try:
             number = grp.getgrnam(settings.unix_group).gr_gid
-        except KeyError as error:
+        except KeyError:
             message = f"unix_group: there is no group {settings.unix_group!r} on this host"
-            raise PreflightError(Finding(message, advice="Correct `unix_group`, or create the group.")) from error
+            refuse(message, "Correct `unix_group`, or create the group.")
     else:
         number = find_commonest_group(root)
-    if os.geteuid() == 0 or number in {os.getegid(), *os.getgroups()}:
-        return number
-    message = f"the project's files belong to group {_name(number)}, of which this user is not a member"
-    raise PreflightError(Finding(message, advice="Run releaser as a member of that group, or set `unix_group`."))
+    if os.geteuid() != 0 and number not in {os.getegid(), *os.getgroups()}:
+        message = f"the project's files belong to group {_name(number)}, of which this user is not a member"
+        refuse(message, "Run releaser as a member of that group, or set `unix_group`.")
+    return number
 
 
 def _name(number: int) -> str:
@@ -250,31 +247,25 @@ def test_group_findings(
 
     `live` is the group that goes live, None if there is none; `source` is the file and the key that name the others.
     """
-    for name in settings.test_groups:
-        if not isinstance(pyproject.groups.get(name), list):
-            yield _unknown(name, pyproject, source)
+    lists = [group for group, members in pyproject.groups.items() if isinstance(members, list)]
+    for name in (name for name in settings.test_groups if name not in lists):
+        close = difflib.get_close_matches(name, lists, n=1)
+        meant = f"; did you mean `{close[0]}`?" if close else "."
+        lacks = "is not a list in" if name in pyproject.groups else "is not in"
+        message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
+        yield Finding(message, advice=f"Add the group, or take it out of `test_groups`{meant}")
     if live in settings.test_groups:
         message = f"{source} names the group `{live}`, which is the one that goes live"
         yield Finding(message, advice=f"Take `{live}` out of `test_groups`, or set `group` to another one.")
         return
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
     for apart in _conflicts(pyproject):
-        here, there = (sorted(apart & _included(names, pyproject)) for names in (settings.test_groups, others))
-        if len({*here, *there}) > 1 and here:
-            message = (
-                f"{source}: {_listed({*here, *there})} cannot be installed together, says `conflicts` in [tool.uv]"
-            )
+        here, there = (apart & _included(names, pyproject) for names in (settings.test_groups, others))
+        if here and len(here | there) > 1:
+            named = " and ".join(f"`{name}`" for name in sorted(here | there))
+            message = f"{source}: {named} cannot be installed together, says `conflicts` in [tool.uv]"
             advice = f"Name groups in `test_groups` that go together with what goes live, or change {pyproject.path}."
             yield Finding(message, advice=advice)
-
-
-def _unknown(name: str, pyproject: Pyproject, source: str) -> Finding:
-    lists = [group for group, members in pyproject.groups.items() if isinstance(members, list)]
-    close = difflib.get_close_matches(name, lists, n=1)
-    meant = f"; did you mean `{close[0]}`?" if close else "."
-    lacks = "is not a list in" if name in pyproject.groups else "is not in"
-    message = f"{source} names the group `{name}`, which {lacks} [dependency-groups] of {pyproject.path}"
-    return Finding(message, advice=f"Add the group, or take it out of `test_groups`{meant}")
 
 
 def _conflicts(pyproject: Pyproject) -> Iterator[set[str]]:
@@ -298,10 +289,6 @@ def _included(names: Iterable[str], pyproject: Pyproject) -> set[str]:
                 str(one["include-group"]) for one in members if isinstance(one, dict) and "include-group" in one
             ]
     return found
-
-
-def _listed(names: Iterable[str]) -> str:
-    return " and ".join(f"`{name}`" for name in sorted(names))
 
 
 def _list(value: Any) -> list[Any]:

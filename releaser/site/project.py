@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from releaser.errors import Finding, PreflightError
+from releaser.errors import refuse
 
 Table = Mapping[str, Any]
 PYPROJECT = "pyproject.toml"
@@ -73,18 +73,14 @@ def read_pyproject(path: Path) -> Pyproject:
 
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        message = f"{path} does not exist"
-        advice = f"Name the directory of a uv project with --project. {first_lock(path.parent)}"
-        raise PreflightError(Finding(message, advice=advice)) from error
+    except FileNotFoundError:
+        refuse(
+            f"{path} does not exist", f"Name the directory of a uv project with --project. {first_lock(path.parent)}"
+        )
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{path} cannot be read: {error}"
-        raise PreflightError(Finding(message, advice="Make it readable UTF-8 text.")) from error
+        refuse(f"{path} cannot be read: {error}", "Make it readable UTF-8 text.")
     except (ValueError, RecursionError) as error:  # beside what TOML forbids: numbers too long, nesting too deep
-        message = f"{path} is not valid TOML: {error}"
-        raise PreflightError(
-            Finding(message, advice="Correct it; `uv lock --check` tells when it is right.")
-        ) from error
+        refuse(f"{path} is not valid TOML: {error}", "Correct it; `uv lock --check` tells when it is right.")
     return Pyproject(path=path, content=content)
 
 
@@ -106,7 +102,7 @@ class Project:
         """
         state = state_dir or default_state_dir(str(root))
         link = _tidy(root / venv)
-        return cls(root=root, venv=_resolved_parent(link), state_dir=_tidy(root / Path(state).expanduser()))
+        return cls(root=root, venv=link.parent.resolve() / link.name, state_dir=_tidy(root / Path(state).expanduser()))
 
     @property
     def name(self) -> str:
@@ -209,10 +205,6 @@ def first_lock(root: Path, venv: str = DEFAULT_VENV) -> str:
     if (root / "requirements.txt").is_file():
         return "A site that pip installs gets its first lock by `releaser init --from-requirements requirements.txt`."
     return "A site that pip has installed gets its first lock by `releaser init --from-venv PATH`, that of its venv."
-
-
-def _resolved_parent(link: Path) -> Path:
-    return Path(os.path.realpath(link.parent)) / link.name
 
 
 def _tidy(path: Path) -> Path:

@@ -7,6 +7,7 @@ would lead to `.venv`, which after the flip is to itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from releaser.errors import Finding, PreflightError, ToolError, error_line
+from releaser.errors import Finding, PreflightError, ToolError, error_line, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +41,9 @@ class PythonRequest:
     version: str
     #: The file and the key.
     source: str
+
+    def __str__(self) -> str:
+        return f"{self.source} is {self.version!r}"
 
     @property
     def name(self) -> str:
@@ -79,21 +83,24 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     root, venv = site.project.root, site.project.venv
     before = version_in(venv)
     live = venv if before and _has_its_python(venv, before) else None
-    if wanted is not None:
-        return _choose_wanted(site, uv, wanted, live)
     request = find_request(site)
+    if wanted is not None:
+        return _choose_wanted(site, uv, wanted, live, request)
     if live is None and before:
         return _choose_replacement(site, uv, before, request)
     by = str(live or (request and root / request.source) or site.pyproject.path)
     asked = None
     if request is not None and request.source != _VERSION_FILE:  # uv itself reads that file
-        by, asked = f"{request.source} is {request.version!r}", request.version
+        by, asked = str(request), request.version
     try:
         return _choose_base(uv, uv.find_python(root, live, request=asked), by=by)
     except ToolError as error:
-        message = f"uv finds no Python for this project: {error_line(error.output) or error.message}"
         advice = error.advice or "Install one that requires-python admits, or set `python`."
-        raise PreflightError(Finding(message, advice=advice)) from error
+        refuse(f"uv finds no Python for this project: {_reason(error)}", advice)
+
+
+def _reason(error: ToolError) -> str:
+    return error_line(error.output) or error.message
 
 
 def find_request(site: Site) -> PythonRequest | None:
@@ -145,43 +152,35 @@ def refuse_too_old(version: str, python: Path, *, by: str) -> None:
     """See that a site may run on an interpreter; `by` is what asks for it. Raises PreflightError."""
     if Version(version) < OLDEST:
         message = f"{by}: Python {version} ({python}) is too old for releaser, which needs {OLDEST} or newer in a site"
-        raise PreflightError(
-            Finding(message, advice="Make a new venv for the site with a newer Python, or set `python` to one.")
-        )
+        refuse(message, "Make a new venv for the site with a newer Python, or set `python` to one.")
 
 
 # One that a person asks for
 
 
-def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None) -> Choice:
+def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None, request: PythonRequest | None) -> Choice:
+    root = site.project.root
     try:
-        choice = _choose_base(uv, uv.find_python(site.project.root, live, request=wanted), by=f"--python {wanted}")
+        choice = _choose_base(uv, uv.find_python(root, live, request=wanted), by=f"--python {wanted}")
     except ToolError as error:
-        message = f"--python {wanted}: uv finds no such Python: {error_line(error.output) or error.message}"
-        raise PreflightError(
-            Finding(message, advice=f"Install it, or use another one. {_name_installed(site, uv)}")
-        ) from error
+        message = f"--python {wanted}: uv finds no such Python: {_reason(error)}"
+        refuse(message, f"Install it, or use another one. {_name_installed(site, uv)}")
     version = choice.version
     if not admits(site, version):
         required = f"{site.pyproject.path}: requires-python is {_required(site)!r}"
         advice = f"Widen it, run `uv lock`, and commit both; or use another one. {_name_installed(site, uv)}"
-        message = f"{required}, which does not admit Python {version}"
-        raise PreflightError(Finding(message, advice=advice))
-    request = find_request(site)
+        refuse(f"{required}, which does not admit Python {version}", advice)
     if request is None or request.admits(version):
         return choice
     try:
-        requested = find_base(uv.find_python(site.project.root, None, request=request.version))
+        requested = find_base(uv.find_python(root, None, request=request.version))
     except ToolError:
         requested = None
     if requested is None:
         return replace(choice, against=request)
     if os.path.realpath(requested) != os.path.realpath(choice.python):
-        source = f"{request.source} is {request.version!r}"
-        message = f"{source}: the next update would go back from Python {version} to that"
-        raise PreflightError(
-            Finding(message, advice=f"Set it to {minor(version)!r}, or remove it, and commit that first.")
-        )
+        message = f"{request}: the next update would go back from Python {version} to that"
+        refuse(message, f"Set it to {minor(version)!r}, or remove it, and commit that first.")
     return choice
 
 
@@ -191,9 +190,11 @@ def _choose_wanted(site: Site, uv: Uv, wanted: str, live: Path | None) -> Choice
 def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Choice:
     """Choose another patch version of the Python that is gone; else, or if something is requested, what uv picks."""
     root, found = site.project.root, None
+    if request is None:
+        with contextlib.suppress(ToolError):
+            like = uv.find_python(root, None, request=minor(before))
+            found = like if admits(site, uv.python_version(like)) else None
     try:
-        if request is None:
-            found = _find_same_minor(site, uv, before)
         found = found or uv.find_python(root, None, request=request.version if request else None)
         choice = _choose_base(uv, found, by=f"Python {minor(before)} is gone, and another one would stand in for it")
     except ToolError as error:
@@ -203,21 +204,13 @@ def _choose_replacement(site: Site, uv: Uv, before: str, request: PythonRequest 
     return replace(choice, instead_of="" if minor(choice.version) == minor(before) else before)
 
 
-def _find_same_minor(site: Site, uv: Uv, before: str) -> Path | None:
-    try:
-        found = uv.find_python(site.project.root, None, request=minor(before))
-        return found if admits(site, uv.python_version(found)) else None
-    except ToolError:
-        return None
-
-
 def _lost(site: Site, uv: Uv, before: str, request: PythonRequest | None) -> Finding:
     """Say that the site has lost its interpreter, and which command brings it back."""
     message = f"Python {minor(before)}, on which the live release ran, is gone"
     then = ""
     nearest = _find_nearest(site, uv, before)
     if request is not None:
-        message += f", and {request.source} is {request.version!r}, which cannot be used"
+        message += f", and {request}, which cannot be used"
         then = f" Then set {request.source} to {minor(nearest)!r}." if nearest else ""
     if nearest is None:
         advice = (

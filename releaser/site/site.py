@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.system.process import Runner
@@ -123,12 +123,8 @@ class Site:
         if executable is None:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
             message = f"uv was not found {where}"
-            raise PreflightError(Finding(message, advice="Correct `uv`, or install it: pip install uv."))
-        return Uv(
-            runner=self.runner,
-            executable=executable,
-            timeout=self.settings.uv_timeout,
-        )
+            refuse(message, "Correct `uv`, or install it: pip install uv.")
+        return Uv(runner=self.runner, executable=executable, timeout=self.settings.uv_timeout)
 
     def reread(self) -> Site:
         """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
@@ -143,7 +139,7 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
     found = find_project(str(root))
     if found is None:
         message = f"{root} is not in a project: neither it nor any directory above has pyproject.toml and uv.lock"
-        raise PreflightError(Finding(message, advice=f"Name the project with --project. {first_lock(root)}"))
+        refuse(message, f"Name the project with --project. {first_lock(root)}")
     return open_site(Path(found), environ)
 
 
@@ -185,23 +181,15 @@ def existing_directory(path: Path) -> Path:
     """Return `path` absolute and resolved; PreflightError when it is not a directory."""
     try:
         root = path.expanduser().resolve()
-        if root.is_dir() and _is_text(root):
-            return root
         if root.is_dir():
-            message = f"project {root}: the path is not UTF-8, which uv and git's output need"
-            raise PreflightError(Finding(message, advice="Rename what is not UTF-8."))
+            str(root).encode()
+            return root
         what = f"{root} is not a directory" if root.exists() else f"{root} does not exist"
+    except UnicodeEncodeError:
+        refuse(f"project {root}: the path is not UTF-8, which uv and git's output need", "Rename what is not UTF-8.")
     except (OSError, RuntimeError) as error:  # a forbidden directory, a name too long, a loop of symlinks, a ~nobody
         what = f"{path} cannot be looked at: {getattr(error, 'strerror', None) or error}"
-    raise PreflightError(Finding(f"project {what}", advice="Correct --project or RELEASER_PROJECT."))
-
-
-def _is_text(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return refuse(f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:

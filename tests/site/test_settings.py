@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.site.settings import SPECS, Loaded, Settings, environment_of, load, this_host
+from releaser.site.settings import SPECS, Loaded, Settings, environment_of, load, read_variables, this_host
 from releaser.site.values import Address
 
 if TYPE_CHECKING:
@@ -320,3 +320,43 @@ def test_the_name_of_the_host_tells_the_environment(host: str, expected: str) ->
 def test_this_host_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "dweb1.example.org")
     assert this_host() == "dweb1"
+
+
+# The file that `environment_file` names
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("A=1", {"A": "1"}),
+        ("A=", {"A": ""}),
+        ("export A=1", {"A": "1"}),
+        ("A='b c'", {"A": "b c"}),
+        ('A="b \\"c\\""', {"A": 'b "c"'}),
+        ("A='two\nlines'", {"A": "two\nlines"}),
+        ("A=$HOME/${B}", {"A": "$HOME/${B}"}),
+        ("  # A=1\n;B=2\n ; C=3\n", {}),
+        ("A=b;c", {"A": "b;c"}),
+        ("\ufeffA=1\r\nB=2\r\n", {"A": "1", "B": "2"}),
+    ],
+)
+def test_lines_are_read_much_as_systemd_reads_them(tmp_path: Path, line: str, expected: dict[str, str]) -> None:
+    (tmp_path / "env").write_text(line, encoding="utf-8", newline="")
+    found = read_variables(tmp_path / "env", setting="environment_file")
+    assert (dict(found.values), found.findings) == (expected, ())
+
+
+def test_secrets_are_known_by_their_names_and_in_urls(tmp_path: Path) -> None:
+    text = (
+        "DJANGO_SETTINGS_MODULE=shop.live\nSECRET_KEY=one\nDB_PASSWORD=two\nAPI_TOKEN=three\nSENTRY_DSN=four\n"
+        "DATABASE_URL=postgresql://shop:five@db/shop\nKEYBOARD=six\nCACHE_KEY_PREFIX=seven\n"
+    )
+    (tmp_path / "env").write_text(text, encoding="utf-8")
+    found = read_variables(tmp_path / "env", setting="environment_file")
+    assert found.secrets == {"one", "two", "three", "four", "five"}
+
+
+def test_what_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "env").write_bytes(b"\xff\xfe")
+    (finding,) = read_variables(tmp_path / "env", setting="environment_file").findings
+    assert finding.message.startswith(f"environment_file {tmp_path / 'env'} cannot be read")

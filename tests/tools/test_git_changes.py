@@ -14,7 +14,7 @@ from releaser.system.process import Finished, Runner
 from releaser.system.redaction import Redactor
 from releaser.tools.git import Git
 from releaser.tools.git_reader import Layout
-from tests.support.commands import clean_environment, run
+from tests.tools.repository import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,154 +98,137 @@ def test_hooks_are_told_not_to_sync(told: Git, noting: Noting) -> None:
 # A real repository
 
 
-class Repository:
+class TwoCommits(Repository):
     """A work tree with two commits; HEAD is at the first one."""
 
     def __init__(self, base: Path) -> None:
-        self.path = base / "work"
+        super().__init__(base, "work")
         self.path.mkdir()
-        self._env = clean_environment(base / "home", base / "cache")
-        self.git("init", "--quiet")
-        self.git("config", "user.name", "Ada")
-        self.git("config", "user.email", "ada@example.org")
-        (self.path / "kept").write_text("old\n", encoding="utf-8")
-        (self.path / "gone").write_text("old\n", encoding="utf-8")
-        self.before = self.commit()
-        (self.path / "kept").write_text("new\n", encoding="utf-8")
+        self.call("init", "--quiet")
+        self.before = self.commit({"kept": "old\n", "gone": "old\n"})
         (self.path / "gone").unlink()
-        (self.path / "deep" / "er").mkdir(parents=True)
-        (self.path / "deep" / "er" / "added").write_bytes("Grüße\n".encode())
         (self.path / "link").symlink_to("kept")
-        self.after = self.commit()
-        self.git("reset", "--quiet", "--hard", self.before)
-        self.driven = Git(runner=Runner(environ=self._env, redactor=Redactor([])), root=self.path, timeout=60)
-
-    def git(self, *words: str) -> str:
-        return run(["git", *words], cwd=self.path, env=self._env, check=0).stdout.strip()
-
-    def commit(self) -> str:
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", "Work")
-        return self.git("rev-parse", "HEAD")
+        self.after = self.commit({"kept": "new\n", "deep/er/added": "Grüße\n"})
+        self.call("reset", "--quiet", "--hard", self.before)
 
     def half_merged(self) -> None:
         """Write what a merge writes, but for the index and HEAD."""
-        self.git("--work-tree", str(self.path), "checkout", "--quiet", self.after, "--", ".")
+        self.call("--work-tree", str(self.path), "checkout", "--quiet", self.after, "--", ".")
         (self.path / "gone").unlink()
-        self.git("reset", "--quiet")
+        self.call("reset", "--quiet")
 
     def untouched(self) -> bool:
-        return self.git("status", "--porcelain", "--untracked-files=all") == "" and not (self.path / "deep").exists()
+        return self.call("status", "--porcelain", "--untracked-files=all") == "" and not (self.path / "deep").exists()
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Repository:
+def repository(tmp_path: Path) -> TwoCommits:
     """Make a repository."""
-    return Repository(tmp_path)
+    return TwoCommits(tmp_path)
 
 
-def test_half_a_merge_is_undone_whole(repository: Repository) -> None:
+def test_half_a_merge_is_undone_whole(repository: TwoCommits) -> None:
     repository.half_merged()
     assert not repository.untouched()
-    repository.driven.undo_half_merge(repository.before, repository.after)
+    repository.git.undo_half_merge(repository.before, repository.after)
     assert repository.untouched()
     assert (repository.path / "kept").read_text(encoding="utf-8") == "old\n"
 
 
-def test_undoing_a_merge_that_never_began_changes_nothing(repository: Repository) -> None:
-    repository.driven.undo_half_merge(repository.before, repository.after)
+def test_undoing_a_merge_that_never_began_changes_nothing(repository: TwoCommits) -> None:
+    repository.git.undo_half_merge(repository.before, repository.after)
     assert repository.untouched()
 
 
 @pytest.mark.parametrize("length", [0, 3, 6])
-def test_the_beginning_of_an_added_file_is_deleted_even_within_a_letter(repository: Repository, length: int) -> None:
+def test_the_beginning_of_an_added_file_is_deleted_even_within_a_letter(repository: TwoCommits, length: int) -> None:
     repository.half_merged()
     added = repository.path / "deep" / "er" / "added"
     added.write_bytes(added.read_bytes()[:length])
-    repository.driven.undo_half_merge(repository.before, repository.after)
+    repository.git.undo_half_merge(repository.before, repository.after)
     assert repository.untouched()
 
 
-def test_what_is_not_from_the_merge_stays(repository: Repository) -> None:
+def test_what_is_not_from_the_merge_stays(repository: TwoCommits) -> None:
     (repository.path / "deep" / "er").mkdir(parents=True)
     mine = repository.path / "deep" / "er" / "added"
     mine.write_text("mine\n", encoding="utf-8")
     (repository.path / "link").symlink_to("gone")
-    repository.driven.undo_half_merge(repository.before, repository.after)
+    repository.git.undo_half_merge(repository.before, repository.after)
     assert mine.read_text(encoding="utf-8") == "mine\n"
     assert (repository.path / "link").readlink() == Path("gone")
 
 
-def torn(repository: Repository) -> None:
+def torn(repository: TwoCommits) -> None:
     """Leave what a power cut leaves of a fast-forward: HEAD and index have moved, the files are names alone."""
-    repository.git("reset", "--quiet", "--hard", repository.after)
+    repository.call("reset", "--quiet", "--hard", repository.after)
     for path in (repository.path / "kept", repository.path / "deep" / "er" / "added"):
         path.write_bytes(b"")
 
 
-def test_a_fast_forward_that_a_power_cut_tore_is_taken_back(repository: Repository) -> None:
+def test_a_fast_forward_that_a_power_cut_tore_is_taken_back(repository: TwoCommits) -> None:
     torn(repository)
     with pytest.raises(ToolError):
-        repository.driven.reset_keep(repository.before)
-    repository.driven.reset_torn(repository.before, repository.after)
+        repository.git.reset_keep(repository.before)
+    repository.git.reset_torn(repository.before, repository.after)
     assert repository.untouched()
-    assert repository.git("rev-parse", "HEAD") == repository.before
+    assert repository.call("rev-parse", "HEAD") == repository.before
     assert (repository.path / "kept").read_text(encoding="utf-8") == "old\n"
     assert (repository.path / "gone").exists()
 
 
-def test_what_somebody_wrote_meanwhile_is_not_taken_for_torn(repository: Repository) -> None:
+def test_what_somebody_wrote_meanwhile_is_not_taken_for_torn(repository: TwoCommits) -> None:
     torn(repository)
     (repository.path / "kept").write_text("mine\n", encoding="utf-8")
     with pytest.raises(ToolError, match="kept has uncommitted changes"):
-        repository.driven.reset_torn(repository.before, repository.after)
+        repository.git.reset_torn(repository.before, repository.after)
     assert (repository.path / "kept").read_text(encoding="utf-8") == "mine\n"
-    assert repository.git("rev-parse", "HEAD") == repository.after
+    assert repository.call("rev-parse", "HEAD") == repository.after
 
 
-def test_a_push_from_another_branch_pushes_the_commit_alone(repository: Repository, tmp_path: Path) -> None:
+def test_a_push_from_another_branch_pushes_the_commit_alone(repository: TwoCommits, tmp_path: Path) -> None:
     remote = tmp_path / "remote.git"
-    repository.git("init", "--quiet", "--bare", str(remote))
-    repository.git("remote", "add", "origin", str(remote))
-    repository.git("switch", "--quiet", "--create", "feature")
+    repository.call("init", "--quiet", "--bare", str(remote))
+    repository.call("remote", "add", "origin", str(remote))
+    repository.call("switch", "--quiet", "--create", "feature")
     (repository.path / "kept").write_text("half\n", encoding="utf-8")
-    repository.commit()
-    repository.driven.push("origin", "main", repository.before)
-    assert repository.git("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
+    repository.commit({})
+    repository.git.push("origin", "main", repository.before)
+    assert repository.call("ls-remote", "--heads", "origin").split() == [repository.before, "refs/heads/main"]
 
 
-def test_what_lies_where_a_commit_adds_something_is_in_the_way(repository: Repository) -> None:
-    assert repository.driven.in_the_way(repository.before, repository.after) == []
+def test_what_lies_where_a_commit_adds_something_is_in_the_way(repository: TwoCommits) -> None:
+    assert repository.git.in_the_way(repository.before, repository.after) == []
     (repository.path / "deep" / "er").mkdir(parents=True)
     (repository.path / "deep" / "er" / "added").write_text("mine\n", encoding="utf-8")
     (repository.path / "link").symlink_to("gone")
-    assert repository.driven.in_the_way(repository.before, repository.after) == ["deep/er/added", "link"]
+    assert repository.git.in_the_way(repository.before, repository.after) == ["deep/er/added", "link"]
 
 
-def test_what_lies_behind_a_symlink_is_neither_in_the_way_nor_deleted(repository: Repository, tmp_path: Path) -> None:
+def test_what_lies_behind_a_symlink_is_neither_in_the_way_nor_deleted(repository: TwoCommits, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere" / "er" / "added"
     elsewhere.parent.mkdir(parents=True)
     repository.half_merged()
     data = (repository.path / "deep" / "er" / "added").read_bytes()
-    repository.driven.undo_half_merge(repository.before, repository.after)
+    repository.git.undo_half_merge(repository.before, repository.after)
     elsewhere.write_bytes(data)
     (repository.path / "deep").symlink_to(tmp_path / "elsewhere")
-    assert repository.driven.in_the_way(repository.before, repository.after) == []
-    repository.driven.undo_half_merge(repository.before, repository.after)
+    assert repository.git.in_the_way(repository.before, repository.after) == []
+    repository.git.undo_half_merge(repository.before, repository.after)
     assert elsewhere.read_bytes() == data
 
 
-def test_going_back_overwrites_no_file_that_git_ignores(repository: Repository) -> None:
+def test_going_back_overwrites_no_file_that_git_ignores(repository: TwoCommits) -> None:
     """By itself `git reset --keep` does: a site may keep its own data where an earlier commit had a file."""
     (repository.path / "data.json").write_text("committed\n", encoding="utf-8")
-    repository.git("add", "data.json")
-    repository.commit()
-    earlier = repository.git("rev-parse", "HEAD")
-    repository.git("rm", "--quiet", "data.json")
+    repository.call("add", "data.json")
+    repository.commit({})
+    earlier = repository.call("rev-parse", "HEAD")
+    repository.call("rm", "--quiet", "data.json")
     (repository.path / ".gitignore").write_text("data.json\n", encoding="utf-8")
-    repository.git("add", ".gitignore")
-    repository.commit()
+    repository.call("add", ".gitignore")
+    repository.commit({})
     (repository.path / "data.json").write_text("the site's own\n", encoding="utf-8")
     with pytest.raises(ToolError, match=r"data\.json is untracked"):
-        repository.driven.reset_keep(earlier)
+        repository.git.reset_keep(earlier)
     assert (repository.path / "data.json").read_text(encoding="utf-8") == "the site's own\n"
