@@ -64,31 +64,6 @@ def test_wrong_values_are_reported_all_at_once(make_site: SiteFactory) -> None:
     assert len(refusal.problems) == len(WRONG_IN_TOML) + 2
 
 
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("venv = '/'", "not a venv"),
-        ("venv = '.'", "not a venv"),
-        ("venv = 'manage.py/env'", "manage.py"),
-        ("venv = '.git'", "not a venv"),
-        ("state_dir = '.'", "state_dir"),
-        ("state_dir = 'manage.py'", "not a directory"),
-        ("state_dir = '.venv/state'", "inside the venv"),
-        ("unix_group = 'nobody-of-that-name'", "'nobody-of-that-name'"),
-        ("restart_file = 'nowhere/restart.txt'", "nowhere"),
-    ],
-)
-def test_a_place_or_a_name_that_will_not_do(make_site: SiteFactory, line: str, words: str) -> None:
-    unfit(make_site(extra_toml=f"[tool.releaser]\n{line}\n")).says(words, line.partition(" ")[0])
-
-
-def test_settings_that_are_no_table(make_site: SiteFactory) -> None:
-    site = make_site()
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    site.commit("Write it wrongly", {"pyproject.toml": f"tool.releaser = 5\n{text}"})
-    unfit(site).says_only(site.path / "pyproject.toml", "[tool.releaser] must be a table", "Write it as a table")
-
-
 def everything_written(site: SampleSite, refusal: Refusal) -> str:
     """Return all that anybody could get to read of a run."""
     files = [path for path in site.state_dir.rglob("*") if path.is_file()]
@@ -116,14 +91,6 @@ def test_malformed_admins(make_site: SiteFactory) -> None:
     refused(site).says_only(site.outer / ".env", "ADMINS_JSON", "control characters", "Correct ADMINS_JSON in ")
 
 
-@pytest.mark.parametrize("value", [None, "[]"])
-def test_nobody_to_be_told(make_site: SiteFactory, value: str | None) -> None:
-    site = make_site(dotenv={"ADMINS_JSON": value, "RELEASER_ENVIRONMENT": "staging"}, settings={"x": 1})
-    found = unfit(site)
-    found.says(site.outer / ".env", "ADMINS_JSON", "nobody", '[["Ada", "ada@example.org"]]')
-    found.says("tool.releaser.x")
-
-
 def test_all_broken_lines_of_dotenv_are_named_without_what_they_say(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     before = len((site.outer / ".env").read_text(encoding="utf-8").splitlines())
@@ -146,13 +113,6 @@ def test_all_broken_lines_of_dotenv_are_named_without_what_they_say(make_site: S
     assert "hunter2" not in refusal.finished.stdout + refusal.finished.stderr
 
 
-def test_a_dotenv_that_is_a_directory(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    (site.outer / ".env").unlink()
-    (site.outer / ".env").mkdir()
-    refused(site, env={"RELEASER_ENVIRONMENT": "local"}).says_only(site.outer / ".env", "cannot be read")
-
-
 def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) -> None:
     site = make_site(dotenv={"RELEASER_ENVIRONMENT": "staging"})
     text = (site.outer / ".env").read_text(encoding="utf-8")
@@ -163,12 +123,3 @@ def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) ->
 def test_a_stronger_place_does_not_hide_what_is_wrong_in_a_weaker_one(make_site: SiteFactory) -> None:
     site = make_site(settings={"keep": "many"})
     unfit(site, env={"RELEASER_KEEP": "3"}).says_only(site.path / "pyproject.toml", "tool.releaser.keep")
-
-
-def test_old_names_are_reported_as_they_were_written(make_site: SiteFactory) -> None:
-    site = make_site(dotenv={"AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON": "nobody"})
-    refusal = unfit(site, env={"AUTO_UPDTR__EMAIL_HOST_PORT": "smtp", "AUTO_UPDTR__UV_PATH": ""})
-    refusal.says(site.outer / ".env", "AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON")
-    refusal.says("environment", "AUTO_UPDTR__EMAIL_HOST_PORT", "'smtp'")
-    refusal.says("environment", "AUTO_UPDTR__UV_PATH", "empty")
-    assert len(refusal.problems) == 3

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.refusals import everything, fit, is_running, refused, script, seem_no_bug, unfit
-from tests.support.commands import console_script, git_executable, run, uv_executable
+from tests.e2e.refusals import everything, is_running, refused, script, seem_no_bug, unfit
+from tests.support.commands import uv_executable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,79 +40,10 @@ def due(site: SampleSite) -> SampleSite:
 # uv
 
 
-def without_uv(site: SampleSite) -> str:
-    """Return a PATH on which there is git alone."""
-    programs = site.outer.parent / "programs"
-    programs.mkdir()
-    (programs / "git").symlink_to(git_executable())
-    return str(programs)
-
-
-def test_without_uv_on_path_the_one_beside_releaser_is_used(site: SampleSite) -> None:
-    site.releaser("check", env={"PATH": without_uv(site)}, check=0)
-
-
-@pytest.mark.parametrize(
-    "module", ["raise ImportError", "def find_uv_bin() -> str:\n    raise FileNotFoundError('there is no uv here')\n"]
-)
-def test_no_uv_at_all(site: SampleSite, tmp_path: Path, module: str) -> None:
-    (tmp_path / "lib" / "uv").mkdir(parents=True)
-    (tmp_path / "lib" / "uv" / "__init__.py").write_text(module, encoding="utf-8")
-    env = {"PATH": without_uv(site), "PYTHONPATH": str(tmp_path / "lib")}
-    refused(site, env=env).says_only("uv was not found", "pip install uv")
-
-
 @pytest.mark.story
 def test_no_git_at_all(site: SampleSite, tmp_path: Path) -> None:
     env = {"PATH": str(tmp_path), "RELEASER_UV": str(uv_executable())}
     refused(site, env=env).says_only(site.path, "git cannot be started", "No such file")
-
-
-@pytest.mark.parametrize(
-    ("variable", "name"),
-    [
-        ("RELEASER_UV", "/nowhere/bin/uv"),
-        ("AUTO_UPDTR__UV_PATH", "/nowhere/bin/uv"),
-        ("RELEASER_UV", "/"),
-        ("RELEASER_UV", "tools/uv"),
-        ("RELEASER_UV", "uv-of-that-name"),
-    ],
-)
-def test_a_setting_that_names_no_uv(bare: SampleSite, variable: str, name: str) -> None:
-    unfit(bare, env={variable: name}).says_only("uv was not found", name, "Correct `uv`")
-
-
-def test_a_setting_may_name_uv_relative_to_the_project(make_site: SiteFactory) -> None:
-    site = make_site(settings={"uv": "../tools/uv"})
-    (site.outer / "tools").mkdir()
-    (site.outer / "tools" / "uv").symlink_to(uv_executable())
-    fit(site)
-
-
-def test_a_uv_that_is_no_program(bare: SampleSite) -> None:
-    place = script(bare.outer / "uv", "exit 0")
-    place.chmod(0o644)
-    unfit(bare, env={"RELEASER_UV": str(place)}).says_only(place, "cannot be started", "executable")
-    place.write_bytes(bytes(range(256)))
-    place.chmod(0o755)
-    unfit(bare, env={"RELEASER_UV": str(place)}).says_only(place, "cannot be started")
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("echo it is broken >&2; exit 3", ("exit status 3", "it is broken")),
-        ("exit 0", ("printed ''", "not uv's answer")),
-        ("echo hello", ("printed 'hello'", "not uv's answer")),
-        ("echo uv one two three", ("not uv's answer",)),
-        ("echo uv 0.9.99", ("uv 0.9.99", "too old", "Upgrade it")),
-        ("kill -SEGV $$", ("SIGSEGV",)),
-        ("sleep 1000", ("uv was still running after 0.5 s",)),
-    ],
-)
-def test_a_uv_that_fails_or_prints_nonsense(bare: SampleSite, text: str, words: tuple[str, ...]) -> None:
-    place = script(bare.outer / "uv", text)
-    unfit(bare, env={"RELEASER_UV": str(place), "RELEASER_UV_TIMEOUT": "0.5s"}).says_only(*words)
 
 
 @pytest.mark.parametrize(
@@ -135,11 +65,6 @@ def proxy(site: SampleSite, pattern: str, text: str) -> dict[str, str | None]:
     real = f'exec "{uv_executable()}" "$@"'
     place = script(site.outer / "uv", f'case " $* " in\n*{pattern}*)\n{text}\n;;\nesac\n{real}')
     return {"RELEASER_UV": str(place)}
-
-
-@pytest.mark.parametrize("pattern", ["' python find '", "' --show-version '"])
-def test_a_uv_that_prints_nonsense_for_the_python(bare: SampleSite, pattern: str) -> None:
-    unfit(bare, env=proxy(bare, pattern, "echo hello world; exit 0")).says("'hello world'", "not uv's answer")
 
 
 LOCK_TROUBLE = {
@@ -200,31 +125,21 @@ def variables(tmp_path: Path) -> Mapping[str, str]:
     return {"PIDS": str(tmp_path / "pids")}
 
 
-@pytest.mark.parametrize(("condition", "blame"), [(IF_NEW, "this update broke it"), ("", "failing before")])
-def test_tests_that_hang(make_site: SiteFactory, tmp_path: Path, condition: str, blame: str) -> None:
-    site = with_tests(make_site, condition + HANGS, test_timeout="2s")
-    begun = time.monotonic()
-    refusal = refused(site, code=5, env=variables(tmp_path))
-    assert time.monotonic() - begun < 30
-    refusal.says_only("did not end within 2 s", blame, "test_timeout")
+def test_tests_that_hang_and_do_not_listen_when_told_to_end(make_site: SiteFactory, tmp_path: Path) -> None:
+    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    site = with_tests(make_site, IF_NEW + deaf + HANGS, test_timeout="4s")
+    refusal = refused(site, code=5, env=variables(tmp_path), timeout=600)
+    refusal.says_only("did not end within 4 s", "this update broke it", "test_timeout")
     assert "started" in refusal.report["output"]
     (failed,) = (one for one in refusal.report["steps"] if one["step"] == "test")
     assert failed["status"] == "failed"
-    assert "did not end within 2 s" in failed["detail"]
+    assert "did not end within 4 s" in failed["detail"]
     pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
-    assert len(pids) == 4  # twice with the update, or once there and once with the live release: two processes each
+    assert pids, "the tests should have begun"
     assert [pid for pid in pids if is_running(pid)] == []
     mail = site.outbox_mails()[-1].get_body(("plain",))
     assert mail is not None
-    assert "did not end within 2 s" in " ".join(mail.get_content().split())
-
-
-def test_tests_that_do_not_listen_when_told_to_end(make_site: SiteFactory, tmp_path: Path) -> None:
-    deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    site = with_tests(make_site, IF_NEW + deaf + HANGS, test_timeout="1s")
-    refused(site, code=5, env=variables(tmp_path)).says_only("did not end within 1 s")
-    pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
-    assert [pid for pid in pids if is_running(pid)] == []
+    assert "did not end within 4 s" in " ".join(mail.get_content().split())
 
 
 def test_what_passing_tests_leave_behind_is_ended(make_site: SiteFactory, tmp_path: Path) -> None:
@@ -236,19 +151,33 @@ def test_what_passing_tests_leave_behind_is_ended(make_site: SiteFactory, tmp_pa
     assert [pid for pid in pids if is_running(pid)] == []
 
 
-LINES = "for number in range(600_000):\n    print('line', number, 'of the tests of this site')\n"
-PRINTS = {
-    "lines": LINES,
-    "one line": "print('x' * 20_000_000)\n",
-    "both streams": "for _ in range(40):\n    print('out ' * 100_000)\n    print('err ' * 100_000, file=sys.stderr)\n",
-}
+# 100 MB in lines, and 20 MB in one line.
+MEGABYTES = """\
+import sys
+print("the beginning")
+for number in range(20):
+    print(f"line {number} of the tests of this site\\n" * 150_000)
+    print("a complaint " * 1000, file=sys.stderr)
+print("x" * 20_000_000)
+print("the end", flush=True)
+"""
+# Notes how many kilobytes releaser itself takes at its widest; what it starts does not count.
+MEASURED = """\
+import resource, sys
+from releaser.__main__ import main
+_, note, *sys.argv = sys.argv
+try:
+    main()
+finally:
+    with open(note, "w") as file:
+        file.write(str(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+"""
 
 
-@pytest.mark.parametrize("kind", PRINTS)
-def test_tests_that_print_megabytes(make_site: SiteFactory, kind: str) -> None:
-    text = f"import sys\nprint('the beginning')\n{PRINTS[kind]}print('the end', flush=True)\n"
-    site = with_tests(make_site, f"{text}{IF_NEW}sys.exit(1)\n")
-    refusal = refused(site, code=5)
+def test_tests_that_print_megabytes(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, note = with_tests(make_site, f"{MEGABYTES}{IF_NEW}sys.exit(1)\n"), tmp_path / "kilobytes"
+    refusal = refused(site, code=5, before=[sys.executable, "-c", MEASURED, note], timeout=600)
+    assert int(note.read_text(encoding="utf-8")) < 100_000
     refusal.says_only("this update broke it")
     output = refusal.report["output"]
     assert output.startswith("the beginning\n")
@@ -263,20 +192,6 @@ def test_tests_that_print_megabytes(make_site: SiteFactory, kind: str) -> None:
     assert written < 5_000_000
 
 
-def test_megabytes_of_output_take_little_memory(make_site: SiteFactory, tmp_path: Path) -> None:
-    site = with_tests(make_site, LINES + LINES)
-    note = tmp_path / "kilobytes"
-    peak = (
-        "import resource, subprocess, sys; status = subprocess.call(sys.argv[2:]); "
-        "open(sys.argv[1], 'w').write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)); sys.exit(status)"
-    )
-    words: list[str | Path] = [sys.executable, "-c", peak, note, console_script(), "update", "--json", "--project"]
-    words.append(site.path)
-    report = run(words, cwd=site.outer, env=site.env, check=0)
-    assert len(report.stdout) < 100_000
-    assert int(note.read_text(encoding="utf-8")) < 100_000
-
-
 BYTES = r"""
 import sys
 sys.stdout.buffer.write(b"latin-1: caf\xe9, cut off: \xf0\x9f\x98, nul: \x00, escape: \x1b[31mred\x1b[0m, \xff\xfe\n")
@@ -287,10 +202,9 @@ sys.stderr.flush()
 """
 
 
-@pytest.mark.parametrize("encoding", [None, "ascii"])
-def test_tests_that_print_what_is_not_utf_8(make_site: SiteFactory, encoding: str | None) -> None:
+def test_tests_that_print_what_is_not_utf_8(make_site: SiteFactory) -> None:
     site = with_tests(make_site, f"{BYTES}{IF_NEW}sys.exit(1)\n")
-    env = {"PYTHONIOENCODING": encoding}
+    env = {"PYTHONIOENCODING": "ascii"}
     refusal = refused(site, code=5, env=env)
     assert "latin-1: caf\ufffd, cut off: \ufffd" in refusal.report["output"]
     plain = site.releaser("update", "--force", env=env, check=5)
@@ -305,11 +219,9 @@ def test_tests_that_print_what_is_not_utf_8(make_site: SiteFactory, encoding: st
         seem_no_bug(site.releaser("show", release, env=env, check=0))
 
 
-@pytest.mark.parametrize("command", ["program-of-that-name", "./manage.py test"])
-def test_tests_that_cannot_be_run(due: SampleSite, command: str) -> None:
-    program = command.partition(" ")[0]
-    refusal = refused(due, code=5, env={"RELEASER_TEST_COMMAND": command})
-    refusal.says_only(f"{program} cannot be started", "Correct `test_command`")
+def test_tests_that_cannot_be_run(due: SampleSite) -> None:
+    refusal = refused(due, code=5, env={"RELEASER_TEST_COMMAND": "./manage.py test"})
+    refusal.says_only("./manage.py cannot be started", "Correct `test_command`")
     due.releaser("update", check=0)
     assert due.live_version("alpha") == "1.1.0"
 
