@@ -69,14 +69,6 @@ def test_list_as_json_has_exactly_the_fields_that_are_promised(news: News) -> No
     assert created.strftime("%Y%m%dT%H%M%SZ") == second[:16]
 
 
-def test_list_as_json_knows_every_state(make_site: SiteFactory) -> None:
-    site, first, second = with_news(make_site)
-    site.publish("alpha", "3.0.0", broken=True)
-    failed = site.json("update", check=5)["release"]
-    site.releaser("rollback", check=0)
-    assert states(site) == {failed: "failed", second: "bad", first: "live"}
-
-
 @pytest.mark.slow
 def test_list_shows_a_candidate_while_it_is_made(make_site: SiteFactory) -> None:
     site = make_site(venv=True, files={"run_tests.py": MEETING_TESTS})
@@ -172,6 +164,30 @@ def test_a_release_that_is_not_there(make_site: SiteFactory) -> None:
 # status, history
 
 
+def test_history_lists_every_run_and_list_every_state_newest_first(make_site: SiteFactory) -> None:
+    site, first, second = with_news(make_site)
+    site.releaser("update", check=0)
+    site.publish("alpha", "3.0.0", broken=True)
+    failed = site.json("update", check=5)["release"]
+    site.releaser("rollback", check=0)
+    assert list(states(site).items()) == [(failed, "failed"), (second, "bad"), (first, "live")]
+    runs = site.json("history")
+    assert [(run["command"], run["result"], run["exit_code"]) for run in runs] == [
+        ("rollback", "activated", 0),
+        ("update", "failed", 5),
+        ("update", "unchanged", 0),
+        ("update", "activated", 0),
+        ("init", "activated", 0),
+    ]
+    assert all(run["seconds"] > 0 and datetime.fromisoformat(run["started_at"]) for run in runs)
+    heading, *lines = site.releaser("history", check=0).stdout.splitlines()
+    assert heading.split() == ["WHEN", "(UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"]
+    assert len(lines) == 5
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +failed +5 +\d+\.\d s +the tests failed", lines[1])
+    assert len(site.releaser("history", "-n", "2", check=0).stdout.splitlines()) == 3
+    assert len(site.json("history", "--number", "2")) == 2
+
+
 def test_status_when_all_is_well(news: News) -> None:
     site, _, second = news
     status = site.json("status")
@@ -241,29 +257,6 @@ def test_status_after_a_kill_says_so(make_site: SiteFactory) -> None:
         status = site.json("status")
     assert (status["running"], status["interrupted"]) == (None, True)
     assert "an earlier run was cut off" in site.releaser("status", check=0).stdout
-
-
-def test_history_lists_every_run_newest_first(make_site: SiteFactory) -> None:
-    site, _, _ = with_news(make_site)
-    site.releaser("update", check=0)
-    site.publish("alpha", "3.0.0", broken=True)
-    site.releaser("update", check=5)
-    site.releaser("rollback", check=0)
-    runs = site.json("history")
-    assert [(run["command"], run["result"], run["exit_code"]) for run in runs] == [
-        ("rollback", "activated", 0),
-        ("update", "failed", 5),
-        ("update", "unchanged", 0),
-        ("update", "activated", 0),
-        ("init", "activated", 0),
-    ]
-    assert all(run["seconds"] > 0 and datetime.fromisoformat(run["started_at"]) for run in runs)
-    heading, *lines = site.releaser("history", check=0).stdout.splitlines()
-    assert heading.split() == ["WHEN", "(UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"]
-    assert len(lines) == 5
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  update +failed +5 +\d+\.\d s +the tests failed", lines[1])
-    assert len(site.releaser("history", "-n", "2", check=0).stdout.splitlines()) == 3
-    assert len(site.json("history", "--number", "2")) == 2
 
 
 # All of them

@@ -38,7 +38,6 @@ def kept(site: SampleSite) -> set[str]:
 
 
 @pytest.mark.parametrize("broken", [False, True], ids=["git works", "git is broken"])
-@pytest.mark.story
 def test_a_rollback_keeps_and_tells_it(site: SampleSite, *, broken: bool) -> None:
     mine, head = edit(site), site.path / ".git" / "HEAD"
     if broken:

@@ -7,8 +7,6 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from tests.support.commands import console_script, run
 from tests.support.guards import require
 
@@ -55,7 +53,6 @@ def test_a_host_called_debian_is_not_staging_where_there_is_no_such_group(make_s
     assert "environment: local (the host name debian" in on_host("debian", site, "check").stderr
 
 
-@pytest.mark.story
 def test_the_host_name_counts_where_its_group_exists(make_site: SiteFactory) -> None:
     site = make_site(dotenv=NO_ENVIRONMENT)
     found = chosen(json.loads(on_host("quality1", site, "check", "--json").stdout))

@@ -170,15 +170,6 @@ class TestRealDirectory:
         assert site.live_id() == first
         assert site.live_version("alpha") == "1.0.0"
 
-    def test_update_adopts_it_too(self, make_site: SiteFactory) -> None:
-        site = make_site(venv=True)
-        number = site.link.stat().st_ino
-        site.publish("alpha", "1.1.0")
-        report = site.json("update")
-        assert "adopt" in steps(report)
-        assert list(states(site).values()) == ["live", "good"]
-        assert (release_of(site, report["previous"]) / "venv").stat().st_ino == number
-
     @pytest.mark.story
     def test_one_that_is_no_environment_is_refused(self, make_site: SiteFactory) -> None:
         site = make_site()

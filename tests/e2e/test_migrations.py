@@ -131,17 +131,6 @@ def test_what_commits_bring_is_news_too(reporting: Migrating) -> None:
     assert site.head() == commit  # where it is again, after the live release was asked
 
 
-def test_a_database_that_is_away_stops_nothing(refusing: Migrating) -> None:
-    found = refusing
-    found.publish()
-    found.database.unlink()
-    report = found.site.json("update")
-    assert report["result"] == "activated"
-    assert step(report, "migrations")["status"] == "warning"
-    assert "default: [Errno 2] No such file or directory" in step(report, "migrations")["detail"]
-    assert report["migrations"] == []
-
-
 @pytest.mark.story
 def test_a_release_whose_migrations_are_not_applied_is_refused_and_told_once(refusing: Migrating) -> None:
     site = refusing.site
@@ -272,15 +261,6 @@ def rolled_back(site: SampleSite) -> str:
     report = site.json("rollback")
     assert report["result"] == "activated"
     return str(step(report, "migrations")["detail"])
-
-
-def test_a_rollback_names_what_is_applied_of_an_app_that_only_the_left_release_has(reporting: Migrating) -> None:
-    site = reporting.site
-    reporting.publish()
-    site.json("update")
-    reporting.migrate(NEW, "removed.0001_long_ago")
-    assert rolled_back(site) == f"applied, and not in this release: {NEW}"
-    assert f"are applied, and were not undone: {NEW}" in " ".join(body(site).split())
 
 
 def test_a_rollback_that_leaves_no_migration_behind_names_none(reporting: Migrating) -> None:

@@ -280,7 +280,7 @@ def sections() -> dict[str, list[str]]:
     return {name: lines.strip().splitlines()[1:] for name, lines in zip(parts[::2], parts[1::2], strict=True)}
 
 
-@pytest.mark.spread(5)
+@pytest.mark.spread(4)
 @pytest.mark.parametrize("name", STORIES)
 def test_each_night_is_as_it_is_written(name: str, make_site: SiteFactory, request: pytest.FixtureRequest) -> None:
     rows = table(list(play(STORIES[name], make_site)))

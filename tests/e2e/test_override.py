@@ -160,7 +160,6 @@ def test_a_person_is_told_without_a_terminal_too(site: SampleSite) -> None:
     assert "seal" in shown
 
 
-@pytest.mark.story
 def test_a_package_that_breaks_the_tests_is_told_and_keeps_nothing_out(site: SampleSite) -> None:
     broken = {"alpha/__init__.py": f'__version__ = "{DEV}"\nBROKEN = "test"\n'}
     report = tried(site, a_wheel(site, modules=broken), check=5)

@@ -35,18 +35,6 @@ def test_commits_are_a_change_without_any_newer_package(make_site: SiteFactory) 
     silent(site.releaser("update"))
 
 
-def test_the_tests_run_on_the_pulled_code(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.break_tests()
-    site.releaser("update", check=0)  # nothing newer, so nothing is tested
-    theirs = site.push_from_elsewhere({TESTS: "def test_nothing(packages):\n    pass\n"})
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert len(site.manage_runs("test")) == 1
-    assert [change["new"] for change in report["changes"]] == [site.live_version("alpha")] == ["1.1.0"]
-    assert (site.git("rev-parse", "HEAD^"), site.remote_head()) == (theirs, site.head())
-
-
 @pytest.mark.story
 def test_red_commits_are_taken_back_and_blamed(make_site: SiteFactory) -> None:
     """What is live is a release and the commits that it runs: both are tested as they were."""
@@ -89,15 +77,6 @@ def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: Site
     site.push_from_elsewhere({"notes.txt": "news"})
     assert site.json("update", check=5)["blame"] == "before"
     assert (site.head(), site.git("status", "--porcelain")) == (before, "")
-
-
-def test_red_commits_with_packages_are_taken_back(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"culprits": "off"})
-    before = site.snapshot()
-    site.push_from_elsewhere(RED)
-    site.publish("alpha", "2.0.0", broken=True)
-    assert site.json("update", check=5)["blame"] == "update"
-    assert site.snapshot() == before
 
 
 def test_red_commits_wait_for_a_newer_one_or_for_a_person(make_site: SiteFactory) -> None:
@@ -193,17 +172,6 @@ def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -
     assert site.head() == before
 
 
-@pytest.mark.parametrize("settings", ["[tool.releaser]\nkepe = 3\n", 'x = "'])
-def test_a_pull_that_brings_a_wrong_configuration_is_taken_back(make_site: SiteFactory, settings: str) -> None:
-    site = make_site.adopted()
-    before = site.snapshot()
-    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
-    site.push_from_elsewhere({"pyproject.toml": f"{text}\n{settings}"})
-    finished = site.releaser("update", check=3)
-    assert "pyproject.toml" in finished.stderr
-    assert site.snapshot() == before
-
-
 def test_a_pull_without_a_solution_is_taken_back(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     before = site.snapshot()
@@ -226,16 +194,6 @@ def test_a_pull_that_cannot_be_built_is_taken_back(make_site: SiteFactory) -> No
     assert states(site) == releases
 
 
-def test_a_pull_does_not_overwrite_a_file_that_git_ignores(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.edit("static_out/kept.txt", "the only one")
-    before = site.snapshot()
-    site.push_from_elsewhere({".gitignore": "", "static_out/kept.txt": "another"})
-    finished = site.releaser("update", check=3)
-    assert "static_out/kept.txt" in finished.stderr
-    assert site.snapshot() == before
-
-
 @pytest.mark.story
 def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"git_pull": False})
@@ -244,17 +202,6 @@ def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
     silent(site.releaser("update"))
     assert site.snapshot() == before
     assert "notes.txt" not in site.git("log", "--all", "--name-only")
-
-
-def test_a_remote_that_is_not_there_stops_the_run(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    before = site.snapshot()
-    hidden = site.remote.rename(site.outer / "hidden.git")
-    finished = site.releaser("update", check=4)
-    assert "git remote origin cannot be read" in finished.stderr
-    hidden.rename(site.remote)
-    assert site.snapshot() == before
 
 
 def test_a_refused_pull_leaves_an_ignored_file_that_is_what_the_commit_brings(make_site: SiteFactory) -> None:

@@ -258,7 +258,7 @@ CASES = {
 }
 
 
-@pytest.mark.spread(18)
+@pytest.mark.spread(13)
 @pytest.mark.parametrize("name", CASES)
 def test_what_is_said_is_what_is_done(make_site: SiteFactory, name: str) -> None:
     case = CASES[name]

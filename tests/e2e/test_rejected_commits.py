@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.scenes import silent, states
 from tests.support.sites import RED_TESTS, TESTS
 
@@ -15,7 +13,6 @@ if TYPE_CHECKING:
 _WELL = "test ! -e sick.txt"
 
 
-@pytest.mark.story
 def test_packages_come_in_although_a_commit_is_bad(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     before = site.head()

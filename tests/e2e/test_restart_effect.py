@@ -157,23 +157,6 @@ def test_a_restart_without_effect_is_a_problem_but_no_failure(make_site: SiteFac
     assert f"1 process still runs on release {earlier}" in " ".join(body(servers.site).split())
 
 
-def test_old_processes_beside_the_new_ones_are_named(make_site: SiteFactory, tmp_path: Path) -> None:
-    with served(make_site, tmp_path) as servers:
-        report = servers.update("beside", health_retries="1", health_pause="0.1s")
-        first, _ = servers.pids
-    (problem,) = report["problems"]
-    assert f": {first} (" in problem
-
-
-def test_a_site_that_answers_without_any_process_of_the_release_is_told(make_site: SiteFactory, tmp_path: Path) -> None:
-    """As when a web server in front has the page in its cache."""
-    with served(make_site, tmp_path) as servers:
-        report = servers.update("stop", health_check="true", health_retries="0")
-    (problem,) = report["problems"]
-    assert problem.startswith(f"no new process uses release {report['release']}")
-    assert report["exit_code"] == 0
-
-
 def test_where_nothing_is_restarted_nothing_is_awaited(make_site: SiteFactory, tmp_path: Path) -> None:
     with served(make_site, tmp_path) as servers:
         report = servers.update("not", restart="none")

@@ -111,22 +111,6 @@ def test_a_failing_restart_takes_code_and_packages_forward_again(make_site: Site
     }
 
 
-def test_applied_migrations_of_the_left_release_are_named(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    settings = (site.path / "site_settings.py").read_text(encoding="utf-8")
-    site.commit("Have a database", {"site_settings.py": settings + 'DATABASE = "db.txt"\n', ".gitignore": "db.txt\n"})
-    site.push()
-    (site.path / "db.txt").write_text("", encoding="utf-8")
-    site.releaser("init", check=0)
-    more = settings + 'DATABASE = "db.txt"\nMIGRATIONS = ["0001_begin"]\n'
-    site.push_from_elsewhere({"site_settings.py": more})
-    site.releaser("update", check=0)
-    (site.path / "db.txt").write_text("site.0001_begin\n", encoding="utf-8")
-    finished = site.releaser("rollback", check=0)
-    assert "site.0001_begin" in finished.stderr
-    assert "not undone" in finished.stderr
-
-
 def test_an_edit_in_the_way_of_the_earlier_code_is_told_and_stays(make_site: SiteFactory) -> None:
     site, _, theirs = _with_commit(make_site)
     site.edit("notes.txt", "mine")

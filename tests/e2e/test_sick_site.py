@@ -66,7 +66,6 @@ def test_while_a_site_stays_ill_it_is_told_once(sick: Sick) -> None:
     assert len(site.outbox_mails()) == 1
 
 
-@pytest.mark.story
 def test_once_a_site_is_well_the_candidate_gets_its_chance(sick: Sick) -> None:
     site = sick.site
     site.releaser("update", check=5)

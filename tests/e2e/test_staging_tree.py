@@ -42,7 +42,6 @@ def _seen_during(site: SampleSite, act: Callable[[], object]) -> set[tuple[str, 
     return seen
 
 
-@pytest.mark.story
 def test_a_refused_update_with_commits_never_shows_in_the_checkout(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     settings = (site.path / "site_settings.py").read_text(encoding="utf-8")

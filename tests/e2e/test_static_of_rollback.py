@@ -60,11 +60,6 @@ def test_packages_alone_wait_for_the_flip(site: SampleSite) -> None:
     assert found.index("flip") < found.index("collectstatic") < found.index("restart")
 
 
-def test_without_static_files_there_is_no_staging_tree(site: SampleSite) -> None:
-    found = steps(site.json("rollback", env={"RELEASER_COLLECTSTATIC": "off"}))
-    assert "stage" not in found
-
-
 def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     places = site.path / ".git" / "worktrees"
     shutil.rmtree(places, ignore_errors=True)
@@ -74,17 +69,9 @@ def test_what_cannot_be_staged_waits_for_the_flip(site: SampleSite) -> None:
     assert (static(site), site.live_version("alpha")) == (EARLIER, EARLIER)
 
 
-@pytest.mark.parametrize(
-    "at",
-    [
-        COLLECTED,
-        Point(place="releaser.deployment.activate:move_checkout"),
-    ],
-    ids=str,
-)
-def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite, at: Point) -> None:
+def test_the_next_command_puts_them_back_after_a_crash(site: SampleSite) -> None:
     head = site.head()
-    interrupted(site, "rollback", at=at)
+    interrupted(site, "rollback", at=Point(place="releaser.deployment.activate:move_checkout"))
     assert static(site) == EARLIER
     site.releaser("prune", check=0)
     see_nothing_has_changed(site)

@@ -74,7 +74,6 @@ def has_no_tool(run: ManageRun) -> bool:
     return "tool" not in run.versions and "test-packages" not in run.env.get("PYTHONPATH", "")
 
 
-@pytest.mark.story
 def test_they_are_there_for_the_tests_and_not_live(make_site: SiteFactory) -> None:
     site = a_site(make_site, settings={"django_check": "deploy"})
     publish(site, "alpha", "tool")

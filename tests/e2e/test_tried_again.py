@@ -38,17 +38,6 @@ def test_without_any_runs_for_a_search_the_rest_still_goes_live(make_site: SiteF
     assert live_versions(site, "ab") == {"a": "1.1.0", "b": "1.0.0"}
 
 
-def test_what_is_known_to_pass_goes_live_even_if_the_last_run_is_spent(make_site: SiteFactory) -> None:
-    """Three of eight are broken: whatever is left of the runs when the search has to end."""
-    site = adopted(make_site, *"abcdefgh", files={"site_tests.py": QUIET}, settings={"culprit_runs": 7})
-    publish(site, *"abcdefgh", broken="cfg")
-    report = site.json("update", check=0)
-    versions = live_versions(site, "abcdefgh")
-    assert (versions["a"], versions["b"]) == ("1.1.0", "1.1.0")
-    named = {one["name"] for one in report["held_back"] if one["by"] in ("undecided", "tests")}
-    assert named == {name for name, version in versions.items() if version == "1.0.0"}
-
-
 def test_force_tries_a_known_culprit_whatever_the_week_says(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b")
     publish(site, "a", broken=("a",))

@@ -53,20 +53,6 @@ def test_dependencies_without_a_solution(make_site: SiteFactory) -> None:
     assert not list(site.outer.glob(".*staging*"))
 
 
-def test_an_index_that_is_gone(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    before = site.snapshot()
-    hidden = site.index.path.rename(site.outer / "hidden")
-    finished = site.releaser("update", check=4)
-    assert "no upgraded lock could be made" in finished.stderr
-    assert "live: unchanged" in finished.stderr
-    assert site.snapshot() == before
-    hidden.rename(site.index.path)
-    site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-
-
 def test_a_candidate_that_cannot_be_built(make_site: SiteFactory) -> None:
     site = make_site.adopted(kind="packaged")
     site.publish("alpha", "1.1.0")
