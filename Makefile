@@ -9,6 +9,8 @@ JOBS ?= 2
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
+# Else each process of pytest compiles every test anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
 

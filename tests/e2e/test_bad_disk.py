@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.refusals import refused, seem_no_bug, small_file_system, unfit, without_override
 from tests.e2e.scenes import from_server
 from tests.support import snapshots
-from tests.support.guards import require
+from tests.support.guards import other_file_system, require
 from tests.support.simple_index import serving
 from tests.support.wheels import LocalIndex
 
@@ -101,6 +101,18 @@ def test_a_file_that_may_not_be_read(site: SampleSite) -> None:
     refusal = refused(site, env={"RELEASER_ENVIRONMENT": "local"}, before=without_override())
     place.chmod(0o644)
     refusal.says(place, "Permission denied")
+
+
+def test_a_venv_on_another_file_system(make_site: SiteFactory) -> None:
+    site = make_site()
+    place = other_file_system(site.outer) / f"releaser-venv-{os.getpid()}"
+    place.mkdir()
+    try:
+        found = unfit(site, env={"RELEASER_VENV": str(place / "venv")})
+        found.says_only("venv", place / "venv", "on another file system than the project", "Set `venv`")
+        assert list(place.iterdir()) == []
+    finally:
+        place.rmdir()
 
 
 def test_a_state_directory_on_another_mount_of_the_same_file_system(make_site: SiteFactory) -> None:

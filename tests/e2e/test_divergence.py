@@ -62,17 +62,6 @@ def test_somebodys_commit_does_not_give_way(make_site: SiteFactory) -> None:
     assert site.remote_head() == theirs
 
 
-def test_somebodys_commit_of_the_lock_does_not_give_way(make_site: SiteFactory) -> None:
-    """Only a push that is due makes commits of the lock ours."""
-    site = adopted(make_site)
-    theirs = site.push_from_elsewhere({"notes.txt": "news"})
-    site.commit("A lock by hand", {"uv.lock": site.lock_text() + "\n"})
-    before = site.snapshot()
-    assert "have diverged" in site.releaser("update", check=3).stderr
-    assert site.snapshot() == before
-    assert site.remote_head() == theirs
-
-
 def test_nothing_gives_way_where_nothing_is_pulled(make_site: SiteFactory) -> None:
     site, ours, theirs = diverged(make_site)
     site.releaser("update", check=7, env={"RELEASER_GIT_PULL": "false"})

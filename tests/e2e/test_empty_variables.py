@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.e2e.scenes import step
-
 if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
-
-
-def test_an_empty_health_check_is_none(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"health_check": "false"}, dotenv={"RELEASER_HEALTH_CHECK": ""})
-    site.publish("alpha", "1.1.0")
-    report = site.json("update")
-    assert step(report, "health check")["status"] == "skipped"
-    assert site.live_version("alpha") == "1.1.0"
 
 
 def test_an_empty_state_dir_is_the_usual_one(make_site: SiteFactory) -> None:

@@ -31,12 +31,11 @@ def make_tiny(make_site: SiteFactory, **settings: Any) -> SampleSite:
     return site
 
 
-@pytest.mark.parametrize("pin", [True, False])
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("spoil", "reason", "pin"),
     [
-        pytest.param(LOOP, "Too many levels of symbolic links", id="leads to itself"),
-        pytest.param(OTHER_PREFIX, "reports /usr as its venv", id="is of another prefix"),
+        pytest.param(LOOP, "Too many levels of symbolic links", True, id="leads to itself"),
+        pytest.param(OTHER_PREFIX, "reports /usr as its venv", False, id="is of another prefix"),
     ],
 )
 def test_a_release_whose_python_does_not_run_there_is_taken_back(
@@ -59,9 +58,8 @@ def test_a_release_whose_python_does_not_run_there_is_taken_back(
     assert site.live_version("alpha") == "1.1.0"
 
 
-@pytest.mark.parametrize("pin", [True, False])
-def test_a_release_whose_python_runs_there_stays(make_site: SiteFactory, pin: bool) -> None:
-    site = make_tiny(make_site, pin=pin)
+def test_a_release_whose_python_runs_there_stays(make_site: SiteFactory) -> None:
+    site = make_tiny(make_site, pin=False)
     names = steps(site.json("update"))
     assert names.index("python start") == names.index("flip") + 1
     assert "python start" in steps(site.json("rollback"))

@@ -27,7 +27,7 @@ def end_while_mailing(site: SampleSite, by: signal.Signals) -> tuple[int, str]:
         with in_background(site, "update") as update:
             connection, _ = mute.accept()
             update.send_signal(by)
-            _, said = update.communicate(timeout=SECONDS)
+            _, said = update.communicate(timeout=3 * SECONDS)  # or SMTP comes to its limit, which is told otherwise
             connection.close()
     return update.returncode, said
 

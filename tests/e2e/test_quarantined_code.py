@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.scenes import edit_pyproject
 
 if TYPE_CHECKING:
-    from tests.support.layouts import Kind
     from tests.support.sites import SampleSite, SiteFactory
 
 
@@ -24,12 +21,9 @@ def push_version(site: SampleSite, version: str, *, healthy: bool) -> None:
     site.push_from_elsewhere({"pyproject.toml": text, "health.sh": "exit 0\n" if healthy else ILL}, lock=True)
 
 
-@pytest.mark.parametrize("kind", ["plain", "packaged"])
-def test_a_version_of_the_project_that_was_taken_back_can_come_again_with_better_code(
-    make_site: SiteFactory, kind: Kind
-) -> None:
+def test_a_version_of_the_project_that_was_taken_back_can_come_again_with_better_code(make_site: SiteFactory) -> None:
     site = make_site(
-        kind=kind,
+        kind="packaged",
         venv=True,
         settings={"health_check": "sh health.sh", "health_retries": 0},
         files={"health.sh": "exit 0\n"},

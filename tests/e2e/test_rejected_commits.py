@@ -62,8 +62,3 @@ def test_a_commit_that_makes_the_site_ill_does_not_freeze_packages(make_site: Si
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.0"
     assert not (site.path / "sick.txt").exists()
-
-
-def test_what_is_not_held_back_is_named(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    assert "nowhere is not held back" in site.releaser("unhold", "nowhere", check=2).stderr

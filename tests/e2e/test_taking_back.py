@@ -155,20 +155,6 @@ def test_a_rollback_minds_settings_that_say_where_releases_are(make_site: SiteFa
     assert site.snapshot() == before
 
 
-def test_a_lock_that_somebody_edited_is_kept(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    mine = site.lock_text() + "# my work\n"
-    site.edit("uv.lock", mine)
-    report = site.json("rollback")
-    (kept,) = site.state_dir.glob("uv.lock-*")
-    assert kept.read_text(encoding="utf-8") == mine
-    assert any(str(kept) in problem for problem in report["problems"])
-    assert site.live_version("alpha") == "1.0.0"
-    assert site.git("status", "--porcelain") == ""
-
-
 def test_a_lock_that_nobody_edited_is_not_kept(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0")

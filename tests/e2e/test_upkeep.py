@@ -96,6 +96,17 @@ def test_releases_are_kept_for_as_long_as_is_set_and_failed_ones_take_no_place_o
     assert on_disk(site) == {r3, site.live_id()}
 
 
+def test_what_was_live_a_moment_ago_is_kept_until_the_next_flip(make_site: SiteFactory) -> None:
+    """Processes that are not restarted yet still run on it."""
+    site, (_, left) = with_releases(make_site, "1.1.0", settings={"keep_failed": 0})
+    site.releaser("rollback", check=0)
+    assert states(site)[left] == "bad"
+    assert {one["release"]: one["reason"] for one in site.json("prune")}[left] == "was live until the last flip"
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    assert left not in states(site)
+
+
 # What cannot be deleted
 
 

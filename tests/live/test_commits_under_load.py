@@ -1,4 +1,4 @@
-"""Six updates with commits, half of them refused, on gunicorn whose workers are replaced all the time.
+"""Four updates with commits, half of them refused, on gunicorn whose workers are replaced all the time.
 
 Visitors never pause, and somebody looks at HEAD, at `git status` and at what the live code imports the whole time. A
 worker that is started between the move of the checkout and the restart may have new code beside the packages that are
@@ -50,7 +50,7 @@ def application(environ, start_response):
 """
 MIXTURE = re.compile(r"code (\d+), alpha 1\.(\d+)\.0: a mixture")
 GREEN = "def test_code(packages):\n    assert 'broken' not in open('code.txt').read()\n"
-UPDATES = 3  # that are refused, and as many that are accepted
+UPDATES = 2  # that are refused, and as many that are accepted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,10 @@ WAYS: dict[str, list[str]] = {
 }
 
 
-@pytest.fixture(scope="module", params=PYTHONS)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(one, marks=[] if one == THIS else pytest.mark.slow) for one in PYTHONS],
+)
 def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
     """Two releases with each Python in turn."""
     return Pair(tmp_path_factory.mktemp("pair"), request.param)

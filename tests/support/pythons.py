@@ -19,7 +19,7 @@ from tests.support.commands import git_executable, uv_executable
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite
 
-SUPPORTED = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13")  # what a site may run on
+
 SYSTEM = "/usr/bin/python3"
 
 _QUESTION = """\
