@@ -187,7 +187,7 @@ class ActivationError(ReleaserError):
 
     exit_code = ExitCode.ROLLED_BACK
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the fields of the error
         self,
         message: str,
         *,

@@ -12,15 +12,15 @@ from releaser.errors import Finding
 from releaser.locks.vulnerabilities import fixed_by
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
-from releaser.report import Answer, Result, RunReport
+from releaser.report import Answer, Result, RunLog, RunReport, Silence
 from releaser.site.settings import this_host
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from releaser.report import RunLog
-    from releaser.site.site import Site
+    from releaser.releases.release import Release
+    from releaser.site.site import Site, SiteFacts
     from releaser.system.redaction import Redactor
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,21 @@ class Run:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """What the candidates of one run are resolved, built and tested with."""
+
+    #: The site in its staging tree.
+    site: Site
+    log: RunLog
+    #: What preflight found out about the code that is to go live.
+    facts: SiteFacts
+    #: The same of the code that is live, to try the live release with.
+    before: SiteFacts
+    #: The release that is live.
+    live: Release | None
+
+
 def close_journal(site: Site, log: RunLog, done: str = "") -> None:
     """Note in the journal that nothing is in progress; `done` (a verb and what follows) is to be told.
 
@@ -135,6 +150,12 @@ def begun_at(run_id: str) -> datetime | None:
 def new_run_id(now: datetime) -> str:
     """Name a run by the UTC time it begins at, and its process."""
     return f"{now.astimezone(UTC):{_RUN_TIME}}-{os.getpid()}"
+
+
+def silent_log(command: str) -> RunLog:
+    """Return a log for what is no run, but does some of its steps; nobody is told of them."""
+    now = datetime.now(UTC)
+    return RunLog(Silence(), command=command, run_id=new_run_id(now), started_at=now)
 
 
 def named(command: str, run_id: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.candidate.build import with_changes
 from releaser.errors import Finding, ToolError
-from releaser.locks.changes import LockDiff
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older
 from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Withheld
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.release import Release
-    from releaser.report import RunLog, RunReport
-    from releaser.site.site import Site, SiteFacts
+    from releaser.report import RunReport, Step
+    from releaser.run import Workspace
+    from releaser.site.site import Site
 
 
 #: What keeps a fix out even if fixes come early, in words, and what to do about it.
@@ -93,63 +94,63 @@ def audit_release(site: Site, uv: Path, release: Release) -> Audit:
 # In an update
 
 
-def audit_live(site: Site, log: RunLog, facts: SiteFacts, live: Release | None) -> Audit | None:
+def audit_live(work: Workspace) -> Audit | None:
     """Ask what is known to be wrong with what is live; None if nothing is live, or no service is set."""
-    if live is None or not _is_asked(site):
+    if work.live is None or not _is_asked(work.site):
         return None
-    with log.step("audit") as step:
-        found = audit_release(site, facts.uv.executable, live)
-        log.learn(audit_before=found)
-        step.says(_summary(found)) if found.known else step.warns(_summary(found))
+    with work.log.step("audit") as step:
+        found = audit_release(work.site, work.facts.uv.executable, work.live)
+        work.log.learn(audit_before=found)
+        _tell(step, found)
     return found
 
 
-def with_fixes(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, before: Audit | None) -> Candidate:
+def with_fixes(work: Workspace, candidate: Candidate, before: Audit | None) -> Candidate:
     """Say of each change which vulnerabilities it fixes; the report gets what is known of what is to be live.
 
     `before` is what is known of what is live.
     """
-    resolution = candidate.resolution
-    if not _is_asked(site):
+    resolution, key = candidate.resolution, candidate.key
+    if not _is_asked(work.site):
         return candidate
     if before is not None and not before.known:  # a service that does not answer need not be asked twice
-        log.learn(audit_after=before)
+        work.log.learn(audit_after=before)
         return candidate
-    with log.step("audit candidate") as step:
-        key = candidate.key
-        after = audit(site, facts.uv.executable, resolution.lock, group=key.group, python=key.python)
-        log.learn(audit_after=after)
-        step.says(_summary(after)) if after.known else step.warns(_summary(after))
-    note_unfixed(site, log, resolution.held_back, before, after, only_new=False)
+    with work.log.step("audit candidate") as step:
+        after = audit(work.site, work.facts.uv.executable, resolution.lock, group=key.group, python=key.python)
+        work.log.learn(audit_after=after)
+        _tell(step, after)
+    note_unfixed(work, resolution.held_back, before, after)
     if before is None:
         return candidate
     fixed: dict[str, list[str]] = {}
     for one in fixed_by(before, after):
         fixed.setdefault(one.name, []).append(one.id)
-    changes = tuple(replace(change, fixes=tuple(fixed.get(change.name, ()))) for change in resolution.diff)
-    log.learn(changes=changes)
-    return replace(candidate, resolution=replace(resolution, diff=LockDiff(changes=changes)))
+    changes = (replace(change, fixes=tuple(fixed.get(change.name, ()))) for change in resolution.diff)
+    return with_changes(work, candidate, tuple(changes))
 
 
 def _is_asked(site: Site) -> bool:
     return site.settings.vulnerability_service != NO_SERVICE
 
 
-def _summary(found: Audit) -> str:
+def _tell(step: Step, found: Audit) -> None:
     if not found.known:
-        return f"unknown: {found.reason}"
+        step.warns(f"unknown: {found.reason}")
+        return
     count = len(found.vulnerabilities)
-    return f"{count or 'no'} known {'vulnerability' if count == 1 else 'vulnerabilities'}"
+    step.says(f"{count or 'no'} known {'vulnerability' if count == 1 else 'vulnerabilities'}")
 
 
 def note_unfixed(
-    site: Site, log: RunLog, held_back: Iterable[Withheld], before: Audit | None, found: Audit | None, *, only_new: bool
+    work: Workspace, held_back: Iterable[Withheld], before: Audit | None, after: Audit | None = None
 ) -> None:
     """Report the vulnerabilities whose fixes exist but are held back, by a rule that does not let fixes pass.
 
-    `before` is the audit of the live release, `found` that of the candidate. Rules that let fixes pass count as well
-    where the fix was to come early and could not. `only_new` leaves out what was reported before.
+    `before` is the audit of the live release, `after` that of the candidate; without one, what was reported before is
+    left out. Rules that let fixes pass count as well where the fix was to come early and could not.
     """
+    site, found, only_new = work.site, after or before, after is None
     if found is None or not found.known:
         return
     is_early = site.settings.security_fixes == "early"
@@ -157,7 +158,7 @@ def note_unfixed(
     stuck = [one for one in found.vulnerabilities if one.name in held and _keeps_out(held[one.name], one, before)]
     path = site.state_dir / VULNERABILITIES
     told, keys = recall(path, Told()).told, frozenset(map(_key, stuck))
-    log.note(*[_problem(one, held[one.name]) for one in stuck if not only_new or _key(one) not in told])
+    work.log.note(*[_problem(one, held[one.name]) for one in stuck if not only_new or _key(one) not in told])
     if keys != told:
         note(path, Told(told=keys))
 

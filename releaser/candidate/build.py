@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from releaser.candidate.space import check_space
 from releaser.candidate.test_output import count_tests, fewer_tests
 from releaser.errors import BuildError, ToolError
 from releaser.locks.changes import LockDiff
@@ -20,6 +21,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.metadata import link_of, repoint_editables
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
+from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.conventions import kept_out
 from releaser.system.files import sync_file_system
@@ -33,8 +35,8 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile
     from releaser.releases.quarantine import CandidateKey
     from releaser.releases.release import Tests
-    from releaser.report import RunLog
     from releaser.resolution.resolve import Resolution
+    from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
 
 
@@ -94,36 +96,26 @@ class Unbuildable:
         return BuildError(self.message, advice=self.advice, output=self.output)
 
 
-def build(
-    site: Site,
-    log: RunLog,
-    facts: SiteFacts,
-    resolution: Resolution,
-    key: CandidateKey,
-    *,
-    overrides: tuple[str, ...] = (),
-) -> Candidate:
-    """Build the venv of a new candidate, as `try_to_build` does. Raises BuildError."""
-    built = try_to_build(site, log, facts, resolution, key, overrides=overrides)
+def build(work: Workspace, resolution: Resolution, *, overrides: tuple[str, ...] = ()) -> Candidate:
+    """Build the only candidate of a run, which the report is about, if there is room. Raises BuildError and others."""
+    check_space(work, resolution)
+    built = try_to_build(work, resolution, overrides=overrides)
     if isinstance(built, Unbuildable):
         raise built.error()
+    work.log.about(built, work.live)
     return built
 
 
 def try_to_build(
-    site: Site,
-    log: RunLog,
-    facts: SiteFacts,
-    resolution: Resolution,
-    key: CandidateKey,
-    *,
-    overrides: tuple[str, ...] = (),
+    work: Workspace, resolution: Resolution, *, overrides: tuple[str, ...] = ()
 ) -> Candidate | Unbuildable:
     """Build the venv of a new candidate; the journal names it before anything of it is there.
 
     Raises BuildError if the disk does not let it.
     """
-    with log.step("build") as step:
+    site = work.site
+    key = candidate_key(site, work.facts, resolution.lock)
+    with work.log.step("build") as step:
         now = datetime.now(UTC)
         name, sequence = store_of(site).begin(now)
         candidate = Candidate(
@@ -135,16 +127,15 @@ def try_to_build(
             resolution=resolution,
             overrides=overrides,
         )
-        journal_of(site).write(make_entry(log, "building", target=name))
+        journal_of(site).write(make_entry(work.log, "building", target=name))
         try:
-            candidate = replace(candidate, link_mode=_install(site, facts, candidate))
+            candidate.lock.write_bytes(resolution.lock.data)
+            mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
+            install(site, work.facts, candidate.venv, link_mode=mode)
+            candidate = replace(candidate, link_mode=mode)
             if site.settings.pin:
                 startup.install(candidate.venv, site.runner)
-            share(
-                candidate.directory,
-                group=facts.unix_group,
-                others=others_may_read(site.project.checkout),
-            )
+            share(candidate.directory, group=work.facts.unix_group, others=others_may_read(site.project.checkout))
         except ToolError as error:
             what = "Make room" if "No space left" in error.output else "See uv's message"
             advice = error.advice or f"{what}; releaser tries again at the next run."
@@ -158,28 +149,13 @@ def try_to_build(
     return candidate
 
 
-def _install(site: Site, facts: SiteFacts, candidate: Candidate) -> str:
-    tree = candidate.resolution.tree
-    candidate.lock.write_bytes(candidate.resolution.lock.data)
-    mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-    install(site, facts, tree, candidate.venv, link_mode=mode)
-    return mode
-
-
-def install(
-    site: Site,
-    facts: SiteFacts,
-    tree: Path,
-    venv: Path,
-    *,
-    link_mode: str,
-    compiled: bool = True,
-) -> None:
+def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
     Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
     """
-    uv, group, without = facts.uv, facts.group, kept_out(site, tree / "uv.lock")
+    tree, uv, group = site.project.root, facts.uv, facts.group
+    without = kept_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
     uv.sync(tree, venv, words, python=facts.python)
     local = uv.run(local_export_arguments(group=group, without=without), tree=tree)
@@ -219,16 +195,16 @@ def _is_needed(path: str, checkout: Path) -> bool:
     return name.endswith(".so") or not os.path.lexists(checkout / path)
 
 
-def seal(site: Site, log: RunLog, candidate: Candidate, *, tests: Tests) -> Release:
+def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
     """Make the candidate a release: flush its files, then rename its manifest in. Raises BuildError."""
-    with log.step("seal"):
+    site = work.site
+    with work.log.step("seal"):
         try:
             if tests != "refused" or site.pulled is None:  # else the checkout lacks the code that waits with it
                 top = site.git.layout.top
                 repoint_editables(candidate.venv, top, site.project.of_checkout(top))
-            live = store_of(site).live()
-            manifest = _manifest(site, candidate, live, tests)
-            log.note(*filter(None, [fewer_tests(manifest, live.manifest if live else None)]))
+            manifest = _manifest(work, candidate, tests)
+            work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
             sync_file_system(candidate.directory)
             return store_of(site).complete(manifest)
         except OSError as error:
@@ -236,9 +212,9 @@ def seal(site: Site, log: RunLog, candidate: Candidate, *, tests: Tests) -> Rele
             raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
 
 
-def _manifest(site: Site, candidate: Candidate, live: Release | None, tests: Tests) -> Manifest:
-    staged, fingerprint = site.staged, seal_files(str(candidate.directory))
-    usage = measure(candidate.directory)
+def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
+    site, staged = work.site, work.site.staged
+    fingerprint, usage = seal_files(str(candidate.directory)), measure(candidate.directory)
     return Manifest(
         id=candidate.id,
         sequence=candidate.sequence,
@@ -253,7 +229,7 @@ def _manifest(site: Site, candidate: Candidate, live: Release | None, tests: Tes
         subject=staged.subject if staged else "",
         staging_copied=staged.copied if staged else (),
         staging_linked=staged.linked if staged else (),
-        previous=live.id if live else None,
+        previous=work.live.id if work.live else None,
         tests=tests,
         changes=candidate.resolution.diff.changes,
         size_bytes=usage.size_bytes,
@@ -271,12 +247,16 @@ def _manifest(site: Site, candidate: Candidate, live: Release | None, tests: Tes
 # What is known of each change, beside the versions
 
 
-def describe_changes_of(log: RunLog, candidate: Candidate) -> Candidate:
+def describe_changes_of(work: Workspace, candidate: Candidate) -> Candidate:
     """Find out, once a candidate is built, what its manifest and the report are to tell of its changes."""
     resolution = candidate.resolution
-    changes = describe_changes(resolution.diff.changes, resolution.lock, candidate.venv)
-    log.learn(changes=changes)
-    return replace(candidate, resolution=replace(resolution, diff=LockDiff(changes=changes)))
+    return with_changes(work, candidate, describe_changes(resolution.diff.changes, resolution.lock, candidate.venv))
+
+
+def with_changes(work: Workspace, candidate: Candidate, changes: tuple[Change, ...]) -> Candidate:
+    """Return a candidate with what is known of its changes by now, which the report gets, too."""
+    work.log.learn(changes=changes)
+    return replace(candidate, resolution=replace(candidate.resolution, diff=LockDiff(changes=changes)))
 
 
 def describe_changes(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[Change, ...]:

@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.culprits import CulpritSearch
-from releaser.candidate.lower_versions import add_lower_versions
 from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
-from releaser.candidate.partial_locks import TrialInstall, partial_locks
-from releaser.candidate.test_output import complaint
+from releaser.candidate.partial_locks import partial_locks, trial_installs
+from releaser.candidate.test_output import complaint, failing_tests
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import install_test_packages
-from releaser.checkout.staging import staging_tree
-from releaser.errors import BuildError, ResolutionError, os_reason
+from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.changes import LockDiff
-from releaser.locks.versions import normalize_name
+from releaser.locks.versions import is_newer, normalize_name
 from releaser.releases.pruning import remove_unsealed
 from releaser.releases.quarantine import change_holds, read_holds
 from releaser.releases.store import store_of
-from releaser.resolution.resolve import candidate_key, is_as_live, lock_of
+from releaser.resolution.resolve import diff_to, is_as_live, lock_of
 from releaser.resolution.rules import Lower
+from releaser.run import Workspace
 from releaser.tools.uv import unbuildable_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
     from releaser.locks.lock import LockFile
-    from releaser.releases.quarantine import CandidateKey
-    from releaser.report import RunLog
     from releaser.resolution.resolve import FailedVersions, Resolution, ResolveAgain
-    from releaser.site.site import Site, SiteFacts
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Builder:
+class Builder(Workspace):
     """Builds the candidates of one update, all with the same code, Python and group."""
 
-    site: Site
-    log: RunLog
-    facts: SiteFacts
-    #: How fit the project was before new commits came in, to try what is live with.
-    before: SiteFacts
-    #: What tells the first candidate from others; the others differ in their locks alone.
-    key: CandidateKey
     budget: Budget
     #: Resolves once more, with what is held by then; None where the lock is given.
     again: ResolveAgain | None
@@ -59,41 +51,36 @@ class Builder:
         return self.again is not None and self.site.settings.culprits == "hold"
 
     @property
-    def live(self) -> LockFile:
+    def live_lock(self) -> LockFile:
         """The lock of the live release."""
-        return lock_of(store_of(self.site).live())
+        return lock_of(self.live)
 
     def build(self, resolution: Resolution) -> Candidate | Unbuildable:
         """Build a candidate, without the upgrades that cannot be built, if something new is left. Raises BuildError."""
         while True:
-            built = self._build(resolution)
+            built = try_to_build(self, resolution)
             if not isinstance(built, Unbuildable):
-                return describe_changes_of(self.log, built)
+                try:
+                    with install_test_packages(self.site, built.venv, built.lock):
+                        return describe_changes_of(self, built)  # what only the tests need can be built as well
+                except BuildError as error:
+                    built = Unbuildable(
+                        candidate=built, message=error.message, advice=error.advice, output=error.output
+                    )
             self.discard(built.candidate)
             rest = self._without_unbuildable(resolution, built)
             if rest is None:
                 return built
             resolution = rest
 
-    def _build(self, resolution: Resolution) -> Candidate | Unbuildable:
-        key = replace(self.key, lock_sha256=resolution.lock.key)
-        built = try_to_build(self.site, self.log, self.facts, resolution, key)
-        if isinstance(built, Unbuildable):
-            return built
-        try:
-            with install_test_packages(self.site, built.venv, built.lock):
-                return built  # what only the tests need can be built as well
-        except BuildError as error:
-            return Unbuildable(candidate=built, message=error.message, advice=error.advice, output=error.output)
-
     def _without_unbuildable(self, resolution: Resolution, built: Unbuildable) -> Resolution | None:
         """Hold back what cannot be built; None if nothing new is left, or if that is not the cause."""
-        site, live, versions = self.site, self.live, resolution.lock.versions
+        versions = resolution.lock.versions
         found = ((normalize_name(name), version) for name, version in unbuildable_packages(built.output))
         failed = frozenset(name for name, version in found if versions.get(name) == version)
-        if site.settings.culprits != "hold" or not failed:
+        if self.site.settings.culprits != "hold" or not failed:
             return None
-        locks = partial_locks(site, self.facts, resolution)
+        locks = partial_locks(self, resolution)
         try:
             upgrades = locks.upgrades()
             kept = tuple(name for name in upgrades if name not in failed)
@@ -104,12 +91,11 @@ class Builder:
             return None
         printed = "\n".join(line.strip() for line in built.output.splitlines())  # uv indents what the build has printed
         fault = Fault(words=f"it cannot be built{complaint(printed)}", output=built.output)
-        hold_back(site, resolution.lock, self.key, dict.fromkeys(sorted(failed), fault))
+        hold_back(self, resolution.lock, dict.fromkeys(sorted(failed), fault))
         if self.would_be_live(lesser):
             return None
-        (resolution.tree / "uv.lock").write_bytes(lesser.data)
-        diff = LockDiff.between(live, lesser) if live.data else LockDiff(changes=())
-        return replace(resolution, lock=lesser, diff=diff)
+        self.site.project.lock.write_bytes(lesser.data)
+        return replace(resolution, lock=lesser, diff=diff_to(self.live, lesser))
 
     def resolve_again(self, failed: FailedVersions, lower: Lower | None) -> Resolution | None:
         """Resolve once more, with what is held by now; None if there is no solution, or nobody can tell."""
@@ -120,8 +106,7 @@ class Builder:
 
     def would_be_live(self, lock: LockFile) -> bool:
         """Whether a release of a lock would be the live one once more."""
-        live = store_of(self.site).live()
-        return live is not None and self.site.pulled is None and is_as_live(self.site, lock, live)
+        return self.live is not None and self.site.pulled is None and is_as_live(self.site, lock, self.live)
 
     def unless_live(self, candidate: Candidate | None) -> Candidate | None:
         """Return a candidate, or delete it if all that is new in it does not go live."""
@@ -139,49 +124,33 @@ class Builder:
         except OSError as error:  # it must not hide why the candidate is no good
             self.log.undeletable(candidate.directory.name, os_reason(error))
 
-    def discard_all_but(self, kept: Candidate | None) -> None:
-        """Delete what an error has left of other candidates. Raises OSError."""
-        for place in store_of(self.site).incomplete():
-            if kept is None or place != kept.directory:
-                remove_unsealed(self.site, self.log, place)
 
-
-def build_and_test(
-    site: Site,
-    log: RunLog,
-    facts: SiteFacts,
-    resolution: Resolution,
-    *,
-    before: SiteFacts,
-    again: ResolveAgain | None,
-) -> Candidate:
+def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain | None) -> Candidate:
     """Return a candidate that passes its tests, without the upgrades that break them or cannot be built.
 
     `again` resolves once more with what is held by then. Raises TestsFailedError or BuildError when nothing newer than
     what is live passes.
     """
-    settings, held_before = site.settings, read_holds(site.state_dir)
-    key = candidate_key(site, facts, resolution.lock)
-    budget = Budget(runs=settings.culprit_runs, seconds=settings.culprit_minutes * 60)
-    builder = Builder(site=site, log=log, facts=facts, before=before, key=key, budget=budget, again=again)
+    site, log, held_before = work.site, work.log, read_holds(work.site.state_dir)
+    budget = Budget(runs=site.settings.culprit_runs, seconds=site.settings.culprit_minutes * 60)
+    builder = Builder(**vars(work), budget=budget, again=again)
     result = _build_without_culprits(builder, resolution)
     passing = None if isinstance(result, Failed | Unbuildable) else result
     if passing is not None:  # of which nobody can say that the tests fail with it
         versions = passing.resolution.lock.versions
         change_holds(site.state_dir, lambda holds: holds.without_live(versions))
     if again is not None and read_holds(site.state_dir) != held_before:
-        passing = add_lower_versions(builder, passing)
+        passing = _add_lower_versions(builder, passing)
         if isinstance(result, Failed | Unbuildable):
             passing = builder.unless_live(passing)
-    held = list_held(site, resolution, builder.live if passing is None else passing.resolution.lock)
+    held = list_held(site, resolution, builder.live_lock if passing is None else passing.resolution.lock)
     log.learn(held_back=held)
     if passing is not None:
-        passing = replace(passing, resolution=replace(passing.resolution, held_back=held))
         log.learn(blame="")
-        _report_on(site, log, passing)
-        return passing
+        _report_on(builder, passing)
+        return replace(passing, resolution=replace(passing.resolution, held_back=held))
     if isinstance(result, Failed):
-        _report_on(site, log, result.candidate)
+        _report_on(builder, result.candidate)
         raise result.error()
     assert isinstance(result, Unbuildable)  # noqa: S101 - what has passed is only replaced by something newer
     log.learn(changes=resolution.diff.changes)
@@ -190,17 +159,16 @@ def build_and_test(
 
 def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candidate | Failed | Unbuildable:
     """Build and test; if it fails with what is known to fail, the others go live without a search."""
-    site, log = builder.site, builder.log
     candidate = builder.build(resolution)
     if isinstance(candidate, Unbuildable):
         return candidate
-    _report_on(site, log, candidate)
-    versions, live = candidate.resolution.lock.versions, builder.live.versions
-    tries = read_holds(site.state_dir).tries_in(versions, live)
+    _report_on(builder, candidate)
+    versions, live = candidate.resolution.lock.versions, builder.live_lock.versions
+    tries = read_holds(builder.site.state_dir).tries_in(versions, live)
+    failed = first_failure(builder, candidate)
     if not builder.holds_back or not tries:
-        return _test(builder, candidate, first_failure(site, log, builder.facts, candidate))
+        return _test(builder, candidate, failed)
     builder.budget.spent += 1
-    failed = first_failure(site, log, builder.facts, candidate)
     if failed is None:
         return candidate
     rest = builder.resolve_again("rest", Lower(stay={name: live[name] for name in tries if name in live}))
@@ -210,55 +178,154 @@ def _build_without_culprits(builder: Builder, resolution: Resolution) -> Candida
     if isinstance(others, Unbuildable):
         builder.discard(candidate)
         return others
-    _report_on(site, log, others)
-    result = _test(builder, others, first_failure(site, log, builder.facts, others))
+    _report_on(builder, others)
+    result = _test(builder, others, first_failure(builder, others))
     is_ill = isinstance(result, Failed) and result.blame != "update"
-    reject(site, log, candidate, failed, "before" if is_ill else "update")
+    reject(builder, candidate, failed, "before" if is_ill else "update")
     if result is others:  # else what failed may have been what was found to break the others
-        hold_again(site, candidate, tries, Fault.of(failed))
-        log.found_culprits(f"{name} {versions[name]}" for name in tries)
+        hold_again(builder, candidate, tries, Fault.of(failed))
+        builder.log.found_culprits(f"{name} {versions[name]}" for name in tries)
     return result
 
 
 def _test(builder: Builder, candidate: Candidate, failed: TrialResult | None) -> Candidate | Failed:
     """Return a candidate that has not failed, or one without the upgrades that break the tests."""
-    site, log, settings = builder.site, builder.log, builder.site.settings
+    site = builder.site
     if failed is None:
         return candidate
-    blame = find_blame(site, log, builder.before, failed)
-    searches = blame == "update" and settings.culprits != "off" and bool(candidate.resolution.diff)
+    blame = find_blame(builder, failed)
+    searches = blame == "update" and site.settings.culprits != "off" and bool(candidate.resolution.diff)
     if searches:
-        failed = steady_failure(site, log, builder.facts, candidate, failed)
+        failed = steady_failure(builder, candidate, failed)
         if failed is None:
             return candidate
-    failure = note_failure(site, log, candidate, failed, blame, unfinished=searches)
+    failure = note_failure(builder, candidate, failed, blame, unfinished=searches)
     if blame != "update" or not (searches or site.pulled):
         return failure
     builder.budget.begin()
     builder.budget.spent = max(builder.budget.spent, 1)  # the run that was repeated
-    with _tree_beside(site, log) as beside:
-        locks = partial_locks(site, builder.facts, candidate.resolution)
-        trees = [site] if beside is None else [site, beside]
-        installs = [TrialInstall(site=one, facts=builder.facts, locks=locks) for one in trees]
+    locks = partial_locks(builder, candidate.resolution)
+    with trial_installs(builder, locks) as installs:
         return CulpritSearch(builder=builder, failure=failure, locks=locks, installs=installs).search()
 
 
-@contextlib.contextmanager
-def _tree_beside(site: Site, log: RunLog) -> Iterator[Site | None]:
-    """Yield the site in another staging tree, if tests may run side by side; None if not, or if there is no room."""
-    with contextlib.ExitStack() as stack:
-        beside = None
-        if site.settings.test_jobs > 1 and site.staged is not None:
-            tree = staging_tree(site.outside, log, site.staged.commit, stage="stage beside", pulled=site.pulled)
-            try:
-                beside = stack.enter_context(tree)
-            except BuildError as error:
-                log.failed(error, follow_up=False)
-        yield beside
-
-
-def _report_on(site: Site, log: RunLog, candidate: Candidate) -> None:
+def _report_on(work: Workspace, candidate: Candidate) -> None:
     """Make the report about a candidate."""
-    live = store_of(site).live()
-    log.learn(release=candidate.id, previous=live.id if live else None)
-    log.learn(changes=candidate.resolution.diff.changes)
+    work.log.about(candidate, work.live)
+    work.log.learn(changes=candidate.resolution.diff.changes)
+
+
+# The newest lower versions of what failed, as far as they work
+
+
+def _add_lower_versions(builder: Builder, passing: Candidate | None) -> Candidate | None:
+    """Add to what passes, None for what is live, lower versions of what was found to fail, as long as these pass.
+
+    Of each package the newest of the next lower series is tried, and of the live one at last; then what is just older
+    than what failed. Returns what is to go live; None if nothing but what is live passes.
+    """
+    builder.budget.begin()
+    descent = _Descent(builder=builder, passing=passing)
+    every = frozenset(one.name for one in read_holds(builder.site.state_dir).entries if one.by == "tests")
+    try:
+        for name in sorted(descent.descend(every)):
+            descent.descend(frozenset({name}))
+    except (ReleaserError, OSError) as error:  # what has passed is not lost by that
+        if isinstance(error, ReleaserError):
+            builder.log.failed(error, follow_up=False)
+        logger.warning("no further lower versions can be tried: %s", error)
+        kept = descent.passing.directory if descent.passing else None
+        for place in set(store_of(builder.site).incomplete()) - {kept}:
+            remove_unsealed(builder.site, builder.log, place)
+    return descent.passing
+
+
+@dataclass(kw_only=True)
+class _Descent:
+    """The tries, one after the other, each on top of what `passing` has."""
+
+    builder: Builder
+    passing: Candidate | None
+
+    def descend(self, group: frozenset[str]) -> frozenset[str]:
+        """Go down with a group of packages, while all others stay; return those of which several failed together."""
+        site, budget = self.builder.site, self.builder.budget
+        comes_near = False
+        while budget.allows():
+            near = self._those_that_stay(group) if comes_near else frozenset()
+            patched = frozenset() if budget.allows(2) else group
+            resolution = self._resolve(Lower(patched=patched, near=near), group)
+            if resolution is None:
+                break
+            if not self._newer_in(resolution.lock) & group:
+                if comes_near:
+                    break
+                comes_near = True
+                continue
+            held = read_holds(site.state_dir)
+            budget.spent += 1
+            candidate = self.builder.build(resolution)
+            if isinstance(candidate, Unbuildable):
+                if read_holds(site.state_dir) == held:
+                    break
+                continue
+            news = self._newer_in(candidate.resolution.lock)
+            failed, is_steady = self._test(candidate)
+            if failed is None:
+                self.builder.discard(self.passing)
+                self.passing = candidate
+                continue
+            self.builder.discard(candidate)
+            if len(news & group) > 1:
+                return news & group
+            if news != news & group or not is_steady:  # nobody knows which of them it is
+                break
+            hold_back(self.builder, candidate.resolution.lock, dict.fromkeys(news, Fault.of(failed)))
+        return frozenset()
+
+    @property
+    def _base(self) -> LockFile:
+        return self.passing.resolution.lock if self.passing is not None else self.builder.live_lock
+
+    def _those_that_stay(self, group: frozenset[str]) -> frozenset[str]:
+        """Name the packages of which nothing newer than what is live has passed, and which may still come nearer."""
+        holds, base = read_holds(self.builder.site.state_dir), self._base.versions
+        return frozenset(name for name, version in base.items() if name in group and holds.may_come_near(name, version))
+
+    def _resolve(self, lower: Lower, group: frozenset[str]) -> Resolution | None:
+        """Resolve; what would come in beside the group stays where it is, if that can be."""
+        resolution, base = self.builder.resolve_again("out", lower), self._base
+        if resolution is None:
+            return None
+        changes = LockDiff.between(base, resolution.lock)
+        stay = {one.name: one.old for one in changes if one.old and one.new and one.name not in group}
+        return (stay and self.builder.resolve_again("out", replace(lower, stay=stay))) or resolution
+
+    def _newer_in(self, lock: LockFile) -> frozenset[str]:
+        """Name what is newer than what passes."""
+        changes = LockDiff.between(self._base, lock)
+        return frozenset(one.name for one in changes if one.old and one.new and is_newer(one.new, one.old))
+
+    def _test(self, candidate: Candidate) -> tuple[TrialResult | None, bool]:
+        """Test a candidate; return what failed, and whether that says something of the versions in it.
+
+        A failure of another kind than those that are known is repeated, if there is a run left for that.
+        """
+        budget = self.builder.budget
+        failed = first_failure(self.builder, candidate)
+        if failed is None or _is_known(self.builder.site, failed):
+            return failed, True
+        if not budget.allows():
+            return failed, False
+        budget.spent += 1
+        return steady_failure(self.builder, candidate, failed), True
+
+
+def _is_known(site: Site, failed: TrialResult) -> bool:
+    """Whether another version has failed so: in the same tests, with the same words but for numbers."""
+    known = {(one.tests, _strip_numbers(one.reason)) for one in read_holds(site.state_dir).entries if one.by == "tests"}
+    return (failing_tests(failed.output), _strip_numbers(failed.fault)) in known
+
+
+def _strip_numbers(words: str) -> str:
+    return re.sub(r"[\d.]+", "", words)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import Unbuildable, build, describe_changes_of
+from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.mark import Fault, hold_back, hold_undecided, reject_commit
 from releaser.candidate.partial_locks import find_all_needs, find_faults
 from releaser.candidate.test_output import suspects
 from releaser.candidate.testing import first_failure
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
-from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
+from releaser.locks.bisect import SearchResult, find_culprits
 from releaser.locks.changes import LockDiff
 from releaser.locks.lock import Graph
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
-from releaser.releases.store import store_of
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -53,18 +52,21 @@ class CulpritSearch:
     _faults: dict[Part, Fault] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.site, self.log = self.builder.site, self.builder.log
-        self.full = self.failure.candidate
-        self.fault = Fault.of(self.failure.result)
-        self._verdicts[frozenset(self.full.resolution.lock.versions.items())] = self.fault
+        self.site, self.log, self.budget = self.builder.site, self.builder.log, self.builder.budget
+        self.full, self.fault = self.failure.candidate, Fault.of(self.failure.result)
+        self.versions = self.full.resolution.lock.versions
+        self._verdicts[frozenset(self.versions.items())] = self.fault
 
     def search(self) -> Candidate | Failed:
         """Hold back or report what breaks the tests; return what passes without, or how the candidate has failed."""
         base_passes = self.passes(())[0]
-        if base_passes is False and self.builder.holds_back and (everything := self._try_everything()):
+        if base_passes is False:
+            found = self._try_everything() if self.builder.holds_back else None
             self._finish()
-            return everything
-        result = self._find(base_passes=base_passes)
+            if found is None:
+                self._tell_of_base()
+            return found or self.failure
+        result = self._find() if base_passes else SearchResult(kind="cut_off")
         if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
             self.log.failed(self._trouble, follow_up=False)
             return replace(self.failure, advice=_AGAIN)
@@ -80,31 +82,24 @@ class CulpritSearch:
             result = replace(result, passing=())
         self._hold(result)
         found = self.builder.unless_live(found)
+        advances = self._ships and (found is not None or bool(result.culprits))
         if result.kind == "cut_off":
-            advances = self._ships and (found is not None or bool(result.culprits))
             self._tell_cut_off(result, advances=advances)
-            if not advances:
-                self._finish()
-            return found or (replace(self.failure, advice=_AGAIN) if advances else self.failure)
+        if result.kind == "cut_off" and advances:
+            return found or replace(self.failure, advice=_AGAIN)
         self._finish()  # only now: were nothing held, a candidate that is not taken up again would keep all out
-        if base_passes is False:
-            self._tell_of_base(result, found)
         return found or self.failure
 
-    def _find(self, *, base_passes: bool | None) -> SearchResult:
-        if base_passes is None:
-            return SearchResult(kind="cut_off")
+    def _find(self) -> SearchResult:
         upgrades = self.locks.upgrades()
         if not upgrades or self.site.settings.culprits == "off":
             return SearchResult(kind="no_culprit")
-        named = suspects(self.failure.result.output, self.full.venv, upgrades)
-        if not base_passes:
-            return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
-        versions = self.full.resolution.lock.versions
         undecided = {
-            one.name for one in read_holds(self.site.state_dir).entries if one.by == "undecided" and one.is_in(versions)
+            one.name
+            for one in read_holds(self.site.state_dir).entries
+            if one.by == "undecided" and one.is_in(self.versions)
         }
-        hints = {*named, *undecided.intersection(upgrades)}
+        hints = {*suspects(self.failure.result.output, self.full.venv, upgrades), *undecided.intersection(upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
         # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
         needs = Graph.of(self.full.resolution.lock).needs
@@ -127,10 +122,10 @@ class CulpritSearch:
         try:
             locks = [self.locks.with_upgrades(part, without=without) for part in parts]
             known = [self._known(part, lock) for part, lock in zip(parts, locks, strict=True)]
-            if known == [None, None] and self.builder.budget.allows(3):
+            if known == [None, None] and self.budget.allows(3):
                 return self._try(parts, locks)
             for part, lock, verdict in zip(parts, locks, known, strict=True):
-                if verdict is None and self.builder.budget.allows(2):  # one is kept for what is to go live
+                if verdict is None and self.budget.allows(2):  # one is kept for what is to go live
                     verdict = self._try((part,), [lock])[0]
                 verdicts.append(verdict)
                 if not verdict:
@@ -153,7 +148,7 @@ class CulpritSearch:
             return True
         if self._known(part, lock) is False:
             return False
-        return self._build(part, lock) is not None if self.builder.budget.allows() else None
+        return self._build(part, lock) is not None if self.budget.allows() else None
 
     def _known(self, part: Part, lock: LockFile) -> bool | None:
         versions = frozenset(lock.versions.items())
@@ -162,23 +157,22 @@ class CulpritSearch:
         return self._note(part, lock, self._verdicts[versions]) if versions in self._verdicts else None
 
     def _is_live(self, lock: LockFile) -> bool:
-        return self.site.pulled is None and self._surroundings_are_live and lock.same_packages(self.builder.live)
+        return self.site.pulled is None and self._surroundings_are_live and lock.same_packages(self.builder.live_lock)
 
     @property
     def _surroundings_are_live(self) -> bool:
-        live, key = store_of(self.site).live(), self.full.key
+        live, key = self.builder.live, self.full.key
         return live is not None and (live.manifest.python, live.manifest.group) == (key.python, key.group)
 
     def _try(self, parts: Sequence[Part], locks: Sequence[LockFile]) -> list[bool | None]:
-        budget = self.builder.budget
-        first = budget.spent + 1
-        budget.spent += len(parts)
+        first = self.budget.spent + 1
+        self.budget.spent += len(parts)
         with self.log.step("culprit search") as step:
             faults = find_faults(self.installs, locks)
             count, verdicts = len(self.locks.upgrades()), ["failed" if fault else "passed" for fault in faults]
             if len(parts) > 1:
                 sizes = " and ".join(str(len(part)) for part in parts)
-                step.says(f"runs {first} and {budget.spent}: {sizes} of {count} upgrades {' and '.join(verdicts)}")
+                step.says(f"runs {first} and {self.budget.spent}: {sizes} of {count} upgrades {' and '.join(verdicts)}")
             else:
                 what = f"{len(parts[0])} of {count} upgrades" if parts[0] else "without any upgrade:"
                 step.says(f"run {first}: {what} {verdicts[0]}")
@@ -202,14 +196,14 @@ class CulpritSearch:
         """Build a candidate with a part of the upgrades, and test it; None if it fails. Raises BuildError."""
         self.builder.discard(self._passing)
         self._passing = None
-        self.builder.budget.spent += 1
-        full = self.full.resolution
-        (full.tree / "uv.lock").write_bytes(lock.data)
-        diff = self.locks.note_draggers(LockDiff.between(self.builder.live, lock), part)
-        resolution = replace(full, lock=lock, diff=diff)
-        key = replace(self.full.key, lock_sha256=lock.key)
-        candidate = describe_changes_of(self.log, build(self.site, self.log, self.builder.facts, resolution, key))
-        failed = first_failure(self.site, self.log, self.builder.facts, candidate)
+        self.budget.spent += 1
+        self.site.project.lock.write_bytes(lock.data)
+        diff = self.locks.note_draggers(LockDiff.between(self.builder.live_lock, lock), part)
+        built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))
+        if isinstance(built, Unbuildable):
+            raise built.error()
+        candidate = describe_changes_of(self.builder, built)
+        failed = first_failure(self.builder, candidate)
         if not self._note(part, lock, None if failed is None else Fault.of(failed)):
             self.builder.discard(candidate)
             return None
@@ -236,17 +230,16 @@ class CulpritSearch:
         New code may be made for just those versions.
         """
         resolution = self.builder.resolve_again("in", None)
-        if resolution is None or not self.builder.budget.allows():
+        if resolution is None or not self.budget.allows():
             return None
-        changes = LockDiff.between(self.full.resolution.lock, resolution.lock)
-        news = [change.name for change in changes if change.new]
+        news = [one.name for one in LockDiff.between(self.full.resolution.lock, resolution.lock) if one.new]
         if not news:
             return None
-        self.builder.budget.spent += 1
+        self.budget.spent += 1
         candidate = self.builder.build(resolution)
         if isinstance(candidate, Unbuildable):
             return None
-        if first_failure(self.site, self.log, self.builder.facts, candidate) is not None:
+        if first_failure(self.builder, candidate) is not None:
             self.builder.discard(candidate)
             return None
         self._tell_needed(candidate, suspects(self.fault.output, candidate.venv, news) or news)
@@ -258,16 +251,14 @@ class CulpritSearch:
         """Note that the search has come to its end, so that the same candidate is not taken up again."""
         failed = read_quarantine(self.site.state_dir).candidate(self.full.key)
         if failed is not None:
-            change_quarantine(
-                self.site.state_dir, lambda known: known.with_candidate(replace(failed, unfinished=False))
-            )
+            finished = replace(failed, unfinished=False)
+            change_quarantine(self.site.state_dir, lambda known: known.with_candidate(finished))
 
     def _hold(self, result: SearchResult) -> None:
         """Hold back what is to blame, or report it; and, after a search that was cut off, say what nobody knows."""
         if not result.items:
             return
-        lock, versions = self.full.resolution.lock, self.full.resolution.lock.versions
-        culprits = sorted(result.culprits)
+        versions, culprits = self.versions, sorted(result.culprits)
         self.log.found_culprits(f"{name} {versions[name]}" for name in culprits)
         faults = {name: self._faults.get(result.failing[name], self.fault) for name in culprits}
         if not self._ships:
@@ -277,9 +268,9 @@ class CulpritSearch:
             return
         together = self.locks.find_together(result)
         faults = {name: replace(fault, together=together.get(name, ())) for name, fault in faults.items()}
-        hold_back(self.site, lock, self.full.key, faults, release=self.full.id)
+        hold_back(self.builder, self.full.resolution.lock, faults, release=self.full.id)
         undecided = result.undecided if result.kind == "cut_off" else ()
-        reason = f"undecided: the search stopped after {self.builder.budget.spent} test runs"
+        reason = f"undecided: the search stopped after {self.budget.spent} test runs"
         hold_undecided(self.site, {name: versions[name] for name in undecided}, reason)
 
     def _tell(self, message: str, advice: str) -> None:
@@ -288,7 +279,7 @@ class CulpritSearch:
     def _tell_cut_off(self, result: SearchResult, *, advances: bool) -> None:
         settings, names = self.site.settings, result.undecided
         message = (
-            f"what breaks the tests was not found within {self.builder.budget.spent} test runs"
+            f"what breaks the tests was not found within {self.budget.spent} test runs"
             f" (culprit_runs {settings.culprit_runs}, culprit_minutes {settings.culprit_minutes})"
         )
         if names:
@@ -296,15 +287,11 @@ class CulpritSearch:
         raised = "The next update searches among these alone; raise these settings if that is too slow."
         self._tell(message, raised if advances else "Raise these settings.")
 
-    def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
-        """Say why the tests fail with the packages as they were: a newer one is needed, or none is to blame.
+    def _tell_of_base(self) -> None:
+        """Say that the tests fail with the packages as they were, so that none is to blame.
 
         A commit that is to blame is kept out, and packages come in without it.
         """
-        if found is not None:
-            self._tell_needed(found, find_needed(self, result))
-        if found is not None or result.passing:
-            return
         pulled = self.site.pulled
         if pulled is None:
             message = f"the tests fail with {self._news} and the earlier packages as well: no package is to blame"
@@ -321,7 +308,7 @@ class CulpritSearch:
 
     def _tell_needed(self, candidate: Candidate, names: Sequence[str]) -> None:
         """Say which requirement is missing: the tests fail with what was live of `names`, and pass with a candidate."""
-        before, after = self.builder.live.versions, candidate.resolution.lock.versions
+        before, after = self.builder.live_lock.versions, candidate.resolution.lock.versions
         found = [name for name in names if name in after and before.get(name) != after[name]]
         if not found:
             return

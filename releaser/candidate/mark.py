@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Withheld
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
+    from releaser.run import Workspace
     from releaser.site.site import Site
 
 
@@ -64,31 +65,21 @@ def _overtaken(site: Site, release: Release, quarantine: Quarantine) -> frozense
 
 
 def mark_bad(
-    site: Site,
-    release: Release,
-    reason: str,
-    *,
-    versions: Mapping[str, str] | None = None,
-    commit: RejectedCommit | None = None,
-    not_the_release: bool = False,
+    site: Site, release: Release, reason: str, *, versions: Mapping[str, str] | None, commit: RejectedCommit | None
 ) -> None:
     """Record that a release was backed out, and keep out what is to blame: the very candidate, versions, a commit.
 
-    With `not_the_release`, nothing is kept out. The version of a local package is a matter of the code, so that it may
-    come again with other code.
+    Without any mapping of versions, the release is not to blame, and nothing is kept out. The version of a local
+    package is a matter of the code, so that it may come again with other code.
     """
     store_of(site).record(lambda ledger: ledger.marked(release.id, "bad"))
-    if not_the_release:
-        change_quarantine(
-            site.state_dir, lambda quarantine: quarantine
-        )  # were there none, it would be made from all that is bad
-        return
     at = timestamp()
-    failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
 
     def rejecting(quarantine: Quarantine) -> Quarantine:
-        changed = quarantine.with_versions(versions or {}, release=release.id, reason=reason, at=at)
-        changed = changed.with_candidate(failed)
+        if versions is None:
+            return quarantine  # which is written: were there none, it would be made from all that is bad
+        failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at)
+        changed = quarantine.with_versions(versions, release=release.id, reason=reason, at=at).with_candidate(failed)
         return changed.with_commit(commit) if commit is not None else changed
 
     change_quarantine(site.state_dir, rejecting)
@@ -137,10 +128,10 @@ class Fault:
         return cls(words=result.fault, output=result.output)
 
 
-def hold_back(site: Site, lock: LockFile, key: CandidateKey, faults: Mapping[str, Fault], *, release: str = "") -> None:
+def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, release: str = "") -> None:
     """Hold back the versions in a lock of the packages that have a fault; `release` is the one whose tests failed."""
-    known, root, now = read_holds(site.state_dir), site.project.root, timestamp()
-    code, live = code_digest(site), lock_of(store_of(site).live()).versions
+    site, now = work.site, timestamp()
+    known, code, live = read_holds(site.state_dir), code_digest(site), lock_of(work.live).versions
     holds = []
     for name, fault in faults.items():
         version = lock.versions[name]
@@ -153,11 +144,11 @@ def hold_back(site: Site, lock: LockFile, key: CandidateKey, faults: Mapping[str
                 reason=fault.words,
                 at=before.at if before else now,
                 release=release,
-                python=key.python,
+                python=work.facts.choice.version,
                 output=truncate(fault.output, max_chars=_LONGEST_OUTPUT),
                 tests=failing_tests(fault.output),
                 together=fault.together,
-                files=named_files(fault.output, root),
+                files=named_files(fault.output, site.project.root),
                 code=code,
                 live=live.get(name, ""),
                 tried_at=now if known.is_try(name, version) else "",
@@ -166,23 +157,23 @@ def hold_back(site: Site, lock: LockFile, key: CandidateKey, faults: Mapping[str
     change_holds(site.state_dir, lambda holds_before: holds_before.adding(holds))
 
 
-def hold_again(site: Site, candidate: Candidate, names: Sequence[str], fault: Fault) -> None:
+def hold_again(work: Workspace, candidate: Candidate, names: Sequence[str], fault: Fault) -> None:
     """Note that what was known to fail was tried again with a candidate, and what is left passes without it.
 
     Of several that were tried together, nobody knows which it was: only those of which this very version had failed
     before are noted.
     """
-    lock, now = candidate.resolution.lock, timestamp()
+    lock, state_dir, now = candidate.resolution.lock, work.site.state_dir, timestamp()
     if len(names) == 1:
-        hold_back(site, lock, candidate.key, dict.fromkeys(names, fault), release=candidate.id)
+        hold_back(work, lock, dict.fromkeys(names, fault), release=candidate.id)
         return
     tried = {(name, lock.versions[name]) for name in names}
     again = [
         replace(one, tried_at=now)
-        for one in read_holds(site.state_dir).entries
+        for one in read_holds(state_dir).entries
         if one.by == "tests" and (one.name, one.version) in tried
     ]
-    change_holds(site.state_dir, lambda holds: holds.adding(again))
+    change_holds(state_dir, lambda holds: holds.adding(again))
 
 
 def hold_undecided(site: Site, versions: Mapping[str, str], reason: str) -> None:

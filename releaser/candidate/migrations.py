@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
+    from releaser.run import Workspace
     from releaser.site.site import Site
 
 
@@ -32,30 +33,30 @@ logger = logging.getLogger(__name__)
 _PATIENCE = 20.0  # seconds
 
 
-def look_at_migrations(site: Site, log: RunLog, candidate: Candidate) -> Candidate:
+def look_at_migrations(work: Workspace, candidate: Candidate) -> Candidate:
     """Find out which migrations the candidate brings that are not applied. A database that is away stops nothing.
 
     Raises MigrationsError where `migrations` is `refuse`; the candidate is kept then, so that they can be applied with
     it, and waits for that.
     """
-    setting = site.settings.migrations
+    site = work.site
     if not _is_asked(site):
         return candidate
-    with log.step("migrations") as step:
+    with work.log.step("migrations") as step:
         unapplied = _unapplied(site, candidate.venv, step)
         if not unapplied:
             return candidate
-        before = _unapplied_before(site)
+        before = _unapplied_before(work)
         brought = tuple(name for name in unapplied if name not in (before or ()))
         told = _summarize(brought, unapplied, known=before is not None)
         step.detail = "; ".join(filter(None, (told, step.detail)))
-        log.learn(migrations=brought)
+        work.log.learn(migrations=brought)
         if not brought:
             return candidate
-        step.status = "failed" if setting == "refuse" and before is not None else "warning"
+        step.status = "failed" if site.settings.migrations == "refuse" and before is not None else "warning"
         if step.status == "warning":
             return replace(candidate, migrations=brought)
-    raise _refuse(site, log, candidate, brought)
+    raise _refuse(work, candidate, brought)
 
 
 def _unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
@@ -73,13 +74,12 @@ def _unapplied(site: Site, venv: Path, step: Step) -> tuple[str, ...]:
     return answer.unapplied
 
 
-def _unapplied_before(site: Site) -> frozenset[str] | None:
+def _unapplied_before(work: Workspace) -> frozenset[str] | None:
     """Return what is not applied of the live release, with the code that is live; None if that is not known."""
-    live = store_of(site).live()
-    if live is None or not live.works():
+    if work.live is None or not work.live.works():
         return None
     try:
-        return frozenset(manage(site.outside, live.venv).migrations().unapplied)
+        return frozenset(manage(work.site.outside, work.live.venv).migrations().unapplied)
     except ToolError:
         return None
 
@@ -98,11 +98,6 @@ def _databases(names: Collection[str]) -> str:
     return " (with `--database` for each that is named)" if any(name.endswith(")") for name in names) else ""
 
 
-def tell_migrations(site: Site, log: RunLog, release: Release) -> None:
-    """Report what is to be applied, now that the release is live."""
-    _tell(site, log, release.manifest.migrations)
-
-
 def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
     """Report what a release lacks whose run can no longer report it, new or not."""
     if not _is_asked(site):
@@ -111,7 +106,7 @@ def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
         names = _unapplied(site, release.venv, step)
         if names:
             step.warns(f"not applied: {first_few(names)}")
-    _tell(site, log, names)
+    tell_migrations(site, log, names)
 
 
 def migrations_of_live(site: Site) -> frozenset[str]:
@@ -160,7 +155,8 @@ def _is_asked(site: Site) -> bool:
     return site.settings.migrations != "off" and is_django(site.project.root)
 
 
-def _tell(site: Site, log: RunLog, names: Collection[str]) -> None:
+def tell_migrations(site: Site, log: RunLog, names: Collection[str]) -> None:
+    """Report what is to be applied, now that the release is live."""
     if names:
         message = f"migrations of this release are not applied: {first_few(names)}"
         command = f"`releaser run -- python manage.py migrate`{_databases(names)}"
@@ -168,14 +164,14 @@ def _tell(site: Site, log: RunLog, names: Collection[str]) -> None:
         log.note(Finding(message=message, advice=advice))
 
 
-def _refuse(site: Site, log: RunLog, candidate: Candidate, names: tuple[str, ...]) -> MigrationsError:
+def _refuse(work: Workspace, candidate: Candidate, names: tuple[str, ...]) -> MigrationsError:
     """Keep the candidate until they are applied, and return the error that says so."""
     reason = f"migrations are not applied: {first_few(names)}"
     entry = FailedCandidate(key=candidate.key, release=candidate.id, reason=reason, at=timestamp(), migrations=names)
-    change_quarantine(site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
-    seal(site, log, candidate, tests="refused")
+    change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
+    seal(work, candidate, tests="refused")
     message = f"{reason}; `migrations` is refuse, so {candidate.id} does not go live"
-    return MigrationsError(message, advice=_how_to_apply(site, candidate, names))
+    return MigrationsError(message, advice=_how_to_apply(work.site, candidate, names))
 
 
 def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> str:
@@ -208,12 +204,12 @@ def _path_variable(place: Path, staging: Path, venv: Path) -> str:
     return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
 
 
-def still_wait(site: Site, log: RunLog, failed: FailedCandidate) -> bool:
+def still_wait(work: Workspace, failed: FailedCandidate) -> bool:
     """Whether the migrations that a candidate waits for are not applied yet, as far as can be told."""
-    release = store_of(site).get(failed.release)
+    site, release = work.site, store_of(work.site).get(failed.release)
     if site.settings.migrations != "refuse" or release is None or not release.works():
         return False
-    with log.step("migrations") as step:
+    with work.log.step("migrations") as step:
         try:
             answer = manage(site, release.venv).migrations()
         except ToolError as error:

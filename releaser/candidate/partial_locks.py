@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -10,22 +11,23 @@ from releaser.candidate.build import install
 from releaser.candidate.mark import Fault
 from releaser.candidate.test_output import complaint
 from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
-from releaser.errors import ResolutionError, ToolError
+from releaser.checkout.staging import staging_tree
+from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
 from releaser.locks.changes import LockDiff
 from releaser.locks.lock import Graph, LockFile
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import read_holds, read_quarantine
-from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of, read_made_lock
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.locks.bisect import Part, SearchResult
     from releaser.resolution.resolve import Resolution
+    from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import Uv
 
@@ -65,7 +67,7 @@ class TrialInstall:
         project = self.site.project
         project.lock.write_bytes(lock.data)
         mode = safe_link_mode(project.root)
-        install(self.site, self.facts, project.root, project.root / _VENV, link_mode=mode, compiled=False)
+        install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
         """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""
@@ -76,6 +78,21 @@ class TrialInstall:
             message = f"no part of the upgrades can be installed to be tested: {failure.message}"
             advice = error.advice or "See uv's message; the next update searches again."
             raise ResolutionError(message, advice=advice, output=failure.output) from error
+
+
+@contextlib.contextmanager
+def trial_installs(work: Workspace, locks: PartialLocks) -> Iterator[list[TrialInstall]]:
+    """Yield what installs locks in the staging tree, and in another one if tests may run side by side, and can."""
+    site = work.site
+    with contextlib.ExitStack() as stack:
+        trees = [site]
+        if site.settings.test_jobs > 1 and site.staged is not None:
+            tree = staging_tree(site.outside, work.log, site.staged.commit, stage="stage beside", pulled=site.pulled)
+            try:
+                trees.append(stack.enter_context(tree))
+            except BuildError as error:  # there is no room, for example
+                work.log.failed(error, follow_up=False)
+        yield [TrialInstall(site=one, facts=work.facts, locks=locks) for one in trees]
 
 
 def find_faults(installs: Sequence[TrialInstall], locks: Sequence[LockFile]) -> list[Fault | None]:
@@ -245,17 +262,18 @@ class _Solutions:
         return self.passes(part, without=without)[0]
 
 
-def partial_locks(site: Site, facts: SiteFacts, resolution: Resolution) -> PartialLocks:
+def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
     """Prepare to lock a part of what a resolution brings."""
+    site = work.site
     failed = {(one.name, one.version) for one in read_quarantine(site.state_dir).versions}
     failed |= {(one.name, one.version) for one in read_holds(site.state_dir).entries if one.by == "tests"}
     return PartialLocks(
-        uv=facts.uv,
-        python=facts.python,
-        tree=resolution.tree,
-        committed=facts.lock,
+        uv=work.facts.uv,
+        python=work.facts.python,
+        tree=site.project.root,
+        committed=work.facts.lock,
         full=resolution.lock,
-        live=lock_of(store_of(site).live()).versions,
+        live=lock_of(work.live).versions,
         bad={name: frozenset(bad for other, bad in failed if other == name) for name, _ in failed},
     )
 

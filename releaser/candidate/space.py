@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from releaser.locks.lock import LockFile, Package
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
-    from releaser.site.site import Site, SiteFacts
+    from releaser.run import Workspace
+    from releaser.site.site import Site
 
 
 LEAST_BYTES = 50_000_000  # for a release, also if its size is not known yet
@@ -115,8 +116,9 @@ def update_needs(site: Site, live: Release | None) -> tuple[Need, ...]:
     return release, tree
 
 
-def check_space(site: Site, facts: SiteFacts, resolution: Resolution, live: Release | None) -> None:
+def check_space(work: Workspace, resolution: Resolution) -> None:
     """See that what was resolved fits, what has to be downloaded included. Raises PreflightError."""
+    site, facts, live = work.site, work.facts, work.live
     try:
         cache = Path(facts.uv.run(["cache", "dir"]).strip())
     except ToolError:  # which the build reports

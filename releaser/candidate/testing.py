@@ -1,34 +1,43 @@
-"""The tests of a candidate and, when they fail, whose fault that is; and those of what is live, night after night."""
+"""The tests of a candidate and, when they fail, whose fault that is; those of what is live; those for `verify`."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from releaser.answers import RedTests
 from releaser.candidate.build import seal
 from releaser.candidate.test_output import ADVICE, failing_tests
-from releaser.candidate.trials import LIVE_COPY, TEST, copy_of, list_trials, run_trial
-from releaser.checkout.staging import staging_tree
-from releaser.errors import BuildError, Finding, TestsFailedError, ToolError
+from releaser.candidate.trials import LIVE_COPY, TEST, Trial, copy_of, list_trials, run_trial
+from releaser.checkout.pull import Target
+from releaser.checkout.staging import stage_aside, staging_tree
+from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases import verify
 from releaser.releases.integrity import cannot_run
+from releaser.releases.metadata import repoint_editables
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
-from releaser.releases.store import store_of
+from releaser.run import silent_log
+from releaser.site.conventions import choose_test_command
 from releaser.system.files import UnreadableStateError, read_state, write_state
 from releaser.system.words import one_line, timestamp
+from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from releaser.candidate.build import Candidate
-    from releaser.candidate.trials import Trial, TrialResult
+    from releaser.candidate.trials import TrialResult
     from releaser.releases.release import Release
     from releaser.report import Blame, RunLog
-    from releaser.site.site import Site, SiteFacts
+    from releaser.run import Workspace
+    from releaser.site.site import Site
+    from releaser.tools.git import Git
 
 
 logger = logging.getLogger(__name__)
@@ -53,27 +62,22 @@ class Failed:
         return TestsFailedError(self.message, blame=self.blame, advice=self.advice, output=output, fault=fault)
 
 
-def run_tests(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, before: SiteFacts) -> None:
-    """Test a candidate; `before` is how fit the project was before the pull. Raises TestsFailedError.
-
-    If it fails, the live release is tested too, to tell whose fault it is.
-    """
-    failed = first_failure(site, log, facts, candidate)
+def run_tests(work: Workspace, candidate: Candidate) -> None:
+    """Test a candidate; if it fails, the live release too, to tell whose fault it is. Raises TestsFailedError."""
+    failed = first_failure(work, candidate)
     if failed is not None:
-        raise note_failure(site, log, candidate, failed, find_blame(site, log, before, failed)).error()
+        raise note_failure(work, candidate, failed, find_blame(work, failed)).error()
 
 
-def first_failure(
-    site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, *, after: Trial | None = None
-) -> TrialResult | None:
+def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None = None) -> TrialResult | None:
     """Run the trials of a candidate, or those `after` one, until one fails; what they print is kept."""
-    due = list_trials(site, facts)
+    due = list_trials(work.site, work.facts)
     if after is not None:
         due = due[due.index(after) + 1 :]
     with (candidate.directory / OUTPUT).open("a", encoding="utf-8") as outputs:
         for trial in due:
-            with log.step(trial.step) as step:
-                result = run_trial(site, trial, candidate.venv, candidate.lock)
+            with work.log.step(trial.step) as step:
+                result = run_trial(work.site, trial, candidate.venv, candidate.lock)
                 if not result.passed:
                     step.status, step.detail = "failed", result.reason
             outputs.write(result.output + "\n")
@@ -82,36 +86,34 @@ def first_failure(
     return None
 
 
-def steady_failure(
-    site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, failed: TrialResult
-) -> TrialResult | None:
+def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult | None:
     """Repeat what has failed; None if everything passes now, which is reported, as such tests cannot be relied on."""
-    with log.step(f"{failed.trial.step} again") as step:
-        again = run_trial(site, failed.trial, candidate.venv, candidate.lock)
+    with work.log.step(f"{failed.trial.step} again") as step:
+        again = run_trial(work.site, failed.trial, candidate.venv, candidate.lock)
         if not again.passed:
             step.status, step.detail = "failed", again.reason
             return again
         step.warns("passed this time")
     message = f"{failed.trial.name} failed once, and passed when repeated with the same packages and code"
-    log.note(Finding(message=message, advice="Find out why: flaky tests can block good updates."))
-    return first_failure(site, log, facts, candidate, after=failed.trial)
+    work.log.note(Finding(message=message, advice="Find out why: flaky tests can block good updates."))
+    return first_failure(work, candidate, after=failed.trial)
 
 
 def note_failure(
-    site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
+    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
 ) -> Failed:
     """Seal a candidate as failed and keep it from being built again, and say how it failed.
 
     While a search for what is to blame is `unfinished`, the next update takes it up again.
     """
-    reject(site, log, candidate, result, blame, unfinished=unfinished)
-    log.learn(blame=blame)
-    message, advice = _describe(site, log, candidate, result, blame)
+    reject(work, candidate, result, blame, unfinished=unfinished)
+    work.log.learn(blame=blame)
+    message, advice = _describe(work, candidate, result, blame)
     return Failed(candidate=candidate, result=result, blame=blame, message=message, advice=advice)
 
 
 def reject(
-    site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
+    work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame, *, unfinished: bool = False
 ) -> None:
     """Keep the next run from building this very candidate, and only then seal it, as one that has failed."""
     entry = FailedCandidate(
@@ -123,30 +125,29 @@ def reject(
         unfinished=unfinished,
     )
     if not candidate.overrides:  # else there is nothing to keep out, as no update would bring that
-        change_quarantine(site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
-    seal(site, log, candidate, tests="failed")
+        change_quarantine(work.site.state_dir, lambda quarantine: quarantine.with_candidate(entry))
+    seal(work, candidate, tests="failed")
 
 
-def find_blame(site: Site, log: RunLog, before: SiteFacts, failed: TrialResult) -> Blame:
+def find_blame(work: Workspace, failed: TrialResult) -> Blame:
     """Try what is live with that which a candidate does not pass, to tell whose fault it is."""
-    return _blame(site, log, *(one for one in list_trials(site, before) if one.step == failed.trial.step))
+    return _blame(work, *(one for one in list_trials(work.site, work.before) if one.step == failed.trial.step))
 
 
-def live_passes_again(site: Site, log: RunLog, before: SiteFacts) -> bool:
+def live_passes_again(work: Workspace) -> bool:
     """Whether the live release passes, with the code that is checked out."""
-    return _blame(site, log, *list_trials(site, before)) == "update"
+    return _blame(work, *list_trials(work.site, work.before)) == "update"
 
 
-def _blame(site: Site, log: RunLog, *attempted: Trial) -> Blame:
+def _blame(work: Workspace, *attempted: Trial) -> Blame:
     """Try what is live: its release, with the code that is checked out."""
-    live = store_of(site).live()
-    if live is None or cannot_run(live):
+    if work.live is None or cannot_run(work.live):
         return "unknown"
     try:
-        with tree_of_live(site, log) as before:
-            return "before" if _failure_of_live(before, log, live, *attempted) else "update"
+        with tree_of_live(work) as tree:
+            return "before" if _failure_of_live(tree, work.log, work.live, *attempted) else "update"
     except BuildError as error:
-        log.failed(error, follow_up=False)
+        work.log.failed(error, follow_up=False)
         return "unknown"
 
 
@@ -171,29 +172,30 @@ def _failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) 
 
 
 @contextlib.contextmanager
-def tree_of_live(site: Site, log: RunLog) -> Iterator[Site]:
+def tree_of_live(work: Workspace) -> Iterator[Site]:
     """Yield the site in a staging tree of the code that is live; what the tests leave there goes with it.
 
     Raises BuildError.
     """
+    site = work.site
     head = site.outside.git.commit("HEAD")
     if site.staged is not None and site.staged.commit == head:
         yield site
         return
-    with staging_tree(site.outside, log, head, stage="stage live") as tree:
+    with staging_tree(site.outside, work.log, head, stage="stage live") as tree:
         yield tree
 
 
-def _describe(site: Site, log: RunLog, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
+def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:
     """Return how a candidate failed, by what is new about it and what there was before; and what to do."""
     new, since = "with the new packages or commits", "before this update"
     verdict, again = ": this update broke it", "this candidate is not tried again until a package or the code changes."
     if candidate.overrides:
         new, since = f"with {', '.join(candidate.overrides)}", "without an override"
         verdict, again = "", "updates go on as before."
-    elif not candidate.resolution.diff and not site.pulled:
+    elif not candidate.resolution.diff and not work.site.pulled:
         new, since = f"on the venv that was rebuilt, with Python {candidate.key.python}", "before"
-        verdict, again = "", f"`releaser {'init' if log.command == 'init' else 'rebuild'}` tries it again."
+        verdict, again = "", f"`releaser {'init' if work.log.command == 'init' else 'rebuild'}` tries it again."
     message = {
         "update": f"{result.told} {new} and passed on the live release{verdict}",
         "before": f"{result.told}, and failed on the live release too: it was failing {since}",
@@ -219,24 +221,26 @@ def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:
     return found if found is not None and live is not None and found.release == live.id else None
 
 
-def try_live_release(site: Site, log: RunLog, facts: SiteFacts) -> RedTests | None:
+def try_live_release(work: Workspace) -> RedTests | None:
     """Run the tests of what is live, if that is wanted each night; return what fails and has been told before.
 
     Raises TestsFailedError when they have turned red, or something else fails. That they pass again is told once.
     """
-    live, path = store_of(site).live(), site.state_dir / LIVE_TESTS
+    site, live, path = work.site, work.live, work.site.state_dir / LIVE_TESTS
     if site.settings.test_live != "always":
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         return None
     if live is None or cannot_run(live):
         return None
-    before, failed = red_tests(site.state_dir, live), _failure_of_live(site, log, live, *list_trials(site, facts))
+    with tree_of_live(work) as tree:
+        before = red_tests(site.state_dir, live)
+        failed = _failure_of_live(tree, work.log, live, *list_trials(tree, work.before))
     if failed is None:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         if before is not None:
-            log.tell(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
+            work.log.tell(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
         return None
     # What fails, as unittest, Django and pytest name it; without any names, how it ended.
     failing = failing_tests(failed.output) or (one_line(failed.reason, limit=_LONGEST),)
@@ -247,7 +251,82 @@ def try_live_release(site: Site, log: RunLog, facts: SiteFacts) -> RedTests | No
         write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
     except OSError as error:  # a full disk: it is told once more
         logger.warning("that the tests of the live release fail cannot be noted: %s", error)
-    log.about(live, None)
+    work.log.about(live, None)
     message = f"{failed.told} on the live release {live.id}, although nothing has changed"
     advice = "Fix the site or its tests. The next mail about it comes when something else fails, or when they pass."
     raise TestsFailedError(message, blame="before", advice=advice, output=failed.output, fault=failed.fault)
+
+
+# What `verify` runs in a copy of a release and its code, in a temporary directory
+
+
+def check_trial(site: Site) -> Trial:
+    """Return the trial that runs Django's checks. Raises UsageError when the project has none."""
+    if not is_django(site.project.root):
+        message = f"--check: there is no manage.py in {site.project.root}"
+        raise UsageError(message, advice="Omit --check; --tests runs the tests of the project.")
+    return Trial(step="check", command=("python", "manage.py", "check"), name="`python manage.py check`")
+
+
+def tests_trial(site: Site) -> Trial:
+    """Return the trial that runs the project's tests. Raises PreflightError when it has none."""
+    try:
+        locked = LockFile.read(site.project.lock).names
+    except (OSError, InvalidLockError):
+        locked = frozenset()
+    command = choose_test_command(site.settings, site.project.root, locked=locked)
+    return Trial(step=TEST, command=command, name=f"`{' '.join(command)}`")
+
+
+@contextlib.contextmanager
+def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[verify.Finding]]]:
+    """Yield what runs all these in a copy of a release, as tests may write into their venv. Raises BuildError."""
+    if not trials:
+        yield lambda _: ()
+        return
+    top = site.git.layout.top
+    with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
+        base = Path(name).resolve()
+        tree = base.joinpath("tree", *top.parts[1:])
+        tree.mkdir(parents=True)
+        head, shadow = site.git.commit("HEAD"), shadow_of(site.git, tree, {})
+        staged = stage_aside(site, silent_log("verify"), shadow, tree, Target(head=head, commit=head))
+        # What of the site is linked into the tree is not to be written to.
+        variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
+        staged = replace(staged, runner=replace(staged.runner, site_variables=variables))
+        yield lambda release: _run_trials(staged, release, trials, base, tree)
+
+
+def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path) -> list[verify.Finding]:
+    kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
+    findings = []
+    try:
+        with copy_of(site, release, place=base / "copy") as venv:
+            repoint_editables(venv, site.outside.git.layout.top, tree)
+            for trial in trials:
+                try:
+                    result = run_trial(site, trial, venv, release.lock, scratch=base)
+                    message, output = f"{trial.name} does not pass: {result.reason}", result.output
+                    passed = result.passed
+                except (BuildError, TestsFailedError) as error:
+                    passed, message, output = False, error.message, error.output
+                if not passed:
+                    findings.append(verify.Finding.of_failure(kinds[trial.step], message, output))
+    except (ToolError, OSError, ValueError) as error:
+        message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
+        findings = [verify.Finding.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
+    return findings
+
+
+def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Git:
+    """Make a shadow of the repository at `place`, with these references of ours. Raises BuildError."""
+    try:
+        shadow = git.shadow(place)
+        for name, commit in references.items():
+            if commit is not None:
+                shadow.set_reference(name, commit)
+    except (ToolError, OSError) as error:
+        message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
+        advice = "Make room in the temporary directory, or set TMPDIR to another one."
+        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
+    return shadow

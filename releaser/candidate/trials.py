@@ -97,9 +97,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as beside:
         try:
-            finished = run_inside(
-                site, venv, trial.command, beside=beside, timeout=site.settings.test_timeout, merge=True
-            )
+            finished = run_inside(site, venv, trial.command, beside=beside, timeout=site.settings.test_timeout)
         except ToolError as error:
             return _not_passed(site, trial, error)
     flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
@@ -119,13 +117,7 @@ def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
 
 
 def run_inside(
-    site: Site,
-    venv: Path,
-    words: Sequence[str],
-    *,
-    beside: Path | None = None,
-    timeout: float = 60.0,
-    merge: bool = False,
+    site: Site, venv: Path, words: Sequence[str], *, beside: Path | None = None, timeout: float = 60.0
 ) -> Finished:
     """Run a command of the project with a venv, and with the packages of the venv `beside`. Raises ToolError."""
     first, *others = words
@@ -134,7 +126,7 @@ def run_inside(
         cwd=site.project.root,
         env=inside(venv, site.runner.site_environ, beside=beside),
         timeout=timeout,
-        merge=merge,
+        merge=True,
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from releaser.tools.git_reader import CheckoutState, Commit
 
 
-def publish_lock(
+def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the checkout
     site: Site, log: RunLog, release: Release, *, command: str, pushes: bool = True, state: CheckoutState | None = None
 ) -> str | None:
     """Export, commit and push the lock of the live release, if the checkout is in a state to be committed in.

@@ -107,7 +107,7 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     return theirs
 
 
-def choose_target(
+def choose_target(  # noqa: PLR0913 - what the two sides have, and what was asked for
     site: Site,
     log: RunLog,
     snapshot: CheckoutSnapshot,

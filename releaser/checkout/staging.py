@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from releaser.checkout.pull import Target
     from releaser.report import RunLog
     from releaser.site.settings import Settings
     from releaser.site.site import Pulled, Site
@@ -86,10 +87,8 @@ def staging_tree(
             remove_staging_tree(site, place)
 
 
-def stage_aside(
-    site: Site, log: RunLog, shadow: Git, place: Path, commit: str, *, pulled: Pulled | None = None
-) -> Site:
-    """Check `commit` out at `place`, where `shadow` is, and return the site as it is there; it is for a rehearsal.
+def stage_aside(site: Site, log: RunLog, shadow: Git, place: Path, target: Target) -> Site:
+    """Check a commit out at `place`, where `shadow` is, and return the site as it is there; it is for a rehearsal.
 
     It gets what a staging tree gets. What lies around the checkout is seen around the tree, as far as `pyproject.toml`,
     `uv.toml` or the lock lead there. Raises BuildError.
@@ -97,8 +96,8 @@ def stage_aside(
     try:
         with log.step("stage") as step:
             head = site.git.commit("HEAD")
-            shadow.fill_shadow(place, commit)
-            staged = replace(_carry(site, place, commit, head=head, known=shadow), pulled=pulled)
+            shadow.fill_shadow(place, target.commit)
+            staged = replace(_carry(site, place, target.commit, head=head, known=shadow), pulled=target.pulled)
             step.says(_summary(staged))
         root = place / site.project.checkout.relative_to(site.git.layout.top)
         _surround(place, site.git.layout.top, levels=_levels_above(root, place))

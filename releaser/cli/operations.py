@@ -49,20 +49,20 @@ def init(
     given: tuple[str, ...],
 ) -> None:
     """Adopt the project: its .venv becomes the first release, and a symlink to it. Safe to repeat."""
-    from releaser.pipelines import dry_run, first_lock
-    from releaser.pipelines.init import init as adopt
+    from releaser.pipelines import first_lock
+    from releaser.pipelines import init as pipeline
 
     if from_venv is not None or from_requirements is not None:
         if force:
             refuse_both("--force", "--from-venv or --from-requirements")
         wanted = first_lock.read_request(from_venv, from_requirements, without, given)
         ctx = replace(ctx, creates_pyproject=True)
-        report = ctx.run(dry_run.plan_first_lock, first_lock.create_first_lock, wanted)
+        report = ctx.run(first_lock.plan_first_lock, first_lock.create_first_lock, wanted)
     elif without or given:
         message = f"{'--without' if without else '--with'} needs --from-venv or --from-requirements"
         raise UsageError(message, advice="A project with a uv.lock is adopted with that lock.")
     else:
-        report = ctx.run(dry_run.plan_init, adopt, force=force)
+        report = ctx.run(pipeline.plan_init, pipeline.init, force=force)
     ctx.say_chosen(report.chosen)
     ctx.end(report)
 
@@ -82,17 +82,15 @@ def init(
 def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str, ...]) -> None:
     """Bring the site to the newest packages that pass its tests. This is the command for cron."""
     from releaser.pipelines import dry_run
-    from releaser.pipelines.update import update as run_update
+    from releaser.pipelines import update as pipeline
 
     if not overrides:
-        ctx.end(ctx.run(dry_run.plan_update, run_update, force=force, follow=follow))
+        ctx.end(ctx.run(dry_run.plan_update, pipeline.update, force=force, follow=follow))
     if force or follow:
         refuse_both("--force" if force else "--follow-remote", "--override")
-    from releaser.pipelines.trial import COMMAND, override, read_overrides
-
-    wanted = read_overrides(ctx.project, os.environ, overrides)
-    ctx = replace(ctx, name=COMMAND, mails=False)
-    ctx.end(ctx.run(dry_run.plan_override, override, wanted), answers=True)
+    wanted = pipeline.read_overrides(ctx.project, os.environ, overrides)
+    ctx = replace(ctx, name=pipeline.OVERRIDE, mails=False)
+    ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)
 
 
 @command(changes=True, waits=True, mails=True)
@@ -105,10 +103,9 @@ def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str,
 @click.argument("release", required=False)
 def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: bool) -> None:
     """Go back to the last good release before the live one, or to RELEASE, with the commit that it was tested with."""
-    from releaser.pipelines import dry_run
-    from releaser.pipelines.rollback import rollback as run_rollback
+    from releaser.pipelines import rollback as pipeline
 
-    ctx.end(ctx.run(dry_run.plan_rollback, run_rollback, release, force=force, keep_code=keep_code))
+    ctx.end(ctx.run(pipeline.plan_rollback, pipeline.rollback, release, force=force, keep_code=keep_code))
 
 
 @command(changes=True, waits=True, mails=True)
@@ -129,18 +126,16 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
         raise UsageError(message, advice="Name a version, such as 3.12, or the path of an interpreter.")
     if python and "/" in python:  # uv runs in another directory
         python = os.path.abspath(Path(python).expanduser())
-    from releaser.pipelines import dry_run
-    from releaser.pipelines.rebuild import rebuild as run_rebuild
+    from releaser.pipelines import rebuild as pipeline
 
-    ctx.end(ctx.run(dry_run.plan_rebuild, run_rebuild, python=python, force=force))
+    ctx.end(ctx.run(pipeline.plan_rebuild, pipeline.rebuild, python=python, force=force))
 
 
 @command(changes=True, waits=True)
 def prune(ctx: CommandContext) -> None:
     """Delete the releases that the policy no longer keeps, with the reason for each."""
     from releaser.answers import Pruning
-    from releaser.pipelines.dry_run import plan_prune
-    from releaser.pipelines.maintenance import prune_releases
+    from releaser.pipelines.maintenance import plan_prune, prune_releases
 
     if ctx.dry_run:
         report, verdicts = None, plan_prune(ctx.site())
@@ -163,8 +158,7 @@ def prune(ctx: CommandContext) -> None:
 
 
 def _pin(ctx: CommandContext, release: str, *, on: bool) -> NoReturn:
-    from releaser.pipelines.dry_run import plan_pin
-    from releaser.pipelines.maintenance import set_pin
+    from releaser.pipelines.maintenance import plan_pin, set_pin
 
     ctx.end(ctx.run(plan_pin, set_pin, release, on=on))
 
@@ -188,18 +182,18 @@ def unpin(ctx: CommandContext, release: str) -> None:
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
     """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
-    from releaser.pipelines import dry_run, maintenance
+    from releaser.pipelines import maintenance
 
-    ctx.end(ctx.run(dry_run.plan_hold, maintenance.hold, name, reason))
+    ctx.end(ctx.run(maintenance.plan_hold, maintenance.hold, name, reason))
 
 
 @command(changes=True)
 @click.argument("name")
 def unhold(ctx: CommandContext, name: str) -> None:
     """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
-    from releaser.pipelines import dry_run, maintenance
+    from releaser.pipelines import maintenance
 
-    ctx.end(ctx.run(dry_run.plan_unhold, maintenance.unhold, name))
+    ctx.end(ctx.run(maintenance.plan_unhold, maintenance.unhold, name))
 
 
 @command(context_settings={"ignore_unknown_options": True})

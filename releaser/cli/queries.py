@@ -20,7 +20,7 @@ def check(ctx: CommandContext) -> None:
     from releaser.answers import Fitness, FitSite
     from releaser.deployment.adopt import left_out, unsynced
     from releaser.errors import PreflightError
-    from releaser.pipelines.dry_run import plan_check
+    from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import damaged
     from releaser.reporting.notify import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
@@ -31,7 +31,7 @@ def check(ctx: CommandContext) -> None:
     ctx.say_chosen(found)
     damage, warnings = ctx.warn(damaged(site)), ctx.warn(map(str, (*mail_warnings(site), *left_out(site))))
     try:
-        facts = plan_check(site, beside=unsynced(site), ask_site=True)
+        facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=unsynced(site))
     except PreflightError as error:
         if ctx.output.json:
             problems = tuple(map(str, error.findings))
@@ -136,7 +136,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 @click.argument("release", required=False)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool) -> None:
     """Check whether RELEASE (default: the live one) still works and is what was sealed, file by file."""
-    from releaser.candidate.verify_tests import check_trial, prepare_trials, tests_trial
+    from releaser.candidate.testing import check_trial, prepare_trials, tests_trial
     from releaser.releases.verify import to_error
     from releaser.releases.verify import verify as ask
     from releaser.reporting.text import sound_text, verified_text

@@ -69,8 +69,6 @@ class Deployment:
     stays: bool = False
     #: Its static files are in place already.
     collected: bool = False
-    #: The untracked files that the checkout had before; None if nobody has looked.
-    untracked: frozenset[str] | None = None
 
 
 def activate(site: Site, log: RunLog, deployment: Deployment) -> Entry:

@@ -179,8 +179,8 @@ def _adopt(site: Site, log: RunLog, group: str | None, what: Found, *, first_loc
     link = site.project.venv
     live = store_of(site).live_id()
     if what == "unsealed" and live is not None:
-        return _complete(site, log, live, store_of(site).next_sequence(), group=group, trusted=True)
-    name, sequence = store_of(site).begin(datetime.now(UTC))
+        return _complete(site, log, live, group=group, trusted=True)
+    name, _ = store_of(site).begin(datetime.now(UTC))
     venv = store_of(site).path(name) / "venv"
     if first_lock is not None:  # before the venv is moved: recovery finds them nowhere else
         (store_of(site).path(name) / "uv.lock").write_bytes(first_lock.lock)
@@ -191,14 +191,12 @@ def _adopt(site: Site, log: RunLog, group: str | None, what: Found, *, first_loc
     else:
         venv.symlink_to(os.path.realpath(link))
         replace_symlink(link, os.path.relpath(venv, link.parent), staging=site.state_dir)
-    release = _complete(site, log, name, sequence, group=group)
+    release = _complete(site, log, name, group=group)
     close_journal(site, log, f"had adopted the project: {link.name} leads to release {name}")
     return release
 
 
-def _complete(
-    site: Site, log: RunLog, name: str, sequence: int, *, group: str | None, trusted: bool = False
-) -> Release:
+def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted: bool = False) -> Release:
     """Write the manifest of an adopted release, and record it; a `trusted` one has been live before."""
     directory = store_of(site).path(name)
     try:
@@ -214,7 +212,7 @@ def _complete(
     commit = _head(site)
     manifest = Manifest(
         id=name,
-        sequence=sequence,
+        sequence=store_of(site).next_sequence(),
         created_at=datetime.now(UTC),
         origin="adopted",
         python=python_of(directory / "venv"),
@@ -273,7 +271,7 @@ def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
     if store_of(site).live_id() == name:
         release = store_of(site).get(name)
         if release is None:
-            _complete(site, log, name, store_of(site).next_sequence(), group=None)
+            _complete(site, log, name, group=None)
         else:
             _mark(site, release)  # the crash hit between the manifest and the record
 

@@ -37,18 +37,9 @@ def list_installed(
 
 
 def installs_the_same(
-    one: LockFile,
-    other: LockFile,
-    *,
-    group: str | None,
-    default_groups: Iterable[str] | None,
-    python: str,
-    tags: frozenset[Tag],
+    one: LockFile, other: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
 ) -> bool:
-    """Whether two locks differ only in packages that are not installed, if at all; all else is as of `list_installed`.
-
-    `tags` are those of the Python here, as of `lock_the_same`.
-    """
+    """Whether two locks differ only in packages that are not installed, if at all; other words are `list_installed`'s."""
     groups = None if default_groups is None else tuple(default_groups)
 
     def part(lock: LockFile) -> Table:
@@ -57,7 +48,7 @@ def installs_the_same(
         wanted = (one for one in lock.packages if is_local(one) or (one["name"], one.get("version")) in names)
         return {**lock.content, "package": list(wanted)}
 
-    return lock_the_same(part(one), part(other), tags)
+    return lock_the_same(part(one), part(other), tags_of(python))
 
 
 def groups_in(lock: LockFile) -> frozenset[str]:

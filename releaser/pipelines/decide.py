@@ -13,7 +13,6 @@ from releaser.locks.installed import find_unbuildable
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import read_holds, read_quarantine
-from releaser.releases.store import store_of
 from releaser.resolution.resolve import (
     ResolveAgain,
     candidate_key,
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
     from releaser.locks.vulnerabilities import Audit
     from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
-    from releaser.report import RunLog
     from releaser.resolution.resolve import FailedVersions, Resolution
-    from releaser.site.site import Site, SiteFacts
+    from releaser.run import Workspace
+    from releaser.site.site import Site
 
     Outcome = Literal["nothing", "failed", "unsure", "build"]
     Following = Literal["stays", "moves", "restores"]
@@ -52,60 +51,62 @@ class Decision:
     audit: Callable[[], Audit | None]
 
 
-def decide(site: Site, log: RunLog, facts: SiteFacts, live: Release | None, *, is_due: bool, force: bool) -> Decision:
+def decide(work: Workspace, *, is_due: bool, force: bool) -> Decision:
     """Resolve in the staging tree, and decide whether a release is built from that.
 
     `is_due` says that the live one has to be rebuilt anyway; `force` takes what failed before too. Raises
     ResolutionError.
     """
+    site = work.site
 
     @functools.cache
     def audit() -> Audit | None:
-        return audit_live(site, log, facts, live)
+        return audit_live(work)
 
     def fixes() -> dict[str, str]:
         found = audit() if site.settings.security_fixes == "early" else None
         return found.fixes() if found else {}
 
     def again(failed: FailedVersions, lower: Lower | None) -> Resolution:
-        return resolve(site, log, facts, live, force=force, fixes=fixes, failed=failed, lower=lower)
+        return resolve(work, force=force, fixes=fixes, failed=failed, lower=lower)
 
-    as_locked = is_due and live is not None and _stays_as_locked(site, facts, live)
-    resolution = (
-        resolve_as_locked(site, log, live, facts.lock) if as_locked else _resolved(site, live, again, force=force)
-    )
-    is_new = is_due or is_another(site, facts, resolution, live)
-    if not is_new and not read_quarantine(site.state_dir).waiting:
-        return Decision(outcome="nothing", resolution=resolution, audit=audit)
-    failed = read_quarantine(site.state_dir).candidate(candidate_key(site, facts, resolution.lock))
+    as_locked = is_due and _stays_as_locked(work)
+    resolution = resolve_as_locked(work, work.facts.lock) if as_locked else _resolved(work, again, force=force)
+    is_new = is_due or is_another(work, resolution)
+    quarantine = read_quarantine(site.state_dir)
+    failed = None
+    if is_new or quarantine.waiting:
+        failed = quarantine.candidate(candidate_key(site, work.facts, resolution.lock))
     outcome: Outcome = "build"
     if not is_new and (failed is None or not failed.migrations):
         outcome = "nothing"
     elif failed is not None and not force:
-        outcome = _outcome_again(site, log, failed)
+        outcome = _outcome_again(work, failed)
     return Decision(
         outcome=outcome, resolution=resolution, failed=failed, again=None if as_locked else again, audit=audit
     )
 
 
-def _stays_as_locked(site: Site, facts: SiteFacts, live: Release) -> bool:
+def _stays_as_locked(work: Workspace) -> bool:
     """Whether a release that has to be rebuilt is rebuilt from its lock, and newer packages wait for the next run.
 
     They could fail, and what is live would stay damaged. It is the other way round where the lock as it is has failed
     before, holds what was backed out, is not for the code that is there now, or has no build for the Python.
     """
-    lock, quarantine = facts.lock, read_quarantine(site.state_dir)
-    if site.pulled is not None or live.manifest.dependencies_key != site.pyproject.dependencies_key():
-        return False
-    if not lock.data or any(entry.is_in(lock.versions) for entry in quarantine.versions):
-        return False
-    key = candidate_key(site, facts, lock)
-    if quarantine.candidate(key) is not None:
-        return False
-    return not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
+    site, live, lock = work.site, work.live, work.facts.lock
+    quarantine, key = read_quarantine(site.state_dir), candidate_key(site, work.facts, lock)
+    return (
+        live is not None
+        and site.pulled is None
+        and live.manifest.dependencies_key == site.pyproject.dependencies_key()
+        and bool(lock.data)
+        and not any(entry.is_in(lock.versions) for entry in quarantine.versions)
+        and quarantine.candidate(key) is None
+        and not find_unbuildable(lock, group=key.group, default_groups=default_groups(site), python=key.python)
+    )
 
 
-def _resolved(site: Site, live: Release | None, again: ResolveAgain, *, force: bool) -> Resolution:
+def _resolved(work: Workspace, again: ResolveAgain, *, force: bool) -> Resolution:
     """Resolve with no more than one package that is known to fail, so that it is clear what failed.
 
     A package that would stay where it is comes in just older than what failed, if nobody has tried that.
@@ -113,7 +114,8 @@ def _resolved(site: Site, live: Release | None, again: ResolveAgain, *, force: b
     resolution = again("rest", None)
     if force:
         return resolution
-    holds, before, found = read_holds(site.state_dir), lock_of(live).versions, resolution.lock.versions
+    holds, before = read_holds(work.site.state_dir), lock_of(work.live).versions
+    found = resolution.lock.versions
     tries = holds.tries_in(found, before)
     stay = {name: before[name] for name in tries if name in before and name != holds.next_try(tries)}
     ahead = {one.name for one in holds.entries if one.by == "tests" and one.is_ahead_of(before)}
@@ -123,25 +125,24 @@ def _resolved(site: Site, live: Release | None, again: ResolveAgain, *, force: b
     return again("rest", Lower(stay=stay, near=near)) if stay or near else resolution
 
 
-def is_another(site: Site, facts: SiteFacts, resolution: Resolution, live: Release | None) -> bool:
+def is_another(work: Workspace, resolution: Resolution) -> bool:
     """Tell whether a release would be another one than what is live: in its packages, its code or its group."""
     return (
-        live is None
-        or site.pulled is not None
-        or live.manifest.group != facts.group
-        or not is_as_live(site, resolution.lock, live)
+        work.live is None
+        or work.site.pulled is not None
+        or work.live.manifest.group != work.facts.group
+        or not is_as_live(work.site, resolution.lock, work.live)
     )
 
 
-def _outcome_again(site: Site, log: RunLog, failed: FailedCandidate) -> Outcome:
+def _outcome_again(work: Workspace, failed: FailedCandidate) -> Outcome:
     """Decide whether a candidate is tried once more that failed because the site was sick, or waits for something.
 
     While nothing can run on what is live, nobody can tell, and the site is down: the candidate is tried each time.
     """
     if failed.migrations:
-        return "failed" if still_wait(site, log, failed) else "build"
-    live = store_of(site).live()
-    if failed.unfinished or (live is not None and cannot_run(live)):
+        return "failed" if still_wait(work, failed) else "build"
+    if failed.unfinished or (work.live is not None and cannot_run(work.live)):
         return "build"
     return "unsure" if failed.sick else "failed"
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
+from releaser.answers import Plan
 from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
-from releaser.candidate.space import check_space, find_lacks, release_need
+from releaser.candidate.space import release_need
 from releaser.candidate.testing import run_tests
 from releaser.checkout.guard import take_snapshot
 from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import FirstLock, adopt
 from releaser.deployment.health_check import check_live_site
@@ -29,9 +29,8 @@ from releaser.errors import BuildError, ResolutionError, TestsFailedError, ToolE
 from releaser.locks.changes import LockDiff
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
-from releaser.pipelines.activation import deploy
-from releaser.pipelines.preflight import check
-from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.build_and_deploy import deploy, staged
+from releaser.pipelines.preflight import Question, Scope, check, say_refusals
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
@@ -48,7 +47,7 @@ from releaser.resolution.exact_lock import (
     write_pyproject,
 )
 from releaser.resolution.requirements_file import pinned_names
-from releaser.resolution.resolve import Resolution, candidate_key
+from releaser.resolution.resolve import Resolution
 from releaser.resolution.unlocked import FirstLockRequest, installed_versions, read_environment
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
@@ -61,7 +60,7 @@ if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
     from releaser.report import RunLog, RunReport
     from releaser.resolution.unlocked import UnlockedEnvironment
-    from releaser.run import Run
+    from releaser.run import Run, Workspace
     from releaser.site.site import Site, SiteFacts
 
 
@@ -100,34 +99,29 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
     if before is not None:
         check_live_site(site, log, adopting=before)
     snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with undo_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
-        lock = _lock(staged, log, facts, wanted, found)
-        files = FirstLock(lock=lock.data, pyproject=staged.project.pyproject.read_bytes())
-        pyproject = read_pyproject(staged.project.pyproject)
-        staged = replace(staged, pyproject=pyproject)
+    with staged(site, log, facts, target) as work:
+        lock = _lock(work, wanted, found)
+        files = FirstLock(lock=lock.data, pyproject=work.site.project.pyproject.read_bytes())
+        pyproject = read_pyproject(work.site.project.pyproject)
+        work = replace(work, site=replace(work.site, pyproject=pyproject))
         site = replace(site, pyproject=replace(pyproject, path=site.project.pyproject))
-        resolution = Resolution(tree=staged.project.root, lock=lock, diff=LockDiff(changes=()), held_back=())
-        check_space(staged, facts, resolution, None)
-        candidate = build(staged, log, facts, resolution, candidate_key(staged, facts, lock))
+        candidate = build(work, Resolution(lock=lock, diff=LockDiff(changes=()), held_back=()))
         (candidate.directory / "pyproject.toml").write_bytes(files.pyproject)
-        log.learn(release=candidate.id)
-        same = _compare(staged, log, facts, candidate, found)
+        same = _compare(work, candidate, found)
         try:
-            run_tests(staged, log, facts, candidate, before=facts)
+            run_tests(work, candidate)
         except TestsFailedError as error:
             advice = f"See the end of the test output, and whether they pass with {wanted}; then run it again."
             raise TestsFailedError(
                 error.message, advice=advice, output=error.output, blame=error.blame, fault=error.fault
             ) from error
-        candidate = look_at_migrations(staged, log, candidate)
-        check_before_flip(staged, candidate.venv)
+        candidate = look_at_migrations(work, candidate)
+        check_before_flip(work.site, candidate.venv)
         # Only now is anything done to the venv that the site runs on: it becomes the first release, to go back to.
-        adopt(site, log, facts, first_lock=files)
+        work = replace(work, live=adopt(site, log, facts, first_lock=files))
         journal_of(site).write(make_entry(log, "building", target=candidate.id))
-        release = seal(staged, log, replace(candidate, sequence=store_of(site).next_sequence()), tests="passed")
-    deployment = Deployment(
-        release=release, target=target, creates_pyproject=True, untracked=frozenset(facts.state.untracked)
-    )
+        release = seal(work, replace(candidate, sequence=store_of(site).next_sequence()), tests="passed")
+    deployment = Deployment(release=release, target=target, creates_pyproject=True)
     deploy(site, log, deployment, replace(snapshot, link=take_snapshot(site).link))
     link = site.project.venv
     return PipelineResult(
@@ -156,19 +150,16 @@ def _preflight(site: Site, log: RunLog, wanted: FirstLockRequest) -> tuple[SiteF
         site = _site_to_be(site, found)
     log.learn(chosen=find_conventions(site, lock=facts.lock))
     log.note(*warnings(site))
-    project, top = site.project, facts.layout.top
-    ours = {str(path.relative_to(top)) for path in (project.pyproject, project.lock)}
-    state = replace(facts.state, untracked=tuple({*facts.state.untracked, *ours}))
-    return replace(facts, state=state), found
+    return facts, found
 
 
-def check_environment(site: Site, found: UnlockedEnvironment, *, ask_remote: bool = False) -> SiteFacts:
+def check_environment(site: Site, found: UnlockedEnvironment, asks: tuple[Question, ...] = ("django",)) -> SiteFacts:
     """Run every check on the project as it is to be. Raises PreflightError with all the problems."""
     venv = found.python.parent.parent
     needed = measure(venv).size_bytes if (venv / "pyvenv.cfg").is_file() else 0
-    space = find_lacks((release_need(site, size_bytes=needed),))
     lock = LockFile(data=b"", versions=found.versions)
-    facts = check(_site_to_be(site, found), lock=lock, space=space, ask_remote=ask_remote)
+    scope = Scope(asks=asks, lock=lock, needs=(release_need(site, size_bytes=needed),))
+    facts = check(_site_to_be(site, found), None, scope)
     return replace(facts, choice=Choice(python=found.base, version=found.python_version))
 
 
@@ -191,9 +182,10 @@ def _without_missing_pyproject(site: Site) -> Site:
 # The lock, and the guard
 
 
-def _lock(site: Site, log: RunLog, facts: SiteFacts, wanted: FirstLockRequest, found: UnlockedEnvironment) -> LockFile:
+def _lock(work: Workspace, wanted: FirstLockRequest, found: UnlockedEnvironment) -> LockFile:
     """Lock exactly what was found, in a staging tree. Raises ResolutionError."""
-    with log.step("lock") as step:
+    site, facts = work.site, work.facts
+    with work.log.step("lock") as step:
         try:
             write_pyproject(site, facts, wanted, found)
             lock, narrowed = lock_versions(site, facts, found)
@@ -210,17 +202,17 @@ def _lock(site: Site, log: RunLog, facts: SiteFacts, wanted: FirstLockRequest, f
     return lock
 
 
-def _compare(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, found: UnlockedEnvironment) -> str:
+def _compare(work: Workspace, candidate: Candidate, found: UnlockedEnvironment) -> str:
     """See that the same is installed as before, name by name, by asking about the new venv; return it in words.
 
     Raises BuildError with all differences.
     """
-    with log.step("compare") as step:
+    with work.log.step("compare") as step:
         try:
-            after = installed_versions(facts.uv, candidate.venv / "bin" / "python")
+            after = installed_versions(work.facts.uv, candidate.venv / "bin" / "python")
         except ToolError as error:
             raise BuildError(error.message, advice="See what it says.", output=error_line(error.output)) from error
-        own = {*found.own, canonicalize_name(str(site.pyproject.table("project").get("name", "")))}
+        own = {*found.own, canonicalize_name(str(work.site.pyproject.table("project").get("name", "")))}
         if others := differences(found, after, except_for=found.elsewhere | own):
             message = f"the new venv differs: {', '.join(others)}"
             raise BuildError(message, advice="Nothing is changed; see that the packages are those of this platform.")
@@ -230,3 +222,24 @@ def _compare(site: Site, log: RunLog, facts: SiteFacts, candidate: Candidate, fo
             same += f"; besides, {', '.join(f'{name} {after[name]}' for name in new)}"
         step.says(same)
     return same
+
+
+# The dry run
+
+
+def plan_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
+    """Say what would be locked; nothing is locked for it. Raises PreflightError."""
+    found = read_environment(site, wanted)
+    check_environment(site, found, ("remote", "django"))
+    if wanted.requirements is not None:
+        lines = [f"pyproject.toml would ask for what {wanted.requirements} asks for"]
+    else:
+        lines = [f"pyproject.toml would ask for {name}" for name in sorted(found.direct & found.versions.keys())]
+    packages = [f"{name} {version}" for name, version in sorted(found.versions.items())]
+    lines.append(f"{count(found.versions)} would be locked as they are: {', '.join(packages)}")
+    lines.append("a release would be built from that and tested, and go live if every version is the same")
+    if venv := venv_in_use(site, wanted, found):
+        lines += say_refusals(site, "init", venv=venv)
+    if not site.project.venv.is_symlink() and site.project.venv.is_dir():
+        lines.append(f"{site.project.venv.name} would become the first release, to go back to, and a symlink")
+    return Plan(would=tuple(lines))

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.answers import Plan
 from releaser.candidate.mark import mark_good
-from releaser.checkout.guard import take_snapshot
-from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import staging_tree
-from releaser.deployment.activate import Deployment
-from releaser.deployment.adopt import adopt, unsynced, venv_kind
+from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
 from releaser.deployment.health_check import tell_illness
-from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import Finding, PreflightError
-from releaser.pipelines.activation import deploy
-from releaser.pipelines.preflight import preflight
-from releaser.pipelines.rebuild import build_as_locked
-from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.build_and_deploy import build_from_checkout, deploy
+from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import link as links
@@ -52,7 +47,11 @@ def _init(run: Run, *, force: bool) -> PipelineResult:
     facts = preflight(run.site, run.log)
     moved, what = moved_by_hand(run.store), venv_kind(run.site)
     if moved is not None:  # in an emergency it need not be what the lock says
-        return _keep(run.site, run.log, _adopt_moved(run.site, run.log, facts))
+        kept = _adopt_moved(run.site, run.log, facts)
+        run.log.about(kept, None)
+        headline = f"{run.site.project.venv.name} stays where it leads, and {kept.id} counts as live from now on"
+        advice = "Restart the site if that has not been done."
+        return PipelineResult(result="activated", headline=headline, advice=advice)
     if what != "adopted" and not force and (differences := tuple(unsynced(run.site))):
         raise PreflightError(*differences)
     run.log.note(*warnings(run.site))
@@ -63,16 +62,12 @@ def _init(run: Run, *, force: bool) -> PipelineResult:
         run.log.about(release, None)
         return PipelineResult(result="unchanged", headline=f"the project is already adopted; {release.id} is live")
     if release is None:
-        release = _first_release(run.site, run.log, facts)
+        deployment, snapshot = build_from_checkout(run.site, run.log, facts)
+        release = deployment.release
+        deploy(run.site, run.log, deployment, snapshot)
     run.log.about(release, None)
     headline = f"the project is adopted: {run.site.project.venv.name} leads to release {release.id}"
     return PipelineResult(result="activated", headline=headline, advice="" if what == "nothing" else _RESTART)
-
-
-def _keep(site: Site, log: RunLog, release: Release) -> PipelineResult:
-    log.about(release, None)
-    headline = f"{site.project.venv.name} stays where it leads, and {release.id} counts as live from now on"
-    return PipelineResult(result="activated", headline=headline, advice="Restart the site if that has not been done.")
 
 
 def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
@@ -97,10 +92,26 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     return live
 
 
-def _first_release(site: Site, log: RunLog, facts: SiteFacts) -> Release:
-    snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with undo_on_failure(site, log), staging_tree(site, log, target.commit) as staged:
-        release = build_as_locked(staged, log, facts, None)
-        check_before_flip(staged, release.venv)
-    deploy(site, log, Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)), snapshot)
-    return release
+# The dry run
+
+
+def plan_init(site: Site, *, force: bool = False) -> Plan:
+    """Say what adopting the project would do; `force` takes any venv. Raises PreflightError."""
+    differences = tuple(unsynced(site))
+    beside = () if force else differences
+    check(replace(site, findings=(*site.findings, *beside)), store_of(site).live(), Scope(asks=("remote", "django")))
+    told = (*differences, *left_out(site))
+    return Plan(would=(*map(str, find_conventions(site)), *(one.message for one in told), _adoption(site)))
+
+
+def _adoption(site: Site) -> str:
+    link, live = site.project.venv, store_of(site).live()
+    if moved_by_hand(store_of(site)) is not None:
+        return f"what {link.name} leads to now would become the live release"
+    if live is not None:
+        return f"the project is already adopted; {live.id} is live"
+    if link.is_symlink() and (link / "pyvenv.cfg").is_file():
+        return f"the venv that {link.name} leads to would become the first release"
+    if link.is_dir():
+        return f"{link.name} would become the first release, and a symlink to it"
+    return "a first release would be built from uv.lock and tested"

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from releaser.answers import Plan
 from releaser.errors import Finding, FollowUpError, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.link import refuse_moved
-from releaser.releases.pruning import failures, prune_by_settings, removals
-from releaser.releases.quarantine import Hold, Holds, change_holds, change_quarantine, read_holds, read_quarantine
+from releaser.releases.pruning import failures, prune_by_settings, removals, verdicts
+from releaser.releases.quarantine import (
+    Constraints,
+    Hold,
+    Holds,
+    change_holds,
+    change_quarantine,
+)
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
 from releaser.system.words import timestamp
@@ -88,7 +96,7 @@ def hold(request: Request, name: str, reason: str) -> RunReport:
     """Keep a package at the version that it has, until somebody lifts that."""
 
     def pipeline(run: Run) -> PipelineResult:
-        return _changed(run.site, decide_hold(run.site, read_holds(run.site.state_dir), name, reason, at=timestamp()))
+        return _changed(run.site, decide_hold(run.site, name, reason))
 
     return run_session(request, pipeline)
 
@@ -97,9 +105,7 @@ def unhold(request: Request, name: str) -> RunReport:
     """Let in again what is held back: a package, a commit or a candidate, by the name that `status` shows."""
 
     def pipeline(run: Run) -> PipelineResult:
-        return _changed(
-            run.site, decide_unhold(read_holds(run.site.state_dir), read_quarantine(run.site.state_dir), name)
-        )
+        return _changed(run.site, decide_unhold(run.site, name))
 
     return run_session(request, pipeline)
 
@@ -114,12 +120,12 @@ def _changed(site: Site, change: HoldChange) -> PipelineResult:
     return PipelineResult(result="activated", headline=f"{change.name} {change.state} now")
 
 
-def decide_hold(site: Site, holds: Holds, name: str, reason: str, *, at: str) -> HoldChange:
+def decide_hold(site: Site, name: str, reason: str) -> HoldChange:
     """Say what holding a package comes to. Raises UsageError when it is not there, or part of the checkout.
 
     It is held since the first time; another reason takes the place of the one before.
     """
-    lock, name = _lock_of_checkout(site), normalize_name(name)
+    lock, name, holds = _lock_of_checkout(site), normalize_name(name), Constraints.read(site.state_dir).holds
     live = lock_of(store_of(site).live())
     if name not in lock.names:
         message = f"{name or 'a package without a name'} is not in {site.project.lock.name}"
@@ -131,12 +137,14 @@ def decide_hold(site: Site, holds: Holds, name: str, reason: str, *, at: str) ->
     before = holds.by_person(name)
     if before is not None and reason in ("", before.reason):
         return HoldChange(holds=holds, name=name, state=state, news=False)
-    new = Hold(name=name, by="person", reason=reason, at=before.at if before else at)
+    new = Hold(name=name, by="person", reason=reason, at=before.at if before else timestamp())
     return HoldChange(holds=holds.adding([new]), name=name, state=state, news=True)
 
 
-def decide_unhold(holds: Holds, quarantine: Quarantine, name: str) -> HoldChange:
+def decide_unhold(site: Site, name: str) -> HoldChange:
     """Say what letting something in again comes to. Raises UsageError when nothing of that name is held back."""
+    constraints = Constraints.read(site.state_dir)
+    holds, quarantine = constraints.holds, constraints.quarantine
     package = normalize_name(name)
     names = {package} | {
         one.name for one in holds.entries if package in {normalize_name(x.partition(" ")[0]) for x in one.together}
@@ -188,3 +196,36 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
     close = get_close_matches(name, sorted(names), n=3)
     return f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
+
+
+# Dry runs
+
+
+def plan_prune(site: Site) -> tuple[Verdict, ...]:
+    """Return the verdict on every release. Raises PreflightError."""
+    refuse_moved(store_of(site))
+    return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
+
+
+def plan_pin(site: Site, release: str, *, on: bool) -> Plan:
+    """Say what a pin would change. Raises NoSuchReleaseError."""
+    found = store_of(site).find(release)
+    what = "pinned" if on else "not pinned"
+    return Plan(would=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
+
+
+def plan_hold(site: Site, name: str, reason: str) -> Plan:
+    """Say what holding a package would change. Raises UsageError and PreflightError."""
+    return _plan_of(decide_hold(site, name, reason))
+
+
+def plan_unhold(site: Site, name: str) -> Plan:
+    """Say what letting go of a package would change. Raises UsageError."""
+    return _plan_of(decide_unhold(site, name))
+
+
+def _plan_of(change: HoldChange) -> Plan:
+    state = change.state if not change.news else change.state.replace("is ", "would be ", 1)
+    if state.startswith("would be not"):
+        state = "would not be held"
+    return Plan(would=(f"{change.name} {state}{'' if change.news else ' already'}",))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
@@ -14,6 +15,7 @@ from releaser.checkout.publish import files_due
 from releaser.checkout.pull import known_untracked_files
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.releases.link import moved_by_hand
 from releaser.releases.store import store_of
 from releaser.reporting.notify import admin_findings, sendmail_findings
 from releaser.site import conventions, disk, serving
@@ -27,7 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from releaser.report import RunLog, Step
+    from releaser.candidate.space import Need
+    from releaser.releases.release import Release
+    from releaser.report import RunLog
     from releaser.site.site import Site
     from releaser.tools.git_reader import CheckoutState
     from releaser.tools.uv import Uv
@@ -36,30 +40,38 @@ if TYPE_CHECKING:
 OLDEST_UV = Version("0.10")  # the first that lists local packages alone (`uv export --only-emit-local`)
 
 
-def preflight(
-    site: Site,
-    log: RunLog,
-    *,
-    ask_django: bool = True,
-    python: str | None = None,
-    state: CheckoutState | None = None,
-) -> SiteFacts:
-    """Check everything, with the room that another release of the live one's size takes; `python` is as of `check`.
+Question = Literal["remote", "django", "site"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """How far a check goes, and what is known already."""
+
+    #: What is asked though it takes long: the remote and which programs are there, the site's Django where static files
+    #: go, and the live site whether it is well. If anything is wrong, the first two are asked in any case, so that the
+    #: report is complete.
+    asks: tuple[Question, ...] = ("django",)
+    #: The interpreter to build with, as uv's `--python` takes it.
+    python: str | None = None
+    #: A lock that is not in the checkout yet.
+    lock: LockFile | None = None
+    #: What the run is going to write; None for what an update writes.
+    needs: Iterable[Need] | None = None
+    #: What `git status` has just said.
+    state: CheckoutState | None = None
+    #: What is known of the checkout where a staging tree of it is checked.
+    checkout: Checkout | None = None
+
+
+def preflight(site: Site, log: RunLog, scope: Scope | None = None) -> SiteFacts:
+    """Check everything, with the room that another release of the live one's size takes. Raises PreflightError.
 
     To start the site's Django would take most of a night without anything new, so an update asks it later.
     """
     with log.step("preflight") as step:
-        live = store_of(site).live()
-        facts = check(
-            site,
-            space=find_lacks(update_needs(site, live)),
-            pending=files_due(site, live),
-            litter=known_untracked_files(site.state_dir),
-            ask_django=ask_django,
-            python=python,
-            state=state,
-        )
-        tell_unknown(step, facts.unknown)
+        facts = check(site, store_of(site).live(), scope)
+        if facts.unknown:
+            step.warns(facts.unknown)
     return facts
 
 
@@ -69,64 +81,39 @@ def ask_django(site: Site, log: RunLog) -> None:
         return
     with log.step("static files") as step:
         findings = Findings()
-        tell_unknown(step, check_static_files(site, findings))
+        if unknown := check_static_files(site, findings):
+            step.warns(unknown)
         if findings.problems:
             raise PreflightError(*findings.problems)
 
 
-def tell_unknown(step: Step, reason: str) -> None:
-    if reason:
-        step.warns(reason)
-
-
-def check(
-    site: Site,
-    *,
-    lock: LockFile | None = None,
-    space: Iterable[Finding] = (),
-    pending: frozenset[str] = frozenset(),
-    litter: frozenset[str] = frozenset(),
-    beside: Iterable[Finding] = (),
-    ask_remote: bool = False,
-    ask_django: bool = True,
-    ask_site: bool = False,
-    python: str | None = None,
-    checkout: Checkout | None = None,
-    state: CheckoutState | None = None,
-) -> SiteFacts:
-    """Run every check and return what the steps need; PreflightError with all the problems otherwise.
-
-    `lock` is one that is not in the checkout yet. `space` says where there is too little room for what
-    the run is going to write; `pending` are files whose commit is still due, so that they do not count as somebody's
-    uncommitted work; `litter` are untracked files that earlier runs left; `beside` is what the caller has found.
-    A run that goes on to fetch, and looks for programs before its
-    flip, need not `ask_remote`, and one that asks later, if there is anything to do at all, need not `ask_django`; when
-    it will not come to that, everything is still asked, so that the report is complete. `checkout` is what is known of
-    it already, where a staging tree of it is checked, `state` what `git status` has just said. With
-    `ask_site`, the live site has to pass its health check.
-    """
-    findings = Findings((*site.findings, *beside))
+def check(site: Site, live: Release | None = None, scope: Scope | None = None) -> SiteFacts:
+    """Run every check and return what the steps need; PreflightError with all the problems otherwise."""
+    scope = scope or Scope()
+    findings = Findings(site.findings)
     _check_pyproject(site, findings)
-    lock = lock or findings.attempt(_lock, site)
-    uv = findings.attempt(_working_uv, site, python)
+    lock = scope.lock or findings.attempt(_lock, site)
+    uv = findings.attempt(_working_uv, site, scope.python)
     chosen_group = findings.attempt(_group, site)
     findings.extend(_test_group_findings(site, chosen_group))
     command = findings.attempt(_test_command, site, lock)
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
     findings.extend(without_django(site))
-    checkout = checkout or check_checkout(site, findings, pending, litter, state)
+    litter = known_untracked_files(site.state_dir)
+    checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), litter, scope.state)
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
-    findings.extend(space)
+    findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
     findings.extend(admin_findings(site))
     findings.extend(sendmail_findings(site))
-    unknown = check_static_files(site, findings) if ask_django or findings.problems else ""
-    if site.project.venv.exists() and (ask_remote or findings.problems):  # a candidate may bring what is missing
+    unknown = check_static_files(site, findings) if "django" in scope.asks or findings.problems else ""
+    asks_remote = "remote" in scope.asks or bool(findings.problems)
+    if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
-    if ask_site:
+    if "site" in scope.asks:
         findings.extend(serving.live_findings(site))
-    if checkout is not None and (ask_remote or findings.problems):
+    if checkout is not None and ("remote" in scope.asks or findings.problems):
         findings.extend(remote_findings(site, checkout.remote))
     if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:
         raise PreflightError(*findings.problems)
@@ -143,6 +130,19 @@ def check(
         restart_file=serving.restart_file(site),
         unknown=unknown,
     )
+
+
+def check_unmoved(site: Site, scope: Scope, *, beside: Iterable[Finding] = ()) -> SiteFacts:
+    """Run every check. Raises PreflightError with all the problems, those `beside` and a moved symlink included."""
+    store = store_of(site)
+    moved = moved_by_hand(store)
+    findings = (*site.findings, *([moved] if moved else []), *beside)
+    return check(replace(site, findings=findings), store.live(), scope)
+
+
+def say_refusals(site: Site, command: str = "update", *, venv: Path | None = None) -> list[str]:
+    """Say in a dry run that a command would be refused, as the site is not well."""
+    return [f"it would be refused: {one.message}" for one in serving.live_findings(site, command, venv=venv)]
 
 
 def _check_pyproject(site: Site, findings: Findings) -> None:

@@ -7,38 +7,30 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import build, seal
-from releaser.candidate.migrations import look_at_migrations
-from releaser.candidate.space import check_space
-from releaser.candidate.testing import run_tests
-from releaser.checkout.guard import take_snapshot
-from releaser.checkout.pull import as_checked_out
-from releaser.checkout.staging import staging_tree
-from releaser.deployment.activate import Deployment
+from releaser.answers import Plan
 from releaser.deployment.health_check import check_live_site
-from releaser.deployment.post_flip import check_before_flip
-from releaser.errors import BuildError, Finding, PreflightError
+from releaser.errors import Finding, PreflightError
+from releaser.locks.changes import LockDiff
 from releaser.locks.installed import find_unbuildable
-from releaser.pipelines.activation import deploy
-from releaser.pipelines.preflight import ask_django, preflight
-from releaser.pipelines.recovery import undo_on_failure
+from releaser.pipelines.build_and_deploy import build_from_checkout, deploy
+from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
 from releaser.releases.interpreter import executable_of
 from releaser.releases.link import refuse_moved
-from releaser.resolution.resolve import candidate_key, resolve_as_locked
+from releaser.releases.store import store_of
+from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
-from releaser.tools.uv import uninstallable_packages
 
 if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
-    from releaser.report import RunLog, RunReport
+    from releaser.report import RunReport
     from releaser.run import Run
     from releaser.site.pythons import Choice
-    from releaser.site.site import Site, SiteFacts
+    from releaser.site.site import Site
 
 
 _PAUSE = 1.0  # seconds between two looks at an interpreter: an upgrade of the system may be replacing it just now
@@ -141,39 +133,6 @@ def describe_python(choice: Choice) -> list[Finding]:
     return problems
 
 
-def build_as_locked(site: Site, log: RunLog, facts: SiteFacts, live: Release | None) -> Release:
-    """Build what is locked in the staging tree, test it and seal it.
-
-    Nothing is left out. Raises BuildError, which names what has no build for this Python, and PreflightError.
-    """
-    resolution = resolve_as_locked(site, log, live, None)
-    log.learn(changes=resolution.diff.changes)
-    key = candidate_key(site, facts, resolution.lock)
-    groups = default_groups(site)
-    if missing := find_unbuildable(resolution.lock, group=key.group, default_groups=groups, python=key.python):
-        raise _unbuildable(missing, key.python)
-    check_space(site, facts, resolution, live)
-    try:
-        candidate = build(site, log, facts, resolution, key)
-    except BuildError as error:
-        if failed := uninstallable_packages(error.output):
-            raise _unbuildable(failed, key.python, output=error.output) from error
-        raise
-    log.learn(release=candidate.id, previous=live.id if live else None)
-    run_tests(site, log, facts, candidate, before=facts)
-    candidate = look_at_migrations(site, log, candidate)
-    return seal(site, log, candidate, tests="passed")
-
-
-def _unbuildable(packages: tuple[str, ...], python: str, *, output: str = "") -> BuildError:
-    count = "1 package has" if len(packages) == 1 else f"{len(packages)} packages have"
-    message = f"{count} no build for Python {python}: {', '.join(packages)}"
-    advice = (
-        "Let newer versions of them come in first, by `releaser update`, or stay on the Python that they have one for."
-    )
-    return BuildError(message, advice=advice, output=output)
-
-
 def rebuild(request: Request, *, python: str | None = None, force: bool = False) -> RunReport:
     """Rebuild what is live and flip to it.
 
@@ -185,23 +144,16 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
 def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     refuse_moved(run.store)
     refuse_unadopted(run.store)
-    facts = preflight(run.site, run.log, ask_django=False, python=python)
+    facts = preflight(run.site, run.log, Scope(asks=(), python=python))
     ask_django(run.site, run.log)
     live = run.store.live()
     check_live_site(run.site, run.log, force=force or is_repair(live))
-    snapshot, target = take_snapshot(run.site), as_checked_out(facts)
-    with undo_on_failure(run.site, run.log), staging_tree(run.site, run.log, target.commit) as staged:
-        release = build_as_locked(staged, run.log, facts, live)
-        check_before_flip(staged, release.venv)
+    deployment, snapshot = build_from_checkout(run.site, run.log, facts)
+    release = deployment.release
     why = _explain(run.site, live, release)
     run.log.learn(rebuilt=why)
     run.log.note(*describe_python(facts.choice))
-    deploy(
-        run.site,
-        run.log,
-        Deployment(release=release, target=target, untracked=frozenset(facts.state.untracked)),
-        snapshot,
-    )
+    deploy(run.site, run.log, deployment, snapshot)
     headline = f"rebuilt as {release.id}, with Python {release.manifest.python}: {why}"
     return PipelineResult(result="activated", headline=headline)
 
@@ -226,3 +178,24 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
         return reason
     before, now = live.manifest.python, release.manifest.python
     return f"moved from Python {before} to {now} on request" if before != now else "somebody asked for it"
+
+
+# The dry run
+
+
+def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) -> Plan:
+    """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
+    store = store_of(site)
+    refuse_unadopted(store)
+    facts = check_unmoved(site, Scope(python=python))
+    live, lock, version = store.live(), facts.lock, facts.choice.version
+    source = live.id if live and lock.same_packages(lock_of(live)) else "the checkout"
+    lines = [f"a release would be built from the lock of {source}, with Python {version}, and tested"]
+    missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
+    if missing:
+        lines.append(f"there is no build of {', '.join(missing)} for Python {minor(version)}, so that would fail")
+    else:
+        lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
+    if not force and not is_repair(live):
+        lines += say_refusals(site, "rebuild")
+    return Plan(would=tuple(lines), changes=LockDiff.between(lock_of(live), lock).changes if live else ())

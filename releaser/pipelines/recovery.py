@@ -227,7 +227,8 @@ def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: b
             commit = reject_commit(site, manifest.commit, manifest.code_key, f"was taken back: {reason}")
             commit = replace(commit, is_suspect=bool(brought_by(target)))
         versions = {} if commit is not None or fails_before else brought_by(target)
-        mark_bad(site, target, reason, versions=versions, commit=commit, not_the_release=entry.not_the_release)
+        kept_out = None if entry.not_the_release else versions
+        mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not entry.not_the_release:
             change_quarantine(site.state_dir, lambda quarantine: quarantine.without_suspects())
 

@@ -7,6 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING
 
+from releaser.answers import Plan
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.candidate.trials import run_inside
 from releaser.checkout.checks import lock_findings
@@ -18,7 +19,7 @@ from releaser.deployment.adopt import adopt_replaced_venv
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
 from releaser.locks.changes import LockDiff
-from releaser.pipelines.activation import deploy
+from releaser.pipelines.build_and_deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.status import without_python
@@ -246,3 +247,27 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
             " now on"
         )
     return f"went to {target.id}{with_code}"
+
+
+# The dry run
+
+
+def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> Plan:
+    """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
+    if stranger := disk.stranger_finding(site.project, "rollback"):
+        raise PreflightError(stranger)
+    store = store_of(site)
+    if to is None:
+        refuse_moved(store)
+    live, target = store.live(), choose(store, to)
+    if live is not None and live.id == target.id and moved_by_hand(store) is None:
+        return Plan(would=(f"{target.id} is already live",))
+    code = None if keep_code else code_of_release(site, target)
+    goes_back = code is not None and code.moves
+    refuse_unwise(site, target, force=force or goes_back)
+    changes = LockDiff.between(lock_of(live), lock_of(target)).changes
+    lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
+    if code is not None and goes_back:
+        lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")
+    lines += (one.message for one in describe_other_python(target))
+    return Plan(would=tuple(lines), changes=changes)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
 from releaser.candidate.mark import standing_holds
-from releaser.candidate.space import find_lacks, update_needs
 from releaser.deployment.processes import left_behind
 from releaser.errors import (
     BuildError,
@@ -153,26 +152,19 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
     Every error of a run becomes part of its report. Raises nothing but what a second interrupt raises.
     """
     started = datetime.now(UTC)
-    run_id = new_run_id(started)
+    log = RunLog(request.listener, command=request.command, run_id=new_run_id(started), started_at=started)
     try:
         site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:
-        return notify.about_missing_project(
-            request.path, request.environ, request.command, run_id, started, error, mails=request.mails
-        )
-    log = RunLog(request.listener, command=request.command, run_id=run_id, started_at=started)
+        return notify.about_missing_project(request.path, request.environ, log, error, mails=request.mails)
     run = Run(site=site, log=log)
-    stranger = disk.stranger_finding(site.project, request.command) if request.command == "rollback" else None
-    if stranger is not None:
-        return _failed(
-            run,
-            PreflightError(stranger),
-        )
+    if request.command == "rollback" and (stranger := disk.stranger_finding(site.project, request.command)):
+        return _failed(run, PreflightError(stranger))
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:
         return _report_without_state_dir(request, run, error)
-    with run_log(site.project.logs, run_id, site.redactor) as log_file:
+    with run_log(site.project.logs, log.run_id, site.redactor) as log_file:
         run.log_file = str(log_file)
         return _run_under_lock(request, run, pipeline)
 
@@ -184,7 +176,7 @@ def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     """
     is_one = creates_pyproject or site.project.pyproject.exists() or Journal(state_dir=site.state_dir).path.exists()
     if not is_one or any(disk.state_findings(site.project)):
-        check(site, space=find_lacks(update_needs(site, None)))
+        check(site)
     try:
         disk.prepare(site.project)
     except OSError as error:
@@ -196,7 +188,7 @@ def _unusable(site: Site, error: OSError) -> PreflightError:
     message = f"state_dir {site.state_dir} cannot be used: {error}"
     finding = Finding(message, advice="Make room, let this user write it, or set `state_dir`.")
     try:
-        check(site, space=find_lacks(update_needs(site, None)))
+        check(site)
     except PreflightError as found:
         return PreflightError(*found.findings, finding)
     return PreflightError(finding)

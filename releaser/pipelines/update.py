@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import note_unfixed, with_fixes
-from releaser.candidate.build import seal
+from releaser.candidate.build import build, seal
 from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.migrations import look_at_migrations
-from releaser.candidate.space import check_space, find_lacks, update_needs
-from releaser.candidate.testing import live_passes_again, tree_of_live, try_live_release
+from releaser.candidate.space import check_space
+from releaser.candidate.testing import live_passes_again, run_tests, try_live_release
 from releaser.checkout.guard import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
 from releaser.checkout.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back
-from releaser.checkout.pull import Target, choose_target, fetch
-from releaser.checkout.staging import staging_tree
+from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip, retry_post_flip_steps
 from releaser.deployment.processes import note_stale_processes
-from releaser.errors import Finding, PreflightError, ReleaserError
-from releaser.pipelines.activation import deploy
+from releaser.errors import BuildError, Finding, PreflightError, ReleaserError
+from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.overrides import check_locked, parse_overrides
+from releaser.pipelines.build_and_deploy import deploy, staged
 from releaser.pipelines.decide import choose_following, decide, why_not_again
-from releaser.pipelines.preflight import ask_django, check, preflight, tell_unknown
+from releaser.pipelines.preflight import Scope, ask_django, preflight
 from releaser.pipelines.rebuild import (
     RebuildReason,
     describe_damage,
@@ -33,23 +36,32 @@ from releaser.pipelines.rebuild import (
     find_rebuild_reason,
     refuse_unreadable_live,
 )
-from releaser.pipelines.recovery import undo_on_failure, undo_unfinished
+from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import cannot_run
 from releaser.releases.link import refuse_moved
+from releaser.releases.metadata import versions_in
 from releaser.releases.store import store_of
+from releaser.resolution.resolve import resolve_with
+from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
+from releaser.site.site import find_site
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from releaser.candidate.build import Candidate
+    from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Decision
     from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
-    from releaser.run import Run
+    from releaser.run import Run, Workspace
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_reader import Commit
 
 
+OVERRIDE = "update --override"  # the command that tries packages from elsewhere
 _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
 
@@ -58,14 +70,17 @@ _MOST_COMMITS = 100  # in a report
 class Goal:
     """What an update is to build, and why; made in the staging tree."""
 
-    #: What is known of the site with the code that is to go live.
-    facts: SiteFacts
-    #: What is live, and why it has to be rebuilt, if it has.
-    live: Release | None
+    work: Workspace
+    #: Why what is live has to be rebuilt, if it has.
     due: RebuildReason | None
     decision: Decision
     #: Whether what failed before is tried again, and the site need not be well.
     force: bool
+
+    @property
+    def is_repair(self) -> bool:
+        """Whether somebody has damaged what is live, so that it may be what makes the site sick."""
+        return self.due is not None and self.due.is_damaged
 
 
 def update(request: Request, *, force: bool = False, follow: bool = False) -> RunReport:
@@ -86,7 +101,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     refuse_unreadable_live(run.store.live())
     retry_post_flip_steps(run.site, run.log)  # restarts and the like that an earlier run could not do
     snapshot = take_snapshot(run.site)
-    facts = preflight(run.site, run.log, ask_django=False, state=snapshot.state)
+    facts = preflight(run.site, run.log, Scope(asks=(), state=snapshot.state))
     theirs = fetch(run.site, run.log, facts, follow=follow)
     refuse_moved(run.store)  # again, as the remote may have taken long to answer
     adopted = adopt_venv(run.site, run.log, facts)
@@ -94,24 +109,21 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
-    staging = staging_tree(run.site, run.log, target.commit, pulled=target.pulled)
-    with undo_on_failure(run.site, run.log), staging as staged:
-        goal = choose_goal(staged, run.log, facts, target, force=force)
-        reason = reason_not_to_build(staged, run.log, goal, before=facts)
+    with staged(run.site, run.log, facts, target) as work:
+        goal = choose_goal(work, target, force=force)
+        reason = reason_not_to_build(goal)
         if reason:
-            unchanged = look_after_live(staged, run.log, goal, reason, before=facts, adopted=adopted)
+            unchanged = look_after_live(goal, reason, adopted=adopted)
         else:
-            release = make_release(staged, run.log, goal, before=facts)
-            check_before_flip(staged, release.venv)
-            collected = target.moves and collectstatic_before_flip(staged, run.log, release)
+            release = make_release(goal)
+            check_before_flip(work.site, release.venv)
+            collected = target.moves and collectstatic_before_flip(work.site, run.log, release)
     if reason:
         move_to_unbuilt_commits(run.site, run.log, target, snapshot, goal.decision)
         return unchanged
     headline = _headline(run.log, release, goal)
-    run.log.note(*describe_python(goal.facts.choice))
-    untracked = frozenset(facts.state.untracked)
-    deployment = Deployment(release=release, target=target, collected=collected, untracked=untracked)
-    deploy(run.site, run.log, deployment, snapshot)
+    run.log.note(*describe_python(goal.work.facts.choice))
+    deploy(run.site, run.log, Deployment(release=release, target=target, collected=collected), snapshot)
     return PipelineResult(result="activated", headline=headline)
 
 
@@ -140,100 +152,73 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     return None
 
 
-def choose_goal(site: Site, log: RunLog, facts: SiteFacts, target: Target, *, force: bool) -> Goal:
+def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
     """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
-    live = store_of(site).live()
-    facts = examine_target(site, log, facts, target)
-    due = find_rebuild_reason(site, facts.choice, live)
-    decision = decide(site, log, facts, live, is_due=due is not None, force=force)
-    log.learn(held_back=decision.resolution.held_back)
-    return Goal(facts=facts, live=live, due=due, decision=decision, force=force)
+    work = replace(work, facts=examine_target(work, target))
+    due = find_rebuild_reason(work.site, work.facts.choice, work.live)
+    decision = decide(work, is_due=due is not None, force=force)
+    work.log.learn(held_back=decision.resolution.held_back)
+    return Goal(work=work, due=due, decision=decision, force=force)
 
 
-def reason_not_to_build(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> str:
+def reason_not_to_build(goal: Goal) -> str:
     """Say why no release is built: there is nothing newer, or it failed before. Empty if one is to be built."""
     decision = goal.decision
     if decision.outcome == "nothing":
         return "everything is up to date"
     if decision.failed is None or decision.outcome == "build":
         return ""
-    if decision.outcome == "unsure" and live_passes_again(site, log, before):
+    if decision.outcome == "unsure" and live_passes_again(goal.work):
         return ""
     return why_not_again(decision.failed)
 
 
-def look_after_live(
-    site: Site, log: RunLog, goal: Goal, reason: str, *, before: SiteFacts, adopted: bool
-) -> PipelineResult:
+def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
     """Report on what stays live: fixes that are held back, processes left behind, tests that turn red.
 
     That nothing can run on it is always said. Where only another Python has failed, to which the site does not move,
     all else is looked after. Raises TestsFailedError.
     """
-    failed, due = goal.decision.failed if goal.decision.outcome != "nothing" else None, goal.due
+    work, decision = goal.work, goal.decision
+    failed = decision.failed if decision.outcome != "nothing" else None
     if failed is not None:
-        undo_unfinished(site, log)
-    log.about(goal.live, None)
-    if failed is None or (due is not None and not due.is_damaged):
-        look_at_what_is_held(site, log, goal.decision)
-    note_stale_processes(site, log)
+        undo_unfinished(work.site, work.log)
+    work.log.about(work.live, None)
+    held = decision.resolution.held_back
+    if held and (failed is None or (goal.due is not None and not goal.due.is_damaged)):
+        note_unfixed(work, held, decision.audit())  # no night without anything held asks
+    note_stale_processes(work.site, work.log)
     if failed is not None:
-        _report_unusable_live(log, due, failed.reason)
+        _report_unusable_live(goal, failed.reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
-    ending = PipelineResult(result="activated" if is_news else "unchanged", headline=reason)
-    if is_news:
-        ending = replace(ending, headline=f"the project is adopted; {reason}")
-    if goal.decision.outcome == "unsure" and site.settings.django_check == "off":
-        return ending  # its tests have just been run; with a Django check it may not have come to them
-    return _with_live_tests(site, log, before, ending)
+    headline = f"the project is adopted; {reason}" if is_news else reason
+    # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
+    if decision.outcome != "unsure" or work.site.settings.django_check != "off":
+        red = try_live_release(work)
+        headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
+    return PipelineResult(result="activated" if is_news else "unchanged", headline=headline)
 
 
-def look_at_what_is_held(site: Site, log: RunLog, decision: Decision) -> None:
-    """See, in a night without anything new, whether what is held back would fix something; no other night asks."""
-    if held := decision.resolution.held_back:
-        found = decision.audit()
-        note_unfixed(site, log, held, found, found, only_new=True)
-
-
-def make_release(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> Release:
+def make_release(goal: Goal) -> Release:
     """Build, test and seal the release that is to go live. Raises BuildError, TestsFailedError and MigrationsError."""
-    is_damaged = goal.due is not None and goal.due.is_damaged
-    check_live_site(site.outside, log, force=goal.force or is_damaged)
-    if site.pulled is None:  # else this has been done, as the code has changed
-        ask_django(site, log)
-    if goal.due is not None and is_damaged:
-        log.note(describe_damage(goal.due))
+    work, resolution = goal.work, goal.decision.resolution
+    check_live_site(work.site.outside, work.log, force=goal.force or goal.is_repair)
+    if work.site.pulled is None:  # else this has been done, as the code has changed
+        ask_django(work.site, work.log)
+    if goal.due is not None and goal.is_repair:
+        work.log.note(describe_damage(goal.due))
     try:
-        return _make_release(site, log, goal, before=before)
+        check_space(work, resolution)
+        audit = goal.decision.audit()
+        work.log.learn(changes=resolution.diff.changes)
+        candidate = build_and_test(work, resolution, goal.decision.again)
+        candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
+        release = seal(work, candidate, tests="passed")
     except ReleaserError as error:
-        _report_unusable_live(log, goal.due, error.message)
+        _report_unusable_live(goal, error.message)
         raise
-
-
-def _make_release(site: Site, log: RunLog, goal: Goal, *, before: SiteFacts) -> Release:
-    facts, live, resolution = goal.facts, goal.live, goal.decision.resolution
-    check_space(site, facts, resolution, live)
-    audit = goal.decision.audit()
-    log.learn(changes=resolution.diff.changes)
-    candidate = build_and_test(site, log, facts, resolution, before=before, again=goal.decision.again)
-    candidate = with_fixes(site, log, facts, candidate, audit)
-    candidate = look_at_migrations(site, log, candidate)
-    release = seal(site, log, candidate, tests="passed")
-    log.learn(rebuilt=goal.due.reason if goal.due is not None else None)
+    work.log.learn(rebuilt=goal.due.reason if goal.due is not None else None)
     return release
-
-
-def _with_live_tests(site: Site, log: RunLog, facts: SiteFacts, ending: PipelineResult) -> PipelineResult:
-    """Look after what is live on a night without anything newer. Raises TestsFailedError if its tests turn red."""
-    if site.settings.test_live == "always":
-        with tree_of_live(site, log) as tree:
-            red = try_live_release(tree, log, facts)
-    else:
-        red = try_live_release(site, log, facts)
-    if red is None:
-        return ending
-    failing = f"the tests of {red.release} have been failing since {red.since[:10]}"
-    return replace(ending, headline=f"{ending.headline}; {failing}")
 
 
 def note_target(log: RunLog, target: Target) -> tuple[Commit, ...]:
@@ -257,21 +242,15 @@ def move_to_unbuilt_commits(
         put_lock_back(site, log, live)
 
 
-def examine_target(site: Site, log: RunLog, facts: SiteFacts, target: Target) -> SiteFacts:
+def examine_target(work: Workspace, target: Target) -> SiteFacts:
     """Check the code that is to go live as it is in the staging tree, with its own settings. Raises PreflightError."""
     if not target.moves:
-        return facts
-    with log.step("preflight") as step:
-        live = store_of(site).live()
-        try:
-            found = check(
-                site, space=find_lacks(update_needs(site, live)), checkout=facts.checkout,
-                ask_django=target.brings_code,
-            )  # fmt: skip
-        except PreflightError as error:
-            raise _of_commit(site, target, error) from error
-        tell_unknown(step, found.unknown)
-    return found
+        return work.facts
+    scope = Scope(asks=("django",) if target.brings_code else (), checkout=work.facts.checkout)
+    try:
+        return preflight(work.site, work.log, scope)
+    except PreflightError as error:
+        raise _of_commit(work.site, target, error) from error
 
 
 def _of_commit(site: Site, target: Target, error: PreflightError) -> PreflightError:
@@ -289,13 +268,14 @@ def _of_commit(site: Site, target: Target, error: PreflightError) -> PreflightEr
     )
 
 
-def _report_unusable_live(log: RunLog, due: RebuildReason | None, reason: str) -> None:
+def _report_unusable_live(goal: Goal, reason: str) -> None:
     """Report, where what is to take its place has failed, that nothing can run on what is live."""
+    due = goal.due
     if due is None or not cannot_run(due.release):
         return
     message = f"nothing can run on the live release {due.release.id}: {due.reason}"
     advice = f"Its replacement has failed ({reason}); fix that, or run `releaser rebuild`."
-    log.note(Finding(message=message, advice=advice))
+    goal.work.log.note(Finding(message=message, advice=advice))
 
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
@@ -312,3 +292,58 @@ def _headline(log: RunLog, release: Release, goal: Goal) -> str:
         return f"rebuilt {due.release.id} as {release.id}, as {due.reason}: {what}{with_commits}"
     why = one_line(due.reason, limit=_LONGEST_REASON)
     return f"built {release.id} in place of {due.release.id}, which was damaged ({why}): {what}{with_commits}"
+
+
+# Trying packages that are not released yet: a candidate with them is built and tested, and never goes live
+
+
+def override(request: Request, overrides: Sequence[Override]) -> RunReport:
+    """Build and test a candidate with packages from elsewhere; live, lock and all records stay as they are."""
+    return run_session(request, lambda run: _override(run, overrides))
+
+
+def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
+    refuse_moved(run.store)
+    facts = preflight(run.site, run.log, Scope(asks=()))
+    required(run.store.live())
+    with staged(run.site, run.log, facts, as_checked_out(facts)) as work:
+        resolution = resolve_with(work, overrides)
+        run.log.learn(changes=resolution.diff.changes)
+        candidate = build(work, resolution, overrides=tuple(map(str, overrides)))
+        refuse_untested(candidate, overrides)
+        run_tests(work, candidate)
+        release = seal(work, candidate, tests="passed")
+    close_journal(run.site, run.log)
+    wanted = ", ".join(release.manifest.overrides)
+    return PipelineResult(
+        result="unchanged", headline=f"{wanted} passed, and is not live: the candidate is {release.venv}"
+    )
+
+
+def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]) -> tuple[Override, ...]:
+    """Read what `--override` asks for; relative paths start at the current directory. Raises UsageError."""
+    overrides = parse_overrides(values, Path.cwd())
+    with contextlib.suppress(PreflightError, OSError, InvalidLockError):  # which the run reports, along with all else
+        lock = LockFile.read(find_site(path, environ).project.lock)
+        check_locked(overrides, lock)
+    return overrides
+
+
+def required(live: Release | None) -> Release:
+    """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
+    if live is None:
+        finding = Finding(
+            "no release is live with which another package could be tried", advice="Run `releaser init` first."
+        )
+        raise PreflightError(finding)
+    return live
+
+
+def refuse_untested(candidate: Candidate, overrides: Sequence[Override]) -> None:
+    """See that the packages are in the venv: this platform or group may not need them. Raises BuildError."""
+    names = versions_in(candidate.venv)
+    missing = [one.name for one in overrides if one.name not in names]
+    if missing:
+        group = f" for the group {candidate.key.group}" if candidate.key.group else ""
+        message = f"{', '.join(missing)} is in uv.lock, but not installed{group} here, so nothing would be tested"
+        raise BuildError(message, advice="Override a package that this site uses.")

@@ -265,20 +265,23 @@ def compare(
         difference = None
         if path in reading:
             advance()
-            difference = _compare_file(venv, path, before, now, reading[path], reads=True)
+            difference = _compare_file(venv, path, (before, now), reading[path], reads=True)
             if release.manifest.origin == "adopted" and before == now:
                 difference = None  # it was so when it was adopted, whatever RECORD says
         elif sealed.files and (before or "") != now:
             owner = (owners if now else sealed.owners).get(path, "")
             if not owner or _name_and_version(owner)[0] not in changed:
-                difference = _compare_file(venv, path, before, now, hashes.get(path, ""), reads=False)
+                difference = _compare_file(venv, path, (before, now), hashes.get(path, ""), reads=False)
         if difference:
             files.append(difference)
     return Drift(packages=packages if sealed.files else (), files=tuple(files))
 
 
-def _compare_file(venv: str, path: str, before: str | None, now: str, hashed: str, *, reads: bool) -> Difference | None:
-    """Compare a file; it is read if one `reads`, or if nothing but time or mode differs, as of a copy."""
+def _compare_file(
+    venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool
+) -> Difference | None:
+    """Compare a file by how it looked before and looks now; it is read if one `reads`, or if it may be a mere copy."""
+    before, now = looks
     if not now:
         return Difference(path=path, kind="missing", message="it is gone")
     if not before and not reads:

@@ -89,14 +89,7 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
 
 
 def about_missing_project(
-    path: Path,
-    environ: Mapping[str, str],
-    command: str,
-    run_id: str,
-    started: datetime,
-    error: PreflightError,
-    *,
-    mails: bool,
+    path: Path, environ: Mapping[str, str], log: RunLog, error: PreflightError, *, mails: bool
 ) -> RunReport:
     """Report that there is no such project; with `mails`, releaser's own administrators are told, if anybody can be.
 
@@ -110,13 +103,13 @@ def about_missing_project(
     settings = loaded.settings
     redactor = Redactor([settings.smtp_password] if settings.smtp_password else [])
     report = RunReport(
-        command=command,
+        command=log.command,
         project=root.name,
         path=str(root),
         host=this_host(),
-        run_id=run_id,
-        started_at=started,
-        seconds=round((datetime.now(UTC) - started).total_seconds(), 3),
+        run_id=log.run_id,
+        started_at=log.started_at,
+        seconds=round((datetime.now(UTC) - log.started_at).total_seconds(), 3),
         result="refused",
         exit_code=error.exit_code,
         headline=cleaned(redactor, error.message),

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Rules, Withheld
     from releaser.releases.quarantine import Holds
     from releaser.releases.release import Release
-    from releaser.report import RunLog
+    from releaser.report import Step
     from releaser.resolution.rules import Lower
+    from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import ExcludeNewer, Specifiers
 
@@ -44,9 +45,8 @@ ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
 
 @dataclass(frozen=True, kw_only=True)
 class Resolution:
-    """A lock to build from, in the staging tree `tree`."""
+    """A lock to build from, which is in the staging tree."""
 
-    tree: Path
     lock: LockFile
     #: What it changes against the live release.
     diff: LockDiff
@@ -55,10 +55,7 @@ class Resolution:
 
 
 def resolve(
-    site: Site,
-    log: RunLog,
-    facts: SiteFacts,
-    live: Release | None,
+    work: Workspace,
     *,
     force: bool = False,
     fixes: Callable[[], Mapping[str, str]] = dict,
@@ -70,17 +67,18 @@ def resolve(
     `fixes`, which is asked if the rules keep anything out for now, maps packages to the versions that fix a
     vulnerability: exactly those come in anyway. Raises ResolutionError.
     """
-    constraints, project, before = Constraints.read(site.state_dir), site.project, lock_of(live)
+    site, facts, now = work.site, work.facts, work.log.started_at
+    constraints, before = Constraints.read(site.state_dir), lock_of(work.live)
     quarantine = Quarantine() if force else constraints.quarantine
 
     def read_rules() -> Rules:
-        holds = _select_holds(site, log, facts, constraints.holds, "in" if force and failed == "rest" else failed)
+        holds = _select_holds(work, constraints.holds, "in" if force and failed == "rest" else failed)
         counting = Constraints(holds=holds, quarantine=quarantine)
-        rules = rules_for(site, facts.lock, before, counting, now=log.started_at)
+        rules = rules_for(site, facts.lock, before, counting, now=now)
         return lower.apply(rules) if lower is not None else rules
 
-    with log.step("resolve") as step:
-        resolver = _TreeResolver(site=site, facts=facts, now=log.started_at)
+    with work.log.step("resolve") as step:
+        resolver = _TreeResolver(site=site, facts=facts, now=now)
         locked, versions = facts.lock.versions, before.versions
         try:
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
@@ -91,46 +89,42 @@ def resolve(
             raise ResolutionError(message, advice=advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
             raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))
-        found = read_made_lock(project.root)
+        found = read_made_lock(site.project.root)
         _refuse_rejected_versions(found, quarantine)
-        resolution = _resolution(
-            site, live, found, all_withheld(resolved.withheld, quarantine, constraints.holds, found)
-        )
-        step.says(_extent(resolution.diff))
-    return resolution
+        withheld = all_withheld(resolved.withheld, quarantine, constraints.holds, found)
+        return _resolution(work, step, found, withheld)
 
 
-def _select_holds(site: Site, log: RunLog, facts: SiteFacts, holds: Holds, failed: FailedVersions) -> Holds:
+def _select_holds(work: Workspace, holds: Holds, failed: FailedVersions) -> Holds:
     """Return the holds that keep something out. Raises ResolutionError."""
     if all(one.by == "person" for one in holds.entries):
         return holds
     if failed == "rest":
-        return select_holds(site, holds, python=facts.choice.version, now=log.started_at)
+        return select_holds(work.site, holds, python=work.facts.choice.version, now=work.log.started_at)
     counting = ("person", "tests") if failed == "out" else ("person",)
     return replace(holds, entries=tuple(one for one in holds.entries if one.by in counting))
 
 
-def resolve_as_locked(site: Site, log: RunLog, live: Release | None, lock: LockFile | None) -> Resolution:
+def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
     """Take a lock as it is: `lock`, or that of the staging tree. Raises ResolutionError."""
-    with log.step("resolve") as step:
+    site = work.site
+    with work.log.step("resolve") as step:
         if lock is not None:
             site.project.lock.write_bytes(lock.data)
         found = read_made_lock(site.project.root)
-        resolution = _resolution(site, live, found, list_rejected(read_quarantine(site.state_dir), found))
-        step.says(_extent(resolution.diff))
-    return resolution
+        return _resolution(work, step, found, list_rejected(read_quarantine(site.state_dir), found))
 
 
-def _resolution(site: Site, live: Release | None, found: LockFile, held_back: tuple[Withheld, ...]) -> Resolution:
+def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Withheld, ...]) -> Resolution:
+    diff = diff_to(work.live, found)
+    step.says({0: "no package changes", 1: "1 package changes"}.get(len(diff), f"{len(diff)} packages change"))
+    return Resolution(lock=found, diff=diff, held_back=held_back)
+
+
+def diff_to(live: Release | None, lock: LockFile) -> LockDiff:
+    """Return what a lock changes against what is live; nothing if the lock of that is not known."""
     before = lock_of(live)
-    diff = LockDiff.between(before, found) if before.data else LockDiff(changes=())
-    return Resolution(tree=site.project.root, lock=found, diff=diff, held_back=held_back)
-
-
-def _extent(diff: LockDiff) -> str:
-    if len(diff) > 1:
-        return f"{len(diff)} packages change"
-    return "1 package changes" if diff else "no package changes"
+    return LockDiff.between(before, lock) if before.data else LockDiff(changes=())
 
 
 def lock_of(release: Release | None) -> LockFile:
@@ -217,20 +211,19 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
     return CandidateKey(lock_sha256=lock.key, code_key=code, python=facts.choice.version, group=facts.group)
 
 
-def resolve_with(site: Site, log: RunLog, facts: SiteFacts, live: Release, overrides: Sequence[Override]) -> Resolution:
+def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:
     """Lock in the staging tree what is live, with these packages instead.
 
     What is kept of the lock has no passwords: uv 0.13 writes those of a URL into it, and needs them there to install.
     Raises ResolutionError.
     """
-    tree, before = site.project.root, lock_of(live)
-    with log.step("resolve") as step:
+    project, before = work.site.project, lock_of(work.live)
+    with work.log.step("resolve") as step:
         if before.data:
-            (tree / "uv.lock").write_bytes(before.data)
-        lock = _lock(facts, tree, overrides)
-        diff = LockDiff.between(before, lock) if before.data else LockDiff(changes=())
+            project.lock.write_bytes(before.data)
+        lock = _lock(work.facts, project.root, overrides)
         step.says(", ".join(map(str, overrides)))
-    return Resolution(tree=tree, lock=lock, diff=diff, held_back=())
+    return Resolution(lock=lock, diff=diff_to(work.live, lock), held_back=())
 
 
 def _lock(facts: SiteFacts, tree: Path, overrides: Sequence[Override]) -> LockFile:
@@ -261,9 +254,7 @@ def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
     before = lock_of(live)
     if not before.data or not lock.data:
         return before.data == lock.data
-    python = live.manifest.python
-    tags = tags_of(python)
-    if lock.same_packages(before, tags=tags):
-        return True
-    groups = default_groups(site)
-    return installs_the_same(lock, before, group=live.manifest.group, default_groups=groups, python=python, tags=tags)
+    python, groups = live.manifest.python, default_groups(site)
+    return lock.same_packages(before, tags=tags_of(python)) or installs_the_same(
+        lock, before, group=live.manifest.group, default_groups=groups, python=python
+    )

@@ -26,6 +26,7 @@ from releaser.locks.changes import Change, LockDiff
 from releaser.locks.installed import Pin
 from releaser.locks.lock import EMPTY, LockFile
 from releaser.locks.sameness import tags_of
+from releaser.run import Workspace, silent_log
 from releaser.site.project import Project
 from tests.releases.makers import a_manifest, on_paper
 from tests.support.guards import other_file_system
@@ -193,7 +194,8 @@ def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: Loc
     uv, choice = SimpleNamespace(run=answer), SimpleNamespace(version="3.12.1")
     facts = cast("SiteFacts", SimpleNamespace(uv=uv, choice=choice, group=None))
     try:
-        check_space(site, facts, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)), before)
+        work = Workspace(site=site, log=silent_log("update"), facts=facts, before=facts, live=before)
+        check_space(work, cast("Resolution", SimpleNamespace(lock=LOCK, diff=diff)))
     except PreflightError as error:
         (finding,) = error.findings
         return finding.message

@@ -51,14 +51,14 @@ BEFORE_THE_GUARD = {
     "built": Point(place="releaser.candidate.build:install"),
     "tested": Point(place="releaser.pipelines.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
-    "at the guard": Point(place="releaser.pipelines.activation:refuse_changes", when="before"),
+    "at the guard": Point(place="releaser.pipelines.build_and_deploy:refuse_changes", when="before"),
 }
 AFTER_THE_GUARD = {
     "checkout moved": Point(place="releaser.deployment.activate:move_checkout"),  # the flip is next
     "flipped": Point(place="releaser.releases.link:flip"),
     "lock placed": Point(place="releaser.deployment.activate:place_files"),
     "collected": Point(place="releaser.deployment.post_flip:collectstatic"),
-    "about to commit": Point(place="releaser.pipelines.activation:publish_lock", when="before"),
+    "about to commit": Point(place="releaser.pipelines.build_and_deploy:publish_lock", when="before"),
     "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
 }
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import PreflightError
-from releaser.pipelines.preflight import check
+from releaser.pipelines.preflight import Scope, check
 from releaser.site.site import open_site
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite
 
+EVERYTHING = Scope(asks=("remote", "django"))
 BUG_SIGN = re.compile(r'File ".*/releaser/(\w+/)*\w+\.py"|should not: |Logging error')
 
 
@@ -70,13 +71,13 @@ def unfit(site: SampleSite, *, env: Mapping[str, str | None] | None = None) -> U
     for each way of showing it is enough, see `refused`.
     """
     with pytest.raises(PreflightError) as caught:
-        check(open_site(site.path, site.environment(env)), ask_remote=True)
+        check(open_site(site.path, site.environment(env)), None, EVERYTHING)
     return Unfit(problems=[f"{found.message} {found.advice}" for found in caught.value.findings])
 
 
 def fit(site: SampleSite) -> None:
     """Check the site in this process, which must find nothing wrong."""
-    check(open_site(site.path, site.env), ask_remote=True)
+    check(open_site(site.path, site.env), None, EVERYTHING)
 
 
 def found_first(site: SampleSite, *words: str) -> None:

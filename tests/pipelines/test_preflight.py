@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.candidate.space import Need
 from releaser.checkout.checks import own_paths
 from releaser.errors import Finding, Findings, PreflightError, ToolError
-from releaser.pipelines.preflight import check
+from releaser.pipelines.preflight import Scope, check
 from releaser.site.pythons import find_base
 from releaser.site.site import Site, open_site
 from tests.site.fakes import FakeRunner
@@ -70,14 +71,14 @@ def site(root: Path, **answers: str | ToolError) -> Site:
     return dataclasses.replace(found, runner=FakeRunner(environ=found.runner.environ, answers=texts))
 
 
-def facts(found: Site, *, pending: frozenset[str] = frozenset(), ask: bool = False) -> SiteFacts:
-    return check(found, pending=pending, ask_remote=ask)
+def facts(found: Site, *, ask: bool = False) -> SiteFacts:
+    return check(found, None, Scope(asks=("remote", "django") if ask else ("django",)))
 
 
-def problems(found: Site, *, pending: frozenset[str] = frozenset(), ask: bool = False) -> list[str]:
+def problems(found: Site, *, ask: bool = False) -> list[str]:
     """Return what is wrong; every problem comes with advice."""
     with pytest.raises(PreflightError) as caught:
-        facts(found, pending=pending, ask=ask)
+        facts(found, ask=ask)
     assert all(problem.advice for problem in caught.value.findings)
     return [problem.message for problem in caught.value.findings]
 
@@ -262,10 +263,13 @@ def test_what_releaser_and_uv_put_there_is_no_dirt(root: Path) -> None:
     assert message.endswith("is not clean: envy, wheels2/x")
 
 
-def test_what_is_still_to_be_committed_is_no_dirt(root: Path) -> None:
+def test_what_is_still_to_be_committed_is_no_dirt(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = CLEAN + f"1 .M N... 100644 100644 100644 {COMMIT} {COMMIT} uv.lock\0? requirements.txt\0"
-    facts(site(root, git_status=status), pending=frozenset({"uv.lock", "requirements.txt"}))
-    (message,) = problems(site(root, git_status=status), pending=frozenset({"uv.lock"}))
+    due = {"uv.lock", "requirements.txt"}
+    monkeypatch.setattr("releaser.pipelines.preflight.files_due", lambda *_: due)
+    facts(site(root, git_status=status))
+    due.remove("requirements.txt")
+    (message,) = problems(site(root, git_status=status))
     assert message.endswith("is not clean: requirements.txt")
 
 
@@ -330,7 +334,7 @@ def test_a_wrong_list_of_people_is_said_once(root: Path) -> None:
 
 def test_too_little_space_is_among_the_findings(root: Path) -> None:
     with pytest.raises(PreflightError, match="no space for another release"):
-        check(site(root), space=(Finding("no space for another release"),))
+        check(site(root), None, Scope(needs=(Need(what="another release", place=root, bytes=10**18, inodes=1),)))
 
 
 def test_everything_is_said_at_once_and_each_thing_once(root: Path) -> None:
