@@ -39,7 +39,7 @@ def list_installed(
 def installs_the_same(
     one: LockFile, other: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
 ) -> bool:
-    """Whether two locks differ only in packages that are not installed, if at all; other words are `list_installed`'s."""
+    """Whether two locks differ only in packages that `list_installed` leaves out, if at all."""
     groups = None if default_groups is None else tuple(default_groups)
 
     def part(lock: LockFile) -> Table:
