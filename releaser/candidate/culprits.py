@@ -11,7 +11,7 @@ from releaser.candidate.partial_locks import find_all_needs, find_faults
 from releaser.candidate.test_output import suspects
 from releaser.candidate.testing import first_failure
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
-from releaser.locks.bisect import SearchResult, find_culprits
+from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
 from releaser.locks.changes import LockDiff
 from releaser.locks.lock import Graph
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
@@ -60,13 +60,10 @@ class CulpritSearch:
     def search(self) -> Candidate | Failed:
         """Hold back or report what breaks the tests; return what passes without, or how the candidate has failed."""
         base_passes = self.passes(())[0]
-        if base_passes is False:
-            found = self._try_everything() if self.builder.holds_back else None
+        if base_passes is False and self.builder.holds_back and (everything := self._try_everything()):
             self._finish()
-            if found is None:
-                self._tell_of_base()
-            return found or self.failure
-        result = self._find() if base_passes else SearchResult(kind="cut_off")
+            return everything
+        result = SearchResult(kind="cut_off") if base_passes is None else self._find(base_passes=base_passes)
         if self._trouble is not None and result.kind == "cut_off":  # the index is gone, for example
             self.log.failed(self._trouble, follow_up=False)
             return replace(self.failure, advice=_AGAIN)
@@ -88,18 +85,23 @@ class CulpritSearch:
         if result.kind == "cut_off" and advances:
             return found or replace(self.failure, advice=_AGAIN)
         self._finish()  # only now: were nothing held, a candidate that is not taken up again would keep all out
+        if base_passes is False and result.kind != "cut_off":
+            self._tell_of_base(result, found)
         return found or self.failure
 
-    def _find(self) -> SearchResult:
+    def _find(self, *, base_passes: bool) -> SearchResult:
         upgrades = self.locks.upgrades()
         if not upgrades or self.site.settings.culprits == "off":
             return SearchResult(kind="no_culprit")
+        named = suspects(self.failure.result.output, self.full.venv, upgrades)
+        if not base_passes:
+            return find_culprits_beside_needed(self, upgrades, named if len(named) < len(upgrades) else ())
         undecided = {
             one.name
             for one in read_holds(self.site.state_dir).entries
             if one.by == "undecided" and one.is_in(self.versions)
         }
-        hints = {*suspects(self.failure.result.output, self.full.venv, upgrades), *undecided.intersection(upgrades)}
+        hints = {*named, *undecided.intersection(upgrades)}
         hints = hints if len(hints) < len(upgrades) else set()
         # What needs a suspect would bring it along, and be taken for the culprit, if it stood before that.
         needs = Graph.of(self.full.resolution.lock).needs
@@ -287,11 +289,15 @@ class CulpritSearch:
         raised = "The next update searches among these alone; raise these settings if that is too slow."
         self._tell(message, raised if advances else "Raise these settings.")
 
-    def _tell_of_base(self) -> None:
-        """Say that the tests fail with the packages as they were, so that none is to blame.
+    def _tell_of_base(self, result: SearchResult, found: Candidate | None) -> None:
+        """Say why the tests fail with the packages as they were: a newer one is needed, or none is to blame.
 
         A commit that is to blame is kept out, and packages come in without it.
         """
+        if found is not None:
+            self._tell_needed(found, find_needed(self, result))
+        if found is not None or result.passing:
+            return
         pulled = self.site.pulled
         if pulled is None:
             message = f"the tests fail with {self._news} and the earlier packages as well: no package is to blame"

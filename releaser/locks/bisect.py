@@ -15,6 +15,8 @@ Part = tuple[str, ...]
 #: `cut_off`: no further trial was possible. `flaky`: the same part passed first, and failed later.
 Kind = Literal["found", "nothing_left", "no_culprit", "cut_off", "flaky"]
 
+_DIVISIONS = (2, 4, 8)  # into so many parts the items are divided to find one without which the others pass
+
 
 class Trials(Protocol):
     """Tries parts of the items; None instead of a verdict says that no further trial is possible."""
@@ -78,14 +80,14 @@ class SearchResult:
         return _without(self.kept, self.passing)
 
 
-def find_culprits(trials: Trials, items: Part, *, suspects: int = 0) -> SearchResult:
+def find_culprits(trials: Trials, items: Part, *, suspects: int = 0, passing: Part = ()) -> SearchResult:
     """Leave one item after the other out of `items`, which fail together, until the rest passes as a whole.
 
     The shortest beginning that fails ends with a culprit: to find it takes as many trials as the number of items has
     bits. So items that need others have to stand after these. The last `suspects` items are told apart from all others
-    first.
+    first. `passing` is a beginning that is known to pass.
     """
-    result = SearchResult(kind="cut_off", items=items)
+    result = SearchResult(kind="cut_off", items=items, passing=passing)
     while True:
         rest = result.kept
         low, is_settled = _bisect(trials, result, suspects=0 if result.culprits else suspects)
@@ -103,6 +105,37 @@ def find_culprits(trials: Trials, items: Part, *, suspects: int = 0) -> SearchRe
             return _give_second_chance(trials, replace(result, kind="found", passing=result.kept))
         if result.passing == result.kept:
             return replace(result, kind="flaky")
+
+
+def find_culprits_beside_needed(trials: Trials, items: Part, suspects: Part) -> SearchResult:
+    """Find culprits where the tests fail without any item, too: something new needs one of them, unless it is broken.
+
+    First a part is looked for without which all others pass: the suspects, one half, one quarter, one eighth.
+    """
+    parts = [suspects] if suspects else []
+    for count in _DIVISIONS:
+        size = -(-len(items) // count)
+        parts += [items[start : start + size] for start in range(0, len(items), size)]
+    for part in dict.fromkeys(parts):
+        rest = _without(items, part)
+        verdict = trials.passes(rest)[0] if rest else False
+        if verdict is None:
+            return SearchResult(kind="cut_off", items=items)
+        if verdict:
+            return find_culprits(trials, (*rest, *part), passing=rest)
+    return SearchResult(kind="no_culprit")
+
+
+def find_needed(trials: Trials, found: SearchResult) -> Part:
+    """Find the item without which what was kept fails; all that it may be if no further trial is possible."""
+    low, high = 0, len(found.kept)
+    while high - low > 1:
+        middle = (low + high + 1) // 2
+        verdict = trials.passes(found.kept[:middle], without=found.culprits)[0]
+        if verdict is None:
+            break
+        low, high = (low, middle) if verdict else (middle, high)
+    return found.kept[low:high]
 
 
 def _bisect(trials: Trials, result: SearchResult, *, suspects: int) -> tuple[int, bool]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.bisect import Budget, find_culprits
+from releaser.locks.bisect import Budget, find_culprits, find_culprits_beside_needed, find_needed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,6 +150,40 @@ def test_with_two_trials_at_once_one_of_22_is_found_in_fewer_rounds(culprit: str
     assert find_culprits(trials, ITEMS).culprits == (culprit,)
     assert trials.rounds <= 5
     assert len(trials.tried) <= 10
+
+
+# New code that needs one of the upgrades
+
+
+def needs(needed: str, *culprits: str, limit: int = 1000) -> FakeTrials:
+    return FakeTrials(lambda items: needed in items and not items & set(culprits), limit=limit)
+
+
+def test_a_culprit_is_found_beside_what_new_code_needs() -> None:
+    for needed, culprit in itertools.permutations("abcdefgh", 2):
+        result = find_culprits_beside_needed(trials := needs(needed, culprit), tuple("abcdefgh"), ())
+        assert (result.kind, result.culprits) == ("found", (culprit,))
+        assert find_needed(trials, result) == (needed,)
+
+
+def test_a_suspect_is_left_out_first() -> None:
+    trials = needs("a", "e")
+    result = find_culprits_beside_needed(trials, tuple("abcdef"), ("e",))
+    assert result.culprits == ("e",)
+    assert trials.tried[0] == tuple("abcdf")
+
+
+def test_if_no_part_passes_no_item_is_to_blame() -> None:
+    result = find_culprits_beside_needed(FakeTrials(lambda _: False), ITEMS, ("c",))
+    assert (result.kind, result.items, result.passing) == ("no_culprit", (), ())
+
+
+def test_without_runs_all_is_undecided_and_may_be_needed() -> None:
+    items = tuple("abcdef")
+    result = find_culprits_beside_needed(needs("a", "e", limit=0), items, ("e",))
+    assert (result.kind, result.undecided) == ("cut_off", items)
+    found = find_culprits_beside_needed(needs("a", "e"), items, ("e",))
+    assert find_needed(needs("a", "e", limit=1), found) == tuple("abc")
 
 
 def test_the_budget_counts_runs_and_the_minutes_begin_with_the_search() -> None:
