@@ -6,13 +6,14 @@ READY := $(VENV)/.ready
 # Tests that try a spread of a table, unless they are to try all of it.
 TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py test_nights.py test_rehearsed_update.py)
 JOBS ?= 2
+LOWEST := .venv-lowest
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest dist coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -81,9 +82,23 @@ durability: $(READY) ## Measure what it costs that a power cut does no harm
 requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
 	$(BIN)/uv export --quiet --all-groups --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
+	$(BIN)/uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --resolution lowest-direct --generate-hashes --no-header --no-annotate \
+		--output-file requirements-lowest.txt pyproject.toml
+
+test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the lowest versions that releaser may be installed with
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	$(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not slow" tests/reporting tests/resolution tests/tools tests/e2e/test_audit.py \
+		tests/e2e/test_commands.py tests/e2e/test_outdated.py tests/e2e/test_rollback.py $(ARGS)
+
+dist: $(READY) ## Make what a release consists of in dist/: wheel, source, SBOM, constraints, checksums
+	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'

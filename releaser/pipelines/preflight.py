@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Uv
 
 
-OLDEST_UV = Version("0.10")  # the first that lists local packages alone (`uv export --only-emit-local`)
+OLDEST_UV = Version("0.12")  # the oldest that the tests are run with; older ones cannot do all that `uv audit` is asked
 
 
 Question = Literal["remote", "django", "site"]

@@ -63,7 +63,7 @@ def site(root: Path, **answers: str | ToolError) -> Site:
         "git show": "Mine\n",
         "git diff": "code.py\0",
         "git ls-files": "",
-        "uv --version": "uv 0.11.3 (abc 2026-11-01)\n",
+        "uv --version": "uv 0.12.3 (abc 2026-11-01)\n",
         "uv python find": sys.executable + "\n",
         "uv python find --show-version": "3.11.7\n",
     }

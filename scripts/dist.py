@@ -1,0 +1,99 @@
+"""Makes what a release of releaser consists of, in dist/: source, wheel, SBOM, constraints, and their checksums.
+
+Everything is made from the last commit and with its time, so that anybody who makes it from the same commit gets the
+same bytes. The SBOM (CycloneDX 1.5) names what `constraints.txt` pins, with the hashes that are accepted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DIST = ROOT / "dist"
+CONSTRAINTS = "constraints.txt"
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
+
+
+def main() -> None:
+    """Make everything anew."""
+    commit, seconds = _run("git", "log", "-1", "--format=%H %ct").split()
+    if _run("git", "status", "--porcelain", "--untracked-files=no"):
+        sys.exit("dist: there are changes that are not committed, so nobody could make the same; commit them first.")
+    shutil.rmtree(DIST, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="releaser-dist-") as name:
+        tree = Path(name)
+        _check_out(commit, tree)
+        words = (sys.executable, "-m", "hatchling", "build", "-d", str(DIST))
+        _run(*words, cwd=tree, variables={"SOURCE_DATE_EPOCH": seconds})
+        shutil.copyfile(tree / CONSTRAINTS, DIST / CONSTRAINTS)
+        version = next(DIST.glob("*.whl")).name.split("-")[1]
+        sbom = make_sbom(tree, version=version, at=datetime.fromtimestamp(int(seconds), UTC))
+    (DIST / f"releaser-{version}.cdx.json").write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")
+    files = sorted(file for file in DIST.iterdir())
+    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
+    (DIST / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    print("".join(lines), end="")
+
+
+def make_sbom(tree: Path, *, version: str, at: datetime) -> dict[str, object]:
+    """Return the SBOM of what `constraints.txt` in `tree` pins; it names no place to download from."""
+    components: list[dict[str, object]] = []
+    text = (tree / CONSTRAINTS).read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in text.splitlines():
+        words = line.split()
+        name, _, number = words[0].partition("==")
+        hashes = [{"alg": "SHA-256", "content": one.rpartition(":")[2]} for one in words if one.startswith("--hash=")]
+        reference = f"pkg:pypi/{name}@{number}"
+        files = [{"type": "distribution", "url": reference, "hashes": [one]} for one in hashes]
+        components.append(
+            {
+                "type": "library", "bom-ref": reference, "name": name, "version": number, "purl": reference,
+                "externalReferences": files,
+            }
+        )  # fmt: skip
+    itself = f"pkg:pypi/releaser@{version}"
+    serial = uuid.uuid5(NAMESPACE, json.dumps([version, components]))
+    return {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "serialNumber": f"urn:uuid:{serial}",
+        "version": 1,
+        "metadata": {
+            "timestamp": at.isoformat(),
+            "component": {
+                "type": "application", "bom-ref": itself, "name": "releaser", "version": version, "purl": itself,
+            },
+        },
+        "components": components,
+        "dependencies": [{"ref": itself, "dependsOn": [one["bom-ref"] for one in components]}],
+    }  # fmt: skip
+
+
+def _check_out(commit: str, tree: Path) -> None:
+    archive = tree.with_suffix(".tar")
+    try:
+        _run("git", "archive", f"--output={archive}", commit)
+        with tarfile.open(archive) as file:
+            file.extractall(tree, filter="data")
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _run(*words: str, cwd: Path = ROOT, variables: dict[str, str] | None = None) -> str:
+    env = {**os.environ, **(variables or {})}
+    finished = subprocess.run(words, cwd=cwd, env=env, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    return finished.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What a release of releaser consists of, as `make dist` makes it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from releaser import __version__
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """Return a clone of this repository, which nothing was changed in."""
+    place = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", REPOSITORY, place], check=True)
+    return place
+
+
+def make(clone: Path) -> subprocess.CompletedProcess[str]:
+    """Make a release in a clone."""
+    words = [sys.executable, str(clone / "scripts" / "dist.py")]
+    return subprocess.run(words, check=False, capture_output=True, encoding="utf-8", timeout=120)
+
+
+def test_the_same_commit_gives_the_same_bytes(clone: Path) -> None:
+    assert make(clone).returncode == 0
+    first = {file.name: file.read_bytes() for file in (clone / "dist").iterdir()}
+    assert make(clone).returncode == 0
+    assert {file.name: file.read_bytes() for file in (clone / "dist").iterdir()} == first
+    listed = dict(line.split("  ")[::-1] for line in first["SHA256SUMS"].decode().splitlines())
+    assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in first.items() if name != "SHA256SUMS"}
+
+
+def test_the_sbom_names_all_that_is_pinned_with_its_hashes(clone: Path) -> None:
+    assert make(clone).returncode == 0
+    sbom = json.loads((clone / "dist" / f"releaser-{__version__}.cdx.json").read_text(encoding="utf-8"))
+    text = (clone / "constraints.txt").read_text(encoding="utf-8")
+    assert {f"{one['name']}=={one['version']}" for one in sbom["components"]} == {
+        line.split()[0] for line in text.splitlines() if not line.startswith(" ")
+    }
+    named = {one["hashes"][0]["content"] for part in sbom["components"] for one in part["externalReferences"]}
+    assert len(named) == text.count("--hash=sha256:")
+    assert all(digest in text for digest in named)
+
+
+def test_what_is_not_committed_is_refused(clone: Path) -> None:
+    (clone / "README.md").write_text("other\n", encoding="utf-8")
+    refused = make(clone)
+    assert refused.returncode == 1
+    assert "changes that are not committed" in refused.stderr
+    assert not (clone / "dist").exists()
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "requirements-dev.txt", "requirements-lowest.txt"])
+def test_what_is_pinned_has_hashes_and_names_no_index(name: str) -> None:
+    text = (REPOSITORY / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    assert "://" not in text
+    assert all("--hash=sha256:" in line for line in text.splitlines() if line.strip())
