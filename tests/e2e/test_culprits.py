@@ -95,16 +95,6 @@ def test_what_needs_a_culprit_stays_with_it(make_site: SiteFactory) -> None:
     assert site.json("status")["held_back"] == []
 
 
-def test_a_culprit_that_drags_others_along_leaves_them_to_come_by_themselves(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b", "c")
-    site.publish("a", "1.1.0", requires=["b>=1.1", "extra"], modules={"a/__init__.py": "BROKEN = 'test'\n"})
-    publish(site, "b", "c")
-    site.publish("extra", "1.0.0")
-    report = site.json("update")
-    assert live_versions(site, "abc") == {"a": "1.0.0", "b": "1.1.0", "c": "1.1.0"}
-    assert held(report) == {"a": "1.1.0"}
-
-
 def test_tests_that_fail_at_times_hold_nothing_back(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b", files={"site_tests.py": FLAKY})
     publish(site, "a", "b")
@@ -161,31 +151,6 @@ def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) 
     assert ("culprit search" in steps(report)) == (mode == "report")
     assert not (site.state_dir / "holds.json").exists()
     silent(site.releaser("update"))
-
-
-def test_commits_go_live_without_the_package_that_breaks_their_tests(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b")
-    publish(site, "a", broken=("a",))
-    site.push_from_elsewhere({"notes.txt": "pulled"})
-    report = site.json("update")
-    assert (report["result"], report["culprits"]) == ("activated", ["a 1.1.0"])
-    assert (site.path / "notes.txt").exists()
-    assert live_versions(site, "ab") == {"a": "1.0.0", "b": "1.0.0"}
-    assert passed_whole(site)
-
-
-def test_what_was_backed_out_does_not_come_in_by_a_lock_that_somebody_commits(make_site: SiteFactory) -> None:
-    names = tuple("abcz")
-    tests = "def test_shop(packages):\n    assert not any(getattr(one, 'BROKEN', None) for one in packages.values())\n"
-    site = adopted(make_site, *names, files={"site_tests.py": tests}, settings={"culprit_runs": 4})
-    publish(site, "z")
-    site.releaser("update", check=0)
-    lock = site.lock_text()
-    site.releaser("rollback", check=0)
-    site.push_from_elsewhere({"uv.lock": lock})
-    publish(site, "a", "b", "c", broken=("c",))
-    site.releaser("update", check=0)
-    assert live_versions(site, names) == {"a": "1.1.0", "b": "1.1.0", "c": "1.0.0", "z": "1.0.0"}
 
 
 def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: SiteFactory) -> None:

@@ -43,31 +43,6 @@ def test_nobody_asks_for_it_by_default(make_site: SiteFactory) -> None:
     assert site.manage_runs("check") == []
 
 
-def test_the_level_is_passed_on(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    site.publish("alpha", "1.1.0")
-    site.json("update", env={"RELEASER_DJANGO_CHECK_LEVEL": "warning"})
-    assert site.manage_runs("check")[-1].argv[-1] == "WARNING"
-
-
-def test_a_candidate_that_fails_it_has_failed(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    site.publish("alpha", "1.1.0", broken="check")
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert report["blame"] == "update"
-    assert report["headline"].startswith("`manage.py check --deploy` failed with the new packages or commits and ")
-    assert "alpha is broken: check cannot work" in report["output"]
-    tried = ["build", "django check", "django check live release", "django check again", "seal"]
-    assert steps(report)[-7:] == [*tried, "resolve", "resolve"]  # to find whether a lower version is there
-    assert site.manage_runs("test") == []
-    assert site.snapshot() == before
-    silent(site.releaser("update"))
-    assert len(site.manage_runs("check")) == 3
-    site.publish("alpha", "1.2.0")
-    assert site.json("update")["result"] == "activated"
-
-
 def test_a_site_that_failed_before_is_tried_again_once_it_passes(make_site: SiteFactory) -> None:
     site = adopted(make_site, packages={"alpha": "1.0.0", "beta": "1.0.0"})
     site.write_dotenv()

@@ -69,20 +69,6 @@ def test_a_disk_that_the_new_release_fills_does_not_keep_it_live(small: SampleSi
     assert not (small.state_dir / "journal.json").exists()
 
 
-def test_after_a_full_disk_the_next_update_goes_on(small: SampleSite) -> None:
-    live = small.live_id()
-    small.releaser("update", check=6)
-    make_room(small)
-    small.publish("beta", "1.1.0")
-    report = small.json("update")
-    assert "had been taken back half-way" in report["recovered"]
-    assert [(one["name"], one["version"]) for one in report["held_back"]] == [("alpha", "1.1.0")]
-    assert (small.live_version("alpha"), small.live_version("beta")) == ("1.0.0", "1.1.0")
-    assert small.git("status", "--porcelain") == ""
-    assert sorted(states(small).values()) == ["bad", "good", "live"]
-    assert states(small)[live] == "good"
-
-
 def test_a_good_release_stays_live_on_a_disk_that_has_no_room_for_the_records(small: SampleSite) -> None:
     """Nothing is wrong with it; what could not be committed, pushed and mailed is, by the next run."""
     small.releaser("update", env={"SAID": ""}, check=7)

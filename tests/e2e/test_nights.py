@@ -179,19 +179,6 @@ STORIES = {
             Night(new="b 2.0.1", act=offer("b", "2.0.1")),
         ),
     ),
-    "what is a change, and what is none": Story(
-        begin=lambda make_site: adopted(make_site, *"ab"),
-        nights=(
-            Night(new="a lock in other words", act=revise_lock),
-            Night(new="a commit that changes no package", act=push(notes__txt="read me\n")),
-            Night(
-                new="a commit, and one that takes it back",
-                act=all_of(push(notes__txt="read this\n"), push(notes__txt="read me\n")),
-            ),
-            Night(new="a rollback, then --force", act=run("rollback"), words=("--force",)),
-            Night(new="b 1.1.0", act=offer("b", "1.1.0")),
-        ),
-    ),
     "a culprit among many whose lower version works": Story(
         begin=lambda make_site: adopted(make_site, *"abcdef"),
         nights=(
@@ -216,15 +203,6 @@ STORIES = {
                 new="1.1.0 of all others; code that needs a 2.0.0",
                 act=all_of(lambda site: publish(site, *"bcdef"), push(mode__txt="new\n")),
             ),
-        ),
-    ),
-    "a person's hold, and a version that was backed out": Story(
-        begin=lambda make_site: adopted(make_site, *"ab"),
-        nights=(
-            Night(new="1.1.0 of both, a held", act=all_of(run("hold", "a"), lambda site: publish(site, *"ab"))),
-            Night(new="a rollback", act=run("rollback")),
-            Night(new="b 1.0.1, a patch of what is live", act=offer("b", "1.0.1")),
-            Night(new="`unhold a`, `unhold b`", act=all_of(run("unhold", "a"), run("unhold", "b"))),
         ),
     ),
 }

@@ -38,18 +38,6 @@ def test_what_nothing_keeps_comes_with_the_next_update(make_site: SiteFactory, v
     assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
 
 
-def test_what_is_said_to_come_comes(make_site: SiteFactory) -> None:
-    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, dependencies=["alpha", "beta<2"], venv=True)
-    site.publish("alpha", "1.1.0")
-    site.publish("beta", "2.0.0")
-    said = asked(site)
-    site.releaser("update", check=0)
-    after = asked(site)
-    assert not said["alpha"]["kept_by"]
-    assert site.live_version("alpha") == "1.1.0"
-    assert after == {"beta": said["beta"]}
-
-
 def test_without_anything_newer_it_says_so(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     assert asked(site) == {}

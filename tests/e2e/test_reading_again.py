@@ -73,8 +73,9 @@ def test_an_update_whose_settings_were_pulled_goes_by_them(make_site: SiteFactor
 # Where releases lie
 
 
-@pytest.mark.parametrize(("key", "value"), [("state_dir", "../elsewhere-state"), ("venv", "env")])
-@pytest.mark.parametrize("there_before", [False, True])
+@pytest.mark.parametrize(
+    ("key", "value", "there_before"), [("state_dir", "../elsewhere-state", False), ("venv", "env", True)]
+)
 def test_a_commit_that_moves_releases_elsewhere_is_refused(
     make_site: SiteFactory, key: str, value: str, there_before: bool
 ) -> None:

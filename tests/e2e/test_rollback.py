@@ -160,13 +160,6 @@ def test_what_names_no_other_release_changes_nothing(make_site: SiteFactory) -> 
     assert site.snapshot() == before
 
 
-def test_going_back_over_several_releases(make_site: SiteFactory) -> None:
-    site, (first, second, third) = with_releases(make_site, "1.1.0", "1.2.0")
-    site.releaser("rollback", first, check=0)
-    assert states(site) == {third: "bad", second: "good", first: "live"}
-    assert site.live_version("alpha") == "1.0.0"
-
-
 @pytest.mark.story
 def test_a_release_that_failed_its_tests_is_refused_and_passed_over(make_site: SiteFactory) -> None:
     site, (first, _) = with_releases(make_site, "1.1.0")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.e2e.refusals import found_first
 from tests.e2e.scenes import step, steps
 
@@ -33,47 +31,15 @@ def site_with(
     return site
 
 
-def test_collectstatic_that_is_on_needs_a_place(make_site: SiteFactory) -> None:
-    site = site_with(make_site, root="", dotenv={"RELEASER_COLLECTSTATIC": "on"})
-    found_first(site, "STATIC_ROOT is not set", "Set STATIC_ROOT in the settings of site")
-
-
 def test_collectstatic_that_is_on_needs_the_app(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="static_out", apps="", dotenv={"RELEASER_COLLECTSTATIC": "on"})
     found_first(site, "django.contrib.staticfiles is not in INSTALLED_APPS")
-
-
-@pytest.mark.parametrize(
-    ("root", "words"),
-    [("manage.py", "it is not a directory"), ("manage.py/static", "manage.py is not a directory")],
-)
-def test_the_place_must_be_a_directory(make_site: SiteFactory, root: str, words: str) -> None:
-    site = site_with(make_site, root=root)
-    found_first(site, f"STATIC_ROOT is {site.path / root}, where collectstatic cannot write: ", words)
 
 
 def test_the_place_is_of_no_interest_when_nothing_is_collected(make_site: SiteFactory) -> None:
     site = site_with(make_site, root="manage.py", dotenv={"RELEASER_COLLECTSTATIC": "off"})
     assert site.json("update")["result"] == "activated"
     assert site.manage_runs("shell") == [one for one in site.manage_runs("shell") if "migrations" in one.argv[2]]
-
-
-def test_without_a_place_nothing_is_collected(make_site: SiteFactory) -> None:
-    site = site_with(make_site, root="")
-    assert "static files are not collected, as STATIC_ROOT is not set" in site.releaser("check", check=0).stderr
-    report = site.json("update")
-    assert step(report, "collectstatic")["status"] == "skipped"
-    assert report["result"] == "activated"
-
-
-def test_a_pull_that_spoils_the_place_is_taken_back(make_site: SiteFactory) -> None:
-    site = site_with(make_site, root="static_out")
-    before = site.snapshot()
-    site.push_from_elsewhere({"site_settings.py": SETTINGS.format(apps=APP, root="manage.py")})
-    report = site.json("update", check=3)
-    assert "it is not a directory" in report["headline"]
-    assert "build" not in steps(report)
-    assert site.snapshot() == before
 
 
 def test_without_any_venv_the_candidate_is_asked_before_the_flip(make_site: SiteFactory) -> None:

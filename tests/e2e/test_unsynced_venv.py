@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import refused
-from tests.support.commands import run
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -42,20 +41,6 @@ def test_a_package_in_another_version(make_site: SiteFactory) -> None:
     refused(site, command="check").says_only("beta: it is 1.0.0, and the lock says 1.1.0")
 
 
-def test_of_many_differences_the_first_are_named(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, packages={f"pack{number}": "1.0.0" for number in range(8)})
-    (place,) = site.link.glob("lib/python*/site-packages")
-    for entry in place.glob("pack*"):
-        shutil.rmtree(entry)
-    refused(site, command="init").says_only("pack0: it is not installed", "pack4: it is not", "and 3 more")
-
-
-def test_only_what_the_group_needs_counts(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    run([site.link / "bin" / "python", "-c", "import alpha, localtools"], cwd=site.path, env=site.env, check=0)
-    assert site.json("init")["result"] == "activated"
-
-
 def test_force_adopts_it_and_tells(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
     without_alpha(site)
@@ -67,14 +52,6 @@ def test_force_adopts_it_and_tells(make_site: SiteFactory) -> None:
     assert any("alpha: it is not installed, and the lock says 1.0.0" in one for one in report["problems"])
     assert site.json("init")["problems"] == [], "what is adopted is adopted"
     site.releaser("check", check=0)
-
-
-def test_once_it_is_in_sync_all_is_well(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    without_alpha(site)
-    site.uv("sync", "--quiet", "--frozen", "--group", "local")
-    site.releaser("check", check=0)
-    site.releaser("init", check=0)
 
 
 def test_a_project_that_says_what_it_needs_is_locked_by_uv(make_site: SiteFactory) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -272,29 +271,6 @@ def test_who_still_runs_on_an_earlier_release_is_told_and_long_after_once_more(m
         sleeper.kill()
         sleeper.wait(timeout=60)
     assert site.json("status")["left_behind"] == []
-
-
-def test_who_uses_a_release_from_outside_of_a_container_keeps_it_there(make_site: SiteFactory) -> None:
-    """In a process table of its own, prune sees neither the process nor its lock; the lock holds all the same."""
-    alone = ["unshare", "--pid", "--fork", "--mount-proc"]
-    works = (
-        shutil.which("unshare") and subprocess.run([*alone, "true"], check=False, capture_output=True).returncode == 0
-    )
-    require(works, "no process table can be made here")
-    site, (r1,) = with_releases(make_site)
-    with in_background(site, "run", "--", "sleep", "600") as sleeper:
-        wait_until_used(site, r1, sleeper.pid)
-        for version in ("1.1.0", "1.2.0"):
-            site.publish("alpha", version)
-            site.releaser("update", check=0)
-        for words in (["prune", "--dry-run", "--json"], ["prune", "--json"]):
-            said = run([*alone, console_script(), *words], cwd=site.path, env=site.environment(FEW), check=0).stdout
-            (row,) = [row for row in json.loads(said) if row["release"] == r1]
-            assert (row["action"], row["reason"]) == ("keep", "in use by a process that cannot be seen from here")
-        assert r1 in on_disk(site)
-        sleeper.kill()
-        sleeper.wait(timeout=60)
-    assert (r1, "remove") in [verdict[:2] for verdict in verdicts(site)]
 
 
 def verdicts(site: SampleSite) -> Iterator[tuple[str, str, str]]:
