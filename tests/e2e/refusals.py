@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,11 @@ from releaser.site.site import open_site
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
 from tests.support.guards import require
+from tests.support.serving import http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from http.server import BaseHTTPRequestHandler
 
     from tests.support.sites import SampleSite
 
@@ -161,25 +162,12 @@ def locked_remote(status: int = 401) -> Iterator[tuple[str, list[str]]]:
     """Serve a git remote that always wants a password; yield its URL and the requests that came."""
     requests: list[str] = []
 
-    class Doorkeeper(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            requests.append(self.path)
-            self.send_response(status)
-            self.send_header("WWW-Authenticate", 'Basic realm="members only"')
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def refuse(request: BaseHTTPRequestHandler) -> None:
+        requests.append(request.path)
+        reply(request, status, headers={"WWW-Authenticate": 'Basic realm="members only"'})
 
-        def log_message(self, *_: object) -> None:
-            """Be quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Doorkeeper) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/site.git", requests
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(refuse) as url:
+        yield f"{url}/site.git", requests
 
 
 def on_controlling_terminal(site: SampleSite, *words: str | Path, timeout: float = 60) -> Finished:

@@ -12,7 +12,6 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,11 @@ import pytest
 
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
-from tests.support.serving import served
+from tests.support.serving import http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from http.server import BaseHTTPRequestHandler
 
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -194,20 +194,13 @@ class WebSite:
 def web_site(answer: Callable[[], int]) -> Iterator[WebSite]:
     """Serve on the loopback; `answer` is called in another thread."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            site.asked += 1
-            status = answer()
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(f"this is answer {status}".encode())
+    def deal(request: BaseHTTPRequestHandler) -> None:
+        site.asked += 1
+        status = answer()
+        reply(request, status, f"this is answer {status}".encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    site = WebSite(url=f"http://127.0.0.1:{server.server_port}/health")
-    with served(server):
+    with http_server(deal) as url:
+        site = WebSite(url=f"{url}/health")
         yield site
 
 

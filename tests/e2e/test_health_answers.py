@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.e2e.scenes import body, silent, states, step, steps
+from tests.support.serving import http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from http.server import BaseHTTPRequestHandler
 
     from tests.support.sites import SampleSite, SiteFactory
 
@@ -19,42 +20,28 @@ IMPATIENT = {"health_retries": 0, "health_pause": "0s", "health_timeout": "5s"}
 PAGE = "<h1>Oh no</h1>\nImportError: alpha {version} has no attribute 'cart'\n"
 
 
+@dataclass
 class Web:
     """A web site that answers by the version of alpha that is live when it is asked; `asked` are the versions."""
 
-    def __init__(self, site: SampleSite, answer: Callable[[str], tuple[int, str]]) -> None:
-        web = self
-        self.asked: list[str] = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                (found,) = site.link.glob("lib/python*/site-packages/alpha-*.dist-info")
-                version = found.name.removeprefix("alpha-").removesuffix(".dist-info")
-                web.asked.append(version)
-                status, text = answer(version)
-                self.send_response(status)
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-                """Say nothing."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/health"
+    url: str
+    asked: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager
 def served(site: SampleSite, answer: Callable[[str], tuple[int, str]]) -> Iterator[Web]:
     """Serve a site."""
-    web = Web(site, answer)
-    thread = threading.Thread(target=web.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+
+    def deal(request: BaseHTTPRequestHandler) -> None:
+        (found,) = site.link.glob("lib/python*/site-packages/alpha-*.dist-info")
+        version = found.name.removeprefix("alpha-").removesuffix(".dist-info")
+        web.asked.append(version)
+        status, text = answer(version)
+        reply(request, status, text.encode())
+
+    with http_server(deal) as url:
+        web = Web(url=f"{url}/health")
         yield web
-    finally:
-        web.server.shutdown()
-        web.server.server_close()
-        thread.join()
 
 
 def sick_with(*versions: str) -> Callable[[str], tuple[int, str]]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from tests.faults.invariants import Witness
-from tests.faults.network import STAGES, Mood, PackageIndex, StagedMailServer, mute_server
+from tests.faults.network import STAGES, StagedMailServer, mute_server
+from tests.support.simple_index import Mood, SimpleIndex
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
@@ -50,21 +51,15 @@ def mails_like(site: SampleSite, words: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def index() -> PackageIndex:
-    """Give an index that is not serving yet."""
-    return PackageIndex()
-
-
-@pytest.fixture(scope="module")
-def shop(index: PackageIndex, tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> SampleSite:
+def shop(tmp_path_factory: pytest.TempPathFactory, templates: Templates) -> tuple[SampleSite, SimpleIndex]:
     """Make an adopted site that gets its packages by HTTP, and for which there is a newer one; tests get copies."""
     site = SiteFactory(tmp_path_factory.mktemp("shop"), templates)()
+    index = SimpleIndex(site.index.path)
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     old = 'no-index = true\nfind-links = ["../index"]\n'
     assert old in text
     new = text.replace(old, f'\n[[tool.uv.index]]\nurl = "{index.url}"\ndefault = true\n')
     site.edit("pyproject.toml", new)
-    index.directory = site.index.path
     with index.serving():
         site.uv("lock", "--quiet")
         site.commit("Get packages from a server")
@@ -72,7 +67,7 @@ def shop(index: PackageIndex, tmp_path_factory: pytest.TempPathFactory, template
         site.make_venv()
         site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")
-    return site
+    return site, index
 
 
 MOODS = [mood for mood in get_args(Mood) if mood not in ("is well", "is slow")]
@@ -80,12 +75,12 @@ MOODS_SPREAD: list[Mood] = ["hangs at a wheel", "cuts a wheel"]
 
 
 def test_an_index_that_fails_in_any_way(
-    shop: SampleSite, index: PackageIndex, tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
+    shop: tuple[SampleSite, SimpleIndex], tmp_path: Path, tally: Callable[[str], Tally], all_points: bool
 ) -> None:
-    points = tally("network: package index fails")
+    points, (like, index) = tally("network: package index fails"), shop
     for number, mood in enumerate(MOODS if all_points else MOODS_SPREAD):
         base = tmp_path / str(number)
-        site = without_cache(shop.copy(base), base)
+        site = without_cache(like.copy(base), base)
         witness, live = Witness.of(site), site.live_id()
         with index.serving(mood):
             _, broken = timed_update(site, code=4)
@@ -100,9 +95,10 @@ def test_an_index_that_fails_in_any_way(
 
 
 def test_an_index_that_is_slow(
-    shop: SampleSite, index: PackageIndex, tmp_path: Path, tally: Callable[[str], Tally]
+    shop: tuple[SampleSite, SimpleIndex], tmp_path: Path, tally: Callable[[str], Tally]
 ) -> None:
-    points, site = tally("network: package index is slow"), without_cache(shop.copy(tmp_path), tmp_path)
+    points, (like, index) = tally("network: package index is slow"), shop
+    site = without_cache(like.copy(tmp_path), tmp_path)
     witness = Witness.of(site)
     with index.serving("is slow"):
         finished, broken = timed_update(site, code=0)

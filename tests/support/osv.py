@@ -9,15 +9,15 @@ import contextlib
 import json
 import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
-from tests.support.serving import served
+from tests.support.serving import http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
 
 # What it does; "half" answers the first question, and then fails.
 Mood = Literal["is well", "fails", "hangs", "talks nonsense", "half"]
@@ -72,15 +72,13 @@ class VulnerabilityService:
         self.questions: list[str] = []
         self.asked_about: set[tuple[str, str]] = set()
         self._stopped = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._server.block_on_close = False
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        self.url = ""  # while it serves
 
     @contextlib.contextmanager
     def serving(self) -> Iterator[VulnerabilityService]:
         """Serve until the end of the block."""
-        with served(self._server):
+        with http_server(self._serve) as url:
+            self.url = f"{url}/"
             try:
                 yield self
             finally:
@@ -99,27 +97,6 @@ class VulnerabilityService:
         found = [flaw for flaw in self.flaws if flaw.hits(package, version)]
         return {"vulns": [{"id": flaw.id, "modified": "2026-03-02T00:00:00Z"} for flaw in found]} if found else {}
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                self._do()
-
-            def do_POST(self) -> None:
-                self._do()
-
-            def _do(self) -> None:
-                with contextlib.suppress(OSError):  # uv has gone away, or was ended
-                    service._serve(self)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-                """Say nothing."""
-
-        return Handler
-
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
         self.questions.append(request.path)
@@ -131,8 +108,5 @@ class VulnerabilityService:
         fails = dies or self.mood == "fails" or (self.mood == "half" and not request.path.endswith("querybatch"))
         found = None if fails else self.answer(request.path, body)
         data = b"<html>no" if self.mood == "talks nonsense" else json.dumps(found).encode()
-        request.send_response(500 if fails else 404 if found is None else 200)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(data)))
-        request.end_headers()
-        request.wfile.write(data)
+        status = 500 if fails else 404 if found is None else 200
+        reply(request, status, data, {"Content-Type": "application/json"})

@@ -1,45 +1,94 @@
-"""A package index on the loopback: the wheels of a directory, with the upload times that a test says they have."""
+"""A package index on the loopback: the wheels of a directory, their upload times, and all ways in which it can fail."""
 
 from __future__ import annotations
 
 import contextlib
 import email
 import hashlib
-import http.server
 import json
 import re
+import socket
+import threading
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from tests.support.serving import served
+from tests.support.serving import begin_reply, http_server, reply
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
+    from http.server import BaseHTTPRequestHandler
     from pathlib import Path
 
-_JSON = "application/vnd.pypi.simple.v1+json"  # as the packaging specification of the simple repository API has it
+Mood = Literal[
+    "is well",
+    "is gone",
+    "fails",
+    "hangs",
+    "hangs at a wheel",
+    "cuts a wheel",
+    "ends a wheel early",
+    "falsifies a wheel",
+    "trickles a wheel",
+    "is slow",
+]
+# The simple repository API of the packaging specification; `no-cache`, as uv would else not ask again for ten minutes.
+_PAGE = {"Content-Type": "application/vnd.pypi.simple.v1+json", "Cache-Control": "no-cache"}
+_FILE = {"Content-Type": "application/octet-stream", "Cache-Control": "no-cache"}
 
 
 class SimpleIndex:
     """An index that serves the wheels in `directory` at `url`; a new version is one more file.
 
     `uploaded` maps name and version to when the wheel was uploaded; what is not in it has no time. `asked` are the
-    names that have been asked about.
+    names that have been asked about. Its port stays the same, also when it has been gone, as locks name it.
     """
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.url = f"http://127.0.0.1:{port}/simple"
         self.uploaded: dict[tuple[str, str], datetime] = {}
         self.asked: list[str] = []
+        self._mood: Mood = "is well"
+        self._stopped = threading.Event()
+        with socket.create_server(("127.0.0.1", 0)) as finder:
+            self._port: int = finder.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._port}/simple"
 
-    def project(self, name: str) -> dict[str, Any] | None:
+    @contextlib.contextmanager
+    def serving(self, mood: Mood = "is well") -> Iterator[None]:
+        """Serve, in some mood, until the end of the block."""
+        if mood == "is gone":
+            yield
+            return
+        self._mood = mood
+        self._stopped.clear()
+        with http_server(self._serve, port=self._port):
+            try:
+                yield
+            finally:
+                self._stopped.set()
+
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        kind, _, name = request.path.strip("/").partition("/")
+        page = kind == "simple"
+        data = self._project(name) if page else self._content(name)
+        is_wheel = name.endswith(".whl")
+        if self._mood == "hangs" or (self._mood == "hangs at a wheel" and is_wheel):
+            self._stopped.wait()
+        elif self._mood == "fails" or data is None:
+            reply(request, 503 if self._mood == "fails" else 404, b"no")
+        else:
+            half = len(data) // 2
+            ends_early = is_wheel and self._mood == "ends a wheel early"
+            begin_reply(request, 200, half if ends_early else len(data), _PAGE if page else _FILE)
+            self._send(request, data, is_wheel=is_wheel)
+
+    def _project(self, name: str) -> bytes | None:
         """Return what the index says of a package; None if it has none of it."""
         self.asked.append(name)
         wheels = sorted(self.directory.glob("*.whl"))
         files = [self._file(wheel) for wheel in wheels if _normalized(wheel.name.split("-")[0]) == name]
-        return {"meta": {"api-version": "1.1"}, "name": name, "files": files} if files else None
+        return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "files": files}).encode() if files else None
 
     def _file(self, wheel: Path) -> dict[str, Any]:
         name, version = wheel.name.split("-")[:2]
@@ -50,54 +99,53 @@ class SimpleIndex:
             "core-metadata": True,
             "size": wheel.stat().st_size,
         }
-        if requires_python := email.message_from_bytes(metadata(wheel)).get("Requires-Python"):
+        if requires_python := email.message_from_bytes(_metadata(wheel)).get("Requires-Python"):
             found["requires-python"] = requires_python
         if (time := self.uploaded.get((_normalized(name), version))) is not None:
             found["upload-time"] = time.isoformat()
         return found
+
+    def _content(self, name: str) -> bytes | None:
+        wheel = self.directory / name.removesuffix(".metadata")
+        if not wheel.is_file():
+            return None
+        return _metadata(wheel) if name.endswith(".metadata") else wheel.read_bytes()
+
+    def _send(self, request: BaseHTTPRequestHandler, data: bytes, *, is_wheel: bool) -> None:
+        if self._mood == "is slow":
+            self._send_in_pieces(request, data, size=100, pause=0.02)
+        elif is_wheel and self._mood == "trickles a wheel":
+            self._send_in_pieces(request, data, size=1, pause=0.5)
+        elif is_wheel and self._mood in ("cuts a wheel", "ends a wheel early"):
+            request.wfile.write(data[: len(data) // 2])
+            request.wfile.flush()
+            request.close_connection = True
+            if self._mood == "cuts a wheel":
+                request.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            request.wfile.write(data[::-1] if is_wheel and self._mood == "falsifies a wheel" else data)
+
+    def _send_in_pieces(self, request: BaseHTTPRequestHandler, data: bytes, *, size: int, pause: float) -> None:
+        for start in range(0, len(data), size):
+            if self._stopped.wait(pause):
+                return
+            request.wfile.write(data[start : start + size])
 
 
 def _normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def metadata(wheel: Path) -> bytes:
+def _metadata(wheel: Path) -> bytes:
     """Read the metadata out of a wheel."""
     with zipfile.ZipFile(wheel) as archive:
         name = next(one for one in archive.namelist() if one.endswith(".dist-info/METADATA"))
         return archive.read(name)
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-    index: SimpleIndex
-
-    def do_GET(self) -> None:
-        kind, _, name = self.path.strip("/").partition("/")
-        if kind == "simple" and (project := self.index.project(name)):
-            self._answer(json.dumps(project).encode(), _JSON)
-        elif kind == "files" and (wheel := self.index.directory / name.removesuffix(".metadata")).is_file():
-            said = metadata(wheel) if name.endswith(".metadata") else wheel.read_bytes()
-            self._answer(said, "application/octet-stream")
-        else:
-            self.send_error(404)
-
-    def _answer(self, content: bytes, kind: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Cache-Control", "no-cache")  # else uv would not see a new version for ten minutes
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name that http.server gives it
-        """Stay silent."""
-
-
 @contextlib.contextmanager
 def serving(directory: Path) -> Iterator[SimpleIndex]:
     """Serve the wheels of a directory for a while."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    index = SimpleIndex(directory, server.server_address[1])
-    server.RequestHandlerClass = type("Handler", (_Handler,), {"index": index})
-    with served(server):
+    index = SimpleIndex(directory)
+    with index.serving():
         yield index
