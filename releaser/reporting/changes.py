@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain, compress
 from typing import TYPE_CHECKING
 
 from releaser.system.words import duration, first_few, one_line, plural, table, web_link
@@ -22,78 +23,84 @@ _SHOWN = 2  # packages that require another
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangeRow:
-    """One package change: the cells of its line, the notes below it, and where to read about it."""
+class Row:
+    """A line of a table: its cells, the notes below it, and where to read about it."""
 
     cells: tuple[str, ...]
-    notes: tuple[str, ...]
-    link: str
-    bump: str
+    notes: tuple[str, ...] = ()
+    link: str = ""
+    #: Of a package change.
+    bump: str = ""
 
     @property
     def below(self) -> tuple[str, ...]:
         """The lines below the first one, as plain text has them."""
-        return (*self.notes, *([self.link] if self.link else []))
+        return (*self.notes, *filter(None, (self.link,)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChangesTable:
-    """Package changes as a table; columns about which nothing is known of any package are left out."""
+class Table:
+    """Cells to be aligned in text and to be a table in HTML; no cell has a line break."""
 
+    title: str = ""
     header: tuple[str, ...]
-    rows: tuple[ChangeRow, ...]
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def of(cls, title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
+        """Make a table of cells of any text."""
+        return cls(title=title, header=header, rows=tuple(Row(cells=tuple(map(one_line, row))) for row in rows))
 
     def __bool__(self) -> bool:
         return bool(self.rows)
 
-    def aligned(self) -> Iterator[tuple[str, ChangeRow | None]]:
+    def aligned(self) -> Iterator[tuple[str, Row | None]]:
         """Give each line of the table, with its row; the heading has none."""
         return zip(table([self.header, *(row.cells for row in self.rows)]), (None, *self.rows), strict=True)
 
     @property
     def lines(self) -> list[str]:
-        """The whole table as plain text."""
-        found = []
-        for line, row in self.aligned() if self.rows else ():
-            found += [line, *(f"    {note}" for note in (row.below if row else ()))]
-        return found
+        """The whole table as plain text; nothing where there are no rows."""
+        below = ((line, *(f"    {note}" for note in (row.below if row else ()))) for line, row in self.aligned())
+        return list(chain.from_iterable(below)) if self.rows else []
 
 
 def changes_table(
-    changes: Iterable[Change], *, now: datetime, headings: Sequence[str] = HEADINGS, widest: int = _WIDEST
-) -> ChangesTable:
+    changes: Iterable[Change],
+    *,
+    now: datetime,
+    title: str = "",
+    headings: Sequence[str] = HEADINGS,
+    widest: int = _WIDEST,
+) -> Table:
     """Lay package changes out, those that fix a vulnerability first; ages are those at `now`.
 
-    What would make the table wider than `widest` characters goes below the lines.
+    Columns about which nothing is known are left out. What would make the table wider than `widest` characters goes
+    below the lines.
     """
     ordered = sorted(changes, key=lambda change: not change.fixes)
-    with_ages = any(change.released for change in ordered)
-    with_parents = any(_required_by(change) for change in ordered)
-    columns = (True, True, True, True, with_ages, with_parents)
-    found = _lay_out(ordered, now, headings, columns)
-    if with_parents and any(len(line) > widest for line, _ in found.aligned()):
-        found = _lay_out(ordered, now, headings, (*columns[:-1], False))
-    return found
+    with_parents = any(map(_required_by, ordered))
+    columns = (True, True, True, True, any(change.released for change in ordered), with_parents)
+    found = Table(
+        title=title,
+        header=tuple(compress(headings, columns)),
+        rows=tuple(_row(change, now, columns) for change in ordered),
+    )
+    if not with_parents or all(len(line) <= widest for line, _ in found.aligned()):
+        return found
+    columns = (*columns[:-1], False)
+    rows = tuple(_row(change, now, columns) for change in ordered)
+    return replace(found, header=tuple(compress(headings, columns)), rows=rows)
 
 
-def _lay_out(
-    changes: Sequence[Change], now: datetime, headings: Sequence[str], columns: Sequence[bool]
-) -> ChangesTable:
-    def choose(cells: Sequence[str]) -> tuple[str, ...]:
-        return tuple(one_line(cell) for cell, wanted in zip(cells, columns, strict=True) if wanted)
-
-    rows = []
-    for change in changes:
-        versions = (change.old or "-", change.new or "-", change.bump)
-        rows.append(
-            ChangeRow(
-                cells=choose((change.name, *versions, age_of(change, now), _required_by(change))),
-                notes=tuple(one_line(note) for note in _notes(change, names_parents=not columns[-1])),
-                link=web_link(change.link or "") or "",
-                bump=change.bump,
-            )
-        )
-    return ChangesTable(header=choose(headings), rows=tuple(rows))
+def _row(change: Change, now: datetime, columns: Sequence[bool]) -> Row:
+    cells = (change.name, change.old or "-", change.new or "-", change.bump, age_of(change, now), _required_by(change))
+    return Row(
+        cells=tuple(map(one_line, compress(cells, columns))),
+        notes=tuple(map(one_line, _notes(change, names_parents=not columns[-1]))),
+        link=web_link(change.link or "") or "",
+        bump=change.bump,
+    )
 
 
 def _required_by(change: Change) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
-from dataclasses import dataclass
 from datetime import timedelta
 from email.header import Header
 from email.message import EmailMessage
@@ -17,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from releaser.errors import ExitCode
-from releaser.reporting.changes import changes_table, security_lists
+from releaser.reporting.changes import Table, changes_table, security_lists
 from releaser.reporting.subject import header_text, subject
 from releaser.reporting.text import held_back_passages, summarize
 from releaser.site.settings import this_host
 from releaser.site.values import Address, parse_address
-from releaser.system.words import elapsed, one_line, strip_control, table, truncate
+from releaser.system.words import elapsed, one_line, strip_control, truncate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from releaser.report import RunReport
@@ -33,28 +32,6 @@ if TYPE_CHECKING:
 _POLICY = SMTP.clone(refold_source="none")
 _COMMITS = 20  # that a mail lists
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """Cells to be aligned in text and to be a table in HTML; no cell has a line break."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-    @classmethod
-    def of(cls, title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
-        """Make a table of cells of any text."""
-        return cls(title=title, header=header, rows=tuple(tuple(map(one_line, row)) for row in rows))
-
-    def __bool__(self) -> bool:
-        return bool(self.rows)
-
-    @property
-    def lines(self) -> list[str]:
-        """The header and the rows as plain text."""
-        return table([self.header, *self.rows])
 
 
 def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) -> EmailMessage:
@@ -125,6 +102,7 @@ def render_bodies(report: RunReport) -> tuple[str, str]:
 def _context(report: RunReport) -> dict[str, Any]:
     told = summarize(report)
     said = {report.headline, *(problem.message for problem in report.problems)}
+    came_in = report.live_changed or report.result == "activated"
     held = {one.name for one in report.held_back}
     return {
         "subject": subject(report),
@@ -141,10 +119,12 @@ def _context(report: RunReport) -> dict[str, Any]:
         "security_first": not report.exit_code,  # of a failure, what to do about it is first
         "commits_title": _commits_title(report),
         "commits": _commits(report),
-        "changes": changes_table(report.changes, now=report.started_at, headings=_HEADINGS),
-        "changes_title": "Package changes"
-        if report.live_changed or report.result == "activated"
-        else "Package changes that are not live",
+        "changes": changes_table(
+            report.changes,
+            now=report.started_at,
+            title="Package changes" if came_in else "Package changes that are not live",
+            headings=_HEADINGS,
+        ),
         "held_back": [
             (one_line(line, limit=1000), truncate(output))
             for line, output in held_back_passages(
@@ -153,17 +133,19 @@ def _context(report: RunReport) -> dict[str, Any]:
                 since=report.started_at,
             )
         ],
-        "left_behind": Table.of(
-            "Processes that still run on another release",
-            ("Release", "Process", "User", "Since", "Command"),
-            ((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
-        ),
-        "steps": Table.of(
-            "Steps",
-            ("Step", "Status", "Time", "Detail"),
-            (
-                (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in said else one.detail)
-                for one in report.steps
+        "tables": (
+            Table.of(
+                "Processes that still run on another release",
+                ("Release", "Process", "User", "Since", "Command"),
+                ((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
+            ),
+            Table.of(
+                "Steps",
+                ("Step", "Status", "Time", "Detail"),
+                (
+                    (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in said else one.detail)
+                    for one in report.steps
+                ),
             ),
         ),
         "facts": _facts(report),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.status import Status as Spinner
 
     from releaser.report import Outcome, RunReport
-    from releaser.reporting.changes import ChangesTable
+    from releaser.reporting.changes import Table as ChangesTable
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
 _EVERY = 100  # files
