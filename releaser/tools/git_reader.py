@@ -139,7 +139,7 @@ class GitReader:
         return remotes[0] if len(remotes) == 1 else None
 
     def _configured(self) -> dict[str, str]:
-        """Read what is set of remotes and of who commits, once in a run."""
+        """Read what is set of remotes and of who commits; what a person changes during a run counts in the next."""
         words = ("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote|user\.email)$")
         found = self._ask_once(*words, place=(self.root, *self.variables.items()), check=False)
         entries = (entry.partition("\n") for entry in found.split("\0") if entry)

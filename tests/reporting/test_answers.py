@@ -14,7 +14,8 @@ from releaser.reporting.text import history_text, release_text, sound_text, stat
 from releaser.site.run_lock import Holder
 from releaser.system.files import plain
 from tests.releases.makers import NOW, a_manifest
-from tests.reporting.test_text import CHANGES, TABLE
+from tests.reporting.makers import CHANGES
+from tests.reporting.test_text import TABLE
 
 DETAILS = ReleaseDetails(
     **plain(

@@ -1,13 +1,19 @@
-"""What is said of each package change."""
+"""What is said of each package change, and of vulnerabilities."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from releaser.locks.changes import Change
-from releaser.reporting.changes import age_of, changes_table
+from releaser.locks.rules import Withheld
+from releaser.locks.vulnerabilities import Vulnerability
+from releaser.reporting.changes import age_of, cells, changes_table, fixes_phrase, security_lists, security_text
+from releaser.reporting.subject import subject
+from tests.reporting.makers import QUIET
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
 DJANGO = Change(
@@ -79,3 +85,88 @@ def test_a_link_that_is_none_is_not_shown(link: str) -> None:
 @pytest.mark.parametrize("released", [None, "", "yesterday", "2026-11-17"])
 def test_a_time_that_cannot_be_read_is_no_age(released: str | None) -> None:
     assert age_of(Change(name="alpha", old="1", new="2", bump="major", released=released), NOW) == ""
+
+
+# Vulnerabilities
+
+
+REPORT = replace(QUIET, result="activated", headline="updated", live_changed=True)
+LEFT = "Known vulnerabilities of what is live"
+
+
+def flaw(id: str = "CVE-1", name: str = "alpha", *fixed: str, **more: Any) -> Vulnerability:  # noqa: A002
+    return Vulnerability(name=name, version="1.0", id=id, fixed=fixed, **more)
+
+
+def left(one: Vulnerability, **more: Any) -> str:
+    """Return the line on one vulnerability that stays."""
+    ((title, (line,)),) = security_lists(replace(REPORT, audit="known", vulnerabilities=(one,), **more))
+    assert title == LEFT
+    return line
+
+
+def test_when_nobody_was_asked_or_nothing_is_known_nothing_is_said() -> None:
+    assert security_lists(REPORT) == security_lists(replace(REPORT, audit="known")) == []
+    assert security_text(REPORT) == []
+
+
+def test_that_it_is_unknown_is_said_with_the_reason() -> None:
+    report = replace(REPORT, audit="unknown", audit_reason="no answer within 20 s")
+    assert security_text(report) == ["Known vulnerabilities:", "  Not known: no answer within 20 s."]
+
+
+def test_what_stays_says_what_keeps_the_fix_out() -> None:
+    held = Withheld(name="alpha", version="1.2", reason="the shop needs it", by="person")
+    assert left(flaw()) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
+    assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(held,)) == (
+        "CVE-1 of alpha 1.0 (fixed in 1.1; 1.2 is held back: the shop needs it)"
+    )
+    other = replace(held, name="beta")
+    assert left(flaw("CVE-1", "alpha", "1.1"), held_back=(other,)) == (
+        "CVE-1 of alpha 1.0 (fixed in 1.1; `releaser outdated` shows what blocks it)"
+    )
+    change = Change(name="alpha", old="1.0", new="1.1", bump="minor")
+    assert left(flaw("CVE-1", "alpha", "1.1"), changes=(change,), live_changed=False) == (
+        "CVE-1 of alpha 1.0 (fixed in 1.1, which this run could not make live)"
+    )
+
+
+def test_the_name_that_people_know_stands_beside_the_other() -> None:
+    line = left(flaw("PYSEC-1", aliases=("GHSA-1", "CVE-7"), summary="Bad", link="https://example.org/1"))
+    assert line == "PYSEC-1 (CVE-7) of alpha 1.0: Bad (not fixed in any version yet) https://example.org/1"
+
+
+@pytest.mark.parametrize("link", ["javascript:alert(1)", "https://user:secret@example.org/", "https://e.org/\x1b[2J"])
+def test_a_link_that_is_none_is_left_out(link: str) -> None:
+    assert left(flaw(link=link)) == "CVE-1 of alpha 1.0 (not fixed in any version yet)"
+
+
+def test_what_strangers_write_is_one_line_of_limited_length() -> None:
+    line = left(flaw(summary="x\x1b[31m\ny" * 500))
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert len(line) <= 300
+    ((*_, about),) = cells([flaw(summary="x\x1b[31m\ny" * 500)])
+    assert "\x1b" not in about
+
+
+def test_a_long_list_is_cut() -> None:
+    report = replace(REPORT, audit="known", vulnerabilities=tuple(flaw(f"CVE-{number}") for number in range(100)))
+    ((_, lines),) = security_lists(report)
+    assert len(lines) == 31
+    assert lines[-1] == "and 70 more; `releaser audit` lists them"
+
+
+@pytest.mark.parametrize(
+    ("fixed", "phrase"),
+    [
+        ((), ""),
+        ((flaw(),), "fixes 1 known vulnerability"),
+        ((flaw(), flaw("CVE-2")), "fixes 2 known vulnerabilities"),
+        ((flaw(), flaw(name="beta")), "fixes 2 known vulnerabilities"),
+    ],
+)
+def test_the_subject_says_how_many_are_fixed(fixed: tuple[Vulnerability, ...], phrase: str) -> None:
+    report = replace(REPORT, audit="known", fixed=fixed)
+    assert fixes_phrase(report) == phrase
+    assert subject(report) == "[web1] mysite: updated" + (f", {phrase}" if phrase else "")

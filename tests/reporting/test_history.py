@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,20 +16,14 @@ from releaser.report import Outcome, RunReport
 from releaser.reporting.history import HISTORY, append, read, report_as_json
 from releaser.site.site import Pulled
 from releaser.system.files import plain
+from tests.reporting.makers import QUIET
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-REPORT = RunReport(
-    command="update",
-    project="shop",
-    path="/srv/shop",
-    host="web1",
-    run_id="1",
-    started_at=datetime(2026, 11, 20, 6, 12, tzinfo=UTC),
-    seconds=75.0,
+REPORT = replace(
+    QUIET,
     result="activated",
-    exit_code=0,
     headline="updated to B",
     live_changed=True,
     release="B",
@@ -70,7 +64,7 @@ def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
 
 def test_times_are_in_utc() -> None:
     there = REPORT.started_at.astimezone(timezone(timedelta(hours=9)))
-    assert as_printed(replace(REPORT, started_at=there))["started_at"] == "2026-11-20T06:12:00+00:00"
+    assert as_printed(replace(REPORT, started_at=there))["started_at"] == "2026-01-02T03:04:05+00:00"
 
 
 def test_there_is_no_history_at_first(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -26,6 +26,7 @@ from releaser.site.site import Pulled
 from releaser.site.values import Address
 from releaser.tools.git_reader import Commit
 from releaser.tools.smtp import SmtpServer
+from tests.reporting.makers import CHANGES, QUIET, STARTED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,24 +35,6 @@ if TYPE_CHECKING:
     from tests.support.smtp import MailServer
 
 ANN = Address(name="Ann", address="ann@example.org")
-STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-QUIET = RunReport(
-    command="update",
-    project="mysite",
-    path="/srv/mysite",
-    host="web1",
-    run_id="20260102-030405",
-    started_at=STARTED,
-    seconds=75.0,
-    result="unchanged",
-    exit_code=0,
-    headline="Nothing to update.",
-)
-CHANGES = (
-    Change(name="django", old="5.1.2", new="5.2", bump="minor"),
-    Change(name="a-longer-name", old=None, new="1.0", bump="added"),
-    Change(name="gone", old="3.0", new=None, bump="removed"),
-)
 UPDATED = replace(
     QUIET,
     result="activated",

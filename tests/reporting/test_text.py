@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from releaser.errors import Finding
-from releaser.locks.changes import Change
 from releaser.report import Outcome, RunReport
 from releaser.reporting.changes import changes_table
 from releaser.reporting.text import closing_lines, live_line, output_lines, report_text, step_line
+from tests.reporting.makers import CHANGES, QUIET
 
-QUIET = RunReport(
-    command="update",
-    project="shop",
-    path="/srv/shop",
-    host="web1",
-    run_id="20261120T061200Z-42",
-    started_at=datetime(2026, 11, 20, 6, 12, tzinfo=UTC),
-    seconds=75.0,
-    result="unchanged",
-    exit_code=0,
-    headline="everything is up to date",
-    log_file="/srv/.releaser/shop/logs/x.log",
-)
-CHANGES = (
-    Change(name="django", old="5.1.2", new="5.2", bump="minor"),
-    Change(name="a-longer-name", old=None, new="1.0", bump="added"),
-    Change(name="gone", old="3.0", new=None, bump="removed"),
-)
 TABLE = [
     "PACKAGE        OLD    NEW  BUMP",
     "django         5.1.2  5.2  minor",
@@ -62,7 +43,7 @@ def test_a_step_is_one_line(outcome: Outcome, line: str) -> None:
 
 
 def test_a_run_without_news_is_one_line() -> None:
-    assert closing_lines(QUIET) == ["releaser update: shop: everything is up to date"]
+    assert closing_lines(QUIET) == ["releaser update: mysite: Nothing to update."]
 
 
 def test_a_failure_says_what_failed_whether_live_changed_and_what_to_do() -> None:
@@ -70,29 +51,30 @@ def test_a_failure_says_what_failed_whether_live_changed_and_what_to_do() -> Non
         result="refused",
         exit_code=3,
         headline="2 problems found",
+        log_file="/srv/x.log",
         problems=(Finding(message="no uv", advice="Install it."), Finding(message="no lock")),
     )
     assert closing_lines(failed) == [
-        "releaser update: shop: 2 problems found",
+        "releaser update: mysite: 2 problems found",
         "problem: no uv",
         "  what to do: Install it.",
         "problem: no lock",
         "live: unchanged",
-        "log: /srv/.releaser/shop/logs/x.log",
+        "log: /srv/x.log",
     ]
 
 
 def test_a_problem_that_is_the_headline_is_said_once_and_its_advice_is_kept() -> None:
     problems = (Finding(message="the tests fail", advice="Mend them."),)
     words = closing_lines(report(exit_code=5, headline="the tests fail", problems=problems))
-    assert words[:2] == ["releaser update: shop: the tests fail", "  what to do: Mend them."]
+    assert words[:2] == ["releaser update: mysite: the tests fail", "  what to do: Mend them."]
     assert not any(word.startswith("problem") for word in words)
 
 
 def test_a_problem_that_tells_more_than_the_headline_takes_its_place() -> None:
     problems = (Finding(message="no lock: disk full", advice="Make room."), Finding(message="b", advice="Make room."))
     words = closing_lines(report(exit_code=4, headline="no lock", problems=problems))
-    assert words[:3] == ["releaser update: shop: no lock: disk full", "  what to do: Make room.", "problem: b"]
+    assert words[:3] == ["releaser update: mysite: no lock: disk full", "  what to do: Make room.", "problem: b"]
     assert "".join(words).count("Make room.") == 1
 
 
@@ -150,4 +132,4 @@ def test_of_a_long_output_the_end_is_shown() -> None:
 def test_a_summary_has_changes_output_and_last_words_in_this_order() -> None:
     lines = report_text(report(changes=CHANGES, output="oops", exit_code=5, headline="the tests fail"))
     assert lines[:4] == TABLE
-    assert lines[4:7] == ["end of the output:", "  oops", "releaser update: shop: the tests fail"]
+    assert lines[4:7] == ["end of the output:", "  oops", "releaser update: mysite: the tests fail"]
