@@ -136,7 +136,7 @@ class RunReport:
         return self.answers if any(not answer.good for answer in self.answers) else ()
 
     @property
-    def is_ill_as_before(self) -> bool:
+    def earlier_release_fails_too(self) -> bool:
         """Whether a release was taken back, and the one before fails its health check as well."""
         last = self.answers[-1] if self.answers else None
         return last is not None and not last.good and last.release == self.previous and not self.live_changed

@@ -23,7 +23,7 @@ from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
-from releaser.site.conventions import kept_out
+from releaser.site.conventions import find_left_out
 from releaser.system.files import sync_file_system
 from releaser.system.words import first_few
 from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
@@ -155,7 +155,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
     """
     tree, uv, group = site.project.root, facts.uv, facts.group
-    without = kept_out(site, site.project.lock)
+    without = find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
     uv.sync(tree, venv, words, python=facts.python)
     local = uv.run(local_export_arguments(group=group, without=without), tree=tree)

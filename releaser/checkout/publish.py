@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.checkout.commits import SEEN, attempt, commit_message, make_commit, note_due, own_commits, pending
 from releaser.errors import FollowUpError, ToolError, os_reason
 from releaser.releases.quarantine import read_quarantine
-from releaser.site.conventions import choose_export_group, kept_out
+from releaser.site.conventions import choose_export_group, find_left_out
 from releaser.system.files import replace_file
 from releaser.tools.uv import requirements_arguments
 
@@ -97,7 +97,7 @@ def _export(site: Site, step: Step) -> None:
     path = root / str(settings.requirements_export)
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes
-    without = kept_out(site, site.project.lock)
+    without = find_left_out(site, site.project.lock)
     text = site.uv().run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     if not path.exists() or path.read_bytes() != text:
         replace_file(path, text, staging=site.state_dir)

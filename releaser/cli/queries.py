@@ -115,13 +115,13 @@ def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
     from releaser.pipelines.status import audit as ask
     from releaser.pipelines.status import audit_error
-    from releaser.reporting.changes import COLUMNS, cells
+    from releaser.reporting.changes import COLUMNS, vulnerability_rows
 
     found = ask(ctx.site(), release)
     if ctx.output.json:
         ctx.output.print_json(found)
     elif found.vulnerabilities:
-        ctx.output.print_table(COLUMNS, cells(found.vulnerabilities))
+        ctx.output.print_table(COLUMNS, vulnerability_rows(found.vulnerabilities))
     failure = audit_error(found)
     if failure is not None:
         raise failure

@@ -9,7 +9,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.store import store_of
 from releaser.report import Answer
 from releaser.site import serving
-from releaser.site.serving import ask_live_site, illness, patience_of, question
+from releaser.site.serving import ask_live_site, patience_of, question, unhealthy_finding
 from releaser.tools.web import stay_good, until_good
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _look(site: Site, log: RunLog, *, refuses: bool, adopting: Path | None = Non
         try:
             step.says(ask_live_site(site, site.settings.health_check, venv=adopting))
         except ToolError as error:
-            found = illness(error, log.command)
+            found = unhealthy_finding(error, log.command)
             if refuses:
                 raise PreflightError(found) from error
             step.warns(error.message)

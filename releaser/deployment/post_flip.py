@@ -23,7 +23,7 @@ from releaser.site import serving
 from releaser.site.serving import manage, static_findings
 from releaser.system.environment import inside
 from releaser.tools import web
-from releaser.tools.django import doubt, is_django
+from releaser.tools.django import is_django, outdate_since
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     place = found.place if found is not None else None
     since = log.finishing
     if since is not None and place is not None and not root.is_relative_to(place):
-        doubt(place, since=since.timestamp())
+        outdate_since(place, since=since.timestamp())
     lines = django.collectstatic(place).stdout.strip().splitlines()
     step.says(lines[-1] if lines else "")
 

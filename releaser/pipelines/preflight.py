@@ -22,7 +22,7 @@ from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
 from releaser.site.pythons import Choice, choose
-from releaser.site.serving import asks_django, check_static_files, without_django
+from releaser.site.serving import asks_django, check_static_files, settings_without_django
 from releaser.site.site import Checkout, SiteFacts
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     command = findings.attempt(_test_command, site, lock)
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
-    findings.extend(without_django(site))
+    findings.extend(settings_without_django(site))
     litter = known_untracked_files(site.state_dir)
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), litter, scope.state)
     findings.extend(disk.state_findings(site.project))

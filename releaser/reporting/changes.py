@@ -147,10 +147,16 @@ def security_text(report: RunReport) -> list[str]:
     return [line for title, lines in security_lists(report) for line in (f"{title}:", *(f"  {one}" for one in lines))]
 
 
-def cells(vulnerabilities: Iterable[Vulnerability]) -> list[list[str]]:
+def vulnerability_rows(vulnerabilities: Iterable[Vulnerability]) -> list[list[str]]:
     """Return the rows of a table."""
     return [
-        [one_line(one.name), one_line(one.version), one.fix or "-", named(one), one_line(one.summary, limit=100) or "-"]
+        [
+            one_line(one.name),
+            one_line(one.version),
+            one.fix or "-",
+            label(one),
+            one_line(one.summary, limit=100) or "-",
+        ]
         for one in vulnerabilities
     ]
 
@@ -161,7 +167,7 @@ def fixes_phrase(report: RunReport) -> str:
     return f"fixes {plural(count, 'known vulnerability')}" if count else ""
 
 
-def named(one: Vulnerability) -> str:
+def label(one: Vulnerability) -> str:
     """Name a vulnerability, with a name that starts with CVE if it has one and goes by another."""
     cve = next((alias for alias in one.aliases if alias.upper().startswith("CVE-")), "")
     also = f" ({cve})" if cve and not one.id.upper().startswith("CVE-") else ""
@@ -170,7 +176,7 @@ def named(one: Vulnerability) -> str:
 
 def _line(one: Vulnerability, remark: str = "") -> str:
     summary = f": {one_line(one.summary, limit=150)}" if one.summary else ""
-    head = f"{named(one)} of {one.name} {one.version}{summary}"
+    head = f"{label(one)} of {one.name} {one.version}{summary}"
     return " ".join(filter(None, [one_line(head), one_line(remark, limit=500), web_link(one.link)]))
 
 

@@ -34,7 +34,7 @@ def append(state_dir: Path, report: RunReport) -> None:
             os.fchmod(descriptor, 0o664)
         size = os.fstat(descriptor).st_size
         cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        os.write(descriptor, (b"\n" if cut_off else b"") + _encoded(line) + b"\n")
+        os.write(descriptor, (b"\n" if cut_off else b"") + _encode(line) + b"\n")
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -42,7 +42,7 @@ def append(state_dir: Path, report: RunReport) -> None:
         sync_directory(state_dir)
 
 
-def _encoded(line: Mapping[str, Any]) -> bytes:
+def _encode(line: Mapping[str, Any]) -> bytes:
     # Bytes of a path that are not UTF-8 become escapes that JSON knows.
     return json.dumps(line, ensure_ascii=False, default=plain).encode(errors="backslashreplace")
 

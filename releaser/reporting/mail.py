@@ -40,7 +40,7 @@ def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) ->
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
     """
     ended = report.started_at + timedelta(seconds=report.seconds)
-    message = _addressed(subject(report), sender=sender, recipients=recipients, at=ended)
+    message = _begin_message(subject(report), sender=sender, recipients=recipients, at=ended)
     message["Message-ID"] = message_id(report)
     message.set_raw("X-Releaser-Run", _encode(header_text(report.run_id)))
     text, html = render_bodies(report)
@@ -53,13 +53,13 @@ def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) ->
 
 def compose_plain(title: str, text: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
     """Make a mail of a subject and a text."""
-    message = _addressed(header_text(title), sender=sender, recipients=recipients, at=at)
+    message = _begin_message(header_text(title), sender=sender, recipients=recipients, at=at)
     message["Message-ID"] = make_msgid("releaser", domain=this_host() or "localhost")
     message.set_content(text, cte="quoted-printable")
     return message
 
 
-def _addressed(title: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
+def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
     message = EmailMessage(policy=_POLICY)
     # Raw, since Python 3.11.7 folds lists of non-ASCII names so that addresses get lost, and subjects so that
     # spaces do.
@@ -161,12 +161,12 @@ def _live(report: RunReport) -> str:
         if not release:
             return "The live release changed."
         return f"The live release changed{f' from {previous}' if previous else ''} to {release}."
-    ill = " IT FAILS ITS HEALTH CHECK AS WELL: look at the site." if report.is_ill_as_before else ""
+    also = " IT FAILS ITS HEALTH CHECK AS WELL: look at the site." if report.earlier_release_fails_too else ""
     if report.live_changed:
-        return f"STILL LIVE: {name} went live, failed and could not be taken back; the site runs on it now.{ill}"
+        return f"STILL LIVE: {name} went live, failed and could not be taken back; the site runs on it now.{also}"
     if report.command == "rollback" and release and previous:
-        return f"The site was switched to {release} and back to {previous}, which is live again.{ill}"
-    return f"{name} went live and was taken back; {previous or 'what was live before'} is live again.{ill}"
+        return f"The site was switched to {release} and back to {previous}, which is live again.{also}"
+    return f"{name} went live and was taken back; {previous or 'what was live before'} is live again.{also}"
 
 
 def _way_back(report: RunReport) -> str:

@@ -58,11 +58,11 @@ def finish(
                 note(site.state_dir / LAST_MAIL, LastMail(last=datetime.now(UTC).replace(microsecond=0)))
             was_lost = report.mail == _LOST
             if not was_lost:
-                _drop_told(site, log)
+                _drop_journal_if_told(site, log)
         if mails:
             report = post.send(report)
             if was_lost and report.mail != _LOST:
-                _drop_told(site, log)
+                _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(outbox))
     try:
@@ -215,7 +215,7 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
     return last is None or (datetime.now(UTC) - last).total_seconds() >= site.settings.heartbeat
 
 
-def _drop_told(site: Site, log: RunLog) -> None:
+def _drop_journal_if_told(site: Site, log: RunLog) -> None:
     """Drop the journal, if telling was all that was left to be done."""
     with contextlib.suppress(UnreadableStateError, OSError):
         entry = journal_of(site).read()

@@ -59,7 +59,7 @@ class QueuedMail:
     def of(cls, message: EmailMessage) -> QueuedMail:
         """Read the addresses from From and To; without a To there are no recipients."""
         sender, *_ = (*_addresses(message, "From"), "")
-        return cls(message=_unmarked(message), sender=sender, recipients=_addresses(message, "To"))
+        return cls(message=_without_marks(message), sender=sender, recipients=_addresses(message, "To"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,7 @@ def _addresses(message: EmailMessage, name: str) -> tuple[str, ...]:
     return tuple(address.addr_spec for header in headers for address in header.addresses)
 
 
-def _unmarked(message: EmailMessage) -> EmailMessage:
+def _without_marks(message: EmailMessage) -> EmailMessage:
     """Copy a mail without the headers of the queue."""
     plain = copy.copy(message)  # shallow: `del` below gives the copy its own list of headers
     for name in _OURS:
@@ -214,7 +214,7 @@ def _read(file: Path) -> QueuedMail | None:
             return None
         return QueuedMail(
             key=_key(file),
-            message=_unmarked(message),
+            message=_without_marks(message),
             sender=parse_address(str(message[_SENDER])).address,
             recipients=tuple(parse_address(part).address for part in str(message[_RECIPIENTS]).split(",")),
             queued_at=int(str(message.get(_QUEUED_AT, "0"))),

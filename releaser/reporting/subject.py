@@ -66,7 +66,7 @@ def _result(report: RunReport) -> str:
         case "rolled_back" if report.live_changed:
             return f"{command} failed{_because(report)}, STILL LIVE"
         case "rolled_back":
-            before = ", THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
+            before = ", THE RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else ""
             return f"{command} {'failed' if command == 'rollback' else 'rolled back'}{_because(report)}{before}"
         case "failed":
             return f"{command} failed{_because(report)}"

@@ -110,7 +110,7 @@ def live_line(report: RunReport) -> str:
         return f"live: now {report.release}" if report.live_changed else "live: unchanged"
     if report.live_changed:
         return f"live: still {report.release}"
-    before = "; THE RELEASE BEFORE FAILS TOO" if report.is_ill_as_before else ""
+    before = "; THE RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else ""
     return f"live: as before; the new release was live briefly and was taken back{before}"
 
 

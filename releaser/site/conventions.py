@@ -295,7 +295,7 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def kept_out(site: Site, lock: Path) -> tuple[str, ...]:
+def find_left_out(site: Site, lock: Path) -> tuple[str, ...]:
     """Return the groups of a lock that uv has to leave out of what goes live.
 
     Raises OSError and InvalidLockError.

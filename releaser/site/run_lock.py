@@ -74,7 +74,7 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
     _acquire(lock, state_dir, wait)
     held = RunLock(killed_since=None)
     try:
-        held.killed_since = _end_what_was_left(state_dir)
+        held.killed_since = _end_left_programs(state_dir)
         _note(state_dir, this_run(command, now), held.killed_since)
         yield held
     finally:
@@ -85,19 +85,19 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
 
 
 def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
-    if _acquired(lock, wait):
+    if _try_to_acquire(lock, wait):
         return
     ends_at = time.monotonic() + INTRODUCTION
     # One that has just begun has not noted yet who it is, and one that is about to end has taken its note away.
     while (last := holder(state_dir)) is None or not is_alive(last.pid):
-        if _acquired(lock, 0.01):
+        if _try_to_acquire(lock, 0.01):
             return
         if time.monotonic() > ends_at:
             break
-    raise LockedError(_held_by(last, state_dir), advice="Wait for it to end, or see `releaser status`.")
+    raise LockedError(_describe_holder(last, state_dir), advice="Wait for it to end, or see `releaser status`.")
 
 
-def _acquired(lock: FileLock, wait: float) -> bool:
+def _try_to_acquire(lock: FileLock, wait: float) -> bool:
     from filelock import Timeout
 
     try:
@@ -107,7 +107,7 @@ def _acquired(lock: FileLock, wait: float) -> bool:
     return True
 
 
-def _end_what_was_left(state_dir: Path) -> float | None:
+def _end_left_programs(state_dir: Path) -> float | None:
     """End what the last holder has started, if it was killed: a run that comes to its end takes its note away.
 
     Return when it began, by its note; a power cut may have left an empty one, of which the time tells.
@@ -116,7 +116,7 @@ def _end_what_was_left(state_dir: Path) -> float | None:
     if last is not None:
         end_orphans(last.mark)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return float(_noted(state_dir)["killed_since"])
+        return float(_read_note(state_dir)["killed_since"])
     with contextlib.suppress(OSError):
         return (state_dir / HOLDER).stat().st_mtime
     return None
@@ -134,17 +134,17 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
 def holder(state_dir: Path) -> Holder | None:
     """Return who holds the lock, by its note; None when there is none."""
     try:
-        note = _noted(state_dir)
+        note = _read_note(state_dir)
         return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _noted(state_dir: Path) -> Any:
+def _read_note(state_dir: Path) -> Any:
     return json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
 
 
-def _held_by(found: Holder | None, state_dir: Path) -> str:
+def _describe_holder(found: Holder | None, state_dir: Path) -> str:
     if found is None:
         return f"another run holds the lock of this project ({state_dir / LOCK})"
     return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"

@@ -69,7 +69,7 @@ def ask_live_site(site: Site, health_check: str, *, venv: Path | None = None) ->
     return until_good(ask, replace(patience, tries=min(patience.tries, _TRIES))).answer
 
 
-def illness(error: ToolError, command: str) -> Finding:
+def unhealthy_finding(error: ToolError, command: str) -> Finding:
     """Say that the site is not well before anything has been changed by a command."""
     way_on = f"; `releaser {command} --force` continues anyway" if command in _FORCED else ""
     return Finding(
@@ -86,7 +86,7 @@ def live_findings(site: Site, command: str = "update", *, venv: Path | None = No
     try:
         ask_live_site(site, site.settings.health_check, venv=venv)
     except ToolError as error:
-        yield illness(error, command)
+        yield unhealthy_finding(error, command)
 
 
 # The restart and the health check, as they are set
@@ -247,7 +247,7 @@ def asks_django(site: Site) -> bool:
     return site.settings.collectstatic != "off" and is_django(site.project.root) and os.path.exists(python)
 
 
-def without_django(site: Site) -> Iterator[Finding]:
+def settings_without_django(site: Site) -> Iterator[Finding]:
     """Say which settings make no sense in a project that has no manage.py."""
     settings, root = site.settings, site.project.root
     wanted = {"collectstatic": settings.collectstatic == "on", "django_check": settings.django_check != "off"}
@@ -286,7 +286,7 @@ def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
     checkout = site.project.checkout
     if place.is_relative_to(checkout) and not os.access(checkout, os.W_OK):  # which is a finding of its own
         return
-    if wrong := _wrong_with(place):
+    if wrong := _why_unwritable(place):
         advice = f"Let this user write there, correct STATIC_ROOT, {_OTHERWISE}."
         yield Finding(f"{name} is {place}, where collectstatic cannot write: {wrong}", advice=advice)
         return
@@ -300,7 +300,7 @@ def _in_checkout(site: Site, place: Path) -> Path:
     return site.project.of_checkout(place) if place.is_relative_to(site.project.root) else place
 
 
-def _wrong_with(place: Path) -> str:
+def _why_unwritable(place: Path) -> str:
     """Say what is wrong with a directory to write in, which need not be there yet; empty when nothing is."""
     if os.path.isdir(place):
         return "" if os.access(place, os.W_OK | os.X_OK) else "this user cannot write there"

@@ -69,7 +69,7 @@ def is_django(project: Path) -> bool:
     return (project / "manage.py").is_file()
 
 
-def doubt(static_root: Path, *, since: float) -> None:
+def outdate_since(static_root: Path, *, since: float) -> None:
     """Let collectstatic copy again what was written after `since`, in seconds since 1970.
 
     A power cut may have emptied it, or worse, and collectstatic passes over whatever is newer than its source. Nothing

@@ -181,7 +181,7 @@ def _lock_inherited() -> None:
     from releaser.site import run_lock
     from releaser.system.process import Runner
 
-    acquire, start = run_lock._acquired, Runner._start
+    acquire, start = run_lock._try_to_acquire, Runner._start
 
     def acquired(lock: FileLock, wait: float) -> bool:
         if not acquire(lock, wait):
@@ -194,7 +194,7 @@ def _lock_inherited() -> None:
     def started(self: Runner, words: tuple[str, ...], **options: Any) -> Any:
         return start(self, words, close_fds=False, **options)
 
-    run_lock._acquired = acquired
+    run_lock._try_to_acquire = acquired
     Runner._start = started  # type: ignore[method-assign]
 
 

@@ -11,7 +11,14 @@ import pytest
 from releaser.locks.changes import Change
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.reporting.changes import age_of, cells, changes_table, fixes_phrase, security_lists, security_text
+from releaser.reporting.changes import (
+    age_of,
+    changes_table,
+    fixes_phrase,
+    security_lists,
+    security_text,
+    vulnerability_rows,
+)
 from releaser.reporting.subject import subject
 from tests.reporting.makers import QUIET
 
@@ -146,7 +153,7 @@ def test_what_strangers_write_is_one_line_of_limited_length() -> None:
     assert "\n" not in line
     assert "\x1b" not in line
     assert len(line) <= 300
-    ((*_, about),) = cells([flaw(summary="x\x1b[31m\ny" * 500)])
+    ((*_, about),) = vulnerability_rows([flaw(summary="x\x1b[31m\ny" * 500)])
     assert "\x1b" not in about
 
 

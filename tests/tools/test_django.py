@@ -10,7 +10,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.system.process import Runner
-from releaser.tools.django import Manage, doubt, is_django
+from releaser.tools.django import Manage, is_django, outdate_since
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,10 +145,10 @@ def test_static_files_of_a_run_that_was_cut_off_are_collected_again(tmp_path: Pa
     empty.touch()
     link.symlink_to("old.css")
     os.utime(old, (1000, 1000))
-    doubt(tmp_path, since=2000)
+    outdate_since(tmp_path, since=2000)
     assert [file.lstat().st_mtime for file in (old, fresh, empty, link)] == [1000, 0, 0, 0]
 
 
 def test_without_static_files_there_is_nothing_to_doubt(tmp_path: Path) -> None:
-    doubt(tmp_path / "static", since=0)
+    outdate_since(tmp_path / "static", since=0)
     assert not (tmp_path / "static").exists()
