@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from releaser.candidate.space import check_space
 from releaser.candidate.test_output import count_tests, fewer_tests
 from releaser.errors import BuildError, ToolError
-from releaser.locks.changes import LockDiff
 from releaser.locks.lock import Graph
 from releaser.locks.versions import uploads_in
 from releaser.releases import startup
@@ -231,7 +230,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         staging_linked=staged.linked if staged else (),
         previous=work.live.id if work.live else None,
         tests=tests,
-        changes=candidate.resolution.diff.changes,
+        changes=candidate.resolution.diff,
         size_bytes=usage.size_bytes,
         own_bytes=usage.own_bytes,
         inodes=usage.inodes,
@@ -250,13 +249,13 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
 def describe_changes_of(work: Workspace, candidate: Candidate) -> Candidate:
     """Find out, once a candidate is built, what its manifest and the report are to tell of its changes."""
     resolution = candidate.resolution
-    return with_changes(work, candidate, describe_changes(resolution.diff.changes, resolution.lock, candidate.venv))
+    return with_changes(work, candidate, describe_changes(resolution.diff, resolution.lock, candidate.venv))
 
 
 def with_changes(work: Workspace, candidate: Candidate, changes: tuple[Change, ...]) -> Candidate:
     """Return a candidate with what is known of its changes by now, which the report gets, too."""
     work.log.learn(changes=changes)
-    return replace(candidate, resolution=replace(candidate.resolution, diff=LockDiff(changes=changes)))
+    return replace(candidate, resolution=replace(candidate.resolution, diff=changes))
 
 
 def describe_changes(changes: tuple[Change, ...], lock: LockFile, venv: Path) -> tuple[Change, ...]:

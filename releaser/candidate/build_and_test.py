@@ -16,7 +16,7 @@ from releaser.candidate.testing import Failed, find_blame, first_failure, note_f
 from releaser.candidate.trials import install_test_packages
 from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
 from releaser.locks.versions import is_newer, normalize_name
 from releaser.releases.pruning import remove_unsealed
 from releaser.releases.quarantine import change_holds, read_holds
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
     from releaser.locks.lock import LockFile
-    from releaser.resolution.resolve import FailedVersions, Resolution, ResolveAgain
+    from releaser.resolution.resolve import Resolution, ResolveAgain
+    from releaser.resolution.rules import FailedVersions
     from releaser.site.site import Site
 
 
@@ -153,7 +154,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
         _report_on(builder, result.candidate)
         raise result.error()
     assert isinstance(result, Unbuildable)  # noqa: S101 - what has passed is only replaced by something newer
-    log.learn(changes=resolution.diff.changes)
+    log.learn(changes=resolution.diff)
     raise result.error()
 
 
@@ -212,7 +213,7 @@ def _test(builder: Builder, candidate: Candidate, failed: TrialResult | None) ->
 def _report_on(work: Workspace, candidate: Candidate) -> None:
     """Make the report about a candidate."""
     work.log.about(candidate, work.live)
-    work.log.learn(changes=candidate.resolution.diff.changes)
+    work.log.learn(changes=candidate.resolution.diff)
 
 
 # The newest lower versions of what failed, as far as they work
@@ -297,13 +298,13 @@ class _Descent:
         resolution, base = self.builder.resolve_again("out", lower), self._base
         if resolution is None:
             return None
-        changes = LockDiff.between(base, resolution.lock)
+        changes = changes_between(base.versions, resolution.lock.versions)
         stay = {one.name: one.old for one in changes if one.old and one.new and one.name not in group}
         return (stay and self.builder.resolve_again("out", replace(lower, stay=stay))) or resolution
 
     def _newer_in(self, lock: LockFile) -> frozenset[str]:
         """Name what is newer than what passes."""
-        changes = LockDiff.between(self._base, lock)
+        changes = changes_between(self._base.versions, lock.versions)
         return frozenset(one.name for one in changes if one.old and one.new and is_newer(one.new, one.old))
 
     def _test(self, candidate: Candidate) -> tuple[TrialResult | None, bool]:

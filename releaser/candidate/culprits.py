@@ -12,7 +12,8 @@ from releaser.candidate.test_output import suspects
 from releaser.candidate.testing import first_failure
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
+from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
 from releaser.system.words import first_few
@@ -159,7 +160,11 @@ class CulpritSearch:
         return self._note(part, lock, self._verdicts[versions]) if versions in self._verdicts else None
 
     def _is_live(self, lock: LockFile) -> bool:
-        return self.site.pulled is None and self._surroundings_are_live and lock.same_packages(self.builder.live_lock)
+        is_like_live = self.site.pulled is None and self._surroundings_are_live
+        return is_like_live and self._key(lock) == self._key(self.builder.live_lock)
+
+    def _key(self, lock: LockFile) -> str:
+        return installed_key(lock, python=self.full.key.python)
 
     @property
     def _surroundings_are_live(self) -> bool:
@@ -200,7 +205,7 @@ class CulpritSearch:
         self._passing = None
         self.budget.spent += 1
         self.site.project.lock.write_bytes(lock.data)
-        diff = self.locks.note_draggers(LockDiff.between(self.builder.live_lock, lock), part)
+        diff = self.locks.note_draggers(changes_between(self.builder.live_lock.versions, lock.versions), part)
         built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))
         if isinstance(built, Unbuildable):
             raise built.error()
@@ -219,7 +224,7 @@ class CulpritSearch:
             return None
         try:
             lock = self.locks.with_upgrades(part, without=result.culprits)
-            if self._passing is not None and self._passing.resolution.lock.same_packages(lock):
+            if self._passing is not None and self._passing.key.lock_sha256 == self._key(lock):
                 return self._passing
             return None if self._is_live(lock) else self._build(part, lock)
         except (BuildError, ResolutionError) as error:
@@ -234,7 +239,8 @@ class CulpritSearch:
         resolution = self.builder.resolve_again("in", None)
         if resolution is None or not self.budget.allows():
             return None
-        news = [one.name for one in LockDiff.between(self.full.resolution.lock, resolution.lock) if one.new]
+        changes = changes_between(self.full.resolution.lock.versions, resolution.lock.versions)
+        news = [one.name for one in changes if one.new]
         if not news:
             return None
         self.budget.spent += 1

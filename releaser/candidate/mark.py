@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.test_output import failing_tests
 from releaser.errors import ToolError
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import brought_in, changes_between
+from releaser.locks.installed import installed_key
 from releaser.releases.quarantine import (
     CandidateKey,
     Constraints,
     FailedCandidate,
     Hold,
+    Holds,
     Quarantine,
     RejectedCommit,
     change_holds,
@@ -23,7 +25,7 @@ from releaser.releases.quarantine import (
 )
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
-from releaser.resolution.rules import code_digest, describe_holds, list_failed, named_files
+from releaser.resolution.rules import code_digest, describe_holds, list_failed
 from releaser.system.words import timestamp, truncate
 
 if TYPE_CHECKING:
@@ -96,15 +98,18 @@ def reject_commit(site: Site, commit: str, code_key: str, reason: str) -> Reject
 def brought_by(release: Release, since: Release | None = None) -> dict[str, str]:
     """Return the versions that came in with a release, or after the release `since`; local packages do not count."""
     lock = lock_of(release)
-    found = release.manifest.brought if since is None else LockDiff.between(lock_of(since), lock).brought
-    return {name: versions for name, versions in found.items() if name not in lock.local}
+    changes = release.manifest.changes if since is None else changes_between(lock_of(since).versions, lock.versions)
+    return {name: versions for name, versions in brought_in(changes).items() if name not in lock.local}
 
 
 def key_of(release: Release) -> CandidateKey:
     """Return what made this release's candidate differ from others."""
     manifest = release.manifest
     return CandidateKey(
-        lock_sha256=lock_of(release).key, code_key=manifest.code_key, python=manifest.python, group=manifest.group
+        lock_sha256=installed_key(lock_of(release), python=manifest.python),
+        code_key=manifest.code_key,
+        python=manifest.python,
+        group=manifest.group,
     )
 
 
@@ -148,7 +153,6 @@ def hold_back(work: Workspace, lock: LockFile, faults: Mapping[str, Fault], *, r
                 output=truncate(fault.output, max_chars=_LONGEST_OUTPUT),
                 tests=failing_tests(fault.output),
                 together=fault.together,
-                files=named_files(fault.output, site.project.root),
                 code=code,
                 live=live.get(name, ""),
                 tried_at=now if known.is_try(name, version) else "",
@@ -183,8 +187,10 @@ def hold_undecided(site: Site, versions: Mapping[str, str], reason: str) -> None
         Hold(name=name, by="undecided", version=version, reason=reason, at=now)
         for name, version in sorted(versions.items())
     ]
-    if undecided or any(one.by == "undecided" for one in read_holds(site.state_dir).entries):
-        change_holds(site.state_dir, lambda known: known.deciding(undecided))
+    change_holds(
+        site.state_dir,
+        lambda known: Holds(entries=(*(one for one in known.entries if one.by != "undecided"), *undecided)),
+    )
 
 
 def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withheld, ...]:
@@ -196,7 +202,7 @@ def list_held(site: Site, resolution: Resolution, lock: LockFile) -> tuple[Withh
         for one in resolution.held_back
         if (one.name, one.version) not in known and one.version != lock.versions.get(one.name)
     )
-    return others + list_failed(holds, lock)
+    return others + list_failed(holds.entries, lock)
 
 
 def standing_holds(site: Site) -> tuple[Withheld, ...]:

@@ -14,10 +14,10 @@ from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
 from releaser.locks.lock import Graph, LockFile
 from releaser.locks.versions import is_older, parse_version
-from releaser.releases.quarantine import read_holds, read_quarantine
+from releaser.releases.quarantine import Constraints
 from releaser.resolution.resolve import lock_of, read_made_lock
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.locks.bisect import Part, SearchResult
+    from releaser.locks.changes import Change
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
@@ -173,7 +174,7 @@ class PartialLocks:
     def upgrades(self) -> Part:
         """Return what can be upgraded or left as it is, and what others need before these. Raises ResolutionError."""
         local, needs = self.base.local | self.full.local, Graph.of(self.full).needs
-        changes = LockDiff.between(self.base, self.full)
+        changes = changes_between(self.base.versions, self.full.versions)
         names = [one.name for one in changes if one.name not in local and one.old and one.new]
         # Whatever needs another package needs all that this one needs, too.
         return tuple(sorted(names, key=lambda name: len(find_all_needs(name, needs))))
@@ -191,7 +192,7 @@ class PartialLocks:
         needs = Graph.of(self.full).needs
         found: dict[str, Part] = {}
         rest = self.with_upgrades(result.kept, without=result.culprits)
-        for change in LockDiff.between(rest, self.full) if result.culprits else ():
+        for change in changes_between(rest.versions, self.full.versions) if result.culprits else ():
             if change.old and change.new and change.name not in result.culprits:
                 below = find_all_needs(change.name, needs)
                 of = next((name for name in result.culprits if name in below), None)
@@ -200,16 +201,14 @@ class PartialLocks:
                 found[of] = (*found.get(of, ()), f"{change.name} {change.new}")
         return found
 
-    def note_draggers(self, diff: LockDiff, part: Part) -> LockDiff:
+    def note_draggers(self, changes: tuple[Change, ...], part: Part) -> tuple[Change, ...]:
         """Note for what nobody asked for which upgrades of a part needed it."""
         needs = Graph.of(self.full).needs
-        return LockDiff(
-            changes=tuple(
-                change
-                if change.name in part or change.new is None
-                else replace(change, dragged_by=tuple(name for name in part if change.name in needs.get(name, ())))
-                for change in diff
-            )
+        return tuple(
+            change
+            if change.name in part or change.new is None
+            else replace(change, dragged_by=tuple(name for name in part if change.name in needs.get(name, ())))
+            for change in changes
         )
 
     def have_solution(self, names: Part, *, without: Part) -> bool:
@@ -265,8 +264,7 @@ class _Solutions:
 def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
     """Prepare to lock a part of what a resolution brings."""
     site = work.site
-    failed = {(one.name, one.version) for one in read_quarantine(site.state_dir).versions}
-    failed |= {(one.name, one.version) for one in read_holds(site.state_dir).entries if one.by == "tests"}
+    failed = {(one.name, one.version) for one in Constraints.read(site.state_dir).failed}
     return PartialLocks(
         uv=work.facts.uv,
         python=work.facts.python,

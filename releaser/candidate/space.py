@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError
-from releaser.locks.installed import list_installed
-from releaser.locks.sameness import fits, tags_of
+from releaser.locks.installed import fits, list_installed, tags_of
 from releaser.site.conventions import default_groups
 from releaser.system.files import nearest_existing
 

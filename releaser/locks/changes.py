@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.locks.versions import parse_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from releaser.locks.lock import LockFile
+    from collections.abc import Iterable, Mapping
 
 
 # As uv 0.9 to 0.13 print them with --dry-run: "Update django v5.1 -> v5.2", "Add x v1", "Remove y v2".
@@ -49,38 +47,18 @@ class Change:
         return ", ".join(version for version in (self.new or "").split(", ") if version not in before)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockDiff:
-    """What lies between two locks, by package name."""
-
-    changes: tuple[Change, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.changes)
-
-    def __iter__(self) -> Iterator[Change]:
-        return iter(self.changes)
-
-    def __len__(self) -> int:
-        return len(self.changes)
-
-    @property
-    def brought(self) -> dict[str, str]:
-        """The versions that came in, by package."""
-        return {change.name: change.brought for change in self.changes if change.brought}
-
-    @classmethod
-    def between(cls, old: LockFile, new: LockFile) -> LockDiff:
-        """Compare two parsed locks; only versions count, not the text."""
-        return cls(changes=tuple(version_changes(old.versions, new.versions)))
+def changes_between(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
+    """Return what differs between two sets of packages with their versions, such as those of two locks, by name."""
+    return tuple(
+        Change(name=name, old=old.get(name), new=new.get(name), bump=bump_size(old.get(name), new.get(name)))
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    )
 
 
-def version_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
-    """Yield what differs between two sets of packages with their versions, by name."""
-    for name in sorted(old.keys() | new.keys()):
-        before, after = old.get(name), new.get(name)
-        if before != after:
-            yield Change(name=name, old=before, new=after, bump=bump_size(before, after))
+def brought_in(changes: Iterable[Change]) -> dict[str, str]:
+    """Return the versions that came in with changes, by package."""
+    return {change.name: change.brought for change in changes if change.brought}
 
 
 def bump_size(old: str | None, new: str | None) -> str:

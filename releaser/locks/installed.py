@@ -1,18 +1,22 @@
-"""What of a uv.lock is installed here, and which of it a given Python could not install."""
+"""What of a uv.lock is installed here, whether two locks install the same, and what a Python cannot install."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from releaser.locks.lock import is_local, is_root
-from releaser.locks.sameness import fits, lock_the_same, tags_of
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
 
     from releaser.locks.lock import LockFile, Package
-    from releaser.locks.sameness import Table
+
+    Table = Mapping[str, Any]
 
 
 class Pin(NamedTuple):
@@ -36,19 +40,25 @@ def list_installed(
     return tuple(sorted({Pin(one["name"], one["version"]) for one in third_party}))
 
 
-def installs_the_same(
-    one: LockFile, other: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
-) -> bool:
-    """Whether two locks differ only in packages that `list_installed` leaves out, if at all."""
-    groups = None if default_groups is None else tuple(default_groups)
+def installed_key(
+    lock: LockFile, *, python: str, group: str | None = None, default_groups: Iterable[str] | None = None
+) -> str:
+    """Return a digest that two locks share if the same is installed from them here; empty for a lock of nothing.
 
-    def part(lock: LockFile) -> Table:
-        found = _reach(lock, group=group, default_groups=groups, python=python)
-        names = {(package["name"], package.get("version")) for package in found}
-        wanted = (one for one in lock.packages if is_local(one) or (one["name"], one.get("version")) in names)
-        return {**lock.content, "package": list(wanted)}
-
-    return lock_the_same(part(one), part(other), tags_of(python))
+    `python` and the groups are as of `list_installed`. Of each package its name, version and source count, and the
+    hashes of the files that could be installed: the wheels for this Python, and its source if there is none. Where all
+    files of a package have hashes, the place of its registry or its URL does not count, nor does that of a repository
+    of which the commit is known: what comes from there is the same. All else in a lock decides nothing here.
+    """
+    if not lock.data:
+        return ""
+    tags = tags_of(python)
+    root = (one for one in lock.packages if is_root(one))
+    found = (*root, *_reach(lock, group=group, default_groups=default_groups, python=python))
+    entries = {
+        json.dumps([one["name"], one.get("version"), _source(one), _files(one, tags)], sort_keys=True) for one in found
+    }
+    return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
 
 
 def groups_in(lock: LockFile) -> frozenset[str]:
@@ -72,7 +82,7 @@ def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] |
     by_name: dict[str, list[Package]] = {}
     for package in lock.packages:
         by_name.setdefault(package["name"], []).append(package)
-    environment = _environment(python)
+    environment = environment_of(python)
     waiting = [*root.get("dependencies", ()), *(entry for name in groups & known.keys() for entry in known[name])]
     found: list[Package] = []
     seen: set[tuple[int, str]] = set()
@@ -81,7 +91,7 @@ def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] |
         if not _applies(entry.get("marker"), environment):
             continue
         for package in by_name.get(entry["name"], ()):
-            if entry.get("version") not in (None, package.get("version")):
+            if any(entry.get(key) not in (None, package.get(key)) for key in ("version", "source")):
                 continue
             for extra in ("", *entry.get("extra", ())):
                 if (id(package), extra) in seen:
@@ -95,22 +105,22 @@ def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] |
     return found
 
 
-def _environment(python: str) -> dict[str, str]:
+def environment_of(python: str) -> dict[str, str]:
+    """Return what markers are evaluated for: this machine, with a Python in this version."""
     from packaging.markers import default_environment  # here, as many commands read a lock and no marker
 
-    short = ".".join(python.split(".")[:2])
     here = {name: str(value) for name, value in default_environment().items()}
-    return {**here, "extra": "", "python_full_version": python, "python_version": short}
+    return {**here, "extra": "", "python_full_version": python, "python_version": ".".join(python.split(".")[:2])}
 
 
 def _applies(marker: str | None, environment: dict[str, str]) -> bool:
-    from packaging.markers import InvalidMarker, Marker, UndefinedEnvironmentName
+    from packaging.markers import Marker
 
     if marker is None or "extra" in marker:
         return True
     try:
         return Marker(marker).evaluate(environment)
-    except (InvalidMarker, UndefinedEnvironmentName):
+    except ValueError:  # of a marker that cannot be read, or a Python whose version is not known
         return True
 
 
@@ -133,3 +143,73 @@ def has_build(package: Package, tags: frozenset[Tag]) -> bool:
     """Whether a package of a lock has a source, or a wheel with one of `tags`."""
     wheels = package.get("wheels", ())
     return "sdist" in package or not wheels or any(fits(wheel, tags) for wheel in wheels)
+
+
+# What comes from where
+
+
+def _source(package: Table) -> Any:
+    """Return the kind of a source, and the place if nothing else tells what comes from there."""
+    source, files = package.get("source", {}), _entries(package)
+    git = source.get("git")
+    if isinstance(git, str) and (parts := urlsplit(git)).fragment:
+        asked = [pair for pair in parse_qsl(parts.query) if pair[0] not in ("rev", "tag", "branch")]
+        return {**source, "git": [parts.fragment, *asked]}
+    if not files or not all(isinstance(one.get("hash"), str) for one in files):
+        return source
+    return {key: "" if key in ("registry", "url", "path") else value for key, value in source.items()}
+
+
+def _files(package: Table, tags: frozenset[Tag]) -> list[list[str]]:
+    """Return those files of a package that could be installed, each with its hash, or its place if it has none."""
+    sources = [one for one in _entries(package) if not _name(one).endswith(".whl")]
+    found = [one for one in _entries(package) if one not in sources and fits(one, tags)] or sources
+    return sorted([_name(one), str(one.get("hash") or _place(one))] for one in found)
+
+
+def _entries(package: Table) -> list[Table]:
+    return [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", ())]
+
+
+def _place(entry: Table) -> str:
+    """Return where a file is, which stands in one of three fields; empty for what needs no name of its own."""
+    return str(next((entry[key] for key in ("filename", "url", "path") if key in entry), ""))
+
+
+def _name(entry: Table) -> str:
+    return unquote(_place(entry).partition("#")[0].partition("?")[0].rpartition("/")[2])
+
+
+def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
+    """Whether a wheel of a lock has one of `tags`; where there are none, whether it is for this system.
+
+    One whose name says nothing counts: uv may know better.
+    """
+    from packaging.tags import platform_tags  # which most comparisons need not wait for
+    from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+    try:
+        found = parse_wheel_filename(_name(wheel))[3]
+    except InvalidWheelFilename:
+        return True
+    if tags:
+        return not tags.isdisjoint(found)
+    places = {"any", *platform_tags()}
+    return any(tag.platform in places for tag in found)
+
+
+def tags_of(python: str, *, platforms: Iterable[str] | None = None) -> frozenset[Tag]:
+    """Return the tags of the wheels that CPython in this version takes, on this machine or on `platforms`."""
+    from packaging.tags import compatible_tags, cpython_tags, platform_tags
+
+    found = re.match(r"(\d+)\.(\d+)", python)
+    if found is None:
+        return frozenset()
+    version, places = (int(found.group(1)), int(found.group(2))), [*(platforms or platform_tags())]
+    name = f"cp{version[0]}{version[1]}"
+    return frozenset(
+        [
+            *cpython_tags(python_version=version, abis=[name], platforms=places),
+            *compatible_tags(python_version=version, interpreter=name, platforms=places),
+        ]
+    )

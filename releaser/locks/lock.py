@@ -7,15 +7,9 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
-from releaser.locks.sameness import key_of_lock, lock_the_same
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    from packaging.tags import Tag
-
-    from releaser.locks.sameness import Table
 
 
 _LOCAL = ("editable", "directory", "virtual")
@@ -33,6 +27,7 @@ class Dependency(TypedDict, total=False):
 
     name: Required[str]
     version: str
+    source: dict[str, Any]
     extra: list[str]
     marker: str
 
@@ -76,7 +71,7 @@ class LockFile:
     #: The packages that are directories, the project itself among them: their versions are a matter of the code.
     local: frozenset[str] = frozenset()
     #: All that the text says, and its packages as they stand there.
-    content: Table = field(default_factory=dict, repr=False, compare=False)
+    content: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     packages: tuple[Package, ...] = field(default=(), repr=False, compare=False)
 
     @property
@@ -85,18 +80,9 @@ class LockFile:
         return hashlib.sha256(self.data).hexdigest()
 
     @property
-    def key(self) -> str:
-        """A digest of what is installed here, as `same_packages` compares it."""
-        return key_of_lock(self.content) if self.data else ""
-
-    @property
     def names(self) -> frozenset[str]:
         """The names of all packages."""
         return frozenset(self.versions)
-
-    def same_packages(self, other: LockFile, *, tags: frozenset[Tag] = frozenset()) -> bool:
-        """Whether the same is installed from both, as `lock_the_same` tells; `tags` are those of the Python here."""
-        return self.data == other.data or lock_the_same(self.content, other.content, tags)
 
     @classmethod
     def parse(cls, data: bytes) -> LockFile:

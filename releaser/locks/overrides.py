@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
-_SCHEMES = frozenset({"file", "http", "https", "git+file", "git+http", "git+https", "git+ssh"})
 _HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
 
 
@@ -83,20 +82,14 @@ def _parse(value: str, directory: Path, option: str) -> Override:
 
 def _url(asked: str, place: str, directory: Path) -> str:
     """Return the URL of a place, which is one already, or a path."""
-    scheme = place.partition("://")[0].lower() if "://" in place else ""
-    if scheme and scheme not in _SCHEMES:
-        raise _wrong(asked, f"has a URL that begins with {scheme}", f"It can begin with {', '.join(sorted(_SCHEMES))}.")
-    if scheme and scheme != "file":
+    is_url = "://" in place
+    if is_url and not place.startswith("file://"):
         return place
-    path = (
-        Path(unquote(urlsplit(place).path)) if scheme else Path(os.path.abspath(directory / Path(place).expanduser()))
-    )
-    if not os.path.exists(path):
+    path = Path(unquote(urlsplit(place).path)) if is_url else directory / Path(place).expanduser()
+    if not path.exists():
         advice = "A repository is named as git+https://… or git+file:///…."
-        raise _wrong(asked, f"names {path}, which is not there", advice)
-    if path.is_dir() and not any((path / name).is_file() for name in ("pyproject.toml", "setup.py")):
-        raise _wrong(asked, f"names {path}, in which there is no pyproject.toml", "Name the directory of one package.")
-    return place if scheme else path.as_uri()
+        raise _wrong(asked, f"names {os.path.abspath(path)}, which is not there", advice)
+    return place if is_url else Path(os.path.abspath(path)).as_uri()
 
 
 def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:

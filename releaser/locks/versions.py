@@ -105,6 +105,17 @@ def _near(locked: str, version: str, level: Level) -> bool:
     return (level == "minor" and old.major > 0) or old.minor == new.minor
 
 
+def newest(versions: Iterable[str]) -> str:
+    """Return the newest version; what is no version is older than all. ValueError when there is none."""
+    return max(versions, key=order)
+
+
+def order(version: str) -> tuple[bool, Version | str]:
+    """Return what versions are sorted by; what is none comes first."""
+    found = parse_version(version)
+    return (found is not None, found or version)
+
+
 def is_newer(version: str, than: str) -> bool:
     """Whether a version is newer; of what is no version, whether it differs."""
     new, old = parse_version(version), parse_version(than)

@@ -6,9 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from packaging.version import Version
-
-from releaser.locks.versions import parse_version
+from releaser.locks.versions import is_older, order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -38,7 +36,7 @@ class Vulnerability:
     @property
     def fix(self) -> str | None:
         """The lowest version that is free of it and newer than the one at hand; None if there is none."""
-        return next((version for version in self.fixed if _is_newer(version, self.version)), None)
+        return next((version for version in self.fixed if is_older(self.version, version)), None)
 
     def is_in(self, others: Iterable[Vulnerability]) -> bool:
         """Whether one of `others` is this vulnerability of this package, in whatever version."""
@@ -63,7 +61,7 @@ class Audit:
         """Return, by package, the lowest version that is free of all that can be fixed; the others are left out."""
         found: dict[str, str] = {}
         for one in self.vulnerabilities:
-            if one.fix is not None and (one.name not in found or _is_newer(one.fix, found[one.name])):
+            if one.fix is not None and (one.name not in found or is_older(found[one.name], one.fix)):
                 found[one.name] = one.fix
         return found
 
@@ -107,17 +105,6 @@ def _vulnerability(entry: Mapping[str, Any]) -> Vulnerability:
         id=shown,
         aliases=tuple(name for name in names if name != shown),
         summary=" ".join(str(entry.get("summary") or "").split()),
-        fixed=tuple(sorted(map(str, entry.get("fix_versions") or ()), key=_order)),
+        fixed=tuple(sorted(map(str, entry.get("fix_versions") or ()), key=order)),
         link=str(entry.get("link") or ""),
     )
-
-
-def _order(version: str) -> tuple[bool, Version, str]:
-    """Order versions; what is none comes last."""
-    parsed = parse_version(version)
-    return (parsed is None, parsed or Version("0"), version)
-
-
-def _is_newer(version: str, than: str) -> bool:
-    new, old = parse_version(version), parse_version(than)
-    return new is not None and old is not None and new > old

@@ -70,7 +70,7 @@ def build_as_locked(work: Workspace) -> Release:
     Nothing is left out. Raises BuildError, which names what has no build for this Python, and PreflightError.
     """
     resolution = resolve_as_locked(work, None)
-    work.log.learn(changes=resolution.diff.changes)
+    work.log.learn(changes=resolution.diff)
     groups, python = default_groups(work.site), work.facts.choice.version
     if missing := find_unbuildable(resolution.lock, group=work.facts.group, default_groups=groups, python=python):
         raise _unbuildable(missing, python)

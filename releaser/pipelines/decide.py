@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from releaser.locks.vulnerabilities import Audit
     from releaser.releases.quarantine import FailedCandidate
     from releaser.releases.release import Release
-    from releaser.resolution.resolve import FailedVersions, Resolution
+    from releaser.resolution.resolve import Resolution
+    from releaser.resolution.rules import FailedVersions
     from releaser.run import Workspace
     from releaser.site.site import Site
 

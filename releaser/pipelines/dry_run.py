@@ -14,7 +14,7 @@ from releaser.checkout.guard import take_snapshot
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import stage_aside
 from releaser.deployment.adopt import python_of, venv_kind
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
 from releaser.pipelines.decide import choose_following, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
 from releaser.pipelines.rebuild import refuse_unreadable_live
@@ -76,7 +76,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
         ask_django(work.site, work.log)
     # Where nothing is live or adopted, an update compares with nothing; what changes in uv.lock is still reported.
     resolution = decision.resolution
-    diff = resolution.diff if work.live else LockDiff.between(work.facts.lock, resolution.lock)
+    diff = resolution.diff if work.live else changes_between(work.facts.lock.versions, resolution.lock.versions)
     following = "stays" if builds else choose_following(work.site, target, decision, work.live)
     lines = [
         *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and decision.outcome != "failed" else ()),
@@ -89,7 +89,7 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
     elif not builds and decision.outcome != "unsure":
         lines.append(NOTHING)
-    return Plan(would=tuple(lines), changes=diff.changes if builds else ())
+    return Plan(would=tuple(lines), changes=diff if builds else ())
 
 
 def _shadowed(site: Site, facts: SiteFacts, place: Path) -> Git:

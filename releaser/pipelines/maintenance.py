@@ -134,7 +134,7 @@ def decide_hold(site: Site, name: str, reason: str) -> HoldChange:
         message = f"{name} is part of the checkout; the code decides its version"
         raise UsageError(message, advice="Hold packages that come from elsewhere.")
     state = f"is held at {live.versions.get(name, lock.versions[name])}"
-    before = holds.by_person(name)
+    before = next((one for one in holds.entries if (one.name, one.by) == (name, "person")), None)
     if before is not None and reason in ("", before.reason):
         return HoldChange(holds=holds, name=name, state=state, news=False)
     new = Hold(name=name, by="person", reason=reason, at=before.at if before else timestamp())

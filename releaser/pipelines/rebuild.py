@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from releaser.answers import Plan
 from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, PreflightError
-from releaser.locks.changes import LockDiff
-from releaser.locks.installed import find_unbuildable
+from releaser.locks.changes import changes_between
+from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.pipelines.build_and_deploy import build_from_checkout, deploy
 from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -189,7 +189,8 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python))
     live, lock, version = store.live(), facts.lock, facts.choice.version
-    source = live.id if live and lock.same_packages(lock_of(live)) else "the checkout"
+    is_live = live and installed_key(lock, python=version) == installed_key(lock_of(live), python=version)
+    source = live.id if live and is_live else "the checkout"
     lines = [f"a release would be built from the lock of {source}, with Python {version}, and tested"]
     missing = find_unbuildable(lock, group=facts.group, default_groups=default_groups(site), python=version)
     if missing:
@@ -198,4 +199,4 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
         lines.append(f"{site.project.venv.name} would lead to it if its tests pass")
     if not force and not is_repair(live):
         lines += say_refusals(site, "rebuild")
-    return Plan(would=tuple(lines), changes=LockDiff.between(lock_of(live), lock).changes if live else ())
+    return Plan(would=tuple(lines), changes=changes_between(lock_of(live).versions, lock.versions) if live else ())

@@ -20,7 +20,7 @@ from releaser.checkout.staging import remove_staging_trees
 from releaser.deployment import activate
 from releaser.deployment.adopt import complete_adoption
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine, run_steps_on
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
@@ -133,7 +133,8 @@ def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
 
 def changes_since(site: Site, entry: Entry) -> str:
     """Say what a finished change brought, as the run that made it can no longer tell."""
-    changes = LockDiff.between(lock_of(store_of(site).get(entry.origin)), lock_of(store_of(site).get(entry.target)))
+    before, after = (lock_of(store_of(site).get(one)).versions for one in (entry.origin, entry.target))
+    changes = changes_between(before, after)
     if entry.origin is None or not changes:
         return ""
     return ": " + ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)

@@ -40,7 +40,7 @@ from releaser.releases.journal import (
     make_entry,
 )
 from releaser.releases.link import is_missing_or_dangling, moved_by_hand
-from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, write_quarantine
+from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifest
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.history import HISTORY
@@ -301,7 +301,7 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
         failed = FailedCandidate(key=key_of(release), release=release.id, reason=reason, at=at, sick=not bad)
         quarantine = quarantine.with_candidate(failed)
     if found:
-        write_quarantine(state_dir, quarantine)
+        change_quarantine(state_dir, lambda _: quarantine)
         log.repaired(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
 
 

@@ -18,7 +18,7 @@ from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt_replaced_venv
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
 from releaser.pipelines.build_and_deploy import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
@@ -81,7 +81,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
             raise PreflightError(*problems)
     else:
         check_before_flip(run.site, target.venv)
-    run.log.learn(changes=LockDiff.between(lock_of(live), lock_of(target)).changes)
+    run.log.learn(changes=changes_between(lock_of(live).versions, lock_of(target).versions))
     if moved is not None and not run.site.project.venv.is_symlink():
         adopt_replaced_venv(run.site, run.log)
         link = link_text(run.site.project.venv)
@@ -265,7 +265,7 @@ def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, kee
     code = None if keep_code else code_of_release(site, target)
     goes_back = code is not None and code.moves
     refuse_unwise(site, target, force=force or goes_back)
-    changes = LockDiff.between(lock_of(live), lock_of(target)).changes
+    changes = changes_between(lock_of(live).versions, lock_of(target).versions)
     lines = [f"would go from {live.id if live else 'nothing'} to {target.id}"]
     if code is not None and goes_back:
         lines.append(f"the checkout would go from {code.head[:12]} to {code.commit[:12]}")

@@ -15,7 +15,7 @@ from releaser.candidate.testing import red_tests
 from releaser.checkout.publish import push_is_due
 from releaser.deployment.processes import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
-from releaser.locks.changes import Change, LockDiff
+from releaser.locks.changes import Change, changes_between
 from releaser.locks.rules import Withheld
 from releaser.pipelines.repair import diagnose
 from releaser.releases.contents import total_bytes
@@ -28,7 +28,7 @@ from releaser.report import Outcome
 from releaser.reporting import history
 from releaser.reporting.notify import mail_transport
 from releaser.resolution.resolve import lock_of
-from releaser.resolution.rules import list_rejected
+from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
 from releaser.site.disk import dispute, find_misplaced_state
 from releaser.system.files import UnreadableStateError, link_text, plain
@@ -157,7 +157,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Name a second release, or adopt the project: `releaser init`.")
     lock = lock_of(to)
-    return describe_changes(LockDiff.between(lock_of(store.find(first)), lock).changes, lock, to.venv)
+    return describe_changes(changes_between(lock_of(store.find(first)).versions, lock.versions), lock, to.venv)
 
 
 def status(site: Site) -> Status:
@@ -190,7 +190,7 @@ def status(site: Site) -> Status:
         drift=_drift(live),
         red_tests=red_tests(project.state_dir, live),
         problems=tuple(problems),
-        held_back=(*(HeldBack(**plain(one)) for one in quarantine.versions), *map(_held_back, holds.entries)),
+        held_back=tuple(map(_held_back, (*quarantine.versions, *holds.entries))),
         quarantined=tuple(_quarantined(one) for one in quarantine.candidates if not one.migrations),
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
@@ -235,7 +235,7 @@ def _mails(outbox: Path) -> int:
 
 def _still_out(found: Quarantine, live: Release | None) -> Quarantine:
     """Return what is still kept out; what a newer version or a newer release has replaced is of interest no more."""
-    waiting = {(one.name, one.version) for one in list_rejected(found, lock_of(live))}
+    waiting = {(one.name, one.version) for one in list_failed(found.versions, lock_of(live))}
     since = live.manifest.created_at.isoformat(timespec="seconds") if live else ""
     return replace(
         found,

@@ -210,7 +210,7 @@ def make_release(goal: Goal) -> Release:
     try:
         check_space(work, resolution)
         audit = goal.decision.audit()
-        work.log.learn(changes=resolution.diff.changes)
+        work.log.learn(changes=resolution.diff)
         candidate = build_and_test(work, resolution, goal.decision.again)
         candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
         release = seal(work, candidate, tests="passed")
@@ -308,7 +308,7 @@ def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     required(run.store.live())
     with staged(run.site, run.log, facts, as_checked_out(facts)) as work:
         resolution = resolve_with(work, overrides)
-        run.log.learn(changes=resolution.diff.changes)
+        run.log.learn(changes=resolution.diff)
         candidate = build(work, resolution, overrides=tuple(map(str, overrides)))
         refuse_untested(candidate, overrides)
         run_tests(work, candidate)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError, os_reason
-from releaser.locks.changes import Change, version_changes
+from releaser.locks.changes import Change, changes_between
 from releaser.locks.versions import normalize_name
 from releaser.releases.fingerprint import (
     FILES,
@@ -257,7 +257,7 @@ def compare(
     owners = list_installed(venv)
     found = look(venv, owners.keys() | sealed.seen.keys() | reading.keys())
     hashes = {**read_records(venv), **sealed.hashes}
-    packages = tuple(version_changes(packages_in(sealed.seen), packages_in(name for name in found if found[name])))
+    packages = changes_between(packages_in(sealed.seen), packages_in(name for name in found if found[name]))
     changed = {one.name for one in packages}
     files = []
     for path in sorted(found):

@@ -22,7 +22,7 @@ QUARANTINE = "quarantine.json"
 HOLDS = "holds.json"
 #: How long a package whose newest version failed again is left alone, unless a person wants it tried.
 PAUSE = timedelta(days=7)
-By = Literal["person", "tests", "undecided"]
+By = Literal["person", "tests", "undecided", "activation"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +55,50 @@ class FailedCandidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadVersion:
-    """A package version that a backed-out release had brought in; no resolution takes it again."""
+class Hold:
+    """One package of which something is to stay out; what a person holds stays until somebody lifts that.
+
+    What the tests hold is one `version`, which failed; what an `activation` holds, a backed-out release had brought in.
+    An `undecided` one keeps nothing out, and says that a search was ended before anybody knew.
+    """
 
     name: str
-    version: str
-    release: str
+    by: By
     reason: str
+    #: When it was first held, as ISO 8601.
     at: str
+    version: str = ""
+    #: The release whose tests failed, which `show` describes, or which was backed out.
+    release: str = ""
+    #: With which Python.
+    python: str = ""
+    #: The end of what the tests printed with it.
+    output: str = ""
+    #: The names of the tests that failed.
+    tests: tuple[str, ...] = ()
+    #: What comes only together with it, such as `celery 5.6.0`.
+    together: tuple[str, ...] = ()
+    #: The digest of the code of the project: if that changes, the version is worth a try.
+    code: str = ""
+    #: The version that was live when it failed.
+    live: str = ""
+    #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
+    tried_at: str = ""
+
+    def __post_init__(self) -> None:
+        self.rests_until()  # ValueError for what is no time
+
+    def rests_until(self) -> datetime | None:
+        """Return until when the package is not tried again by itself; None if nobody has tried that yet."""
+        return datetime.fromisoformat(self.tried_at) + PAUSE if self.tried_at else None
+
+    def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
+        """Whether the version that failed is newer than the locked one."""
+        return self.name in locked and is_newer(self.version, locked[self.name])
 
     def is_in(self, locked: Mapping[str, str]) -> bool:
-        """Whether this version is among those in a lock, which shows several of one package comma-separated."""
-        return self.version in locked.get(self.name, "").split(", ")
+        """Whether the version that failed is among those of the package in a lock, comma-separated there."""
+        return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +121,8 @@ class Quarantine:
     """All lists, oldest first."""
 
     candidates: tuple[FailedCandidate, ...] = ()
-    versions: tuple[BadVersion, ...] = ()
+    #: The package versions that backed-out releases had brought in; no resolution takes them again.
+    versions: tuple[Hold, ...] = ()
     commits: tuple[RejectedCommit, ...] = ()
 
     def commit(self, code_key: str) -> RejectedCommit | None:
@@ -117,7 +150,7 @@ class Quarantine:
         """Add every package version that a release had brought in; several of one package are comma-separated."""
         known = {(entry.name, entry.version) for entry in self.versions}
         added = tuple(
-            BadVersion(name=name, version=version, release=release, reason=reason, at=at)
+            Hold(name=name, by="activation", version=version, release=release, reason=reason, at=at)
             for name, versions in sorted(brought.items())
             for version in versions.split(", ")
             if (name, version) not in known
@@ -147,63 +180,10 @@ class Quarantine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hold:
-    """One package of which something is to stay out; what a person holds stays until somebody lifts that.
-
-    What the tests hold is one `version`, which failed; an `undecided` one keeps nothing out, and says that a search
-    was ended before anybody knew.
-    """
-
-    name: str
-    by: By
-    reason: str
-    #: When it was first held, as ISO 8601.
-    at: str
-    version: str = ""
-    #: The release whose tests failed, which `show` describes.
-    release: str = ""
-    #: With which Python.
-    python: str = ""
-    #: The end of what the tests printed with it.
-    output: str = ""
-    #: The names of the tests that failed.
-    tests: tuple[str, ...] = ()
-    #: What comes only together with it, such as `celery 5.6.0`.
-    together: tuple[str, ...] = ()
-    #: The files of the project that the failure names, by their digests: if one changes, the version is worth a try.
-    files: Mapping[str, str] = field(default_factory=dict)
-    #: The digest of all code in Python, for a failure that names no file.
-    code: str = ""
-    #: The version that was live when it failed.
-    live: str = ""
-    #: When it was tried again, though it was known to fail, as ISO 8601; empty if it was not.
-    tried_at: str = ""
-
-    def __post_init__(self) -> None:
-        self.rests_until()  # ValueError for what is no time
-
-    def rests_until(self) -> datetime | None:
-        """Return until when the package is not tried again by itself; None if nobody has tried that yet."""
-        return datetime.fromisoformat(self.tried_at) + PAUSE if self.tried_at else None
-
-    def is_ahead_of(self, locked: Mapping[str, str]) -> bool:
-        """Whether the version that failed is newer than the locked one."""
-        return self.name in locked and is_newer(self.version, locked[self.name])
-
-    def is_in(self, locked: Mapping[str, str]) -> bool:
-        """Whether the version that failed is among those in a lock, which shows several comma-separated."""
-        return bool(self.version) and self.version in locked.get(self.name, "").split(", ")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Holds:
     """All holds, oldest first; one for each package that a person holds, and for each version that failed."""
 
     entries: tuple[Hold, ...] = ()
-
-    def by_person(self, name: str) -> Hold | None:
-        """Return what a person has said about a package."""
-        return next((hold for hold in self.entries if hold.name == name and hold.by == "person"), None)
 
     def of_tests(self, name: str) -> tuple[Hold, ...]:
         """Return the versions of a package that failed."""
@@ -242,16 +222,9 @@ class Holds:
             self, entries=(*(one for one in self.entries if (one.name, one.by, one.version) not in replaced), *new)
         )
 
-    def deciding(self, undecided: Iterable[Hold]) -> Holds:
-        """Say what is undecided now, in place of what was before."""
-        return replace(self, entries=(*(one for one in self.entries if one.by != "undecided"), *undecided))
-
-    def without(self, names: Iterable[str], *, by: By | None = None) -> Holds:
-        """Lift what is held of these packages, or only what `by` holds of them."""
-        gone = set(names)
-        return replace(
-            self, entries=tuple(one for one in self.entries if one.name not in gone or (by and one.by != by))
-        )
+    def without(self, names: Collection[str]) -> Holds:
+        """Lift what is held of these packages."""
+        return replace(self, entries=tuple(one for one in self.entries if one.name not in names))
 
     def without_live(self, locked: Mapping[str, str]) -> Holds:
         """Lift what the tests hold of versions that are live and good after all, as the lock of a release tells."""
@@ -275,15 +248,15 @@ class Constraints:
         """Read both files."""
         return cls(holds=read_holds(state_dir), quarantine=read_quarantine(state_dir))
 
+    @property
+    def failed(self) -> tuple[Hold, ...]:
+        """The versions that failed, after they went live or in the tests."""
+        return (*self.quarantine.versions, *(one for one in self.holds.entries if one.by == "tests"))
+
 
 def read_quarantine(state_dir: Path) -> Quarantine:
     """Read the quarantine; an unreadable one counts as empty."""
     return load_state(state_dir / QUARANTINE, Quarantine())
-
-
-def write_quarantine(state_dir: Path, quarantine: Quarantine) -> None:
-    """Replace the quarantine. Raises OSError."""
-    write_state(state_dir / QUARANTINE, quarantine)
 
 
 def read_holds(state_dir: Path) -> Holds:
@@ -291,14 +264,9 @@ def read_holds(state_dir: Path) -> Holds:
     return load_state(state_dir / HOLDS, Holds())
 
 
-def write_holds(state_dir: Path, holds: Holds) -> None:
-    """Replace the holds. Raises OSError."""
-    write_state(state_dir / HOLDS, holds)
-
-
 def change_quarantine(state_dir: Path, change: Callable[[Quarantine], Quarantine]) -> None:
     """Replace the quarantine, durably. Raises OSError."""
-    write_quarantine(state_dir, change(read_quarantine(state_dir)))
+    write_state(state_dir / QUARANTINE, change(read_quarantine(state_dir)))
 
 
 def change_holds(state_dir: Path, change: Callable[[Holds], Holds]) -> None:
@@ -306,4 +274,4 @@ def change_holds(state_dir: Path, change: Callable[[Holds], Holds]) -> None:
     before = read_holds(state_dir)
     after = change(before)
     if after != before:
-        write_holds(state_dir, after)
+        write_state(state_dir / HOLDS, after)

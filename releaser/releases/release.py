@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
-from releaser.locks.changes import Change, LockDiff
+from releaser.locks.changes import Change
 from releaser.releases.interpreter import Interpreter
 from releaser.system.files import read_state, write_state
 
@@ -74,11 +74,6 @@ class Manifest:
     def never_live(self) -> bool:
         """Whether no run makes this release live, whatever anybody asks for."""
         return self.tests in NEVER_LIVE or self.origin == "override"
-
-    @property
-    def brought(self) -> dict[str, str]:
-        """The versions that came in with this release, by package."""
-        return LockDiff(changes=self.changes).brought
 
     #: The migrations that it brought and that were not applied when it was sealed.
     migrations: tuple[str, ...] = ()

@@ -65,27 +65,27 @@ def resolve_within_rules(
         return Resolved(versions=free)
     rules = read_rules()
     uploads = resolver.uploads() if rules.age.matters else Uploads()
+    found: _Found | NoSolution
     if isinstance(free, NoSolution):  # what the rules keep out is not known then
-        search = _Search(resolver=resolver, free=locked, uploads=uploads)
-        found = search.attempt(rules, "pinned")
-        if isinstance(found, NoSolution):
+        search, withheld = _Search(resolver=resolver, free=locked, uploads=uploads), {}
+        versions = search.attempt(rules, "pinned")
+        if isinstance(versions, NoSolution):
             return free
-        fixes = find_fixes() if rules.age.matters or rules.upgrade != Upgrade() else {}
-        with_fixes = search.add_fixes(_Found(versions=found, rules=rules, strictness="pinned"), fixes)
-        return with_fixes if isinstance(with_fixes, NoSolution) else Resolved(versions=with_fixes)
-    search = _Search(resolver=resolver, free=free, uploads=uploads)
-    withheld = rules.find_withheld(free, uploads)
-    versions: Versions | NoSolution = free
-    if withheld:
-        within = search.resolve(rules)
-        if isinstance(within, NoSolution):
-            return within
+        found = _Found(versions=versions, rules=rules, strictness="pinned")
+        may_be_fixed = rules.age.matters or rules.upgrade != Upgrade()
+    else:
+        search, withheld = _Search(resolver=resolver, free=free, uploads=uploads), rules.find_withheld(free, uploads)
+        if not withheld:
+            return Resolved(versions=free)
+        found = search.resolve(rules)
         may_be_fixed = any(one.by in ("policy", "age") or one.name in rules.next_try for one in withheld.values())
-        versions = search.add_fixes(within, find_fixes() if may_be_fixed else {})
+    if isinstance(found, NoSolution):
+        return found
+    versions = search.add_fixes(found, find_fixes() if may_be_fixed else {})
     if isinstance(versions, NoSolution):
         return versions
     left = [one for one in withheld.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
-    return Resolved(versions=versions, withheld=(*left, *_find_dependent(left, free, versions, rules.local)))
+    return Resolved(versions=versions, withheld=(*left, *_find_dependent(left, search.free, versions, rules.local)))
 
 
 def _find_dependent(

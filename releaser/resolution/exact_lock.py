@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import tomlkit
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
+from packaging.utils import canonicalize_name, canonicalize_version
+from packaging.version import Version
 
 from releaser.errors import ResolutionError
 from releaser.locks.installed import list_installed
@@ -19,6 +19,7 @@ from releaser.locks.lock import LockFile
 from releaser.resolution.requirements_file import bounds, exact_version, index_settings, near_path
 from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP
+from releaser.site.pythons import minor
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
@@ -29,35 +30,37 @@ if TYPE_CHECKING:
     from releaser.site.site import Site, SiteFacts
 
 
-def begin(text: str, *, name: str, requires_python: str, uv: Mapping[str, Any], releaser: Mapping[str, Any]) -> str:
-    """Return the text with a `[project]` that `uv add` can work on, and with these settings of uv and releaser.
+ANY_PYTHON = ">=3"  # until it is known which Pythons the versions are for
+NARROWED = "only for this platform and this Python: in `environments` of [tool.uv], as the versions fit nowhere else"
+
+
+def count(packages: Mapping[str, str]) -> str:
+    """Say how many packages there are."""
+    return "1 package" if len(packages) == 1 else f"{len(packages)} packages"
+
+
+# The pyproject.toml
+
+
+def complete(text: str, project: Mapping[str, Any], **tools: Mapping[str, Any]) -> str:
+    """Return the text with what `[project]` lacks for `uv add` to work on it, and with these settings of tools.
 
     What it says already stays. Raises ValueError when it is not TOML, or TOML of a form that cannot be added to.
     """
     document: Any = tomlkit.parse(text)
-    project = document.setdefault("project", tomlkit.table())
-    project.setdefault("name", name)
-    if "version" not in project.get("dynamic", ()):
-        project.setdefault("version", "0")
-    project.setdefault("requires-python", requires_python)
-    project.setdefault("dependencies", [])  # `uv add` writes one a line
-    for key, settings in (("uv", uv), ("releaser", releaser)):
+    table = document.setdefault("project", tomlkit.table())
+    for key, value in project.items():
+        if key not in table.get("dynamic", ()):
+            table.setdefault(key, value)
+    for tool, settings in tools.items():
         if settings:
-            _table(document, "tool", key).update(settings)
+            tables = document.setdefault("tool", tomlkit.table(is_super_table=True))
+            tables.setdefault(tool, tomlkit.table()).update(settings)
     written = tomlkit.dumps(document)
     if tomllib.loads(written) != document.unwrap():  # tomlkit cannot add tables below dotted keys
         message = "its [tool] is written with dotted keys or braces; write [tool.uv] and [tool.releaser] as tables"
         raise ValueError(message)
     return written
-
-
-def narrow(text: str, *, requires_python: str, environment: str) -> str:
-    """Return the text for a lock of these Pythons, and of one environment, given as a marker, unless that is empty."""
-    document: Any = tomlkit.parse(text)
-    document["project"]["requires-python"] = requires_python
-    if environment:
-        _table(document, "tool", "uv")["environments"] = [environment]
-    return tomlkit.dumps(document)
 
 
 def loosen(text: str) -> str:
@@ -73,61 +76,45 @@ def loosen(text: str) -> str:
     return tomlkit.dumps(document)
 
 
-def dependencies_in(text: str) -> list[str]:
-    """Name the packages that the project itself asks for."""
-    project: Any = tomlkit.parse(text)["project"]
-    return [canonicalize_name(Requirement(one).name) for one in project["dependencies"]]
-
-
-def _table(document: Any, *keys: str) -> Any:
-    """Return a table of the document, made if it is not there."""
-    for number, key in enumerate(keys):
-        document = document.setdefault(key, tomlkit.table(is_super_table=number < len(keys) - 1))
-    return document
-
-
-ANY_PYTHON = ">=3"  # until it is known which Pythons the versions are for
-NARROWED = "only for this platform and this Python: in `environments` of [tool.uv], as the versions fit nowhere else"
-
-
-def count(packages: Mapping[str, str]) -> str:
-    """Say how many packages there are."""
-    return "1 package" if len(packages) == 1 else f"{len(packages)} packages"
-
-
 def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, found: UnlockedEnvironment) -> None:
     """Write what the project asks for, but for what only `lock_versions` finds out."""
-    tree, checkout, path = site.project.root, site.project.checkout, site.project.pyproject
+    checkout, path = site.project.checkout, site.project.pyproject
     name = canonicalize_name(re.sub(r"[^A-Za-z0-9]+", "-", checkout.name).strip("-")) or "site"
     settings = index_settings(found.indexes, checkout)
     if kept := bounds(found.lines):
         said = site.pyproject.table("tool", "uv").get("constraint-dependencies", [])
         settings["constraint-dependencies"] = [*said, *kept]
     is_ours = site.settings.group == NO_GROUP and "group" not in site.sources  # as the environment wants a group
-    text = begin(
+    python = site.pyproject.table("project")["requires-python"]
+    text = complete(
         path.read_text(encoding="utf-8") if path.exists() else "",
-        name=f"{name}-site" if name in found.versions else name,
-        requires_python=f">={_minor(found.python_version)}",
+        {
+            "name": f"{name}-site" if name in found.versions else name,
+            "version": "0",
+            "requires-python": f">={minor(found.python_version)}" if python == ANY_PYTHON else python,
+            "dependencies": [],  # `uv add` writes one a line
+        },
         uv=settings,
         releaser={"group": NO_GROUP} if is_ours else {},
     )
     path.write_text(text, encoding="utf-8")
     if wanted.requirements is not None:
-        _edit(facts, tree, "add", "-r", _in_tree(wanted.requirements, site))
+        _add(site, facts, "-r", _in_tree(wanted.requirements, site))
     for one in wanted.given:
         url = urlsplit(one.url)
         place = near_path(unquote(url.path), checkout) if url.scheme == "file" else ""
         extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
         asked = f"{one.name}{extras} @ {place}" if place and not place.startswith("/") else one.requirement
-        _edit(facts, tree, "add", *(["--editable"] if one.name in found.editable and place else []), asked)
-    text = path.read_text(encoding="utf-8")
-    if left_out := wanted.without & set(dependencies_in(text)):
-        _edit(facts, tree, "remove", *sorted(left_out))
+        _add(site, facts, *(["--editable"] if one.name in found.editable and place else []), asked)
+    project: Any = tomlkit.parse(path.read_text(encoding="utf-8"))["project"]
+    if left_out := wanted.without & {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}:
+        facts.uv.run(["remove", "--frozen", "--python", facts.python, *sorted(left_out)], tree=site.project.root)
+
+
+def _add(site: Site, facts: SiteFacts, *words: str | Path) -> None:
+    path = site.project.pyproject
+    facts.uv.run(["add", "--frozen", "--python", facts.python, *words], tree=site.project.root)
     path.write_text(loosen(path.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-def _edit(facts: SiteFacts, tree: Path, command: Literal["add", "remove"], *words: str | Path) -> None:
-    facts.uv.run([command, "--frozen", "--python", facts.python, *words], tree=tree)
 
 
 def _in_tree(file: Path, site: Site) -> Path:
@@ -137,38 +124,34 @@ def _in_tree(file: Path, site: Site) -> Path:
     return staged if staged.is_file() else file
 
 
+# The lock
+
+
 def lock_versions(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> tuple[LockFile, bool]:
     """Lock the versions, for all platforms if there is such a lock; tell whether it is for this one alone.
 
     Some packages are not for the first patch versions of a Python.
     """
-    tree, version = site.project.root, found.python_version
-    text = site.project.pyproject.read_text(encoding="utf-8")
-    pythons = [str(site.pyproject.table("project")["requires-python"])]
-    if pythons == [ANY_PYTHON]:
-        pythons = [f">={_minor(version)}", f">={version}"]
-    here = f"python_version == '{_minor(version)}' and python_full_version >= '{version}'"
-    attempts = [*((python, "") for python in pythons), (pythons[-1], f"sys_platform == '{sys.platform}' and {here}")]
-    output = ""
-    for requires_python, environment in attempts:
-        narrowed = narrow(text, requires_python=requires_python, environment=environment)
-        site.project.pyproject.write_text(narrowed, encoding="utf-8")
-        (tree / "uv.lock").unlink(missing_ok=True)
-        lock = _lock_all(facts, tree, found)
-        if not isinstance(lock, NoSolution):
-            return lock, bool(environment)
-        output = lock.output
+    path, version = site.project.pyproject, found.python_version
+    lock = _lock_all(site, facts, found)
+    if not isinstance(lock, NoSolution):
+        return lock, False
+    here = f"python_version == '{minor(version)}' and python_full_version >= '{version}'"
+    environment = f"sys_platform == '{sys.platform}' and {here}"
+    narrowed = complete(path.read_text(encoding="utf-8"), {}, uv={"environments": [environment]})
+    path.write_text(narrowed, encoding="utf-8")
+    site.project.lock.unlink(missing_ok=True)
+    lock = _lock_all(site, facts, found)
+    if not isinstance(lock, NoSolution):
+        return lock, True
     message = "no lock could be made with exactly these versions"
     advice = "See uv's message; --with gives what no index has, and --without leaves it out."
-    raise ResolutionError(message, advice=advice, output=output)
+    raise ResolutionError(message, advice=advice, output=lock.output)
 
 
-def _minor(version: str) -> str:
-    return ".".join(version.split(".")[:2])
-
-
-def _lock_all(facts: SiteFacts, tree: Path, found: UnlockedEnvironment) -> LockFile | NoSolution:
+def _lock_all(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> LockFile | NoSolution:
     """Lock the versions; what nothing in the lock needs is asked for by the project itself."""
+    tree = site.project.root
     asked: set[str] = set()
     while True:
         locked = facts.uv.lock(tree, pinned_lock_arguments(found.versions), python=facts.python)
@@ -181,15 +164,10 @@ def _lock_all(facts: SiteFacts, tree: Path, found: UnlockedEnvironment) -> LockF
             return locked if isinstance(locked, NoSolution) else read_made_lock(tree)
         wanted = absent & found.direct or absent  # those that need each other in a circle are not direct
         asked |= wanted
-        _edit(facts, tree, "add", *(_from_on(name, found.versions[name]) for name in sorted(wanted)))
+        _add(site, facts, *(f"{name}=={found.versions[name]}" for name in sorted(wanted)))
 
 
-def _from_on(name: str, version: str) -> str:
-    """Ask for a version or later ones: what is exact stands in the lock, and an update moves it."""
-    try:
-        return f"{name}>={Version(version).public}"
-    except InvalidVersion:
-        return f"{name}=={version}"
+# What is refused of it
 
 
 def refuse_other_versions(lock: LockFile, facts: SiteFacts, found: UnlockedEnvironment) -> None:
@@ -209,7 +187,8 @@ def refuse_other_files(lock: LockFile, found: UnlockedEnvironment) -> None:
         if line.requirement is None or not line.hashes:
             continue
         name, version = canonicalize_name(line.requirement.name), exact_version(line.requirement)
-        applies = version is not None and _is_same(version, found.versions.get(name))  # not for other platforms alone
+        applies = version is not None and _canonical(version) == _canonical(found.versions.get(name))
+        # A line that is for other platforms alone does not apply.
         if applies and known.get(name) and not line.hashes & known[name]:
             message = f"{line.where}: the index has none of the files of {name} whose hashes stand there"
             advice = "Find out which of them is right; a package must not come from somebody else."
@@ -223,15 +202,10 @@ def differences(found: UnlockedEnvironment, after: Mapping[str, str], *, except_
     return [
         f"{name} {before.get(name, 'none')} → {after.get(name, 'none')}"
         for name in sorted(names)
-        if not _is_same(before.get(name), after.get(name))
+        if _canonical(before.get(name)) != _canonical(after.get(name))
     ]
 
 
-def _is_same(one: str | None, other: str | None) -> bool:
-    """Whether two versions are the same, however they are written: 1.0 is 1.0.0."""
-    if one is None or other is None or one == other:
-        return one == other
-    try:
-        return Version(one) == Version(other)
-    except InvalidVersion:
-        return False
+def _canonical(version: str | None) -> str | None:
+    """Return the one way to write a version: 1.0 is 1.0.0."""
+    return version and canonicalize_version(version)

@@ -1,42 +1,69 @@
-"""What is newer than what is locked, and what blocks it; nothing of the site is written."""
+"""What is newer than what is locked, and what blocks it; nothing of the site is written.
+
+`uv tree --outdated` does not tell enough: its newest versions are those for the oldest Python that the project admits,
+without a time of upload; it passes over directories of files (`find-links`), and older uvs have no JSON for it. So uv
+is asked to resolve a project that wants the newest of each package, whatever goes together.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from packaging.markers import UndefinedEnvironmentName
+from packaging.markers import Marker, UndefinedEnvironmentName
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from releaser.answers import Blocker, OutdatedPackage
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
 from releaser.locks.changes import parse_changes
+from releaser.locks.installed import environment_of
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
 from releaser.locks.rules import explain
-from releaser.locks.versions import Uploads, is_newer
+from releaser.locks.versions import Uploads, is_newer, newest, parse_version, times_of
 from releaser.releases.metadata import requirements_in
 from releaser.releases.quarantine import Constraints
 from releaser.releases.store import store_of
-from releaser.resolution.available import ask_index, environment_of, newest_of, unanswered
-from releaser.resolution.resolve import lock_of
+from releaser.resolution.resolve import find_missing, lock_of, unanswered
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
 from releaser.system.words import why_held
-from releaser.tools.uv import NoSolution
+from releaser.tools.uv import NoSolution, newest_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
     from releaser.locks.rules import Rules
     from releaser.releases.release import Release
-    from releaser.resolution.available import AvailableVersions
     from releaser.site.site import Site
     from releaser.tools.uv import Uv
+
+
+_NOT_ASKED = "the package index could not be asked"
+_ANSWER = "pylock.toml"
+# What says where packages come from, and how; what says which versions are wanted is left out.
+_ASKED_ALIKE = (
+    "no-index", "index-strategy", "keyring-provider", "allow-insecure-host", "native-tls", "system-certs", "offline",
+    "prerelease", "no-build", "no-build-package", "no-binary", "no-binary-package", "no-build-isolation",
+    "no-build-isolation-package",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvailableVersions:
+    """What an index has of one package."""
+
+    newest: str
+    #: The newest for the Python of the site; None if there is none for it.
+    fitting: str | None
+    #: When versions were uploaded.
+    times: Mapping[tuple[str, str], datetime | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +84,20 @@ def find_outdated(site: Site) -> OutdatedReport:
 
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """
-    live = store_of(site).live()
-    lock = _lock(site, live)
+    live, checkout = store_of(site).live(), EMPTY
+    with contextlib.suppress(OSError, InvalidLockError):
+        checkout = LockFile.read(site.project.lock)
+    lock = lock_of(live) if lock_of(live).data else checkout
+    if not lock.data:
+        message = f"{site.project.lock} is not a lock that can be read"
+        raise PreflightError(Finding(message, advice="Make one: `uv lock`; `releaser check` tells more."))
     graph = Graph.of(lock)
     uv = site.uv()
     choice = choose(site, uv)
-    locked = {name: newest_of(lock.versions[name].split(", ")) for name in sorted(graph.from_index)}
-    available = ask_index(site, uv, locked, python=choice.python, version=choice.version)
+    locked = {name: newest(lock.versions[name].split(", ")) for name in sorted(graph.from_index)}
+    available = _ask_index(site, uv, locked, python=choice.python, version=choice.version)
     behind = sorted(name for name, found in available.items() if is_newer(found.newest, locked[name]))
-    checkout, constraints = _lock_of_checkout(site), Constraints.read(site.state_dir)
-    now = datetime.now(UTC)
+    constraints, now = Constraints.read(site.state_dir), datetime.now(UTC)
     holds = select_holds(site, constraints.holds, python=choice.version, now=now)
     known = _Known(
         rules=rules_for(site, checkout, lock_of(live), replace(constraints, holds=holds), now=now),
@@ -92,23 +123,6 @@ def find_outdated(site: Site) -> OutdatedReport:
         unknown=tuple(name for name in locked if name not in available),
         newer_python=find_newer_python(site, uv, choice.version),
     )
-
-
-def _lock(site: Site, live: Release | None) -> LockFile:
-    if live is not None and (lock := lock_of(live)).data:
-        return lock
-    try:
-        return LockFile.read(site.project.lock)
-    except (OSError, InvalidLockError) as error:
-        message = f"{site.project.lock} is not a lock that can be read: {error}"
-        raise PreflightError(Finding(message, advice="Make one: `uv lock`; `releaser check` tells more.")) from error
-
-
-def _lock_of_checkout(site: Site) -> LockFile:
-    try:
-        return LockFile.read(site.project.lock)
-    except (OSError, InvalidLockError):
-        return EMPTY
 
 
 # What blocks them
@@ -208,7 +222,94 @@ class _Known:
             return excluding
         if name not in self.reachable:
             return ["the next update removes it, as nothing requires it"]
-        reached = newest_of(self.reachable[name].split(", "))
+        reached = newest(self.reachable[name].split(", "))
         if not is_newer(wanted, reached):
             return []
         return excluding or [f"what the project and its packages ask for, taken together, admits {reached} at most"]
+
+
+# Asking the indexes
+
+
+def _ask_index(
+    site: Site, uv: Uv, locked: Mapping[str, str], *, python: Path, version: str
+) -> dict[str, AvailableVersions]:
+    """Return the versions of each package in the index, for this Python and for newer ones.
+
+    Pre-releases count for a package that is locked at one. Raises ResolutionError.
+    """
+    with tempfile.TemporaryDirectory(prefix="releaser-outdated-") as place:
+        tree, answer = Path(place), Path(place) / _ANSWER
+
+        def ask(wanted: Mapping[str, str]) -> object:
+            (tree / "pyproject.toml").write_text(_question(site, wanted), encoding="utf-8")
+            return uv.compile(tree, *newest_arguments(answer=_ANSWER, python=python, python_version=version))
+
+        versions = {name: parse_version(version) for name, version in locked.items()}
+        wanted = {name: f">={one}" if one and one.is_prerelease else "" for name, one in versions.items()}
+        missing = find_missing(ask, wanted, what=_NOT_ASKED)
+        if len(missing) == len(locked):
+            return {}
+        try:
+            return _read_answer(answer.read_text(encoding="utf-8"), python=version)
+        except (OSError, ValueError) as error:
+            message = f"uv left no list of versions that can be read: {error}"
+            raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
+
+
+def _question(site: Site, wanted: Mapping[str, str]) -> str:
+    """Return the pyproject.toml that asks for packages; `wanted` maps names to bounds, such as `>=2.0rc1`, or nothing.
+
+    It takes from the real project where packages come from.
+    """
+    import tomlkit  # takes a while to load
+
+    root, table = site.project.root, site.pyproject.table("tool", "uv")
+    if (root / "uv.toml").is_file():  # which uv reads instead, but for the sources
+        table = tomllib.loads((root / "uv.toml").read_text(encoding="utf-8"))
+    options = {key: table[key] for key in _ASKED_ALIKE if key in table}
+    for key in ("find-links", "extra-index-url"):
+        if isinstance(table.get(key), list):
+            options[key] = [_absolute(one, root) for one in table[key]]
+    if "index-url" in table:
+        options["index-url"] = _absolute(table["index-url"], root)
+    if isinstance(table.get("index"), list):
+        options["index"] = [{**one, "url": _absolute(one.get("url"), root)} for one in table["index"]]
+    options["sources"] = {
+        name: {"index": index}
+        for name, source in site.pyproject.table("tool", "uv", "sources").items()
+        if canonicalize_name(name) in wanted and (index := _index_of(source))
+    }
+    project = {"name": "releaser-question", "version": "0", "dependencies": [f"{k}{v}" for k, v in wanted.items()]}
+    return tomlkit.dumps({"project": project, "tool": {"uv": options}})
+
+
+def _absolute(place: Any, root: Path) -> Any:
+    return str(root / place) if isinstance(place, str) and "://" not in place else place
+
+
+def _index_of(source: Any) -> str | None:
+    """Return the index that a package comes from, by its `[tool.uv.sources]`; other sources are not asked."""
+    choices = source if isinstance(source, list) else [source]
+    return next((one["index"] for one in choices if isinstance(one, Mapping) and "index" in one), None)
+
+
+def _read_answer(text: str, *, python: str) -> dict[str, AvailableVersions]:
+    """Read a pylock.toml that is for `python` and all that are newer; ValueError when it is none.
+
+    uv finds the newest version for each of these Pythons, and marks those that are not for all.
+    """
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for one in tomllib.loads(text).get("packages", []):
+        if isinstance(one, Mapping) and isinstance(one.get("name"), str) and isinstance(one.get("version"), str):
+            entries.setdefault(one["name"], []).append(one)
+    here = environment_of(python)
+    available = {}
+    for name, found in entries.items():
+        fitting = [one["version"] for one in found if "marker" not in one or Marker(one["marker"]).evaluate(here)]
+        available[name] = AvailableVersions(
+            newest=newest(one["version"] for one in found),
+            fitting=newest(fitting) if fitting else None,
+            times=times_of(found),
+        )
+    return available

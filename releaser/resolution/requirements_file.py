@@ -16,28 +16,25 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line
-from releaser.resolution.available import unanswered
+from releaser.resolution.resolve import unanswered
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from releaser.site.site import Site
     from releaser.tools.uv import Uv
 
 AGREE = "Make file and venv agree: `pip install -r` it, or correct the file. Or name another --from-venv."
 _CORRECT = "Correct that; a repository is written as `NAME @ git+URL@COMMIT`, without -e. Then run it again."
-_NOT_KNOWN = "could not find out whether the index has these versions"
+NOT_KNOWN = "could not find out whether the index has these versions"
 _UNREACHABLE = re.compile(r"Failed to fetch|client error|error sending request|timed out", re.IGNORECASE)
-_POSITION = re.compile(r"`([^`]+)` at position (\d+)")
 _LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with all that backslashes continue it with
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
 _VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _OPTION = re.compile(r"(--?[a-z-]+)(?:\s*=\s*|\s+|$)(.*)")
 _HASH = re.compile(r"\s--hash[= ]\s*(\S+)")
 _INCLUDED = {"-r": False, "--requirement": False, "-c": True, "--constraint": True}
-_INDEX = ("-i", "--index-url", "--pypi-url")
-_LINKS = ("-f", "--find-links")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +91,13 @@ def index_options(lines: Iterable[Line]) -> list[str]:
     options = []
     for line in lines:
         name, value = line.option
-        if name == "--no-index":
-            options.append(name)
-        elif name in _LINKS:
+        if name in ("-f", "--find-links"):
             place = value if "://" in value else os.path.abspath(line.file.parent / value)
             options.append(f"--find-links={place}")
-        elif name in (*_INDEX, "--extra-index-url"):
-            options.append(f"{'--index-url' if name in _INDEX else name}={value}")
+        elif name in ("-i", "--index-url", "--extra-index-url"):
+            options.append(f"{'--index-url' if name == '-i' else name}={value}")
+        elif name == "--no-index":
+            options.append(name)
     return options
 
 
@@ -131,12 +128,6 @@ def bounds(lines: Iterable[Line]) -> list[str]:
     return [str(one) for one in found if one is not None and not one.url and exact_version(one) is None]
 
 
-def pinned_names(lines: Iterable[Line]) -> set[str]:
-    """Name the packages of which the lines name one exact version."""
-    found = (line.requirement for line in lines)
-    return {canonicalize_name(one.name) for one in found if one is not None and exact_version(one)}
-
-
 def exact_version(requirement: Requirement) -> str | None:
     """Return the one version that a requirement admits; None if there may be others."""
     specifiers = list(requirement.specifier)
@@ -153,31 +144,20 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
         try:
             done = uv.compile(site.project.root, file, *words)
         except ToolError as error:
-            if error.timed_out or _UNREACHABLE.search(error.output):
-                raise unanswered(error.output or error.message, what=_NOT_KNOWN, advice=error.advice) from error
-            message = f"uv cannot take {file}: {_reason(site, error.output) or error.message}"
-            raise PreflightError(Finding(message, advice=_CORRECT, output=error.output)) from error
+            if error.timed_out:
+                raise unanswered(error.message, what=NOT_KNOWN, advice=error.advice) from error
+            done = NoSolution(output=error.output or error.message)
+            pins = {}
     if not isinstance(done, NoSolution):
         return done.stdout.splitlines()
     if _UNREACHABLE.search(done.output):
-        raise unanswered(done.output, what=_NOT_KNOWN)
-    message, advice = f"uv cannot take {file}: {_reason(site, done.output)}", _CORRECT
+        raise unanswered(done.output, what=NOT_KNOWN)
     if pins:
-        where = [*_contradictions(read_lines(file, site.runner.environ), pins)]
-        message = "; ".join(where) or f"{file} contradicts what is installed: {_reason(site, done.output)}"
-        advice = AGREE
-    raise PreflightError(Finding(message, advice=advice, output=done.output))
-
-
-def _reason(site: Site, output: str) -> str:
-    """Return uv's reason, with lines where it counts bytes."""
-    return error_line(_POSITION.sub(lambda found: _name_line(site.project.root / found[1], int(found[2])), output))
-
-
-def _name_line(file: Path, position: int) -> str:
-    """Return the line at a position, which uv counts in bytes."""
-    line = file.read_bytes()[:position].count(b"\n") + 1 if file.is_file() else "?"
-    return f"{file}, line {line}"
+        where = "; ".join(_contradictions(read_lines(file, site.runner.environ), pins))
+        message = where or f"{file} contradicts what is installed: {error_line(done.output)}"
+        raise PreflightError(Finding(message, advice=AGREE, output=done.output))
+    message = f"uv cannot take {file}: {error_line(done.output)}"
+    raise PreflightError(Finding(message, advice=_CORRECT, output=done.output))
 
 
 def _contradictions(lines: Iterable[Line], installed: Mapping[str, str]) -> Iterator[str]:
@@ -186,28 +166,3 @@ def _contradictions(lines: Iterable[Line], installed: Mapping[str, str]) -> Iter
         version = installed.get(canonicalize_name(wanted.name)) if wanted is not None else None
         if wanted is not None and version and not wanted.specifier.contains(version, prereleases=True):
             yield f"{line.where}: {wanted.name}{wanted.specifier} is installed as {version}"
-
-
-def where_named(lines: Iterable[Line], name: str) -> str:
-    wanted = ((line.where, line.requirement) for line in lines)
-    return next((where for where, one in wanted if one is not None and canonicalize_name(one.name) == name), "")
-
-
-def find_missing(ask: Callable[[Path], object], indexes: Sequence[str], pins: Sequence[str]) -> list[str]:
-    """Return the pins that no index has, found by halving, as uv names but one at a time. Raises ResolutionError.
-
-    `ask` has uv resolve a requirements file, and returns NoSolution if there is none.
-    """
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        file = Path(place) / "pins.txt"
-        file.write_text("\n".join((*indexes, *pins)) + "\n", encoding="utf-8")
-        try:
-            done = ask(file)
-        except ToolError as error:
-            raise unanswered(error.output or error.message, what=_NOT_KNOWN, advice=error.advice) from error
-    if not isinstance(done, NoSolution):
-        return []
-    if len(pins) == 1:
-        return [*pins]
-    halves = (pins[: len(pins) // 2], pins[len(pins) // 2 :])
-    return [pin for half in halves for pin in find_missing(ask, indexes, half)]

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from releaser.errors import ResolutionError, ToolError
-from releaser.locks.changes import LockDiff
-from releaser.locks.installed import installs_the_same
+from releaser.errors import ResolutionError, ToolError, error_line
+from releaser.locks.changes import changes_between
+from releaser.locks.installed import installed_key
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
-from releaser.locks.sameness import tags_of
 from releaser.locks.versions import Uploads, uploads_in
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
 from releaser.resolution.constrained import resolve_within_rules
-from releaser.resolution.rules import Lower, all_withheld, list_rejected, rules_for, select_holds
+from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
 from releaser.tools.uv import NoSolution, failed_builds, lock_arguments
 
@@ -24,21 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from releaser.locks.changes import Change
     from releaser.locks.overrides import Override
     from releaser.locks.rules import Rules, Withheld
-    from releaser.releases.quarantine import Holds
     from releaser.releases.release import Release
     from releaser.report import Step
-    from releaser.resolution.rules import Lower
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.uv import ExcludeNewer, Specifiers
 
 
+_CLOSED = re.compile(r"could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
-#: What becomes of versions with which the tests have failed: those that are not worth another try yet `rest`; all of
-#: them may stay `out`, or be let `in`.
-FailedVersions = Literal["rest", "out", "in"]
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
 ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
 
@@ -49,7 +46,7 @@ class Resolution:
 
     lock: LockFile
     #: What it changes against the live release.
-    diff: LockDiff
+    diff: tuple[Change, ...]
     #: What was left out on purpose.
     held_back: tuple[Withheld, ...]
 
@@ -72,7 +69,8 @@ def resolve(
     quarantine = Quarantine() if force else constraints.quarantine
 
     def read_rules() -> Rules:
-        holds = _select_holds(work, constraints.holds, "in" if force and failed == "rest" else failed)
+        trying = "in" if force and failed == "rest" else failed
+        holds = select_holds(site, constraints.holds, trying, python=facts.choice.version, now=now)
         counting = Constraints(holds=holds, quarantine=quarantine)
         rules = rules_for(site, facts.lock, before, counting, now=now)
         return lower.apply(rules) if lower is not None else rules
@@ -95,16 +93,6 @@ def resolve(
         return _resolution(work, step, found, withheld)
 
 
-def _select_holds(work: Workspace, holds: Holds, failed: FailedVersions) -> Holds:
-    """Return the holds that keep something out. Raises ResolutionError."""
-    if all(one.by == "person" for one in holds.entries):
-        return holds
-    if failed == "rest":
-        return select_holds(work.site, holds, python=work.facts.choice.version, now=work.log.started_at)
-    counting = ("person", "tests") if failed == "out" else ("person",)
-    return replace(holds, entries=tuple(one for one in holds.entries if one.by in counting))
-
-
 def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
     """Take a lock as it is: `lock`, or that of the staging tree. Raises ResolutionError."""
     site = work.site
@@ -112,7 +100,7 @@ def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
         if lock is not None:
             site.project.lock.write_bytes(lock.data)
         found = read_made_lock(site.project.root)
-        return _resolution(work, step, found, list_rejected(read_quarantine(site.state_dir), found))
+        return _resolution(work, step, found, list_failed(read_quarantine(site.state_dir).versions, found))
 
 
 def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Withheld, ...]) -> Resolution:
@@ -121,10 +109,10 @@ def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[W
     return Resolution(lock=found, diff=diff, held_back=held_back)
 
 
-def diff_to(live: Release | None, lock: LockFile) -> LockDiff:
+def diff_to(live: Release | None, lock: LockFile) -> tuple[Change, ...]:
     """Return what a lock changes against what is live; nothing if the lock of that is not known."""
     before = lock_of(live)
-    return LockDiff.between(before, lock) if before.data else LockDiff(changes=())
+    return changes_between(before.versions, lock.versions) if before.data else ()
 
 
 def lock_of(release: Release | None) -> LockFile:
@@ -201,6 +189,35 @@ def _refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
             raise ResolutionError(message, advice=advice)
 
 
+def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str, str], *, what: str) -> frozenset[str]:
+    """Return the packages that no index has as they are wanted, such as `==1.0`; uv names but a few at a time.
+
+    `ask` has uv resolve, and returns NoSolution if there is none. Raises ResolutionError, which says `what` failed.
+    """
+    missing: frozenset[str] = frozenset()
+    while left := {name: version for name, version in wanted.items() if name not in missing}:
+        try:
+            done = ask(left)
+        except ToolError as error:
+            raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
+        if not isinstance(done, NoSolution):
+            break
+        named = frozenset(name for name, version in left.items() if _is_named(f"{name}{version}", done.output))
+        if _CLOSED.search(done.output) or not named or len(named) == len(wanted) > 1:
+            raise unanswered(done.output, what=what)
+        missing |= named
+    return missing
+
+
+def _is_named(requirement: str, output: str) -> bool:
+    return re.search(rf"(?<![\w.-]){re.escape(requirement)}(?![\w+-]|\.\w)", output) is not None
+
+
+def unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
+    advice = advice or "See uv's message; check the network and the index, and ask again."
+    return ResolutionError(f"{what}: {error_line(output)}", advice=advice, output=output)
+
+
 def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
     """Return what tells a candidate with this lock from others. Raises ResolutionError."""
     try:
@@ -208,7 +225,9 @@ def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:
         code = site.git.code_key(site.own_files(), commit=commit)
     except ToolError as error:
         raise ResolutionError(error.message, advice=error.advice, output=error.output) from error
-    return CandidateKey(lock_sha256=lock.key, code_key=code, python=facts.choice.version, group=facts.group)
+    python = facts.choice.version
+    key = installed_key(lock, python=python)
+    return CandidateKey(lock_sha256=key, code_key=code, python=python, group=facts.group)
 
 
 def resolve_with(work: Workspace, overrides: Sequence[Override]) -> Resolution:
@@ -251,10 +270,6 @@ def is_as_live(site: Site, lock: LockFile, live: Release) -> bool:
     Packages that do not go live do not count, such as those that only tests need; nor which wheels there are for other
     Pythons.
     """
-    before = lock_of(live)
-    if not before.data or not lock.data:
-        return before.data == lock.data
-    python, groups = live.manifest.python, default_groups(site)
-    return lock.same_packages(before, tags=tags_of(python)) or installs_the_same(
-        lock, before, group=live.manifest.group, default_groups=groups, python=python
-    )
+    python, group, others = live.manifest.python, live.manifest.group, default_groups(site)
+    before = installed_key(lock_of(live), python=python, group=group, default_groups=others)
+    return installed_key(lock, python=python, group=group, default_groups=others) == before

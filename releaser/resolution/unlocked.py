@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 
-from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, error_line
+from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.releases.interpreter import ask
-from releaser.resolution.requirements_file import (
-    AGREE,
-    Line,
-    compile_file,
-    find_missing,
-    index_options,
-    read_lines,
-    where_named,
-)
+from releaser.resolution.requirements_file import AGREE, NOT_KNOWN, Line, compile_file, index_options, read_lines
+from releaser.resolution.resolve import find_missing
 from releaser.site.project import declared_dependencies
 from releaser.site.pythons import choose, need_base, refuse_too_old
 from releaser.system.environment import neutral
@@ -54,6 +47,11 @@ class FirstLockRequest:
     without: frozenset[str] = frozenset()
     #: Where to take packages from that no index has.
     given: tuple[Override, ...] = ()
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """The packages of which it says itself what becomes of them."""
+        return self.without | {one.name for one in self.given}
 
     def __str__(self) -> str:
         return " and ".join(str(one) for one in (self.venv, self.requirements) if one is not None)
@@ -133,12 +131,10 @@ def _read(site: Site, request: FirstLockRequest) -> UnlockedEnvironment:
         base=need_base(python),
         python_version=version,
         elsewhere=frozenset(one.name for one in request.given if one.url),
-        problems=tuple(_wrong_python(site, version)),
     )
     visible: dict[str, str] = {}
     if place is not None:
-        found = _add_installed(site, uv, request, found)
-        visible = _visible_to(site, python)
+        found, visible = _add_installed(site, uv, request, found), _visible_to(site, python)
         unlisted = visible.keys() - found.versions.keys() - found.elsewhere - request.without - found.own
         if unlisted and request.requirements is None:
             found = replace(found, problems=(*found.problems, _of_the_system(place, python, unlisted)))
@@ -153,24 +149,8 @@ def _read(site: Site, request: FirstLockRequest) -> UnlockedEnvironment:
     given = {one.name: one.specifier.lstrip("=") for one in request.given if not one.url}
     known = {name: it for name, it in found.versions.items() if name not in {*found.elsewhere, *request.without}}
     found = replace(found, versions={**known, **given})
-    try:
-        missing = tuple(_missing_from_index(site, uv, found)) if found.is_installed else ()
-    except ResolutionError:
-        if not found.problems:  # else there is enough to be done before it matters
-            raise
-        missing = ()
+    missing = _missing_from_index(site, uv, found) if found.is_installed else ()
     return replace(found, problems=(*found.problems, *missing))
-
-
-def _wrong_python(site: Site, version: str) -> Iterator[Finding]:
-    said = site.pyproject.table("project").get("requires-python")
-    try:
-        fits = not isinstance(said, str) or SpecifierSet(said).contains(version, prereleases=True)
-    except InvalidSpecifier:  # which preflight reports
-        return
-    if not fits:
-        message = f"{site.project.pyproject}: requires-python is {said!r}, but this is Python {version}"
-        yield Finding(message, advice="Correct requires-python; nothing else may change.")
 
 
 def _find_interpreter(place: Path) -> Path:
@@ -182,9 +162,6 @@ def _find_interpreter(place: Path) -> Path:
             return python
     message = f"{place} {'has no bin/python that can be started' if os.path.lexists(place) else 'does not exist'}"
     raise PreflightError(Finding(message, advice="Name a venv, or a Python that has the packages: --from-venv PATH."))
-
-
-# What is installed
 
 
 def installed_versions(uv: Uv, python: Path) -> dict[str, str]:
@@ -205,20 +182,17 @@ def _add_installed(site: Site, uv: Uv, request: FirstLockRequest, found: Unlocke
     roots = (str(site.project.root), str(site.project.root / "src"))
     own = frozenset(name for name, link in links.items() if link.rstrip("/") in roots)
     versions = {name: one["version"] for name, one in listed.items()}
-    settled = {one.name for one in request.given} | request.without
-    problems = list(_own_problems(site, {name: versions[name] for name in own - settled}))
-    problems += [
-        Finding(f"--without {name}: it is not installed for {found.python}", advice="Leave it out.")
-        for name in sorted(request.without - versions.keys())
-    ]
     frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", found.python]).splitlines())
     places = {str(canonicalize_name(name)): place for name, _, place in frozen if place} | links
-    for name in sorted(versions.keys() - settled - own):
-        if name in places:
-            problems.append(_from_elsewhere(name, versions[name], Redactor().clean(places[name])))
-        elif name in _set_up(found.python):
-            problems.append(_without_trace(name, versions[name]))
     tree = uv.run(["pip", "tree", "--depth", "0", "--python", found.python]).splitlines()
+    problems = (
+        *_own_problems(site, {name: versions[name] for name in own - request.decided}),
+        *(
+            Finding(f"--without {name}: it is not installed for {found.python}", advice="Leave it out.")
+            for name in sorted(request.without - versions.keys())
+        ),
+        *_from_elsewhere(found.python, {n: it for n, it in versions.items() if n not in request.decided | own}, places),
+    )
     return replace(
         found,
         is_installed=True,
@@ -226,8 +200,8 @@ def _add_installed(site: Site, uv: Uv, request: FirstLockRequest, found: Unlocke
         direct=frozenset(canonicalize_name(line.split()[0]) for line in tree if line.strip()),
         own=own,
         editable=frozenset(links),
-        elsewhere=found.elsewhere | (places.keys() - settled),
-        problems=(*found.problems, *problems, *_broken(uv, found.python)),
+        elsewhere=found.elsewhere | (places.keys() - request.decided),
+        problems=problems,
     )
 
 
@@ -238,31 +212,27 @@ def _own_problems(site: Site, own: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding(message, advice=advice)
 
 
-def _from_elsewhere(name: str, version: str, place: str) -> Finding:
-    what = "is an editable install of" if place.startswith("/") else "was installed from"
-    advice = f"Say where to take it from: --with '{name} @ {place}'; or leave it out: --without {name}."
-    return Finding(f"{name} {version} {what} {place}, so no lock can hold it", advice=advice)
+def _from_elsewhere(python: Path, versions: Mapping[str, str], places: Mapping[str, str]) -> Iterator[Finding]:
+    """Find the packages that come from `places` or that a `setup.py install` has left, and so from no index.
 
-
-def _without_trace(name: str, version: str) -> Finding:
-    message = f"{name} {version} was installed by its setup.py, which leaves no trace of where it came from"
-    return Finding(message, advice=f"Say where to take it from: --with '{name}=={version}'; or --without {name}.")
-
-
-def _set_up(python: Path) -> set[str]:
-    """Name the packages that a `setup.py install` has left: pip keeps a list of files beside such metadata."""
-    found = python.parent.parent.glob("lib/python*/site-packages/*.egg*")
-    eggs = (one for one in found if one.suffix in (".egg", ".egg-info") and not (one / "installed-files.txt").exists())
-    return {canonicalize_name(one.stem.partition("-")[0]) for one in eggs}
-
-
-def _broken(uv: Uv, python: Path) -> Iterator[Finding]:
-    try:
-        uv.run(["pip", "check", "--python", python])
-    except ToolError as error:
-        for line in (one for one in error.output.splitlines() if one.startswith("The package ")):
+    pip keeps a list of files beside the metadata of such a one.
+    """
+    eggs = python.parent.parent.glob("lib/python*/site-packages/*.egg*")
+    untraced = {
+        canonicalize_name(one.stem.partition("-")[0])
+        for one in eggs
+        if one.suffix in (".egg", ".egg-info") and not (one / "installed-files.txt").exists()
+    }
+    for name, version in sorted(versions.items()):
+        if name in places:
+            place = Redactor().clean(places[name])
+            what = f"{'is an editable install of' if place.startswith('/') else 'was installed from'} {place}"
+            advice = f"Say where to take it from: --with '{name} @ {place}'; or leave it out: --without {name}."
+            yield Finding(f"{name} {version} {what}, so no lock can hold it", advice=advice)
+        elif name in untraced:
+            message = f"{name} {version} was installed by its setup.py, which leaves no trace of where it came from"
             yield Finding(
-                line, advice="No lock can hold versions that do not go together: fix it; `uv pip check` tells."
+                message, advice=f"Say where to take it from: --with '{name}=={version}'; or --without {name}."
             )
 
 
@@ -283,24 +253,32 @@ def _of_the_system(place: Path, python: Path, names: Iterable[str]) -> Finding:
     return Finding(message, advice=advice)
 
 
-# What a requirements file asks for
-
-
 def _add_file(
     site: Site, uv: Uv, request: FirstLockRequest, found: UnlockedEnvironment, visible: Mapping[str, str]
 ) -> UnlockedEnvironment:
     """Add what uv makes of the file, in the versions that the Python sees, if it sees any. Raises PreflightError."""
-    file, settled = request.requirements or Path(), {*request.without, *(one.name for one in request.given)}
-    pins = {name: version for name, version in visible.items() if name not in settled}
+    file = request.requirements or Path()
+    pins = {name: version for name, version in visible.items() if name not in request.decided}
     compiled = compile_file(site, uv, file, found.python, pins)
     lines = tuple(read_lines(file, site.runner.environ))
-    problems = [_with_password(line) for line in lines if secrets_in_urls(line.text)]
+    where = {
+        str(canonicalize_name(wanted.name)): line.where for line in lines if (wanted := line.requirement) is not None
+    }
+    advice = (
+        "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
+        " from the environment; git asks a credential helper, or uses ssh."
+    )
+    problems = [
+        Finding(f"{line.where} contains a password or a token, which git would keep", advice=advice)
+        for line in lines
+        if secrets_in_urls(line.text)
+    ]
     versions, elsewhere = dict(found.versions), set(found.elsewhere)
     for line in compiled:
         name, _, version = line.partition("==")
         place = line.removeprefix("-e ").rpartition(" @ ")[2]
-        if version and found.is_installed and name not in {*visible, *settled}:
-            what = f"{where_named(lines, name) or file}: {name} {version} is asked for, and not installed"
+        if version and found.is_installed and name not in visible.keys() | request.decided:
+            what = f"{where.get(name) or file}: {name} {version} is asked for, and not installed"
             problems.append(Finding(what, advice=AGREE))
         elif version:
             versions.setdefault(name, version)
@@ -320,24 +298,20 @@ def _add_file(
     )
 
 
-def _with_password(line: Line) -> Finding:
-    message = f"{line.where} contains a password or a token, which git would keep"
-    advice = (
-        "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
-        " from the environment; git asks a credential helper, or uses ssh."
-    )
-    return Finding(message, advice=advice)
-
-
-# What an index has
-
-
 def _missing_from_index(site: Site, uv: Uv, found: UnlockedEnvironment) -> Iterator[Finding]:
-    root = site.project.root
-    pins = [f"{name}=={version}" for name, version in sorted(found.versions.items())]
     words = ["--no-deps", "--universal", "--python", str(found.python), "--python-version", found.python_version]
-    for pin in find_missing(lambda file: uv.compile(root, file, *words), found.indexes, pins):
-        name, _, version = pin.partition("==")
+    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
+        file = Path(place) / "pins.txt"
+
+        def ask_for(pins: Mapping[str, str]) -> object:
+            lines = (*found.indexes, *(f"{name}{version}" for name, version in sorted(pins.items())))
+            file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            return uv.compile(site.project.root, file, *words)
+
+        pins = {name: f"=={version}" for name, version in found.versions.items()}
+        missing = find_missing(ask_for, pins, what=NOT_KNOWN)
+    for name in sorted(missing):
+        version = found.versions[name]
         yield Finding(
             f"{name} {version} is not in the index, so no lock can hold it",
             advice="Name an index that has it in [[tool.uv.index]] of pyproject.toml (pip's own configuration does not"

@@ -240,7 +240,7 @@ class GitReader:
         words = ["diff", "--name-only", "--no-renames", f"--diff-filter={kinds}", "-z", before, after]
         return [path for path in self._run(*words).stdout.split("\0") if path]
 
-    def code_key(self, without: Iterable[str], *, commit: str = "HEAD", ends: str = "") -> str:
+    def code_key(self, without: Iterable[str], *, commit: str = "HEAD", ends: tuple[str, ...] = ("",)) -> str:
         """Return a digest of everything in a commit but the paths in `without` (relative to the top).
 
         With `ends`, it is of the files alone whose names end so.

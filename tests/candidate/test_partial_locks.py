@@ -10,7 +10,7 @@ import pytest
 from releaser.candidate.partial_locks import PartialLocks
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import SearchResult
-from releaser.locks.changes import LockDiff
+from releaser.locks.changes import changes_between
 from releaser.locks.lock import LockFile
 from releaser.tools.uv import Locked, NoSolution
 
@@ -120,7 +120,7 @@ def test_what_comes_only_together_with_a_culprit_is_named_with_it(tmp_path: Path
 
 def test_what_nobody_asked_for_is_said_to_come_with_what_needs_it(tmp_path: Path) -> None:
     locks = make_locks(tmp_path, A_NEEDS_EXTRA)
-    diff = LockDiff.between(locks.base, locks.with_upgrades(("a",), without=()))
+    diff = changes_between(locks.base.versions, locks.with_upgrades(("a",), without=()).versions)
     assert {one.name: one.dragged_by for one in locks.note_draggers(diff, ("a",))} == {"a": (), "extra": ("a",)}
 
 

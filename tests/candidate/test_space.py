@@ -22,10 +22,9 @@ from releaser.candidate.space import (
     update_needs,
 )
 from releaser.errors import PreflightError, ToolError
-from releaser.locks.changes import Change, LockDiff
-from releaser.locks.installed import Pin
+from releaser.locks.changes import Change
+from releaser.locks.installed import Pin, tags_of
 from releaser.locks.lock import EMPTY, LockFile
-from releaser.locks.sameness import tags_of
 from releaser.run import Workspace, silent_log
 from releaser.site.project import Project
 from tests.releases.makers import a_manifest, on_paper
@@ -59,12 +58,10 @@ name = "as-it-was"
 version = "1.0"
 wheels = [{ url = "https://example.org/as_it_was-1.0-py3-none-any.whl", size = 50_000_000 }]
 """)
-DIFF = LockDiff(
-    changes=(
-        Change(name="changed", old="1.0", new="2.0", bump="major"),
-        Change(name="added", old=None, new="1.0", bump="added"),
-        Change(name="gone", old="1.0", new=None, bump="removed"),
-    )
+DIFF = (
+    Change(name="changed", old="1.0", new="2.0", bump="major"),
+    Change(name="added", old=None, new="1.0", bump="added"),
+    Change(name="gone", old="1.0", new=None, bump="removed"),
 )
 
 
@@ -182,7 +179,7 @@ def test_as_much_as_the_live_release_takes_is_needed_once_more_and_a_tenth(
     assert (release.bytes, release.inodes) == needed
 
 
-def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: LockDiff = DIFF) -> str:
+def refusal(site: Site, before: Release | None, *, cache: Path | None, diff: tuple[Change, ...] = DIFF) -> str:
     """Return what is said against an update once its lock is known; empty if nothing is."""
 
     def answer(_: object) -> str:
@@ -232,7 +229,7 @@ def test_a_first_release_is_as_large_as_what_it_is_made_of(
     site: Site, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free(monkeypatch, 309 * MB)
-    nothing = LockDiff(changes=())
+    nothing = ()
     assert "310 MB needed" in refusal(site, None, cache=cache, diff=nothing)
     free(monkeypatch, 311 * MB)
     assert refusal(site, None, cache=cache, diff=nothing) == ""

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from releaser.locks.changes import Change, LockDiff, bump_size
-from releaser.locks.lock import EMPTY, LockFile
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from releaser.locks.changes import Change, brought_in, bump_size, changes_between
 
 BUMPS = [
     # the three parts
@@ -72,39 +66,18 @@ def test_a_step_is_as_big_as_the_first_part_that_differs(old: str | None, new: s
     assert bump_size(old, new) == expected
 
 
-def lock(versions: Mapping[str, str]) -> LockFile:
-    return LockFile(data=b"", versions=versions)
-
-
 def test_a_difference_names_what_changed_in_the_order_of_the_names() -> None:
     old = {"beta": "1.0", "alpha": "1.0", "gone": "1.0", "same": "1.0"}
     new = {"beta": "1.1", "alpha": "2.0", "new": "1.0", "same": "1.0"}
-    diff = LockDiff.between(lock(old), lock(new))
-    assert list(diff) == [
+    diff = changes_between(old, new)
+    assert diff == (
         Change(name="alpha", old="1.0", new="2.0", bump="major"),
         Change(name="beta", old="1.0", new="1.1", bump="minor"),
         Change(name="gone", old="1.0", new=None, bump="removed"),
         Change(name="new", old=None, new="1.0", bump="added"),
-    ]
-    assert len(diff) == 4
-    assert diff
-
-
-@pytest.mark.parametrize("versions", [{}, {"alpha": "1.0"}])
-def test_there_is_no_difference_of_a_lock_to_itself(versions: dict[str, str]) -> None:
-    diff = LockDiff.between(lock(versions), lock(dict(versions)))
-    assert not diff
-    assert len(diff) == 0
-
-
-def test_against_nothing_everything_is_new() -> None:
-    assert [change.bump for change in LockDiff.between(EMPTY, lock({"alpha": "1", "beta": "2"}))] == ["added"] * 2
-
-
-def test_a_difference_backwards_is_the_same_turned_round() -> None:
-    one, two = lock({"alpha": "1.0", "beta": "1.0"}), lock({"alpha": "1.1", "gamma": "1.0"})
-    there, back = LockDiff.between(one, two), LockDiff.between(two, one)
-    assert [(c.name, c.old, c.new) for c in there] == [(c.name, c.new, c.old) for c in back]
+    )
+    assert changes_between(new, new) == ()
+    assert brought_in(diff) == {"alpha": "2.0", "beta": "1.1", "new": "1.0"}
 
 
 @pytest.mark.parametrize(

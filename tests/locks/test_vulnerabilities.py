@@ -139,7 +139,7 @@ def test_fixed_versions_are_put_in_order() -> None:
     content: Any = copy.deepcopy(RECORDED)
     content["vulnerabilities"][1]["fix_versions"] = ["10.0", "soon", "9.1"]
     (alpha, _) = parse_audit(json.dumps(content), packages=2).vulnerabilities
-    assert alpha.fixed == ("9.1", "10.0", "soon")
+    assert alpha.fixed == ("soon", "9.1", "10.0")
 
 
 def test_a_package_with_several_is_free_of_all_that_can_be_fixed_from_the_highest_fix_on() -> None:

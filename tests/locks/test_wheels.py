@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from releaser.locks.installed import find_unbuildable, has_build
+from releaser.locks.installed import find_unbuildable, has_build, tags_of
 from releaser.locks.lock import LockFile
-from releaser.locks.sameness import tags_of
 from releaser.tools.uv import uninstallable_packages
 
 PLATFORMS = ("manylinux_2_17_x86_64", "linux_x86_64")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.changes import Change
+from releaser.locks.changes import Change, brought_in
 from releaser.releases.release import Manifest, new_id, read_manifest, write_manifest
 from releaser.system.files import UnreadableStateError
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
@@ -92,7 +92,7 @@ def test_what_a_release_brought_is_what_is_new_in_it() -> None:
             Change(name="epsilon", old="1, 2", new="1", bump="other"),
         )
     )
-    assert manifest.brought == {"alpha": "2", "beta": "1", "delta": "3, 4"}
+    assert brought_in(manifest.changes) == {"alpha": "2", "beta": "1", "delta": "3, 4"}
 
 
 def test_a_release_tells_of_its_tests_and_its_interpreter(tmp_path: Path) -> None:

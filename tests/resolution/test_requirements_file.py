@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.errors import ResolutionError, ToolError
+from releaser.errors import ResolutionError
 from releaser.resolution.requirements_file import (
     Line,
     bounds,
-    find_missing,
     index_options,
     index_settings,
-    pinned_names,
     read_lines,
 )
+from releaser.resolution.resolve import find_missing
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ def test_what_a_file_includes_counts(tmp_path: Path, word: str) -> None:
     assert [one.text for one in found] == ["beta", "gamma<2", "delta==1.0", "alpha"]
     assert found[0].where == f"{tmp_path}/base.txt, line 1"
     assert bounds(found) == ["gamma<2"]
-    assert pinned_names(found) == {"delta"}
 
 
 def test_the_options_that_name_an_index_become_settings(tmp_path: Path) -> None:
@@ -61,20 +59,18 @@ def test_the_options_that_name_an_index_become_settings(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", [set(), {"a==1"}, {"c==1"}, {"a==1", "b==1", "d==1", "e==1"}])
 def test_all_that_no_index_has_is_found(missing: set[str]) -> None:
-    def ask(file: Path) -> object:
-        said = file.read_text(encoding="utf-8").splitlines()
-        assert said[0] == "--no-index"
-        if missing & set(said):
-            return NoSolution(output="no solution")
-        return ""
+    def ask(wanted: Mapping[str, str]) -> object:
+        first = next((f"{name}{version}" for name, version in wanted.items() if f"{name}{version}" in missing), "")
+        return NoSolution(output=f"Because {first} was not found, and you require it; a==1.0.1") if first else ""
 
-    assert set(find_missing(ask, ["--no-index"], [f"{name}==1" for name in "abcde"])) == missing
+    found = find_missing(ask, dict.fromkeys("abcde", "==1"), what="nobody knows")
+    assert {f"{name}==1" for name in found} == missing
 
 
-def test_an_index_that_does_not_answer_is_no_index_that_lacks_something() -> None:
-    def ask(file: Path) -> object:
-        message = "failed"
-        raise ToolError(message, returncode=2, output="error: Failed to fetch: https://x")
+@pytest.mark.parametrize("output", ["error: Failed to fetch: https://x", "a==1, b==1: 403 Forbidden", "a==1, b==1"])
+def test_an_index_that_does_not_answer_is_no_index_that_lacks_something(output: str) -> None:
+    def ask(wanted: Mapping[str, str]) -> object:
+        return NoSolution(output=output)
 
-    with pytest.raises(ResolutionError, match="Failed to fetch"):
-        find_missing(ask, [], ["a==1"])
+    with pytest.raises(ResolutionError, match="nobody knows: "):
+        find_missing(ask, {"a": "==1", "b": "==1"}, what="nobody knows")
