@@ -6,12 +6,13 @@ import base64
 import os
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.refusals import refused, seem_no_bug, small_file_system, unfit, without_override
-from tests.e2e.scenes import from_server
+from tests.e2e.scenes import body, from_server, states
 from tests.support import snapshots
 from tests.support.guards import other_file_system, require
 from tests.support.simple_index import serving
@@ -228,3 +229,73 @@ def test_a_repository_that_somebody_else_owns(site: SampleSite) -> None:
     assert finished.returncode == 3, str(finished)
     assert "dubious ownership" in finished.stderr
     assert not site.link.is_symlink()
+
+
+# A disk that fills up after the flip
+
+
+# A health check of a site whose new release fills the disk with its log.
+FILL = """\
+import os, sys
+file = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o644)
+for size in (1 << 20, 4096, 1):
+    try:
+        while True:
+            os.write(file, bytes(size))
+    except OSError:
+        pass
+sys.exit(os.environ.get("SAID", "the log has filled the disk") or 0)
+"""
+
+
+@pytest.fixture
+def filling(tmp_path: Path, make_site: SiteFactory) -> Iterator[SampleSite]:
+    """Make an adopted site on a small disk, which its health check fills from the tests on, while `sick` is there."""
+    filler = tmp_path / "fill.py"
+    filler.write_text(FILL, encoding="utf-8")
+    with small_file_system(tmp_path / "small", size="120m") as place:
+        check = f"sh -c 'test ! -e {place}/sick || {sys.executable} {filler} {place}/log'"
+        settings = {"health_check": check, "health_retries": 0}
+        site = make_site(outer=f"{place.name}/outer", venv=True, settings=settings)
+        site.env["TMPDIR"] = str(tmp_path)
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        site.env["RELEASER_TEST_COMMAND"] = f"touch {place}/sick"  # as the check is made before the build, too
+        yield site
+
+
+def make_room(site: SampleSite) -> None:
+    (site.outer.parent / "log").unlink()
+    (site.outer.parent / "sick").unlink()
+    del site.env["RELEASER_TEST_COMMAND"]
+
+
+def test_a_disk_that_the_new_release_fills_does_not_keep_it_live(filling: SampleSite) -> None:
+    before, live = filling.snapshot(), filling.live_id()
+    finished = filling.releaser("update", check=6)
+    assert "health check failed" in finished.stderr
+    assert filling.live_id() == live
+    assert filling.live_version("alpha") == "1.0.0"
+    make_room(filling)
+    filling.releaser("prune", check=0)
+    after = filling.snapshot()
+    for one in (before, after):
+        del one["(restarted at)"]
+        one.pop("config/tmp/restart.txt", None)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    assert not {name for name in changed if not name.startswith("static_out")}
+    assert not (filling.state_dir / "journal.json").exists()
+
+
+def test_a_good_release_stays_live_on_a_disk_that_has_no_room_for_the_records(filling: SampleSite) -> None:
+    """Nothing is wrong with it; what could not be committed, pushed and mailed is, by the next run."""
+    filling.releaser("update", env={"SAID": ""}, check=7)
+    new = filling.live_id()
+    assert (filling.live_version("alpha"), filling.outbox_mails()) == ("1.1.0", [])
+    make_room(filling)
+    report = filling.json("update")
+    assert (report["result"], filling.live_id()) == ("unchanged", new)
+    assert len(filling.outbox_mails()) == 1
+    assert "alpha 1.0.0 → 1.1.0" in body(filling)
+    assert filling.remote_head() == filling.head()
+    assert states(filling)[new] == "live"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import everything, is_running, refused, script, seem_no_bug, unfit
+from tests.e2e.scenes import edit_pyproject
 from tests.support.commands import uv_executable
 
 if TYPE_CHECKING:
@@ -243,3 +244,21 @@ def test_tests_that_are_red_change_nothing_twice(due: SampleSite) -> None:
     before = everything(due)
     due.releaser("update", check=0)
     assert everything(due) == before
+
+
+# Projects that are not fit: what real uv says of them
+
+
+@pytest.mark.story
+def test_no_requires_python(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.commit("Lose it", {"pyproject.toml": edit_pyproject(site, 'requires-python = ">=3.11"\n', "")})
+    refused(site).says(site.path / "pyproject.toml", "requires-python", 'requires-python = ">=3.11"')
+
+
+@pytest.mark.parametrize("wanted", [">=99", "banana"])
+def test_no_python_fits(make_site: SiteFactory, wanted: str) -> None:
+    site = make_site()
+    text = edit_pyproject(site, 'requires-python = ">=3.11"', f'requires-python = "{wanted}"')
+    site.commit("Want too much", {"pyproject.toml": text})
+    unfit(site).says(wanted, "requires-python")

@@ -62,12 +62,6 @@ def test_somebodys_commit_does_not_give_way(make_site: SiteFactory) -> None:
     assert site.remote_head() == theirs
 
 
-def test_nothing_gives_way_where_nothing_is_pulled(make_site: SiteFactory) -> None:
-    site, ours, theirs = diverged(make_site)
-    site.releaser("update", check=7, env={"RELEASER_GIT_PULL": "false"})
-    assert (site.head(), site.remote_head()) == (ours, theirs)
-
-
 def test_a_lock_that_gave_way_for_red_commits_comes_back(make_site: SiteFactory) -> None:
     site, ours, theirs = diverged(make_site)
     red = site.push_from_elsewhere({**RED, "run_tests.py": "raise SystemExit('the shop is closed')\n"})

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import NoSuchReleaseError
+from releaser.locks.lock import LockFile
 from releaser.releases.verify import verify
 from releaser.report import Hidden
 from releaser.site.site import open_site
-from tests.e2e.scenes import on_terminal, outer_snapshot
+from tests.e2e.scenes import on_terminal, outer_snapshot, states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,3 +173,50 @@ def test_a_release_without_its_manifest_is_not_passed_over(site: SampleSite) -> 
     said = site.releaser("verify", check=9).stderr
     assert f"the manifest of the live release {live.name} is gone" in said
     assert "`releaser update` rebuilds it" in said
+
+
+# An adopted release is compared with what adoption found
+
+
+def packages(site: SampleSite) -> Path:
+    return next(site.link.resolve().glob("lib/*/site-packages"))
+
+
+def rewrite(path: Path, text: str) -> None:
+    """Write a file again: its other names, in uv's cache for one, keep what they had."""
+    path.unlink()
+    path.write_text(text, encoding="utf-8")
+
+
+def test_verify_is_silent_about_what_was_there_before(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, venv=True)
+    place = packages(site)
+    rewrite(place / "alpha" / "__init__.py", "# patched by hand\n")
+    (place / "beta" / "__init__.py").unlink()
+    (place / "local_patch.py").write_text("", encoding="utf-8")
+    site.publish("gamma", "1.0.0")
+    site.uv("pip", "install", "--quiet", "--python", site.link, "gamma")
+    site.publish("alpha", "1.0.1")
+    alpha = next(place.glob("alpha-*.dist-info"))
+    metadata = alpha / "METADATA"
+    rewrite(metadata, metadata.read_text(encoding="utf-8") + "\n")
+    site.releaser("init", check=0)
+    adopted = site.live_id()
+    assert LockFile.read(site.path / "uv.lock").versions["alpha"] == "1.0.0"
+    site.releaser("verify", "--all", check=0)
+    assert site.json("verify")["problems"] == []
+
+    rewrite(place / "alpha" / "__init__.py", "# patched by somebody else\n")
+    found = {one["path"].rpartition("/site-packages/")[2] for one in site.json("verify", adopted, check=10)["problems"]}
+    assert found == {"alpha/__init__.py"}
+
+
+def test_packages_that_come_later_are_an_alarm(make_site: SiteFactory) -> None:
+    site = make_site(packages={"alpha": "1.0.0", "beta": "1.0.0"}, venv=True)
+    site.uv("pip", "install", "--quiet", "--python", site.link, "beta")
+    site.releaser("init", check=0)
+    site.releaser("verify", check=0)
+    site.uv("pip", "uninstall", "--quiet", "--python", site.link, "beta")
+    (problem,) = [one for one in site.json("verify", check=10)["problems"] if one["kind"] == "package"]
+    assert problem["message"] == "it is not installed, and was 1.0.0 when it was adopted"
+    assert list(states(site).values()) == ["live"]

@@ -12,11 +12,20 @@ from tests.faults.invariants import Witness
 from tests.faults.scenes import SCENES, UPDATED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from tests.faults.scenes import Scene
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """What one mail, or `several`, are to tell, and what is to be live, after the next update; None: whatever comes."""
+
+    told: str | None
+    versions: Mapping[str, str] | None
+    several: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,21 +51,25 @@ class Eyewitness:
         `update` runs that update in another way.
         """
         try:
-            return self._broken(update or (lambda: self.site.releaser("update")))
+            return self.witness.at_once() + self.after_next_update(update=update) + _static(self.site)
         except pytest.fail.Exception as error:  # a program by which one looks at the site does not work any more
             return [str(error)]
 
-    def _broken(self, update: Callable[[], Finished]) -> list[str]:
-        found = self.witness.at_once()
-        told, versions = self.scene.told, self.scene.versions
+    def after_next_update(
+        self, wanted: Expected | None = None, *, update: Callable[[], Finished] | None = None
+    ) -> list[str]:
+        """Update; name what does not hold then. It is to come to what is `wanted`, or else to what the scene tells."""
+        wanted = wanted or self._expected()
+        finished = update() if update else self.site.releaser("update")
+        if self.scene.code and finished.returncode == self.scene.code:
+            finished = self.site.releaser("update")  # the fault came before the verdict on what does not work
+        return self.witness.after_update(finished, told=wanted.told, versions=wanted.versions, several=wanted.several)
+
+    def _expected(self) -> Expected:
+        """Return what is to come; a rollback that was cut off before it began has nothing to tell."""
         if self.scene.command == "rollback" and _link(self.site) == self.link:
-            told, versions = None, UPDATED  # it did not come to that, and nobody asks for it again
-        finished = update()
-        if (
-            self.scene.code and finished.returncode == self.scene.code
-        ):  # the fault came before the verdict on what does not work
-            finished = self.site.releaser("update")
-        return found + self.witness.after_update(finished, told=told, versions=versions) + _static(self.site)
+            return Expected(told=None, versions=UPDATED)
+        return Expected(told=self.scene.told, versions=self.scene.versions)
 
 
 def _static(site: SampleSite) -> list[str]:

@@ -6,18 +6,17 @@ import itertools
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.invariants import Witness
-from tests.faults.scenes import SCENES, UPDATED, Scene, Scenes
+from tests.faults.aftermath import Expected, Eyewitness
+from tests.faults.scenes import SCENES, Scene, Scenes
 from tests.faults.tracing import Call, Hit, followed, hit, recorded, spread
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from typing import TypeVar
 
     from tests.support.commands import Finished
@@ -37,15 +36,6 @@ LIVE = {"update": "updated", "rollback": "rolled back to"}  # subjects of mails 
 DONE = frozenset({0, 6, 7})  # how a command that comes upon an interrupted run may end
 
 
-@dataclass(frozen=True, kw_only=True)
-class Expected:
-    """What one mail, or `several`, are to tell, and what is to be live, after the next update; None: whatever comes."""
-
-    told: str | None
-    versions: Mapping[str, str] | None
-    several: bool = False
-
-
 class Stage:
     """A scene at one place, at which the site is the same before every point."""
 
@@ -56,8 +46,7 @@ class Stage:
         self._place, self._kept = place / "stage", place / "kept"
         self._place.mkdir()
         self.site = self._equipped(scenes.copy(name, self._place))
-        self.witness = Witness.of(self.site, may_go=self._may_go())
-        self.live = self._live()
+        self._seen = Eyewitness.of(self.site, name)
         self._keep()
 
     def freeze(self, command: str) -> None:
@@ -74,14 +63,6 @@ class Stage:
         temporary.mkdir()
         site.env["TMPDIR"] = str(temporary)
         return site
-
-    def _may_go(self) -> list[str]:
-        if not self.scene.prunes:
-            return []
-        return [one["release"] for one in self.site.json("prune", "--dry-run") if one["action"] != "keep"]
-
-    def _live(self) -> str | None:
-        return os.path.realpath(self.site.link) if self.site.link.is_symlink() else None
 
     def again(self) -> SampleSite:
         """Bring the site back to what it was."""
@@ -108,16 +89,14 @@ class Stage:
         After every second point, by its number, the first command is not the update itself, but another one. `cleaned`
         says that releaser has had the chance to clean up by itself.
         """
-        broken = self.witness.after_command() if cleaned else self.witness.at_once()
+        witness = self._seen.witness
+        broken = witness.after_command() if cleaned else witness.at_once()
         if number % 2 == 0:
             finished = self.site.releaser("prune")
             if finished.returncode not in DONE:
                 broken.append(f"I6: prune failed: {finished}")
-            broken += self.witness.after_command()
-        wanted = expected or self._expected()
-        return broken + self.witness.after_update(
-            self._updated(), told=wanted.told, versions=wanted.versions, several=wanted.several
-        )
+            broken += witness.after_command()
+        return broken + self._seen.after_next_update(expected)
 
     def expected_after(self, finished: Finished) -> Expected | None:
         """Return what is to come after a command that has told of trouble; the next update tells how that ended."""
@@ -134,19 +113,6 @@ class Stage:
         """Count what the command's children change, once uv's cache holds all that they need."""
         followed(self.again(), self.command)
         return followed(self.again(), self.command).counted
-
-    def _updated(self) -> Finished:
-        """Update; a newest version that the site does not stand is told of once, so that the next update is quiet."""
-        finished = self.site.releaser("update")
-        if finished.returncode and finished.returncode == self.scene.code:
-            finished = self.site.releaser("update")
-        return finished
-
-    def _expected(self) -> Expected:
-        """Return what is to come; a rollback that was cut off before it began has nothing to tell."""
-        if self.name == "rollback" and self._live() == self.live:
-            return Expected(told=None, versions=UPDATED)
-        return Expected(told=self.scene.told, versions=self.scene.versions)
 
 
 def own_points(stage: Stage) -> list[Call]:

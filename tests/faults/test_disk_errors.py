@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.stage import AKIN, Expected, Stage, few_alike, own_points, place, thinned
+from tests.faults.aftermath import Expected
+from tests.faults.stage import AKIN, Stage, few_alike, own_points, place, thinned
 from tests.faults.tracing import Call, hit, require_strace, spread
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.aftermath import Expected
 from tests.faults.stage import (
     AKIN,
-    Expected,
     Stage,
     chosen,
     evenly,
