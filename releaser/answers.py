@@ -201,7 +201,7 @@ class DriftAnswer:
         """Leave out what only `verify` tells."""
         return cls(
             packages=tuple(PackageDrift(name=one.name, old=one.old, new=one.new) for one in drift.packages),
-            files=tuple(FileDrift(path=one.path, kind=one.verb) for one in drift.files),
+            files=tuple(FileDrift(path=one.path or "", kind=one.verb) for one in drift.files),
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
-    from releaser.system.redaction import Redactor
+    from releaser.system.words import Redactor
 
 logger = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from releaser.releases import startup
-from releaser.releases.fingerprint import hash_of, seal_files
+from releaser.releases.contents import hash_of, seal_files
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import Release, read_manifest
 from tests.support.commands import console_script, uv_executable

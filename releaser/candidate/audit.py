@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +12,9 @@ from releaser.errors import Finding, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import is_older
 from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
-from releaser.releases.journal import VULNERABILITIES, VULNERABILITIES_UNKNOWN, Told, UnknownSince, note, recall
+from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
-from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -156,11 +154,9 @@ def note_unfixed(
     is_early = site.settings.security_fixes == "early"
     held = {one.name: one for one in held_back if one.by in _STRONGER or (is_early and one.by in ("policy", "age"))}
     stuck = [one for one in found.vulnerabilities if one.name in held and _keeps_out(held[one.name], one, before)]
-    path = site.state_dir / VULNERABILITIES
-    told, keys = recall(path, Told()).told, frozenset(map(_key, stuck))
+    told, keys = read_notes(site.state_dir).vulnerabilities, frozenset(map(_key, stuck))
     work.log.note(*[_problem(one, held[one.name]) for one in stuck if not only_new or _key(one) not in told])
-    if keys != told:
-        note(path, Told(told=keys))
+    note(site.state_dir, vulnerabilities=keys)
 
 
 def _keeps_out(held: Withheld, one: Vulnerability, before: Audit | None) -> bool:
@@ -185,14 +181,13 @@ def _key(one: Vulnerability) -> str:
 
 def tell_unknown_once(site: Site, report: RunReport) -> RunReport:
     """Mark a report if it has been told before that the service does not answer, and forget that once it does."""
-    told = site.state_dir / VULNERABILITIES_UNKNOWN
+    told = read_notes(site.state_dir).audit_unknown
     if report.audit == "known":
-        with contextlib.suppress(OSError):
-            told.unlink(missing_ok=True)
+        note(site.state_dir, audit_unknown=False)
     if report.audit != "unknown" or not report.noteworthy:
         return report
-    if not told.exists():
-        note(told, UnknownSince(since=timestamp()))
+    if not told:
+        note(site.state_dir, audit_unknown=True)
         return report
     steps = tuple(
         replace(one, status="skipped", detail="not known")

@@ -13,13 +13,11 @@ from releaser.errors import BuildError, ToolError
 from releaser.locks.lock import Graph
 from releaser.locks.versions import uploads_in
 from releaser.releases import startup
-from releaser.releases.contents import measure, others_may_read, share
-from releaser.releases.fingerprint import seal_files
-from releaser.releases.interpreter import ask_if_possible
+from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.metadata import link_of, repoint_editables
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
+from releaser.releases.venv import ask_if_possible, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.conventions import find_left_out

@@ -18,8 +18,8 @@ from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reaso
 from releaser.locks.bisect import Budget
 from releaser.locks.changes import changes_between
 from releaser.locks.versions import is_newer, normalize_name
-from releaser.releases.pruning import remove_unsealed
 from releaser.releases.quarantine import change_holds, read_holds
+from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to, is_as_live, lock_of
 from releaser.resolution.rules import Lower

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import seal
 from releaser.errors import Finding, MigrationsError, ToolError
-from releaser.releases.metadata import sources_below
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.store import store_of
+from releaser.releases.venv import sources_below
 from releaser.site.serving import manage
 from releaser.system.words import first_few, timestamp
 from releaser.tools.django import is_django

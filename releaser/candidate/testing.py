@@ -17,11 +17,11 @@ from releaser.checkout.pull import Target
 from releaser.checkout.staging import stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases import verify
+from releaser.releases import integrity
 from releaser.releases.integrity import cannot_run
-from releaser.releases.metadata import repoint_editables
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
+from releaser.releases.venv import repoint_editables
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.files import UnreadableStateError, read_state, write_state
@@ -279,7 +279,7 @@ def tests_trial(site: Site) -> Trial:
 
 
 @contextlib.contextmanager
-def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[verify.Finding]]]:
+def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Finding]]]:
     """Yield what runs all these in a copy of a release, as tests may write into their venv. Raises BuildError."""
     if not trials:
         yield lambda _: ()
@@ -297,7 +297,9 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         yield lambda release: _run_trials(staged, release, trials, base, tree)
 
 
-def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path) -> list[verify.Finding]:
+def _run_trials(
+    site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path
+) -> list[integrity.Finding]:
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
     findings = []
     try:
@@ -311,10 +313,12 @@ def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Pat
                 except (BuildError, TestsFailedError) as error:
                     passed, message, output = False, error.message, error.output
                 if not passed:
-                    findings.append(verify.Finding.of_failure(kinds[trial.step], message, output))
+                    findings.append(integrity.Finding.of_failure(kinds[trial.step], message, output))
     except (ToolError, OSError, ValueError) as error:
         message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
-        findings = [verify.Finding.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
+        findings = [
+            integrity.Finding.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()
+        ]
     return findings
 
 

@@ -15,11 +15,11 @@ from releaser.candidate.test_output import NONE_RUN, complaint, count_tests, fla
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.metadata import versions_in
+from releaser.releases.venv import versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
-from releaser.system.environment import inside
 from releaser.system.files import remove_tree
+from releaser.system.process import inside
 from releaser.system.words import truncate
 from releaser.tools.uv import only_groups_arguments
 

@@ -1,26 +1,29 @@
-"""What must be right about the checkout before a run: the branch, a clean tree, the remote."""
+"""What must be right about the checkout: before a run, and again before a release goes live."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import own_commits
-from releaser.errors import Finding, ToolError, error_line
+from releaser.checkout.publish import own_commits
+from releaser.checkout.staging import matches
+from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.site.disk import work_tree_dispute
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
+from releaser.system.files import link_text, read_if_there
 from releaser.system.words import first_few
 from releaser.tools.git_reader import CheckoutState, Commit, asks_for_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from releaser.errors import Findings
     from releaser.site.site import Site
-    from releaser.tools.git_reader import Layout
+    from releaser.tools.git_reader import CheckoutState, Layout
 
 
 def check_checkout(
@@ -68,9 +71,9 @@ def _hidden_findings(site: Site) -> Iterator[Finding]:
         yield _not_a_repository(site, error)
         return
     if hidden:
-        shown = first_few(hidden)
+        what = f"--skip-worktree or --assume-unchanged hides edits from `git status`: {first_few(hidden)}"
         yield Finding(
-            f"{site.project.root}: --skip-worktree or --assume-unchanged hides edits from `git status`: {shown}",
+            f"{site.project.root}: {what}",
             advice="Commit them, or keep them in a file that git does not track, and"
             f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
@@ -119,11 +122,9 @@ def _dirt_findings(
     ours = own_paths(site, layout.top)
     dirty = [path for path in state.dirty if path not in pending]
     untracked = [path for path in state.untracked if path not in pending | litter and not is_below(path, ours)]
-    found = dirty + untracked
-    if found:
-        shown = first_few(found)
+    if found := dirty + untracked:
         yield Finding(
-            f"{site.project.root}: the working tree is not clean: {shown}",
+            f"{site.project.root}: the working tree is not clean: {first_few(found)}",
             advice="Commit, ignore or remove these; releaser runs only what is committed.",
         )
 
@@ -204,3 +205,112 @@ def diverged(remote: str, branch: str) -> Finding:
         f"{branch} here and on {remote} have diverged, so a pull would not be a fast-forward",
         advice=f"Reconcile them by hand, for example with `git pull --rebase {remote} {branch}`, then `git push`.",
     )
+
+
+_CONFIGURES = (".py", ".env", ".toml", ".ini", ".cfg", ".yaml", ".yml")
+_NEXT = "Nothing went live; the next run starts from what is there now."
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutSnapshot:
+    """What a run is based on, as it was when it began to build; None for a file that is not there."""
+
+    #: What `git status` said; None where git does not work.
+    state: CheckoutState | None
+    #: The lock, pyproject.toml, and what gives settings and variables, by what a person calls them.
+    files: Mapping[str, bytes | None]
+    #: Configuration that git does not track: files of the checkout by name, relative to the top.
+    untracked: Mapping[str, bytes | None]
+    #: The text of the symlink `.venv`.
+    link: str | None
+
+    @property
+    def head(self) -> str | None:
+        """The commit that is checked out."""
+        return self.state.head if self.state is not None else None
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that is checked out."""
+        return self.state.branch if self.state is not None else None
+
+    @property
+    def dirty(self) -> frozenset[str]:
+        """The tracked files that are not as committed, relative to the top of the work tree."""
+        return frozenset(self.state.dirty if self.state is not None else ())
+
+
+def take_snapshot(site: Site) -> CheckoutSnapshot:
+    """Read what the release to be is based on. Where git does not work, preflight says so."""
+    project, environment = site.project, site.settings.environment_file
+    files = {str(path): path for path in (project.lock, project.pyproject, project.outer / ".env")}
+    if environment:
+        files[f"environment_file {environment}"] = project.root / Path(environment).expanduser()
+    return CheckoutSnapshot(
+        state=site.checkout_state(),
+        files={name: read_if_there(path) for name, path in files.items()},
+        untracked=_read_untracked(site),
+        link=link_text(project.venv),
+    )
+
+
+def with_own_changes(
+    site: Site, snapshot: CheckoutSnapshot, *, adopted: bool, committed: str | None
+) -> CheckoutSnapshot:
+    """Return the snapshot after releaser itself has adopted the venv, or `committed` what was due. Raises ToolError."""
+    if adopted:
+        snapshot = replace(snapshot, link=link_text(site.project.venv))
+    if committed and snapshot.state is not None and site.git.commit(f"{committed}^") == snapshot.head:
+        snapshot = replace(snapshot, state=replace(snapshot.state, head=committed))
+    return snapshot
+
+
+def refuse_changes(site: Site, before: CheckoutSnapshot) -> None:
+    """See that nobody has changed what a release is based on. Raises PreflightError, which names what they did."""
+    if findings := find_changes(site, before):
+        raise PreflightError(*findings)
+
+
+def find_changes(site: Site, before: CheckoutSnapshot) -> tuple[Finding, ...]:
+    """Name what somebody has changed of what a release is based on."""
+    try:
+        return tuple(_changes(site, before, take_snapshot(site)))
+    except ToolError as error:
+        return (error.finding,)
+
+
+def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Iterator[Finding]:
+    if now.branch != before.branch:
+        yield Finding(f"somebody checked out {now.branch or 'a commit'} instead of {before.branch}", advice=_NEXT)
+    elif now.head != before.head and now.head is not None:
+        yield Finding(
+            f"somebody committed {now.head[:12]} ({site.git.subject(now.head)}), which was not tested", advice=_NEXT
+        )
+    for name, data in now.files.items():
+        if data != before.files.get(name):
+            yield Finding(f"somebody changed {name}, so what was tested is no longer what is there", advice=_NEXT)
+    told = {os.path.relpath(path, site.git.layout.top) for path in (site.project.lock, site.project.pyproject)}
+    if edited := sorted(now.dirty - before.dirty - told):
+        yield Finding(f"somebody edited {first_few(edited)}, which was not tested", advice=_NEXT)
+    names = sorted({*now.untracked, *before.untracked})
+    if changed := [name for name in names if now.untracked.get(name) != before.untracked.get(name)]:
+        message = f"somebody changed {changed[0]}, which git does not track, and which was not tested"
+        yield Finding(message, advice=f"{_NEXT} If the site itself writes it, name it in `staging_omit`.")
+    if now.link != before.link:
+        where = f"leads to {now.link}" if now.link else "is not a symlink"
+        yield Finding(f"somebody changed {site.project.venv}, which {where} now", advice=_NEXT)
+
+
+def _read_untracked(site: Site) -> dict[str, bytes | None]:
+    """Read what git does not track and may configure the site; a site writes other files, such as its database.
+
+    What `staging_omit` names, or a directory that it lies in, is no part of what is tested, so it does not count.
+    """
+    omit = site.settings.staging_omit
+    try:
+        names = [name for name in site.git.unknown_files() if name.endswith(_CONFIGURES)]
+    except ToolError:
+        return {}
+    places = {name: (name, *map(str, PurePosixPath(name).parents[:-1])) for name in names}
+    counting = [name for name in names if not any(matches(place, omit) for place in places[name])]
+    return {name: read_if_there(site.git.layout.top / name) for name in counting}

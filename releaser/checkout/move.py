@@ -1,19 +1,27 @@
-"""Moving the checkout to a tested commit as a release goes live, and back; and which commit belongs to a release."""
+"""Moving the checkout and the files that releaser writes in it as a release goes live, and back.
+
+The files are uv.lock and the pyproject.toml of a first lock. What a person has edited is never lost.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import SEEN, own_commits
-from releaser.checkout.files import is_committed_by_somebody, keep_edited_lock, own_files_as_committed, restore_files
+from releaser.checkout.publish import SEEN, own_commits, pending
 from releaser.checkout.pull import Target
 from releaser.errors import ActivationError, Finding, PreflightError, ToolError
 from releaser.releases.journal import journal_of, make_entry
+from releaser.releases.store import store_of
 from releaser.run import close_journal
+from releaser.system.files import read_if_there, replace_file, sync_directory
 from releaser.system.process import write_out
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog
@@ -35,7 +43,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
     with log.step("move checkout") as step:
         own_files_as_committed(site, log)
         write_out(site.project.root)  # else the moved checkout would wait for all that others have written
-        see_where_head_is(site, target)  # last of all, as a person may commit at any moment
+        _see_where_head_is(site, target)  # last of all, as a person may commit at any moment
         log.moved_checkout = True
         if target.forward:
             site.git.fast_forward(target.commit)
@@ -44,7 +52,7 @@ def move_checkout(site: Site, log: RunLog, target: Target) -> None:
         step.says(f"{target.head[:12]} → {target.commit[:12]}")
 
 
-def see_where_head_is(site: Site, target: Target) -> None:
+def _see_where_head_is(site: Site, target: Target) -> None:
     """See that the checkout still is at the commit and on the branch from which it is to move. Raises ToolError."""
     state, wanted = site.git.state(), site.settings.branch
     if state.branch != wanted:
@@ -67,59 +75,53 @@ def move_without_build(site: Site, log: RunLog, target: Target) -> None:
 
 
 def restore_checkout(site: Site, log: RunLog, entry: Entry) -> None:
-    """Take the checkout back to what it was before the flip: its commit, uv.lock, and what else came. Raises OSError.
+    """Restore what the checkout was before the flip: its commit, uv.lock, and what else came. Raises OSError.
 
     What somebody has committed since stays, and is reported.
     """
-    keep_edited_lock(site, log, entry)
-    stays = is_committed_by_somebody(site, log, entry)
-    move_back(site, log, entry)
+    keep_edits(site, log, entry)
+    stays = _is_committed_by_somebody(site, log, entry)
+    restore_commit(site, log, entry)
     if not stays:
-        restore_files(site, entry)
+        _restore_files(site, entry)
 
 
-def move_back(site: Site, log: RunLog, entry: Entry) -> None:
-    """Take the checkout back to the commit before a flip, if it is still where releaser moved it; else report it."""
-    if entry.head_before is None or entry.head_after is None or entry.head_before == entry.head_after:
+def restore_commit(site: Site, log: RunLog, entry: Entry) -> None:
+    """Move the checkout back to the commit before a flip, if it still is where releaser moved it; else report it."""
+    before, after = entry.head_before, entry.head_after
+    if before is None or after is None or before == after:
         return
     try:
-        _move_back(site, log, entry.head_before, entry.head_after)
+        _restore_commit(site, log, before, after)
     except ToolError as error:
         message = (
-            f"the checkout could not be taken back to {entry.head_before[:12]}, so that the site has newer code than"
+            f"the checkout could not be taken back to {before[:12]}, so that the site has newer code than"
             f" packages: {error.message}"
         )
-        advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {entry.head_before[:12]}`."
+        advice = f"{error.advice} Put aside what is in the way, then `git reset --keep {before[:12]}`."
         log.failed(ActivationError(message, advice=advice.strip(), output=error.output))
 
 
-def _move_back(site: Site, log: RunLog, before: str, after: str) -> None:
+def _restore_commit(site: Site, log: RunLog, before: str, after: str) -> None:
     git = site.git
     head = git.commit("HEAD")
-    if head not in (before, after) and not _has_moved(site, before, after, head):
-        return  # somebody committed before it came to the move, which then did not happen
     if head not in (before, after):
+        is_forward = git.is_ancestor(before, after)
+        if not (git.is_ancestor(after, head) if is_forward else not git.is_ancestor(before, head)):
+            return  # somebody committed before it came to the move, which then did not happen
         message = f"HEAD is neither at {before[:12]} nor at {after[:12]}"
         raise ToolError(message, advice="Somebody committed meanwhile; decide by hand which commits stay.")
     own_files_as_committed(site, log)
     log.moved_checkout = True
-    if head == before:
-        git.reset_torn(before, after)
-        return
-    try:
-        git.reset_keep(before)
-    except ToolError:
-        if log.finishing is None:
-            raise
-        git.reset_torn(before, after)  # a power cut may have emptied files
-
-
-def _has_moved(site: Site, before: str, after: str, head: str) -> bool:
-    """Tell whether a checkout that somebody has committed in was moved from `before` to `after`, older or newer."""
-    git = site.git
-    if git.is_ancestor(before, after):
-        return git.is_ancestor(after, head)
-    return not git.is_ancestor(before, head)
+    if head == after:
+        try:
+            git.reset_keep(before)
+        except ToolError:
+            if log.finishing is None:
+                raise  # else a power cut may have emptied files
+        else:
+            return
+    git.reset_torn(before, after)
 
 
 def has_other_code(site: Site, release: Release) -> bool:
@@ -207,3 +209,136 @@ def _with_lock(site: Site, release: Release, commit: str) -> str:
         if found:
             return found
     return commit
+
+
+# The files that releaser writes
+
+LOCK_BEFORE = "lock-before"  # the checkout's uv.lock as it was before the flip, for taking it back
+PYPROJECT_BEFORE = "pyproject-before"  # likewise, of a flip that brings the project its first lock
+
+
+def _files(site: Site, *, creates_pyproject: bool) -> dict[Path, str]:
+    """Return the files that a flip replaces, each with the name under which it is kept."""
+    project = site.project
+    return {project.lock: LOCK_BEFORE, **({project.pyproject: PYPROJECT_BEFORE} if creates_pyproject else {})}
+
+
+def save_files(site: Site, *, creates_pyproject: bool) -> None:
+    """Keep the files that a flip replaces, as they are now. Raises OSError."""
+    for path, name in _files(site, creates_pyproject=creates_pyproject).items():
+        kept = site.state_dir / name
+        try:
+            replace_file(kept, path.read_bytes())
+        except FileNotFoundError:
+            kept.unlink(missing_ok=True)
+
+
+def _restore_files(site: Site, entry: Entry) -> None:
+    """Restore the files as they were before the flip; those that came with a first lock may go. Raises OSError."""
+    for path, name in _files(site, creates_pyproject=entry.creates_pyproject).items():
+        kept = site.state_dir / name
+        if kept.exists():
+            _write(site, path, kept.read_bytes())
+        elif entry.creates_pyproject and path.exists():
+            path.unlink()
+            sync_directory(path.parent)
+
+
+def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None:
+    """Let the checkout's uv.lock be the one of the live release, by a rename; pyproject.toml too if it comes with it.
+
+    A lock that somebody has edited meanwhile is kept aside, one that somebody has committed stays. Raises OSError.
+    """
+    if not _is_committed_by_somebody(site, log, entry):
+        keep_edits(site, log, entry)
+        _write(site, site.project.lock, release.lock.read_bytes())
+    if entry.creates_pyproject:
+        _write(site, site.project.pyproject, release.pyproject.read_bytes())
+
+
+def place_lock_unless_edited(site: Site, release: Release) -> None:
+    """Let uv.lock of the checkout be that of a release, unless somebody has changed it. Raises OSError."""
+    lock = site.project.lock
+    if not lock.exists() or not _is_edited(site, lock, "HEAD"):
+        _write(site, lock, release.lock.read_bytes())
+
+
+def _write(site: Site, path: Path, data: bytes) -> None:
+    if read_if_there(path) != data:
+        replace_file(path, data, staging=site.state_dir)
+
+
+def _is_committed_by_somebody(site: Site, log: RunLog, entry: Entry) -> bool:
+    """Whether uv.lock is as in a commit that somebody made since the change in progress began; this is told."""
+    lock, known = site.project.lock, {entry.head_before, entry.head_after} - {None}
+    committed: bytes | None = None
+    with contextlib.suppress(ToolError):
+        if known and site.git.commit("HEAD") not in known:
+            committed = site.git.data("HEAD", os.path.relpath(lock, site.git.layout.top))
+    if committed is None or read_if_there(lock) != committed:
+        return False
+    releases = map(store_of(site).get, (entry.origin, entry.target))
+    if any(read_if_there(one.lock) == committed for one in releases if one is not None):
+        return False
+    message = f"somebody committed another {lock.name} meanwhile; it stays"
+    log.note(Finding(message=message, advice="The next update takes it."))
+    return True
+
+
+# What a person has edited
+
+
+def keep_edits(site: Site, log: RunLog, entry: Entry | None = None) -> None:
+    """Keep edits of the files that a flip replaces beside the state, before it does, and say where. Raises OSError.
+
+    Of a change in progress there is its `entry`.
+    """
+    commits = (entry.head_before, entry.head_after) if entry is not None else ()
+    for path in _files(site, creates_pyproject=entry is not None and entry.creates_pyproject):
+        _keep_edit(site, log, path, "HEAD", *commits)
+
+
+def _keep_edit(site: Site, log: RunLog, path: Path, *commits: str | None) -> None:
+    if not path.is_file() or not _is_edited(site, path, *commits):
+        return
+    data = path.read_bytes()
+    place = site.state_dir / f"{path.name}-{log.run_id}"
+    copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
+    kept = next(one for one in copies if not one.exists() or one.read_bytes() == data)
+    if kept.exists():
+        return
+    replace_file(kept, data)
+    message = f"{path.name} in the checkout had edits that were not committed; they are kept as {kept}"
+    log.note(Finding(message=message, advice="Compare them, and delete the copy when you no longer need it."))
+    log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
+
+
+def _is_edited(site: Site, path: Path, *commits: str | None) -> bool:
+    """Whether a file of the checkout has contents that are in no release, in none of these commits, and not kept.
+
+    Where git does not work, its commits tell nothing.
+    """
+    data, project = path.read_bytes(), site.project
+    if kept := _files(site, creates_pyproject=True).get(path):
+        name = "uv.lock" if path == project.lock else "pyproject.toml"
+        places = [project.state_dir / kept, *(one.directory / name for one in store_of(site).all())]
+        if any(read_if_there(place) == data for place in places):
+            return False
+    elif pending(site.state_dir).commit:  # a run wrote the export, and could not commit it yet
+        return False
+    with contextlib.suppress(ToolError):
+        name = os.path.relpath(path, site.git.layout.top)
+        return all(site.git.data(one, name) != data for one in commits if one)
+    return True
+
+
+def own_files_as_committed(site: Site, log: RunLog) -> None:
+    """Give the files that releaser commits the content that HEAD has. Raises ToolError and OSError."""
+    top, git = site.git.layout.top, site.git
+    committed = {name: git.data("HEAD", name) for name in site.own_files()}
+    tracked = {name: data for name, data in committed.items() if data is not None}
+    for name, data in tracked.items():
+        if read_if_there(top / name) != data:
+            _keep_edit(site, log, top / name, "HEAD")
+            replace_file(top / name, data, staging=site.state_dir)
+    git.unstage([*tracked])

@@ -1,20 +1,23 @@
-"""Export, commit and push."""
+"""Export, commit and push: what of that is due, and which commits releaser made."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from releaser.checkout.commits import SEEN, attempt, commit_message, make_commit, note_due, own_commits, pending
-from releaser.errors import FollowUpError, ToolError, os_reason
+from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, reason_of
 from releaser.releases.quarantine import read_quarantine
+from releaser.releases.store import store_of
 from releaser.site.conventions import choose_export_group, find_left_out
-from releaser.system.files import replace_file
+from releaser.system.files import load_state, read_if_there, replace_file, write_state
 from releaser.tools.uv import requirements_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from releaser.releases.release import Release
@@ -22,6 +25,143 @@ if TYPE_CHECKING:
     from releaser.site.project import Project
     from releaser.site.site import Site
     from releaser.tools.git_reader import CheckoutState, Commit
+
+
+PENDING = "pending.json"
+_AGAIN = "releaser tries again at the next run."
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedSteps:
+    """The steps after the flip to a release that failed."""
+
+    release: str
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """What is still due."""
+
+    #: Whether the lock of the live release is to be committed.
+    commit: bool = False
+    #: Whether a commit is to be pushed.
+    push: bool = False
+    #: What to do again after a flip that was not taken back.
+    pending_steps: FailedSteps | None = None
+    #: The commits that releaser made and that are not known to be pushed.
+    commits: tuple[str, ...] = ()
+
+
+def attempt(log: RunLog, name: str, act: Callable[[Step], None]) -> bool:
+    """Do one follow-up; False when it failed, which is reported and makes the exit code 7."""
+    with log.step(name) as step:
+        try:
+            act(step)
+        except (ReleaserError, OSError) as error:
+            advice, output = (error.advice, error.output) if isinstance(error, ReleaserError) else ("", "")
+            failure = FollowUpError(f"{name} failed: {reason_of(error)}", advice=advice or _AGAIN, output=output)
+            step.status, step.detail = "failed", failure.message
+            log.failed(failure)
+            return False
+    return True
+
+
+def pending(state_dir: Path) -> Pending:
+    """Return what is due; what cannot be read tells of nothing."""
+    return load_state(state_dir / PENDING, Pending())
+
+
+def note_due(site: Site, **due: Any) -> None:
+    """Note what is due; a disk that is full must not keep a good release from being published."""
+    state_dir = site.state_dir
+    before = pending(state_dir)
+    after = replace(before, **due)
+    if after != before:
+        with contextlib.suppress(OSError):
+            write_state(state_dir / PENDING, after)
+
+
+def note_failed_steps(site: Site, release: Release, names: Iterable[str]) -> None:
+    """Note which steps after the flip to a release have failed, so that the next update does them again."""
+    failed = tuple(sorted(names))
+    note_due(site, pending_steps=FailedSteps(release=release.id, steps=failed) if failed else None)
+
+
+def pending_steps(state_dir: Path, release: Release | None) -> frozenset[str]:
+    """Return the steps after the flip to a release that are still to be done."""
+    found = pending(state_dir).pending_steps
+    if release is None or found is None or found.release != release.id:
+        return frozenset()
+    return frozenset(found.steps)
+
+
+SEEN = "seen"  # the reference to where the remote branch was when it was last as expected
+_LOOKED_AT = 3  # commits that might be ours, though that is not noted
+_MOST = 1000  # commits that may wait to be pushed, where nobody knows what the remote has
+
+
+def own_commits(site: Site, commits: Iterable[Commit]) -> frozenset[str]:
+    """Return which of these `commits`, the newest first, releaser made and nobody is known to have pushed.
+
+    The newest may not be noted, if the run that made them died or the disk was full. Raises ToolError.
+    """
+    noted = frozenset(pending(site.state_dir).commits)
+    unknown = (one.id for one in commits if one.id not in noted)
+    return noted.union(itertools.takewhile(partial(_is_own, site), itertools.islice(unknown, _LOOKED_AT)))
+
+
+def _is_own(site: Site, commit: str) -> bool:
+    """Whether a commit can be nobody else's: by its message, the files it changes, and its lock, that of a release.
+
+    What the remote has had is pushed, hence none of them.
+    """
+    git, seen = site.git, site.git.reference(SEEN)
+    if seen is not None and git.is_ancestor(commit, seen):
+        return False
+    message = git.message(commit).strip()
+    commands = ("update", "init", "rollback", "rebuild")
+    releases = [one for one in store_of(site).all() if message in (commit_message(by, one).strip() for by in commands)]
+    if not releases or not git.has(f"{commit}^"):  # the first commit of a project is somebody's
+        return False
+    changed, own = git.changed_since_parting(commit, f"{commit}^"), {*site.own_files()}
+    lock, pyproject = (os.path.relpath(file, git.layout.top) for file in (site.project.lock, site.project.pyproject))
+    data = git.data(commit, lock)
+    return any(
+        read_if_there(one.lock) == data and changed <= own | ({pyproject} if one.pyproject.is_file() else set())
+        for one in releases
+    )
+
+
+def commit_message(command: str, release: Release) -> str:
+    """Return the message of the commit that goes with a release that `command` made live."""
+    changes = release.manifest.changes if command == "update" else ()
+    if command == "init" and release.pyproject.is_file():
+        return f"Lock what is installed, as in release {release.id}"
+    if command == "rollback":
+        return f"Roll back to release {release.id}"
+    if not changes:
+        return f"Lock as in release {release.id}"
+    title = f"Update {len(changes)} {'package' if len(changes) == 1 else 'packages'}"
+    lines = [f"{change.name}: {change.old or 'none'} -> {change.new or 'none'}" for change in changes]
+    return "\n".join([title, "", *lines])
+
+
+def _waiting(site: Site) -> list[str]:
+    """List the commits of ours that wait to be pushed, oldest first, as far as it is known what the remote has.
+
+    Those of a run that died before it could note them are among them.
+    """
+    git, seen = site.git, site.git.reference(SEEN)
+    if seen is None:
+        here = git.newest("HEAD", _LOOKED_AT)
+        noted = pending(site.state_dir).commits
+        known = [*noted, *sorted(own_commits(site, here).difference(noted))]
+    else:
+        here = git.commits(seen, "HEAD")
+        own = own_commits(site, here)
+        known = [one.id for one in reversed(here) if one.id in own]
+    return known[-_MOST:]
 
 
 def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the checkout
@@ -48,8 +188,8 @@ def publish_lock(  # noqa: PLR0913 - what is published, and what is known of the
     return made
 
 
-def put_lock_back(site: Site, log: RunLog, live: Release) -> None:
-    """Give the checkout the lock of the live release back, and publish that. Failures are reported. Raises OSError."""
+def restore_lock(site: Site, log: RunLog, live: Release) -> None:
+    """Restore the lock of the live release in the checkout, and publish that. Failures are reported. Raises OSError."""
     replace_file(site.project.lock, live.lock.read_bytes(), staging=site.state_dir)
     publish_lock(site, log, live, command=log.command)
 
@@ -110,24 +250,25 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     Returns the commit, None if all is as committed. Raises ToolError.
     """
     export, git = site.settings.requirements_export, site.git
-    founded = ["pyproject.toml"] if _came_along(site.project, release) else []
+    brought = ["pyproject.toml"] if _came_along(site.project, release) else []
     lock = os.path.relpath(site.project.lock, site.project.root)
-    paths = [*founded, lock, *([export] if export and not git.ignores(export) else [])]
-    was_due = push_is_due(site.state_dir)
+    paths = [*brought, lock, *([export] if export and not git.ignores(export) else [])]
+    was_due = pending(site.state_dir).push
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
     note_due(site, push=site.settings.git_push or was_due)
-    made = make_commit(site, paths, message)
-    if made:
-        step.says(" and ".join(paths))
-    else:
-        note_due(site, push=was_due)
+    known = _waiting(site)  # before the commit, on top of which those before it are not looked for
+    if not git.commit_only(paths, message):
+        note_due(site, push=was_due, commit=False)
         step.skipped("as committed")
-    note_due(site, commit=False)
+        return None
+    made = git.commit("HEAD")
+    note_due(site, commits=(*known, made), commit=False)
+    step.says(" and ".join(paths))
     return made
 
 
 def _push(site: Site, step: Step) -> None:
-    if not push_is_due(site.state_dir):
+    if not pending(site.state_dir).push:
         step.skipped("nothing to push")
         return
     branch = site.settings.branch
@@ -148,31 +289,21 @@ def _push(site: Site, step: Step) -> None:
         try:
             site.git.push(remote, branch, ready[-1].id)
         except ToolError as error:
-            raise _push_error(remote, error) from error
+            if not any(sign in error.output for sign in ("[rejected]", "fetch first", "non-fast-forward")):
+                raise
+            message = f"push rejected: {remote} has commits that this checkout does not have"
+            advice = "The commit stays. The next run tries again; with git_pull on, it pulls first."
+            raise ToolError(message, advice=advice, output=error.output) from error
         site.git.set_reference(SEEN, ready[-1].id)
         note_due(site, commits=tuple(one.id for one in reversed(waiting) if one.id in own and one not in ready))
         step.says(f"to {remote}")
     if others:
-        raise _unpushed(branch, remote, others)
+        count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
+        message = f"{count} not pushed ({others[0].id[:12]} {others[0].subject}); the lock waits"
+        raise ToolError(message, advice=f"Push when you are done: `git push {remote} {branch}`.")
     note_due(site, push=False)
     if not ready:
         step.skipped("nothing to push")
-
-
-def _unpushed(branch: str, remote: str, others: Sequence[Commit]) -> ToolError:
-    count = "1 commit of yours is" if len(others) == 1 else f"{len(others)} commits of yours are"
-    message = f"{count} not pushed ({others[0].id[:12]} {others[0].subject}); the lock waits"
-    return ToolError(message, advice=f"Push when you are done: `git push {remote} {branch}`.")
-
-
-def _push_error(remote: str, error: ToolError) -> ToolError:
-    if "[rejected]" in error.output or "fetch first" in error.output or "non-fast-forward" in error.output:
-        return ToolError(
-            f"push rejected: {remote} has commits that this checkout does not have",
-            advice="The commit stays. The next run tries again; with git_pull on, it pulls first.",
-            output=error.output,
-        )
-    return error
 
 
 def files_due(site: Site, live: Release | None) -> frozenset[str]:
@@ -189,8 +320,8 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     except (OSError, ToolError):
         return frozenset()
     exported = [project.root / export] if export and pending(project.state_dir).commit else []
-    founded = [project.pyproject] if _came_along(project, live) else []
-    return frozenset(os.path.relpath(file, top) for file in [project.lock, *founded, *exported])
+    brought = [project.pyproject] if _came_along(project, live) else []
+    return frozenset(os.path.relpath(file, top) for file in [project.lock, *brought, *exported])
 
 
 def _came_along(project: Project, live: Release) -> bool:
@@ -203,8 +334,3 @@ def _came_along(project: Project, live: Release) -> bool:
         return any(one.read_bytes() == text for one in brought if one.is_file())
     except OSError:
         return False
-
-
-def push_is_due(state_dir: Path) -> bool:
-    """Tell whether a commit of ours still has to be pushed, by the state alone."""
-    return pending(state_dir).push

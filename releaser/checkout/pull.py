@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.checkout.checks import diverged, is_below, no_such_branch, own_paths, rewritten, unreachable
-from releaser.checkout.commits import SEEN, own_commits
+from releaser.checkout.publish import SEEN, own_commits
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
-from releaser.releases.journal import LITTER, UntrackedFiles, note, recall
+from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
@@ -21,19 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from releaser.checkout.guard import CheckoutSnapshot
+    from releaser.checkout.checks import CheckoutSnapshot
     from releaser.releases.quarantine import RejectedCommit
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_reader import CheckoutState, Commit
 
 
-_SHOWN = 5
-
-
 def known_untracked_files(state_dir: Path) -> frozenset[str]:
     """Return the paths, relative to the top of the work tree, that appeared in earlier runs."""
-    return recall(state_dir / LITTER, UntrackedFiles()).paths
+    return read_notes(state_dir).untracked
 
 
 def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, before: Collection[str]) -> None:
@@ -44,13 +41,9 @@ def note_untracked_files(site: Site, log: RunLog, state: CheckoutState, *, befor
     fresh = [path for path in found if path not in known]
     if not fresh:
         return
-    note(project.state_dir / LITTER, UntrackedFiles(paths=known | set(fresh)))
-    shown = first_few(fresh)
-    message = f"the tests, the build or collectstatic left files in the work tree: {shown}"
+    note(project.state_dir, untracked=known | set(fresh))
+    message = f"the tests, the build or collectstatic left files in the work tree: {first_few(fresh)}"
     log.note(Finding(message=message, advice="Add them to .gitignore. releaser ignores them from now on."))
-
-
-_PATHS_SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +89,19 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     if not site.settings.git_pull or facts.remote is None:
         return None
     with log.step("fetch"):
-        git = site.git
+        git, branch = site.git, site.settings.branch
         seen = git.reference(SEEN)
-        if seen is None and (seen := git.tracked(facts.remote, site.settings.branch)) is not None:
+        if seen is None and (seen := git.tracked(facts.remote, branch)) is not None:
             git.set_reference(SEEN, seen)  # what somebody fetched or pushed last, which this fetch moves along
-        theirs = _fetch(site, facts.remote)
+        try:
+            theirs = git.fetch(facts.remote, branch)
+        except ToolError as error:
+            if "couldn't find remote ref" in error.output:
+                raise PreflightError(no_such_branch(facts.remote, branch)) from error
+            finding = unreachable(facts.remote, error)
+            if asks_for_credentials(error):
+                raise PreflightError(finding) from error
+            raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error
         _refuse_divergence(site, facts, theirs, seen, follow=follow)
         if seen != theirs:
             git.set_reference(SEEN, theirs)
@@ -189,20 +190,7 @@ def _refuse_files_in_the_way(site: Site, ours: str, theirs: str) -> None:
     be told from git's own, and would be taken away with it when the move is undone.
     """
     if paths := site.git.in_the_way(ours, theirs):
-        shown = ", ".join(paths[:_PATHS_SHOWN]) + (", ..." if len(paths) > _PATHS_SHOWN else "")
-        message = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own: {shown}"
+        what = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own"
+        message = f"{what}: {first_few(paths)}"
         advice = f"Move them out of {site.git.layout.top}, or remove them from the commit."
         raise PreflightError(Finding(message, advice=advice))
-
-
-def _fetch(site: Site, remote: str) -> str:
-    branch = site.settings.branch
-    try:
-        return site.git.fetch(remote, branch)
-    except ToolError as error:
-        if "couldn't find remote ref" in error.output:
-            raise PreflightError(no_such_branch(remote, branch)) from error
-        finding = unreachable(remote, error)
-        if asks_for_credentials(error):
-            raise PreflightError(finding) from error
-        raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error

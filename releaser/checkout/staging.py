@@ -10,10 +10,10 @@ import fnmatch
 import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import BuildError, ToolError
+from releaser.errors import BuildError, ToolError, reason_of
 from releaser.site.site import Staged
 from releaser.system.files import remove_tree
 
@@ -41,7 +41,7 @@ _CACHES = (
 Stage = Literal["stage", "stage live", "stage beside"]
 
 
-def staging_places(top: Path) -> dict[Stage, Path]:
+def _staging_places(top: Path) -> dict[Stage, Path]:
     """Return where staging trees of the checkout at `top` lie.
 
     One is for what is to go live, one for what is live, one for tests that run beside those in the first. They are
@@ -61,61 +61,83 @@ def staging_tree(
 ) -> Iterator[Site]:
     """Check out `commit` beside the checkout, and yield the site as it is there; the tree is removed at the end.
 
-    `pulled` are the commits that it brings, if these change the code.
-
-    It gets what the checkout has and git does not track, but for virtual environments and caches: files of up to
-    1 MiB are copied, larger ones and directories are symlinks to those of the checkout. The settings `staging_copy`,
-    `staging_link` and `staging_omit` correct that. Raises BuildError.
+    `pulled` are the commits that it brings, if these change the code. Raises BuildError.
     """
-    git = site.git
-    place = staging_places(git.layout.top)[stage]
+    place = _staging_places(site.git.layout.top)[stage]
     try:
-        with log.step(stage) as step:
-            try:
-                remove_staging_tree(site, place)
-                head = git.commit("HEAD")
-                git.add_work_tree(place, commit)
-                place.chmod(0o700)
-                staged = replace(_carry(site, place, commit, head=head, known=git), pulled=pulled)
-                git.clone_submodules(commit, place)
-            except (ToolError, OSError) as error:
-                raise _not_staged(place, error) from error
-            step.says(_summary(staged))
-        yield _staged_site(site, place, staged, head=head)
+        yield _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled))
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
-            remove_staging_tree(site, place)
+            _remove_staging_tree(site, place)
 
 
 def stage_aside(site: Site, log: RunLog, shadow: Git, place: Path, target: Target) -> Site:
-    """Check a commit out at `place`, where `shadow` is, and return the site as it is there; it is for a rehearsal.
+    """Check a commit out at `place`, where `shadow` is, and return the site as it is there; it is for a dry run.
 
-    It gets what a staging tree gets. What lies around the checkout is seen around the tree, as far as `pyproject.toml`,
-    `uv.toml` or the lock lead there. Raises BuildError.
+    What lies around the checkout is seen around the tree, as far as `pyproject.toml`, `uv.toml` or the lock lead there.
+    Raises BuildError.
     """
+    return _stage(site, log, _Tree(place=place, commit=target.commit, pulled=target.pulled, shadow=shadow))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tree:
+    """A staging tree that is to be made."""
+
+    place: Path
+    commit: str
+    stage: Stage = "stage"
+    pulled: Pulled | None = None
+    #: A shadow of the repository, to check the commit out of that.
+    shadow: Git | None = None
+
+
+def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
+    """Check out a commit, and return the site as it is there.
+
+    The tree gets what the checkout has and git does not track, but for virtual environments and caches: files of up to
+    1 MiB are copied, larger ones and directories are symlinks to those of the checkout. The settings `staging_copy`,
+    `staging_link` and `staging_omit` correct that.
+    """
+    place, commit, shadow = tree.place, tree.commit, tree.shadow
+    git, top = site.git, site.git.layout.top
+    root = place / site.project.checkout.relative_to(top)
     try:
-        with log.step("stage") as step:
-            head = site.git.commit("HEAD")
-            shadow.fill_shadow(place, target.commit)
-            staged = replace(_carry(site, place, target.commit, head=head, known=shadow), pulled=target.pulled)
-            step.says(_summary(staged))
-        root = place / site.project.checkout.relative_to(site.git.layout.top)
-        _surround(place, site.git.layout.top, levels=_levels_above(root, place))
-        _keep_lock_inside(root, place)
+        with log.step(tree.stage) as step:
+            head = git.commit("HEAD")
+            if shadow is not None:
+                shadow.fill_shadow(place, commit)
+            else:
+                _remove_staging_tree(site, place)
+                git.add_work_tree(place, commit)
+                place.chmod(0o700)
+            staged = replace(_carry(site, place, commit, head=head, known=shadow or git), pulled=tree.pulled)
+            if shadow is not None:
+                _surround(place, top, levels=_levels_above(root, place))
+                _keep_lock_inside(root, place)
+            else:
+                git.clone_submodules(commit, place)
+            untracked = {"copied": staged.copied, "linked": staged.linked}
+            counts = (f"{len(names)} untracked {what}" for what, names in untracked.items() if names)
+            step.says(", ".join([commit[:12], *counts]))
     except (ToolError, OSError) as error:
-        raise _not_staged(place, error) from error
-    return _staged_site(site, place, staged, head=head)
+        message = f"the staging tree {place} could not be made: {reason_of(error)}"
+        if isinstance(error, ToolError):
+            raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
+        raise BuildError(message, advice=f"Let this user write {place.parent}, and see that there is room.") from error
+    # State directory and symlink stay those of the checkout.
+    there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
+    there = there if commit == head else there.reread()
+    runner = _runner_of_tree(there.runner, top=top, place=place)
+    return replace(there, runner=runner, staged=staged, in_checkout=site)
 
 
 def _levels_above(root: Path, top: Path) -> int:
     """Tell how many directories above the tree are named in the files that uv reads; the first, with `.env`, always."""
-    texts = [_text(root / name) for name in ("pyproject.toml", "uv.toml", "uv.lock")]
+    files = (root / name for name in ("pyproject.toml", "uv.toml", "uv.lock"))
+    texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
     steps = max((len(found.group().split("..")) - 1 for text in texts for found in _UPWARDS.finditer(text)), default=0)
     return max(1, steps - len(root.relative_to(top).parts))
-
-
-def _text(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
 
 
 def _surround(place: Path, top: Path, *, levels: int) -> None:
@@ -153,45 +175,17 @@ def link_venv(site: Site, venv: Path) -> None:
 def remove_staging_trees(site: Site) -> None:
     """Remove the staging trees that a killed run left. Raises OSError."""
     with contextlib.suppress(ToolError):  # no longer a repository: then nobody can tell where they would be
-        for place in staging_places(site.git.layout.top).values():
-            remove_staging_tree(site, place)
+        for place in _staging_places(site.git.layout.top).values():
+            _remove_staging_tree(site, place)
 
 
-def remove_staging_tree(site: Site, place: Path) -> None:
+def _remove_staging_tree(site: Site, place: Path) -> None:
     """Remove one staging tree and git's records of it; what its symlinks lead to is not touched. Raises OSError."""
     if place.is_symlink() or place.is_file():
         place.unlink()
     elif place.exists():
         remove_tree(place)
     site.git.forget_work_tree(place)
-
-
-def _not_staged(place: Path, error: ToolError | OSError) -> BuildError:
-    reason = error.message if isinstance(error, ToolError) else str(error)
-    output = error.output if isinstance(error, ToolError) else ""
-    advice = f"Let this user write {place.parent}, and see that there is room."
-    return BuildError(
-        f"the staging tree {place} could not be made: {reason}",
-        advice=(error.advice or "See git's message.") if isinstance(error, ToolError) else advice,
-        output=output,
-    )
-
-
-def _summary(staged: Staged) -> str:
-    parts = [staged.commit[:12]]
-    parts += [f"{len(staged.copied)} untracked copied"] if staged.copied else []
-    parts += [f"{len(staged.linked)} untracked linked"] if staged.linked else []
-    return ", ".join(parts)
-
-
-def _staged_site(site: Site, place: Path, carried: Staged, *, head: str) -> Site:
-    """Return the site as it is in the staging tree; state directory and symlink stay those of the checkout."""
-    checkout = site.project.checkout
-    root = place / checkout.relative_to(site.git.layout.top)
-    staged = replace(site, project=replace(site.project, root=root, staged_from=checkout))
-    staged = staged if carried.commit == head else staged.reread()
-    runner = _runner_of_tree(staged.runner, top=site.git.layout.top, place=place)
-    return replace(staged, runner=runner, staged=carried, in_checkout=site)
 
 
 def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:
@@ -220,7 +214,9 @@ def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> St
     `known` is the repository that has the commit.
     """
     top, project = site.git.layout.top, site.project
-    carrier = _Carrier(site.settings, top=top, place=place, kept_out=frozenset({project.venv, project.state_dir}))
+    carrier = _Carrier(
+        settings=site.settings, top=top, place=place, kept_out=frozenset({project.venv, project.state_dir})
+    )
     for name in site.git.unknown_files():
         carrier.carry(name.rstrip("/"))
     for file in (project.lock, project.pyproject):
@@ -236,43 +232,43 @@ def _carry(site: Site, place: Path, commit: str, *, head: str, known: Git) -> St
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Carrier:
     """Brings untracked files from the checkout at `top` into the staging tree at `place`."""
 
-    def __init__(self, settings: Settings, *, top: Path, place: Path, kept_out: frozenset[Path]) -> None:
-        self.copied: list[str] = []
-        self.linked: list[str] = []
-        self._settings = settings
-        self._top = top
-        self._place = place
-        self._kept_out = kept_out
+    settings: Settings
+    top: Path
+    place: Path
+    kept_out: frozenset[Path]
+    copied: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
 
     def carry(self, name: str) -> None:
         """Bring one entry; `name` is relative to the top. What the commit has itself stays as it is there.
 
         A file that goes meanwhile, as those of databases do, is none that the tests need.
         """
-        with contextlib.suppress(FileNotFoundError):
-            self._carry(name)
-
-    def _carry(self, name: str) -> None:
-        source, target = self._top / name, self._place / name
-        if source in self._kept_out or self._is_omitted(name, source):
+        source, target = self.top / name, self.place / name
+        if source in self.kept_out or self._is_omitted(name, source):
             return
         both = all(one.is_dir() and not one.is_symlink() for one in (source, target))
         if os.path.lexists(target) and not both:
             return
+        with contextlib.suppress(FileNotFoundError):
+            self._bring(name, source, target, divides=both)
+
+    def _bring(self, name: str, source: Path, target: Path, *, divides: bool) -> None:
+        """Link or copy an entry; a directory that is in the commit too is one to divide."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_symlink():
             target.symlink_to(source.readlink())
             return
-        copy, link = matches(name, self._settings.staging_copy), matches(name, self._settings.staging_link)
-        is_divided = (
-            both
-            or any(one.is_relative_to(source) for one in self._kept_out)
-            or (not (copy or link) and self._has_rules_for_parts_of(name))
-        )
-        if source.is_dir() and is_divided:
+        settings = self.settings
+        copy, link = matches(name, settings.staging_copy), matches(name, settings.staging_link)
+        rules = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
+        has_rules = any(pattern.startswith(f"{name}/") for pattern in rules)
+        divides = divides or any(one.is_relative_to(source) for one in self.kept_out)
+        if source.is_dir() and (divides or (has_rules and not (copy or link))):
             target.mkdir(exist_ok=True)
             for entry in sorted(os.listdir(source)):
                 self.carry(f"{name}/{entry}")
@@ -284,18 +280,12 @@ class _Carrier:
             self.linked.append(name)
 
     def _is_omitted(self, name: str, source: Path) -> bool:
-        settings = self._settings
+        settings = self.settings
         if matches(name, settings.staging_omit):
             return True
         if matches(name, (*settings.staging_copy, *settings.staging_link)):
             return False
         return matches(name, _CACHES) or (source / "pyvenv.cfg").is_file()
-
-    def _has_rules_for_parts_of(self, directory: str) -> bool:
-        """Whether a pattern names something below a directory, which then cannot be one symlink."""
-        settings = self._settings
-        patterns = (*settings.staging_copy, *settings.staging_link, *settings.staging_omit)
-        return any(pattern.startswith(f"{directory}/") for pattern in patterns)
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:

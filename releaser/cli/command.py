@@ -19,7 +19,7 @@ from releaser import __version__
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 from releaser.report import Hidden, Listener, Silence
 from releaser.system.files import plain
-from releaser.system.redaction import Redactor
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

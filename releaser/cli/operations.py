@@ -202,7 +202,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""
     from releaser.releases import leases
     from releaser.releases.store import store_of
-    from releaser.system.environment import inside
+    from releaser.system.process import inside
 
     site = ctx.site()
     live = store_of(site).live()

@@ -11,11 +11,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import note_failed_steps
-from releaser.checkout.files import keep_edited, known_locks, place_files, save_files
-from releaser.checkout.move import move_checkout, restore_checkout
+from releaser.checkout.move import keep_edits, move_checkout, place_files, restore_checkout, save_files
+from releaser.checkout.publish import note_failed_steps
+from releaser.deployment.health_check import RestartCheck, in_use
 from releaser.deployment.post_flip import STEPS, collectstatic, run_post_flip_steps
-from releaser.deployment.processes import RestartCheck, in_use
 from releaser.errors import (
     ActivationError,
     BuildError,
@@ -78,23 +77,18 @@ def activate(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     (nothing has changed then), ActivationError when it was done and has been taken back, and IncompleteReturnError when
     it could not be taken back whole.
     """
+    release, link = deployment.release, site.project.venv
     try:
         entry = _move_and_flip(site, log, deployment)
     except OSError as error:
-        raise _not_moved(site, log, deployment.release, error) from error
-    return finish(site, log, entry, deployment.release)
-
-
-def _not_moved(site: Site, log: RunLog, release: Release, error: OSError) -> BuildError | IncompleteReturnError:
-    link = site.project.venv
-    if store_of(site).live_id() == release.id:
-        log.learn(live_changed=True)
-        message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
-        return IncompleteReturnError(
-            message, advice="Repair the disk, then run releaser again: it continues from there."
-        )
-    message = f"{link} could not be moved to the new release: {error}"
-    return BuildError(message, advice="Check free space and permissions; live is unchanged.")
+        if store_of(site).live_id() == release.id:
+            log.learn(live_changed=True)
+            message = f"{link} leads to the new release, which can neither be synced nor moved back: {error}"
+            advice = "Repair the disk, then run releaser again: it continues from there."
+            raise IncompleteReturnError(message, advice=advice) from error
+        message = f"{link} could not be moved to the new release: {error}"
+        raise BuildError(message, advice="Check free space and permissions; live is unchanged.") from error
+    return finish(site, log, entry, release)
 
 
 def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
@@ -108,25 +102,11 @@ def finish(site: Site, log: RunLog, entry: Entry, release: Release) -> Entry:
         if entry.moves_code:
             site = site.reread()
         return run_post_flip_steps(site, log, entry, release)
-    except (ActivationError, OSError) as error:
-        failure = (
-            error if isinstance(error, ActivationError) else ActivationError(f"uv.lock: {error}", not_the_release=True)
-        )
-        reverting = entry.moved("reverting", done=(), reason=failure.message, not_the_release=failure.not_the_release)
-        raise _taken_back(site, log, _note_return(site, reverting), failure) from error
-
-
-def _note_return(site: Site, entry: Entry) -> Entry:
-    """Note in the journal that the change is being taken back; a full disk must not keep that from happening.
-
-    If it cannot be noted at all, a crash finds the earlier entry: with the link still at the new release, all is tried
-    once more.
-    """
-    try:
-        return journal_of(site).write_on_full_disk(entry)
+    except ActivationError as error:
+        raise _take_back_for(site, log, entry, error) from error
     except OSError as error:
-        logger.warning("nor can it be with the room that was kept for that: %s", error)
-        return entry
+        failure = ActivationError(f"uv.lock: {error}", not_the_release=True)
+        raise _take_back_for(site, log, entry, failure) from error
 
 
 def advice_for(failure: ActivationError, command: str) -> str:
@@ -134,8 +114,15 @@ def advice_for(failure: ActivationError, command: str) -> str:
     return f"{failure.advice} {_AFTERWARDS.get(command, '')}".strip()
 
 
-def _taken_back(site: Site, log: RunLog, entry: Entry, failure: ActivationError) -> ActivationError:
+def _take_back_for(site: Site, log: RunLog, entry: Entry, failure: ActivationError) -> ActivationError:
     """Take a release back for a failure, and return the error that says so. Raises IncompleteReturnError."""
+    not_the_release = failure.not_the_release
+    entry = entry.moved("reverting", done=(), reason=failure.message, not_the_release=not_the_release)
+    try:
+        journal_of(site).write_on_full_disk(entry)
+    except OSError as error:
+        # A crash then finds the earlier entry: with the link still at the new release, all is tried once more.
+        logger.warning("nor can it be with the room that was kept for that: %s", error)
     try:
         fails_before = take_back(site, log, entry)
     except OSError as error:
@@ -147,7 +134,7 @@ def _taken_back(site: Site, log: RunLog, entry: Entry, failure: ActivationError)
         advice=advice_for(failure, entry.command),
         output=failure.output,
         step=failure.step,
-        not_the_release=failure.not_the_release,
+        not_the_release=not_the_release,
         fails_before=fails_before,
     )
 
@@ -156,7 +143,7 @@ def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     release, target = deployment.release, deployment.target
     live = store_of(site).live()
     if log.command == "rollback":  # else the guard has looked
-        keep_edited(site, log, site.project.lock, known_locks(site, live))
+        keep_edits(site, log)
     else:
         refuse_moved(store_of(site))  # the snapshot may be younger than the move, which would count as its own
     building = journal_of(site).read()
@@ -212,7 +199,7 @@ def _flip(site: Site, entry: Entry, release: Release) -> None:
     except OSError:
         if store_of(site).live_id() == release.id:
             with contextlib.suppress(OSError):  # if that cannot be synced either, the link is still back
-                restore_link(site, entry)
+                _restore_link(site, entry)
         raise
 
 
@@ -229,9 +216,10 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     unfinished: OSError | None = None
     with log.step("flip back") as step:
         try:
-            restore_link(site, entry)
+            _restore_link(site, entry)
         except OSError as error:
-            if not _is_back(site, entry):
+            is_elsewhere = origin is None and link_text(site.project.venv) != entry.origin_link
+            if is_elsewhere or (origin is not None and store_of(site).live_id() != origin.id):
                 raise
             unfinished = error
             step.warns(f"it is back, which cannot be synced: {error}")
@@ -252,8 +240,8 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
     return fails_before
 
 
-def collect_again(site: Site, log: RunLog) -> None:
-    """Put back the static files of what is live, where those of another release were collected ahead of its flip."""
+def restore_static_files(site: Site, log: RunLog) -> None:
+    """Restore the static files of what is live, where those of another release were collected ahead of its flip."""
     live = store_of(site).live()
     if live is not None and not cannot_run(live):
         with log.step("collectstatic again") as step:
@@ -284,15 +272,8 @@ def _run_steps_again(site: Site, log: RunLog, check: RestartCheck) -> bool:
     return fails
 
 
-def _is_back(site: Site, entry: Entry) -> bool:
-    origin = store_of(site).get(entry.origin)
-    if origin is not None:
-        return store_of(site).live_id() == origin.id
-    return link_text(site.project.venv) == entry.origin_link
-
-
-def restore_link(site: Site, entry: Entry) -> None:
-    """Put the symlink back as it was: to the earlier release, elsewhere, or nowhere. Raises OSError.
+def _restore_link(site: Site, entry: Entry) -> None:
+    """Restore the symlink as it was: to the earlier release, elsewhere, or nowhere. Raises OSError.
 
     One that somebody has moved since stays, as the next run says.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -14,24 +15,23 @@ from releaser.locks.installed import groups_in, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import link as links
 from releaser.releases import startup
-from releaser.releases.contents import measure
-from releaser.releases.fingerprint import seal_files
-from releaser.releases.interpreter import ask_if_possible
+from releaser.releases.contents import measure, seal_files
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.metadata import versions_in
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
+from releaser.releases.venv import ask_if_possible, versions_in
 from releaser.releases.verify import compare_with_lock
 from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
-from releaser.site.project import PYPROJECT, Pyproject, read_pyproject
+from releaser.site.project import PYPROJECT, read_pyproject
 from releaser.site.pythons import version_in
 from releaser.system.files import replace_file, replace_symlink, sync_directory, sync_file_system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from releaser.locks.installed import Pin
     from releaser.releases.journal import Entry
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
@@ -40,84 +40,74 @@ if TYPE_CHECKING:
 _MOST_NAMED = 5
 
 
-def unsynced(site: Site) -> Iterator[Finding]:
-    """Find that packages are locked for the site and are not in its venv, or in another version.
+@dataclass(frozen=True, kw_only=True)
+class _ToAdopt:
+    """A venv that is to be adopted, and what is locked for it."""
 
-    Of a venv that is a release already, or that is none, nothing is said, nor where something else is wrong.
+    #: The versions of what is installed, by name.
+    found: Mapping[str, str]
+    lock: LockFile
+    group: str | None
+    pins: tuple[Pin, ...]
+    python: str
+
+
+def _look_at_venv(site: Site) -> _ToAdopt | None:
+    """Look at a venv that is to be adopted; None where there is none, it is a release, or something else is wrong.
+
+    Nor is anything known where packages of the system count, too, which cannot be seen here.
     """
-    venv, group = site.project.venv, None
-    if not _is_to_be_adopted(site):
-        return
+    venv = site.project.venv
     try:
-        group = choose_dependency_group(site.settings, site.pyproject)
-        lock = LockFile.read(site.project.lock)
-        pins = list_installed(lock, group=group, default_groups=default_groups(site), python=version_in(venv) or "")
+        text = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+        if os.path.realpath(venv).startswith(os.path.realpath(site.project.releases) + os.sep):
+            return None
+        if "include-system-site-packages=true" in "".join(text.split()).lower():
+            return None
+        group, lock = choose_dependency_group(site.settings, site.pyproject), LockFile.read(site.project.lock)
+        python = version_in(venv) or ""
+        pins = tuple(list_installed(lock, group=group, default_groups=default_groups(site), python=python))
     except (PreflightError, OSError, InvalidLockError):
+        return None
+    return _ToAdopt(found=versions_in(venv), lock=lock, group=group, pins=pins, python=python)
+
+
+def unsynced(site: Site) -> Iterator[Finding]:
+    """Find that packages are locked for the site and are not in its venv, or in another version."""
+    seen = _look_at_venv(site)
+    if seen is None:
         return
-    found = versions_in(venv)
-    differences = [f"{one.package}: {one.message}" for one in compare_with_lock(pins, found, {}, locked=found)]
-    if not differences:
-        return
-    more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
-    sync = f"uv sync --frozen{f' --group {group}' if group else ''}"
-    yield Finding(
-        f"{venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}",
-        advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
-    )
+    compared = compare_with_lock(seen.pins, seen.found, {}, locked=seen.found)
+    if differences := [f"{one.package}: {one.message}" for one in compared]:
+        more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
+        sync = f"uv sync --frozen{f' --group {seen.group}' if seen.group else ''}"
+        yield Finding(
+            f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}",
+            advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
+        )
 
 
 def left_out(site: Site) -> Iterator[Finding]:
     """Find packages of a venv that is to be adopted which the next release will not have.
 
-    They are locked, for groups that do not go live. Nothing is said where `unsynced` says nothing.
+    They are locked, for groups that do not go live.
     """
-    venv = site.project.venv
-    if not _is_to_be_adopted(site):
+    seen = _look_at_venv(site)
+    if seen is None:
         return
-    try:
-        lock, python = LockFile.read(site.project.lock), version_in(venv) or ""
-        group = choose_dependency_group(site.settings, site.pyproject)
-        live = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
-        leading = _groups_leading_to(lock, {pin.name for pin in live}, python)
-    except (PreflightError, OSError, InvalidLockError):
-        return
+    live, leading = {pin.name for pin in seen.pins}, dict[str, list[str]]()
+    for group in sorted(groups_in(seen.lock)):
+        pins = list_installed(seen.lock, group=group, default_groups=(), python=seen.python)
+        for name in {pin.name for pin in pins} - live:
+            leading.setdefault(name, []).append(f"`{group}`")
     named: dict[str, list[str]] = {}
-    for name, version in sorted(versions_in(venv).items()):
+    for name, version in sorted(seen.found.items()):
         if name in leading:
-            named.setdefault(leading[name], []).append(f"{name} {version}")
+            named.setdefault(" and ".join(leading[name]), []).append(f"{name} {version}")
     if named:
         listed = "; ".join(f"{', '.join(packages)} (only in {groups})" for groups, packages in named.items())
-        message = f"these packages in {venv.name} will not be in the next release: {listed}"
+        message = f"these packages in {site.project.venv.name} will not be in the next release: {listed}"
         yield Finding(message, advice="Add what the site needs to its dependencies, or to a group that goes live.")
-
-
-def _groups_leading_to(lock: LockFile, live: set[str], python: str) -> dict[str, str]:
-    """Name for each package that does not go live the groups that lead to it."""
-    leading: dict[str, list[str]] = {}
-    for group in sorted(groups_in(lock)):
-        for name in {pin.name for pin in list_installed(lock, group=group, default_groups=(), python=python)} - live:
-            leading.setdefault(name, []).append(f"`{group}`")
-    return {name: " and ".join(groups) for name, groups in leading.items()}
-
-
-def _is_to_be_adopted(site: Site) -> bool:
-    """Whether there is a venv, which is no release, and of which all can be seen."""
-    is_venv = (site.project.venv / "pyvenv.cfg").is_file()
-    return is_venv and not _is_release(site) and not _takes_more_from_elsewhere(site)
-
-
-def _is_release(site: Site) -> bool:
-    return os.path.realpath(site.project.venv).startswith(os.path.realpath(site.project.releases) + os.sep)
-
-
-def _takes_more_from_elsewhere(site: Site) -> bool:
-    """Whether packages of the system count, too, which cannot be seen here."""
-    try:
-        text = (site.project.venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return True
-    words = "".join(text.split()).lower()
-    return "include-system-site-packages=true" in words
 
 
 _UNPINNED = "Releases that releaser builds are; see that nothing is pruned that old processes still use."
@@ -162,7 +152,7 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
         log.note(*[Finding(message=one.message, advice=one.advice) for one in left_out(site)])
     with log.step("adopt") as step:
         try:
-            release = _adopt(site, log, facts.group, what, first_lock=first_lock)
+            release = adopt_as_release(site, log, facts.group, what, first_lock=first_lock)
         except OSError as error:
             message = f"{site.project.venv} could not be adopted: {error}"
             raise BuildError(message, advice="Check permissions and file systems; nothing was changed.") from error
@@ -170,12 +160,10 @@ def adopt(site: Site, log: RunLog, facts: SiteFacts, *, first_lock: FirstLock | 
     return release
 
 
-def adopt_replaced_venv(site: Site, log: RunLog) -> Release:
-    """Make a real venv that somebody has put in the place of the symlink a release. Raises OSError."""
-    return _adopt(site, log, None, "directory")
-
-
-def _adopt(site: Site, log: RunLog, group: str | None, what: Found, *, first_lock: FirstLock | None = None) -> Release:
+def adopt_as_release(
+    site: Site, log: RunLog, group: str | None, what: Found, *, first_lock: FirstLock | None = None
+) -> Release:
+    """Make what stands at the place of the symlink a release. Raises OSError."""
     link = site.project.venv
     live = store_of(site).live_id()
     if what == "unsealed" and live is not None:
@@ -208,17 +196,19 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     lock = directory / "uv.lock"
     if not lock.exists():
         replace_file(lock, site.project.lock.read_bytes())
-    usage = measure(directory)
-    commit = _head(site)
+    usage, brought, commit = measure(directory), directory / PYPROJECT, None
+    pyproject = read_pyproject(brought) if brought.is_file() else site.pyproject
+    with contextlib.suppress(ToolError):
+        commit = site.git.commit("HEAD")
     manifest = Manifest(
         id=name,
         sequence=store_of(site).next_sequence(),
         created_at=datetime.now(UTC),
         origin="adopted",
-        python=python_of(directory / "venv"),
+        python=version_in(directory / "venv") or "unknown",
         group=group,
         lock_sha256=LockFile.read(lock).sha256,
-        dependencies_key=_pyproject(site, directory).dependencies_key(),
+        dependencies_key=pyproject.dependencies_key(),
         code_key=site.code_key(commit) if commit else "",
         commit=commit,
         subject=site.git.subject(commit) if commit else "",
@@ -238,19 +228,6 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
     else:
         _mark(site, release)
     return release
-
-
-def _head(site: Site) -> str | None:
-    try:
-        return site.git.commit("HEAD")
-    except ToolError:
-        return None
-
-
-def _pyproject(site: Site, directory: Path) -> Pyproject:
-    """Return the pyproject.toml that belongs to the lock of a release: the checkout's, or the one that came with it."""
-    brought = directory / PYPROJECT
-    return read_pyproject(brought) if brought.is_file() else site.pyproject
 
 
 def _mark(site: Site, release: Release) -> None:
@@ -276,17 +253,16 @@ def complete_adoption(site: Site, log: RunLog, entry: Entry) -> None:
             _mark(site, release)  # the crash hit between the manifest and the record
 
 
-def python_of(venv: Path) -> str:
-    """Return the Python version that pyvenv.cfg names; `unknown` when it names none."""
-    return version_in(venv) or "unknown"
-
-
 def exclude(site: Site, facts: SiteFacts) -> None:
     """Keep what releaser puts into the work tree out of `git status`, for this clone alone.
 
     `.venv/` in .gitignore does not match a symlink. Raises BuildError.
     """
-    wanted = [_pattern(path) for path in _to_exclude(site, facts)]
+    project, top, restart_file = site.project, facts.layout.top, facts.restart_file
+    places = [project.venv, project.state_dir]
+    if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
+        places.append(restart_file)
+    wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
     path = facts.layout.common_directory / "info" / "exclude"
     try:
         present = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
@@ -311,17 +287,7 @@ def _pattern(path: str) -> str:
     return f"/{text}" + "\\ " * (len(literal) - len(text))
 
 
-def _to_exclude(site: Site, facts: SiteFacts) -> list[str]:
-    project, top = site.project, facts.layout.top
-    ours = (project.venv, project.state_dir)
-    names = [str(place.relative_to(top)) for place in ours if place.is_relative_to(top)]
-    restart_file = facts.restart_file
-    if restart_file is not None and restart_file.is_relative_to(top) and not _known_to_git(site, restart_file):
-        names.append(str(restart_file.relative_to(top)))
-    return names
-
-
-def _known_to_git(site: Site, path: Path) -> bool:
+def _is_known_to_git(site: Site, path: Path) -> bool:
     name = os.path.relpath(path, site.project.root)
     try:
         return site.git.ignores(name) or name in site.git.tracked_files()

@@ -1,22 +1,31 @@
-"""The health check: after a flip, and of the live site before anything is changed."""
+"""Whether the site runs on the release that went live: what it answers, and which processes use which release."""
 
 from __future__ import annotations
 
+import functools
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.errors import PreflightError, ToolError
+from releaser.errors import Finding, PreflightError, ToolError
+from releaser.releases import leases, startup
 from releaser.releases.integrity import cannot_run
+from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
-from releaser.report import Answer
+from releaser.report import Answer, LeftBehind
 from releaser.site import serving
 from releaser.site.serving import ask_live_site, patience_of, question, unhealthy_finding
+from releaser.system.words import first_few, one_line
 from releaser.tools.web import stay_good, until_good
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from releaser.deployment.processes import RestartCheck
+    from releaser.releases.leases import Process
+    from releaser.releases.release import Release
+    from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog, Step
     from releaser.site.settings import Settings
     from releaser.site.site import Site
@@ -36,7 +45,9 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         step.skipped("none is set")
         return
     ask = question(site, settings.health_check, release.venv)
-    restarts = _restarts(site)
+    restarts = settings.restart != ("none",) and (
+        settings.restart != ("auto",) or serving.restart_file(site) is not None
+    )
     watches = restarts and check.can_be_seen
     try:
         said = _ask(ask, settings, check, watches=watches)
@@ -48,26 +59,13 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         raise
     log.answer(Answer(release=release.id, good=True, text=said))
     step.says(said)
-    if watches:
-        _report(log, check, step, said)
-    elif restarts and check.shows_processes:
-        step.says(f"{said}; {check.look().summary}")
-
-
-def _report(log: RunLog, check: RestartCheck, step: Step, said: str) -> None:
-    seen = check.look()
-    problem = check.problem(seen)
-    if problem is None:
+    if restarts and check.shows_processes:
+        seen = check.look()
+        problem = check.problem(seen) if watches else None
         step.says(f"{said}; {seen.summary}")
-        return
-    step.warns(f"{said}, but {problem.message}")
-    log.note(problem)
-
-
-def _restarts(site: Site) -> bool:
-    """Whether anything was to be restarted."""
-    restart = site.settings.restart
-    return restart != ("none",) and (restart != ("auto",) or serving.restart_file(site) is not None)
+        if problem is not None:
+            step.warns(f"{said}, but {problem.message}")
+            log.note(problem)
 
 
 def _ask(ask: Callable[[], str], settings: Settings, check: RestartCheck, *, watches: bool) -> str:
@@ -102,15 +100,6 @@ def check_live_site(site: Site, log: RunLog, *, force: bool = False, adopting: P
     That is only reported with `force`: a person wants to go on, or the live release is to be repaired. It is not asked
     where nothing can run on that anyway. A site that is not adopted yet runs on the venv `adopting`.
     """
-    _look(site, log, refuses=not force, adopting=adopting)
-
-
-def tell_illness(site: Site, log: RunLog) -> None:
-    """Ask the live site, and report if it is not well."""
-    _look(site, log, refuses=False)
-
-
-def _look(site: Site, log: RunLog, *, refuses: bool, adopting: Path | None = None) -> None:
     live = store_of(site).live()
     runs = adopting is not None or (live is not None and not cannot_run(live))
     if site.settings.health_check is None or not runs:
@@ -120,7 +109,183 @@ def _look(site: Site, log: RunLog, *, refuses: bool, adopting: Path | None = Non
             step.says(ask_live_site(site, site.settings.health_check, venv=adopting))
         except ToolError as error:
             found = unhealthy_finding(error, log.command)
-            if refuses:
+            if not force:
                 raise PreflightError(found) from error
             step.warns(error.message)
             log.note(found)
+
+
+_TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel tells the start of a process no better
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """The processes that there are of two releases.
+
+    `begun` are on the new one and began after the flip, `left` are on the earlier one. `hidden` and `hidden_left` say
+    that there are some that cannot be seen from here, in another container for instance.
+    """
+
+    begun: tuple[Process, ...]
+    left: tuple[Process, ...]
+    hidden: bool
+    hidden_left: bool
+
+    @property
+    def has_left(self) -> bool:
+        """Whether the earlier release is in use."""
+        return bool(self.left) or self.hidden_left
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the new release is in use, and the earlier one is not."""
+        return bool(self.begun or self.hidden) and not self.has_left
+
+    @property
+    def proves_it(self) -> bool:
+        """Whether it is known that the new release answers: a process has begun on it, and none is left before."""
+        return bool(self.begun) and not self.has_left
+
+    @property
+    def summary(self) -> str:
+        """What to report about those on the new release."""
+        if not self.begun:
+            found = "processes that cannot be seen from here use" if self.hidden else "no process was seen that uses"
+            return f"{found} the release"
+        count = len(self.begun)
+        return f"{count} {'process has' if count == 1 else 'processes have'} begun since the flip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestartCheck:
+    """A flip from `origin` (None: nothing was live) to `target`, made when the system had run for `flipped_at` seconds.
+
+    `was_used` says that processes of `origin` were seen then: else those of the site may never be, as it does not run,
+    or started before its release had the start-up module. One that `goes_back` takes back a release that did not work
+    out. `users` tells which processes use the release in a directory, `is_used` whether any does at all.
+    """
+
+    target: Release
+    origin: Release | None
+    flipped_at: float
+    was_used: bool
+    goes_back: bool = False
+    users: Callable[[str], list[Process]] = leases.users
+    is_used: Callable[[str], bool] = leases.is_used
+
+    @property
+    def can_be_seen(self) -> bool:
+        """Whether processes on the new release are to be expected, and counted."""
+        return self.was_used and self.shows_processes
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether no process can be on the earlier release unseen, as may be one from before its adoption."""
+        return self.can_be_seen and self.origin is not None and self.origin.manifest.origin != "adopted"
+
+    @property
+    def shows_processes(self) -> bool:
+        """Whether processes that are started on the new release can be counted."""
+        return startup.is_in(self.target.venv)
+
+    def look(self) -> Seen:
+        """Look at the processes as they are at this moment; releaser itself does not count, wherever it runs from."""
+        ours = _this_and_its_ancestors()
+        users = self.users(str(self.target.directory))
+        earlier = self.users(str(self.origin.directory)) if self.origin is not None else []
+        return Seen(
+            begun=tuple(one for one in users if one.pid not in ours and one.began + _TICK > self.flipped_at),
+            left=tuple(one for one in earlier if one.pid not in ours),
+            hidden=not users and self.is_used(str(self.target.directory)),
+            hidden_left=self.origin is not None and not earlier and self.is_used(str(self.origin.directory)),
+        )
+
+    def problem(self, seen: Seen) -> Finding | None:
+        """Say what the restart has not done; None if all is as it should be."""
+        if seen.is_settled:
+            return None
+        if seen.has_left:
+            earlier = self.origin.id if self.origin is not None else ""
+            left = f": {first_few(map(str, seen.left))}" if seen.left else ""
+            count = f"{len(seen.left)} {'process still runs' if len(seen.left) == 1 else 'processes still run'}"
+            who = count if seen.left else "processes that cannot be seen from here still run"
+            return Finding(
+                message=f"{who} on release {earlier}, which was live before{left}",
+                advice="They use its packages until they end. Restart them, and make `restart` do so from now on.",
+            )
+        return Finding(
+            message=f"no new process uses release {self.target.id}; the restart seems to have failed",
+            advice="Check that the site's server runs from `.venv`, and that `restart` restarts it.",
+        )
+
+
+def in_use(release: Release | None) -> bool:
+    """Whether others than releaser itself use a release."""
+    if release is None:
+        return False
+    directory, ours = str(release.directory), _this_and_its_ancestors()
+    found = leases.users(directory)
+    return any(one.pid not in ours for one in found) or (not found and leases.is_used(directory))
+
+
+def _this_and_its_ancestors() -> set[int]:
+    """Return the ids of this process and of those that it was started by."""
+    found: set[int] = set()
+    pid = os.getpid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except OSError:
+            break
+        pid = int(fields[1])  # the parent (proc_pid_stat(5))
+    return found
+
+
+def moment(flipped_at: float | None, boot: str) -> float:
+    """Return when a flip was, in seconds since the system started; one before that is further back than all else."""
+    return flipped_at if flipped_at is not None and boot == leases.boot_id() else 0.0
+
+
+_IN_TIME = 3600.0  # seconds after the flip: requests and tasks that have begun before may still go on
+
+
+def left_behind(store: ReleaseStore) -> tuple[LeftBehind, ...]:
+    """Return the processes that use another release than the live one, of those that can be seen; oldest release first.
+
+    There are none while nothing is live.
+    """
+    live = store.live_id()
+    if live is None:
+        return ()
+    locks = functools.cache(leases.held)
+    return tuple(
+        LeftBehind(release=release.id, pid=user.pid, user=user.user, command=user.command, since=user.since)
+        for release in reversed(store.all())
+        if release.id != live
+        for user in leases.users(str(release.directory), locks)
+    )
+
+
+def note_stale_processes(site: Site, log: RunLog) -> None:
+    """Report processes that go on with old packages long after the flip, each once.
+
+    A run that changes something tells of them anyway; this is for the nights in which nothing is newer.
+    """
+    if (
+        store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME
+    ):  # each flip makes a new symlink
+        return
+    found = left_behind(store_of(site))
+    told = read_notes(site.state_dir).left_behind
+    names = frozenset(
+        f"{one.pid} {one.release}" for one in found
+    )  # a number given again by the next run counts as told
+    if names - told:
+        groups: dict[str, list[str]] = {}
+        for one in found:
+            groups.setdefault(one.release, []).append(f"{one.pid} ({one.user}, {one_line(one.command, limit=80)})")
+        message = "; ".join(f"on {release}: {first_few(processes)}" for release, processes in groups.items())
+        advice = "Restart them: they use old packages. `releaser list` shows who uses which release."
+        log.note(Finding(message=f"not restarted since the last flip: {message}", advice=advice))
+    note(site.state_dir, left_behind=names)

@@ -8,33 +8,30 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from releaser.checkout.commits import attempt, note_failed_steps, pending_steps
-from releaser.deployment.health_check import health_check
-from releaser.deployment.processes import RestartCheck, in_use, moment
+from releaser.checkout.publish import attempt, note_failed_steps, pending_steps
+from releaser.deployment.health_check import RestartCheck, health_check, in_use, moment
 from releaser.errors import ActivationError, PreflightError, ToolError, error_line
 from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
-from releaser.releases.interpreter import start_through
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.link import is_missing_or_dangling
-from releaser.releases.metadata import leads_into
 from releaser.releases.store import store_of
+from releaser.releases.venv import leads_into, start_through
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
-from releaser.system.environment import inside
+from releaser.system.process import inside
 from releaser.tools import web
 from releaser.tools.django import is_django, outdate_since
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
     from releaser.site.site import Site
-    from releaser.system.process import Finished
-    from releaser.tools.django import Manage, StaticFiles
+    from releaser.tools.django import StaticFiles
 
 
 def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
@@ -44,7 +41,13 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
         step.skipped("switched off" if settings.collectstatic == "off" else "no manage.py")
         return
     django = manage(site, venv, timeout=settings.collectstatic_timeout)
-    found = _ask(django, step)
+    found: StaticFiles | None = None
+    try:
+        found = django.static_files(outdates=True)  # collectstatic is to replace what is not of this release
+    except ToolError as error:
+        if error.returncode is None:  # it hangs, or cannot be started
+            raise
+        step.warns(f"no static files are collected: {error.message}")
     if settings.collectstatic == "auto" and (found is None or not found.has_a_place):
         if found is not None:
             step.skipped("staticfiles is not installed, or STATIC_ROOT is not set")
@@ -83,17 +86,6 @@ def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool
         except ToolError as error:
             step.warns(error.message)
         return step.status not in ("warning", "skipped")  # Django may not have answered this time
-
-
-def _ask(django: Manage, step: Step) -> StaticFiles | None:
-    """Ask where the files go, and let collectstatic replace what is not of this release; None without an answer."""
-    try:
-        return django.static_files(outdates=True)
-    except ToolError as error:
-        if error.returncode is None:  # it hangs, or cannot be started
-            raise
-        step.warns(f"no static files are collected: {error.message}")
-        return None
 
 
 logger = logging.getLogger(__name__)
@@ -142,31 +134,34 @@ def _why_it_stays(entry: Entry, origin: Release | None) -> str:
     return f"as nothing can run on {origin.id}" if origin is not None and cannot_run(origin) else ""
 
 
+def attempt_steps(site: Site, log: RunLog, release: Release, due: Collection[str]) -> dict[str, bool]:
+    """Do the steps that are due after a flip from which there is no way back, and what follows one that succeeds.
+
+    Returns whether each succeeded; what fails is reported.
+    """
+    check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
+    succeeded: dict[str, bool] = {}
+    for name, act in STEPS.items():
+        if name in due or any(succeeded.values()):
+            # Who restarts nothing need not wait for new processes.
+            looked_for = check if succeeded.get("restart") else replace(check, was_used=False)
+            succeeded[name] = attempt(log, name, partial(act, site, log, looked_for))
+    return succeeded
+
+
 def retry_post_flip_steps(site: Site, log: RunLog) -> None:
     """Do again what failed after the flip to the live release, and what comes after that.
 
-    There was no way back from it. What fails again is reported, and due once more. Where nothing can run, nothing is
-    restarted.
+    There was no way back from it. What fails again is due once more. Where nothing can run, nothing is restarted.
     """
     release = store_of(site).live()
     due = pending_steps(site.state_dir, release)
     if release is None or not due or cannot_run(release):
         return
-    check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
-    done: list[str] = []
-    for name, act in STEPS.items():
-        if name not in due and not done:
-            continue
-        # Who restarts nothing need not wait for new processes.
-        looked_for = check if "restart" in done else replace(check, was_used=False)
-        if attempt(log, name, partial(act, site, log, looked_for)):
-            done.append(name)
-            due -= {name}
-        else:
-            due |= {name}
-    note_failed_steps(site, release, due)
-    if not due:
-        names = " and ".join(done)
+    succeeded = attempt_steps(site, log, release, due)
+    note_failed_steps(site, release, [name for name, well in succeeded.items() if not well])
+    if all(succeeded.values()):
+        names = " and ".join(succeeded)
         log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
 
 
@@ -206,44 +201,32 @@ def start_python(site: Site, release: Release, step: Step) -> None:
 
 def restart(site: Site, venv: Path, step: Step) -> None:
     """Tell the web server to reload the site, in the way that is set. Raises ToolError."""
+    root = site.project.root
     match site.settings.restart:
         case ("none",):
             step.skipped("switched off")
         case ("auto",):
-            _touch(site, step)
+            file = serving.restart_file(site)
+            if file is None:
+                step.skipped("no config/tmp/ or tmp/ with a restart.txt")
+                return
+            web.touch(file)
+            step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
         case ("passenger",):
-            step.says(": ".join(filter(None, ("passenger-config", _restart_passenger(site, venv)))))
+            try:
+                output = _start(site, web.passenger_arguments(serving.app_root(site)), venv)
+            except ToolError as error:
+                web.passenger_result(error.output)  # the reason does not stand where other programs have it
+                raise
+            step.says(": ".join(filter(None, ("passenger-config", web.passenger_result(output)))))
         case words:
-            finished = _start(site, list(words), venv)
-            step.says(": ".join(filter(None, (words[0], error_line(finished.output)))))
+            step.says(": ".join(filter(None, (words[0], error_line(_start(site, list(words), venv))))))
 
 
-def _restart_passenger(site: Site, venv: Path) -> str:
-    try:
-        finished = _start(site, web.passenger_arguments(serving.app_root(site)), venv)
-    except ToolError as error:
-        web.passenger_result(error.output)  # the reason does not stand where other programs have it
-        raise
-    return web.passenger_result(finished.output)
-
-
-def _touch(site: Site, step: Step) -> None:
-    root, file = site.project.root, serving.restart_file(site)
-    if file is None:
-        step.skipped("no config/tmp/ or tmp/ with a restart.txt")
-        return
-    web.touch(file)
-    step.says(f"touched {file.relative_to(root) if file.is_relative_to(root) else file}")
-
-
-def _start(site: Site, words: list[str], venv: Path) -> Finished:
-    return site.runner.run(
-        words,
-        cwd=site.project.root,
-        env=inside(venv, site.runner.site_environ),
-        timeout=site.settings.restart_timeout,
-        stays=True,
-    )
+def _start(site: Site, words: list[str], venv: Path) -> str:
+    """Run what restarts the site, which may leave a service behind; return what it printed."""
+    env, limit = inside(venv, site.runner.site_environ), site.settings.restart_timeout
+    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, stays=True).output
 
 
 # In this order, behind every flip; each may be done twice.

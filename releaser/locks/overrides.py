@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from releaser.errors import UsageError
 from releaser.locks.lock import Graph
 from releaser.locks.versions import parse_version
-from releaser.system.redaction import Redactor
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

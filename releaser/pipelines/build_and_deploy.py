@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations, tell_migrations
 from releaser.candidate.testing import run_tests
-from releaser.checkout.commits import attempt
-from releaser.checkout.guard import refuse_changes, take_snapshot
-from releaser.checkout.publish import publish_lock
+from releaser.checkout.checks import refuse_changes, take_snapshot
+from releaser.checkout.publish import attempt, publish_lock
 from releaser.checkout.pull import as_checked_out, note_untracked_files
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment, activate
@@ -27,7 +26,7 @@ from releaser.pipelines.recovery import (
     undo_unfinished,
 )
 from releaser.releases.link import moved_by_hand
-from releaser.releases.pruning import prune_step
+from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import resolve_as_locked
 from releaser.run import Workspace, close_journal
@@ -37,7 +36,7 @@ from releaser.tools.uv import uninstallable_packages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from releaser.checkout.guard import CheckoutSnapshot
+    from releaser.checkout.checks import CheckoutSnapshot
     from releaser.checkout.pull import Target
     from releaser.releases.release import Release
     from releaser.report import RunLog

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.testing import shadow_of
-from releaser.checkout.commits import SEEN
-from releaser.checkout.guard import take_snapshot
+from releaser.checkout.checks import take_snapshot
+from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import stage_aside
-from releaser.deployment.adopt import python_of, venv_kind
+from releaser.deployment.adopt import venv_kind
 from releaser.locks.changes import changes_between
 from releaser.pipelines.decide import choose_following, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target, required
-from releaser.releases.interpreter import ask_if_possible
 from releaser.releases.link import refuse_moved
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
+from releaser.releases.venv import ask_if_possible
 from releaser.run import Workspace, silent_log
 from releaser.site import disk
+from releaser.site.pythons import version_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -114,7 +115,7 @@ def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Releas
         sequence=0,
         created_at=log.started_at,
         origin="adopted",
-        python=python_of(directory / "venv"),
+        python=version_in(directory / "venv") or "unknown",
         group=facts.group,
         lock_sha256=facts.lock.sha256,
         dependencies_key=site.pyproject.dependencies_key(),

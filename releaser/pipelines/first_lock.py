@@ -19,7 +19,7 @@ from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import release_need
 from releaser.candidate.testing import run_tests
-from releaser.checkout.guard import take_snapshot
+from releaser.checkout.checks import take_snapshot
 from releaser.checkout.pull import as_checked_out
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import FirstLock, adopt
@@ -51,7 +51,7 @@ from releaser.resolution.unlocked import FirstLockRequest, installed_versions, r
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.site.pythons import Choice
-from releaser.system.redaction import secrets_in_urls
+from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.answers import Plan
 from releaser.candidate.mark import mark_good
 from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
-from releaser.deployment.health_check import tell_illness
+from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, PreflightError
 from releaser.pipelines.build_and_deploy import build_from_checkout, deploy
 from releaser.pipelines.preflight import Scope, check, preflight
@@ -57,7 +57,7 @@ def _init(run: Run, *, force: bool) -> PipelineResult:
     run.log.note(*warnings(run.site))
     release = adopt(run.site, run.log, facts)
     if release is not None:
-        tell_illness(run.site, run.log)
+        check_live_site(run.site, run.log, force=True)
     if what == "adopted" and release is not None:
         run.log.about(release, None)
         return PipelineResult(result="unchanged", headline=f"the project is already adopted; {release.id} is live")

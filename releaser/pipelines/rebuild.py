@@ -17,9 +17,9 @@ from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, prefl
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
-from releaser.releases.interpreter import executable_of
 from releaser.releases.link import refuse_moved
 from releaser.releases.store import store_of
+from releaser.releases.venv import executable_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor

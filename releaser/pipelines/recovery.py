@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.mark import brought_by, mark_bad, mark_good, reject_commit
 from releaser.candidate.migrations import tell_migrations_of
-from releaser.checkout.files import keep_edited_lock
-from releaser.checkout.move import move_back, restore_checkout
+from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
 from releaser.deployment import activate
 from releaser.deployment.adopt import complete_adoption
+from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
 from releaser.locks.changes import changes_between
-from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine, run_steps_on
+from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine
 from releaser.releases import leases
 from releaser.releases.journal import journal_of
-from releaser.releases.pruning import remove_unless_used, remove_unsealed
 from releaser.releases.quarantine import change_quarantine, read_quarantine
+from releaser.releases.retention import remove_unless_used, remove_unsealed
 from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.outbox import Outbox
 from releaser.resolution.resolve import lock_of
@@ -58,7 +58,7 @@ def recover(run: Run) -> None:
     except UnreadableStateError as error:
         accepted = accept_link(run.site)  # a run may have been cut off after its flip
         if accepted is not None:
-            run_steps_on(run.site, run.log, accepted)
+            attempt_steps(run.site, run.log, accepted, STEPS)
         aside = journal_of(run.site).put_aside()
         run.log.tell(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
@@ -70,7 +70,7 @@ def recover(run: Run) -> None:
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
             if entry.phase in ("committing", "reverting"):
-                keep_edited_lock(run.site, run.log, entry)
+                keep_edits(run.site, run.log, entry)
             _note(run.log, entry, _continue(run.site, run.log, entry))
             run.log.finishing = None
     else:
@@ -127,7 +127,7 @@ def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
     if release is None or release.id != entry.target:
         return "had begun to repair the symlink, which is done now"
     accept_link(site)
-    run_steps_on(site, log, release)
+    attempt_steps(site, log, release, STEPS)
     return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
 
 
@@ -240,9 +240,9 @@ def undo(site: Site, log: RunLog, entry: Entry) -> None:
     if entry.phase == "committing":  # going back may have been cut short before it came to the checkout
         restore_checkout(site, log, entry)
     elif entry.phase == "pulling":
-        move_back(site, log, entry)
+        restore_commit(site, log, entry)
     if entry.collected:
-        activate.collect_again(site.reread() if entry.moves_code else site, log)
+        activate.restore_static_files(site.reread() if entry.moves_code else site, log)
     target = store_of(site).get(entry.target)
     if entry.command != "rollback" and target is not None and target.state == "candidate":
         remove_unless_used(site, log, target.id)

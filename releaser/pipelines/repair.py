@@ -10,35 +10,18 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.answers import RedTests
 from releaser.candidate.mark import brought_by, key_of, mark_good
 from releaser.candidate.testing import LIVE_TESTS
-from releaser.checkout.commits import PENDING, Pending, attempt, pending_steps
-from releaser.checkout.files import LOCK_BEFORE, follow_with_lock
-from releaser.deployment.post_flip import STEPS
-from releaser.deployment.processes import RestartCheck, in_use
+from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
+from releaser.checkout.publish import PENDING, Pending, pending_steps
+from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
-from releaser.releases import leases
 from releaser.releases import link as links
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
-from releaser.releases.journal import (
-    JOURNAL,
-    LAST_MAIL,
-    LEFT_BEHIND,
-    LITTER,
-    VULNERABILITIES,
-    VULNERABILITIES_UNKNOWN,
-    Entry,
-    LastMail,
-    Told,
-    UnknownSince,
-    UntrackedFiles,
-    journal_of,
-    make_entry,
-)
+from releaser.releases.journal import JOURNAL, NOTES, Entry, Notes, journal_of, make_entry
 from releaser.releases.link import is_missing_or_dangling, moved_by_hand
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
 from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifest
@@ -66,11 +49,7 @@ STATE_FILES: Mapping[str, type] = {
     HOLDS: Holds,
     PENDING: Pending,
     LIVE_TESTS: RedTests,
-    LITTER: UntrackedFiles,
-    LAST_MAIL: LastMail,
-    LEFT_BEHIND: Told,
-    VULNERABILITIES: Told,
-    VULNERABILITIES_UNKNOWN: UnknownSince,
+    NOTES: Notes,
 }
 _NEVER_DIRECTORIES = (HISTORY, LOCK_BEFORE)
 _REPAIRS = "The next `releaser update` repairs it."
@@ -132,25 +111,17 @@ def _restore_link(site: Site, log: RunLog) -> None:
         return
     wrong = _describe_lost(link)
     journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
-    before = store.live_by_record()
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
     links.flip(link, release.venv, staging=site.state_dir)
-    follow_with_lock(site, store.get(before), release)
+    place_lock_unless_edited(site, release)
     log.learn(live_changed=True)
     message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
     log.repaired(message, "Find out who did that.")
-    run_steps_on(site, log, release)
+    attempt_steps(site, log, release, STEPS)
 
 
 def _release_for_lost_link(store: ReleaseStore) -> Release | None:
-    return store.newest_good() if store.live_by_record() and is_missing_or_dangling(store.link) else None
-
-
-def run_steps_on(site: Site, log: RunLog, release: Release) -> None:
-    """Do what follows a flip to a release, from which there is no way back. What fails is reported."""
-    check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
-    for name, act in STEPS.items():
-        attempt(log, name, partial(act, site, log, check))
+    return store.snapshot().newest_good() if store.live_by_record() and is_missing_or_dangling(store.link) else None
 
 
 def accept_link(site: Site) -> Release | None:
@@ -162,7 +133,7 @@ def accept_link(site: Site) -> Release | None:
     live, before = store.live(), store.live_by_record()
     if live is None or live.id == before or live.manifest.never_live:
         return None
-    follow_with_lock(site, store.get(before), live)
+    place_lock_unless_edited(site, live)
     mark_good(site, live)
     return live
 
@@ -229,7 +200,7 @@ def _find_lost_manifests(store: ReleaseStore) -> Iterator[Finding]:
 
 def _find_broken_releases(store: ReleaseStore) -> Iterator[Finding]:
     """Name the releases that a rollback passes over."""
-    for release in store.rollback_order():
+    for release in store.snapshot().rollback_order():
         found = find_rollback_damage(release)
         if found is None:
             return

@@ -15,7 +15,7 @@ from releaser.checkout.move import code_of_release, has_other_code
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
-from releaser.deployment.adopt import adopt_replaced_venv
+from releaser.deployment.adopt import adopt_as_release
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
 from releaser.locks.changes import changes_between
@@ -83,7 +83,7 @@ def _rollback(run: Run, *, to: str | None, force: bool, keep_code: bool) -> Pipe
         check_before_flip(run.site, target.venv)
     run.log.learn(changes=changes_between(lock_of(live).versions, lock_of(target).versions))
     if moved is not None and not run.site.project.venv.is_symlink():
-        adopt_replaced_venv(run.site, run.log)
+        adopt_as_release(run.site, run.log, None, "directory")
         link = link_text(run.site.project.venv)
     with undo_on_failure(run.site, run.log):
         collected = code.moves and _collectstatic_before_flip(run.site, run.log, target, code)
@@ -151,9 +151,11 @@ def _say_what_brings_it_back(site: Site, log: RunLog, live: Release | None) -> N
 def choose(store: ReleaseStore, to: str | None) -> Release:
     """Return the release to go to; NoSuchReleaseError when there is none, or it is not one to go live."""
     if to is None:
-        target = store.rollback_target()
+        target = store.snapshot().rollback_target()
         if target is None:
-            damaged = [(one, found) for one in store.rollback_order() if (found := find_rollback_damage(one))]
+            damaged = [
+                (one, found) for one in store.snapshot().rollback_order() if (found := find_rollback_damage(one))
+            ]
             words = [_damaged(one, found) for one, found in damaged]
             message = "; ".join(["there is no earlier good release to roll back to", *words])
             repair = next(filter(None, (_repair_advice(one, found) for one, found in damaged)), "")
@@ -169,7 +171,7 @@ def choose(store: ReleaseStore, to: str | None) -> Release:
         raise NoSuchReleaseError(message, advice="Choose one that was live: `releaser list`.")
     found = find_rollback_damage(target) if not target.live else None
     if found is not None:
-        other = store.rollback_target()
+        other = store.snapshot().rollback_target()
         instead = f"Go to {other.id}: `releaser rollback {other.id}`." if other else "See `releaser list`."
         raise NoSuchReleaseError(_damaged(target, found), advice=_repair_advice(target, found) + instead)
     return target
@@ -185,7 +187,7 @@ def _repair_advice(release: Release, found: Damage) -> str:
 def passed_over(store: ReleaseStore, target: Release) -> list[Finding]:
     """Say of each release that would have come before `target` what keeps a rollback from going to it."""
     problems = []
-    for release in itertools.takewhile(lambda one: one.id != target.id, store.rollback_order()):
+    for release in itertools.takewhile(lambda one: one.id != target.id, store.snapshot().rollback_order()):
         found = find_rollback_damage(release)
         if found is not None:
             advice = f"The rollback goes to {target.id} instead."

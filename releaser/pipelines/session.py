@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
 from releaser.candidate.mark import standing_holds
-from releaser.deployment.processes import left_behind
+from releaser.deployment.health_check import left_behind
 from releaser.errors import (
     BuildError,
     ExitCode,
@@ -38,14 +38,14 @@ from releaser.site import disk, run_lock
 from releaser.site.disk import claim, claim_work_tree
 from releaser.site.site import Site, find_site, open_site
 from releaser.system import signals
-from releaser.system.orphans import MARK
+from releaser.system.signals import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from io import TextIOWrapper
     from pathlib import Path
 
-    from releaser.system.redaction import Redactor
+    from releaser.system.words import Redactor
 
 
 KEPT = 30

@@ -12,8 +12,8 @@ from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, Quarantined, Re
 from releaser.candidate.build import describe_changes
 from releaser.candidate.space import free_space
 from releaser.candidate.testing import red_tests
-from releaser.checkout.publish import push_is_due
-from releaser.deployment.processes import left_behind
+from releaser.checkout.publish import pending
+from releaser.deployment.health_check import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
 from releaser.locks.changes import Change, changes_between
 from releaser.locks.rules import Withheld
@@ -184,7 +184,7 @@ def status(site: Site) -> Status:
         last_change=next((_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
         running=run_lock.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
-        push_pending=push_is_due(project.state_dir),
+        push_pending=pending(project.state_dir).push,
         mails_pending=_mails(project.outbox) if mail_transport(site.settings, project.root, site.runner) else 0,
         left_behind=left_behind(store),
         drift=_drift(live),

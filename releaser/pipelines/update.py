@@ -14,15 +14,14 @@ from releaser.candidate.build_and_test import build_and_test
 from releaser.candidate.migrations import look_at_migrations
 from releaser.candidate.space import check_space
 from releaser.candidate.testing import live_passes_again, run_tests, try_live_release
-from releaser.checkout.guard import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
+from releaser.checkout.checks import CheckoutSnapshot, find_changes, take_snapshot, with_own_changes
 from releaser.checkout.move import move_without_build
-from releaser.checkout.publish import files_due, publish_lock, push_is_due, push_what_is_due, put_lock_back
+from releaser.checkout.publish import files_due, pending, publish_lock, push_what_is_due, restore_lock
 from releaser.checkout.pull import Target, as_checked_out, choose_target, fetch
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
-from releaser.deployment.health_check import check_live_site
+from releaser.deployment.health_check import check_live_site, note_stale_processes
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip, retry_post_flip_steps
-from releaser.deployment.processes import note_stale_processes
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
@@ -40,8 +39,8 @@ from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import cannot_run
 from releaser.releases.link import refuse_moved
-from releaser.releases.metadata import versions_in
 from releaser.releases.store import store_of
+from releaser.releases.venv import versions_in
 from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
@@ -142,7 +141,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     """
     live = store_of(site).live()
     due = files_due(site, live) & {*facts.state.dirty, *facts.state.untracked}
-    if not due and not push_is_due(site.state_dir):
+    if not due and not pending(site.state_dir).push:
         return None
     may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")
     if live is not None and due:
@@ -239,7 +238,7 @@ def move_to_unbuilt_commits(
     if target.moves:
         move_without_build(site, log, target)
     if following == "restores":
-        put_lock_back(site, log, live)
+        restore_lock(site, log, live)
 
 
 def examine_target(work: Workspace, target: Target) -> SiteFacts:

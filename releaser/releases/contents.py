@@ -1,21 +1,25 @@
-"""What lies in a release: group and mode of its files, and what they take on disk."""
+"""What lies in a release: a fingerprint of its files, their group and mode, and what they take on disk."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import csv
+import hashlib
 import os
 import stat
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.system.files import NEW_FILE
+from releaser.system.files import NEW_FILE, encode_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from releaser.releases.release import Manifest
+
 
 _BLOCK = 512  # bytes, of st_blocks, whatever the file system is
 
@@ -125,3 +129,176 @@ def total_bytes(manifests: Iterable[Manifest]) -> int:
     """Return what releases take together; what they share with uv's cache, and so with each other, counts once."""
     taken = [(one.own_bytes, one.size_bytes - one.own_bytes) for one in manifests]
     return sum(own for own, _ in taken) + max((shared for _, shared in taken), default=0)
+
+
+FILES = "files.json"  # what each file was when the release was sealed, to name what differs
+INFO = ".dist-info"
+_READABLE = 0o555  # the bits of a mode that count
+_ALONE = (".pth", ".py", ".so")  # in site-packages itself these count even if no package lists them
+_OF_VENVS = "_virtualenv.py"  # which uv puts into each venv
+_CHUNK = 1 << 18  # bytes
+_ALGORITHMS = frozenset({"sha256", "sha384", "sha512"})  # those that the specification of RECORD admits
+
+
+def seal_files(directory: str) -> str:
+    """Note what the files of a release are, in its directory, and return the fingerprint. Raises OSError.
+
+    Nothing is synced here: the release is complete only once its manifest is there, and all is flushed before that.
+    """
+    venv = f"{directory}/venv"
+    owners, known, hashes = list_installed(venv), read_records(venv), {}
+    found = look(venv, owners)
+    by_owner: dict[str, dict[str, str]] = {}
+    for path, seen in found.items():
+        by_owner.setdefault(owners[path], {})[path] = seen
+        # RECORD has no hash of itself, nor of scripts that were made at install time.
+        if seen[:1].isdigit() and not is_checkable(known.get(path, "")):
+            try:
+                hashes[path] = hash_of(f"{venv}/{path}")
+            except OSError:
+                continue
+    others = list_below(venv, *list_site_packages(venv))
+    content = {
+        "files": by_owner,
+        "hashes": hashes,
+        "others": sorted(path for path in others if path not in known and not is_byte_code(path)),
+    }
+    with open(f"{directory}/{FILES}", "wb") as file:
+        file.write(encode_state(content))
+    return digest(found)
+
+
+def digest(found: Mapping[str, str]) -> str:
+    """Return the fingerprint: one hash over what was seen."""
+    text = "\n".join(f"{name}\t{seen}" for name, seen in sorted(found.items()))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+# Looking
+
+
+def observe(venv: str) -> dict[str, str]:
+    """Return what is seen of each file that counts, by its path relative to the venv."""
+    return look(venv, list_installed(venv))
+
+
+def look(venv: str, names: Iterable[str]) -> dict[str, str]:
+    """Return what is seen of each of these; empty for one that is not there."""
+    lstat, kind, is_file = os.lstat, stat.S_ISLNK, stat.S_ISREG
+    found = {}
+    for name in names:
+        try:
+            status = lstat(f"{venv}/{name}")
+        except (OSError, ValueError):
+            found[name] = ""
+            continue
+        mode = status.st_mode
+        if is_file(mode):
+            found[name] = f"{status.st_size} {status.st_mtime_ns} {mode & _READABLE:o}"
+        else:
+            found[name] = f"-> {os.readlink(f'{venv}/{name}')}" if kind(mode) else "neither a file nor a link"
+    return found
+
+
+def look_at(paths: Iterable[str]) -> dict[str, str]:
+    """Return size and time of change of each of these files, links followed; empty for one that is not there."""
+    found = {}
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            found[path] = ""
+        else:
+            found[path] = f"{status.st_size} {status.st_mtime_ns}"
+    return found
+
+
+def list_installed(venv: str) -> dict[str, str]:
+    """Return the files that count, each with the name of the .dist-info whose RECORD has it; empty if none has."""
+    programs = (f"bin/{name}" for name in _names_in(f"{venv}/bin") if name != "__pycache__")
+    names = dict.fromkeys(("pyvenv.cfg", *programs), "")
+    for place in list_site_packages(venv):
+        for name in _names_in(f"{venv}/{place}"):
+            if name.endswith(_ALONE) and name != _OF_VENVS:
+                names.setdefault(f"{place}/{name}", "")
+            elif name.endswith(INFO):
+                names[f"{place}/{name}/RECORD"] = name
+                names.update((path, name) for path, _ in _read_record(venv, place, name) if not is_byte_code(path))
+    return names
+
+
+def list_below(venv: str, *places: str) -> dict[str, os.stat_result]:
+    """Return all that lies below some directories of a venv, but for directories: with what it is, links not followed.
+
+    What goes meanwhile, or may not be looked into, is left out.
+    """
+    found: dict[str, os.stat_result] = {}
+    for path in (path for place in places for path in _walk(os.path.join(venv, place, ""))):
+        with contextlib.suppress(OSError):
+            status = os.lstat(path)
+            if not stat.S_ISDIR(status.st_mode):
+                found[path.removeprefix(f"{venv}/")] = status
+    return found
+
+
+def list_site_packages(venv: str) -> list[str]:
+    """Return the directories that packages are installed into, relative to the venv."""
+    versions = _names_in(f"{venv}/lib")
+    return [f"lib/{version}/site-packages" for version in versions if version.startswith(("python", "pypy"))]
+
+
+def is_byte_code(path: str) -> bool:
+    """Whether a file is compiled code, which Python writes again by itself when it imports the source."""
+    return path.endswith(".pyc") or "__pycache__/" in path
+
+
+def _names_in(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
+
+
+# RECORD files and their hashes, such as `sha256=...`, in URL-safe base64 without padding
+
+
+def read_records(venv: str) -> dict[str, str]:
+    """Return what every RECORD names, byte code too, each with its hash as it stands there; empty if it has none."""
+    infos = ((place, name) for place in list_site_packages(venv) for name in _names_in(f"{venv}/{place}"))
+    return {
+        path: hashed for place, name in infos if name.endswith(INFO) for path, hashed in _read_record(venv, place, name)
+    }
+
+
+def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
+    """Yield the files that a RECORD names, with their hashes; what lies outside is not of this venv."""
+    try:
+        with open(f"{venv}/{place}/{info}/RECORD", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            for row in csv.reader(file):
+                name = row[0] if row else ""
+                path = f"{place}/{name}"
+                if ".." in name or name.startswith("/"):
+                    path = os.path.normpath(os.path.join(place, name))
+                if name and not path.startswith(("..", "/")):
+                    yield path, row[1] if len(row) > 1 else ""
+    except (OSError, csv.Error):
+        return
+
+
+def is_checkable(hashed: str) -> bool:
+    """Whether a hash tells anything about the contents."""
+    return hashed.partition("=")[0] in _ALGORITHMS
+
+
+def matches(path: str, hashed: str) -> bool:
+    """Whether a file has the contents that a checkable hash names. Raises OSError."""
+    return hash_of(path, hashed.partition("=")[0]) == hashed.rstrip("=")
+
+
+def hash_of(path: str, algorithm: str = "sha256") -> str:
+    """Return the hash of a file's contents, in the form of RECORD. Raises OSError."""
+    found = hashlib.new(algorithm)
+    with open(path, "rb", buffering=0) as file:  # most files are small: hashlib.file_digest takes half as long again
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return f"{algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode('ascii')}"

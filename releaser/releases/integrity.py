@@ -14,10 +14,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from releaser.errors import ToolError, os_reason
+from releaser.errors import ToolError, error_line, os_reason
 from releaser.locks.changes import Change, changes_between
 from releaser.locks.versions import normalize_name
-from releaser.releases.fingerprint import (
+from releaser.releases.contents import (
     FILES,
     INFO,
     digest,
@@ -29,7 +29,7 @@ from releaser.releases.fingerprint import (
     observe,
     read_records,
 )
-from releaser.releases.interpreter import Interpreter, ask, change, executable_of
+from releaser.releases.venv import Interpreter, ask, change, executable_of
 from releaser.system.files import UnreadableStateError, read_state
 from releaser.system.words import first_few
 
@@ -43,22 +43,36 @@ _PACKAGES_SHOWN = 8
 _SITE = "/site-packages/"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One file that is not what it was."""
+# In the order in which they are told.
+Kind = Literal[
+    "interpreter", "start", "lock", "package", "changed", "missing", "unexpected", "shared", "permissions", "check",
+    "tests",
+]  # fmt: skip
 
-    #: Relative to the venv.
-    path: str
-    kind: Literal["changed", "missing", "added", "permissions"]
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that is not right with a release."""
+
+    kind: Kind
+    #: Relative to the venv, if it is about a file.
+    path: str | None = None
+    package: str | None = None
     message: str
+
+    @classmethod
+    def of_failure(cls, kind: Kind, message: str, output: str) -> Finding:
+        """Say that something failed, with the reason out of what it printed."""
+        reason = error_line(output)
+        return cls(kind=kind, message=f"{message}: {reason}" if reason and reason not in message else message)
 
     @property
     def verb(self) -> str:
-        """What has happened to it, in a word."""
-        return "changed" if self.kind == "permissions" else self.kind
+        """What has happened to a file, in a word."""
+        return {"missing": "missing", "unexpected": "added"}.get(self.kind, "changed")
 
     def __str__(self) -> str:
-        name = self.path.rpartition(_SITE)[2]
+        name = (self.path or "").rpartition(_SITE)[2]
         return f"{''.join(one if one.isprintable() else '?' for one in name)} is {self.verb}"
 
 
@@ -69,7 +83,7 @@ class Drift:
     #: Whole packages that came, went or changed.
     packages: tuple[Change, ...] = ()
     #: Files that differ for another reason than that.
-    files: tuple[Difference, ...] = ()
+    files: tuple[Finding, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.packages or self.files)
@@ -237,11 +251,6 @@ def _find_file_damage(release: Release) -> Damage | None:
 # Its files
 
 
-def list_to_read(recorded: Mapping[str, str]) -> dict[str, str]:
-    """Return those of the recorded files of which there is a hash, but for what Python makes again."""
-    return {path: hashed for path, hashed in recorded.items() if is_checkable(hashed) and "__pycache__/" not in path}
-
-
 def compare(
     release: Release,
     sealed: Sealed,
@@ -277,15 +286,13 @@ def compare(
     return Drift(packages=packages if sealed.files else (), files=tuple(files))
 
 
-def _compare_file(
-    venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool
-) -> Difference | None:
+def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Finding | None:
     """Compare a file by how it looked before and looks now; it is read if one `reads`, or if it may be a mere copy."""
     before, now = looks
     if not now:
-        return Difference(path=path, kind="missing", message="it is gone")
+        return Finding(path=path, kind="missing", message="it is gone")
     if not before and not reads:
-        return Difference(path=path, kind="added", message="it was not there when the release was sealed")
+        return Finding(path=path, kind="unexpected", message="it was not there when the release was sealed")
     is_file = now[:1].isdigit()
     message = "it has other contents than RECORD says" if reads else "it is not what was sealed"
     # A pipe must not be read: it would never end.
@@ -294,19 +301,12 @@ def _compare_file(
     elif reads or (is_file and is_checkable(hashed) and before and before.split(" ")[0] == now.split(" ")[0]):
         try:
             if matches(f"{venv}/{path}", hashed):
-                return _compare_mode(path, before or "", now)
+                was, mode = (seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before or "", now))
+                message = f"its read and execute permissions were {was} and are {mode} now"
+                return Finding(path=path, kind="permissions", message=message) if was and mode and was != mode else None
         except OSError as error:
             message = f"it cannot be read: {os_reason(error)}"
-    return Difference(path=path, kind="changed", message=message)
-
-
-def _compare_mode(path: str, before: str, now: str) -> Difference | None:
-    """Compare the bits of the mode that count."""
-    was, mode = (seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before, now))
-    if not was or not mode or was == mode:
-        return None
-    message = f"its read and execute permissions were {was} and are {mode} now"
-    return Difference(path=path, kind="permissions", message=message)
+    return Finding(path=path, kind="changed", message=message)
 
 
 def packages_in(names: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import logging
 import os
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.system.files import load_state, put_aside, read_state, replace_file, sync_directory, write_state
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from releaser.report import RunLog
     from releaser.site.site import Site
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 Phase = Literal["pulling", "building", "adopting", "committing", "reverting", "repairing", "reporting"]
@@ -145,51 +144,38 @@ def make_entry(log: RunLog, phase: Phase, **fields: Any) -> Entry:
 
 # Notes
 
-LITTER = "litter.json"
-LAST_MAIL = "mail.json"
-LEFT_BEHIND = "left-behind.json"
-VULNERABILITIES = "vulnerabilities.json"
-VULNERABILITIES_UNKNOWN = "vulnerabilities-unknown.json"
+NOTES = "notes.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class UntrackedFiles:
-    """Files that the project's own work left in the work tree, relative to its top."""
+class Notes:
+    """What people have been told, so that they are not told the same each night."""
 
-    paths: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
-class LastMail:
-    """When somebody last got a mail; None if nobody has."""
-
-    last: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """What people have been told of, by a name for each."""
-
-    told: frozenset[str] = frozenset()
+    #: When somebody last got a mail; None if nobody has.
+    last_mail: datetime | None = None
+    #: Files that the project's own work left in the work tree, relative to its top. They do not make it unclean.
+    untracked: frozenset[str] = frozenset()
+    #: Processes that were not restarted.
+    left_behind: frozenset[str] = frozenset()
+    #: Known vulnerabilities whose fixes are held back.
+    vulnerabilities: frozenset[str] = frozenset()
+    #: Whether vulnerabilities are not known, since the service does not answer.
+    audit_unknown: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnknownSince:
-    """That people have been told that vulnerabilities are not known."""
-
-    since: str = ""
-
-
-def recall(path: Path, default: T) -> T:
-    """Read a note; the default if there is none that can be read."""
+def read_notes(state_dir: Path) -> Notes:
+    """Return the notes; without any, people are told once more."""
     with contextlib.suppress(OSError):
-        return load_state(path, default)
-    return default
+        return load_state(state_dir / NOTES, Notes())
+    return Notes()
 
 
-def note(path: Path, content: object) -> None:
-    """Write a note; on a full disk there is none, so that people are told once more."""
-    try:
-        write_state(path, content)
-    except OSError as error:
-        logger.warning("%s cannot be written: %s", path, error)
+def note(state_dir: Path, **changes: Any) -> None:
+    """Change the notes; on a full disk they stay as they are."""
+    before = read_notes(state_dir)
+    after = replace(before, **changes)
+    if after != before:
+        try:
+            write_state(state_dir / NOTES, after)
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", state_dir / NOTES, error)

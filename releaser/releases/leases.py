@@ -5,22 +5,26 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections import namedtuple
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _LONGEST = 120  # characters of a command line
 _KERNEL_FLAGS_BEFORE = 22  # proc_pid_stat(5): the start time is field 22
 
 
-class Process(namedtuple("Process", "pid user command began")):
-    """A process; `began` is when it started, in seconds since the system did (CLOCK_BOOTTIME).
+@dataclass(frozen=True)
+class Process:
+    """A process."""
 
-    That clock is not set by anybody, so it can be compared with the moment of a flip.
-    """
-
-    __slots__ = ()
     pid: int
     user: str
     command: str
+    #: When it started, in seconds since the system did (CLOCK_BOOTTIME): nobody sets that clock, so that this can be
+    #: compared with the moment of a flip.
     began: float
 
     @property
@@ -31,8 +35,6 @@ class Process(namedtuple("Process", "pid user command began")):
     @property
     def since(self) -> str:
         """When it started, as ISO 8601 in UTC, to the second."""
-        from datetime import UTC, datetime
-
         return datetime.fromtimestamp(self.started_at, UTC).isoformat(timespec="seconds")
 
     def __str__(self) -> str:
@@ -99,11 +101,6 @@ def executable(pid: int) -> str:
         return ""
 
 
-def with_mapping(inode: int, name: str) -> list[int]:
-    """Return the ids of the processes that map the file `name` with this inode, of those that may be looked at."""
-    return sorted(pid for pid in _all() if maps(pid, inode, name))
-
-
 def maps(pid: int, inode: int, name: str) -> bool:
     """Whether a process maps a file of this inode and name; False as well if it may not be looked at."""
     try:
@@ -113,19 +110,7 @@ def maps(pid: int, inode: int, name: str) -> bool:
         return False
 
 
-def _all() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
-
-
 LEASE = os.path.join("venv", "releaser.lease")  # in the venv, as processes find it from there
-
-TYPE_CHECKING = False  # importing `typing` would cost more than all of this
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 Locks = dict[tuple[int, int, int], list[int]]  # by device and inode of the file: the processes that took a flock
 
 
@@ -229,24 +214,12 @@ def held() -> Locks:
     return found
 
 
-def once() -> Callable[[], Locks]:
-    """Return a `held` that asks the kernel once, for questions about many releases."""
-    kept: list[Locks] = []
-
-    def locks() -> Locks:
-        if not kept:
-            kept.append(held())
-        return kept[0]
-
-    return locks
-
-
-def holders(directory: str, locks: Callable[[], Locks] | None = None) -> list[int]:
+def holders(directory: str, locks: Callable[[], Locks] = held) -> list[int]:
     """Return the ids of the processes that use the release, of those that can be seen from here.
 
     The kernel names the process that took a lock. A child that was forked keeps the lock when that one has ended: then
     the mappings of all processes are searched. So they are where the kernel names the file by another device than
-    stat(2) does, as with Btrfs.
+    stat(2) does, as with Btrfs. `locks` may remember what the kernel has said, for questions about many releases.
     """
     try:
         if _probe(directory) is False:
@@ -254,21 +227,17 @@ def holders(directory: str, locks: Callable[[], Locks] | None = None) -> list[in
         status = os.stat(os.path.join(directory, LEASE))
     except OSError:
         return []
-    place = (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
-    seen = (locks or held)()
+    inode, place = status.st_ino, (os.major(status.st_dev), os.minor(status.st_dev), status.st_ino)
+    seen = locks()
     named = {pid for pid in seen.get(place, []) if pid > 0}
     alive = {pid for pid in named if look(pid) is not None}
-    if named - alive or (place not in seen and _is_elsewhere(status.st_ino, seen)):
-        alive.update(with_mapping(status.st_ino, os.path.basename(LEASE)))
+    if named - alive or (place not in seen and any(number == inode for _, _, number in seen)):
+        everybody = (int(name) for name in os.listdir("/proc") if name.isdecimal())
+        alive.update(pid for pid in everybody if maps(pid, inode, os.path.basename(LEASE)))
     return sorted(alive)
 
 
-def _is_elsewhere(number: int, locks: Locks) -> bool:
-    """Whether a file with this inode number is locked on any device."""
-    return any(inode == number for _, _, inode in locks)
-
-
-def users(directory: str, locks: Callable[[], Locks] | None = None) -> list[Process]:
+def users(directory: str, locks: Callable[[], Locks] = held) -> list[Process]:
     """Return the processes that use the release, of those that can be seen from here."""
     found = (look(pid) for pid in holders(directory, locks))
     return [process for process in found if process is not None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Row:
 
 def rows(store: ReleaseStore) -> list[Row]:
     """Return a row for each release, newest first by the record; what is being built, or was left by a crash, first."""
-    locks = leases.once()
+    locks = functools.cache(leases.held)
     candidates = [
         Row(id=place.name, state="candidate", created_at=_time_of(place), path=str(place / "venv"))
         for place in store.unsealed()
@@ -112,7 +113,7 @@ def _row(release: Release, users: tuple[User, ...]) -> Row:
     )
 
 
-def users_of(release: Release, locks: Callable[[], leases.Locks] | None = None) -> tuple[User, ...]:
+def users_of(release: Release, locks: Callable[[], leases.Locks] = leases.held) -> tuple[User, ...]:
     """Return the processes that use a release; who holds which lock may be known."""
     found = leases.users(str(release.directory), locks)
     return tuple(User(pid=one.pid, user=one.user, command=one.command, since=one.since) for one in found)

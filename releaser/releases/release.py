@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.locks.changes import Change
-from releaser.releases.interpreter import Interpreter
+from releaser.releases.venv import Interpreter
 from releaser.system.files import read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from releaser.releases.interpreter import Interpreter
+    from releaser.releases.venv import Interpreter
 
 State = Literal["live", "good", "failed", "bad", "candidate"]
 Origin = Literal["built", "adopted", "override"]

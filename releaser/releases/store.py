@@ -29,7 +29,7 @@ from releaser.releases.release import (
 from releaser.system.files import UnreadableStateError, load_state, remove_tree, sync_directory, write_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -82,12 +82,12 @@ class StoreSnapshot:
         """Return the first of `rollback_order` that nothing keeps a rollback from going to."""
         return next((one for one in self.rollback_order() if find_rollback_damage(one) is None), None)
 
-    def good_order(self) -> Iterator[Release]:
-        """Yield every good release, the live one included, the one that went live last first."""
-        marks = self.ledger.marks
-        return (one for one in self._by_activation(self.ledger.activations) if marks.get(one.id) == "good")
+    def newest_good(self) -> Release | None:
+        """Return the good release that went live last, of those that a rollback could go to, the live one included."""
+        marks, order = self.ledger.marks, self._by_activation(self.ledger.activations)
+        return next((one for one in order if marks.get(one.id) == "good" and find_rollback_damage(one) is None), None)
 
-    def _by_activation(self, order: list[str] | tuple[str, ...]) -> Iterator[Release]:
+    def _by_activation(self, order: Sequence[str]) -> Iterator[Release]:
         releases = {one.id: one for one in self.releases}
         return (releases[name] for name in dict.fromkeys(reversed(order)) if name in releases)
 
@@ -114,7 +114,7 @@ class ReleaseStore:
         """Read all releases and the ledger, once."""
         damaged: dict[str, str] = {}
         manifests = sorted(self._manifests(damaged), key=lambda manifest: manifest.sequence, reverse=True)
-        ledger, live = self._ledger(manifests), self.live_id()
+        ledger, live = self.ledger(manifests), self.live_id()
         releases = tuple(self._release(manifest, ledger, live) for manifest in manifests)
         return StoreSnapshot(releases=releases, ledger=ledger, live_id=live, damaged=damaged)
 
@@ -156,18 +156,6 @@ class ReleaseStore:
         """Return the id of the release that releaser made live last, wherever the symlink leads; None before that."""
         return next(reversed(self.ledger().activations), None)
 
-    def rollback_target(self) -> Release | None:
-        """Return the release that a rollback goes to; see `StoreSnapshot`."""
-        return self.snapshot().rollback_target()
-
-    def rollback_order(self) -> Iterator[Release]:
-        """Yield the releases that a rollback may go to, the first choice first; see `StoreSnapshot`."""
-        return self.snapshot().rollback_order()
-
-    def newest_good(self) -> Release | None:
-        """Return the good release that went live last, of those that a rollback could go to."""
-        return next((one for one in self.snapshot().good_order() if find_rollback_damage(one) is None), None)
-
     def unsealed(self) -> tuple[Path, ...]:
         """Return the directories without a manifest, but for what a deletion has left half-way."""
         return tuple(entry for entry in self._entries() if not (entry / MANIFEST).exists())
@@ -193,8 +181,8 @@ class ReleaseStore:
     def _is_release(self, entry: Path) -> bool:
         return entry.parent == self.directory and entry.is_dir() and not entry.is_symlink()
 
-    def _manifests(self, damaged: dict[str, str]) -> Iterator[Manifest]:
-        return filter(None, (self._manifest(entry, damaged) for entry in self._entries()))
+    def _manifests(self, damaged: dict[str, str] | None = None) -> Iterator[Manifest]:
+        return filter(None, (self._manifest(entry, {} if damaged is None else damaged) for entry in self._entries()))
 
     def _manifest(self, entry: Path, damaged: dict[str, str]) -> Manifest | None:
         """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
@@ -219,25 +207,21 @@ class ReleaseStore:
 
     # The ledger
 
-    def ledger(self) -> Ledger:
-        """Return the ledger; one made from the manifests when there is none, or it cannot be read."""
-        return self._ledger(None)
+    def ledger(self, found: Iterable[Manifest] | None = None) -> Ledger:
+        """Return the ledger; when there is none, or it cannot be read, one made of what the manifests tell.
 
-    def _ledger(self, manifests: Iterable[Manifest] | None) -> Ledger:
+        What passed its tests then counts as good, and as having been live. The manifests may have been `found` already.
+        """
         ledger = load_state(self.state_dir / LEDGER, EMPTY_LEDGER)
         if ledger != EMPTY_LEDGER:
             return ledger
-        return self._ledger_of(self._manifests({}) if manifests is None else manifests)
-
-    def _ledger_of(self, found: Iterable[Manifest]) -> Ledger:
-        """Make a ledger of what the manifests tell: what passed its tests counts as good, and as having been live."""
         from releaser.releases.quarantine import read_quarantine  # which takes long to import
 
-        manifests = sorted(found, key=lambda manifest: manifest.sequence)
+        manifests = sorted(self._manifests() if found is None else found, key=lambda manifest: manifest.sequence)
         backed_out: set[str] = set()
         with contextlib.suppress(OSError):
             backed_out = {entry.release for entry in read_quarantine(self.state_dir).candidates}
-        ledger = replace(EMPTY_LEDGER, last_sequence=manifests[-1].sequence if manifests else 0)
+        ledger = replace(ledger, last_sequence=manifests[-1].sequence if manifests else 0)
         for manifest in manifests:
             if manifest.tests in NEVER_LIVE:
                 ledger = ledger.marked(manifest.id, "failed")
@@ -265,7 +249,7 @@ class ReleaseStore:
 
     def next_sequence(self) -> int:
         """Return a number above that of every release there ever was."""
-        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests({}))]) + 1
+        return max([self.ledger().last_sequence, *(manifest.sequence for manifest in self._manifests())]) + 1
 
     def complete(self, manifest: Manifest) -> Release:
         """Record the number of a release, and write its manifest, which completes it.

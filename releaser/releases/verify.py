@@ -8,27 +8,35 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError, error_line
+from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import startup
-from releaser.releases.contents import others_may_read, wanted_mode
-from releaser.releases.fingerprint import INFO, is_byte_code, list_below, list_site_packages, read_records
+from releaser.releases.contents import (
+    INFO,
+    is_byte_code,
+    is_checkable,
+    list_below,
+    list_site_packages,
+    others_may_read,
+    read_records,
+    wanted_mode,
+)
 from releaser.releases.integrity import (
+    Finding,
     compare,
     find_interpreter_damage,
     find_lock_damage,
-    list_to_read,
     packages_in,
     read_sealed,
 )
-from releaser.releases.interpreter import start_through
 from releaser.releases.store import store_of
+from releaser.releases.venv import start_through
 from releaser.site.conventions import choose_unix_group, default_groups
 
 if TYPE_CHECKING:
@@ -39,30 +47,8 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.site.site import Site
 
-# In the order in which they are told.
-Kind = Literal[
-    "interpreter", "start", "lock", "package", "changed", "missing", "unexpected", "shared", "permissions", "check",
-    "tests",
-]  # fmt: skip
 # What uv and virtualenv put into each venv that they make, without any RECORD.
 _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that is not right with a release."""
-
-    kind: Kind
-    #: Relative to the venv, if it is about a file.
-    path: str | None = None
-    package: str | None = None
-    message: str
-
-    @classmethod
-    def of_failure(cls, kind: Kind, message: str, output: str) -> Finding:
-        """Say that something failed, with the reason out of what it printed."""
-        reason = error_line(output)
-        return cls(kind=kind, message=f"{message}: {reason}" if reason and reason not in message else message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +123,8 @@ def _verify_one(
     findings, to_read = list(_check_start(site, release)), {}
     if os.path.isdir(release.venv):
         recorded = read_records(str(release.venv))
-        to_read = list_to_read(recorded)
+        # What has a hash, but for what Python makes again.
+        to_read = {path: one for path, one in recorded.items() if is_checkable(one) and "__pycache__/" not in path}
         progress.begins(release.id, len(to_read))
         sealed, there = read_sealed(release), list_below(str(release.venv), "")
         drift = compare(release, sealed, to_read=to_read, advance=progress.advances)
@@ -147,9 +134,9 @@ def _verify_one(
         findings += _check_lock(site, release, packages_in(there), packages_in(sealed.seen))
         wrong_modes = {one.path for one in modes}
         findings += [
-            Finding(kind=one.kind, path=one.path, message=one.message)
+            one
             for one in drift.files
-            if one.kind != "added" and (one.kind != "permissions" or one.path not in wrong_modes)
+            if one.kind != "unexpected" and (one.kind != "permissions" or one.path not in wrong_modes)
         ]
         findings += _find_unexpected(release, drift, known | sealed.others, there)
         if release.manifest.origin != "adopted":  # which mostly has such files, as uv links from its cache
@@ -248,7 +235,7 @@ def _find_unexpected(
     """Name the files that should not be there; which packages are there is compared with the lock."""
     places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
     of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
-    added = {one.path: one.message for one in drift.files if one.kind == "added"}
+    added = {one.path: one.message for one in drift.files if one.kind == "unexpected"}
     for path in sorted(there):
         if path.endswith(f"{INFO}/RECORD") or path in of_venvs:
             continue

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import TestMail
 from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
-from releaser.releases.journal import LAST_MAIL, LastMail, journal_of, note, recall
+from releaser.releases.journal import journal_of, note, read_notes
 from releaser.report import RunReport
 from releaser.reporting import history
 from releaser.run import cleaned, cleaned_problems
@@ -21,7 +21,7 @@ from releaser.site.settings import Settings, load, this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
 from releaser.system.process import Runner
-from releaser.system.redaction import Redactor
+from releaser.system.words import Redactor
 from releaser.tools.sendmail import NO_SENDMAIL, Sendmail, find_sendmail
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def finish(
             report = complete(report)
             if mails and _is_worth_a_mail(site, report):
                 report = post.keep(report)
-                note(site.state_dir / LAST_MAIL, LastMail(last=datetime.now(UTC).replace(microsecond=0)))
+                note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
             was_lost = report.mail == _LOST
             if not was_lost:
                 _drop_journal_if_told(site, log)
@@ -211,7 +211,7 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
         return True
     if not site.settings.heartbeat:
         return False
-    last = recall(site.state_dir / LAST_MAIL, LastMail()).last
+    last = read_notes(site.state_dir).last_mail
     return last is None or (datetime.now(UTC) - last).total_seconds() >= site.settings.heartbeat
 
 

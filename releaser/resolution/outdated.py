@@ -27,9 +27,9 @@ from releaser.locks.installed import environment_of
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
 from releaser.locks.rules import explain
 from releaser.locks.versions import Uploads, is_newer, newest, parse_version, times_of
-from releaser.releases.metadata import requirements_in
 from releaser.releases.quarantine import Constraints
 from releaser.releases.store import store_of
+from releaser.releases.venv import requirements_in
 from releaser.resolution.resolve import find_missing, lock_of, unanswered
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python

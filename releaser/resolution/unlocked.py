@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line
-from releaser.releases.interpreter import ask
+from releaser.releases.venv import ask
 from releaser.resolution.requirements_file import AGREE, NOT_KNOWN, Line, compile_file, index_options, read_lines
 from releaser.resolution.resolve import find_missing
 from releaser.site.project import declared_dependencies
 from releaser.site.pythons import choose, need_base, refuse_too_old
-from releaser.system.environment import neutral
-from releaser.system.redaction import Redactor, secrets_in_urls
+from releaser.system.words import Redactor, secrets_in_urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -239,7 +238,7 @@ def _from_elsewhere(python: Path, versions: Mapping[str, str], places: Mapping[s
 def _visible_to(site: Site, python: Path) -> dict[str, str]:
     """Return what an interpreter would import, whether it is in its venv or not."""
     words: list[str | Path] = [python, "-I", "-B", "-c", _VISIBLE]
-    finished = site.runner.run(words, cwd=Path("/"), env=neutral(site.runner.environ), timeout=_TIMEOUT)
+    finished = site.runner.run(words, cwd=Path("/"), env=site.runner.neutral, timeout=_TIMEOUT)
     found = reversed(json.loads(finished.stdout))  # of two of one name, the first is the one that is imported
     return {canonicalize_name(name): version for name, version in found if name and version}
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
-from releaser.system.orphans import end_orphans, is_alive
+from releaser.system.signals import end_orphans, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
 from releaser.site.settings import Settings
-from releaser.system.environment import inside, neutral
+from releaser.system.process import inside
 from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
 from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
@@ -173,7 +173,7 @@ def _passenger_findings(site: Site) -> Iterator[Finding]:
         finished = site.runner.run(
             web.passenger_arguments(web.NO_APPLICATION),
             cwd=site.project.root,
-            env=neutral(site.runner.environ),
+            env=site.runner.neutral,
             timeout=site.settings.restart_timeout,
         )
         web.passenger_result(finished.output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
-from releaser.system.redaction import secrets_in_urls
+from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.system.process import Runner
-from releaser.system.redaction import Redactor, secrets_in_environment, secrets_in_urls
+from releaser.system.words import Redactor, secrets_in_environment, secrets_in_urls
 from releaser.tools.git import Git
 from releaser.tools.uv import Uv, find_uv
 

@@ -1,4 +1,4 @@
-"""The only place that starts other programs: a list of arguments, an explicit directory, a limit, no survivors."""
+"""The only place that starts programs: a list of arguments, an explicit directory, a limit, no survivors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import logging
 import os
+import re
 import selectors
 import shlex
 import signal
@@ -19,11 +20,12 @@ from typing import IO, TYPE_CHECKING, Any
 from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.files import sync_file_system
-from releaser.system.redaction import Redactor
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,11 @@ class Runner:
     remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
     _is_stopped: bool = field(default=False, init=False)
+
+    @property
+    def neutral(self) -> dict[str, str]:
+        """The environment without what would lead a program to another venv, repository or packages than it is told."""
+        return neutral(self.environ)
 
     @property
     def site_environ(self) -> dict[str, str]:
@@ -298,3 +305,42 @@ def _end(process: subprocess.Popen[bytes], kept: _Kept, *, spare_group: bool) ->
 def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
+
+
+# Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
+# it is verified, as a site's crontab or a shell may carry any of them.
+_PASSING = re.compile(
+    r"UV_(CACHE_DIR|PYTHON_DOWNLOADS|PYTHON_INSTALL_DIR|PYTHON_CACHE_DIR|HTTP_\w+|CONCURRENT_\w+|NATIVE_TLS|SYSTEM_CERTS"
+    r"|KEYRING_PROVIDER|INDEX_\w+_(USERNAME|PASSWORD)|GITHUB_TOKEN|OFFLINE|LOCK_TIMEOUT|REQUEST_TIMEOUT)"
+)
+_PYTHON_MISLEADERS = ("PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX")
+_GIT_MISLEADERS = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
+
+
+def neutral(environ: Mapping[str, str]) -> dict[str, str]:
+    """Drop what would lead a program to another venv, another repository or other packages than it is told to use."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (name.startswith("UV_") and not _PASSING.fullmatch(name))
+        and name not in _PYTHON_MISLEADERS
+        and not _GIT_MISLEADERS.fullmatch(name)
+    }
+
+
+def inside(venv: Path, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
+    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
+
+    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
+    them, and behind the programs of their own.
+    """
+    env = neutral(environ)
+    programs = [str(one / "bin") for one in (venv, beside) if one is not None]
+    env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
+    if beside is not None:
+        packages = map(str, beside.glob("lib/python*/site-packages"))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
+    env["VIRTUAL_ENV"] = str(venv)
+    env["UV_PROJECT_ENVIRONMENT"] = str(venv)
+    env["UV_NO_SYNC"] = "1"
+    return env

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert
 
 from releaser.errors import ToolError, error_line
-from releaser.system.environment import inside
-from releaser.system.process import describe_status, write_out
+from releaser.system.process import describe_status, inside, write_out
 from releaser.tools.django_probe import MARK
 
 if TYPE_CHECKING:

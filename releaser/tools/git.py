@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.orphans import may_be_running
 from releaser.system.process import write_out
+from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, OURS, WITHOUT_HOOKS, GitReader
 
 if TYPE_CHECKING:

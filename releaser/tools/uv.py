@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -321,7 +320,7 @@ class Uv:
         variables: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Finished:
-        env = neutral(self.runner.environ)
+        env = self.runner.neutral
         # Build backends that ask git for a version must not refresh the index of the checkout.
         env["GIT_OPTIONAL_LOCKS"] = "0"
         env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile

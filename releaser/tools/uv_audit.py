@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import ToolError, error_line
-from releaser.system.environment import neutral
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,7 +73,7 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     not find out, as the service cannot be reached, answers with a bad status or with what is not the OSV form, or as
     this uv cannot audit. Raises ToolError for any but 0 and 1, and when it takes too long.
     """
-    env = neutral(runner.environ)
+    env = runner.neutral
     # uv would wait 30 s for each answer, and ask three times more when there is none (uv 0.13.8: 11 s if refused).
     env |= {"UV_HTTP_TIMEOUT": str(max(1, int(timeout))), "UV_HTTP_RETRIES": "1"}
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]

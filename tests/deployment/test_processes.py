@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.deployment.processes import RestartCheck, in_use, moment
+from releaser.deployment.health_check import RestartCheck, in_use, moment
 from releaser.releases import leases as processes
 from releaser.releases import startup
 from releaser.releases.leases import Process

@@ -195,7 +195,7 @@ CONTENTS = {
     "a number": b"3\n",
     "an object": b'{"version": 2}\n',
     "wrong types": (
-        b'{"version": 2, "marks": 3, "candidates": {}, "entries": 1, "phase": [], "paths": 5, "last": 7, "push": "x"}\n'
+        b'{"version": 2, "marks": 3, "candidates": {}, "entries": 1, "phase": [], "untracked": 5, "push": "x"}\n'
     ),
 }
 STATE_FILES = (
@@ -204,11 +204,10 @@ STATE_FILES = (
     "holds.json",
     "journal.json",
     "pending.json",
-    "litter.json",
-    "mail.json",
+    "notes.json",
 )
 # What a file may be without being damaged, as everything in it is optional.
-FORGIVING = ("quarantine.json", "holds.json", "pending.json", "litter.json", "mail.json")
+FORGIVING = ("quarantine.json", "holds.json", "pending.json", "notes.json")
 
 
 def _state_harm(name: str, content: str) -> Harm:

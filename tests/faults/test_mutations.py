@@ -281,7 +281,7 @@ TRIALS: dict[str, Trial] = {
     "fsync of the directory with a journal put aside": Trial(
         scene="rollback",
         how="forget",
-        at=Point(event=f"write {STATE}/.mail.json.new"),
+        at=Point(event=f"write {STATE}/.notes.json.new"),
         command=("prune",),
         prepare=garbage,
         check=told_once,

@@ -21,8 +21,8 @@ from releaser.pipelines.rebuild import (
 )
 from releaser.releases import leases
 from releaser.releases.integrity import find_damage, has_lost_python
-from releaser.releases.interpreter import Interpreter
 from releaser.releases.store import ReleaseStore
+from releaser.releases.venv import Interpreter
 from releaser.site.pythons import Choice, PythonRequest
 from releaser.site.site import open_site
 from tests.releases.makers import live

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from releaser.checkout.commits import Pending
+from releaser.checkout.publish import Pending
 from releaser.pipelines.repair import diagnose, repair, replace_unreadable
-from releaser.releases.interpreter import Interpreter
 from releaser.releases.release import EMPTY_LEDGER, LEDGER
 from releaser.releases.store import ReleaseStore
+from releaser.releases.venv import Interpreter
 from releaser.system.files import load_state
 from tests.releases.makers import a_manifest, live
 from tests.support.logs import a_log
@@ -45,7 +45,7 @@ def problems(store: ReleaseStore) -> list[str]:
     return [one.message for one in diagnose(store)]
 
 
-@pytest.mark.parametrize("name", ["ledger.json", "quarantine.json", "holds.json", "pending.json", "mail.json"])
+@pytest.mark.parametrize("name", ["ledger.json", "quarantine.json", "holds.json", "pending.json", "notes.json"])
 def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseStore, name: str) -> None:
     assert problems(store) == []
     before, log = store.ledger(), a_log()

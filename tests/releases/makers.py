@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +15,14 @@ from releaser.releases.release import Manifest, Release, State
 from releaser.system.files import encode_state
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.releases.store import ReleaseStore
 
 LOCK = b"version = 1\n"
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
+_HOLD = "import sys; from releaser.releases import leases; leases.take(sys.argv[1]); print('held', flush=True); input()"
 
 
 def a_manifest(number: int = 1, **changes: Any) -> Manifest:
@@ -79,3 +84,16 @@ def go_to(store: ReleaseStore, name: str) -> None:
     store.link.unlink(missing_ok=True)
     store.link.symlink_to(store.path(name) / "venv")
     store.record(lambda ledger: ledger.marked(name, "good").activated(name))
+
+
+@contextlib.contextmanager
+def user(directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a process that uses a release, by a lease, until the end of the block."""
+    words = [sys.executable, "-c", _HOLD, str(directory)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.communicate("\n" if process.poll() is None else None, timeout=60)

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.releases import leases
+from tests.releases.makers import user
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.spawns
-
-HOLD = "import sys; from releaser.releases import leases; leases.take(sys.argv[1]); print('held', flush=True); input()"
 
 
 @pytest.fixture
@@ -27,19 +25,6 @@ def release(tmp_path: Path) -> Path:
     """A release, of which only the directories matter."""
     (tmp_path / "release" / "venv").mkdir(parents=True)
     return tmp_path / "release"
-
-
-@contextlib.contextmanager
-def user(directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a process that holds a lease until the end of the block."""
-    words = [sys.executable, "-c", HOLD, str(directory)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.communicate("\n", timeout=60)
 
 
 def test_nobody_uses_a_release_at_first(release: Path) -> None:
@@ -103,12 +88,10 @@ def test_a_claimed_release_gives_no_lease(release: Path) -> None:
 
 
 def test_a_killed_process_holds_nothing(release: Path) -> None:
-    words = [sys.executable, "-c", HOLD, str(release)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
+    with user(release) as process:
         process.kill()
-    assert leases.holders(str(release)) == []
+        process.wait()
+        assert leases.holders(str(release)) == []
 
 
 def test_a_release_without_its_venv_can_be_claimed_once(release: Path) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +18,6 @@ from releaser.system.files import remove_tree
 from tests.releases.makers import NOW, a_manifest, as_stored, built, go_to, live
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from pyfakefs.fake_filesystem import FakeFilesystem
 
 NOBODY = 65534
@@ -48,7 +44,8 @@ def listed(store: ReleaseStore) -> list[str]:
 
 def test_before_anything_was_built_there_is_nothing(store: ReleaseStore) -> None:
     assert store.all() == ()
-    assert (store.live_id(), store.live(), store.rollback_target(), store.newest_good()) == (None, None, None, None)
+    snapshot = store.snapshot()
+    assert (store.live_id(), snapshot.live, snapshot.rollback_target(), snapshot.newest_good()) == (None,) * 4
     assert store.incomplete() == ()
     assert store.next_sequence() == 1
 
@@ -68,7 +65,7 @@ def test_the_order_is_that_of_the_record_even_if_the_clock_was_set_back(store: R
         live(store, day, sequence=sequence)
         os.utime(store.path(a_manifest(day).id), (day, day))
     assert listed(store) == ids(7, 2, 9, 5)
-    assert store.rollback_target() == store.get(ids(2)[0])
+    assert store.snapshot().rollback_target() == store.get(ids(2)[0])
 
 
 @pytest.mark.parametrize(
@@ -94,7 +91,7 @@ def test_a_damaged_manifest_costs_one_release_and_not_the_others(store: ReleaseS
         live(store, number)
     store.path(ids(1)[0]).joinpath("manifest.json").write_text(text, encoding="utf-8")
     assert listed(store) == ids(2)
-    assert store.rollback_target() is None
+    assert store.snapshot().rollback_target() is None
     assert store.incomplete() == ()  # a person may want to look at it
 
 
@@ -216,77 +213,40 @@ def test_a_real_directory_in_the_place_of_the_link_is_no_release(store: ReleaseS
 # Where a rollback goes
 
 
-def test_a_rollback_goes_to_the_release_before(store: ReleaseStore) -> None:
-    for number in (1, 2, 3):
-        live(store, number)
-    assert store.rollback_target() == store.get(ids(2)[0])
-
-
-def test_a_second_rollback_goes_further_back(store: ReleaseStore) -> None:
-    for number in (1, 2, 3):
-        live(store, number)
-    store.record(lambda ledger: ledger.marked(ids(3)[0], "bad"))
-    go_to(store, ids(2)[0])
-    assert store.rollback_target() == store.get(ids(1)[0])
-    store.record(lambda ledger: ledger.marked(ids(2)[0], "bad"))
-    go_to(store, ids(1)[0])
-    assert store.rollback_target() is None
-
-
-def test_a_rollback_never_goes_forward(store: ReleaseStore) -> None:
-    for number in (1, 2, 3):
-        live(store, number)
-    go_to(store, ids(1)[0])  # two releases back at once; the second is still good
-    assert store.rollback_target() is None
-
-
-def test_after_going_forward_again_a_rollback_goes_back_as_before(store: ReleaseStore) -> None:
-    for number in (1, 2):
-        live(store, number)
-    for number in (1, 2):
-        go_to(store, ids(number)[0])
-    assert store.rollback_target() == store.get(ids(1)[0])
-
-
-@pytest.mark.parametrize("mark", ["bad", "failed"])
-def test_a_rollback_passes_over_what_was_not_good(store: ReleaseStore, mark: str) -> None:
-    for number in (1, 2, 3):
-        live(store, number)
-    store.record(lambda ledger: ledger.marked(ids(2)[0], mark))  # type: ignore[arg-type]
-    assert store.rollback_target() == store.get(ids(1)[0])
-
-
-def test_a_rollback_passes_over_what_never_went_live(store: ReleaseStore) -> None:
-    live(store, 1)
-    built(store, 2)
-    live(store, 3)
-    assert store.rollback_target() == store.get(ids(1)[0])
-
-
-def test_a_rollback_passes_over_what_does_not_work_any_more(store: ReleaseStore) -> None:
-    live(store, 1)
-    live(store, 2, works=False)
-    live(store, 3)
-    assert store.rollback_target() == store.get(ids(1)[0])
-
-
-def test_a_rollback_passes_over_what_is_gone(store: ReleaseStore) -> None:
-    for number in (1, 2, 3):
-        live(store, number)
-    remove_tree(store.path(ids(2)[0]))
-    assert store.rollback_target() == store.get(ids(1)[0])
-
-
-def test_the_first_release_has_none_before_it(store: ReleaseStore) -> None:
-    live(store, 1)
-    assert store.rollback_target() is None
-
-
-def test_without_a_live_release_a_rollback_goes_to_the_last_that_was(store: ReleaseStore) -> None:
-    for number in (1, 2):
-        live(store, number)
-    store.link.unlink()
-    assert store.rollback_target() == store.newest_good() == store.get(ids(2)[0])
+@pytest.mark.parametrize(
+    ("story", "target"),
+    [
+        ("live 1", None),
+        ("live 1, live 2, live 3", 2),
+        ("live 1, live 2, live 3, bad 3, go 2", 1),  # a second rollback goes further back
+        ("live 1, live 2, live 3, bad 3, go 2, bad 2, go 1", None),
+        ("live 1, live 2, live 3, go 1", None),  # two back at once; it never goes forward
+        ("live 1, live 2, go 1, go 2", 1),
+        ("live 1, live 2, live 3, bad 2", 1),
+        ("live 1, live 2, live 3, failed 2", 1),
+        ("live 1, built 2, live 3", 1),  # what never went live
+        ("live 1, broken 2, live 3", 1),
+        ("live 1, live 2, live 3, remove 2", 1),
+        ("live 1, live 2, unlink 2", 2),  # without a live release, to the last that was
+    ],
+)
+def test_where_a_rollback_goes(store: ReleaseStore, story: str, target: int | None) -> None:
+    for act, number in (one.split() for one in story.split(", ")):
+        (name,) = ids(int(number))
+        match act:
+            case "live" | "broken":
+                live(store, int(number), works=act == "live")
+            case "built":
+                built(store, int(number))
+            case "go":
+                go_to(store, name)
+            case "remove":
+                remove_tree(store.path(name))
+            case "unlink":
+                store.link.unlink()
+            case mark:
+                store.record(lambda ledger, name=name, mark=mark: ledger.marked(name, mark))  # type: ignore[misc]
+    assert store.snapshot().rollback_target() == (store.get(ids(target)[0]) if target else None)
 
 
 def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: ReleaseStore) -> None:
@@ -297,7 +257,7 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
     live(store, 5)
     store.record(lambda ledger: ledger.marked(ids(5)[0], "bad"))
     store.link.unlink()
-    assert store.newest_good() == store.get(ids(2)[0])
+    assert store.snapshot().newest_good() == store.get(ids(2)[0])
 
 
 # Making
@@ -348,7 +308,7 @@ def test_the_very_first_release_is_a_candidate_until_it_went_live(
     with pytest.raises(KeyboardInterrupt):
         built(store, 1)
     assert [release.state for release in store.all()] == ["candidate"]
-    assert store.newest_good() is None
+    assert store.snapshot().newest_good() is None
 
 
 # What is left over
@@ -445,7 +405,7 @@ def test_without_a_readable_ledger_the_manifests_tell(store: ReleaseStore, text:
     assert [(release.id, release.state) for release in store.all()] == list(
         zip(ids(4, 3, 2, 1), ["failed", "live", "good", "good"], strict=True)
     )
-    assert store.rollback_target() == store.get(ids(2)[0])
+    assert store.snapshot().rollback_target() == store.get(ids(2)[0])
     assert store.ledger().last_sequence == store.next_sequence() - 1 == 4
 
 
@@ -456,47 +416,3 @@ def test_the_next_record_makes_a_lost_ledger_good_again(store: ReleaseStore) -> 
     (store.state_dir / "ledger.json").write_text("garbage", encoding="utf-8")
     store.record(lambda ledger: ledger.pinned(ids(1)[0], on=True))
     assert store.ledger() == dataclasses.replace(before, pins=frozenset(ids(1)))
-
-
-# Trees, on a real file system
-
-
-def test_a_tree_is_removed_with_what_its_links_lead_to_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "file").touch()
-    tree = tmp_path / "tree"
-    (tree / "below").mkdir(parents=True)
-    (tree / "below" / "file").touch()
-    (tree / "link").symlink_to(tmp_path / "kept")
-    remove_tree(tree)
-    remove_tree(tree)  # there is nothing to do
-    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
-    assert (tmp_path / "kept" / "file").exists()
-
-
-@contextlib.contextmanager
-def as_anybody(directory: Path) -> Iterator[None]:
-    """Be a user to whom permissions apply, as they do not to root; `directory` is given to it."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.chown(directory, NOBODY, -1)
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
-def test_a_tree_is_removed_by_its_owner_even_if_parts_of_it_are_not_writable() -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as place, as_anybody(Path(place)):
-        tree = Path(place) / "tree"
-        for name in ("a/b", "c", "d/e/f"):
-            (tree / name).mkdir(parents=True)
-            (tree / name / "file").touch()
-        (tree / "c" / "link").symlink_to("/etc")
-        (tree / "d/e/f").chmod(0o000)
-        for name in ("a/b", "a", "c", "d/e", "d"):
-            (tree / name).chmod(0o500)
-        remove_tree(tree)
-        assert os.listdir(place) == []

@@ -11,7 +11,7 @@ import pytest
 
 from releaser.locks.installed import Pin
 from releaser.releases import verify as module
-from releaser.releases.fingerprint import FILES, hash_of, matches, seal_files
+from releaser.releases.contents import FILES, hash_of, matches, seal_files
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import Release, write_manifest
 from releaser.releases.verify import compare_permissions, compare_with_lock, verify

@@ -19,7 +19,7 @@ import pytest
 from releaser.errors import LockedError
 from releaser.site import run_lock
 from releaser.site.run_lock import Holder
-from releaser.system import orphans
+from releaser.system import signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from releaser.site import run_lock
-from releaser.system.orphans import MARK
+from releaser.system.signals import MARK
 from releaser.system.process import Runner
 
 state, script, stays, marked = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3]), bool(sys.argv[4])
@@ -244,13 +244,13 @@ def test_what_a_killed_run_has_left_is_ended(
     tmp_path: Path, go: Fifo, done: Fifo, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     """If need be, without its leave."""
-    monkeypatch.setattr(orphans, "GRACE", 0.5)
+    monkeypatch.setattr(signals, "GRACE", 0.5)
     with other_run(tmp_path, script, marked=True) as other:
         left = int(done.hear())
         other.kill()
         other.wait()
         with run_lock.acquire(tmp_path, command="init", now=NOW):
-            assert not orphans.is_alive(left)
+            assert not signals.is_alive(left)
 
 
 def test_a_service_that_stays_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
 import os
+import shutil
 import stat
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,6 +26,7 @@ from releaser.system.files import (
     load_state,
     put_aside,
     read_state,
+    remove_tree,
     replace_file,
     replace_symlink,
     sync_directory,
@@ -31,7 +36,7 @@ from releaser.system.files import (
 from tests.support.guards import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 
 def mode(path: Path) -> int:
@@ -290,3 +295,78 @@ def test_below_a_file_there_is_no_state(tmp_path: Path) -> None:
     """As where `state_dir` names a file, which preflight refuses."""
     (tmp_path / "file").touch()
     assert read_state(tmp_path / "file" / "state.json", dict) is None
+
+
+# Deleting a tree: also one that is not writable, and never at the cost of what is around it
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    """Make a directory that others may pass."""
+    directory = tmp_path / "releases"
+    directory.mkdir()
+    directory.chmod(0o2775)
+    return directory
+
+
+@pytest.fixture
+def mounted(releases: Path) -> Iterator[Path]:
+    """Mount something in the place of a release."""
+    require(os.geteuid() == 0 and shutil.which("mount"), "only root can mount")
+    place = releases / "20200101T000000Z"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+@pytest.mark.spawns
+def test_what_cannot_be_deleted_leaves_the_modes_around_it_alone(mounted: Path) -> None:
+    with pytest.raises(OSError, match=mounted.name):
+        remove_tree(mounted)
+    assert mode(mounted.parent) == 0o2775
+    assert mode(mounted.parent.parent) == 0o700
+
+
+def test_a_tree_is_removed_with_what_its_links_lead_to_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").touch()
+    tree = tmp_path / "tree"
+    (tree / "below").mkdir(parents=True)
+    (tree / "below" / "file").touch()
+    (tree / "link").symlink_to(tmp_path / "kept")
+    remove_tree(tree)
+    remove_tree(tree)  # there is nothing to do
+    assert [entry.name for entry in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "file").exists()
+
+
+@contextlib.contextmanager
+def as_anybody(directory: Path) -> Iterator[None]:
+    """Be a user to whom permissions apply, as they do not to root; `directory` is given to it."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(directory, NOBODY, -1)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_a_tree_is_removed_by_its_owner_even_if_parts_of_it_are_not_writable() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as place, as_anybody(Path(place)):
+        tree = Path(place) / "tree"
+        for name in ("a/b", "c", "d/e/f"):
+            (tree / name).mkdir(parents=True)
+            (tree / name / "file").touch()
+        (tree / "c" / "link").symlink_to("/etc")
+        (tree / "d/e/f").chmod(0o000)
+        for name in ("a/b", "a", "c", "d/e", "d"):
+            (tree / name).chmod(0o500)
+        remove_tree(tree)
+        assert os.listdir(place) == []

@@ -8,16 +8,20 @@ import time
 import pytest
 
 from releaser.system.words import (
+    Redactor,
     age,
     duration,
     elapsed,
     first_few,
     one_line,
     plural,
+    secrets_in_environment,
+    secrets_in_urls,
     size,
     strip_control,
     table,
     truncate,
+    web_link,
 )
 
 
@@ -191,3 +195,148 @@ def test_times_and_sizes_in_columns() -> None:
     assert [age(seconds) for seconds in (-1, 40, 300, 3 * 3600, 12 * 86400)] == ["0 s", "40 s", "5 min", "3 h", "12 d"]
     assert [elapsed(seconds) for seconds in (0, 12.34, 185)] == ["0.0 s", "12.3 s", "3 min 05 s"]
     assert [size(count) for count in (None, 999, 42_000_000, 12_300_000_000)] == ["-", "999 B", "42 MB", "12.3 GB"]
+
+
+# Which links of strangers get into a mail
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://example.org/changes",
+        "http://example.org",
+        "HTTPS://Example.org/?a=1&b=2#top",
+        "https://example.org:8443/a_(b)%20c",
+        "https://[2001:db8::1]/x",
+    ],
+)
+def test_a_link_to_a_page_is_taken_as_it_is(text: str) -> None:
+    assert web_link(f"  {text}\n") == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "UNKNOWN",
+        "javascript:alert(1)",
+        "JavaScript://example.org/%0aalert(1)",
+        "data:text/html,x",
+        "file:///etc/passwd",
+        "ftp://example.org/x",
+        "//example.org/x",
+        "https:///nowhere",
+        "https://",
+        "https://user:secret@example.org/",
+        "https://trusted.example.org@evil.example.net/",
+        "https://example.org/a b",
+        'https://example.org/"onclick="x',
+        "https://example.org/<script>",
+        "https://example.org/\r\nX-Evil: 1",
+        "https://exämple.org/",
+        "https://example.org/\u202egnp",
+        "https://[example.org/",
+        "https://example.org/" + "x" * 300,
+    ],
+)
+def test_anything_else_is_no_link(text: str) -> None:
+    assert web_link(text) is None
+
+
+# Keeping secrets out of what is shown
+
+
+TEXTS = [
+    # credentials in URLs
+    ("https://ann:secret@example.org/x", "https://***@example.org/x"),
+    ("https://ghp_0123456789@example.org/x.git", "https://***@example.org/x.git"),
+    ("https://:secret@example.org", "https://***@example.org"),
+    ("https://ann:@example.org", "https://***@example.org"),
+    ("https://ann:p%40ss@example.org", "https://***@example.org"),
+    ("https://ann:p@ss@example.org", "https://***@example.org"),
+    ("https://ann:se:cr:et@example.org", "https://***@example.org"),
+    ("git+https://ann:secret@example.org/x", "git+https://***@example.org/x"),
+    ("ssh://git@example.org/x", "ssh://***@example.org/x"),
+    ("HTTPS://Ann:Secret@example.org", "HTTPS://***@example.org"),
+    ("(https://ann:secret@example.org)", "(https://***@example.org)"),
+    ('url = "https://ann:secret@example.org"', 'url = "https://***@example.org"'),
+    ("one https://a:b@x.example two http://c:d@y.example", "one https://***@x.example two http://***@y.example"),
+    ("https://ann:secret@[::1]:8080/", "https://***@[::1]:8080/"),
+    ("line https://ann:secret@example.org\nnext", "line https://***@example.org\nnext"),
+    # what only looks like it
+    ("https://example.org/x", "https://example.org/x"),
+    ("https://example.org/@scope/name", "https://example.org/@scope/name"),
+    ("https://example.org?to=ann@example.org", "https://example.org?to=ann@example.org"),
+    ("https://example.org#ann@example.org", "https://example.org#ann@example.org"),
+    ("see https://example.org or write to ann@example.org", "see https://example.org or write to ann@example.org"),
+    ("git@example.org:x.git", "git@example.org:x.git"),
+    ("ann@example.org", "ann@example.org"),
+    ("", ""),
+    # secrets that it was told of
+    ("the password is hunter22.", "the password is ***."),
+    ("hunter22hunter22", "******"),
+    ("Hunter22", "Hunter22"),
+    ("a.b*c", "***"),
+    ("axbbc", "axbbc"),
+    ("hunter222", "***"),
+    ("grün & größer", "*** & größer"),
+    ("a pin of 123 is short", "a pin of 123 is short"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), TEXTS)
+def test_secrets_are_masked_and_nothing_else(text: str, expected: str) -> None:
+    redactor = Redactor(["hunter22", "hunter222", "a.b*c", "grün", "123", ""])
+    assert redactor.clean(text) == expected
+    assert redactor.clean(expected) == expected
+
+
+def test_without_secrets_there_are_still_urls() -> None:
+    assert Redactor().clean("https://ann:secret@example.org or hunter22") == "https://***@example.org or hunter22"
+
+
+URLS = [
+    ("https://ann:secret@example.org", {"secret"}),
+    ("https://ann:p%40ss@example.org", {"p%40ss", "p@ss"}),
+    ("https://ann:p@ss@example.org", {"p@ss"}),
+    ("https://ann:se:cret@example.org", {"se:cret"}),
+    ("https://:secret@example.org", {"secret"}),
+    ("https://glpat-0123456789@example.org/x", {"glpat-0123456789"}),
+    ("https://glpat-0123456789:@example.org/x", {"glpat-0123456789"}),
+    ("https://glpat-0123456789:x-oauth-basic@example.org/x", {"glpat-0123456789"}),
+    ("https://oauth2:glpat-0123456789@example.org/x", {"glpat-0123456789"}),
+    ("git+https://token-1234@example.org/x", {"token-1234"}),
+    ("ssh://git@example.org/x", set()),
+    ("ssh://deploy:secret@example.org/x", {"secret"}),
+    ("https://example.org/a:b@c", set()),
+    ("https://example.org?user=a:b@c", set()),
+    ("git@example.org:x.git", set()),
+    ('[remote "origin"]\n\turl = https://a:one1@x.example\n\turl = https://b:two2@y.example\n', {"one1", "two2"}),
+    ("", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), URLS)
+def test_passwords_and_tokens_are_found_in_urls(text: str, expected: set[str]) -> None:
+    assert secrets_in_urls(text) == expected
+
+
+def test_what_was_found_in_a_url_is_masked_where_it_stands_alone() -> None:
+    redactor = Redactor(secrets_in_urls("https://ghp_0123456789:@example.org"))
+    assert redactor.clean("fatal: bad token ghp_0123456789") == "fatal: bad token ***"
+
+
+def test_the_environment_may_hold_secrets_for_uv() -> None:
+    environ = {
+        "UV_INDEX_PRIVATE_PASSWORD": "one1",
+        "UV_INDEX_PRIVATE_USERNAME": "ann",
+        "UV_PUBLISH_TOKEN": "two2",
+        "UV_PUBLISH_PASSWORD": "three3",
+        "UV_GITHUB_TOKEN": "four4",
+        "UV_INDEX_URL": "https://ann:five5@example.org/simple",
+        "UV_EXTRA_INDEX_URL": "https://a:six66@x.example https://b:seven7@y.example",
+        "UV_CACHE_DIR": "/var/cache/uv",
+        "MY_INDEX_URL": "https://ann:eight8@example.org",
+        "PASSWORD": "nine9",
+    }
+    assert secrets_in_environment(environ) == {"one1", "two2", "three3", "four4", "five5", "six66", "seven7"}

@@ -11,7 +11,7 @@ import pytest
 
 from releaser.errors import ToolError
 from releaser.system.process import Finished, Runner
-from releaser.system.redaction import Redactor
+from releaser.system.words import Redactor
 from releaser.tools.git import Git
 from releaser.tools.git_reader import Layout
 from tests.tools.repository import Repository

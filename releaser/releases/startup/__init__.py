@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import inside
+from releaser.system.process import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

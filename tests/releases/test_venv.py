@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import shutil
@@ -13,8 +15,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.releases.integrity import find_damage, find_live_damage, find_rollback_damage
-from releaser.releases.interpreter import Interpreter, ask, ask_if_possible, change, executable_of
 from releaser.releases.release import Release, read_manifest, write_manifest
+from releaser.releases.venv import (
+    Interpreter,
+    ask,
+    ask_if_possible,
+    change,
+    executable_of,
+    leads_into,
+    link_of,
+    repoint_editables,
+    sources_below,
+    versions_in,
+)
 from releaser.system.process import Runner
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
@@ -22,6 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.releases.integrity import Damage
+
 
 SAID = {
     "version": "3.11.7", "implementation": "cpython", "abi": "cpython-311-x86_64-linux-gnu",
@@ -198,3 +212,134 @@ def test_of_one_that_could_not_be_asked_the_version_is_known(release: Release, p
 def test_one_at_another_place_is_said_to_be_there() -> None:
     now = replace(BEFORE, executable="/srv/python", version="3.11.9")
     assert change(BEFORE, now).endswith("became Python 3.11.9 under it (/opt/python, and now /srv/python)")
+
+
+# What packages in a venv say of themselves, however badly
+
+
+def install_metadata(venv: Path, name: str, text: str | bytes) -> Path:
+    """Put metadata alone into a venv, as text below the name and the version."""
+    place = venv / "lib" / "python3.12" / "site-packages" / f"{name}-1.0.dist-info"
+    place.mkdir(parents=True)
+    head = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
+    (place / "METADATA").write_bytes(head.encode() + (text.encode() if isinstance(text, str) else text))
+    return place
+
+
+def urls(*labels: str) -> str:
+    return "".join(f"Project-URL: {label}, https://example.org/{number}\n" for number, label in enumerate(labels))
+
+
+@pytest.mark.parametrize(
+    ("said", "link"),
+    [
+        (urls("Homepage", "Changelog"), "https://example.org/1"),
+        (urls("Source", "Release Notes", "Homepage"), "https://example.org/1"),
+        (urls("Source", "What's New?"), "https://example.org/1"),
+        (urls("change_log", "HISTORY"), "https://example.org/0"),
+        (urls("Release notes", "Changes"), "https://example.org/1"),
+        (urls("Source Code", "Home-Page"), "https://example.org/1"),
+        (urls("Issues", "GitHub"), "https://example.org/1"),
+        (urls("Docs"), "https://example.org/0"),
+        (urls("Funding", "Issues"), None),
+        ("Home-page: https://example.org/home\n", "https://example.org/home"),
+        ("Home-page: https://example.org/home\n" + urls("Changelog"), "https://example.org/0"),
+        ("Home-page: UNKNOWN\n" + urls("Repository"), "https://example.org/0"),
+        ("Project-URL: Changelog, javascript:alert(1)\n" + urls("Homepage"), "https://example.org/0"),
+        ("", None),
+    ],
+)
+def test_the_link_is_the_best_that_there_is(tmp_path: Path, said: str, link: str | None) -> None:
+    install_metadata(tmp_path, "alpha", said)
+    assert link_of(tmp_path, "alpha") == link
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"Project-URL: \xff\xfe\n",
+        b"\0\0\0",
+        b"Project-URL: Changelog\n",
+        b"Project-URL: ,,,\n",
+        b"Project-URL: a, b\nProject-URL: a, c\n",
+        b"Home-page: https://[\n",
+        b"\n" * 10_000,
+        b": : :\n",
+    ],
+)
+def test_garbage_is_no_link_and_no_failure(tmp_path: Path, text: bytes) -> None:
+    install_metadata(tmp_path, "alpha", text)
+    assert link_of(tmp_path, "alpha") is None
+
+
+def test_what_is_not_there_says_nothing(tmp_path: Path) -> None:
+    place = install_metadata(tmp_path, "alpha", urls("Changelog"))
+    assert link_of(tmp_path, "beta") is None
+    assert versions_in(tmp_path) == {"alpha": "1.0"}
+    (place / "METADATA").unlink()
+    (place / "METADATA").mkdir()
+    assert link_of(tmp_path, "alpha") is None
+    assert versions_in(tmp_path) == {}
+
+
+def test_a_package_is_found_however_its_name_is_spelled(tmp_path: Path) -> None:
+    install_metadata(tmp_path, "Zope_Interface", urls("Changelog"))
+    assert link_of(tmp_path, "zope-interface") == "https://example.org/0"
+
+
+# Where editable packages lead: from the staging tree into the checkout, by the texts in their RECORD
+
+
+def _installed(tmp_path: Path, source: Path, files: dict[str, bytes]) -> Path:
+    """Make a venv with a package that was installed from `source`."""
+    packages = tmp_path / "venv" / "lib" / "python3.12" / "site-packages"
+    info = packages / "shop-1.0.dist-info"
+    info.mkdir(parents=True)
+    url = json.dumps({"url": source.as_uri(), "dir_info": {"editable": True}}).encode()
+    for name, data in {**files, "shop-1.0.dist-info/direct_url.json": url}.items():
+        (packages / name).write_bytes(data)
+    names = [*files, "shop-1.0.dist-info/direct_url.json", "shop-1.0.dist-info/RECORD"]
+    (info / "RECORD").write_text("".join(f"{name},,\n" for name in names), encoding="utf-8")
+    return packages
+
+
+def test_paths_in_texts_are_replaced_and_recorded(tmp_path: Path) -> None:
+    old, new = tmp_path / ".shop.releaser-staging", tmp_path / "meine Läden" / "shop"
+    packages = _installed(tmp_path, old / "app", {"shop.pth": f"{old}/app/src\n".encode(), "other.pth": b"/srv\n"})
+    repoint_editables(tmp_path / "venv", old, new)
+    text = (packages / "shop.pth").read_bytes()
+    assert text.decode() == f"{new}/app/src\n"
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text).digest()).rstrip(b"=").decode()
+    record = (packages / "shop-1.0.dist-info" / "RECORD").read_text(encoding="utf-8").splitlines()
+    assert f"shop.pth,sha256={digest},{len(text)}" in record
+    assert "other.pth,," in record
+    said = json.loads((packages / "shop-1.0.dist-info" / "direct_url.json").read_text(encoding="utf-8"))
+    assert said == {"url": (new / "app").as_uri(), "dir_info": {"editable": True}}
+
+
+def test_compiled_files_and_longer_names_stay_as_they_are(tmp_path: Path) -> None:
+    old, new = tmp_path / "staging", tmp_path / "shop"
+    compiled, longer = f"\0ELF {old}/src/x.c\0".encode(), f"{old}-2/src\n".encode()
+    packages = _installed(tmp_path, old, {"x.so": compiled, "shop.pth": longer})
+    repoint_editables(tmp_path / "venv", old, new)
+    assert (packages / "x.so").read_bytes() == compiled
+    assert (packages / "shop.pth").read_bytes() == longer
+
+
+def test_packages_from_elsewhere_are_not_touched(tmp_path: Path) -> None:
+    text = f"{tmp_path}/staging/src\n".encode()
+    packages = _installed(tmp_path, tmp_path / "library", {"shop.pth": text})
+    repoint_editables(tmp_path / "venv", tmp_path / "staging", tmp_path / "shop")
+    assert (packages / "shop.pth").read_bytes() == text
+
+
+def test_a_venv_leads_into_the_places_of_its_editable_packages(tmp_path: Path) -> None:
+    _installed(tmp_path, tmp_path / "shop" / "app", {})
+    assert leads_into(tmp_path / "venv", tmp_path / "shop")
+    assert not leads_into(tmp_path / "venv", tmp_path / "other")
+
+
+def test_the_places_that_are_searched_for_modules_are_known(tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    _installed(tmp_path, shop, {"a.pth": f"{shop}/b/src\nimport sys\n".encode(), "b.pth": f"{shop}\n/srv\n".encode()})
+    assert [str(one) for one in sources_below(tmp_path / "venv", shop)] == [".", "b/src"]

@@ -1,0 +1,284 @@
+"""What a venv is made of: its interpreter, and what its packages say of themselves, the editable ones included.
+
+A venv has no interpreter of its own but a link to one, which an upgrade of the operating system exchanges or removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import os
+import re
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import ToolError
+from releaser.locks.versions import normalize_name
+from releaser.releases.contents import hash_of, look_at
+from releaser.system.words import web_link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from packaging.metadata import RawMetadata
+
+    from releaser.system.process import Runner
+
+
+_TIMEOUT = 60.0  # seconds to start, also on a server that has other things to do
+_SAID = ("version", "implementation", "abi", "build")
+# It runs under the Pythons of sites. What an executable of a few kilobytes runs may all be in a shared library.
+_IDENTITY = """\
+import json, os, sys, sysconfig
+with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+    mapped = {line.split(None, 5)[5].strip() for line in file if "/libpython" in line}
+print(json.dumps({
+    "version": ".".join(map(str, sys.version_info[:3])),
+    "implementation": sys.implementation.name,
+    "abi": sysconfig.get_config_var("SOABI") or "",
+    "build": " ".join(sys.version.split()[1:]),
+    "landmarks": [*sorted(mapped), getattr(os, "__file__", "")],
+}))
+"""
+# In figures, as the locale may not be able to print a path, or spell it in another way than it is on the disk.
+_PREFIX = "import os, sys; print(os.fsencode(os.path.realpath(sys.prefix)).hex())"
+# What is the machine's, and no fault of a release.
+_SHORT_OF = (errno.ENOMEM, errno.EAGAIN, errno.EMFILE, errno.ENFILE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interpreter:
+    """One interpreter: where it is, and what it says of itself."""
+
+    #: All links followed.
+    executable: str
+    version: str
+    implementation: str
+    #: What its extension modules are built for.
+    abi: str
+    #: Tells two builds of one version apart: when it was made, by which compiler.
+    build: str
+    #: What a look at its files shows, by path: while that is the same, it need not be asked.
+    seen: Mapping[str, str]
+
+    def __str__(self) -> str:
+        name = "Python" if self.implementation == "cpython" else self.implementation
+        return f"{name} {self.version}"
+
+    @property
+    def minor(self) -> str:
+        """The version without its patch, such as `3.11`."""
+        return ".".join(self.version.split(".")[:2])
+
+    def is_where_it_was(self, venv: Path) -> bool:
+        """Whether a look at its files shows the same as when it was asked, and a venv still leads to it."""
+        return executable_of(venv) == self.executable and look_at(self.seen) == self.seen
+
+    def is_same_as(self, other: Interpreter) -> bool:
+        """Whether both are of one version, ABI and build, wherever they are."""
+        return self.runs_what_is_for(other) and (self.version, self.build) == (other.version, other.build)
+
+    def runs_what_is_for(self, other: Interpreter) -> bool:
+        """Whether what was installed for the other one works with this one: another patch version does not matter."""
+        return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
+
+
+def executable_of(venv: Path) -> str:
+    """Return where the interpreter of a venv lies, all links followed; it may be gone."""
+    return os.path.realpath(venv / "bin" / "python")
+
+
+def ask(runner: Runner, executable: str) -> Interpreter:
+    """Ask an interpreter what it is. Raises ToolError when it does not start, or answers something else.
+
+    Nothing that a site has put into its venv runs, and nothing is written.
+    """
+    words = [executable, "-I", "-S", "-B", "-c", _IDENTITY]
+    finished = runner.run(words, cwd=Path("/"), env=runner.neutral, timeout=_TIMEOUT)
+    try:
+        said = json.loads(finished.stdout)
+        texts = {name: str(said[name]) for name in _SAID}
+        landmarks = [str(one) for one in said["landmarks"] if one]
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"{executable} printed {finished.stdout.strip()[:60]!r}, which is not Python's answer"
+        raise ToolError(message, output=finished.output) from error
+    return Interpreter(executable=executable, **texts, seen=look_at(dict.fromkeys((executable, *landmarks))))
+
+
+def ask_if_possible(runner: Runner, venv: Path) -> Interpreter | None:
+    """Ask that of a venv, for the manifest of a release; None when it does not start: others complain of that."""
+    try:
+        return ask(runner, executable_of(venv))
+    except ToolError as error:
+        import logging  # which takes long to import, for `releaser list`
+
+        logging.getLogger(__name__).warning("the interpreter of %s cannot be asked: %s", venv, error)
+        return None
+
+
+def change(was: Interpreter, now: Interpreter) -> str:
+    """Say what an interpreter was and what it is now; empty when it is the same, wherever it is."""
+    if now.is_same_as(was):
+        return ""
+    before, after = str(was), str(now)
+    if not now.runs_what_is_for(was):
+        before, after = (f"{name} ({abi})" if abi else name for name, abi in ((before, was.abi), (after, now.abi)))
+    elif before == after:
+        before, after = f"{before} {was.build}", f"{after} {now.build}"
+    moved = f", and now {now.executable}" if now.executable != was.executable else ""
+    return f"{before} became {after} under it ({was.executable}{moved})"
+
+
+def start_through(runner: Runner, link: Path, venv: Path, *, cwd: Path) -> None:
+    """See that the Python of `venv` starts through the symlink, as the web server will start it. Raises ToolError.
+
+    Until the flip it has only been started by its path in the release.
+    """
+    python = link / "bin" / "python"
+    advice = f"See where {venv / 'bin' / 'python'} leads, and what it says when it is started."
+    try:
+        words: list[str | Path] = [python, "-I", "-B", "-c", _PREFIX]
+        finished = runner.run(words, cwd=cwd, env=runner.neutral, timeout=_TIMEOUT)
+    except ToolError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _SHORT_OF:
+            raise
+        raise ToolError(error.message, advice=advice, output=error.output) from error
+    try:  # the answer comes last, as start-up code of a site may print as well
+        prefix = os.fsdecode(bytes.fromhex(finished.stdout.split()[-1]))
+    except (IndexError, ValueError):
+        prefix = ""
+    if prefix != os.path.realpath(venv):
+        reported = f"{prefix} as its venv" if prefix else "no venv of its own"
+        message = f"{python} reports {reported} instead of {venv}"
+        raise ToolError(message, advice=advice, output=finished.output)
+
+
+# What a reader wants first. The labels of the packaging specification on well-known project URLs, with their aliases.
+_LABELS = (
+    "changelog", "changes", "whatsnew", "history", "releasenotes",
+    "homepage",
+    "source", "repository", "sourcecode", "github",
+    "documentation", "docs",
+)  # fmt: skip
+_DROPPED = str.maketrans("", "", string.punctuation + string.whitespace)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """An installed package, and what it asks for, each as its metadata has it."""
+
+    name: str
+    version: str
+    requires: tuple[str, ...]
+
+
+def _read_metadata(venv: Path, name: str | None = None) -> Iterator[RawMetadata]:
+    """Yield the metadata of the packages of a venv, or of one by its `name`; what cannot be read is left out."""
+    from importlib.metadata import distributions  # both take long to import, for `releaser list`
+
+    from packaging.metadata import parse_email
+
+    places = [str(place) for place in sorted(venv.glob("lib/*/site-packages"))]
+    for found in distributions(path=places, name=name) if name else distributions(path=places):
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is not UTF-8
+            if text := next(filter(None, map(found.read_text, ("METADATA", "PKG-INFO", ""))), None):
+                yield parse_email(text)[0]
+
+
+def versions_in(venv: Path) -> dict[str, str]:
+    """Return the versions of what is installed, by normalized name."""
+    found = ((said.get("name"), said.get("version")) for said in _read_metadata(venv))
+    return {normalize_name(name): version for name, version in found if name and version}
+
+
+def link_of(venv: Path, name: str) -> str | None:
+    """Return where to read about a package: its changelog, else its home page, its source or its documentation."""
+    nothing: RawMetadata = {}
+    said = next(_read_metadata(venv, name), nothing)
+    urls = {label.translate(_DROPPED).lower(): url for label, url in said.get("project_urls", {}).items()}
+    urls.setdefault("homepage", said.get("home_page", ""))
+    return next((link for label in _LABELS if (link := web_link(urls.get(label, "")))), None)
+
+
+def requirements_in(venv: Path) -> Iterator[Installed]:
+    """Yield the packages of a venv that ask for others."""
+    for said in _read_metadata(venv):
+        if "name" in said and (requires := said.get("requires_dist")):
+            yield Installed(
+                name=normalize_name(said["name"]), version=said.get("version", ""), requires=tuple(requires)
+            )
+
+
+_LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
+
+
+def repoint_editables(venv: Path, old: Path, new: Path) -> None:
+    """Let packages that were installed from below `old` lead to the same place below `new`. Raises OSError.
+
+    Only files that those packages have in their RECORD are changed, and their lines in it
+    (https://packaging.python.org/en/latest/specifications/recording-installed-packages/).
+    """
+    if old == new:
+        return
+    for note, content, source in _installed_from(venv, old):
+        url = (new / source.relative_to(old)).as_uri()
+        changed = {note: json.dumps({**content, "url": url}).encode()}
+        _rewrite(note.parent, changed, old, new)
+
+
+def leads_into(venv: Path, place: Path) -> bool:
+    """Whether an editable package is found below `place`, by whatever way. Raises OSError."""
+    return any(content.get("dir_info", {}).get("editable") for _, content, _ in _installed_from(venv, place))
+
+
+def sources_below(venv: Path, place: Path) -> list[Path]:
+    """Return the directories below `place` that are searched for modules, relative to it. Raises OSError."""
+    files = venv.glob("lib/python*/site-packages/*.pth")
+    lines = (Path(line) for file in files for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+    return sorted({path.relative_to(place) for path in lines if path.is_relative_to(place)})
+
+
+def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, Any], Path]]:
+    """Yield what was installed from below `place`: where that is noted, what is noted, and from where it was."""
+    from urllib.parse import unquote, urlsplit  # which takes long to import, for `releaser list`
+
+    for note in venv.glob("lib/python*/site-packages/*.dist-info/direct_url.json"):
+        content = json.loads(note.read_text(encoding="utf-8"))
+        source = Path(unquote(urlsplit(content.get("url", "")).path))  # which uv quotes in its own way
+        if source.is_relative_to(place):
+            yield note, content, source
+
+
+def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path) -> None:
+    """Replace a path in the files of a package that are text, besides what has `changed`, and record that.
+
+    In a compiled file paths are notes for debuggers, which must keep their length.
+    """
+    record = dist_info / "RECORD"
+    rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+    for row in rows:
+        file = dist_info.parent / row[0]
+        if file == record or not file.is_file() or file.stat().st_size > _LARGEST:
+            continue
+        before = file.read_bytes()
+        after = changed.get(file) or _replaced(before, old, new)
+        if after != before:
+            file.write_bytes(after)
+            row[1:3] = [hash_of(str(file)), str(len(after))]
+            for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
+                compiled.unlink()
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    record.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _replaced(data: bytes, old: Path, new: Path) -> bytes:
+    if b"\0" in data:
+        return data
+    return str(new).encode().join(re.split(re.escape(str(old).encode()) + rb"(?![\w.-])", data))
