@@ -171,7 +171,9 @@ def _git_by_default() -> None:
 
 def _not_written_out(module: str) -> Callable[[], None]:
     def patch() -> None:
-        importlib.import_module(module).write_out = lambda _: None  # type: ignore[attr-defined]
+        found = importlib.import_module(module)
+        assert hasattr(found, "write_out")
+        found.write_out = lambda _: None  # type: ignore[attr-defined]
 
     return patch
 
