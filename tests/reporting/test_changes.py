@@ -19,7 +19,7 @@ from releaser.reporting.changes import (
     security_text,
     vulnerability_rows,
 )
-from releaser.reporting.subject import subject
+from releaser.reporting.mail import subject
 from tests.reporting.makers import QUIET
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
