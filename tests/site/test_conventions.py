@@ -1,11 +1,13 @@
-"""Which dependency group, test command and unix group a project uses when no setting names one."""
+"""Which dependency groups, test command and unix group a project uses when no setting names one."""
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +16,11 @@ from releaser.site import conventions
 from releaser.site.project import Pyproject
 from releaser.site.settings import Settings
 from tests.support.guards import require
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FILE = Path("/srv/site/pyproject.toml")
 
 
 def pyproject(**groups: Any) -> Pyproject:
@@ -187,3 +194,101 @@ def test_a_group_of_others_is_unfit(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         conventions.choose_unix_group(Settings(), tmp_path)
     monkeypatch.setattr(conventions, "find_commonest_group", lambda _: 1001)
     assert conventions.choose_unix_group(Settings(), tmp_path) == 1001
+
+
+# Groups that go live unasked, and those for the tests alone
+
+
+ALL: dict[str, Any] = {"prod": ["gunicorn"], "dev": ["ruff"], "test": ["pytest"]}
+
+
+def uv_project(uv: dict[str, Any] | None = None, **groups: Any) -> Pyproject:
+    return Pyproject(
+        path=FILE, content={"project": {"name": "shop"}, "dependency-groups": groups, "tool": {"uv": uv or {}}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("uv", "tests", "live", "left_out"),
+    [
+        ({}, (), ("dev",), ()),
+        ({}, ("test",), ("dev",), ()),
+        ({}, ("dev",), (), ("dev",)),
+        ({"default-groups": []}, ("dev",), (), ()),
+        ({"default-groups": ["test", "gone"]}, (), ("test",), ()),
+        ({"default-groups": ["test", "dev"]}, ("test",), ("dev",), ("test",)),
+        ({"default-groups": "all"}, ("test",), ("prod", "dev"), ("test",)),
+        ({"default-groups": "all"}, (), ("prod", "dev", "test"), ()),
+        ({"default-groups": 5}, (), ("dev",), ()),
+    ],
+)
+def test_default_groups_go_live_but_for_those_of_the_tests(
+    uv: dict[str, Any], tests: tuple[str, ...], live: tuple[str, ...], left_out: tuple[str, ...]
+) -> None:
+    settings, there = Settings(test_groups=tests), uv_project(uv, **ALL)
+    assert conventions.live_default_groups(settings, there) == live
+    assert conventions.left_out_groups(settings, there) == left_out
+
+
+def found(settings: Settings, there: Pyproject) -> list[str]:
+    live = None
+    with contextlib.suppress(PreflightError):
+        live = conventions.choose_dependency_group(settings, there)
+    findings = list(conventions.test_group_findings(settings, there, live=live, source="FILE: KEY"))
+    assert all(one.advice for one in findings)
+    return [f"{one.message}. {one.advice}" for one in findings]
+
+
+def conflict(*names: str, **more: str) -> dict[str, Any]:
+    return {"conflicts": [[{"group": name, **more} for name in names]]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "there", "words"),
+    [
+        ({}, uv_project(**ALL), []),
+        ({"test_groups": ("test", "dev")}, uv_project(**ALL), []),
+        (
+            {"test_groups": ("tset",)},
+            uv_project(**ALL),
+            ["FILE: KEY names the group `tset`", f"not in .* of {FILE}", "`test`?"],
+        ),
+        ({"test_groups": ("x",)}, uv_project(**ALL), ["`x`", "Add the group, or take it out of `test_groups`."]),
+        ({"test_groups": ("odd",)}, uv_project(odd={}), ["`odd`, which is not a list in"]),
+        ({"test_groups": ("prod",), "group": "prod"}, uv_project(**ALL), ["the one that goes live"]),
+        ({"test_groups": ("test",), "group": "gone"}, uv_project(**ALL), []),
+        (
+            {"test_groups": ("test",), "group": "prod"},
+            uv_project(conflict("prod", "test"), **ALL),
+            ["`prod` and `test`"],
+        ),
+        ({"test_groups": ("test",)}, uv_project(conflict("dev", "test"), **ALL), ["`dev` and `test`"]),
+        ({"test_groups": ("test", "dev")}, uv_project(conflict("dev", "test"), **ALL), ["`dev` and `test`"]),
+        ({"test_groups": ("test",)}, uv_project(conflict("prod", "test"), **ALL), []),
+        ({"test_groups": ("test",), "group": "prod"}, uv_project(conflict("prod", "dev"), **ALL), []),
+        ({"test_groups": ("test",)}, uv_project(conflict("dev", "test", package="shop"), **ALL), ["`dev` and `test`"]),
+        ({"test_groups": ("test",)}, uv_project(conflict("dev", "test", package="member"), **ALL), []),
+        ({"test_groups": ("test",)}, uv_project({"conflicts": [5, [{"extra": "x"}, 5]]}, **ALL), []),
+    ],
+)
+def test_what_cannot_be_is_found(settings: Mapping[str, Any], there: Pyproject, words: list[str]) -> None:
+    said = found(Settings(environment="local", **settings), there)
+    assert len(said) == (1 if words else 0)
+    assert all(re.search(word.replace("?", r"\?"), said[0]) for word in words)
+
+
+def test_groups_that_are_included_count_for_conflicts() -> None:
+    there = uv_project(
+        conflict("old", "new"),
+        prod=["gunicorn", {"include-group": "old"}],
+        test=[{"include-group": "more"}],
+        more=[{"include-group": "new"}, {"include-group": "test"}],
+        old=["django<5"],
+        new=["django>=5"],
+    )
+    (said,) = found(Settings(group="prod", test_groups=("test",)), there)
+    assert "`new` and `old`" in said
+
+
+def test_each_group_that_is_missing_is_told() -> None:
+    assert len(found(Settings(environment="local", test_groups=("a", "b")), uv_project())) == 2
