@@ -160,18 +160,13 @@ def code_of_release(site: Site, release: Release) -> Target:
     if not git.has(manifest.commit):
         message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
         raise PreflightError(Finding(message, advice=_KEEP))
-    _refuse_other_work(site)
-    _refuse_loss(site, manifest.commit, head)
-    commit = _with_lock(site, release, manifest.commit)
-    return Target(head=head, commit=commit, brings_code=True, forward=False)
-
-
-def _refuse_other_work(site: Site) -> None:
-    """Refuse to move a branch that is not the site's, or one on which somebody's rebase waits."""
-    waiting, branch, wanted = site.git.layout.in_progress(), site.git.state().branch, site.settings.branch
+    waiting, branch, wanted = git.layout.in_progress(), git.state().branch, site.settings.branch
     if waiting is not None or branch != wanted:
         what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
         raise PreflightError(Finding(f"the code cannot go back: {what}", advice=_KEEP))
+    _refuse_loss(site, manifest.commit, head)
+    commit = _with_lock(site, release, manifest.commit)
+    return Target(head=head, commit=commit, brings_code=True, forward=False)
 
 
 def _refuse_loss(site: Site, commit: str, head: str) -> None:

@@ -30,7 +30,7 @@ from releaser.releases.store import DOOMED, store_of
 from releaser.reporting.outbox import Outbox
 from releaser.resolution.resolve import lock_of
 from releaser.run import begun_at, close_journal, named
-from releaser.system.files import UnreadableStateError, clear_name
+from releaser.system.files import UnreadableStateError, clear_name, put_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ def recover(run: Run) -> None:
         accepted = accept_link(run.site)  # a run may have been cut off after its flip
         if accepted is not None:
             attempt_steps(run.site, run.log, accepted, STEPS)
-        aside = journal_of(run.site).put_aside()
+        aside = put_aside(journal_of(run.site).path)
         run.log.tell(f"The journal could not be read ({error.reason}); it is kept as {aside.name}.")
         entry = None
     if entry is not None:

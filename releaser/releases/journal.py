@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.system.files import load_state, put_aside, read_state, replace_file, sync_directory, write_state
+from releaser.system.files import load_state, read_state, replace_file, sync_directory, write_state
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -113,10 +113,6 @@ class Journal:
         with contextlib.suppress(FileNotFoundError):
             self.path.unlink()
             sync_directory(self.state_dir)
-
-    def put_aside(self) -> Path:
-        """Keep an unreadable journal under another name, for a person to look at."""
-        return put_aside(self.path)
 
 
 def keep_reserve(state_dir: Path) -> None:

@@ -69,14 +69,13 @@ class Manifest:
     staging_linked: tuple[str, ...] = ()
     #: How many tests there were; None if nobody can tell.
     tests_run: int | None = None
+    #: The migrations that it brought and that were not applied when it was sealed.
+    migrations: tuple[str, ...] = ()
 
     @property
     def never_live(self) -> bool:
         """Whether no run makes this release live, whatever anybody asks for."""
         return self.tests in NEVER_LIVE or self.origin == "override"
-
-    #: The migrations that it brought and that were not applied when it was sealed.
-    migrations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,27 +171,28 @@ def verdicts(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple
     """Decide what the policy keeps of the releases that are there now. Writes nothing."""
     snapshot = store.snapshot()
     target = snapshot.rollback_target()
-
-    def judged(in_use: Mapping[str, str]) -> tuple[Verdict, ...]:
-        rollback_target = target.id if target else None
-        return judge(snapshot, settings, now=now, rollback_target=rollback_target, in_use=in_use)
-
-    in_use = _in_use(store, [one.id for one in snapshot.releases])
-    doubtful = [one.id for one in judged(in_use) if not one.kept]
-    in_use |= {name: UNSEEN for name in doubtful if leases.is_used(str(store.path(name)))}
-    half_gone = (Verdict(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed())
-    return (*judged(in_use), *half_gone)
+    decided = judge(
+        snapshot,
+        settings,
+        now=now,
+        rollback_target=target.id if target else None,
+        in_use=_in_use(store, [one.id for one in snapshot.releases]),
+    )
+    return (*decided, *(Verdict(id=name, kept=False, reasons=(_CUT_OFF,)) for name in store.half_removed()))
 
 
 def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
-    """Say who uses a release, of those that anybody uses who can be seen."""
+    """Say who uses a release, of those that anybody uses."""
     locks = functools.cache(leases.held)
-    users = {name: leases.users(str(store.path(name)), locks) for name in names}
-    return {
-        name: f"in use by process{'' if len(found) == 1 else 'es'} {first_few(map(str, found), _MOST_NAMED)}"
-        for name, found in users.items()
-        if found
-    }
+    used = {}
+    for name in names:
+        directory = str(store.path(name))
+        if found := leases.users(directory, locks):
+            who = f"process{'' if len(found) == 1 else 'es'} {first_few(map(str, found), _MOST_NAMED)}"
+            used[name] = f"in use by {who}"
+        elif leases.is_used(directory):
+            used[name] = UNSEEN
+    return used
 
 
 def prune(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
@@ -220,17 +221,12 @@ def _delete(store: ReleaseStore, doomed: Iterable[Verdict]) -> dict[str, Verdict
                 claims.callback(leases.release, claimed)
             if claimed is not None or not os.path.isdir(directory):
                 free.append(name)
-            elif used := _use(store, name):
+            elif used := _in_use(store, [name]).get(name):
                 fared[name] = replace(fared[name], kept=True, reasons=(used,))
             else:
                 failed[name] = OSError(errno.ENOLCK, "its lease cannot be taken", directory)
         failed |= store.remove(*free)
     return fared | {name: replace(fared[name], error=os_reason(error)) for name, error in failed.items()}
-
-
-def _use(store: ReleaseStore, name: str) -> str:
-    """Say by whom a release is used that could not be claimed; empty if by nobody."""
-    return _in_use(store, [name]).get(name) or (UNSEEN if leases.is_used(str(store.path(name))) else "")
 
 
 # One release

@@ -109,7 +109,8 @@ class Runner:
         words = tuple(os.fspath(word) for word in argv)
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
-        kept = _Kept(tail=sys.maxsize if whole else KEPT_TAIL)
+        tail = sys.maxsize if whole else KEPT_TAIL
+        kept = (_HeadAndTail(tail), _HeadAndTail(tail))
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
@@ -138,8 +139,8 @@ class Runner:
                     _end(process, kept, spare_group=stays)
             if file is not None:
                 file.seek(0)
-                kept.stdout.add(file.read(KEPT_TAIL))
-        stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in (kept.stdout, kept.stderr))
+                kept[0].add(file.read(KEPT_TAIL))
+        stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in kept)
         finished = Finished(
             argv=words,
             returncode=process.returncode,
@@ -239,12 +240,6 @@ class _HeadAndTail:
         return b"%b\n[... %d bytes cut ...]\n%b" % (bytes(self._head), self._dropped, bytes(self._tail))
 
 
-class _Kept:
-    def __init__(self, tail: int) -> None:
-        self.stdout = _HeadAndTail(tail)
-        self.stderr = _HeadAndTail(tail)
-
-
 def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     """Return what the child does before exec, so that it gets `death_signal` when its parent dies."""
     parent = os.getpid()
@@ -258,13 +253,13 @@ def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:
     return prepare
 
 
-def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -> bool:
+def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, deadline: float) -> bool:
     """Collect output until the program ends; False when the deadline came first."""
     with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
         descriptor = os.pidfd_open(process.pid)  # which becomes readable when the process ends (Linux 5.3)
         stack.callback(os.close, descriptor)
         selector.register(descriptor, selectors.EVENT_READ, None)
-        for pipe, stream in ((process.stdout, kept.stdout), (process.stderr, kept.stderr)):
+        for pipe, stream in zip((process.stdout, process.stderr), kept, strict=True):
             if pipe is not None:
                 selector.register(pipe, selectors.EVENT_READ, stream)
         ended = False
@@ -284,7 +279,7 @@ def _follow(process: subprocess.Popen[bytes], kept: _Kept, *, deadline: float) -
         return True
 
 
-def _end(process: subprocess.Popen[bytes], kept: _Kept, *, spare_group: bool) -> None:
+def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
     """See to it that nothing of the program is left, then collect its status.
 
     The group is signalled before the leader is reaped: only so long is its number certain to be still its own.

@@ -73,11 +73,15 @@ POLL = 0.02  # seconds
 
 def end_orphans(mark: str) -> bool:
     """End every process that carries the mark of a run; whether there was any. Those of other users are left alone."""
+
+    def others() -> Iterator[int]:
+        return (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
+
     found = False
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
         told: set[int] = set()
         ends_at = time.monotonic() + seconds
-        while (orphans := set(_marked(mark))) and time.monotonic() < ends_at:
+        while (orphans := {pid for pid in others() if _has(pid, mark)}) and time.monotonic() < ends_at:
             found = True
             for pid in orphans - told:
                 _tell(pid, mark, number)
@@ -117,12 +121,6 @@ def _may_be(program: str, pid: str, places: Collection[Path]) -> bool:
     except OSError:  # it has just ended
         return False
     return any(f"{place}/".startswith(f"{one}/") for one in places)
-
-
-def _marked(mark: str) -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid() and _has(int(name), mark):
-            yield int(name)
 
 
 def _has(pid: int, mark: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 import pytest
 
 from releaser.releases.journal import RESERVE, SIZE, Entry, Journal, Phase, keep_reserve
-from releaser.system.files import UnreadableStateError
+from releaser.system.files import UnreadableStateError, put_aside
 from tests.support.guards import require
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def test_what_is_no_entry_is_unreadable_and_can_be_put_aside(journal: Journal, t
     journal.path.write_text(text, encoding="utf-8")
     with pytest.raises(UnreadableStateError):
         journal.read()
-    aside = journal.put_aside()
+    aside = put_aside(journal.path)
     assert (aside.name, aside.read_text(encoding="utf-8")) == ("journal.json.unreadable-1", text)
     assert journal.read() is None
 

@@ -42,8 +42,9 @@ def install(venv: Path, runner: Runner) -> None:
 
     It is compiled here because who starts the interpreter later may not be able to write there.
     """
+    ours = f"python{sys.version_info[0]}.{sys.version_info[1]}" if sys.implementation.name == "cpython" else ""
     for module in put_into(venv):
-        if module.parent.parent.name == _our_library():
+        if module.parent.parent.name == ours:  # which understands the byte code of this one
             compile_here(module)
         else:
             with contextlib.suppress(ToolError):
@@ -54,12 +55,6 @@ def install(venv: Path, runner: Runner) -> None:
                     timeout=_TIMEOUT,
                 )
         open_byte_code(module)
-
-
-def _our_library() -> str:
-    """Return the name of the library directory of Pythons that understand the byte code of this one."""
-    major, minor = sys.version_info[:2]
-    return f"python{major}.{minor}" if sys.implementation.name == "cpython" else ""
 
 
 def put_into(venv: Path) -> tuple[Path, ...]:
