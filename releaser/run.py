@@ -12,7 +12,7 @@ from releaser.errors import Finding
 from releaser.locks.vulnerabilities import fixed_by
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
-from releaser.report import Answer, Result, RunLog, RunReport, Silence
+from releaser.report import Result, RunLog, RunReport, Silence
 from releaser.site.settings import this_host
 from releaser.system.words import one_line
 
@@ -47,7 +47,7 @@ class Run:
 
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
         """Make the report of this run as it stands."""
-        log, learned, project = self.log, self.log.learned, self.site.project
+        log, learned, project, redactor = self.log, self.log.learned, self.site.project, self.site.redactor
         problems = log.findings
         if result != "unchanged" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
@@ -57,7 +57,7 @@ class Run:
         release = self.store.get(learned.release)
 
         def clean(text: str) -> str:
-            return cleaned(self.site.redactor, text)
+            return cleaned(redactor, text)
 
         return RunReport(
             command=log.command,
@@ -84,10 +84,10 @@ class Run:
             commit=release.manifest.commit if release else None,
             subject=clean(release.manifest.subject) if release else "",
             steps=tuple(replace(one, detail=clean(one.detail)) for one in log.outcomes),
-            problems=cleaned_problems(self.site.redactor, problems),
-            answers=tuple(_cleaned_answer(self.site.redactor, one) for one in log.answers),
+            problems=cleaned_problems(redactor, problems),
+            answers=tuple(replace(one, text=clean(one.text), body=redactor.clean(one.body)) for one in log.answers),
             blame=learned.blame,
-            output=self.site.redactor.clean(learned.output),
+            output=redactor.clean(learned.output),
             advice=clean(advice),
             log_file=self.log_file,
             recovered=clean(" ".join(log.recovered)),
@@ -133,10 +133,6 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
     except OSError as error:  # a full disk; if this run cannot tell either, the next one goes over it again
         logger.warning("what is to be told cannot be noted: %s", error)
     log.closed = True
-
-
-def _cleaned_answer(redactor: Redactor, answer: Answer) -> Answer:
-    return replace(answer, text=cleaned(redactor, answer.text), body=redactor.clean(answer.body))
 
 
 def begun_at(run_id: str) -> datetime | None:

@@ -7,7 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -157,24 +157,22 @@ def prune(ctx: CommandContext) -> None:
     sys.exit(report.exit_code if report else 0)
 
 
-def _pin(ctx: CommandContext, release: str, *, on: bool) -> NoReturn:
-    from releaser.pipelines.maintenance import plan_pin, set_pin
-
-    ctx.end(ctx.run(plan_pin, set_pin, release, on=on))
-
-
 @command(changes=True)
 @click.argument("release")
 def pin(ctx: CommandContext, release: str) -> None:
     """Keep RELEASE: never prune it."""
-    _pin(ctx, release, on=True)
+    from releaser.pipelines import maintenance
+
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_pin, release))
 
 
 @command(changes=True)
 @click.argument("release")
 def unpin(ctx: CommandContext, release: str) -> None:
     """Allow RELEASE to be pruned again."""
-    _pin(ctx, release, on=False)
+    from releaser.pipelines import maintenance
+
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unpin, release))
 
 
 @command(changes=True)
@@ -184,7 +182,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
     """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
     from releaser.pipelines import maintenance
 
-    ctx.end(ctx.run(maintenance.plan_hold, maintenance.hold, name, reason))
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_hold, name, reason))
 
 
 @command(changes=True)
@@ -193,7 +191,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
     """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
     from releaser.pipelines import maintenance
 
-    ctx.end(ctx.run(maintenance.plan_unhold, maintenance.unhold, name))
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unhold, name))
 
 
 @command(context_settings={"ignore_unknown_options": True})

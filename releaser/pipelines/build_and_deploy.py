@@ -18,13 +18,7 @@ from releaser.deployment.activate import Deployment, activate
 from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, PreflightError
 from releaser.locks.installed import find_unbuildable
-from releaser.pipelines.recovery import (
-    changes_since,
-    conclude,
-    note_return_on_failure,
-    undo_on_failure,
-    undo_unfinished,
-)
+from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_on_failure, undo_unfinished
 from releaser.releases.link import moved_by_hand
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
@@ -118,10 +112,10 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
         note_untracked_files(site, log, state, before={*snapshot.state.untracked, *came_along})
     if log.command != "rollback":
         tell_migrations(site, log, release.manifest.migrations)
-    conclude(site, entry)
+    brought = conclude(site, entry, release)
     if moved := moved_by_hand(store_of(site)):
         log.note(moved)
         log.learn(follow_up_failed=True)
     publish_lock(site, log, release, command=log.command, state=state)
     attempt(log, "prune", lambda step: prune_step(site, log, step))
-    close_journal(site, log, f"had made release {release.id} live{changes_since(site, entry)}")
+    close_journal(site, log, f"had made release {release.id} live{brought}")

@@ -28,8 +28,8 @@ from releaser.system.words import first_few
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
     from releaser.locks.vulnerabilities import Audit
+    from releaser.pipelines.rebuild import RebuildReason
     from releaser.releases.quarantine import FailedCandidate
-    from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
     from releaser.resolution.rules import FailedVersions
     from releaser.run import Workspace
@@ -40,24 +40,31 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What an update does with a resolution; `failed` is how this very candidate failed before, if it did."""
+class Goal:
+    """What an update builds, and why; or why it builds nothing."""
 
+    work: Workspace
+    #: Why what is live has to be rebuilt, if it has.
+    due: RebuildReason | None
+    #: Whether what failed before is tried again, and the site need not be well.
+    force: bool
     outcome: Outcome
     resolution: Resolution
-    failed: FailedCandidate | None = None
+    #: How this very candidate failed before, if it did.
+    failed: FailedCandidate | None
     #: Resolves once more, with what is held by then; None where the lock was given.
-    again: ResolveAgain | None = None
+    again: ResolveAgain | None
     #: Asks, once in a run, what is known to be wrong with what is live.
     audit: Callable[[], Audit | None]
 
+    @property
+    def is_repair(self) -> bool:
+        """Whether somebody has damaged what is live, so that it may be what makes the site sick."""
+        return self.due is not None and self.due.is_damaged
 
-def decide(work: Workspace, *, is_due: bool, force: bool) -> Decision:
-    """Resolve in the staging tree, and decide whether a release is built from that.
 
-    `is_due` says that the live one has to be rebuilt anyway; `force` takes what failed before too. Raises
-    ResolutionError.
-    """
+def decide(work: Workspace, due: RebuildReason | None, *, force: bool) -> Goal:
+    """Resolve in the staging tree, and decide whether a release is built from that. Raises ResolutionError."""
     site = work.site
 
     @functools.cache
@@ -71,9 +78,9 @@ def decide(work: Workspace, *, is_due: bool, force: bool) -> Decision:
     def again(failed: FailedVersions, lower: Lower | None) -> Resolution:
         return resolve(work, force=force, fixes=fixes, failed=failed, lower=lower)
 
-    as_locked = is_due and _stays_as_locked(work)
+    as_locked = due is not None and _stays_as_locked(work)
     resolution = resolve_as_locked(work, work.facts.lock) if as_locked else _resolved(work, again, force=force)
-    is_new = is_due or is_another(work, resolution)
+    is_new = due is not None or is_another(work, resolution)
     quarantine = read_quarantine(site.state_dir)
     failed = None
     if is_new or quarantine.waiting:
@@ -83,8 +90,15 @@ def decide(work: Workspace, *, is_due: bool, force: bool) -> Decision:
         outcome = "nothing"
     elif failed is not None and not force:
         outcome = _outcome_again(work, failed)
-    return Decision(
-        outcome=outcome, resolution=resolution, failed=failed, again=None if as_locked else again, audit=audit
+    return Goal(
+        work=work,
+        due=due,
+        force=force,
+        outcome=outcome,
+        resolution=resolution,
+        failed=failed,
+        again=None if as_locked else again,
+        audit=audit,
     )
 
 
@@ -155,7 +169,7 @@ def why_not_again(failed: FailedCandidate) -> str:
     return f"nothing newer than {failed.release}, which failed before"
 
 
-def choose_following(site: Site, target: Target, decision: Decision, live: Release | None) -> Following:
+def choose_following(site: Site, goal: Goal, target: Target) -> Following:
     """Decide what becomes of the checkout where no release is built.
 
     Commits that bring neither code nor packages come in quietly: a lock of the same packages in another text, the
@@ -163,7 +177,8 @@ def choose_following(site: Site, target: Target, decision: Decision, live: Relea
     another lock, from which the packages come out that are live, a release of these would be the one before once more:
     the checkout gets the lock of the live release back.
     """
-    if live is None or target.brings_code:
+    live = goal.work.live
+    if goal.outcome == "build" or live is None or target.brings_code:
         return "stays"
     git, (lock, *_) = site.git, site.own_files()
     data = git.data(target.commit, lock)
@@ -172,4 +187,4 @@ def choose_following(site: Site, target: Target, decision: Decision, live: Relea
             return "moves" if data is not None and target.moves else "stays"
     except InvalidLockError:  # which a lock that is no good for a release is as well
         return "stays"
-    return "restores" if decision.outcome == "nothing" else "stays"
+    return "restores" if goal.outcome == "nothing" else "stays"

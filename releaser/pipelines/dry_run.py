@@ -1,4 +1,4 @@
-"""What a command would do, without writing anything at all: the `--dry-run` of each."""
+"""What an update would do, without writing anything at all; the dry runs of other commands are beside these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from releaser.locks.changes import changes_between
 from releaser.pipelines.decide import choose_following, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
 from releaser.pipelines.rebuild import refuse_unreadable_live
-from releaser.pipelines.update import choose_goal, note_target, required
+from releaser.pipelines.update import choose_goal, note_target, require_live
 from releaser.releases.link import refuse_moved
 from releaser.releases.release import Manifest, Release
 from releaser.releases.store import store_of
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
     from releaser.checkout.pull import Target
     from releaser.locks.overrides import Override
-    from releaser.pipelines.decide import Decision, Following
-    from releaser.pipelines.update import Goal
+    from releaser.pipelines.decide import Following, Goal
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git import Git
@@ -70,25 +69,24 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
 
 
 def _plan_of_update(goal: Goal, target: Target) -> Plan:
-    work, due, decision = goal.work, goal.due, goal.decision
-    site, builds = work.site.outside, decision.outcome == "build"
+    work, due, resolution = goal.work, goal.due, goal.resolution
+    site, builds = work.site.outside, goal.outcome == "build"
     commits = note_target(work.log, target)
     if builds and target.pulled is None:
         ask_django(work.site, work.log)
     # Where nothing is live or adopted, an update compares with nothing; what changes in uv.lock is still reported.
-    resolution = decision.resolution
     diff = resolution.diff if work.live else changes_between(work.facts.lock.versions, resolution.lock.versions)
-    following = "stays" if builds else choose_following(work.site, target, decision, work.live)
+    following = choose_following(work.site, goal, target)
     lines = [
-        *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and decision.outcome != "failed" else ()),
+        *([f"{due.release.id} would be rebuilt, as {due.reason}"] if due and goal.outcome != "failed" else ()),
         *_about_commits(commits, target, following, builds=builds),
-        *_about_packages(site, decision, len(diff)),
+        *_about_packages(site, goal, len(diff)),
     ]
     if builds and not goal.force and not goal.is_repair:
         lines += say_refusals(site)
     if store_of(site).live() is None:
         lines.append(f"{site.project.venv.name} would become a symlink to a release")
-    elif not builds and decision.outcome != "unsure":
+    elif not builds and goal.outcome != "unsure":
         lines.append(NOTHING)
     return Plan(would=tuple(lines), changes=diff if builds else ())
 
@@ -150,24 +148,24 @@ def _about_commits(commits: Sequence[Commit], target: Target, following: Followi
         yield "uv.lock would become that of the live release again, and be committed"
 
 
-def _about_packages(site: Site, decision: Decision, count: int) -> Iterator[str]:
+def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     """Say how many packages would change, what would be left out and why, and why a candidate would not be built."""
-    failed = decision.failed
-    if decision.outcome == "unsure" and failed is not None:
+    failed = goal.failed
+    if goal.outcome == "unsure" and failed is not None:
         yield f"{failed.release} failed before, as the live release did: its tests would tell whether it is tried again"
-    elif decision.outcome == "failed" and failed is not None:
+    elif goal.outcome == "failed" and failed is not None:
         yield why_not_again(failed)
-    if decision.outcome == "build" or store_of(site).live() is None:
+    if goal.outcome == "build" or store_of(site).live() is None:
         packages = {0: "no package", 1: "1 package"}.get(count, f"{count} packages")
         yield f"{packages} would change"
-    for one in decision.resolution.held_back:
+    for one in goal.resolution.held_back:
         yield f"{one.name} {one.version} would be left out: {one.reason}"
 
 
 def plan_override(site: Site, overrides: Sequence[Override]) -> Plan:
     """Say what would be tried; uv is not asked, as it would have to write. Raises PreflightError."""
     facts = check_unmoved(site, Scope())
-    live = required(store_of(site).live())
+    live = require_live(store_of(site).live())
     lines = [
         f"a candidate would be built and tested with {one} in place of {one.name} {facts.lock.versions[one.name]}"
         for one in overrides

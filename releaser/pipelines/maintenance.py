@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -25,9 +26,10 @@ from releaser.resolution.resolve import lock_of
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from releaser.releases.quarantine import Quarantine
+    from releaser.releases.release import Release
     from releaser.releases.retention import Verdict
     from releaser.report import RunReport
     from releaser.run import Run
@@ -62,66 +64,78 @@ def _releases(number: int) -> str:
     return "1 release" if number == 1 else f"{number} releases"
 
 
-def set_pin(request: Request, release: str, *, on: bool) -> RunReport:
-    """Keep a release from being pruned, or no longer."""
+def plan_prune(site: Site) -> tuple[Verdict, ...]:
+    """Return the verdict on every release. Raises PreflightError."""
+    refuse_moved(store_of(site))
+    return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
 
-    def pipeline(run: Run) -> PipelineResult:
-        found = run.store.find(release)
-        run.log.about(found, None)
-        what = "pinned" if on else "not pinned"
-        if found.pinned == on:
-            return PipelineResult(result="unchanged", headline=f"{found.id} is {what} already")
-        run.store.record(lambda ledger: ledger.pinned(found.id, on=on))
-        return PipelineResult(result="activated", headline=f"{found.id} is {what} now")
 
-    return run_session(request, pipeline)
+# Pins and holds
 
 
 _SHORTEST_HASH = 7  # characters of a commit that tell which one is meant
 
 
 @dataclass(frozen=True, kw_only=True)
-class HoldChange:
-    """What holding or letting go of a package comes to: the holds after it, and what to say of it (`is held`, say)."""
+class Change:
+    """What a command changes in the records, and what to say of it then."""
 
-    holds: Holds
+    #: What it is about, and what that is then, such as `is held at 1.0`.
     name: str
     state: str
-    news: bool
-    #: What is quarantined after it; None if that does not change.
-    quarantine: Quarantine | None = None
+    #: Writes it down; None if it is so already.
+    apply: Callable[[], None] | None
+    #: The release that it is about, if it is about one.
+    release: Release | None = None
 
 
-def hold(request: Request, name: str, reason: str) -> RunReport:
-    """Keep a package at the version that it has, until somebody lifts that."""
+def make_change(request: Request, decide: Callable[..., Change], *words: str) -> RunReport:
+    """Do what one of the functions below decides, given the site and the words of the command line."""
 
     def pipeline(run: Run) -> PipelineResult:
-        return _changed(run.site, decide_hold(run.site, name, reason))
+        change = decide(run.site, *words)
+        if change.release is not None:
+            run.log.about(change.release, None)
+        if change.apply is None:
+            return PipelineResult(result="unchanged", headline=f"{change.name} {change.state} already")
+        change.apply()
+        return PipelineResult(result="activated", headline=f"{change.name} {change.state} now")
 
     return run_session(request, pipeline)
 
 
-def unhold(request: Request, name: str) -> RunReport:
-    """Let in again what is held back: a package, a commit or a candidate, by the name that `status` shows."""
-
-    def pipeline(run: Run) -> PipelineResult:
-        return _changed(run.site, decide_unhold(run.site, name))
-
-    return run_session(request, pipeline)
-
-
-def _changed(site: Site, change: HoldChange) -> PipelineResult:
-    if not change.news:
-        return PipelineResult(result="unchanged", headline=f"{change.name} {change.state} already")
-    if change.quarantine is not None:
-        quarantine = change.quarantine
-        change_quarantine(site.state_dir, lambda _: quarantine)
-    change_holds(site.state_dir, lambda _: change.holds)
-    return PipelineResult(result="activated", headline=f"{change.name} {change.state} now")
+def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
+    """Say what would be done."""
+    change = decide(site, *words)
+    if change.apply is None:
+        return Plan(would=(f"{change.name} {change.state} already",))
+    would = re.sub(r"^is (not )?", lambda found: f"would {found[1] or ''}be ", change.state)
+    return Plan(would=(f"{change.name} {would}",))
 
 
-def decide_hold(site: Site, name: str, reason: str) -> HoldChange:
-    """Say what holding a package comes to. Raises UsageError when it is not there, or part of the checkout.
+def decide_pin(site: Site, release: str) -> Change:
+    """Keep a release from being pruned. Raises NoSuchReleaseError."""
+    return _decide_pin(site, release, on=True)
+
+
+def decide_unpin(site: Site, release: str) -> Change:
+    """Let a release be pruned again. Raises NoSuchReleaseError."""
+    return _decide_pin(site, release, on=False)
+
+
+def _decide_pin(site: Site, release: str, *, on: bool) -> Change:
+    store = store_of(site)
+    found = store.find(release)
+
+    def apply() -> None:
+        store.record(lambda ledger: ledger.pinned(found.id, on=on))
+
+    state = "is pinned" if on else "is not pinned"
+    return Change(name=found.id, state=state, apply=None if found.pinned == on else apply, release=found)
+
+
+def decide_hold(site: Site, name: str, reason: str) -> Change:
+    """Keep a package at the version that it has. Raises UsageError when it is not there, or part of the checkout.
 
     It is held since the first time; another reason takes the place of the one before.
     """
@@ -136,13 +150,16 @@ def decide_hold(site: Site, name: str, reason: str) -> HoldChange:
     state = f"is held at {live.versions.get(name, lock.versions[name])}"
     before = next((one for one in holds.entries if (one.name, one.by) == (name, "person")), None)
     if before is not None and reason in ("", before.reason):
-        return HoldChange(holds=holds, name=name, state=state, news=False)
+        return Change(name=name, state=state, apply=None)
     new = Hold(name=name, by="person", reason=reason, at=before.at if before else timestamp())
-    return HoldChange(holds=holds.adding([new]), name=name, state=state, news=True)
+    return Change(name=name, state=state, apply=lambda: change_holds(site.state_dir, lambda _: holds.adding([new])))
 
 
-def decide_unhold(site: Site, name: str) -> HoldChange:
-    """Say what letting something in again comes to. Raises UsageError when nothing of that name is held back."""
+def decide_unhold(site: Site, name: str) -> Change:
+    """Let in again what is held back: a package, a commit or a candidate, by the name that `status` shows.
+
+    Raises UsageError when nothing of that name is held back.
+    """
     constraints = Constraints.read(site.state_dir)
     holds, quarantine = constraints.holds, constraints.quarantine
     package = normalize_name(name)
@@ -168,13 +185,12 @@ def decide_unhold(site: Site, name: str) -> HoldChange:
         message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
     shown = commits[0].commit[:12] if commits else name if name in releases else package
-    return HoldChange(
-        holds=holds.without(names) if held else holds,
-        quarantine=without,
-        name=shown if shown else name,
-        state="is not held back",
-        news=True,
-    )
+
+    def apply() -> None:
+        change_quarantine(site.state_dir, lambda _: without)
+        change_holds(site.state_dir, lambda _: holds.without(names) if held else holds)
+
+    return Change(name=shown or name, state="is not held back", apply=apply)
 
 
 def _names_held_back(holds: Holds, quarantine: Quarantine) -> list[str]:
@@ -196,36 +212,3 @@ def _did_you_mean(name: str, names: Iterable[str]) -> str:
 
     close = get_close_matches(name, sorted(names), n=3)
     return f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
-
-
-# Dry runs
-
-
-def plan_prune(site: Site) -> tuple[Verdict, ...]:
-    """Return the verdict on every release. Raises PreflightError."""
-    refuse_moved(store_of(site))
-    return verdicts(site.settings, store_of(site), now=datetime.now(UTC))
-
-
-def plan_pin(site: Site, release: str, *, on: bool) -> Plan:
-    """Say what a pin would change. Raises NoSuchReleaseError."""
-    found = store_of(site).find(release)
-    what = "pinned" if on else "not pinned"
-    return Plan(would=(f"{found.id} is {what} already" if found.pinned == on else f"{found.id} would be {what}",))
-
-
-def plan_hold(site: Site, name: str, reason: str) -> Plan:
-    """Say what holding a package would change. Raises UsageError and PreflightError."""
-    return _plan_of(decide_hold(site, name, reason))
-
-
-def plan_unhold(site: Site, name: str) -> Plan:
-    """Say what letting go of a package would change. Raises UsageError."""
-    return _plan_of(decide_unhold(site, name))
-
-
-def _plan_of(change: HoldChange) -> Plan:
-    state = change.state if not change.news else change.state.replace("is ", "would be ", 1)
-    if state.startswith("would be not"):
-        state = "would not be held"
-    return Plan(would=(f"{change.name} {state}{'' if change.news else ' already'}",))

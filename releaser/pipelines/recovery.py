@@ -104,9 +104,8 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
         if Outbox(site.project.outbox).tells_of(entry.run_id):  # it could not finish, or not record it
             return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
         return f"had been taken back half-way ({entry.reason}); that is finished now"
-    if entry.phase == "committing" and live == entry.target and store_of(site).get(live) is not None:
-        _roll_forward(site, log, entry)
-        return f"had made release {entry.target} live; the rest is done now{changes_since(site, entry)}"
+    if entry.phase == "committing" and live == entry.target and (release := store_of(site).get(live)):
+        return f"had made release {release.id} live; the rest is done now{_roll_forward(site, log, entry, release)}"
     if entry.phase == "repairing":
         return _resume_repair(site, log, entry)
     if entry.phase == "adopting":
@@ -131,38 +130,32 @@ def _resume_repair(site: Site, log: RunLog, entry: Entry) -> str:
     return f"had pointed the symlink, which was missing or dangling, to {release.id} again; the rest is done now"
 
 
-def changes_since(site: Site, entry: Entry) -> str:
-    """Say what a finished change brought, as the run that made it can no longer tell."""
-    before, after = (lock_of(store_of(site).get(one)).versions for one in (entry.origin, entry.target))
-    changes = changes_between(before, after)
-    if entry.origin is None or not changes:
-        return ""
-    return ": " + ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
-
-
-def _roll_forward(site: Site, log: RunLog, entry: Entry) -> None:
-    release = store_of(site).get(entry.target)
-    assert release is not None  # noqa: S101 - the caller looked
+def _roll_forward(site: Site, log: RunLog, entry: Entry, release: Release) -> str:
     live_before = log.learned.live_changed
     with note_return_on_failure(site, log):
         activate.finish(site, log, entry, release)
     if entry.moves_code:
         site = site.reread()
     log.learn(live_changed=live_before)
-    conclude(site, entry)
+    brought = conclude(site, entry, release)
     if entry.command != "rollback":
         tell_migrations_of(site, log, release)
     publish_lock(site, log, release, command=entry.command)
+    return brought
 
 
-def conclude(site: Site, entry: Entry) -> None:
-    """Record a change that went well to its end; the journal stays until the follow-ups are through."""
-    release = store_of(site).get(entry.target)
-    if release is not None:
-        origin = store_of(site).get(entry.origin)
-        if origin is not None and entry.command == "rollback" and _went_back(site, entry):
-            _mark_left(site, entry, origin, release)
-        mark_good(site, release)
+def conclude(site: Site, entry: Entry, release: Release) -> str:
+    """Record that a release went live and stays; say which packages it brought, for a run that cannot tell any more.
+
+    The journal stays until the follow-ups are through.
+    """
+    origin = store_of(site).get(entry.origin)
+    if origin is not None and entry.command == "rollback" and release.manifest.sequence < origin.manifest.sequence:
+        _mark_left(site, entry, origin, release)
+    mark_good(site, release)
+    changes = changes_between(lock_of(origin).versions, lock_of(release).versions) if origin is not None else ()
+    brought = ", ".join(f"{one.name} {one.old or 'none'} → {one.new or 'none'}" for one in changes)
+    return f": {brought}" if brought else ""
 
 
 def _mark_left(site: Site, entry: Entry, left: Release, target: Release) -> None:
@@ -175,11 +168,6 @@ def _mark_left(site: Site, entry: Entry, left: Release, target: Release) -> None
             tested = left.manifest.commit if left.manifest.code_key == key else None
             commit = reject_commit(site, tested or before, key, f"was rolled back from, to {target.id}")
     mark_bad(site, left, reason, versions=brought_by(left, target), commit=commit)
-
-
-def _went_back(site: Site, entry: Entry) -> bool:
-    origin, target = store_of(site).get(entry.origin), store_of(site).get(entry.target)
-    return origin is not None and target is not None and target.manifest.sequence < origin.manifest.sequence
 
 
 @contextlib.contextmanager

@@ -8,8 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from releaser.answers import RedTests
@@ -32,7 +31,7 @@ from releaser.system.files import UnreadableStateError, link_text, load_state, p
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.releases.release import Release
@@ -56,27 +55,19 @@ _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 
 
-@dataclass(frozen=True, kw_only=True)
-class Harm:
-    """One kind of damage by others."""
-
-    #: What is told of it. This only reads.
-    find: Callable[[ReleaseStore], Iterable[Finding]]
-    #: What the next run does about it, and says. None where the update itself replaces it, or a person has to decide.
-    repair: Callable[[Site, RunLog], None] | None = None
-
-
 def diagnose(store: ReleaseStore) -> Iterator[Finding]:
     """Yield what is not as releaser left it, each with what to do."""
-    for harm in HARMS:
-        yield from harm.find(store)
+    for find in FINDERS:
+        yield from find(store)
 
 
 def repair(site: Site, log: RunLog) -> None:
-    """Repair what can be repaired. Raises OSError."""
-    for harm in HARMS:
-        if harm.repair is not None:
-            harm.repair(site, log)
+    """Repair what can be repaired, beside unreadable state files. Raises OSError.
+
+    The update itself replaces what else is damaged, or a person has to decide.
+    """
+    _restore_link(site, log)
+    _forget_lost_releases(site, log)
 
 
 # The symlink
@@ -84,7 +75,7 @@ def repair(site: Site, log: RunLog) -> None:
 
 def _find_moved_link(store: ReleaseStore) -> Iterator[Finding]:
     if moved := moved_by_hand(store):
-        yield Finding(message=moved.message, advice=moved.advice)
+        yield moved
 
 
 def _find_lost_link(store: ReleaseStore) -> Iterator[Finding]:
@@ -276,14 +267,14 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
         log.repaired(f"{QUARANTINE} was lost; it was rebuilt from the releases", "See `releaser status`.")
 
 
-# In the order in which they are told and repaired.
-HARMS = (
-    Harm(find=_find_moved_link),
-    Harm(find=_find_lost_link, repair=_restore_link),
-    Harm(find=_find_live_damage),
-    Harm(find=_find_lost_releases, repair=_forget_lost_releases),
-    Harm(find=_find_half_deleted),
-    Harm(find=_find_lost_manifests),
-    Harm(find=_find_broken_releases),
-    Harm(find=_find_unreadable, repair=replace_unreadable),
+# In the order in which they tell.
+FINDERS = (
+    _find_moved_link,
+    _find_lost_link,
+    _find_live_damage,
+    _find_lost_releases,
+    _find_half_deleted,
+    _find_lost_manifests,
+    _find_broken_releases,
+    _find_unreadable,
 )

@@ -39,28 +39,16 @@ from releaser.site.disk import claim, claim_work_tree
 from releaser.site.site import Site, find_site, open_site
 from releaser.system import signals
 from releaser.system.signals import MARK
+from releaser.system.words import CleanFormatter, Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from io import TextIOWrapper
     from pathlib import Path
 
-    from releaser.system.words import Redactor
-
 
 KEPT = 30
 _MODE = 0o660  # whatever the umask is
-
-
-class _CleanFormatter(logging.Formatter):
-    """Formats a record, exceptions included, without any secret."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-        self._redactor = redactor
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -89,9 +77,11 @@ def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
     path = directory / f"{run_id}.log"
     with contextlib.suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-        _remove_old(directory, keep=KEPT - 1)
+        logs = sorted(directory.glob("*.log"), key=lambda one: one.stat().st_mtime, reverse=True)
+        for old in logs[KEPT - 1 :]:
+            old.unlink()
     handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
-    handler.setFormatter(_CleanFormatter(redactor))
+    handler.setFormatter(CleanFormatter(redactor))
     logger = logging.getLogger("releaser")
     level = logger.level
     logger.addHandler(handler)
@@ -102,13 +92,6 @@ def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         handler.close()
-
-
-def _remove_old(directory: Path, *, keep: int) -> None:
-    logs = sorted(directory.glob("*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in logs[keep:]:
-        with contextlib.suppress(OSError):
-            path.unlink()
 
 
 logger = logging.getLogger(__name__)

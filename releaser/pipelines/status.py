@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.errors import ReleaserError
-    from releaser.releases.quarantine import FailedCandidate, Hold, Quarantine
+    from releaser.releases.quarantine import Quarantine
     from releaser.releases.release import Release
     from releaser.site.site import Site
 
@@ -190,19 +190,16 @@ def status(site: Site) -> Status:
         drift=_drift(live),
         red_tests=red_tests(project.state_dir, live),
         problems=tuple(problems),
-        held_back=tuple(map(_held_back, (*quarantine.versions, *holds.entries))),
-        quarantined=tuple(_quarantined(one) for one in quarantine.candidates if not one.migrations),
+        held_back=tuple(_told(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),
+        quarantined=tuple(_told(Quarantined, one) for one in quarantine.candidates if not one.migrations),
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
     )
 
 
-def _held_back(hold: Hold) -> HeldBack:
-    return HeldBack(**{one.name: getattr(hold, one.name) for one in fields(HeldBack)})
-
-
-def _quarantined(candidate: FailedCandidate) -> Quarantined:
-    return Quarantined(**{one.name: getattr(candidate, one.name) for one in fields(Quarantined)})
+def _told(kind: type[T], state: object) -> T:
+    """Return of something in a state file what an answer tells of it."""
+    return convert(state, kind, from_attributes=True)
 
 
 def _newer_python(site: Site, live: Release | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,6 @@ from releaser.pipelines.build_and_deploy import deploy, staged
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, preflight
 from releaser.pipelines.rebuild import (
-    RebuildReason,
     describe_damage,
     describe_python,
     find_rebuild_reason,
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
 
     from releaser.candidate.build import Candidate
     from releaser.locks.overrides import Override
-    from releaser.pipelines.decide import Decision
+    from releaser.pipelines.decide import Goal
     from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
     from releaser.run import Run, Workspace
@@ -63,23 +62,6 @@ if TYPE_CHECKING:
 OVERRIDE = "update --override"  # the command that tries packages from elsewhere
 _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
-
-
-@dataclass(frozen=True, kw_only=True)
-class Goal:
-    """What an update is to build, and why; made in the staging tree."""
-
-    work: Workspace
-    #: Why what is live has to be rebuilt, if it has.
-    due: RebuildReason | None
-    decision: Decision
-    #: Whether what failed before is tried again, and the site need not be well.
-    force: bool
-
-    @property
-    def is_repair(self) -> bool:
-        """Whether somebody has damaged what is live, so that it may be what makes the site sick."""
-        return self.due is not None and self.due.is_damaged
 
 
 def update(request: Request, *, force: bool = False, follow: bool = False) -> RunReport:
@@ -118,7 +100,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
             check_before_flip(work.site, release.venv)
             collected = target.moves and collectstatic_before_flip(work.site, run.log, release)
     if reason:
-        move_to_unbuilt_commits(run.site, run.log, target, snapshot, goal.decision)
+        move_to_unbuilt_commits(run.site, goal, target, snapshot)
         return unchanged
     headline = _headline(run.log, release, goal)
     run.log.note(*describe_python(goal.work.facts.choice))
@@ -154,22 +136,20 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
 def choose_goal(work: Workspace, target: Target, *, force: bool) -> Goal:
     """Check the code that is to go live, resolve there, and decide what is built. Raises PreflightError and others."""
     work = replace(work, facts=examine_target(work, target))
-    due = find_rebuild_reason(work.site, work.facts.choice, work.live)
-    decision = decide(work, is_due=due is not None, force=force)
-    work.log.learn(held_back=decision.resolution.held_back)
-    return Goal(work=work, due=due, decision=decision, force=force)
+    goal = decide(work, find_rebuild_reason(work.site, work.facts.choice, work.live), force=force)
+    work.log.learn(held_back=goal.resolution.held_back)
+    return goal
 
 
 def reason_not_to_build(goal: Goal) -> str:
     """Say why no release is built: there is nothing newer, or it failed before. Empty if one is to be built."""
-    decision = goal.decision
-    if decision.outcome == "nothing":
+    if goal.outcome == "nothing":
         return "everything is up to date"
-    if decision.failed is None or decision.outcome == "build":
+    if goal.failed is None or goal.outcome == "build":
         return ""
-    if decision.outcome == "unsure" and live_passes_again(goal.work):
+    if goal.outcome == "unsure" and live_passes_again(goal.work):
         return ""
-    return why_not_again(decision.failed)
+    return why_not_again(goal.failed)
 
 
 def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult:
@@ -178,21 +158,20 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
     That nothing can run on it is always said. Where only another Python has failed, to which the site does not move,
     all else is looked after. Raises TestsFailedError.
     """
-    work, decision = goal.work, goal.decision
-    failed = decision.failed if decision.outcome != "nothing" else None
+    work, failed = goal.work, goal.failed if goal.outcome != "nothing" else None
     if failed is not None:
         undo_unfinished(work.site, work.log)
     work.log.about(work.live, None)
-    held = decision.resolution.held_back
-    if held and (failed is None or (goal.due is not None and not goal.due.is_damaged)):
-        note_unfixed(work, held, decision.audit())  # no night without anything held asks
+    held = goal.resolution.held_back
+    if held and (failed is None or (goal.due is not None and not goal.is_repair)):
+        note_unfixed(work, held, goal.audit())  # no night without anything held asks
     note_stale_processes(work.site, work.log)
     if failed is not None:
         _report_unusable_live(goal, failed.reason)
     is_news = adopted and failed is None  # nobody asked for it in so many words, so it must be said
     headline = f"the project is adopted; {reason}" if is_news else reason
     # Where it was unsure, its tests have just been run; with a Django check it may not have come to them.
-    if decision.outcome != "unsure" or work.site.settings.django_check != "off":
+    if goal.outcome != "unsure" or work.site.settings.django_check != "off":
         red = try_live_release(work)
         headline += f"; the tests of {red.release} have been failing since {red.since[:10]}" if red else ""
     return PipelineResult(result="activated" if is_news else "unchanged", headline=headline)
@@ -200,7 +179,7 @@ def look_after_live(goal: Goal, reason: str, *, adopted: bool) -> PipelineResult
 
 def make_release(goal: Goal) -> Release:
     """Build, test and seal the release that is to go live. Raises BuildError, TestsFailedError and MigrationsError."""
-    work, resolution = goal.work, goal.decision.resolution
+    work, resolution = goal.work, goal.resolution
     check_live_site(work.site.outside, work.log, force=goal.force or goal.is_repair)
     if work.site.pulled is None:  # else this has been done, as the code has changed
         ask_django(work.site, work.log)
@@ -208,9 +187,9 @@ def make_release(goal: Goal) -> Release:
         work.log.note(describe_damage(goal.due))
     try:
         check_space(work, resolution)
-        audit = goal.decision.audit()
+        audit = goal.audit()
         work.log.learn(changes=resolution.diff)
-        candidate = build_and_test(work, resolution, goal.decision.again)
+        candidate = build_and_test(work, resolution, goal.again)
         candidate = look_at_migrations(work, with_fixes(work, candidate, audit))
         release = seal(work, candidate, tests="passed")
     except ReleaserError as error:
@@ -227,12 +206,9 @@ def note_target(log: RunLog, target: Target) -> tuple[Commit, ...]:
     return commits
 
 
-def move_to_unbuilt_commits(
-    site: Site, log: RunLog, target: Target, snapshot: CheckoutSnapshot, decision: Decision
-) -> None:
+def move_to_unbuilt_commits(site: Site, goal: Goal, target: Target, snapshot: CheckoutSnapshot) -> None:
     """Follow commits that bring neither code nor packages; nobody needs to hear of it."""
-    live = store_of(site).live()
-    following = choose_following(site, target, decision, live)
+    log, live, following = goal.work.log, goal.work.live, choose_following(site, goal, target)
     if live is None or following == "stays" or log.findings or find_changes(site, snapshot):
         return
     if target.moves:
@@ -304,7 +280,7 @@ def override(request: Request, overrides: Sequence[Override]) -> RunReport:
 def _override(run: Run, overrides: Sequence[Override]) -> PipelineResult:
     refuse_moved(run.store)
     facts = preflight(run.site, run.log, Scope(asks=()))
-    required(run.store.live())
+    require_live(run.store.live())
     with staged(run.site, run.log, facts, as_checked_out(facts)) as work:
         resolution = resolve_with(work, overrides)
         run.log.learn(changes=resolution.diff)
@@ -328,7 +304,7 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
     return overrides
 
 
-def required(live: Release | None) -> Release:
+def require_live(live: Release | None) -> Release:
     """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
     if live is None:
         finding = Finding(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -108,97 +108,82 @@ def test_nothing_is_asked_of_a_remote_unless_it_has_to_be(root: Path) -> None:
     assert not any("ls-remote" in words for words in found.runner.asked)
 
 
-# pyproject.toml and uv.lock
+# One problem each
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ('requires-python = ">=3.11"\n', "", "[project] has no requires-python"),
-        ('">=3.11"', "311", "[project] has no requires-python"),
-        ('">=3.11"', '"three"', "which is not a range of versions"),
-        ('[project]\nname = "site"\nrequires-python = ">=3.11"', "", "has no [project] table"),
-        ('prod = ["gunicorn"]', "", "[dependency-groups] has no group `prod` or `production`"),
-        ("[project]", "[project", "is not valid TOML"),
-        (PYPROJECT, "", "is empty"),
-        ('">=3.11"\n', '">=3.11"\n[tool.releaser]\nkep = 1\n', "tool.releaser.kep is not a setting"),
-    ],
-)
-def test_a_pyproject_that_will_not_do_is_the_one_problem(root: Path, old: str, new: str, words: str) -> None:
-    edit(root, "pyproject.toml", old, new)
-    (message,) = problems(site(root))
-    assert message.startswith(str(root / "pyproject.toml"))
-    assert words in message
+def pyproject(old: str, new: str) -> dict[str, Any]:
+    return {"edits": [("pyproject.toml", old, new)]}
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [(None, "does not exist"), ("", "is not a lock"), ("<<<<<<< HEAD\n", "is not a lock")]
-)
-def test_a_lock_that_will_not_do_is_the_one_problem(root: Path, text: str | None, words: str) -> None:
-    (root / "uv.lock").unlink()
-    if text is not None:
-        (root / "uv.lock").write_text(text, encoding="utf-8")
-    (message,) = problems(site(root))
-    assert message.startswith(f"{root / 'uv.lock'} {words}")
+def setting(line: str) -> dict[str, Any]:
+    return {"edits": [("../.env", "ADMINS", f"{line}\nADMINS")]}
 
 
-# Programs
+def lock(text: str) -> dict[str, Any]:
+    return {"edits": [("uv.lock", LOCK, text)]}
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        ("uv 0.9.30\n", "which is too old"),
-        ("pip 26.0\n", "which is not uv's answer"),
-        ("", "which is not uv's answer"),
-        (ToolError("uv failed (exit status 127)", output="no such library"), "no such library"),
-    ],
-)
-def test_a_uv_that_will_not_do_is_the_one_problem(root: Path, answer: str | ToolError, words: str) -> None:
-    (message,) = problems(site(root, uv___version=answer))
-    assert str(root.parent / "bin" / "uv") in message
-    assert words in message
+NO_REMOTE = "{root}: git has no remote to pull from and push to"
+ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
+    (pyproject('requires-python = ">=3.11"\n', ""), "{root}/pyproject.toml: [project] has no requires-python"),
+    (pyproject('">=3.11"', "311"), "{root}/pyproject.toml: [project] has no requires-python"),
+    (
+        pyproject('">=3.11"', '"three"'),
+        "pyproject.toml: requires-python is 'three', which is not a range",
+    ),
+    (
+        pyproject('[project]\nname = "site"\nrequires-python = ">=3.11"', ""),
+        "pyproject.toml has no [project] table",
+    ),
+    (pyproject('prod = ["gunicorn"]', ""), "[dependency-groups] has no group `prod` or `production`"),
+    (pyproject("[project]", "[project"), "{root}/pyproject.toml is not valid TOML"),
+    (pyproject(PYPROJECT, ""), "{root}/pyproject.toml is empty"),
+    (pyproject('">=3.11"\n', '">=3.11"\n[tool.releaser]\nkep = 1\n'), "tool.releaser.kep is not a setting"),
+    (lock(""), "{root}/uv.lock is not a lock"),
+    (lock("<<<<<<< HEAD\n"), "{root}/uv.lock is not a lock"),
+    ({"gone": "uv.lock"}, "{root}/uv.lock does not exist"),
+    ({"uv___version": "uv 0.9.30\n"}, "bin/uv is uv 0.9.30, which is too old"),
+    ({"uv___version": "pip 26.0\n"}, "which is not uv's answer"),
+    ({"uv___version": ""}, "which is not uv's answer"),
+    ({"uv___version": ToolError("uv failed (exit status 127)", output="no such library")}, "no such library"),
+    ({"uv python find --show-version": "3.7.16\n"}, "too old for releaser, which needs 3.8 or newer"),
+    ({"uv python find": ""}, "uv finds no Python for this project: "),
+    ({"uv python find": "nonsense\n"}, "uv finds no Python for this project: "),
+    ({"uv python find": "/no/such/python\n"}, "uv finds no Python for this project: "),
+    ({"uv python find": ToolError("uv failed", output="error: none")}, "uv finds no Python for this project: "),
+    (setting("RELEASER_UV=/no/such/uv"), "uv was not found at /no/such/uv (setting `uv`)"),
+    (setting("RELEASER_RESTART=passenger"), "restart is `passenger`, but passenger-config is not on PATH"),
+    (setting("RELEASER_RESTART_FILE=web/x"), "restart_file {root}/web/x: there is no directory {root}/web"),
+    ({"edits": [("../.env", '["ada@example.org"]', "ada")]}, "ADMINS_JSON must be a JSON list"),
+    (
+        {"edits": [("../.env", DOTENV, "RELEASER_ENVIRONMENT=production\n")]},
+        "no recipient is set for mails about this project ({root.parent}/.env: ADMINS_JSON)",
+    ),
+    (
+        {"git_rev_parse": ToolError("git failed (exit status 128)", output="fatal: not a git repository")},
+        "{root}: git failed (exit status 128): not a git repository",
+    ),
+    ({"git_config": ""}, NO_REMOTE),
+    ({"git_config": "", **setting("RELEASER_GIT_PULL=false")}, NO_REMOTE),
+    ({"git_config": "", **setting("RELEASER_GIT_PUSH=false")}, NO_REMOTE),
+]
 
 
-def test_a_python_that_is_too_old_for_a_site_is_the_one_problem(root: Path) -> None:
-    found = site(root)
+@pytest.mark.parametrize(("wrong", "words"), ONE_PROBLEM)
+def test_what_will_not_do_is_the_one_problem(root: Path, wrong: dict[str, Any], words: str) -> None:
+    for name, old, new in wrong.get("edits", ()):
+        edit(root, name, old, new)
+    if "gone" in wrong:
+        (root / wrong["gone"]).unlink()
+    found = site(root, **{name: answer for name, answer in wrong.items() if "_" in name})
     assert isinstance(found.runner, FakeRunner)
-    found.runner.answers["uv python find --show-version"] = "3.7.16\n"
+    found.runner.answers.update({name: answer for name, answer in wrong.items() if " " in name})
     (message,) = problems(found)
-    assert "Python 3.7.16 (" in message
-    assert "too old for releaser, which needs 3.8 or newer" in message
+    assert words.format(root=root) in message
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        "",
-        "nonsense\n",
-        "/no/such/python\n",
-        ToolError("uv failed (exit status 2)", output="error: No interpreter found"),
-    ],
-)
-def test_a_python_that_cannot_be_found_is_the_one_problem(root: Path, answer: str | ToolError) -> None:
-    found = site(root)
-    assert isinstance(found.runner, FakeRunner)
-    found.runner.answers["uv python find"] = answer
-    (message,) = problems(found)
-    assert message.startswith("uv finds no Python for this project: ")
-
-
-def test_a_uv_that_is_not_there_is_the_one_problem(root: Path) -> None:
-    edit(root, "../.env", "ADMINS", "RELEASER_UV=/no/such/uv\nADMINS")
-    assert problems(site(root)) == ["uv was not found at /no/such/uv (setting `uv`)"]
-
-
-def test_passenger_must_be_there_if_it_is_to_restart(root: Path) -> None:
-    edit(root, "../.env", "ADMINS", "RELEASER_RESTART=passenger\nADMINS")
-    assert problems(site(root)) == ["restart is `passenger`, but passenger-config is not on PATH"]
-
-
-def test_the_directory_of_the_restart_file_must_be_there(root: Path) -> None:
+def test_the_restart_file_is_below_the_checkout(root: Path) -> None:
     edit(root, "../.env", "ADMINS", "RELEASER_RESTART_FILE=web/restart.txt\nADMINS")
-    assert problems(site(root)) == [f"restart_file {root}/web/restart.txt: there is no directory {root}/web"]
     (root / "web").mkdir()
     assert facts(site(root)).restart_file == root / "web" / "restart.txt"
 
@@ -273,18 +258,6 @@ def test_what_is_still_to_be_committed_is_no_dirt(root: Path, monkeypatch: pytes
     assert message.endswith("is not clean: requirements.txt")
 
 
-def test_a_directory_that_is_no_checkout_is_the_one_problem(root: Path) -> None:
-    error = ToolError("git failed (exit status 128)", output="fatal: not a git repository")
-    (message,) = problems(site(root, git_rev_parse=error))
-    assert message == f"{root}: git failed (exit status 128): not a git repository"
-
-
-@pytest.mark.parametrize("settings", ["", "RELEASER_GIT_PULL=false\n", "RELEASER_GIT_PUSH=false\n"])
-def test_a_remote_must_be_there_if_it_is_used(root: Path, settings: str) -> None:
-    edit(root, "../.env", "ADMINS", f"{settings}ADMINS")
-    assert problems(site(root, git_config="")) == [f"{root}: git has no remote to pull from and push to"]
-
-
 def test_without_pull_and_push_no_remote_is_needed(root: Path) -> None:
     edit(root, "../.env", "ADMINS", "RELEASER_GIT_PULL=false\nRELEASER_GIT_PUSH=false\nADMINS")
     assert facts(site(root, git_config="")).remote is None
@@ -316,20 +289,6 @@ def test_a_remote_that_is_only_ahead_or_behind_or_unknown_is_fit(root: Path, ans
 
 
 # People, disk, everything
-
-
-def test_somebody_must_be_told_on_a_server(root: Path) -> None:
-    (root.parent / ".env").write_text("RELEASER_ENVIRONMENT=production\n", encoding="utf-8")
-    (message,) = problems(site(root))
-    assert message == f"no recipient is set for mails about this project ({root.parent / '.env'}: ADMINS_JSON)"
-    (root.parent / ".env").write_text("RELEASER_ENVIRONMENT=local\n", encoding="utf-8")
-    assert facts(site(root)).group is None
-
-
-def test_a_wrong_list_of_people_is_said_once(root: Path) -> None:
-    edit(root, "../.env", '["ada@example.org"]', "ada")
-    (message,) = problems(site(root))
-    assert "ADMINS_JSON must be a JSON list" in message
 
 
 def test_too_little_space_is_among_the_findings(root: Path) -> None:
