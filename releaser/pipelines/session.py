@@ -39,7 +39,7 @@ from releaser.site.disk import claim, claim_work_tree
 from releaser.site.site import Site, find_site, open_site
 from releaser.system import signals
 from releaser.system.signals import MARK
-from releaser.system.words import CleanFormatter, Redactor
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +49,17 @@ if TYPE_CHECKING:
 
 KEPT = 30
 _MODE = 0o660  # whatever the umask is
+
+
+class _CleanFormatter(logging.Formatter):
+    """Formats a record of a log, exceptions included, without any secret."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redactor.clean(super().format(record))
 
 
 class _LogFile(logging.FileHandler):
@@ -81,7 +92,7 @@ def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
         for old in logs[KEPT - 1 :]:
             old.unlink()
     handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
-    handler.setFormatter(CleanFormatter(redactor))
+    handler.setFormatter(_CleanFormatter(redactor))
     logger = logging.getLogger("releaser")
     level = logger.level
     logger.addHandler(handler)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -173,17 +172,6 @@ class Redactor:
         """Return `text` without any secret."""
         text = _USERINFO.sub(f"{MASK}@", text)
         return self._secrets.sub(MASK, text) if self._secrets else text
-
-
-class CleanFormatter(logging.Formatter):
-    """Formats a record of a log, exceptions included, without any secret."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-        self._redactor = redactor
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(super().format(record))
 
 
 def secrets_in_urls(text: str) -> set[str]:
