@@ -225,7 +225,7 @@ def what_happened(site: SampleSite, code: int, *, silent: bool) -> str:
     live = ", ".join(f"{one['name']} {one['new']}" for one in report["changes"]) if report["live_changed"] else ""
     what = f"live: {live or 'the code'}" if report["live_changed"] else "live unchanged"
     held = said(report["held_back"])
-    needed = [found for one in report["problems"] for found in re.findall(r"Ask for `(.*?)`", one)]
+    needed = [found for one in report["problems"] for found in re.findall(r"Add `(.*?)` to pyproject.toml", one)]
     rejected = (
         ["the commit is left out"]
         if any("breaks the tests with the packages" in one for one in report["problems"])
