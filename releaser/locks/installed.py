@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from releaser.locks.lock import is_local, is_root
+from releaser.locks.lock import find_root, is_local
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -53,8 +53,8 @@ def installed_key(
     if not lock.data:
         return ""
     tags = tags_of(python)
-    root = (one for one in lock.packages if is_root(one))
-    found = (*root, *_reach(lock, group=group, default_groups=default_groups, python=python))
+    root = find_root(lock)
+    found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
     entries = {
         json.dumps([one["name"], one.get("version"), _source(one), _files(one, tags)], sort_keys=True) for one in found
     }
@@ -65,7 +65,7 @@ def groups_in(lock: LockFile) -> frozenset[str]:
     """Name the dependency groups that the project of a lock has, in normalized form."""
     from packaging.utils import canonicalize_name
 
-    root = next((one for one in lock.packages if is_root(one)), None)
+    root = find_root(lock)
     if root is None:
         return frozenset()
     empty = root.get("metadata", {}).get("requires-dev", ())
@@ -74,7 +74,7 @@ def groups_in(lock: LockFile) -> frozenset[str]:
 
 def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str) -> list[Package]:
     """Return the packages of a lock that are installed, but for the project itself; all where that is not known."""
-    root = next((one for one in lock.packages if is_root(one)), None)
+    root = find_root(lock)
     if root is None:
         return list(lock.packages)
     known = root.get("dev-dependencies", {})

@@ -119,9 +119,9 @@ def is_local(package: Package) -> bool:
     return any(kind in package.get("source", {}) for kind in _LOCAL)
 
 
-def is_root(package: Package) -> bool:
-    """Whether a package is the project itself."""
-    return any(package.get("source", {}).get(kind) == "." for kind in _LOCAL)
+def find_root(lock: LockFile) -> Package | None:
+    """Return the package that is the project itself; None in a lock of a workspace that has none."""
+    return next((one for one in lock.packages if any(one.get("source", {}).get(kind) == "." for kind in _LOCAL)), None)
 
 
 def _version(package: Package) -> str:
@@ -154,7 +154,8 @@ class Graph:
     def of(cls, lock: LockFile) -> Graph:
         """Read the graph out of a lock."""
         manifest: _Manifest = lock.content.get("manifest", {})
-        own = {*manifest.get("members", ()), *(one["name"] for one in lock.packages if is_root(one))}
+        root = find_root(lock)
+        own = {*manifest.get("members", ()), *([root["name"]] if root else [])}
         edges: dict[str, set[str]] = {}
         extras: dict[str, set[str]] = {}
         for package in lock.packages:
