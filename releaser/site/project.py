@@ -102,7 +102,8 @@ class Project:
         """
         state = state_dir or default_state_dir(str(root))
         link = _tidy(root / venv)
-        return cls(root=root, venv=link.parent.resolve() / link.name, state_dir=_tidy(root / Path(state).expanduser()))
+        parent = Path(os.path.realpath(link.parent))  # of a loop of links, too, Path.resolve() raises RuntimeError
+        return cls(root=root, venv=parent / link.name, state_dir=_tidy(root / Path(state).expanduser()))
 
     @property
     def name(self) -> str:
