@@ -114,8 +114,8 @@ class Passenger:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """The restart file is found without any."""
-        return {"health_check": f"http://127.0.0.1:{self.address.port}/health/"}
+        """The restart file is found without any; the time limit is for machines that are busy."""
+        return {"health_check": f"http://127.0.0.1:{self.address.port}/health/", "health_timeout": "60s"}
 
     def prepare(self) -> None:
         """Nothing: the site has its passenger_wsgi.py."""
@@ -174,8 +174,9 @@ class Gunicorn:
 
     @property
     def settings(self) -> Mapping[str, object]:
-        """What the documentation says."""
+        """What the documentation says, and a time limit for machines that are busy."""
         return {
+            "health_timeout": "60s",
             "restart": ["sh", "-c", "kill -HUP $(cat tmp/gunicorn.pid)"],
             "health_check": "http://tea.example.org/health/",
             "health_socket": self.address.path,
