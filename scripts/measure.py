@@ -79,7 +79,7 @@ AIMS = {
     "entered": Aim(what="modules that one green update enters", to_be=45, reached=78),
     "functions": Aim(what="functions that it enters", to_be=350, reached=719),
     "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_723),
-    "tests": Aim(what="lines in tests/", to_be=27_000, reached=41748),
+    "tests": Aim(what="lines in tests/", to_be=27_000, reached=41_748),
 }
 
 
