@@ -46,7 +46,8 @@ class RealPython:
 def real_pythons() -> tuple[RealPython, ...]:
     """Find the interpreters of this machine: on PATH, of pyenv, and of the system; the newest first."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    places = [*(root / "versions").glob("3.*/bin"), *map(Path, os.environ.get("PATH", "").split(os.pathsep))]
+    of_pyenv = (root / "versions").glob("3.*/bin") if os.access(root / "versions", os.R_OK | os.X_OK) else ()
+    places = [*of_pyenv, *map(Path, os.environ.get("PATH", "").split(os.pathsep))]
     found: dict[str, RealPython] = {}
     for place in dict.fromkeys([*places, Path("/usr/local/bin"), Path("/usr/bin")]):
         for number in range(11, 15):
