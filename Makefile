@@ -82,7 +82,8 @@ durability: $(READY) ## Measure what it costs that a power cut does no harm
 requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
 	$(BIN)/uv export --quiet --all-groups --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
-	$(BIN)/uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --output-file constraints.txt
+	$(BIN)/uv pip compile --quiet --universal --constraints requirements-dev.txt --generate-hashes --no-header --no-annotate \
+		--output-file constraints.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --resolution lowest-direct --generate-hashes --no-header --no-annotate \
 		--output-file requirements-lowest.txt pyproject.toml
 

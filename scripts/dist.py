@@ -25,7 +25,7 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
 
 
 def main() -> None:
-    """Make everything anew."""
+    """Build everything again."""
     commit, seconds = _run("git", "log", "-1", "--format=%H %ct").split()
     if _run("git", "status", "--porcelain", "--untracked-files=no"):
         sys.exit("dist: there are changes that are not committed, so nobody could make the same; commit them first.")

@@ -124,7 +124,9 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
         message = f"the staging tree {place} could not be made: {reason_of(error)}"
         if isinstance(error, ToolError):
             raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
-        raise BuildError(message, advice=f"Let this user write {place.parent}, and see that there is room.") from error
+        raise BuildError(
+            message, advice=f"Give this user write access to {place.parent}, and check its free space."
+        ) from error
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     there = there if commit == head else there.reread()

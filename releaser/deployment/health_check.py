@@ -120,10 +120,10 @@ _TICK = 1 / os.sysconf("SC_CLK_TCK")  # seconds; the kernel tells the start of a
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """The processes that there are of two releases.
+    """The processes that use the new release or the earlier one.
 
     `begun` are on the new one and began after the flip, `left` are on the earlier one. `hidden` and `hidden_left` say
-    that there are some that cannot be seen from here, in another container for instance.
+    that others cannot be seen from here, as in another container.
     """
 
     begun: tuple[Process, ...]

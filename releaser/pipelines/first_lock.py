@@ -167,7 +167,7 @@ def _site_to_be(site: Site, found: UnlockedEnvironment) -> Site:
 
 
 def _without_missing_pyproject(site: Site) -> Site:
-    """Return the site without the finding that there is no pyproject.toml, as the first lock brings one."""
+    """Return the site without the finding that pyproject.toml is missing: the first lock creates it."""
     missing = f"{site.project.pyproject} does not exist"
     return replace(site, findings=tuple(one for one in site.findings if one.message != missing))
 

@@ -58,6 +58,16 @@ def test_what_is_not_committed_is_refused(clone: Path) -> None:
     assert not (clone / "dist").exists()
 
 
+def pins(name: str) -> set[str]:
+    """Return what a file of requirements pins, as `name==version`."""
+    lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+    return {line.split()[0] for line in lines if "==" in line}
+
+
+def test_what_users_install_is_what_the_tests_run_with() -> None:
+    assert pins("constraints.txt") <= pins("requirements-dev.txt")
+
+
 @pytest.mark.parametrize("name", ["constraints.txt", "requirements-dev.txt", "requirements-lowest.txt"])
 def test_what_is_pinned_has_hashes_and_names_no_index(name: str) -> None:
     text = (REPOSITORY / name).read_text(encoding="utf-8").replace("\\\n", " ")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from datetime import timedelta
+from operator import methodcaller
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -245,7 +246,7 @@ def test_where_a_rollback_goes(store: ReleaseStore, story: str, target: int | No
             case "unlink":
                 store.link.unlink()
             case mark:
-                store.record(lambda ledger, name=name, mark=mark: ledger.marked(name, mark))  # type: ignore[misc]
+                store.record(methodcaller("marked", name, mark))
     assert store.snapshot().rollback_target() == (store.get(ids(target)[0]) if target else None)
 
 

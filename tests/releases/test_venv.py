@@ -197,8 +197,8 @@ def test_of_one_that_could_not_be_asked_the_version_is_known(release: Release, p
     found = find_live_damage(other)
     assert found is not None
     assert (found.fatal, "Python 2.7.9" in found.reason) == (True, True)
-    untold = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python="unknown"))
-    assert find_live_damage(untold) is None
+    without_version = on_paper(release.directory.parent, replace(release.manifest, interpreter=None, python="unknown"))
+    assert find_live_damage(without_version) is None
     unknown = on_paper(release.directory.parent, replace(release.manifest, interpreter=None))
     assert find_live_damage(unknown) is None
     python.write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")

@@ -101,8 +101,8 @@ REPORT = replace(QUIET, result="activated", headline="updated", live_changed=Tru
 LEFT = "Known vulnerabilities of what is live"
 
 
-def flaw(id: str = "CVE-1", name: str = "alpha", *fixed: str, **more: Any) -> Vulnerability:  # noqa: A002
-    return Vulnerability(name=name, version="1.0", id=id, fixed=fixed, **more)
+def flaw(known_as: str = "CVE-1", name: str = "alpha", *fixed: str, **more: Any) -> Vulnerability:
+    return Vulnerability(name=name, version="1.0", id=known_as, fixed=fixed, **more)
 
 
 def left(one: Vulnerability, **more: Any) -> str:

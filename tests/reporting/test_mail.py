@@ -442,8 +442,8 @@ WAY_BACK = "releaser rollback"
         ),
         *(
             (
-                replace(STILL_LIVE, command=command, advice="Mend the disk."),
-                ["STILL LIVE: Release r2 went live, failed and could not be taken back", "Mend the disk."],
+                replace(STILL_LIVE, command=command, advice="Repair the disk."),
+                ["STILL LIVE: Release r2 went live, failed and could not be taken back", "Repair the disk."],
                 ["live again", WAY_BACK, "Release (not live)"],
             )
             for command in ("update", "rollback")
