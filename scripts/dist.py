@@ -82,7 +82,7 @@ def make_sbom(tree: Path, *, version: str, at: datetime) -> dict[str, object]:
 def _check_out(commit: str, tree: Path) -> None:
     archive = tree.with_suffix(".tar")
     try:
-        _run("git", "archive", f"--output={archive}", commit)
+        _run("git", "-c", "core.autocrlf=false", "-c", "core.eol=lf", "archive", f"--output={archive}", commit)
         with tarfile.open(archive) as file:
             file.extractall(tree, filter="data")
     finally:

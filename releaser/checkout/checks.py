@@ -43,7 +43,6 @@ def check_checkout(
     findings.extend(_staging_findings(site, layout))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site))
-    findings.extend(_filter_findings(site))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
         findings.problems.append(
             Finding(
@@ -78,16 +77,6 @@ def _hidden_findings(site: Site) -> Iterator[Finding]:
             advice="Commit them, or keep them in a file that git does not track, and"
             f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
-
-
-def _filter_findings(site: Site) -> Iterator[Finding]:
-    """Check that no file needs a program that git would have to start, unless `git_hooks` lets git start them."""
-    with contextlib.suppress(ToolError):
-        if not site.settings.git_hooks and (found := site.git.filtered()):
-            yield Finding(
-                f"{site.project.root}: git runs a filter, such as Git LFS, for {first_few(found)}",
-                advice="Set `git_hooks` to true, which lets git run this repository's filters and hooks.",
-            )
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:

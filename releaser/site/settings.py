@@ -142,7 +142,6 @@ class Settings:
     git_pull: bool = _setting(True, values.flag)
     git_push: bool = _setting(True, values.flag)
     git_timeout: float = _setting(300.0, values.limit)
-    git_hooks: bool = _setting(False, values.flag)
     requirements_export: str | None = _setting(None, values.file_inside)
     requirements_export_group: str | None = _setting(None, values.non_empty)
     requirements_export_hashes: bool = _setting(True, values.flag)

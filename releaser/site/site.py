@@ -79,14 +79,8 @@ class Site:
     @functools.cached_property
     def git(self) -> Git:
         """The checkout; one object, as it remembers where the repository lies."""
-        settings = self.settings
-        return Git(
-            runner=self.runner,
-            root=self.project.root,
-            timeout=settings.git_timeout,
-            variables=self.git_variables,
-            hooks=settings.git_hooks,
-        )
+        variables = self.git_variables
+        return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout, variables=variables)
 
     def checkout_state(self) -> CheckoutState | None:
         """Return what `git status` says of the checkout; None where git does not work."""

@@ -245,14 +245,6 @@ class Git(GitReader):
                     file.parent.rename(doomed)
                     shutil.rmtree(doomed)
 
-    def filtered(self) -> list[str]:
-        """List the tracked files for which git is set to run a program on checkout and commit, as Git LFS does."""
-        names = {name.split(".", 1)[1].rsplit(".", 1)[0] for name in self._configured() if name.startswith("filter.")}
-        if not names:
-            return []
-        places = (f":(top,attr:filter={name})" for name in sorted(names))
-        return self._run("ls-files", "-z", *places).stdout.split("\0")[:-1]
-
     def _change(self, *words: str, umask: int = -1) -> Finished:
         """Run a git that writes. SIGTERM, if releaser dies, lets it delete its lock files."""
         began = time.time()

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from releaser.system.process import Finished, Runner
 
 # A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
-WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
+WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
-_OPTIONS = ("-c", "advice.diverging=false", "-c", "core.fsync=all")
+_DURABLY = ("-c", "core.fsync=all")
 # References that no other program uses. Those of one work tree (git-worktree(1), "REFS"): another one of the same
 # repository may be a site of its own, on another branch.
 OURS = "refs/worktree/releaser/"
@@ -113,8 +113,6 @@ class GitReader:
     timeout: float
     #: What leads git to a shadow of the repository; see `shadow`.
     variables: Mapping[str, str] = field(default_factory=dict)
-    #: Whether git may run what the repository's configuration names: hooks, and a monitor of the file system.
-    hooks: bool = False
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -140,8 +138,8 @@ class GitReader:
         return remotes[0] if len(remotes) == 1 else None
 
     def _configured(self) -> dict[str, str]:
-        """Read what is set of remotes, filters and the author; what changes meanwhile counts in the next run."""
-        words = ("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote|user\.email|filter\..*)$")
+        """Read what is set of remotes and of who commits; what a person changes during a run counts in the next."""
+        words = ("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote|user\.email)$")
         found = self._ask_once(*words, place=(self.root, *self.variables.items()), check=False)
         entries = (entry.partition("\n") for entry in found.split("\0") if entry)
         return {name: value for name, _, value in entries}
@@ -328,12 +326,13 @@ class GitReader:
         self, *words: str, check: bool = True, umask: int = -1, death_signal: signal.Signals | None = None
     ) -> Finished:
         """Run git; lists of files are useless unless they are whole."""
-        env = {**self.runner.neutral, "UV_NO_SYNC": "1"}  # a hook must not write through the symlink into a release
+        env = self.runner.neutral
         # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
+        env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
         return self.runner.run(
-            ["git", "-C", str(self.root), *_OPTIONS, *(() if self.hooks else WITHOUT_HOOKS), *words],
+            ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
             cwd=self.root,
             env={**env, **self.variables},
             timeout=self.timeout,

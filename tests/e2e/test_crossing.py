@@ -266,7 +266,6 @@ def test_what_could_not_be_committed_is_committed_by_a_later_update(make_site: S
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
     hook.chmod(0o755)
-    site.write_dotenv({"RELEASER_GIT_HOOKS": "true"})
     site.releaser("init", "--from-venv", site.link, check=7)
     site.releaser("update", check=7)
     assert site.live_version("alpha") == "1.1.0"

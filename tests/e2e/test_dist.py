@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,17 +24,23 @@ def clone(tmp_path: Path) -> Path:
     return place
 
 
-def make(clone: Path) -> subprocess.CompletedProcess[str]:
+def make(clone: Path, *, umask: int = 0o022, **env: str) -> subprocess.CompletedProcess[str]:
     """Make a release in a clone."""
     words = [sys.executable, str(clone / "scripts" / "dist.py")]
-    return subprocess.run(words, check=False, capture_output=True, encoding="utf-8", timeout=120)
+    variables = {**os.environ, **env}
+    return subprocess.run(
+        words, check=False, capture_output=True, encoding="utf-8", timeout=120, env=variables, umask=umask
+    )
 
 
-def test_the_same_commit_gives_the_same_bytes(clone: Path) -> None:
+def test_the_same_commit_gives_the_same_bytes_elsewhere(clone: Path, tmp_path: Path) -> None:
+    other, config = tmp_path / "another place", tmp_path / "gitconfig"
+    config.write_text("[core]\n\tautocrlf = true\n", encoding="utf-8")
+    subprocess.run(["git", "clone", "--quiet", clone, other], check=True)
     assert make(clone).returncode == 0
     first = {file.name: file.read_bytes() for file in (clone / "dist").iterdir()}
-    assert make(clone).returncode == 0
-    assert {file.name: file.read_bytes() for file in (clone / "dist").iterdir()} == first
+    assert make(other, umask=0o077, TZ="Asia/Tokyo", LC_ALL="C", GIT_CONFIG_GLOBAL=str(config)).returncode == 0
+    assert {file.name: file.read_bytes() for file in (other / "dist").iterdir()} == first
     listed = dict(line.split("  ")[::-1] for line in first["SHA256SUMS"].decode().splitlines())
     assert listed == {name: hashlib.sha256(data).hexdigest() for name, data in first.items() if name != "SHA256SUMS"}
 

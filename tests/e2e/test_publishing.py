@@ -185,7 +185,7 @@ def test_a_password_that_is_a_common_word_does_no_harm(make_site: SiteFactory) -
 
 
 def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory) -> None:
-    site = make_site.adopted(dotenv={"RELEASER_GIT_HOOKS": "true"})
+    site = make_site.adopted()
     hook = site.path / ".git" / "hooks" / "post-merge"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexec uv sync --quiet --frozen --group local\n", encoding="utf-8")
@@ -199,22 +199,6 @@ def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory)
     assert "stage" in steps(report)
     assert site.live_id() == live
     assert site.live_version("alpha") == "1.0.0"
-
-
-def test_a_repository_with_filters_is_refused_unless_they_are_allowed(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.commit("Add a large file", {".gitattributes": "*.bin filter=big\n", "large.bin": "large"})
-    site.push()
-    site.git("config", "filter.big.clean", "cat")
-    site.publish("alpha", "1.1.0")
-    live = site.live_id()
-    finished = site.releaser("update", check=3)
-    assert "git runs a filter, such as Git LFS, for large.bin" in finished.stderr
-    assert "git_hooks" in finished.stderr
-    assert site.live_id() == live
-    site.write_dotenv({"RELEASER_GIT_HOOKS": "true"})
-    site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
 
 
 def test_a_commit_that_a_full_disk_kept_from_being_noted_is_still_ours(make_site: SiteFactory) -> None:

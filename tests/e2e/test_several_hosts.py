@@ -79,7 +79,7 @@ def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory)
 
 
 def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:
-    site = make_site.adopted(dotenv={"RELEASER_GIT_HOOKS": "true"})
+    site = make_site.adopted()
     hook = site.path / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")

@@ -33,8 +33,7 @@ NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.
 
 def filtered(make_site: SiteFactory, files: dict[str, str] | None = None) -> SampleSite:
     """Make a site whose remote changes, among others, files that go through a filter when they are checked out."""
-    files = {".gitattributes": "*.bin filter=shout\n", **OLD, **(files or {})}
-    site = make_site.adopted(files=files, dotenv={"RELEASER_GIT_HOOKS": "true"})
+    site = make_site.adopted(files={".gitattributes": "*.bin filter=shout\n", **OLD, **(files or {})})
     site.git("config", "filter.shout.required", "true")
     site.git("config", "filter.shout.clean", "tr A-Z a-z")
     shout(site, "tr a-z A-Z")

@@ -99,7 +99,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
 
 
 def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> None:
-    site = make_site.adopted(dotenv={"RELEASER_GIT_HOOKS": "true"})
+    site = make_site.adopted()
     hook = site.path / ".git" / "hooks" / "pre-commit"
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(HOOK, encoding="utf-8")

@@ -166,7 +166,7 @@ def _untold() -> None:
 def _git_by_default() -> None:
     from releaser.tools import git_reader
 
-    git_reader._OPTIONS = ()  # type: ignore[assignment]
+    git_reader._DURABLY = ()  # type: ignore[assignment]
 
 
 def _not_written_out(module: str) -> Callable[[], None]:

@@ -162,7 +162,7 @@ WRONG_TEXT: dict[str, str] = {
     "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
     "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
     "health_retries": "-1", "health_pause": "x", "health_seconds": "x", "test_live": "never",
-    "git_pull": "x", "git_push": "x", "git_timeout": "x", "git_hooks": "x",
+    "git_pull": "x", "git_push": "x", "git_timeout": "x",
     "requirements_export": "..",
     "requirements_export_group": "", "requirements_export_hashes": "maybe", "staging_copy": "../x",
     "staging_link": "/x", "staging_omit": "a/../b",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -294,41 +293,6 @@ def test_hooks_do_not_run_when_the_checkout_moves(repository: Repository, elsewh
     assert not (repository.path / "hooked").exists()
 
 
-def plant(repository: Repository) -> Path:
-    """Let the repository name programs that git runs by itself; return the file that each of them would make."""
-    told = repository.path.parent / "ran"
-    program = repository.path.parent / "program"
-    program.write_text(f"#!/bin/sh\necho $0 $* >> {told}\n", encoding="utf-8")
-    program.chmod(0o755)
-    for name in ("pre-commit", "prepare-commit-msg", "post-commit", "pre-push", "reference-transaction"):
-        hook = repository.path / ".git" / "hooks" / name
-        hook.parent.mkdir(exist_ok=True)
-        hook.unlink(missing_ok=True)
-        hook.symlink_to(program)
-    repository.call("config", "core.fsmonitor", str(program))
-    return told
-
-
-@pytest.mark.parametrize("hooks", [False, True])
-def test_programs_that_the_repository_names_run_only_where_that_is_allowed(repository: Repository, hooks: bool) -> None:
-    told = plant(repository)
-    git = replace(repository.git, hooks=hooks)
-    write_files(repository.path, {"uv.lock": "two"})
-    assert git.state().dirty == ("uv.lock",)
-    assert git.commit_only(["uv.lock"], "Update")
-    git.push("origin", "main", "HEAD")
-    assert told.exists() is hooks
-
-
-def test_files_that_need_a_filter_are_found(repository: Repository) -> None:
-    assert repository.git.filtered() == []
-    repository.commit({".gitattributes": "*.bin filter=big\n", "web/one.bin": "1", "two.txt": "2"})
-    assert replace(repository.git).filtered() == []  # attributes alone run nothing
-    repository.call("config", "filter.big.clean", "cat")
-    fresh = replace(repository.git, runner=Runner(environ=repository.env))
-    assert fresh.filtered() == ["web/one.bin"]
-
-
 # Committing and pushing
 
 
@@ -371,7 +335,7 @@ def test_a_commit_that_a_hook_refuses_is_a_failure_with_its_words(repository: Re
     hook.chmod(0o755)
     write_files(repository.path, {"uv.lock": "two"})
     with pytest.raises(ToolError) as caught:
-        replace(repository.git, hooks=True).commit_only(["uv.lock"], "Update")
+        repository.git.commit_only(["uv.lock"], "Update")
     assert "not today" in caught.value.output
 
 

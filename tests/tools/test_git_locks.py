@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,23 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from releaser.tools.git import Git
-
-
-def with_hooks(repository: Repository) -> Git:
-    """Return the git of a repository that may run the hooks there."""
-    return replace(repository.git, hooks=True)
-
 
 def test_a_killed_git_leaves_no_lock_behind(repository: Repository) -> None:
     hook = repository.path / ".git" / "hooks" / "pre-commit"
     write_files(repository.path, {".git/hooks/pre-commit": "#!/bin/sh\nkill -9 $PPID\n", "uv.lock": "new"})
     hook.chmod(0o755)
     with pytest.raises(ToolError, match="SIGKILL"):
-        with_hooks(repository).commit_only(["uv.lock"], "Update")
+        repository.git.commit_only(["uv.lock"], "Update")
     hook.unlink()
     assert not list((repository.path / ".git").rglob("*.lock"))
-    assert with_hooks(repository).commit_only(["uv.lock"], "Update")
+    assert repository.git.commit_only(["uv.lock"], "Update")
 
 
 def test_the_lock_of_another_git_stays(repository: Repository) -> None:
@@ -49,7 +41,7 @@ def test_the_lock_of_another_git_stays(repository: Repository) -> None:
     other.touch()
     os.utime(other, (other.stat().st_mtime - 60,) * 2)
     with pytest.raises(ToolError, match="SIGKILL"):
-        with_hooks(repository).commit_only(["uv.lock"], "Update")
+        repository.git.commit_only(["uv.lock"], "Update")
     assert [path.name for path in (repository.path / ".git").rglob("*.lock")] == ["other.lock"]
 
 
@@ -60,7 +52,7 @@ def test_a_killed_push_leaves_the_index_to_whoever_has_locked_it(repository: Rep
     write_files(repository.path, {".git/hooks/pre-push": script})
     hook.chmod(0o755)
     with pytest.raises(ToolError, match="SIGKILL"):
-        with_hooks(repository).push("origin", "main", "HEAD")
+        repository.git.push("origin", "main", "HEAD")
     assert (repository.path / ".git" / "index.lock").exists()
 
 
