@@ -279,7 +279,7 @@ def tests_trial(site: Site) -> Trial:
 
 
 @contextlib.contextmanager
-def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Finding]]]:
+def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Release], Iterable[integrity.Flaw]]]:
     """Yield what runs all these in a copy of a release, as tests may write into their venv. Raises BuildError."""
     if not trials:
         yield lambda _: ()
@@ -297,9 +297,7 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         yield lambda release: _run_trials(staged, release, trials, base, tree)
 
 
-def _run_trials(
-    site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path
-) -> list[integrity.Finding]:
+def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path) -> list[integrity.Flaw]:
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
     findings = []
     try:
@@ -313,12 +311,10 @@ def _run_trials(
                 except (BuildError, TestsFailedError) as error:
                     passed, message, output = False, error.message, error.output
                 if not passed:
-                    findings.append(integrity.Finding.of_failure(kinds[trial.step], message, output))
+                    findings.append(integrity.Flaw.of_failure(kinds[trial.step], message, output))
     except (ToolError, OSError, ValueError) as error:
         message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
-        findings = [
-            integrity.Finding.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()
-        ]
+        findings = [integrity.Flaw.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
     return findings
 
 

@@ -289,7 +289,8 @@ def _changes(site: Site, before: CheckoutSnapshot, now: CheckoutSnapshot) -> Ite
     for name, data in now.files.items():
         if data != before.files.get(name):
             yield Finding(f"somebody changed {name}, so what was tested is no longer what is there", advice=_NEXT)
-    told = {os.path.relpath(path, site.git.layout.top) for path in (site.project.lock, site.project.pyproject)}
+    project, top = site.project, site.git.layout.top
+    told = {os.path.relpath(path, top) for path in (project.lock, project.pyproject, project.outer / ".env")}
     if edited := sorted(now.dirty - before.dirty - told):
         yield Finding(f"somebody edited {first_few(edited)}, which was not tested", advice=_NEXT)
     names = sorted({*now.untracked, *before.untracked})

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from releaser.checkout.publish import SEEN, own_commits, pending
@@ -20,6 +21,7 @@ from releaser.system.files import read_if_there, replace_file, sync_directory
 from releaser.system.process import write_out
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from releaser.releases.journal import Entry
@@ -251,10 +253,14 @@ def place_files(site: Site, log: RunLog, release: Release, entry: Entry) -> None
         _write(site, site.project.pyproject, release.pyproject.read_bytes())
 
 
-def place_lock_unless_edited(site: Site, release: Release) -> None:
-    """Let uv.lock of the checkout be that of a release, unless somebody has changed it. Raises OSError."""
-    lock = site.project.lock
-    if not lock.exists() or not _is_edited(site, lock, "HEAD"):
+def place_lock_unless_edited(site: Site, release: Release, *, before: str | None) -> None:
+    """Let uv.lock of the checkout be that of a release, unless somebody has changed it since the one `before` was live.
+
+    Raises OSError.
+    """
+    lock, store = site.project.lock, store_of(site)
+    known = _Known(_copies_in(site, lock, [store.get(before) if before else None, release]))
+    if not lock.exists() or not _is_edited(site, lock, known):
         _write(site, lock, release.lock.read_bytes())
 
 
@@ -286,15 +292,35 @@ def _is_committed_by_somebody(site: Site, log: RunLog, entry: Entry) -> bool:
 def keep_edits(site: Site, log: RunLog, entry: Entry | None = None) -> None:
     """Keep edits of the files that a flip replaces beside the state, before it does, and say where. Raises OSError.
 
-    Of a change in progress there is its `entry`.
+    Of a change in progress there is its `entry`; without one, a flip is about to replace the live release.
     """
-    commits = (entry.head_before, entry.head_after) if entry is not None else ()
-    for path in _files(site, creates_pyproject=entry is not None and entry.creates_pyproject):
-        _keep_edit(site, log, path, "HEAD", *commits)
+    if entry is None:
+        releases = [store_of(site).live()]
+        files, commits = _files(site, creates_pyproject=False), ["HEAD"]
+    else:
+        releases = [*map(store_of(site).get, (entry.origin, entry.target))]
+        files = _files(site, creates_pyproject=entry.creates_pyproject)
+        commits = ["HEAD", *filter(None, (entry.head_before, entry.head_after))]
+    for path, kept in files.items():
+        before = [site.state_dir / kept] if entry is not None else []
+        _keep_edit(site, log, path, _Known([*before, *_copies_in(site, path, releases)], commits))
 
 
-def _keep_edit(site: Site, log: RunLog, path: Path, *commits: str | None) -> None:
-    if not path.is_file() or not _is_edited(site, path, *commits):
+@dataclass(frozen=True)
+class _Known:
+    """Where contents of a file are that releaser has written, or that git has."""
+
+    places: Sequence[Path]
+    commits: Sequence[str] = ("HEAD",)
+
+
+def _copies_in(site: Site, path: Path, releases: Iterable[Release | None]) -> list[Path]:
+    is_lock = path == site.project.lock
+    return [one.lock if is_lock else one.pyproject for one in releases if one is not None]
+
+
+def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
+    if not path.is_file() or not _is_edited(site, path, known):
         return
     data = path.read_bytes()
     place = site.state_dir / f"{path.name}-{log.run_id}"
@@ -308,22 +334,17 @@ def _keep_edit(site: Site, log: RunLog, path: Path, *commits: str | None) -> Non
     log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one
 
 
-def _is_edited(site: Site, path: Path, *commits: str | None) -> bool:
-    """Whether a file of the checkout has contents that are in no release, in none of these commits, and not kept.
+def _is_edited(site: Site, path: Path, known: _Known) -> bool:
+    """Whether a file of the checkout has contents that are in none of the places and commits that are known.
 
     Where git does not work, its commits tell nothing.
     """
-    data, project = path.read_bytes(), site.project
-    if kept := _files(site, creates_pyproject=True).get(path):
-        name = "uv.lock" if path == project.lock else "pyproject.toml"
-        places = [project.state_dir / kept, *(one.directory / name for one in store_of(site).all())]
-        if any(read_if_there(place) == data for place in places):
-            return False
-    elif pending(site.state_dir).commit:  # a run wrote the export, and could not commit it yet
+    data = path.read_bytes()
+    if any(read_if_there(place) == data for place in known.places):
         return False
     with contextlib.suppress(ToolError):
         name = os.path.relpath(path, site.git.layout.top)
-        return all(site.git.data(one, name) != data for one in commits if one)
+        return all(site.git.data(one, name) != data for one in known.commits)
     return True
 
 
@@ -334,6 +355,15 @@ def own_files_as_committed(site: Site, log: RunLog) -> None:
     tracked = {name: data for name, data in committed.items() if data is not None}
     for name, data in tracked.items():
         if read_if_there(top / name) != data:
-            _keep_edit(site, log, top / name, "HEAD")
+            _keep_edit_of_own(site, log, top / name)
             replace_file(top / name, data, staging=site.state_dir)
     git.unstage([*tracked])
+
+
+def _keep_edit_of_own(site: Site, log: RunLog, path: Path) -> None:
+    """Keep what a person made of a file that releaser commits: a lock of no release, or an export while none waits."""
+    if path == site.project.lock:
+        releases = _copies_in(site, path, store_of(site).all())
+        _keep_edit(site, log, path, _Known([site.state_dir / LOCK_BEFORE, *releases]))
+    elif not pending(site.state_dir).commit:
+        _keep_edit(site, log, path, _Known([]))

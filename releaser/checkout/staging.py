@@ -99,39 +99,45 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     1 MiB are copied, larger ones and directories are symlinks to those of the checkout. The settings `staging_copy`,
     `staging_link` and `staging_omit` correct that.
     """
-    place, commit, shadow = tree.place, tree.commit, tree.shadow
+    place, commit = tree.place, tree.commit
     git, top = site.git, site.git.layout.top
     root = place / site.project.checkout.relative_to(top)
-    try:
-        with log.step(tree.stage) as step:
+    with log.step(tree.stage) as step:
+        try:
             head = git.commit("HEAD")
-            if shadow is not None:
-                shadow.fill_shadow(place, commit)
-            else:
-                _remove_staging_tree(site, place)
-                git.add_work_tree(place, commit)
-                place.chmod(0o700)
-            staged = replace(_carry(site, place, commit, head=head, known=shadow or git), pulled=tree.pulled)
-            if shadow is not None:
-                _surround(place, top, levels=_levels_above(root, place))
-                _keep_lock_inside(root, place)
-            else:
-                git.clone_submodules(commit, place)
-            untracked = {"copied": staged.copied, "linked": staged.linked}
-            counts = (f"{len(names)} untracked {what}" for what, names in untracked.items() if names)
-            step.says(", ".join([commit[:12], *counts]))
-    except (ToolError, OSError) as error:
-        message = f"the staging tree {place} could not be made: {reason_of(error)}"
-        if isinstance(error, ToolError):
-            raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
-        raise BuildError(
-            message, advice=f"Give this user write access to {place.parent}, and check its free space."
-        ) from error
+            staged = _fill(site, tree, root, head=head)
+        except (ToolError, OSError) as error:
+            message = f"the staging tree {place} could not be made: {reason_of(error)}"
+            if isinstance(error, ToolError):
+                raise BuildError(message, advice=error.advice or "See git's message.", output=error.output) from error
+            advice = f"Give this user write access to {place.parent}, and check its free space."
+            raise BuildError(message, advice=advice) from error
+        untracked = {"copied": staged.copied, "linked": staged.linked}
+        counts = (f"{len(names)} untracked {what}" for what, names in untracked.items() if names)
+        step.says(", ".join([commit[:12], *counts]))
     # State directory and symlink stay those of the checkout.
     there = replace(site, project=replace(site.project, root=root, staged_from=site.project.checkout))
     there = there if commit == head else there.reread()
     runner = _runner_of_tree(there.runner, top=top, place=place)
     return replace(there, runner=runner, staged=staged, in_checkout=site)
+
+
+def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
+    """Check the commit out, and give the tree what git does not track. Raises ToolError and OSError."""
+    place, git = tree.place, site.git
+    if tree.shadow is not None:
+        tree.shadow.fill_shadow(place, tree.commit)
+    else:
+        _remove_staging_tree(site, place)
+        git.add_work_tree(place, tree.commit)
+        place.chmod(0o700)
+    staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
+    if tree.shadow is not None:
+        _surround(place, git.layout.top, levels=_levels_above(root, place))
+        _keep_lock_inside(root, place)
+    else:
+        git.clone_submodules(tree.commit, place)
+    return replace(staged, pulled=tree.pulled)
 
 
 def _levels_above(root: Path, top: Path) -> int:

@@ -160,7 +160,7 @@ def retry_post_flip_steps(site: Site, log: RunLog) -> None:
         return
     succeeded = attempt_steps(site, log, release, due)
     note_failed_steps(site, release, [name for name, well in succeeded.items() if not well])
-    if all(succeeded.values()):
+    if succeeded and all(succeeded.values()):
         names = " and ".join(succeeded)
         log.tell(f"Steps that failed after {release.id} went live have now succeeded: {names}.")
 

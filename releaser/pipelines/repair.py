@@ -100,11 +100,11 @@ def _restore_link(site: Site, log: RunLog) -> None:
     seen_again = _release_for_lost_link(store)
     if seen_again is None or seen_again.id != release.id:
         return
-    wrong = _describe_lost(link)
+    wrong, before = _describe_lost(link), store.live_by_record()
     journal_of(site).write(make_entry(log, "repairing", target=release.id, origin_link=link_text(link)))
     store.record(lambda ledger: ledger.activated(release.id))  # first: else the link would seem to be moved by hand
     links.flip(link, release.venv, staging=site.state_dir)
-    place_lock_unless_edited(site, release)
+    place_lock_unless_edited(site, release, before=before)
     log.learn(live_changed=True)
     message = f"{link} was {wrong}; it leads to {release.id} again, the newest good release"
     log.repaired(message, "Find out who did that.")
@@ -124,7 +124,7 @@ def accept_link(site: Site) -> Release | None:
     live, before = store.live(), store.live_by_record()
     if live is None or live.id == before or live.manifest.never_live:
         return None
-    place_lock_unless_edited(site, live)
+    place_lock_unless_edited(site, live, before=before)
     mark_good(site, live)
     return live
 
@@ -241,6 +241,9 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     if HOLDS in lost:
         advice = "Hold packages again with `releaser hold`."
         log.repaired(f"{HOLDS} was lost: nothing is held back now", advice)
+    if NOTES in lost:
+        advice = "Where files that tests left make the work tree unclean, delete them or let .gitignore name them."
+        log.repaired(f"{NOTES} was lost: people are told again what they know already", advice)
     if PENDING in lost:  # whether a push was due cannot be told, and one too many does nothing
         write_state(state_dir / PENDING, Pending(push=True))
 

@@ -51,7 +51,7 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Flaw:
     """One thing that is not right with a release."""
 
     kind: Kind
@@ -61,7 +61,7 @@ class Finding:
     message: str
 
     @classmethod
-    def of_failure(cls, kind: Kind, message: str, output: str) -> Finding:
+    def of_failure(cls, kind: Kind, message: str, output: str) -> Flaw:
         """Say that something failed, with the reason out of what it printed."""
         reason = error_line(output)
         return cls(kind=kind, message=f"{message}: {reason}" if reason and reason not in message else message)
@@ -83,7 +83,7 @@ class Drift:
     #: Whole packages that came, went or changed.
     packages: tuple[Change, ...] = ()
     #: Files that differ for another reason than that.
-    files: tuple[Finding, ...] = ()
+    files: tuple[Flaw, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.packages or self.files)
@@ -286,13 +286,13 @@ def compare(
     return Drift(packages=packages if sealed.files else (), files=tuple(files))
 
 
-def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Finding | None:
+def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: str, *, reads: bool) -> Flaw | None:
     """Compare a file by how it looked before and looks now; it is read if one `reads`, or if it may be a mere copy."""
     before, now = looks
     if not now:
-        return Finding(path=path, kind="missing", message="it is gone")
+        return Flaw(path=path, kind="missing", message="it is gone")
     if not before and not reads:
-        return Finding(path=path, kind="unexpected", message="it was not there when the release was sealed")
+        return Flaw(path=path, kind="unexpected", message="it was not there when the release was sealed")
     is_file = now[:1].isdigit()
     message = "it has other contents than RECORD says" if reads else "it is not what was sealed"
     # A pipe must not be read: it would never end.
@@ -303,10 +303,10 @@ def _compare_file(venv: str, path: str, looks: tuple[str | None, str], hashed: s
             if matches(f"{venv}/{path}", hashed):
                 was, mode = (seen.rpartition(" ")[2] if seen[:1].isdigit() else "" for seen in (before or "", now))
                 message = f"its read and execute permissions were {was} and are {mode} now"
-                return Finding(path=path, kind="permissions", message=message) if was and mode and was != mode else None
+                return Flaw(path=path, kind="permissions", message=message) if was and mode and was != mode else None
         except OSError as error:
             message = f"it cannot be read: {os_reason(error)}"
-    return Finding(path=path, kind="changed", message=message)
+    return Flaw(path=path, kind="changed", message=message)
 
 
 def packages_in(names: Iterable[str]) -> dict[str, str]:

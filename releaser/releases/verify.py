@@ -28,7 +28,7 @@ from releaser.releases.contents import (
     wanted_mode,
 )
 from releaser.releases.integrity import (
-    Finding,
+    Flaw,
     compare,
     find_interpreter_damage,
     find_lock_damage,
@@ -59,7 +59,7 @@ class Verified:
     live: bool
     #: Whether there are no problems.
     ok: bool
-    problems: tuple[Finding, ...]
+    problems: tuple[Flaw, ...]
     #: How many were read.
     files: int
     seconds: float
@@ -91,7 +91,7 @@ def verify(
     *,
     every: bool = False,
     progress: Progress,
-    run_trials: Callable[[Release], Iterable[Finding]] = lambda _: (),
+    run_trials: Callable[[Release], Iterable[Flaw]] = lambda _: (),
 ) -> tuple[Verified, ...]:
     """Look at a release, at the live one, or at `every` one. Raises NoSuchReleaseError.
 
@@ -110,14 +110,14 @@ def verify(
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
     verified = [_verify_one(site, one, progress, run_trials) for one in found]
     for name, reason in unknown.items():
-        finding = Finding(kind="changed", path="../manifest.json", message=f"it {reason}")
+        finding = Flaw(kind="changed", path="../manifest.json", message=f"it {reason}")
         live = name == snapshot.live_id
         verified.append(Verified(release=name, live=live, ok=False, problems=(finding,), files=0, seconds=0.0))
     return tuple(verified)
 
 
 def _verify_one(
-    site: Site, release: Release, progress: Progress, run_trials: Callable[[Release], Iterable[Finding]]
+    site: Site, release: Release, progress: Progress, run_trials: Callable[[Release], Iterable[Flaw]]
 ) -> Verified:
     began = time.monotonic()
     findings, to_read = list(_check_start(site, release)), {}
@@ -156,50 +156,50 @@ def _verify_one(
     )
 
 
-def _check_start(site: Site, release: Release) -> Iterator[Finding]:
+def _check_start(site: Site, release: Release) -> Iterator[Flaw]:
     """See that the interpreter is the one that it was built with, and that the venv starts."""
     if not os.path.isdir(release.venv):
-        yield Finding(kind="interpreter", message=f"its venv is gone ({release.venv})")
+        yield Flaw(kind="interpreter", message=f"its venv is gone ({release.venv})")
         return
     damage = find_interpreter_damage(release, asks=True)
     if damage is not None:
-        yield Finding(kind="interpreter", message=damage.reason)
+        yield Flaw(kind="interpreter", message=damage.reason)
         if damage.fatal:
             return
     try:
         start_through(site.runner, release.venv, release.venv, cwd=site.project.root)
     except ToolError as error:
-        yield Finding.of_failure("start", f"it does not start: {error.message}", error.output)
+        yield Flaw.of_failure("start", f"it does not start: {error.message}", error.output)
 
 
 # Versions
 
 
-def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Finding]:
+def _check_lock(site: Site, release: Release, found: Mapping[str, str], sealed: Mapping[str, str]) -> Iterator[Flaw]:
     """Compare the packages that are installed with the lock; those of an adopted release with what it had."""
     damage, manifest = find_lock_damage(release), release.manifest
     if damage is not None:
-        yield Finding(kind="lock", path="../uv.lock", message=damage.reason)
+        yield Flaw(kind="lock", path="../uv.lock", message=damage.reason)
     if manifest.origin == "adopted" and sealed:
         for name in sorted(found.keys() | sealed.keys()):
             now, before = found.get(name, "not installed"), sealed.get(name, "not installed")
             if now != before:
                 message = f"it is {now}, and was {before} when it was adopted"
-                yield Finding(kind="package", package=name, message=message)
+                yield Flaw(kind="package", package=name, message=message)
         return
     try:
         lock = LockFile.read(release.lock)
         pins = list_installed(lock, group=manifest.group, default_groups=default_groups(site), python=manifest.python)
     except (OSError, InvalidLockError) as error:
         if damage is None:
-            yield Finding(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
+            yield Flaw(kind="lock", path="../uv.lock", message=f"its uv.lock cannot be read ({error})")
         return
     yield from compare_with_lock(pins, found, sealed, locked=lock.names)
 
 
 def compare_with_lock(
     pins: Iterable[Pin], found: Mapping[str, str], sealed: Mapping[str, str], *, locked: Collection[str]
-) -> Iterator[Finding]:
+) -> Iterator[Flaw]:
     """Yield the packages that are not there in the version that the lock names, or that it does not name at all.
 
     `found` are the packages of a venv, by name, and `sealed` those that it had when it was sealed; `locked` are all
@@ -212,11 +212,11 @@ def compare_with_lock(
         said = " or ".join(versions)
         if name in found:
             if not any(_is_same(found[name], version) for version in versions):
-                yield Finding(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
+                yield Flaw(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
         elif name in sealed or not sealed:
-            yield Finding(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
+            yield Flaw(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
     for name in sorted(found.keys() - set(map(canonicalize_name, locked)) - sealed.keys()):
-        yield Finding(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
+        yield Flaw(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
 
 
 def _is_same(found: str, locked: str) -> bool:
@@ -229,9 +229,7 @@ def _is_same(found: str, locked: str) -> bool:
 # Files
 
 
-def _find_unexpected(
-    release: Release, drift: Drift, known: Collection[str], there: Collection[str]
-) -> Iterator[Finding]:
+def _find_unexpected(release: Release, drift: Drift, known: Collection[str], there: Collection[str]) -> Iterator[Flaw]:
     """Name the files that should not be there; which packages are there is compared with the lock."""
     places = tuple(f"{place}/" for place in list_site_packages(str(release.venv)))
     of_venvs = {f"{place}{name}" for place in places for name in _OF_VENVS}
@@ -245,10 +243,10 @@ def _find_unexpected(
             if is_byte_code(path):
                 message += ", and Python would run it, as byte code without a source"
         if message:
-            yield Finding(kind="unexpected", path=path, message=message)
+            yield Flaw(kind="unexpected", path=path, message=message)
 
 
-def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Finding]:
+def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Flaw]:
     """Name the files that have another name outside of the venv: who changes them there changes them here."""
     within = collections.Counter((one.st_dev, one.st_ino) for one in there.values() if one.st_nlink > 1)
     for path, status in sorted(there.items()):
@@ -256,10 +254,10 @@ def _find_shared(there: Mapping[str, os.stat_result]) -> Iterator[Finding]:
         if status.st_nlink > 1 and outside > 0 and stat.S_ISREG(status.st_mode):
             names = "another name" if outside == 1 else f"{outside} other names"
             message = f"it has {names} outside of the release, and is changed where that is"
-            yield Finding(kind="shared", path=path, message=message)
+            yield Flaw(kind="shared", path=path, message=message)
 
 
-def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Finding]:
+def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.stat_result]) -> Iterator[Flaw]:
     """See that group and mode are those that a release gets when it is built; one that was adopted keeps its own."""
     if release.manifest.origin == "adopted":
         return
@@ -267,18 +265,18 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
         group = choose_unix_group(site.settings, site.project.root)
         others = others_may_read(site.project.root)
     except (PreflightError, OSError) as error:
-        yield Finding(kind="permissions", message=f"its group cannot be determined: {error}")
+        yield Flaw(kind="permissions", message=f"its group cannot be determined: {error}")
         return
     yield from compare_permissions(counting, group=group, others=others)
 
 
-def compare_permissions(there: Mapping[str, os.stat_result], *, group: int, others: bool) -> Iterator[Finding]:
+def compare_permissions(there: Mapping[str, os.stat_result], *, group: int, others: bool) -> Iterator[Flaw]:
     """Yield the files that are not of `group`, or have not the mode that releaser gives to all in a release."""
     for path, status in sorted(there.items()):
         if status.st_gid != group:
             message = f"it belongs to group {status.st_gid}, and not to {group}"
-            yield Finding(kind="permissions", path=path, message=message)
+            yield Flaw(kind="permissions", path=path, message=message)
         mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others)
         if mode != wanted and stat.S_ISREG(status.st_mode):
             message = f"its mode is {mode:o}, and should be {wanted:o}"
-            yield Finding(kind="permissions", path=path, message=message)
+            yield Flaw(kind="permissions", path=path, message=message)

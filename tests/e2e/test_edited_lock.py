@@ -75,3 +75,48 @@ def test_one_more_edit_during_the_rollback_is_kept_as_well(site: SampleSite) -> 
     assert process.returncode == 0, error
     assert error.count(TOLD) == 2
     assert kept(site) == {mine, more}
+
+
+def test_an_edit_that_was_kept_and_put_back_is_kept_again(site: SampleSite) -> None:
+    mine, newest = edit(site), site.live_id()
+    site.releaser("rollback", check=0)
+    site.edit("uv.lock", mine)
+    finished = site.releaser("rollback", newest, check=0)
+    assert TOLD in finished.stderr
+    assert kept(site) == {mine}
+
+
+def test_the_lock_of_an_older_release_that_somebody_chose_is_kept(site: SampleSite) -> None:
+    """It is in a release, yet it is not what releaser left in the checkout."""
+    site.publish("alpha", "1.2.0")
+    site.releaser("update", check=0)
+    oldest = [one["id"] for one in site.json("list")][-1]
+    chosen = (site.state_dir / "releases" / oldest / "uv.lock").read_text(encoding="utf-8")
+    assert chosen != site.lock_text()
+    site.edit("uv.lock", chosen)
+    finished = site.releaser("rollback", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert TOLD in finished.stderr
+    assert kept(site) == {chosen}
+
+
+def test_the_lock_follows_a_link_that_somebody_moved(site: SampleSite) -> None:
+    _, earlier = (one["id"] for one in site.json("list"))
+    site.link.unlink()
+    site.link.symlink_to(site.state_dir / "releases" / earlier / "venv")
+    assert site.json("init")["release"] == earlier
+    assert site.lock_text() == (site.state_dir / "releases" / earlier / "uv.lock").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("chosen", [False, True], ids=["an edit", "the lock of another release"])
+def test_a_link_that_is_restored_leaves_an_edited_lock(site: SampleSite, *, chosen: bool) -> None:
+    _, earlier = (one["id"] for one in site.json("list"))
+    if chosen:
+        mine = (site.state_dir / "releases" / earlier / "uv.lock").read_text(encoding="utf-8")
+        site.edit("uv.lock", mine)
+    else:
+        mine = edit(site)
+    site.link.unlink()
+    site.releaser("prune", check=0)
+    assert site.link.is_symlink()
+    assert site.lock_text() == mine

@@ -59,6 +59,8 @@ def test_a_state_file_that_cannot_be_read_is_told_and_put_aside(store: ReleaseSt
     assert load_state(store.state_dir / LEDGER, EMPTY_LEDGER).activations == before.activations
     if name == "pending.json":
         assert load_state(store.state_dir / name, Pending()).push
+    if name == "notes.json":
+        assert "make the work tree unclean" in log.findings[-1].advice
 
 
 def test_a_ledger_that_is_gone_is_made_again(store: ReleaseStore) -> None:

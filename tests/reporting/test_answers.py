@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from releaser.answers import HeldBack, Quarantined, RedTests, ReleaseDetails, RunBrief, Status
-from releaser.releases.integrity import Finding, Kind
+from releaser.releases.integrity import Flaw, Kind
 from releaser.releases.listing import User
 from releaser.releases.quarantine import CandidateKey, FailedCandidate
 from releaser.releases.verify import Verified
@@ -204,17 +204,17 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
     ]
 
 
-def answer(*findings: Finding) -> Verified:
+def answer(*findings: Flaw) -> Verified:
     return Verified(release="R", live=True, ok=not findings, problems=findings, files=3, seconds=0.25)
 
 
-def gone(number: int) -> Finding:
-    return Finding(kind="missing", path=f"lib/python3.11/site-packages/alpha/{number}.py", message="it is gone")
+def gone(number: int) -> Flaw:
+    return Flaw(kind="missing", path=f"lib/python3.11/site-packages/alpha/{number}.py", message="it is gone")
 
 
 def test_problems_are_grouped_by_kind() -> None:
-    package = Finding(kind="package", package="beta", message="it is 1.1, and the lock says 1.0")
-    start = Finding(kind="start", message="it does not\nstart")
+    package = Flaw(kind="package", package="beta", message="it is 1.1, and the lock says 1.0")
+    start = Flaw(kind="start", message="it does not\nstart")
     assert verified_text(answer(gone(1), package, gone(2), start), whole=False) == [
         "R: 4 problems",
         "  start (1):",
@@ -235,7 +235,7 @@ def test_a_long_list_is_cut_short_unless_all_is_asked_for() -> None:
 
 def test_every_kind_can_be_told() -> None:
     for kind in get_args(Kind):
-        assert verified_text(answer(Finding(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
+        assert verified_text(answer(Flaw(kind=kind, message="it is so")), whole=True)[0] == "R: 1 problem"
 
 
 def test_what_is_sound_is_said_in_a_line() -> None:
