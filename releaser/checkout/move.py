@@ -11,9 +11,8 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.checkout.publish import SEEN, own_commits, pending
-from releaser.checkout.pull import Target
-from releaser.errors import ActivationError, Finding, PreflightError, ToolError
+from releaser.checkout.publish import pending
+from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.run import close_journal
@@ -24,14 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from releaser.checkout.pull import Target
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site
-
-
-_MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
-_KEEP = "`--keep-code` goes back to the packages alone."
 
 
 def move_checkout(site: Site, log: RunLog, target: Target) -> None:
@@ -124,88 +120,6 @@ def _restore_commit(site: Site, log: RunLog, before: str, after: str) -> None:
         else:
             return
     git.reset_torn(before, after)
-
-
-def has_other_code(site: Site, release: Release) -> bool:
-    """Whether a release was tested with other code than what is checked out, as far as is known. Raises ToolError."""
-    manifest = release.manifest
-    if not manifest.commit or not manifest.code_key or site.git.commit("HEAD") == manifest.commit:
-        return False
-    return not _has_code_of(site, release, "HEAD")
-
-
-def _has_code_of(site: Site, release: Release, commit: str) -> bool:
-    """Whether a commit has the code that a release was tested with.
-
-    A release that brought the first lock was tested with its own pyproject.toml, which was committed only afterwards.
-    """
-    git, manifest = site.git, release.manifest
-    own = site.own_files()
-    if not release.pyproject.is_file():
-        return git.code_key(own, commit=commit) == manifest.code_key
-    pyproject = os.path.relpath(site.project.pyproject, git.layout.top)
-    if git.data(commit, pyproject) != release.pyproject.read_bytes() or not git.has(str(manifest.commit)):
-        return False
-    own = (*own, pyproject)
-    return git.code_key(own, commit=commit) == git.code_key(own, commit=str(manifest.commit))
-
-
-def code_of_release(site: Site, release: Release) -> Target:
-    """Return where the checkout has to go for a release to be as it was tested; it need not if the code is the same.
-
-    Raises ToolError, and PreflightError where a commit would be lost that is nowhere but here.
-    """
-    git, manifest = site.git, release.manifest
-    head = git.commit("HEAD")
-    if not manifest.commit or not has_other_code(site, release):
-        return Target(head=head, commit=head)
-    if not git.has(manifest.commit):
-        message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
-        raise PreflightError(Finding(message, advice=_KEEP))
-    waiting, branch, wanted = git.layout.in_progress(), git.state().branch, site.settings.branch
-    if waiting is not None or branch != wanted:
-        what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
-        raise PreflightError(Finding(f"the code cannot go back: {what}", advice=_KEEP))
-    _refuse_loss(site, manifest.commit, head)
-    commit = _with_lock(site, release, manifest.commit)
-    return Target(head=head, commit=commit, brings_code=True, forward=False)
-
-
-def _refuse_loss(site: Site, commit: str, head: str) -> None:
-    """Refuse to go back behind commits of a person that are not on the remote."""
-    git, places = site.git, _known_of_remote(site)
-    if git.remote(site.settings.branch) is None:
-        return  # there is nowhere to push to; a rollback keeps the commits under a name of their own
-    commits = git.commits(commit, head)
-    own = own_commits(site, commits)
-    here = [one for one in commits if one.id not in own and not any(git.is_ancestor(one.id, place) for place in places)]
-    if here:
-        count = "1 commit is" if len(here) == 1 else f"{len(here)} commits are"
-        message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject})"
-        raise PreflightError(Finding(message, advice=f"Push first, so that nothing is lost. {_KEEP}"))
-
-
-def _known_of_remote(site: Site) -> list[str]:
-    """Return where the remote branch was, as far as that is known without asking it."""
-    git, branch = site.git, site.settings.branch
-    remote = git.remote(branch)
-    known = (git.reference(SEEN), git.tracked(remote, branch) if remote else None)
-    return [one for one in known if one is not None]
-
-
-def _with_lock(site: Site, release: Release, commit: str) -> str:
-    """Return the commit in which releaser published the lock of a release, if it follows `commit`; else that one."""
-    git = site.git
-    lock, wanted = os.path.relpath(site.project.lock, git.layout.top), release.lock.read_bytes()
-    for line in ("HEAD", *_known_of_remote(site)):
-        found = ""
-        for one in git.following(commit, line)[:_MOST_FOLLOWING]:
-            if not _has_code_of(site, release, one):
-                break
-            found = one if git.data(one, lock) == wanted else found
-        if found:
-            return found
-    return commit
 
 
 # The files that releaser writes

@@ -11,8 +11,7 @@ from releaser.answers import Plan
 from releaser.candidate.migrations import migrations_of_live, tell_applied_migrations
 from releaser.candidate.trials import run_inside
 from releaser.checkout.checks import lock_findings
-from releaser.checkout.move import code_of_release, has_other_code
-from releaser.checkout.pull import Target
+from releaser.checkout.pull import Target, code_of_release, has_other_code
 from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt_as_release
