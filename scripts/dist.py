@@ -31,7 +31,7 @@ def main() -> None:
         sys.exit("dist: there are changes that are not committed, so nobody could make the same; commit them first.")
     shutil.rmtree(DIST, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix="releaser-dist-") as name:
-        tree = Path(name)
+        tree = Path(name) / "tree"
         _check_out(commit, tree)
         words = (sys.executable, "-m", "hatchling", "build", "-d", str(DIST))
         _run(*words, cwd=tree, variables={"SOURCE_DATE_EPOCH": seconds})
@@ -49,8 +49,9 @@ def make_sbom(tree: Path, *, version: str, at: datetime) -> dict[str, object]:
     """Return the SBOM of what `constraints.txt` in `tree` pins; it names no place to download from."""
     components: list[dict[str, object]] = []
     text = (tree / CONSTRAINTS).read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in text.splitlines():
-        words = line.split()
+    for words in (line.split() for line in text.splitlines()):
+        if not words or words[0].startswith("#"):
+            continue
         name, _, number = words[0].partition("==")
         hashes = [{"alg": "SHA-256", "content": one.rpartition(":")[2]} for one in words if one.startswith("--hash=")]
         reference = f"pkg:pypi/{name}@{number}"
@@ -80,13 +81,11 @@ def make_sbom(tree: Path, *, version: str, at: datetime) -> dict[str, object]:
 
 
 def _check_out(commit: str, tree: Path) -> None:
+    """Write the files of a commit to `tree`, by way of an archive beside it."""
     archive = tree.with_suffix(".tar")
-    try:
-        _run("git", "-c", "core.autocrlf=false", "-c", "core.eol=lf", "archive", f"--output={archive}", commit)
-        with tarfile.open(archive) as file:
-            file.extractall(tree, filter="data")
-    finally:
-        archive.unlink(missing_ok=True)
+    _run("git", "-c", "core.autocrlf=false", "-c", "core.eol=lf", "archive", f"--output={archive}", commit)
+    with tarfile.open(archive) as file:
+        file.extractall(tree, filter="data")
 
 
 def _run(*words: str, cwd: Path = ROOT, variables: dict[str, str] | None = None) -> str:

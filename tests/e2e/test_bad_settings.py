@@ -122,7 +122,7 @@ def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) ->
 
 def test_a_stronger_place_does_not_hide_what_is_wrong_in_a_weaker_one(make_site: SiteFactory) -> None:
     site = make_site(settings={"keep": "many"})
-    unfit(site, env={"RELEASER_KEEP": "3"}).says_only(site.path / "pyproject.toml", "tool.releaser.keep")
+    unfit(site, env={"RELEASER_KEEP": "3"}).says_only(site.path / "pyproject.toml", "tool.releaser.keep ", "'many'")
 
 
 def test_an_empty_state_dir_is_the_usual_one(make_site: SiteFactory) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """Return a clone of this repository, which nothing was changed in."""
+    """Return a clone of this repository, with what makes a release as it is here, committed or not."""
     place = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, place], check=True)
+    shutil.copyfile(REPOSITORY / "scripts" / "dist.py", place / "scripts" / "dist.py")
+    pinned = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
+    (place / "constraints.txt").write_text(f"# No package is named here.\n\n{pinned}", encoding="utf-8")
+    words = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "--all", "-m", "Now"]
+    subprocess.run(words, cwd=place, check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
     return place
 
 
@@ -49,9 +55,7 @@ def test_the_sbom_names_all_that_is_pinned_with_its_hashes(clone: Path) -> None:
     assert make(clone).returncode == 0
     sbom = json.loads((clone / "dist" / f"releaser-{__version__}.cdx.json").read_text(encoding="utf-8"))
     text = (clone / "constraints.txt").read_text(encoding="utf-8")
-    assert {f"{one['name']}=={one['version']}" for one in sbom["components"]} == {
-        line.split()[0] for line in text.splitlines() if not line.startswith(" ")
-    }
+    assert {f"{one['name']}=={one['version']}" for one in sbom["components"]} == pins(clone / "constraints.txt")
     named = {one["hashes"][0]["content"] for part in sbom["components"] for one in part["externalReferences"]}
     assert len(named) == text.count("--hash=sha256:")
     assert all(digest in text for digest in named)
@@ -65,14 +69,14 @@ def test_what_is_not_committed_is_refused(clone: Path) -> None:
     assert not (clone / "dist").exists()
 
 
-def pins(name: str) -> set[str]:
+def pins(file: Path) -> set[str]:
     """Return what a file of requirements pins, as `name==version`."""
-    lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+    lines = file.read_text(encoding="utf-8").splitlines()
     return {line.split()[0] for line in lines if "==" in line}
 
 
 def test_what_users_install_is_what_the_tests_run_with() -> None:
-    assert pins("constraints.txt") <= pins("requirements-dev.txt")
+    assert pins(REPOSITORY / "constraints.txt") <= pins(REPOSITORY / "requirements-dev.txt")
 
 
 @pytest.mark.parametrize("name", ["constraints.txt", "requirements-dev.txt", "requirements-lowest.txt"])

@@ -105,6 +105,7 @@ def test_each_server_is_spoken_to_in_its_way(mail_ca: MailCa, behaviour: Behavio
         (Behaviour(data_reply="554 go away with your hunter22"), {"password": "hunter22"},
             ["554 go away with your ***"], "hunter22", True),
         (Behaviour(refuse=bool), {}, [ANN, BOB, "550 no such user here"], "", True),
+        (Behaviour(refuse=bool, rcpt_reply="421 shutting down"), {}, [ANN, "421 shutting down"], "", False),
         (STARTTLS, {"security": "starttls", "ca_file": None}, ["certificate is not valid"], "", False),
         (TLS, {"security": "tls", "ca_file": None}, ["certificate is not valid"], "", False),
     ],
