@@ -16,6 +16,7 @@ END_TO_END = Path(__file__).parent / "e2e"
 pytest_plugins = [
     "tests.support.smtp",
     "tests.support.guards",
+    "tests.support.everybodys",
     "tests.support.real_django",
     "tests.faults.tally",
     "tests.faults.scenes",

@@ -25,8 +25,8 @@ def clone(tmp_path: Path) -> Path:
     shutil.copyfile(REPOSITORY / "scripts" / "dist.py", place / "scripts" / "dist.py")
     pinned = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
     (place / "constraints.txt").write_text(f"# No package is named here.\n\n{pinned}", encoding="utf-8")
-    words = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "commit", "--quiet", "--all", "-m", "Now"]
-    subprocess.run(words, cwd=place, check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
+    git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgSign=false"]
+    subprocess.run([*git, "commit", "--quiet", "--all", "--message=As it is here"], cwd=place, check=True)
     return place
 
 

@@ -7,16 +7,14 @@ import shutil
 import stat
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-import releaser
 from tests.e2e.scenes import changed_files, states
-from tests.support.commands import console_script, run
+from tests.support.commands import run
 from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
@@ -39,14 +37,18 @@ def by(user: int, site: SampleSite, command: str, *args: str, check: int = 0) ->
 def words_of(user: int, site: SampleSite, command: str, *args: str) -> list[str]:
     become = ["setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups", "sh", "-c"]
     script = 'umask 022; exec "$0" "$@"'
-    return [*become, script, base_python(), str(console_script()), command, "--project", str(site.path), *args]
+    return [*become, script, base_python(), str(script_of(site)), command, "--project", str(site.path), *args]
 
 
 def environment_of(user: int, site: SampleSite) -> dict[str, str]:
     home = site.outer.parent / str(user)
-    packages = os.pathsep.join([str(Path(releaser.__file__).parent.parent), sysconfig.get_path("purelib")])
-    paths = {"HOME": str(home), "UV_CACHE_DIR": str(home / "cache"), "PYTHONPATH": packages}
+    paths = {"HOME": str(home), "UV_CACHE_DIR": str(home / "cache"), "PYTHONPATH": str(script_of(site).parent.parent)}
     return site.environment({**paths, "SAMPLE_SITE_RUNS": str(home / "runs")})
+
+
+def script_of(site: SampleSite) -> Path:
+    """Return the `releaser` that each user of a site may start."""
+    return Path(str(shutil.which("releaser", path=site.env["PATH"])))
 
 
 def base_python() -> str:
@@ -57,7 +59,7 @@ def base_python() -> str:
 
 
 @pytest.fixture
-def site(templates: Templates) -> Iterator[SampleSite]:
+def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
     """Make a site of a group, which the first user has updated once."""
     require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can become somebody else")
     require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
@@ -67,6 +69,7 @@ def site(templates: Templates) -> Iterator[SampleSite]:
         # Under this umask, Django's static files and git's FETCH_HEAD belong to who was first.
         settings = {"python": base_python(), "collectstatic": "off", "git_pull": False}
         site = SiteFactory(base, templates)(settings=settings)
+        site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
         give_to_group(site)
         by(ADA, site, "init")
         site.publish("alpha", "1.1.0")

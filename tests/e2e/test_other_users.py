@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import seem_no_bug
-from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group
-from tests.support.commands import console_script, run
+from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
+from tests.support.commands import run
 from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
@@ -31,7 +31,7 @@ def asked(user: int, site: SampleSite, command: str, *args: str | Path) -> Finis
     """Run releaser as a user, who has a home of their own."""
     group = GROUP if user == ADA else user
     become = ["setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"]
-    words = [*become, base_python(), console_script(), command, "--project", site.path, *args]
+    words = [*become, base_python(), script_of(site), command, "--project", site.path, *args]
     finished = run(words, cwd=Path("/"), env=environment_of(user, site))
     seem_no_bug(finished)
     assert "Traceback" not in finished.stderr, str(finished)
@@ -39,7 +39,7 @@ def asked(user: int, site: SampleSite, command: str, *args: str | Path) -> Finis
 
 
 @pytest.fixture
-def site(templates: Templates) -> Iterator[SampleSite]:
+def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
     """Make a site of Ada's that others may pass through, as a web server has to, but not all of which they may read."""
     require(os.geteuid() == 0 and shutil.which("setpriv"), "only root can become somebody else")
     require(Path(base_python()).exists(), "an interpreter that everybody may start is needed")
@@ -48,6 +48,7 @@ def site(templates: Templates) -> Iterator[SampleSite]:
         base.chmod(0o755)
         settings = {"python": base_python(), "collectstatic": "off", "git_pull": False}
         site = SiteFactory(base, templates)(settings=settings)
+        site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
         give_to_group(site)
         home = base / str(STRANGER)
         home.mkdir()
