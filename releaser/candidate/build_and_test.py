@@ -63,11 +63,13 @@ class Builder(Workspace):
             if not isinstance(built, Unbuildable):
                 try:
                     with install_test_packages(self.site, built.venv, built.lock):
-                        return describe_changes_of(self, built)  # what only the tests need can be built as well
+                        pass  # what only the tests need can be built as well
                 except BuildError as error:
                     built = Unbuildable(
                         candidate=built, message=error.message, advice=error.advice, output=error.output
                     )
+                else:
+                    return describe_changes_of(self, built)
             self.discard(built.candidate)
             rest = self._without_unbuildable(resolution, built)
             if rest is None:

@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from releaser.errors import UsageError
+from releaser.errors import UsageError, os_reason
 from releaser.locks.lock import Graph
 from releaser.locks.versions import parse_version
 from releaser.system.words import Redactor
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _DIRECT = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*\s*(?:\[[^\]]*\])?)\s*@\s*(?P<place>\S.*?)\s*", re.DOTALL)
 _HOW = "Write 'NAME @ URL', 'NAME @ PATH' or 'NAME==VERSION'."
+# That uv 0.13 takes, in small letters; what begins with anything else is a path for it.
+_SCHEMES = ("https", "http", "file", "git+https", "git+http", "git+ssh", "git+file")
+_BUILDABLE = ("pyproject.toml", "setup.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +85,26 @@ def _parse(value: str, directory: Path, option: str) -> Override:
 
 def _url(asked: str, place: str, directory: Path) -> str:
     """Return the URL of a place, which is one already, or a path."""
-    is_url = "://" in place
-    if is_url and not place.startswith("file://"):
-        return place
-    path = Path(unquote(urlsplit(place).path)) if is_url else directory / Path(place).expanduser()
-    if not path.exists():
+    scheme, is_url, _ = place.partition("://")
+    if is_url and scheme not in _SCHEMES:
+        raise _wrong(asked, f"names a place by {scheme}://, which uv does not take", f"It takes {', '.join(_SCHEMES)}.")
+    try:
+        parts = urlsplit(place)
+        if is_url and scheme != "file":
+            return place
+        path = os.path.abspath(unquote(parts.path) if is_url else directory / Path(place).expanduser())
+        os.stat(path)
+        is_other = os.path.isdir(path) and not {*_BUILDABLE} & {*os.listdir(path)}
+    except FileNotFoundError as error:
         advice = "A repository is named as git+https://… or git+file:///…."
-        raise _wrong(asked, f"names {os.path.abspath(path)}, which is not there", advice)
-    return place if is_url else Path(os.path.abspath(path)).as_uri()
+        raise _wrong(asked, f"names {error.filename}, which is not there", advice) from error
+    except (OSError, ValueError, RuntimeError) as error:  # no such home directory
+        reason = os_reason(error) if isinstance(error, OSError) else error
+        raise _wrong(asked, f"names a place that cannot be read: {reason}") from error
+    if is_other:
+        what = f"names {path}, a directory without {' and '.join(_BUILDABLE)}"
+        raise _wrong(asked, what, "Name the one from which the package can be built.")
+    return place if is_url else Path(path).as_uri()
 
 
 def _wrong(asked: str, what: str, advice: str = _HOW) -> UsageError:

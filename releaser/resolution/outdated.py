@@ -21,7 +21,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from releaser.answers import Blocker, OutdatedPackage
-from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
 from releaser.locks.changes import parse_changes
 from releaser.locks.installed import environment_of
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.rules import Rules
     from releaser.releases.release import Release
+    from releaser.site.pythons import Choice
     from releaser.site.site import Site
     from releaser.tools.uv import Uv
 
@@ -84,7 +85,7 @@ def find_outdated(site: Site) -> OutdatedReport:
 
     Raises PreflightError, and ResolutionError when the index cannot be reached.
     """
-    live, checkout = store_of(site).live(), EMPTY
+    live, checkout, settings = store_of(site).live(), EMPTY, _settings_of_uv(site)
     with contextlib.suppress(OSError, InvalidLockError):
         checkout = LockFile.read(site.project.lock)
     lock = lock_of(live) if lock_of(live).data else checkout
@@ -95,7 +96,7 @@ def find_outdated(site: Site) -> OutdatedReport:
     uv = site.uv()
     choice = choose(site, uv)
     locked = {name: newest(lock.versions[name].split(", ")) for name in sorted(graph.from_index)}
-    available = _ask_index(site, uv, locked, python=choice.python, version=choice.version)
+    available = _ask_index(site, uv, settings, locked, choice)
     behind = sorted(name for name, found in available.items() if is_newer(found.newest, locked[name]))
     constraints, now = Constraints.read(site.state_dir), datetime.now(UTC)
     holds = select_holds(site, constraints.holds, python=choice.version, now=now)
@@ -231,8 +232,19 @@ class _Known:
 # Asking the indexes
 
 
+def _settings_of_uv(site: Site) -> Mapping[str, Any]:
+    """Return what uv goes by: uv.toml, or else `[tool.uv]`. Raises PreflightError."""
+    path = site.project.root / "uv.toml"
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return site.pyproject.table("tool", "uv")
+    except (OSError, ValueError) as error:
+        refuse(f"{path} cannot be read: {error}", "Correct it; `uv lock --check` tells when it is right.")
+
+
 def _ask_index(
-    site: Site, uv: Uv, locked: Mapping[str, str], *, python: Path, version: str
+    site: Site, uv: Uv, settings: Mapping[str, Any], locked: Mapping[str, str], choice: Choice
 ) -> dict[str, AvailableVersions]:
     """Return the versions of each package in the index, for this Python and for newer ones.
 
@@ -242,8 +254,9 @@ def _ask_index(
         tree, answer = Path(place), Path(place) / _ANSWER
 
         def ask(wanted: Mapping[str, str]) -> object:
-            (tree / "pyproject.toml").write_text(_question(site, wanted), encoding="utf-8")
-            return uv.compile(tree, *newest_arguments(answer=_ANSWER, python=python, python_version=version))
+            (tree / "pyproject.toml").write_text(_question(site, settings, wanted), encoding="utf-8")
+            words = newest_arguments(answer=_ANSWER, python=choice.python, python_version=choice.version)
+            return uv.compile(tree, *words)
 
         versions = {name: parse_version(version) for name, version in locked.items()}
         wanted = {name: f">={one}" if one and one.is_prerelease else "" for name, one in versions.items()}
@@ -251,22 +264,20 @@ def _ask_index(
         if len(missing) == len(locked):
             return {}
         try:
-            return _read_answer(answer.read_text(encoding="utf-8"), python=version)
+            return _read_answer(answer.read_text(encoding="utf-8"), python=choice.version)
         except (OSError, ValueError) as error:
             message = f"uv left no list of versions that can be read: {error}"
             raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
 
 
-def _question(site: Site, wanted: Mapping[str, str]) -> str:
+def _question(site: Site, table: Mapping[str, Any], wanted: Mapping[str, str]) -> str:
     """Return the pyproject.toml that asks for packages; `wanted` maps names to bounds, such as `>=2.0rc1`, or nothing.
 
-    It takes from the real project where packages come from.
+    It takes from the real project, and from its settings of uv, where packages come from.
     """
     import tomlkit  # takes a while to load
 
-    root, table = site.project.root, site.pyproject.table("tool", "uv")
-    if (root / "uv.toml").is_file():  # which uv reads instead, but for the sources
-        table = tomllib.loads((root / "uv.toml").read_text(encoding="utf-8"))
+    root = site.project.root
     options = {key: table[key] for key in _ASKED_ALIKE if key in table}
     for key in ("find-links", "extra-index-url"):
         if isinstance(table.get(key), list):

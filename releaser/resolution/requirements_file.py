@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 AGREE = "Make file and venv agree: `pip install -r` it, or correct the file. Or name another --from-venv."
 _CORRECT = "Correct that; a repository is written as `NAME @ git+URL@COMMIT`, without -e. Then run it again."
 NOT_KNOWN = "could not find out whether the index has these versions"
+_POSITION = re.compile(r"`([^`]+)` at position (\d+)")
 _UNREACHABLE = re.compile(r"Failed to fetch|client error|error sending request|timed out", re.IGNORECASE)
 _LOGICAL_LINE = re.compile(r"(?:\\\r?\n|[^\n])+")  # with all that backslashes continue it with
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.MULTILINE)
@@ -150,14 +151,20 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
             pins = {}
     if not isinstance(done, NoSolution):
         return done.stdout.splitlines()
-    if _UNREACHABLE.search(done.output):
-        raise unanswered(done.output, what=NOT_KNOWN)
+    output = _POSITION.sub(lambda said: _name_line(site.project.root / said[1], int(said[2])), done.output)
+    if _UNREACHABLE.search(output):
+        raise unanswered(output, what=NOT_KNOWN)
     if pins:
         where = "; ".join(_contradictions(read_lines(file, site.runner.environ), pins))
-        message = where or f"{file} contradicts what is installed: {error_line(done.output)}"
-        raise PreflightError(Finding(message, advice=AGREE, output=done.output))
-    message = f"uv cannot take {file}: {error_line(done.output)}"
-    raise PreflightError(Finding(message, advice=_CORRECT, output=done.output))
+        message = where or f"{file} contradicts what is installed: {error_line(output)}"
+        raise PreflightError(Finding(message, advice=AGREE, output=output))
+    raise PreflightError(Finding(f"uv cannot take {file}: {error_line(output)}", advice=_CORRECT, output=output))
+
+
+def _name_line(file: Path, position: int) -> str:
+    """Name the line at a position; uv counts bytes."""
+    number = file.read_bytes()[:position].count(b"\n") + 1 if file.is_file() else "?"
+    return f"{file}, line {number}"
 
 
 def _contradictions(lines: Iterable[Line], installed: Mapping[str, str]) -> Iterator[str]:

@@ -1,10 +1,16 @@
-"""What is said of packages with which a trial has failed."""
+"""What is said of packages with which a trial has failed, and what counts as a failure to build."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
+from releaser.candidate import build_and_test
+from releaser.candidate.build_and_test import Builder
 from releaser.candidate.trials import Trial, TrialResult
+from releaser.errors import BuildError
 
 TESTS = Trial(step="test", command=("python", "manage.py", "test"), name="the tests")
 CHECK = Trial(step="django check", command=("python", "manage.py"), name="`manage.py check`")
@@ -30,3 +36,16 @@ CHECK = Trial(step="django check", command=("python", "manage.py"), name="`manag
 )
 def test_a_fault_is_told_in_a_few_words(result: TrialResult, words: str) -> None:
     assert result.fault == words
+
+
+def test_what_goes_wrong_after_the_build_is_not_taken_for_a_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    def describe(*_: object) -> None:
+        message = "it cannot be described"
+        raise BuildError(message)
+
+    monkeypatch.setattr(build_and_test, "try_to_build", lambda *_: SimpleNamespace(venv=None, lock=None))
+    monkeypatch.setattr(build_and_test, "describe_changes_of", describe)
+    self: Any = SimpleNamespace(site=SimpleNamespace(settings=SimpleNamespace(test_groups=())))
+    resolution: Any = None
+    with pytest.raises(BuildError, match="cannot be described"):
+        Builder.build(self, resolution)

@@ -227,7 +227,7 @@ def test_what_uv_cannot_take_is_named_with_its_file_and_line(make_site: SiteFact
     before = site.snapshot()
     for text, expected in (
         ("alpha\n-e git+https://example.org/theme.git#egg=theme\n", "`requirements.txt` at line 2"),
-        ("alpha\nbeta ==== 1\n", "requirements.txt` at position 6"),
+        ("alpha\nbeta ==== 1\n", f"Couldn't parse requirement in {file}, line 2"),
         ("alpha\n--frobnicate\n", "requirements.txt:2:"),
         ("alpha\nbeta>=2\n", f"{file}, line 2: beta>=2 is installed as 1.0.0"),
         ("alpha\ngamma\n", f"{file}, line 2: gamma 1.0.0 is asked for, and not installed"),

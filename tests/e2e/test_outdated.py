@@ -272,6 +272,13 @@ def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
     assert "uv.lock" in site.releaser("outdated", check=3).stderr
 
 
+def test_settings_of_uv_that_cannot_be_read_are_named(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.edit("uv.toml", "index = [\n")
+    said = site.releaser("outdated", check=3).stderr
+    assert said.startswith(f"releaser: {site.path / 'uv.toml'} cannot be read: ")
+
+
 def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0")

@@ -115,6 +115,15 @@ def test_a_file_is_taken_whatever_it_is(tmp_path: Path) -> None:
         ("alpha @ nowhere", "/nowhere, which is not there", "git+https://"),
         ("alpha @ file:///no/where.whl", "/no/where.whl, which is not there", "git+https://"),
         ("alpha @ git@example.org:alpha.git", "which is not there", "git+https://"),
+        (f"alpha @ {'a' * 300}", "cannot be read: File name too long", "NAME @ PATH"),
+        ("alpha @ a\0b", "cannot be read: embedded null byte", "NAME @ PATH"),
+        ("alpha @ file://[::1/x", "cannot be read: Invalid IPv6 URL", "NAME @ URL"),
+        ("alpha @ https://[::1/x", "cannot be read: Invalid IPv6 URL", "NAME @ URL"),
+        ("alpha @ ~nobody-of-that-name/alpha", "cannot be read: Could not determine home", "NAME @ PATH"),
+        ("alpha @ s3://bucket/alpha.whl", "s3://, which uv does not take", "https"),
+        ("alpha @ git://example.org/alpha", "git://, which uv does not take", "git+https"),
+        ("alpha @ FILE:///no/where", "FILE://, which uv does not take", "file"),
+        ("alpha @ .", "without pyproject.toml and setup.py", "from which the package can be built"),
     ],
 )
 def test_what_is_wrong_is_named_and_what_would_be_right(value: str, reason: str, advice: str, tmp_path: Path) -> None:
