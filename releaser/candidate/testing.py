@@ -195,7 +195,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         verdict, again = "", "updates go on as before."
     elif not candidate.resolution.diff and not work.site.pulled:
         new, since = f"on the venv that was rebuilt, with Python {candidate.key.python}", "before"
-        verdict, again = "", f"`releaser {'init' if work.log.command == 'init' else 'rebuild'}` tries it again."
+        verdict, again = "", "`releaser rebuild` tries it again."
     message = {
         "update": f"{result.told} {new} and passed on the live release{verdict}",
         "before": f"{result.told}, and failed on the live release too: it was failing {since}",
@@ -203,6 +203,8 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
     advice = f"{ADVICE} " if result.proves_nothing else ""
     if result.timed_out:
         advice = "Raise `test_timeout` if that is too short. "
+    if work.log.command == "init":  # of a project that has no release, and perhaps no lock yet
+        again = "fix the site or its tests, commit that, and give the same command again."
     if blame == "before":
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
         return message, f"{advice}{fix}{' first.' if candidate.overrides else '; updates go on by themselves then.'}"

@@ -25,7 +25,7 @@ from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import FirstLock, adopt
 from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import check_before_flip
-from releaser.errors import BuildError, ResolutionError, ToolError, UsageError, error_line
+from releaser.errors import BuildError, PreflightError, ResolutionError, ToolError, UsageError, error_line
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
 from releaser.pipelines.build_and_deploy import deploy, staged
@@ -86,7 +86,11 @@ def read_request(
         if not one.url and not re.fullmatch(r"===?[^*,]+", one.specifier):
             message = f"--with {one} does not say which version"
             raise UsageError(message, advice=f"Write '{one.name}==VERSION', '{one.name} @ URL' or '{one.name} @ PATH'.")
-    places = [None if place is None else Path(os.path.abspath(place.expanduser())) for place in (venv, requirements)]
+    try:
+        places = [place and Path(os.path.abspath(place.expanduser())) for place in (venv, requirements)]
+    except RuntimeError as error:
+        message = f"a path of --from-venv or --from-requirements leads nowhere: {error}"
+        raise UsageError(message, advice="Correct it.") from error
     return FirstLockRequest(venv=places[0], requirements=places[1], without=names, given=sources)
 
 
@@ -147,12 +151,21 @@ def _preflight(site: Site, log: RunLog, wanted: FirstLockRequest) -> tuple[SiteF
 
 
 def check_environment(site: Site, found: UnlockedEnvironment, asks: tuple[Question, ...] = ("django",)) -> SiteFacts:
-    """Run every check on the project as it is to be. Raises PreflightError with all the problems."""
+    """Run every check on the project as it is to be. Raises PreflightError with all the problems.
+
+    If an index that cannot be reached is the only one, it is a ResolutionError.
+    """
     venv = found.python.parent.parent
     needed = measure(venv).size_bytes if (venv / "pyvenv.cfg").is_file() else 0
     lock = LockFile(data=b"", versions=found.versions)
     scope = Scope(asks=asks, lock=lock, needs=(release_need(site, size_bytes=needed),))
-    facts = check(_site_to_be(site, found), None, scope)
+    try:
+        facts = check(_site_to_be(site, found), None, scope)
+    except PreflightError as error:
+        beside = [found.unanswered.finding] if found.unanswered is not None else []
+        raise PreflightError(*error.findings, *beside) from error
+    if found.unanswered is not None:
+        raise found.unanswered
     return replace(facts, choice=Choice(python=found.base, version=found.python_version))
 
 

@@ -130,23 +130,31 @@ def _in_tree(file: Path, site: Site) -> Path:
 def lock_versions(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> tuple[LockFile, bool]:
     """Lock the versions, for all platforms if there is such a lock; tell whether it is for this one alone.
 
-    Some packages are not for the first patch versions of a Python.
+    Some packages are not for the first patch versions of a Python, which a project that names no Python leaves out.
     """
     path, version = site.project.pyproject, found.python_version
     lock = _lock_all(site, facts, found)
+    if isinstance(lock, NoSolution) and site.pyproject.table("project")["requires-python"] == ANY_PYTHON:
+        document: Any = tomlkit.parse(path.read_text(encoding="utf-8"))
+        document["project"]["requires-python"] = f">={version}"
+        lock = _lock_again(site, facts, found, tomlkit.dumps(document))
     if not isinstance(lock, NoSolution):
         return lock, False
     here = f"python_version == '{minor(version)}' and python_full_version >= '{version}'"
     environment = f"sys_platform == '{sys.platform}' and {here}"
     narrowed = complete(path.read_text(encoding="utf-8"), {}, uv={"environments": [environment]})
-    path.write_text(narrowed, encoding="utf-8")
-    site.project.lock.unlink(missing_ok=True)
-    lock = _lock_all(site, facts, found)
+    lock = _lock_again(site, facts, found, narrowed)
     if not isinstance(lock, NoSolution):
         return lock, True
     message = "no lock could be made with exactly these versions"
     advice = "See uv's message; --with gives what no index has, and --without leaves it out."
     raise ResolutionError(message, advice=advice, output=lock.output)
+
+
+def _lock_again(site: Site, facts: SiteFacts, found: UnlockedEnvironment, pyproject: str) -> LockFile | NoSolution:
+    site.project.pyproject.write_text(pyproject, encoding="utf-8")
+    site.project.lock.unlink(missing_ok=True)
+    return _lock_all(site, facts, found)
 
 
 def _lock_all(site: Site, facts: SiteFacts, found: UnlockedEnvironment) -> LockFile | NoSolution:

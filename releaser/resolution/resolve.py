@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from packaging.utils import canonicalize_version
+
 from releaser.errors import ResolutionError, ToolError, error_line
 from releaser.locks.changes import changes_between
 from releaser.locks.installed import installed_key
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from releaser.tools.uv import ExcludeNewer, Specifiers
 
 
-_CLOSED = re.compile(r"could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
+_CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
 ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
@@ -202,15 +204,18 @@ def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str
             raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
         if not isinstance(done, NoSolution):
             break
-        named = frozenset(name for name, version in left.items() if _is_named(f"{name}{version}", done.output))
+        named = frozenset(name for name, version in left.items() if _is_named(name, version, done.output))
         if _CLOSED.search(done.output) or not named or len(named) == len(wanted) > 1:
             raise unanswered(done.output, what=what)
         missing |= named
     return missing
 
 
-def _is_named(requirement: str, output: str) -> bool:
-    return re.search(rf"(?<![\w.-]){re.escape(requirement)}(?![\w+-]|\.\w)", output) is not None
+def _is_named(name: str, wanted: str, output: str) -> bool:
+    """Whether uv names a package as it is wanted; it writes versions in its own way, such as 1.5 for 01.05."""
+    said = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
+    sign, version = wanted[:2], canonicalize_version(wanted[2:])
+    return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)
 
 
 def unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:

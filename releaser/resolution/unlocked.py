@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
 
-from releaser.errors import Finding, PreflightError, ToolError, error_line
+from releaser.errors import Finding, Findings, PreflightError, ResolutionError, ToolError, refuse
 from releaser.releases.venv import ask
 from releaser.resolution.requirements_file import AGREE, NOT_KNOWN, Line, compile_file, index_options, read_lines
 from releaser.resolution.resolve import find_missing
 from releaser.site.project import declared_dependencies
-from releaser.site.pythons import choose, need_base, refuse_too_old
+from releaser.site.pythons import admits, choose, need_base, refuse_too_old
 from releaser.system.words import Redactor, secrets_in_urls
 
 if TYPE_CHECKING:
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from releaser.tools.uv import Uv
 
 _INDEX_SETTINGS = ("index", "index-url", "extra-index-url", "find-links", "no-index")
+_OVERRULING = ("override-dependencies", "exclude-dependencies", "dependency-metadata")
+_TO_HIDE = (
+    "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
+    " from the environment; git asks a credential helper, or uses ssh."
+)
+_QUOTED = re.compile(r"`([\w.-]+)")
 _TIMEOUT = 60.0  # seconds; a cold disk can make the first start of an old Python slow
 # A venv may see packages of the operating system, which uv neither lists nor installs.
 _VISIBLE = """\
@@ -81,23 +88,20 @@ class UnlockedEnvironment:
     lines: tuple[Line, ...] = ()
     indexes: tuple[str, ...] = ()
     problems: tuple[Finding, ...] = ()
+    #: Why an index could not be asked; what else is wrong is found all the same.
+    unanswered: ResolutionError | None = None
 
 
 def read_environment(site: Site, request: FirstLockRequest) -> UnlockedEnvironment:
-    """Look at everything and change nothing; what is wrong is in the answer.
-
-    Raises ResolutionError when an index cannot be reached.
-    """
-    refusals = tuple(_refusals(site))
+    """Look at everything and change nothing; what is wrong is in the answer, and hides nothing else."""
+    problems, found = Findings(_refusals(site)), UnlockedEnvironment()
     try:
-        found = _read(site, request)
-        return replace(found, problems=(*refusals, *found.problems))
+        found = _Look(site=site, uv=site.uv(), request=request, problems=problems).read()
     except PreflightError as error:
-        return UnlockedEnvironment(problems=(*refusals, *error.findings))
+        problems.extend(error.findings)
     except ToolError as error:
-        message = ": ".join(filter(None, (error.message, error_line(error.output))))
-        finding = Finding(message, advice=error.advice or "See what it says.", output=error.output)
-        return UnlockedEnvironment(problems=(*refusals, finding))
+        problems.extend([Finding(error.reason, advice=error.advice or "See what it says.", output=error.output)])
+    return replace(found, problems=tuple(problems.problems))
 
 
 def _refusals(site: Site) -> Iterator[Finding]:
@@ -119,43 +123,146 @@ def _refusals(site: Site) -> Iterator[Finding]:
             yield Finding(f"git ignores {path}", advice="Take it out of .gitignore: it is to be committed.")
 
 
-def _read(site: Site, request: FirstLockRequest) -> UnlockedEnvironment:
-    uv = site.uv()
-    place = request.venv or (site.project.venv if (site.project.venv / "pyvenv.cfg").is_file() else None)
-    python = choose(site, uv).python if place is None else _find_interpreter(place)
-    version = ask(site.runner, str(python)).version
-    refuse_too_old(version, python, by=str(python))
-    found = UnlockedEnvironment(
-        python=python,
-        base=need_base(python),
-        python_version=version,
-        elsewhere=frozenset(one.name for one in request.given if one.url),
-    )
-    visible: dict[str, str] = {}
-    if place is not None:
-        found, visible = _add_installed(site, uv, request, found), _visible_to(site, python)
-        unlisted = visible.keys() - found.versions.keys() - found.elsewhere - request.without - found.own
-        if unlisted and request.requirements is None:
-            found = replace(found, problems=(*found.problems, _of_the_system(place, python, unlisted)))
-    if request.requirements is not None:
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """One look at an environment; it notes what is wrong."""
+
+    site: Site
+    uv: Uv
+    request: FirstLockRequest
+    problems: Findings
+
+    def read(self) -> UnlockedEnvironment:
+        """Return what there is. Raises PreflightError and ToolError when nothing more can be found."""
+        site, request = self.site, self.request
+        place = request.venv or (site.project.venv if (site.project.venv / "pyvenv.cfg").is_file() else None)
+        python = choose(site, self.uv).python if place is None else _find_interpreter(place)
+        version = ask(site.runner, str(python)).version
+        refuse_too_old(version, python, by=str(python))
+        self.problems.extend(_wrong_python(site, version))
+        found = UnlockedEnvironment(
+            python=python,
+            base=need_base(python),
+            python_version=version,
+            elsewhere=frozenset(one.name for one in request.given if one.url),
+        )
+        visible: dict[str, str] = {}
+        if place is not None:
+            found, visible = self._add_installed(found), _visible_to(site, python)
+            self.problems.extend(self._broken(python, visible))
+            unlisted = visible.keys() - found.versions.keys() - found.elsewhere - request.without - found.own
+            if unlisted and request.requirements is None:
+                self.problems.extend([_of_the_system(place, python, unlisted)])
         try:
-            found = _add_file(site, uv, request, found, visible)
+            if request.requirements is not None:
+                added = self.problems.attempt(self._add_file, request.requirements, found, visible)
+                if added is None:  # and it is not known which index is to be asked
+                    return found
+                found = added
+            given = {one.name: one.specifier.lstrip("=") for one in request.given if not one.url}
+            dropped = found.elsewhere | request.without
+            known = {name: version for name, version in found.versions.items() if name not in dropped}
+            found = replace(found, versions={**known, **given})
+            self.problems.extend(_missing_from_index(site, self.uv, found) if found.is_installed else ())
+        except ResolutionError as error:
+            found = replace(found, unanswered=error)
+        return found
+
+    def _add_installed(self, found: UnlockedEnvironment) -> UnlockedEnvironment:
+        site, uv, request, problems = self.site, self.uv, self.request, self.problems
+        listed = _list_installed(uv, found.python)
+        links = {
+            name: one["editable_project_location"] for name, one in listed.items() if "editable_project_location" in one
+        }
+        roots = (str(site.project.root), str(site.project.root / "src"))
+        own = frozenset(name for name, link in links.items() if link.rstrip("/") in roots)
+        versions = {name: one["version"] for name, one in listed.items()}
+        frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", found.python]).splitlines())
+        places = {str(canonicalize_name(name)): place for name, _, place in frozen if place} | links
+        tree = uv.run(["pip", "tree", "--depth", "0", "--python", found.python]).splitlines()
+        problems.extend(_own_problems(site, {name: versions[name] for name in own - request.decided}))
+        problems.extend(
+            Finding(f"--without {name}: it is not installed for {found.python}", advice="Leave it out.")
+            for name in sorted(request.without - versions.keys())
+        )
+        open_ones = {name: it for name, it in versions.items() if name not in request.decided | own}
+        problems.extend(_from_elsewhere(found.python, open_ones, places))
+        return replace(
+            found,
+            is_installed=True,
+            versions={name: version for name, version in versions.items() if name not in own},
+            direct=frozenset(canonicalize_name(line.split()[0]) for line in tree if line.strip()),
+            own=own,
+            editable=frozenset(links),
+            elsewhere=found.elsewhere | (places.keys() - request.decided),
+        )
+
+    def _broken(self, python: Path, visible: Mapping[str, str]) -> Iterator[Finding]:
+        """Find what does not go together; uv looks neither at other places, nor at what the project overrules."""
+        if any(key in self.site.pyproject.table("tool", "uv") for key in _OVERRULING):
+            return
+        given = {one.name for one in self.request.given}
+        try:
+            self.uv.run(["pip", "check", "--python", python])
+        except ToolError as error:
+            advice = "Repair it, or say what is to be locked instead: --with 'NAME==VERSION', --without NAME."
+            for line in (one for one in error.output.splitlines() if one.startswith("The package ")):
+                name, needed = [canonicalize_name(one) for one in [*_QUOTED.findall(line), ""][:2]]
+                is_there = needed in visible and line.endswith("not installed")
+                if not (is_there or name in self.request.decided or needed in given):
+                    yield Finding(line, advice=advice)
+
+    def _add_file(self, file: Path, found: UnlockedEnvironment, visible: Mapping[str, str]) -> UnlockedEnvironment:
+        """Add what uv makes of the file, in the versions that the Python sees, if any. Raises PreflightError."""
+        site, request, problems = self.site, self.request, self.problems
+        pins = {name: version for name, version in visible.items() if name not in request.decided}
+        try:
+            compiled = compile_file(site, self.uv, file, found.python, pins)
+            lines = tuple(read_lines(file, site.runner.environ))
         except (OSError, UnicodeDecodeError) as error:
-            message = f"{request.requirements} cannot be read: {getattr(error, 'strerror', None) or error}"
-            raise PreflightError(
-                Finding(message, advice="Name a requirements file: --from-requirements FILE.")
-            ) from error
-    given = {one.name: one.specifier.lstrip("=") for one in request.given if not one.url}
-    known = {name: it for name, it in found.versions.items() if name not in {*found.elsewhere, *request.without}}
-    found = replace(found, versions={**known, **given})
-    missing = _missing_from_index(site, uv, found) if found.is_installed else ()
-    return replace(found, problems=(*found.problems, *missing))
+            message = f"{file} cannot be read: {getattr(error, 'strerror', None) or error}"
+            refuse(message, "Name a requirements file: --from-requirements FILE.")
+        where = {str(canonicalize_name(one.name)): line.where for line in lines if (one := line.requirement)}
+        problems.extend(
+            Finding(f"{line.where} contains a password or a token, which git would keep", advice=_TO_HIDE)
+            for line in lines
+            if secrets_in_urls(line.text)
+        )
+        versions, elsewhere = dict(found.versions), set(found.elsewhere)
+        for line in compiled:
+            name, _, version = line.partition("==")
+            place = line.removeprefix("-e ").rpartition(" @ ")[2]
+            if version and found.is_installed and name not in visible.keys() | request.decided:
+                what = f"{where.get(name) or file}: {name} {version} is asked for, and not installed"
+                problems.extend([Finding(what, advice=AGREE)])
+            elif version:
+                versions.setdefault(name, version)
+            elif os.path.normpath(file.parent / place.removeprefix("file://")) == str(site.project.root):
+                advice = "Take that line out: uv installs it by itself if pyproject.toml has a [build-system]."
+                problems.extend([Finding(f"{file} asks for the project itself: {line}", advice=advice)])
+            elif " @ " in line:
+                elsewhere.add(canonicalize_name(line.partition(" @ ")[0]))
+        says_indexes = any(key in site.pyproject.table("tool", "uv") for key in _INDEX_SETTINGS)
+        return replace(
+            found,
+            versions=versions,
+            elsewhere=frozenset(elsewhere),
+            lines=lines,
+            indexes=() if says_indexes else tuple(index_options(lines)),
+        )
+
+
+def _wrong_python(site: Site, version: str) -> Iterator[Finding]:
+    if not admits(site, version):
+        said = site.pyproject.table("project")["requires-python"]
+        message = f"{site.project.pyproject}: requires-python is {said!r}, and the site runs on Python {version}"
+        yield Finding(message, advice="Widen it; or name the venv that has the right Python: --from-venv PATH.")
 
 
 def _find_interpreter(place: Path) -> Path:
     """Return the interpreter of a venv or of another Python, or `place` if it is one. Raises PreflightError."""
     # Of an operating system, the one without a number may be Python 2.
-    candidates = [place] if place.is_file() else [place / "bin" / name for name in ("python3", "python")]
+    candidates = [place] if not os.path.isdir(place) else [place / "bin" / name for name in ("python3", "python")]
     for python in candidates:
         if os.access(python, os.X_OK):
             return python
@@ -171,37 +278,6 @@ def installed_versions(uv: Uv, python: Path) -> dict[str, str]:
 def _list_installed(uv: Uv, python: Path) -> dict[str, dict[str, str]]:
     listed = json.loads(uv.run(["pip", "list", "--format", "json", "--python", python]))
     return {str(canonicalize_name(one["name"])): one for one in listed}
-
-
-def _add_installed(site: Site, uv: Uv, request: FirstLockRequest, found: UnlockedEnvironment) -> UnlockedEnvironment:
-    listed = _list_installed(uv, found.python)
-    links = {
-        name: one["editable_project_location"] for name, one in listed.items() if "editable_project_location" in one
-    }
-    roots = (str(site.project.root), str(site.project.root / "src"))
-    own = frozenset(name for name, link in links.items() if link.rstrip("/") in roots)
-    versions = {name: one["version"] for name, one in listed.items()}
-    frozen = (line.partition(" @ ") for line in uv.run(["pip", "freeze", "--python", found.python]).splitlines())
-    places = {str(canonicalize_name(name)): place for name, _, place in frozen if place} | links
-    tree = uv.run(["pip", "tree", "--depth", "0", "--python", found.python]).splitlines()
-    problems = (
-        *_own_problems(site, {name: versions[name] for name in own - request.decided}),
-        *(
-            Finding(f"--without {name}: it is not installed for {found.python}", advice="Leave it out.")
-            for name in sorted(request.without - versions.keys())
-        ),
-        *_from_elsewhere(found.python, {n: it for n, it in versions.items() if n not in request.decided | own}, places),
-    )
-    return replace(
-        found,
-        is_installed=True,
-        versions={name: version for name, version in versions.items() if name not in own},
-        direct=frozenset(canonicalize_name(line.split()[0]) for line in tree if line.strip()),
-        own=own,
-        editable=frozenset(links),
-        elsewhere=found.elsewhere | (places.keys() - request.decided),
-        problems=problems,
-    )
 
 
 def _own_problems(site: Site, own: Mapping[str, str]) -> Iterator[Finding]:
@@ -250,51 +326,6 @@ def _of_the_system(place: Path, python: Path, names: Iterable[str]) -> Finding:
         " --from-requirements FILE. Or make a venv without --system-site-packages."
     )
     return Finding(message, advice=advice)
-
-
-def _add_file(
-    site: Site, uv: Uv, request: FirstLockRequest, found: UnlockedEnvironment, visible: Mapping[str, str]
-) -> UnlockedEnvironment:
-    """Add what uv makes of the file, in the versions that the Python sees, if it sees any. Raises PreflightError."""
-    file = request.requirements or Path()
-    pins = {name: version for name, version in visible.items() if name not in request.decided}
-    compiled = compile_file(site, uv, file, found.python, pins)
-    lines = tuple(read_lines(file, site.runner.environ))
-    where = {
-        str(canonicalize_name(wanted.name)): line.where for line in lines if (wanted := line.requirement) is not None
-    }
-    advice = (
-        "Name the index without it in [[tool.uv.index]] of pyproject.toml, and take the line out: uv gets the password"
-        " from the environment; git asks a credential helper, or uses ssh."
-    )
-    problems = [
-        Finding(f"{line.where} contains a password or a token, which git would keep", advice=advice)
-        for line in lines
-        if secrets_in_urls(line.text)
-    ]
-    versions, elsewhere = dict(found.versions), set(found.elsewhere)
-    for line in compiled:
-        name, _, version = line.partition("==")
-        place = line.removeprefix("-e ").rpartition(" @ ")[2]
-        if version and found.is_installed and name not in visible.keys() | request.decided:
-            what = f"{where.get(name) or file}: {name} {version} is asked for, and not installed"
-            problems.append(Finding(what, advice=AGREE))
-        elif version:
-            versions.setdefault(name, version)
-        elif os.path.normpath(file.parent / place.removeprefix("file://")) == str(site.project.root):
-            advice = "Take that line out: uv installs it by itself if pyproject.toml has a [build-system]."
-            problems.append(Finding(f"{file} asks for the project itself: {line}", advice=advice))
-        elif " @ " in line:
-            elsewhere.add(canonicalize_name(line.partition(" @ ")[0]))
-    says_indexes = any(key in site.pyproject.table("tool", "uv") for key in _INDEX_SETTINGS)
-    return replace(
-        found,
-        versions=versions,
-        elsewhere=frozenset(elsewhere),
-        lines=lines,
-        indexes=() if says_indexes else tuple(index_options(lines)),
-        problems=(*found.problems, *problems),
-    )
 
 
 def _missing_from_index(site: Site, uv: Uv, found: UnlockedEnvironment) -> Iterator[Finding]:

@@ -47,6 +47,7 @@ WRONG_USAGE: list[tuple[tuple[str, ...], str]] = [
     (("history", "-n", "0"), "-n"),
     (("init", "--with", "alpha==1.0.0"), "--with needs --from-venv or --from-requirements"),
     (("init", "--from-venv", ".venv", "--with", "alpha>=1.0.0"), "which version"),
+    (("init", "--from-venv", "~nobody-of-that-name/venv"), "leads nowhere"),
     (
         ("init", "--from-venv", ".venv", "--with", "a @ git+https://kitty:s3cret@example.org/a.git"),
         "git would keep",

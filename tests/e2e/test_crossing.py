@@ -109,6 +109,7 @@ def test_what_does_not_work_out_leaves_everything_as_it_was(make_site: SiteFacto
 
     report = site.json(*words, check=5)
     assert "the shop is closed" in report["output"]
+    assert report["advice"].endswith("fix the site or its tests, commit that, and give the same command again.")
     assert report["live_changed"] is False
     assert site.snapshot() == before
     assert not (site.path / "pyproject.toml").exists()
@@ -178,6 +179,39 @@ def test_what_cannot_be_locked_is_named_in_one_go(make_site: SiteFactory) -> Non
     assert is_as_committed(site)
 
 
+def test_an_index_that_does_not_answer_hides_nothing_else(make_site: SiteFactory, dead_port: int) -> None:
+    project = '[project]\nname = "shop"\nversion = "1"\nrequires-python = ">=3.98"\n'
+    index = f'[[tool.uv.index]]\nurl = "http://127.0.0.1:{dead_port}/simple"\ndefault = true\n'
+    site = make_lockless(make_site, pyproject=project + index)
+    fill(site, site.link, "--no-deps", "alpha==1.0.0", "gamma==1.0.0")
+    before, dead = site.snapshot(), {"UV_HTTP_RETRIES": "0"}
+    wanted = [
+        f"{site.path / 'pyproject.toml'}: requires-python is '>=3.98', and the site runs on Python 3.",
+        "The package `gamma` requires `beta`, but it's not installed",
+        f"{site.path / 'missing.txt'}",
+        "could not find out whether the index has these versions: Failed to fetch",
+    ]
+    words = ("init", "--from-venv", site.link)
+    assert f"{'x' * 300} does not exist" in site.releaser("init", "--from-venv", "x" * 300, env=dead, check=3).stderr
+    for more, expected in (
+        (["--dry-run"], [wanted[0], wanted[1], wanted[3]]),
+        ([], [wanted[0], wanted[1], wanted[3]]),
+        (["--from-requirements", site.path / "missing.txt"], wanted[:3]),
+        (["--without", "gamma"], [wanted[0], wanted[3]]),
+        (["--with", "beta==2.0.0"], [wanted[0], wanted[3]]),
+    ):
+        refused = site.releaser(*words, *more, env=dead, check=3).stderr
+        assert [one for one in wanted if one in refused] == expected, refused
+    site.edit(
+        "pyproject.toml", project.replace("3.98", "3.8") + '[tool.uv]\noverride-dependencies = ["beta"]\n' + index
+    )
+    site.commit("Name the right Python")
+    refused = site.releaser(*words, env=dead, check=4).stderr
+    assert [one for one in wanted if one in refused] == [wanted[3]]
+    site.git("reset", "--quiet", "--hard", "HEAD~1")
+    assert site.snapshot() == before
+
+
 def test_a_file_of_pins_needs_no_venv(make_site: SiteFactory) -> None:
     site = make_lockless(make_site, pyproject=None)
     site.edit("requirements/base.in", "gamma\nalpha ~= 1.0\n")
@@ -245,18 +279,23 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
     site = make_lockless(make_site)
     base = site.outer / "base"
     fill(site, base, "alpha==1.0.0")
-    fill(site, site.link, "gamma==1.0.0")
+    python = ".".join(map(str, sys.version_info[:3]))  # no earlier patch version will do, on any platform
+    site.publish("zeta", "1.0.0", requires_python=f">={python}")
+    fill(site, site.link, "gamma==1.0.0", "zeta")
     (place,) = site.link.glob("lib/python*/site-packages")
     (below,) = base.glob("lib/python*/site-packages")
     (place / "below.pth").write_text(f"{below}\n", encoding="utf-8")
     refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
     assert "sees packages that are not installed in it, which may be needed: alpha" in refused
-    site.edit("requirements.txt", "alpha\ngamma\n")
+    site.edit("requirements.txt", "alpha\ngamma\nzeta\n")
     site.commit("Require packages")
     site.push()
     report = site.json("init", "--from-venv", site.link, "--from-requirements", site.path / "requirements.txt")
     assert report["result"] == "activated"
-    assert locked(site) == ["alpha==1.0.0", "beta==2.0.0", "gamma==1.0.0"]
+    assert locked(site) == ["alpha==1.0.0", "beta==2.0.0", "gamma==1.0.0", "zeta==1.0.0"]
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'requires-python = ">={python}"' in text
+    assert "environments" not in text
 
 
 def test_what_could_not_be_committed_is_committed_by_a_later_update(make_site: SiteFactory) -> None:
