@@ -125,6 +125,17 @@ def test_an_update_that_is_cut_off_before_the_flip_is_undone_and_made_again(
     up_to_date(site)
 
 
+def test_a_move_to_a_commit_that_brings_nothing_to_build_is_undone_and_made_again(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    pushed, before = site.push_from_elsewhere({"uv.lock": f"{site.lock_text()}# as before\n"}), site.snapshot()
+    interrupted(site, "update", at=Point(place=FAST_FORWARD))
+    assert site.head() == pushed
+    assert UNTOUCHED in site.json("init")["recovered"]
+    assert (site.snapshot(), left_over(site)) == (before, [])
+    assert site.json("update")["result"] == "unchanged"
+    assert site.head() == pushed
+
+
 @points(
     (Point(place=COLLECTSTATIC), FINISHED),
     (Point(place="releaser.reporting.notify:_Post.keep", when="before"), TOLD_LATER),
