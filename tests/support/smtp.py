@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -115,7 +115,8 @@ class MailServer:
         server.close()
         for protocol in self._protocols:
             if isinstance(protocol.transport, asyncio.Transport):
-                protocol.transport.abort()
+                with suppress(AttributeError):  # of Python 3.11.2, for TLS that was closed twice, as aiosmtpd does
+                    protocol.transport.abort()
 
     def _protocol(self) -> SMTP:
         tls = self._context if self.behaviour.starttls else None
