@@ -117,11 +117,12 @@ def test_a_venv_on_another_file_system(make_site: SiteFactory) -> None:
 
 
 def test_a_state_directory_on_another_mount_of_the_same_file_system(make_site: SiteFactory) -> None:
-    site = make_site()
+    site = make_site.adopted("1.1.0")
     require(os.geteuid() == 0 and shutil.which("mount"), "only root can mount")
     subprocess.run(["mount", "--bind", site.path, site.path], check=True)
     try:
         unfit(site).says_only("state_dir", site.state_dir, "another file system", "renames")
+        assert "on another file system" in site.releaser("rollback", "--dry-run", check=3).stderr
     finally:
         subprocess.run(["umount", "--lazy", site.path], check=True)
 

@@ -166,6 +166,7 @@ def _untold() -> None:
 def _git_by_default() -> None:
     from releaser.tools import git_reader
 
+    assert git_reader._DURABLY
     git_reader._DURABLY = ()  # type: ignore[assignment]
 
 
