@@ -52,7 +52,7 @@ def test_one_that_leads_out_of_the_repository_is_refused(make_site: SiteFactory)
     site.push()
     site.publish("alpha", "1.2.0")
     before, seen = target.read_bytes(), site.snapshot()
-    for words in (["check"], ["update"], ["update", "--dry-run"], ["rollback"], ["rebuild"]):
+    for words in (["check"], ["update"], ["update", "--dry-run"], ["rollback"], ["rollback", "--dry-run"], ["rebuild"]):
         finished = site.releaser(*words, check=3)
         assert f"uv.lock is a symlink to {target}, which is outside the repository" in finished.stderr, words
     assert (target.read_bytes(), site.snapshot()) == (before, seen)
