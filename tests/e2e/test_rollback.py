@@ -161,6 +161,15 @@ def test_what_names_no_other_release_changes_nothing(make_site: SiteFactory) -> 
     assert site.snapshot() == before
 
 
+def test_a_release_that_does_not_start_is_refused_before_the_flip(make_site: SiteFactory) -> None:
+    site, (first, _) = with_releases(make_site, "1.1.0", settings={"environment_file": "../.env"})
+    site.write_dotenv({"PYTHONPATH": str(site.outer)})
+    (site.outer / "sitecustomize.py").write_text("raise SystemExit(3)", encoding="utf-8")
+    before = site.snapshot()
+    assert f"{first} does not start: " in site.releaser("rollback", check=3).stderr
+    assert site.snapshot() == before
+
+
 @pytest.mark.story
 def test_a_release_that_failed_its_tests_is_refused_and_passed_over(make_site: SiteFactory) -> None:
     site, (first, _) = with_releases(make_site, "1.1.0")
