@@ -13,7 +13,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest dist coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -38,6 +38,9 @@ test-slow: $(READY) ## Run the others: every end-to-end test that is no story, a
 
 test-all: $(READY) ## Run both
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults $(ARGS)
+
+attacks: $(READY) ## Try what others could make releaser do
+	$(BIN)/python -m pytest -n $(JOBS) tests/attacks $(ARGS)
 
 coverage: $(READY) ## Run all tests, and print which lines and branches they reach (half as slow again)
 	$(BIN)/python -m pytest -n $(JOBS) --ignore=tests/faults --cov --cov-report=term:skip-covered $(ARGS)

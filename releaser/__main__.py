@@ -55,8 +55,8 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
 
     from releaser.releases import listing
     from releaser.releases.store import ReleaseStore
-    from releaser.site.disk import OWNER, Owner, read_owner
     from releaser.site.project import DEFAULT_VENV, Project, find_project
+    from releaser.site.state_dir import OWNER, Owner, read_owner
     from releaser.system.files import UnreadableStateError
 
     root = find_project(start) if os.path.isdir(start) else None

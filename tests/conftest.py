@@ -11,7 +11,7 @@ from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
 from tests.support.wheels import LocalIndex
 
-END_TO_END = Path(__file__).parent / "e2e"
+END_TO_END = (Path(__file__).parent / "e2e", Path(__file__).parent / "attacks")
 
 pytest_plugins = [
     "tests.support.smtp",
@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow, and try a spread of each table that is marked so, or all of it with `--all-points`."""
     for item in items:
-        if item.path.is_relative_to(END_TO_END) and item.get_closest_marker("story") is None:
+        if any(map(item.path.is_relative_to, END_TO_END)) and item.get_closest_marker("story") is None:
             item.add_marker(pytest.mark.slow)
     if config.getoption("--all-points"):
         return

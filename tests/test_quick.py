@@ -11,8 +11,8 @@ import pytest
 
 from releaser import __version__
 from releaser.releases.store import ReleaseStore
-from releaser.site.disk import claim
 from releaser.site.project import Project
+from releaser.site.state_dir import claim
 from tests.releases.makers import NOW, a_manifest, built, live
 from tests.support.commands import Finished, run
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from releaser.checkout.publish import own_commits
 from releaser.checkout.staging import matches
 from releaser.errors import Finding, PreflightError, ToolError, error_line
-from releaser.site.disk import work_tree_dispute
 from releaser.site.project import local_sources
 from releaser.site.site import Checkout
+from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
 from releaser.system.words import first_few
 from releaser.tools.git_reader import CheckoutState, Commit, asks_for_credentials

@@ -181,6 +181,12 @@ def _find_half_deleted(store: ReleaseStore) -> Iterator[Finding]:
         yield Finding(message=f"release {name} is only partly deleted", advice=advice)
 
 
+def _find_foreign(store: ReleaseStore) -> Iterator[Finding]:
+    for name in store.foreign():
+        message = f"{store.directory / name} is not releaser's; it stays where it is"
+        yield Finding(message=message, advice="Move it elsewhere; that directory is for releases alone.")
+
+
 def _find_lost_manifests(store: ReleaseStore) -> Iterator[Finding]:
     for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
         with contextlib.suppress(UnreadableStateError, OSError):
@@ -277,6 +283,7 @@ FINDERS = (
     _find_live_damage,
     _find_lost_releases,
     _find_half_deleted,
+    _find_foreign,
     _find_lost_manifests,
     _find_broken_releases,
     _find_unreadable,

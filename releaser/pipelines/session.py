@@ -33,10 +33,10 @@ from releaser.releases.journal import Journal, keep_reserve
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
 from releaser.reporting import notify
-from releaser.run import Run, new_run_id
+from releaser.run import Run, begun_at, new_run_id
 from releaser.site import disk, run_lock
-from releaser.site.disk import claim, claim_work_tree
 from releaser.site.site import Site, find_site, open_site
+from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.signals import MARK
 from releaser.system.words import Redactor
@@ -88,7 +88,8 @@ def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
     path = directory / f"{run_id}.log"
     with contextlib.suppress(OSError):
         directory.mkdir(parents=True, exist_ok=True)
-        logs = sorted(directory.glob("*.log"), key=lambda one: one.stat().st_mtime, reverse=True)
+        logs = [one for one in directory.glob("*.log") if begun_at(one.stem)]  # a person's own files stay
+        logs.sort(key=lambda one: one.stat().st_mtime, reverse=True)
         for old in logs[KEPT - 1 :]:
             old.unlink()
     handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
@@ -172,7 +173,7 @@ def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     if not is_one or any(disk.state_findings(site.project)):
         check(site)
     try:
-        disk.prepare(site.project)
+        prepare(site.project)
     except OSError as error:
         raise _unusable(site, error) from error
 

@@ -30,7 +30,8 @@ from releaser.reporting.notify import mail_transport
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
-from releaser.site.disk import dispute, find_misplaced_state
+from releaser.site.disk import find_misplaced_state
+from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ Mark = Literal["good", "bad", "failed"]
 LEDGER = "ledger.json"
 MANIFEST = "manifest.json"
 OUTPUT = "test-output.txt"
+MADE = ".releaser"  # in each directory from the beginning: without it, or a manifest, none is deleted
+_ID = re.compile(r"\d{8}T\d{6}Z(-\d+)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +187,11 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
 def read_manifest(directory: Path) -> Manifest | None:
     """Return the manifest; None for a directory without one. Raises UnreadableStateError for a damaged one."""
     return read_state(directory / MANIFEST, Manifest)
+
+
+def is_id(name: str) -> bool:
+    """Whether something has the name of a release."""
+    return _ID.fullmatch(name) is not None
 
 
 def new_id(now: datetime, taken: frozenset[str]) -> str:

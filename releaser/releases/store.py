@@ -15,6 +15,7 @@ from releaser.releases.integrity import find_rollback_damage
 from releaser.releases.release import (
     EMPTY_LEDGER,
     LEDGER,
+    MADE,
     MANIFEST,
     NEVER_LIVE,
     Ledger,
@@ -22,14 +23,22 @@ from releaser.releases.release import (
     Mark,
     Release,
     State,
+    is_id,
     new_id,
     read_manifest,
     write_manifest,
 )
-from releaser.system.files import UnreadableStateError, load_state, remove_tree, sync_directory, write_state
+from releaser.system.files import (
+    UnreadableStateError,
+    load_state,
+    remove_tree,
+    replace_file,
+    sync_directory,
+    write_state,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -161,14 +170,24 @@ class ReleaseStore:
         return tuple(entry for entry in self._entries() if not (entry / MANIFEST).exists())
 
     def incomplete(self) -> tuple[Path, ...]:
-        """Return the directories without a manifest; never the live one, nor what a deletion left half-way."""
-        live = self.live_id()
-        return tuple(entry for entry in self.unsealed() if entry.name != live)
+        """Return the directories without a manifest; never the live one, nor what a deletion left half-way.
+
+        What releaser cannot have made is none of them.
+        """
+        live, known = self.live_id(), self.ledger().named
+        return tuple(entry for entry in self.unsealed() if entry.name != live and _is_own(entry, known))
+
+    def foreign(self) -> tuple[str, ...]:
+        """Return the names of what lies among the releases and is none of releaser's."""
+        known, there = self.ledger().named, self.directory.iterdir() if self.directory.is_dir() else ()
+        own = {entry.name for entry in self._entries() if (entry / MANIFEST).exists() or _is_own(entry, known)}
+        return tuple(sorted({entry.name for entry in there} - own - {DOOMED + name for name in self.half_removed()}))
 
     def half_removed(self) -> tuple[str, ...]:
         """Return the releases of which a deletion has left something."""
         found = self._entries(doomed=True)
-        return tuple(entry.name.removeprefix(DOOMED) for entry in found)
+        names = (entry.name.removeprefix(DOOMED) for entry in found)
+        return tuple(name for name in names if is_id(name))
 
     def _entries(self, *, doomed: bool = False) -> list[Path]:
         """Return the directories of releases, or of those on their way out."""
@@ -245,6 +264,7 @@ class ReleaseStore:
         name = new_id(now, frozenset(taken))
         self.path(name).mkdir()
         self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
+        replace_file(self.path(name) / MADE, b"")
         return name, self.next_sequence()
 
     def next_sequence(self) -> int:
@@ -313,6 +333,11 @@ class ReleaseStore:
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
+
+
+def _is_own(entry: Path, known: Collection[str]) -> bool:
+    """Whether releaser has made a directory that has the name of a release; nothing is lost with an empty one."""
+    return is_id(entry.name) and (entry.name in known or (entry / MADE).is_file() or not any(entry.iterdir()))
 
 
 def store_of(site: Site) -> ReleaseStore:

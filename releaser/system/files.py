@@ -204,7 +204,7 @@ def put_aside(path: Path) -> Path:
 
 
 def clear_name(path: Path) -> None:
-    """Free the name of a temporary file, whatever stands there."""
+    """Free the name of a temporary file; a directory there is nothing that releaser made, and is put aside."""
     try:
         path.unlink()
     except FileNotFoundError:
@@ -212,7 +212,7 @@ def clear_name(path: Path) -> None:
     except (IsADirectoryError, PermissionError):
         if path.is_symlink() or not path.is_dir():
             raise
-        remove_tree(path)
+        put_aside(path)
 
 
 def remove_tree(directory: Path) -> None:
@@ -220,6 +220,9 @@ def remove_tree(directory: Path) -> None:
 
     Everything else is deleted anyway.
     """
+    import logging  # which takes long to import
+
+    logging.getLogger(__name__).info("deleting %s", directory)
     failed = _delete_what_can_be(directory)
     if any(isinstance(error, PermissionError) for error in failed):
         _open_up(directory)
@@ -251,9 +254,16 @@ def _open_up(directory: Path) -> None:
     for place, names, _ in os.walk(directory):
         for path in (place, *(os.path.join(place, name) for name in names)):
             with contextlib.suppress(OSError):
-                mode = os.lstat(path).st_mode
-                if stat.S_ISDIR(mode):
-                    os.chmod(path, stat.S_IMODE(mode) | stat.S_IRWXU)
+                _open_up_one(path)
+
+
+def _open_up_one(path: str) -> None:
+    """Let the owner into a directory, and never into one that a symlink leads to, put there a moment ago."""
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+    try:
+        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU)
+    finally:
+        os.close(descriptor)
 
 
 def _libc() -> ctypes.CDLL:

@@ -50,7 +50,7 @@ def forbidden(tmp_path: Path) -> Iterator[Path]:
 def test_a_state_directory_that_is_not_writable(site: SampleSite, forbidden: Path) -> None:
     env = {"RELEASER_STATE_DIR": str(forbidden)}
     refusal = refused(site, env=env, before=without_override())
-    refusal.says_only("state_dir", forbidden, "not writable", "Let this user write", "`state_dir`")
+    refusal.says("state_dir", forbidden, "not writable", "Let this user write", "`state_dir`")
 
 
 def test_a_state_directory_that_may_not_be_entered(site: SampleSite, forbidden: Path) -> None:

@@ -266,7 +266,7 @@ def test_the_newest_good_one_is_the_last_that_went_live_and_works(store: Release
 
 def test_a_new_release_is_named_by_its_time(store: ReleaseStore) -> None:
     assert store.begin(NOW) == ("20261120T061200Z", 1)
-    assert list(store.path("20261120T061200Z").iterdir()) == []
+    assert [path.name for path in store.path("20261120T061200Z").iterdir()] == [".releaser"]
     assert store.all() == ()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from releaser.site import disk
 from releaser.site.project import Project
+from releaser.site.state_dir import prepare
 from tests.support.guards import other_file_system, require
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def deny(monkeypatch: pytest.MonkeyPatch, *forbidden: Path) -> None:
 @pytest.mark.parametrize("made", [False, True])
 def test_a_state_directory_beside_the_project_is_fit(root: Path, made: bool) -> None:
     if made:
-        project(root).releases.mkdir(parents=True)
+        prepare(project(root))
     assert messages(disk.state_findings(project(root))) == []
 
 
@@ -85,8 +86,8 @@ def test_directories_that_are_not_writable_are_unfit(root: Path, monkeypatch: py
 
 
 def test_a_directory_of_releases_that_is_not_writable_is_unfit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(project(root))
     releases = project(root).releases
-    releases.mkdir(parents=True)
     deny(monkeypatch, releases)
     assert messages(disk.state_findings(project(root))) == [
         f"state_dir {releases.parent} is not writable for this user"
@@ -219,7 +220,7 @@ def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
     tmp_path: Path, like: int, above: str, shared: str
 ) -> None:
     found = a_project(tmp_path, like)
-    disk.prepare(found)
+    prepare(found)
     assert modes(found.state_dir.parent) == [above]
     assert modes(found.state_dir, found.releases) == [shared, shared]
     assert modes(found.logs, found.outbox) == ["2770", "2770"]  # not for everybody, whatever the project is
@@ -228,7 +229,7 @@ def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
 @pytest.mark.usefixtures("umask")
 def test_missing_parents_are_made_too(tmp_path: Path) -> None:
     found = a_project(tmp_path, 0o755, state_dir="../a/b/c")
-    disk.prepare(found)
+    prepare(found)
     assert modes(*(found.outer / name for name in ("a", "a/b", "a/b/c"))) == ["0755", "0755", "2775"]
 
 
@@ -237,8 +238,8 @@ def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
     found.releases.mkdir(parents=True)
     found.state_dir.chmod(0o700)
     found.releases.chmod(0o711)
-    disk.prepare(found)
-    disk.prepare(found)
+    prepare(found)
+    prepare(found)
     assert modes(found.state_dir, found.releases) == ["0700", "0711"]
     assert found.logs.is_dir()
 
@@ -247,7 +248,7 @@ def test_the_state_belongs_to_the_group_of_the_project(tmp_path: Path) -> None:
     require(os.geteuid() == 0, "only root may give files to any group")
     found = a_project(tmp_path, 0o755)
     os.chown(found.root, -1, 54321)
-    disk.prepare(found)
+    prepare(found)
     assert [place.stat().st_gid for place in (found.state_dir, found.releases, found.logs)] == [54321] * 3
     (found.releases / "A").mkdir()
     assert (found.releases / "A").stat().st_gid == 54321  # the directory hands it on
@@ -259,7 +260,7 @@ def test_a_group_of_others_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "chown", refuse)
     found = a_project(tmp_path, 0o755)
-    disk.prepare(found)
+    prepare(found)
     assert modes(found.state_dir) == ["2775"]
 
 
@@ -267,4 +268,4 @@ def test_a_file_in_the_way_is_an_error_of_the_system(tmp_path: Path) -> None:
     found = a_project(tmp_path, 0o755)
     (found.outer / ".releaser").touch()
     with pytest.raises(NotADirectoryError):
-        disk.prepare(found)
+        prepare(found)

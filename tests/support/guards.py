@@ -17,6 +17,7 @@ SPAWNING = frozenset(
         "candidate",
         "checkout",
         "deployment",
+        "attacks",
         "e2e",
         "faults",
         "live",

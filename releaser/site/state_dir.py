@@ -1,0 +1,228 @@
+"""The state directory: making it, and whose it is; and whose work tree the project lies in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, PreflightError
+from releaser.system.files import UnreadableStateError, put_aside, read_state, sync_directory, write_state
+
+if TYPE_CHECKING:
+    from releaser.site.project import Project
+    from releaser.tools.git_reader import Layout
+
+
+OWNER = "project.json"  # in the state directory
+OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
+_SHARED = 0o2770  # the group may write, and what is made inside belongs to it too
+_PASSAGE = 0o005  # for everybody, where the project is open to everybody: the web server's user may be anybody
+
+
+def prepare(project: Project) -> None:
+    """Make the directories of the state that are missing, whatever the umask is. Raises OSError.
+
+    Logs and mails are for the group alone. A group that this user may not hand files to is left as it is.
+    """
+    like = project.root.stat()
+    others = _PASSAGE if like.st_mode & stat.S_IXOTH else 0
+    for place in [parent for parent in project.state_dir.parents if not parent.exists()][::-1]:
+        _make(place, 0o755 if others else 0o750, None)
+    _make(project.state_dir, _SHARED | others, like.st_gid)
+    if not _names_in(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
+        _write_owner(project, project.state_dir / OWNER)
+    _make(project.releases, _SHARED | others, like.st_gid)
+    for place in (project.logs, project.outbox):
+        _make(place, _SHARED, like.st_gid)
+
+
+def _make(directory: Path, mode: int, group: int | None) -> None:
+    try:
+        directory.mkdir()
+    except FileExistsError:
+        return
+    if group is not None:
+        with contextlib.suppress(PermissionError):
+            os.chown(directory, -1, group)
+    directory.chmod(mode)
+    sync_directory(directory.parent)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """The project that something belongs to, by the absolute paths of its checkout and of its symlink."""
+
+    root: Path
+    link: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """The same, relative to the directory of the file, so that all may be moved or mounted elsewhere together."""
+
+    root: str
+    link: str
+
+
+def read_owner(path: Path) -> Owner | None:
+    """Return the owner that a file names; None if that is not written down. Raises UnreadableStateError."""
+    found = read_state(path, _Written)
+    if found is None:
+        return None
+    base = os.path.realpath(path.parent)
+    return Owner(
+        root=Path(os.path.normpath(os.path.join(base, found.root))),
+        link=Path(os.path.normpath(os.path.join(base, found.link))),
+    )
+
+
+def dispute(project: Project) -> Finding | None:
+    """Say that the state directory belongs to another project, if it does."""
+    file = project.state_dir / OWNER
+    owner = _other(project, file)
+    if owner is None:
+        return None
+    message = f"state_dir {project.state_dir} belongs to the project {_name(owner)}, and not to {_name(project)}"
+    advice = f"Set `state_dir` to a directory of its own; if the other project is gone, delete {file}."
+    return Finding(message, advice=advice)
+
+
+def work_tree_dispute(project: Project, layout: Layout) -> Finding | None:
+    """Say that the work tree belongs to another project, if it does: going live with one moves the code of both."""
+    file = layout.git_directory / OWNER_OF_WORK_TREE
+    owner = _other(project, file)
+    if owner is None or not owner.link.is_symlink():  # that one is not adopted any more
+        return None
+    message = f"the work tree {layout.top} belongs to the project {_name(owner)}, and not to {_name(project)}"
+    advice = (
+        "Give each project a checkout of its own: its commits are tested with this project's tests alone, and"
+        f" going live moves the whole work tree. If the other project is gone, delete {file}."
+    )
+    return Finding(message, advice=advice)
+
+
+def claim(project: Project) -> str:
+    """Write down whose state directory this is; return what there is to say of it, mostly nothing.
+
+    The caller holds the project lock. Raises PreflightError if it belongs to another project, or is not releaser's.
+    """
+    return _claim(project, project.state_dir / OWNER, dispute(project) or foreign(project))
+
+
+def claim_work_tree(project: Project, layout: Layout) -> str:
+    """Write down whose work tree this is, as `claim` does. Raises PreflightError if it belongs to another project."""
+    return _claim(project, layout.git_directory / OWNER_OF_WORK_TREE, work_tree_dispute(project, layout))
+
+
+def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
+    said = ""
+    try:
+        owner = read_owner(file)
+    except UnreadableStateError as error:
+        owner = None
+        with contextlib.suppress(OSError):  # which must not keep anybody from going back
+            said = f"{error.path} could not be read; it is kept as {put_aside(error.path).name}."
+    except OSError as error:
+        _warn("%s cannot be looked at: %s", file, error)
+        return ""
+    if owner is not None and _is_of(owner, project):
+        return ""
+    if disputed is not None:
+        raise PreflightError(disputed)
+    try:
+        _write_owner(project, file)
+    except OSError as error:  # a full disk must not keep anybody from going back; the next run writes it
+        _warn("%s cannot be written: %s", file, error)
+    if owner is not None and file.name == OWNER:
+        said = f"The project was moved from {_name(owner)} to {_name(project)}."
+    return said
+
+
+def _write_owner(project: Project, file: Path) -> None:
+    base = os.path.realpath(file.parent)
+    root, link = (os.path.relpath(path, base) for path in (project.checkout, project.venv))
+    write_state(file, _Written(root=root, link=link))
+
+
+def foreign(project: Project) -> Finding | None:
+    """Say that releaser has not made the state directory, if it is not empty: what lies there is somebody else's.
+
+    Its own one names the project, or the symlink leads into it.
+    """
+    place = project.state_dir
+    try:
+        names = _names_in(place)
+    except OSError:  # there is none yet; or it cannot be read, which is said anyway
+        return None
+    if project.checkout.is_relative_to(place):  # which is said as well
+        return None
+    if not names or any(name == OWNER or name.startswith(f"{OWNER}.unreadable-") for name in names):
+        return None
+    if _leads_into(project.venv, project.releases):
+        return None
+    advice = "Set `state_dir` to a directory that is empty or not there yet, as old releases in it are deleted."
+    message = f"state_dir {place} is not empty, and releaser has not made it: it has no {OWNER}"
+    return Finding(message, advice=advice)
+
+
+def _names_in(directory: Path) -> list[str]:
+    """Return what is in a state directory, but for what a first run leaves that was cut off at once."""
+    return [name for name in os.listdir(directory) if name != f".{OWNER}.new"]
+
+
+def _leads_into(link: Path, directory: Path) -> bool:
+    return link.is_symlink() and Path(os.path.realpath(link)).is_relative_to(os.path.realpath(directory))
+
+
+def _other(project: Project, file: Path) -> Owner | None:
+    """Return the owner that a file names, if that is another project."""
+    try:
+        owner = read_owner(file)
+    except (UnreadableStateError, OSError):
+        return None
+    return None if owner is None or _is_of(owner, project) or _has_moved(owner, project) else owner
+
+
+def _name(one: Owner | Project) -> str:
+    root, link = (one.root, one.link) if isinstance(one, Owner) else (one.checkout, one.venv)
+    return f"{root} (its link is {link})"
+
+
+def _is_of(owner: Owner, project: Project) -> bool:
+    return _is_same(owner.root, project.checkout) and (
+        owner.link.name == project.venv.name and _is_same(owner.link.parent, project.venv.parent)
+    )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one == other or one.samefile(other)
+    except OSError:
+        return False
+
+
+def _has_moved(owner: Owner, project: Project) -> bool:
+    """Whether what is written down is not there any more, and this project is the one that it has become."""
+    if _is_same(owner.root, project.checkout):
+        return _is_gone(owner.link)
+    return _leads_into(project.venv, project.releases) and _is_gone(owner.root)
+
+
+def _is_gone(path: Path) -> bool:
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _warn(message: str, *facts: object) -> None:
+    import logging  # which takes long to import, for `releaser list`
+
+    logging.getLogger(__name__).warning(message, *facts)

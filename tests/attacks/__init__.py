@@ -1,0 +1,1 @@
+"""Attacks: what others could make releaser do, each tried on a site."""

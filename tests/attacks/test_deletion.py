@@ -1,0 +1,113 @@
+"""releaser deletes nothing but what it has made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.sites import SiteFactory
+
+ID = "20200101T000000Z"
+COMMANDS = (["init"], ["update"], ["update", "--dry-run"], ["rebuild"], ["rollback"], ["prune"], ["check"])
+
+
+def of_capistrano(place: Path) -> None:
+    """Lay out what another tool deploys to."""
+    for name in ("20260101000000", "20260102000000"):
+        (place / "releases" / name).mkdir(parents=True)
+        (place / "releases" / name / "app.rb").write_text("code", encoding="utf-8")
+    (place / "current").symlink_to("releases/20260102000000")
+
+
+def of_documents(place: Path) -> None:
+    """Keep documents, under names that releaser would use."""
+    (place / "releases" / ID).mkdir(parents=True)
+    (place / "releases" / ID / "contract.txt").write_text("signed", encoding="utf-8")
+    (place / ".letter.new").write_text("draft", encoding="utf-8")
+
+
+def seen(place: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(place)): path.read_text(encoding="utf-8") if path.is_file() else ""
+        for path in sorted(place.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("lay_out", [of_capistrano, of_documents])
+@pytest.mark.parametrize("by_symlink", [False, True])
+def test_a_directory_of_somebody_else_is_no_state_directory(
+    make_site: SiteFactory, tmp_path: Path, lay_out: Callable[[Path], None], *, by_symlink: bool
+) -> None:
+    place = tmp_path / "theirs"
+    lay_out(place)
+    before, state_dir = seen(place), place
+    if by_symlink:
+        state_dir = tmp_path / "link"
+        state_dir.symlink_to(place)
+    site = make_site(venv=True, dotenv={"RELEASER_STATE_DIR": str(state_dir)})
+    for words in COMMANDS:
+        finished = site.releaser(*words, check=3)
+        assert f"state_dir {state_dir} is not empty, and releaser has not made it" in finished.stderr, words
+        assert "Set `state_dir`" in finished.stderr
+    assert seen(place) == before
+    assert not site.link.is_symlink()
+
+
+@pytest.mark.parametrize("by_symlink", [False, True])
+def test_what_others_put_among_the_releases_stays_and_is_told(make_site: SiteFactory, *, by_symlink: bool) -> None:
+    site = make_site.adopted()
+    theirs = site.outer.parent / "theirs"
+    of_documents(theirs)
+    before = seen(theirs)
+    place = site.state_dir / "releases"
+    names = [ID, f".doomed-{ID}"] if by_symlink else [ID, "notes", ".doomed-notes"]
+    for name in names:
+        if by_symlink:
+            (place / name).symlink_to(theirs)
+        else:
+            of_documents(place / name)
+    kept = seen(theirs if by_symlink else place / ID)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0, env={"RELEASER_KEEP": "0"})
+    site.releaser("prune", check=0)
+    assert (seen(theirs), seen(theirs if by_symlink else place / ID)) == (before, kept)
+    assert {*names} <= {path.name for path in place.iterdir()}
+    problems = " ".join(site.json("status")["problems"])
+    assert all(f"{place / name} is not releaser's; it stays where it is" in problems for name in names)
+    silent(site.releaser("update"))
+
+
+def test_a_persons_own_log_and_directory_stay(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    own = site.state_dir / "logs" / "cron.log"
+    own.write_text("theirs", encoding="utf-8")
+    for number in range(40):
+        (site.state_dir / "logs" / f"20200101T0000{number:02}Z-1.log").touch()
+    draft = site.state_dir / ".draft.new"
+    draft.mkdir()
+    (draft / "letter.txt").write_text("dear", encoding="utf-8")
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert own.read_text(encoding="utf-8") == "theirs"
+    assert len(list(own.parent.glob("*.log"))) == 31
+    kept = [path.read_text(encoding="utf-8") for path in site.state_dir.rglob("letter.txt")]
+    assert kept == ["dear"]
+
+
+def test_the_first_run_marks_the_directory_before_anything_else_and_one_that_is_cut_off_goes_on(
+    make_site: SiteFactory,
+) -> None:
+    site = make_site(venv=True)
+    site.state_dir.mkdir(parents=True)
+    (site.state_dir / ".project.json.new").touch()  # all that a run had come to
+    site.releaser("init", check=0)
+    assert (site.state_dir / "project.json").is_file()
+    (release,) = (site.state_dir / "releases").iterdir()
+    assert (release / ".releaser").is_file()
