@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from releaser.locks.lock import find_root, is_local
+from releaser.locks.versions import files_of
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -150,7 +151,7 @@ def has_build(package: Package, tags: frozenset[Tag]) -> bool:
 
 def _source(package: Table) -> Any:
     """Return the kind of a source, and the place if nothing else tells what comes from there."""
-    source, files = package.get("source", {}), _entries(package)
+    source, files = package.get("source", {}), files_of(package)
     git = source.get("git")
     if isinstance(git, str) and (parts := urlsplit(git)).fragment:
         asked = [pair for pair in parse_qsl(parts.query) if pair[0] not in ("rev", "tag", "branch")]
@@ -162,13 +163,9 @@ def _source(package: Table) -> Any:
 
 def _files(package: Table, tags: frozenset[Tag]) -> list[list[str]]:
     """Return those files of a package that could be installed, each with its hash, or its place if it has none."""
-    sources = [one for one in _entries(package) if not _name(one).endswith(".whl")]
-    found = [one for one in _entries(package) if one not in sources and fits(one, tags)] or sources
+    sources = [one for one in files_of(package) if not _name(one).endswith(".whl")]
+    found = [one for one in files_of(package) if one not in sources and fits(one, tags)] or sources
     return sorted([_name(one), str(one.get("hash") or _place(one))] for one in found)
-
-
-def _entries(package: Table) -> list[Table]:
-    return [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", ())]
 
 
 def _place(entry: Table) -> str:

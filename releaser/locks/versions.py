@@ -216,12 +216,16 @@ def uploads_in(lock: LockFile, now: datetime) -> Uploads:
     )
 
 
+def files_of(package: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of the source and the wheels of a package of a uv.lock or a pylock.toml."""
+    return [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", ())]
+
+
 def times_of(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], datetime | None]:
     """Return when the packages of a uv.lock, or of a pylock.toml, were uploaded, by name and version."""
     found: dict[tuple[str, str], datetime | None] = {}
     for package in packages:
-        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
-        times = [time for file in files if (time := _time(file.get("upload-time"))) is not None]
+        times = [time for file in files_of(package) if (time := _time(file.get("upload-time"))) is not None]
         found[package["name"], str(package.get("version", "unknown"))] = min(times, default=None)
     return found
 

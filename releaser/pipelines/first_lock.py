@@ -38,7 +38,6 @@ from releaser.reporting.notify import warnings
 from releaser.resolution.exact_lock import (
     ANY_PYTHON,
     NARROWED,
-    count,
     differences,
     lock_versions,
     refuse_other_files,
@@ -51,7 +50,7 @@ from releaser.resolution.unlocked import FirstLockRequest, installed_versions, r
 from releaser.site.conventions import NO_GROUP, find_conventions, lacks_group
 from releaser.site.project import Pyproject, read_pyproject
 from releaser.site.pythons import Choice
-from releaser.system.words import secrets_in_urls
+from releaser.system.words import plural, secrets_in_urls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,7 +203,7 @@ def _lock(work: Workspace, wanted: FirstLockRequest, found: UnlockedEnvironment)
             raise ResolutionError(message, advice=advice, output=error.output) from error
         refuse_other_versions(lock, facts, found)
         refuse_other_files(lock, found)
-        step.says(f"{count(found.versions)}{f', {NARROWED}' if narrowed else ''}")
+        step.says(f"{plural(len(found.versions), 'package')}{f', {NARROWED}' if narrowed else ''}")
     return lock
 
 
@@ -222,7 +221,8 @@ def _compare(work: Workspace, candidate: Candidate, found: UnlockedEnvironment) 
         if others := differences(found, after, except_for=found.elsewhere | own):
             message = f"the new venv differs: {', '.join(others)}"
             raise BuildError(message, advice="Nothing is changed; see that the packages are those of this platform.")
-        same = f"{count(found.versions)}: the same {'name' if len(found.versions) == 1 else 'names'} and versions"
+        total = len(found.versions)
+        same = f"{plural(total, 'package')}: the same {'name' if total == 1 else 'names'} and versions"
         pinned = {
             canonicalize_name(one.name) for line in found.lines if (one := line.requirement) and exact_version(one)
         }
@@ -245,7 +245,7 @@ def plan_first_lock(site: Site, wanted: FirstLockRequest) -> Plan:
     else:
         lines = [f"pyproject.toml would ask for {name}" for name in sorted(found.direct & found.versions.keys())]
     packages = [f"{name} {version}" for name, version in sorted(found.versions.items())]
-    lines.append(f"{count(found.versions)} would be locked as they are: {', '.join(packages)}")
+    lines.append(f"{plural(len(found.versions), 'package')} would be locked as they are: {', '.join(packages)}")
     lines.append("a release would be built from that and tested, and go live if every version is the same")
     if venv := venv_in_use(site, wanted, found):
         lines += say_refusals(site, "init", venv=venv)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -16,6 +17,7 @@ from packaging.version import Version
 from releaser.errors import ResolutionError
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import LockFile
+from releaser.locks.versions import files_of
 from releaser.resolution.requirements_file import bounds, exact_version, index_settings, near_path
 from releaser.resolution.resolve import read_made_lock
 from releaser.site.conventions import NO_GROUP
@@ -32,11 +34,6 @@ if TYPE_CHECKING:
 
 ANY_PYTHON = ">=3"  # until it is known which Pythons the versions are for
 NARROWED = "only for this platform and this Python: in `environments` of [tool.uv], as the versions fit nowhere else"
-
-
-def count(packages: Mapping[str, str]) -> str:
-    """Say how many packages there are."""
-    return "1 package" if len(packages) == 1 else f"{len(packages)} packages"
 
 
 # The pyproject.toml
@@ -103,8 +100,7 @@ def write_pyproject(site: Site, facts: SiteFacts, wanted: FirstLockRequest, foun
     for one in wanted.given:
         url = urlsplit(one.url)
         place = near_path(unquote(url.path), checkout) if url.scheme == "file" else ""
-        extras = f"[{','.join(sorted(one.extras))}]" if one.extras else ""
-        asked = f"{one.name}{extras} @ {place}" if place and not place.startswith("/") else one.requirement
+        asked = (replace(one, url=place) if place and not place.startswith("/") else one).requirement
         _add(site, facts, *(["--editable"] if one.name in found.editable and place else []), asked)
     project: Any = tomlkit.parse(path.read_text(encoding="utf-8"))["project"]
     if left_out := wanted.without & {canonicalize_name(Requirement(one).name) for one in project["dependencies"]}:
@@ -189,8 +185,7 @@ def refuse_other_files(lock: LockFile, found: UnlockedEnvironment) -> None:
     """See that the hashes in the requirements file are those of the index."""
     known: dict[str, set[str]] = {}
     for package in lock.packages:
-        files = [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else [])]
-        known[package["name"]] = {one["hash"] for one in files if "hash" in one}
+        known[package["name"]] = {one["hash"] for one in files_of(package) if "hash" in one}
     for line in found.lines:
         if line.requirement is None or not line.hashes:
             continue

@@ -88,7 +88,8 @@ def find_outdated(site: Site) -> OutdatedReport:
     live, checkout, settings = store_of(site).live(), EMPTY, _settings_of_uv(site)
     with contextlib.suppress(OSError, InvalidLockError):
         checkout = LockFile.read(site.project.lock)
-    lock = lock_of(live) if lock_of(live).data else checkout
+    running = lock_of(live)
+    lock = running if running.data else checkout
     if not lock.data:
         message = f"{site.project.lock} is not a lock that can be read"
         raise PreflightError(Finding(message, advice="Make one: `uv lock`; `releaser check` tells more."))
@@ -101,7 +102,7 @@ def find_outdated(site: Site) -> OutdatedReport:
     constraints, now = Constraints.read(site.state_dir), datetime.now(UTC)
     holds = select_holds(site, constraints.holds, python=choice.version, now=now)
     known = _Known(
-        rules=rules_for(site, checkout, lock_of(live), replace(constraints, holds=holds), now=now),
+        rules=rules_for(site, checkout, running, replace(constraints, holds=holds), now=now),
         uploads=Uploads(times={key: time for name in behind for key, time in available[name].times.items()}),
         python=choice.version,
         locked=locked,

@@ -274,9 +274,12 @@ def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:
 
 def test_settings_of_uv_that_cannot_be_read_are_named(make_site: SiteFactory) -> None:
     site = make_site(venv=True)
-    site.edit("uv.toml", "index = [\n")
-    said = site.releaser("outdated", check=3).stderr
-    assert said.startswith(f"releaser: {site.path / 'uv.toml'} cannot be read: ")
+    for text, words in (
+        ("index = [\n", f"{site.path / 'uv.toml'} cannot be read: "),
+        ("index = [3]\n", "uv cannot read"),
+    ):
+        site.edit("uv.toml", text)
+        assert site.releaser("outdated", check=3).stderr.startswith(f"releaser: {words}")
 
 
 def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFactory) -> None:

@@ -148,6 +148,10 @@ ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
     ({"uv___version": ToolError("uv failed (exit status 127)", output="no such library")}, "no such library"),
     ({"uv python find --show-version": "3.7.16\n"}, "too old for releaser, which needs 3.8 or newer"),
     ({"uv python find": ""}, "uv finds no Python for this project: "),
+    (
+        {"uv python find": ToolError("uv failed", output="error: Failed to parse: `uv.toml`\n  cause: in line 1")},
+        "uv cannot read its settings for {root}: Failed to parse: `uv.toml`: in line 1",
+    ),
     ({"uv python find": "nonsense\n"}, "uv finds no Python for this project: "),
     ({"uv python find": "/no/such/python\n"}, "uv finds no Python for this project: "),
     ({"uv python find": ToolError("uv failed", output="error: none")}, "uv finds no Python for this project: "),
