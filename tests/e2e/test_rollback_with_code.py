@@ -65,7 +65,7 @@ def test_keep_code_leaves_the_commit_and_says_that_the_pair_was_never_tested(mak
     assert (site.live_version("alpha"), site.git("rev-parse", "HEAD^")) == ("1.0.0", head)
 
 
-def test_keep_code_refuses_other_dependencies(make_site: SiteFactory) -> None:
+def test_keep_code_refuses_other_dependencies_but_with_force(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     site.publish("alpha", "1.1.0")
     site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"alpha"', '"alpha>=1.1"')}, lock=True)
@@ -76,6 +76,9 @@ def test_keep_code_refuses_other_dependencies(make_site: SiteFactory) -> None:
     site.releaser("rollback", check=0)
     assert site.live_version("alpha") == "1.0.0"
     assert site.git("status", "--porcelain") == ""
+    site.releaser("rollback", site.releases()[1], check=0)
+    site.releaser("rollback", "--keep-code", "--force", check=0)
+    assert (site.live_version("alpha"), "alpha>=1.1" in (site.path / "pyproject.toml").read_text()) == ("1.0.0", True)
 
 
 def test_somebodys_unpushed_commit_is_not_lost(make_site: SiteFactory) -> None:
