@@ -154,10 +154,12 @@ def test_a_rollback_minds_settings_that_say_where_releases_are(make_site: SiteFa
     for name in ("RELEASER_STATE_DIR", "RELEASER_VENV"):
         assert f"{name} must be one line" in site.releaser("rollback", env={name: "\n"}, check=3).stderr
     assert site.snapshot() == before
-    site.edit("pyproject.toml", "[project\n")  # which may say it, too
-    before = site.snapshot()
-    assert "is not valid TOML" in site.releaser("rollback", "--force", check=3).stderr
-    assert site.snapshot() == before
+    text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
+    for edited, words in (("state_dir = 5", "tool.releaser.state_dir "), ("venv = 5", "releaser.venv "), ("[", "TOML")):
+        site.edit("pyproject.toml", f"{text}\n[tool.releaser]\n{edited}\n")
+        before = site.snapshot()
+        assert words in site.releaser("rollback", "--force", check=3).stderr
+        assert site.snapshot() == before
 
 
 def test_a_lock_that_nobody_edited_is_not_kept(make_site: SiteFactory) -> None:
