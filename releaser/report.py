@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from releaser.errors import Finding, ReleaserError
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.site.conventions import Convention

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from releaser.releases.journal import Entry, Journal
-from releaser.releases.link import flip
+from releaser.releases.release import flip
 from releaser.system.files import sync_file_system
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates

@@ -28,8 +28,7 @@ from releaser.tools.uv import local_export_arguments, local_install_arguments, s
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from releaser.locks.changes import Change
-    from releaser.locks.lock import LockFile
+    from releaser.locks.lock import Change, LockFile
     from releaser.releases.quarantine import CandidateKey
     from releaser.releases.release import Tests
     from releaser.resolution.resolve import Resolution

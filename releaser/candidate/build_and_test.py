@@ -16,7 +16,7 @@ from releaser.candidate.testing import Failed, find_blame, first_failure, note_f
 from releaser.candidate.trials import install_test_packages
 from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
-from releaser.locks.changes import changes_between
+from releaser.locks.lock import changes_between
 from releaser.locks.versions import is_newer, normalize_name
 from releaser.releases.quarantine import change_holds, read_holds
 from releaser.releases.retention import remove_unsealed

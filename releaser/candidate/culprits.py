@@ -12,9 +12,8 @@ from releaser.candidate.test_output import suspects
 from releaser.candidate.testing import first_failure
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
-from releaser.locks.changes import changes_between
 from releaser.locks.installed import installed_key
-from releaser.locks.lock import Graph
+from releaser.locks.lock import Graph, changes_between
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
 from releaser.system.words import first_few
 

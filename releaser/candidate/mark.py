@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.test_output import failing_tests
 from releaser.errors import ToolError
-from releaser.locks.changes import brought_in, changes_between
 from releaser.locks.installed import installed_key
+from releaser.locks.lock import brought_in, changes_between
 from releaser.releases.quarantine import (
     CandidateKey,
     Constraints,

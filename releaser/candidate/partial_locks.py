@@ -14,8 +14,7 @@ from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
-from releaser.locks.changes import changes_between
-from releaser.locks.lock import Graph, LockFile
+from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import Constraints
 from releaser.resolution.resolve import lock_of, read_made_lock
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.locks.bisect import Part, SearchResult
-    from releaser.locks.changes import Change
+    from releaser.locks.lock import Change
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from releaser.answers import Plan
-    from releaser.locks.changes import Change
+    from releaser.locks.lock import Change
     from releaser.pipelines.session import Request
     from releaser.releases.verify import Progress
     from releaser.report import RunReport
@@ -76,7 +76,7 @@ class Output:
         One that `answers` a question has something to say.
         """
         if self.json:
-            from releaser.reporting.history import report_as_json
+            from releaser.releases.journal import report_as_json
             from releaser.reporting.text import closing_lines
 
             self.print_json(report_as_json(report))

@@ -188,8 +188,8 @@ def status(ctx: CommandContext) -> None:
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""
-    from releaser.reporting import history as records
+    from releaser.releases.journal import read_history
     from releaser.reporting.text import history_text
 
-    runs = records.read(ctx.site().project.state_dir)[:number]
+    runs = read_history(ctx.site().project.state_dir)[:number]
     ctx.output.answer(runs, history_text, empty="there have been no runs yet")

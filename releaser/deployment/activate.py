@@ -25,10 +25,10 @@ from releaser.errors import (
     reason_of,
 )
 from releaser.releases import leases
-from releaser.releases import link as links
+from releaser.releases import release as links
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, journal_of, make_entry
-from releaser.releases.link import is_missing_or_dangling, refuse_moved
+from releaser.releases.release import is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
 from releaser.system.files import link_text, replace_symlink, sync_directory
 

@@ -13,7 +13,7 @@ from releaser.candidate.mark import mark_good
 from releaser.errors import BuildError, Finding, PreflightError, ToolError
 from releaser.locks.installed import groups_in, list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases import link as links
+from releaser.releases import release as links
 from releaser.releases import startup
 from releaser.releases.contents import measure, seal_files
 from releaser.releases.journal import journal_of, make_entry

@@ -14,7 +14,7 @@ from releaser.errors import ActivationError, PreflightError, ToolError, error_li
 from releaser.releases import leases
 from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import journal_of, make_entry
-from releaser.releases.link import is_missing_or_dangling
+from releaser.releases.release import is_missing_or_dangling
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into, start_through
 from releaser.site import serving

@@ -14,13 +14,12 @@ from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
 from releaser.checkout.staging import stage_aside
 from releaser.deployment.adopt import venv_kind
-from releaser.locks.changes import changes_between
+from releaser.locks.lock import changes_between
 from releaser.pipelines.decide import choose_following, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target, require_live
-from releaser.releases.link import refuse_moved
-from releaser.releases.release import Manifest, Release
+from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
 from releaser.run import Workspace, silent_log

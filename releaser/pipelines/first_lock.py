@@ -28,8 +28,8 @@ from releaser.deployment.post_flip import check_before_flip
 from releaser.errors import BuildError, PreflightError, ResolutionError, ToolError, UsageError, error_line
 from releaser.locks.lock import LockFile
 from releaser.locks.overrides import parse_overrides
-from releaser.pipelines.build_and_deploy import deploy, staged
 from releaser.pipelines.preflight import Question, Scope, check, say_refusals
+from releaser.pipelines.rebuild import deploy, staged
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry

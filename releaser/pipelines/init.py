@@ -12,12 +12,12 @@ from releaser.candidate.mark import mark_good
 from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
 from releaser.deployment.health_check import check_live_site
 from releaser.errors import Finding, PreflightError
-from releaser.pipelines.build_and_deploy import build_from_checkout, deploy
 from releaser.pipelines.preflight import Scope, check, preflight
+from releaser.pipelines.rebuild import build_from_checkout, deploy
 from releaser.pipelines.repair import accept_link
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases import link as links
-from releaser.releases.link import moved_by_hand
+from releaser.releases import release as links
+from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
 from releaser.reporting.notify import warnings
 from releaser.site.conventions import find_conventions

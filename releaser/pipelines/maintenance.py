@@ -12,7 +12,6 @@ from releaser.errors import Finding, FollowUpError, PreflightError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
-from releaser.releases.link import refuse_moved
 from releaser.releases.quarantine import (
     Constraints,
     Hold,
@@ -20,6 +19,7 @@ from releaser.releases.quarantine import (
     change_holds,
     change_quarantine,
 )
+from releaser.releases.release import refuse_moved
 from releaser.releases.retention import failures, prune_by_settings, removals, verdicts
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of

@@ -15,7 +15,7 @@ from releaser.checkout.publish import files_due
 from releaser.checkout.pull import known_untracked_files
 from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.link import moved_by_hand
+from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
 from releaser.reporting.notify import admin_findings, sendmail_findings
 from releaser.site import conventions, disk, serving

@@ -20,7 +20,7 @@ from releaser.deployment import activate
 from releaser.deployment.adopt import complete_adoption
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import ActivationError, Finding, IncompleteReturnError, ReleaserError, os_reason
-from releaser.locks.changes import changes_between
+from releaser.locks.lock import changes_between
 from releaser.pipelines.repair import accept_link, repair, replace_unreadable, restore_quarantine
 from releaser.releases import leases
 from releaser.releases.journal import journal_of

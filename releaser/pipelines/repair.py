@@ -18,14 +18,12 @@ from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
 from releaser.checkout.publish import PENDING, Pending, pending_steps
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
-from releaser.releases import link as links
+from releaser.releases import release as links
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
-from releaser.releases.journal import JOURNAL, NOTES, Entry, Notes, journal_of, make_entry
-from releaser.releases.link import is_missing_or_dangling, moved_by_hand
+from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Notes, journal_of, make_entry
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
-from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, read_manifest
+from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, is_missing_or_dangling, moved_by_hand, read_manifest
 from releaser.releases.store import DOOMED, store_of
-from releaser.reporting.history import HISTORY
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
 from releaser.system.words import timestamp

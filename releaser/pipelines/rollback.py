@@ -17,13 +17,13 @@ from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt_as_release
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
 from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
-from releaser.locks.changes import changes_between
-from releaser.pipelines.build_and_deploy import deploy
+from releaser.locks.lock import changes_between
+from releaser.pipelines.rebuild import deploy
 from releaser.pipelines.recovery import undo_on_failure
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.pipelines.status import without_python
 from releaser.releases.integrity import find_damage, find_rollback_damage, has_lost_python
-from releaser.releases.link import moved_by_hand, refuse_moved
+from releaser.releases.release import moved_by_hand, refuse_moved
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
 from releaser.site import disk, serving

@@ -15,17 +15,16 @@ from releaser.candidate.testing import red_tests
 from releaser.checkout.publish import pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
-from releaser.locks.changes import Change, changes_between
+from releaser.locks.lock import Change, changes_between
 from releaser.locks.rules import Withheld
 from releaser.pipelines.repair import diagnose
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
-from releaser.releases.journal import Journal
+from releaser.releases.journal import Journal, read_history
 from releaser.releases.listing import users_of
 from releaser.releases.quarantine import Constraints
 from releaser.releases.store import store_of
 from releaser.report import Outcome
-from releaser.reporting import history
 from releaser.reporting.notify import mail_transport
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_failed
@@ -83,7 +82,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
     found = store.find(release)
     runs = [
         entry
-        for entry in history.read(site.state_dir)
+        for entry in read_history(site.state_dir)
         if entry.get("release") == found.id
         and entry.get("command") in ("update", "init", "rebuild", "update --override")
         and entry.get("steps")
@@ -164,7 +163,7 @@ def diff(site: Site, first: str, second: str | None) -> tuple[Change, ...]:
 def status(site: Site) -> Status:
     """Return how the site stands."""
     store, project = store_of(site), site.project
-    live, runs = store.live(), history.read(project.state_dir)
+    live, runs = store.live(), read_history(project.state_dir)
     space, constraints = free_space(project.state_dir), Constraints.read(project.state_dir)
     quarantine = _still_out(constraints.quarantine, live)
     holds = constraints.holds.without_older(lock_of(live).versions)

@@ -25,19 +25,20 @@ from releaser.deployment.post_flip import check_before_flip, collectstatic_befor
 from releaser.errors import BuildError, Finding, PreflightError, ReleaserError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
-from releaser.pipelines.build_and_deploy import deploy, staged
 from releaser.pipelines.decide import choose_following, decide, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, preflight
 from releaser.pipelines.rebuild import (
+    deploy,
     describe_damage,
     describe_python,
     find_rebuild_reason,
     refuse_unreadable_live,
+    staged,
 )
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.integrity import cannot_run
-from releaser.releases.link import refuse_moved
+from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
 from releaser.resolution.resolve import resolve_with

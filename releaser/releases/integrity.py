@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError, error_line, os_reason
-from releaser.locks.changes import Change, changes_between
+from releaser.locks.lock import Change, changes_between
 from releaser.locks.versions import normalize_name
 from releaser.releases.contents import (
     FILES,

@@ -1,4 +1,4 @@
-"""What a run writes down for later ones: the journal of what it was about to change, and notes of what it has told.
+"""What a run writes down: the journal of what it was about to change, notes of what it has told, and the history.
 
 By the journal another run can finish or undo the change. What is lost of the notes is told again.
 """
@@ -6,19 +6,20 @@ By the journal another run can finish or undo the change. What is lost of the no
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.system.files import load_state, read_state, replace_file, sync_directory, write_state
+from releaser.system.files import load_state, plain, read_state, replace_file, sync_directory, write_state
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from releaser.report import RunLog
+    from releaser.report import RunLog, RunReport
     from releaser.site.site import Site
 
 logger = logging.getLogger(__name__)
@@ -175,3 +176,57 @@ def note(state_dir: Path, **changes: Any) -> None:
             write_state(state_dir / NOTES, after)
         except OSError as error:
             logger.warning("%s cannot be written: %s", state_dir / NOTES, error)
+
+
+# The history: one JSON object a line, one line a run, oldest first
+
+HISTORY = "history.jsonl"
+_LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
+
+
+def report_as_json(report: RunReport) -> dict[str, Any]:
+    """Return a report as `--json` prints it."""
+    return {**plain(report), "problems": list(map(str, report.problems))}
+
+
+def add_to_history(state_dir: Path, report: RunReport) -> None:
+    """Add a run, durably. A line that a crash cut off is closed first. Raises OSError."""
+    line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
+    is_new = not (state_dir / HISTORY).exists()
+    descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o664)
+    try:
+        with contextlib.suppress(PermissionError):  # it is another user's, who has opened it to the group
+            os.fchmod(descriptor, 0o664)
+        size = os.fstat(descriptor).st_size
+        cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+        os.write(descriptor, (b"\n" if cut_off else b"") + _encode(line) + b"\n")
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if is_new:
+        sync_directory(state_dir)
+
+
+def _encode(line: Mapping[str, Any]) -> bytes:
+    # Bytes of a path that are not UTF-8 become escapes that JSON knows.
+    return json.dumps(line, ensure_ascii=False, default=plain).encode(errors="backslashreplace")
+
+
+def read_history(state_dir: Path) -> list[dict[str, Any]]:
+    """Return every run that can be read, newest first; damaged lines are skipped.
+
+    A directory of that name counts as no history; a run moves it aside.
+    """
+    try:
+        text = (state_dir / HISTORY).read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, IsADirectoryError):
+        return []
+    found = []
+    for line in reversed(text.split("\n")):  # and not at what else Unicode takes for the end of a line
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            found.append(content)
+    return found

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.releases import leases
 from releaser.releases.integrity import find_damage
 from releaser.releases.release import State

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from releaser.errors import NoSuchReleaseError, os_reason
-from releaser.releases import link as flip
 from releaser.releases.contents import open_to_group
 from releaser.releases.integrity import find_rollback_damage
 from releaser.releases.release import (
@@ -26,6 +25,7 @@ from releaser.releases.release import (
     is_id,
     new_id,
     read_manifest,
+    target_of,
     write_manifest,
 )
 from releaser.system.files import (
@@ -156,7 +156,7 @@ class ReleaseStore:
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
-        target = flip.target_of(self.link)
+        target = target_of(self.link)
         if target is None or target.name != "venv" or target.parent.parent != self.directory:
             return None
         return target.parent.name

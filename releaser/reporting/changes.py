@@ -12,7 +12,7 @@ from releaser.system.words import duration, first_few, one_line, plural, table, 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from releaser.locks.changes import Change
+    from releaser.locks.lock import Change
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.report import RunReport
 

@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import TestMail
 from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
-from releaser.releases.journal import journal_of, note, read_notes
+from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunReport
-from releaser.reporting import history
 from releaser.run import cleaned, cleaned_problems
 from releaser.site.conventions import choose_environment
 from releaser.site.project import Project
-from releaser.site.settings import Settings, load, this_host
+from releaser.site.settings import NO_SENDMAIL, Settings, load, this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
 from releaser.system.process import Runner
 from releaser.system.words import Redactor
-from releaser.tools.sendmail import NO_SENDMAIL, Sendmail, find_sendmail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +30,7 @@ if TYPE_CHECKING:
     from releaser.reporting.outbox import Carrier
     from releaser.site.site import Site
     from releaser.site.values import Address
-    from releaser.tools.smtp import SmtpServer
+    from releaser.tools.mail_transport import Sendmail, SmtpServer
 
 _LOST = "lost"
 _TRY = "`releaser test-mail` shows whether a mail gets through."
@@ -67,7 +65,7 @@ def finish(
         report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(outbox))
     try:
         with signals.deferred():
-            history.append(site.state_dir, report)
+            add_to_history(site.state_dir, report)
     except OSError as error:
         report = _with_problem(report, f"the history cannot be written: {error}", "Check state_dir.")
     except (KeyboardInterrupt, Interrupted):
@@ -174,6 +172,7 @@ class _Post:
         if self.carrier is None or not (_has_mail(self.outbox) or (was_lost and self._delivers)):
             return report
         from releaser.reporting.outbox import Outbox, QueuedMail, flush
+        from releaser.tools.mail_transport import Sendmail
 
         outbox = Outbox(self.outbox)
         unkept = QueuedMail.of(self._compose(report)) if was_lost and self._delivers else None
@@ -277,9 +276,11 @@ def send_test_mail(site: Site) -> TestMail:
 
 def mail_transport(settings: Settings, root: Path, runner: Runner) -> SmtpServer | Sendmail | None:
     """Return what takes mails: the server that is set, else sendmail; None where there is neither."""
-    if settings.smtp_host:
-        from releaser.tools.smtp import SmtpServer  # which takes long to import, and most runs mail nothing
+    if settings.sendmail == NO_SENDMAIL and not settings.smtp_host:
+        return None
+    from releaser.tools.mail_transport import Sendmail, SmtpServer, find_sendmail  # which take long to import
 
+    if settings.smtp_host:
         return SmtpServer(
             host=settings.smtp_host,
             port=settings.smtp_port,
@@ -298,7 +299,7 @@ def sendmail_findings(site: Site) -> Iterator[Finding]:
     settings, root = site.settings, site.project.root
     if settings.smtp_host or settings.sendmail in (None, NO_SENDMAIL):
         return
-    if find_sendmail(settings.sendmail, path=site.runner.environ.get("PATH"), project=root) is None:
+    if mail_transport(settings, root, site.runner) is None:
         place = os.path.normpath(root / settings.sendmail) if "/" in settings.sendmail else settings.sendmail
         yield Finding(f"sendmail: there is no program {place}", advice="Correct `sendmail`, or install the program.")
 

@@ -22,9 +22,8 @@ from packaging.utils import canonicalize_name
 
 from releaser.answers import Blocker, OutdatedPackage
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
-from releaser.locks.changes import parse_changes
 from releaser.locks.installed import environment_of
-from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile
+from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, parse_changes
 from releaser.locks.rules import explain
 from releaser.locks.versions import Uploads, is_newer, newest, parse_version, times_of
 from releaser.releases.quarantine import Constraints

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from packaging.utils import canonicalize_version
 
 from releaser.errors import ResolutionError, ToolError, error_line
-from releaser.locks.changes import changes_between
 from releaser.locks.installed import installed_key
-from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
+from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, changes_between
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
 from releaser.locks.versions import Uploads, uploads_in
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from releaser.locks.changes import Change
+    from releaser.locks.lock import Change
     from releaser.locks.overrides import Override
     from releaser.locks.rules import Rules, Withheld
     from releaser.releases.release import Release

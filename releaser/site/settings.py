@@ -77,6 +77,7 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
 
 PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
+NO_SENDMAIL = "none"  # the value of `sendmail` with which there is none
 PROJECT_VARIABLE = "RELEASER_PROJECT"
 _TABLE = "tool.releaser."
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from releaser.errors import ToolError
-from releaser.system.deadline import call_within
+from releaser.system.signals import call_within
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from http.client import HTTPConnection, HTTPResponse
 
-    from releaser.system.deadline import Deadline
+    from releaser.system.signals import Deadline
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ import pytest
 from releaser.candidate.partial_locks import PartialLocks
 from releaser.errors import ResolutionError, ToolError
 from releaser.locks.bisect import SearchResult
-from releaser.locks.changes import changes_between
-from releaser.locks.lock import LockFile
+from releaser.locks.lock import LockFile, changes_between
 from releaser.tools.uv import Locked, NoSolution
 
 if TYPE_CHECKING:

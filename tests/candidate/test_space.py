@@ -22,9 +22,8 @@ from releaser.candidate.space import (
     update_needs,
 )
 from releaser.errors import PreflightError, ToolError
-from releaser.locks.changes import Change
 from releaser.locks.installed import Pin, tags_of
-from releaser.locks.lock import EMPTY, LockFile
+from releaser.locks.lock import EMPTY, Change, LockFile
 from releaser.run import Workspace, silent_log
 from releaser.site.project import Project
 from tests.releases.makers import a_manifest, on_paper

@@ -51,14 +51,14 @@ BEFORE_THE_GUARD = {
     "built": Point(place="releaser.candidate.build:install"),
     "tested": Point(place="releaser.pipelines.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
-    "at the guard": Point(place="releaser.pipelines.build_and_deploy:refuse_changes", when="before"),
+    "at the guard": Point(place="releaser.pipelines.rebuild:refuse_changes", when="before"),
 }
 AFTER_THE_GUARD = {
     "checkout moved": Point(place="releaser.deployment.activate:move_checkout"),  # the flip is next
-    "flipped": Point(place="releaser.releases.link:flip"),
+    "flipped": Point(place="releaser.releases.release:flip"),
     "lock placed": Point(place="releaser.deployment.activate:place_files"),
     "collected": Point(place="releaser.deployment.post_flip:collectstatic"),
-    "about to commit": Point(place="releaser.pipelines.build_and_deploy:publish_lock", when="before"),
+    "about to commit": Point(place="releaser.pipelines.rebuild:publish_lock", when="before"),
     "about to push": Point(place="releaser.tools.git:Git.push", when="before"),
 }
 
@@ -100,7 +100,7 @@ def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[s
 def _main() -> None:
     place, when, number, name = json.loads(os.environ.pop(_VARIABLE))
     if os.environ.pop(_PATCHES):
-        _patch("releaser.releases.link:exchange", lambda _: _cannot)
+        _patch("releaser.releases.release:exchange", lambda _: _cannot)
     _patch(place, lambda function: _ending(function, when, number, signal.Signals[name]))
     from releaser.__main__ import main
 

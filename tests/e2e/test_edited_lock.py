@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 TOLD = "uv.lock in the checkout had edits"
-FLIPPED = Point(place="releaser.releases.link:flip")
+FLIPPED = Point(place="releaser.releases.release:flip")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases import link as flip
+from releaser.releases import release as flip
 from tests.e2e.scenes import changed_files, silent, states, steps, under_umask
 from tests.live.pair import interpreter
 from tests.support import snapshots

@@ -214,7 +214,7 @@ def test_a_rebuild_does_not_take_a_move_for_the_link_that_it_began_with(make_sit
     """Somebody moves the symlink after the first look at it, and before the rebuild notes what it builds on."""
     site = make_site.adopted("1.1.0")
     earlier = site.json("list")[1]["id"]
-    at = Point(place="releaser.pipelines.build_and_deploy:take_snapshot", when="before")
+    at = Point(place="releaser.pipelines.rebuild:take_snapshot", when="before")
     with stopped(site, "rebuild", at=at) as process:
         theirs = site.path.parent / ".releaser" / "site" / "releases" / earlier / "venv"
         site.link.unlink()

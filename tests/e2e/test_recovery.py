@@ -27,7 +27,7 @@ SETTINGS = {"health_check": "python manage.py check", "requirements_export": "re
 
 JOURNAL = "releaser.releases.journal:Journal.write"
 COMPLETE = "releaser.releases.store:ReleaseStore.complete"
-LINK = "releaser.releases.link:replace_symlink"
+LINK = "releaser.releases.release:replace_symlink"
 PLACE_LOCK = "releaser.deployment.activate:place_files"
 COLLECTSTATIC = "releaser.tools.django:Manage.collectstatic"
 FAST_FORWARD = "releaser.tools.git:Git.fast_forward"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.support.sites import SampleSite, SiteFactory
 
-FLIPPED = Point(place="releaser.releases.link:replace_symlink")
+FLIPPED = Point(place="releaser.releases.release:replace_symlink")
 OLD = {"aaa.py": "x = 1\n", "mmm.bin": "old\n", "zzz.py": "x = 1\n", "gone.py": "y = 1\n"}
 NEW = {"aaa.py": "x = 2\n", "mmm.bin": "new\n", "zzz.py": "x = 2\n", "bbb/added.py": "z = 1\n", "added.bin": "added\n"}
 

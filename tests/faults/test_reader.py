@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.releases.link import flip
+from releaser.releases.release import flip
 from tests.e2e.scenes import SECONDS
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from releaser.locks.changes import Change, brought_in, bump_size, changes_between
+from releaser.locks.lock import Change, brought_in, bump_size, changes_between
 
 BUMPS = [
     # the three parts

@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.releases.release import Manifest, Release, State
 from releaser.system.files import encode_state
 

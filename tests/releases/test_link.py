@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from releaser.releases import link as flip
+from releaser.releases import release as flip
 from releaser.system import files as durable
 
 

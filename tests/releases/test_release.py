@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.locks.changes import Change, brought_in
+from releaser.locks.lock import Change, brought_in
 from releaser.releases.release import EMPTY_LEDGER, Ledger, Manifest, new_id, read_manifest, write_manifest
 from releaser.system.files import UnreadableStateError
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper

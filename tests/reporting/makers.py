@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.report import RunReport
 
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

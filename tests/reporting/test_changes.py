@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.reporting.changes import (

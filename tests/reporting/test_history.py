@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import Finding
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.locks.rules import Withheld
+from releaser.releases.journal import HISTORY, add_to_history, read_history, report_as_json
 from releaser.report import Outcome, RunReport
-from releaser.reporting.history import HISTORY, append, read, report_as_json
 from releaser.site.site import Pulled
 from releaser.system.files import plain
 from tests.reporting.makers import QUIET
@@ -39,7 +39,7 @@ REPORT = replace(
 
 def written(directory: Path, *names: str) -> None:
     for name in names:
-        append(directory, replace(REPORT, run_id=name))
+        add_to_history(directory, replace(REPORT, run_id=name))
 
 
 def as_printed(report: RunReport) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def as_printed(report: RunReport) -> dict[str, Any]:
 
 
 def ids(directory: Path) -> list[str]:
-    return [run["run_id"] for run in read(directory)]
+    return [run["run_id"] for run in read_history(directory)]
 
 
 def test_as_json_a_report_has_all_that_programs_rely_on() -> None:
@@ -68,18 +68,18 @@ def test_times_are_in_utc() -> None:
 
 
 def test_there_is_no_history_at_first(tmp_path: Path) -> None:
-    assert read(tmp_path) == []
+    assert read_history(tmp_path) == []
 
 
 def test_runs_are_read_newest_first(tmp_path: Path) -> None:
     written(tmp_path, "1", "2", "3")
     assert ids(tmp_path) == ["3", "2", "1"]
-    assert read(tmp_path)[0]["headline"] == "updated to B"
+    assert read_history(tmp_path)[0]["headline"] == "updated to B"
 
 
 def test_the_output_is_left_out_as_it_is_in_the_log(tmp_path: Path) -> None:
     written(tmp_path, "1")
-    assert "output" not in read(tmp_path)[0]
+    assert "output" not in read_history(tmp_path)[0]
     assert "a long output" not in (tmp_path / HISTORY).read_text(encoding="utf-8")
 
 
@@ -88,8 +88,8 @@ def test_the_output_is_left_out_as_it_is_in_the_log(tmp_path: Path) -> None:
 )
 def test_a_run_is_one_line_whatever_is_in_it(tmp_path: Path, headline: str) -> None:
     for name in ("1", "2"):
-        append(tmp_path, replace(REPORT, run_id=name, headline=headline))
-    assert [(run["run_id"], run["headline"]) for run in read(tmp_path)] == [("2", headline), ("1", headline)]
+        add_to_history(tmp_path, replace(REPORT, run_id=name, headline=headline))
+    assert [(run["run_id"], run["headline"]) for run in read_history(tmp_path)] == [("2", headline), ("1", headline)]
     assert (tmp_path / HISTORY).read_bytes().count(b"\n") == 2
 
 

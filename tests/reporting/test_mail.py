@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from releaser.errors import Finding
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.locks.rules import By, Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.report import Answer, Blame, LeftBehind, Outcome, RunReport
@@ -25,7 +25,7 @@ from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.site.site import Pulled
 from releaser.site.values import Address
 from releaser.tools.git_reader import Commit
-from releaser.tools.smtp import SmtpServer
+from releaser.tools.mail_transport import SmtpServer
 from tests.reporting.makers import CHANGES, QUIET, STARTED
 
 if TYPE_CHECKING:

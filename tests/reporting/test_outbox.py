@@ -16,7 +16,7 @@ import pytest
 
 from releaser.errors import Interrupted
 from releaser.reporting.outbox import FlushResult, Outbox, QueuedMail, flush
-from releaser.tools.smtp import SmtpServer
+from releaser.tools.mail_transport import SmtpServer
 from tests.support.smtp import Behaviour, mail_server
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import MailError
-from releaser.tools.smtp import SmtpServer
+from releaser.tools.mail_transport import SmtpServer
 from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.candidate.audit import audit_arguments, run_audit, write_stand_in
 from releaser.errors import ToolError
 from releaser.system.process import Runner
-from releaser.tools.uv_audit import audit_arguments, run_audit, write_stand_in
 from tests.support.commands import clean_environment, uv_executable
 from tests.support.osv import Flaw, VulnerabilityService
 
