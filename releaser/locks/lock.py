@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
@@ -90,7 +89,9 @@ class LockFile:
     @classmethod
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock; InvalidLockError when it is none."""
-        from msgspec import ValidationError, convert  # which takes long to import
+        import tomllib
+
+        from msgspec import ValidationError, convert  # both take long to import, for `releaser list`
 
         try:
             content = tomllib.loads(data.decode("utf-8"))
