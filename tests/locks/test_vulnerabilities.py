@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -62,8 +63,11 @@ def flaw(version: str, *fixed: str, name: str = "alpha", id: str = "CVE-1") -> V
     return Vulnerability(name=name, version=version, id=id, fixed=fixed)
 
 
-def test_a_whole_answer_is_read() -> None:
+def test_a_whole_answer_is_read_its_summaries_in_one_line_and_its_versions_in_order() -> None:
     assert parse_audit(json.dumps(RECORDED), packages=2) == known(ALPHA, BETA)
+    content: Any = copy.deepcopy(RECORDED)
+    content["vulnerabilities"][1] |= {"summary": "bad\n  thing\t", "fix_versions": ["10.0", "soon", "9.1"]}
+    assert parse_audit(json.dumps(content), packages=2) == known(replace(ALPHA, fixed=("soon", "9.1", "10.0")), BETA)
 
 
 def test_nothing_found_in_a_whole_answer_means_that_nothing_is_known() -> None:
@@ -108,12 +112,6 @@ def test_anything_but_a_whole_answer_is_unknown_and_says_why(text: str) -> None:
     assert answer.reason.startswith("uv's answer")
 
 
-def test_a_summary_is_one_line() -> None:
-    content: Any = copy.deepcopy(RECORDED)
-    content["vulnerabilities"][1]["summary"] = "bad\n  thing\t"
-    assert parse_audit(json.dumps(content), packages=2) == known(ALPHA, BETA)
-
-
 @pytest.mark.parametrize(
     ("version", "fixed", "expected"),
     [
@@ -135,13 +133,6 @@ def test_the_fix_is_the_lowest_version_above_the_one_at_hand(
     assert flaw(version, *fixed).fix == expected
 
 
-def test_fixed_versions_are_put_in_order() -> None:
-    content: Any = copy.deepcopy(RECORDED)
-    content["vulnerabilities"][1]["fix_versions"] = ["10.0", "soon", "9.1"]
-    (alpha, _) = parse_audit(json.dumps(content), packages=2).vulnerabilities
-    assert alpha.fixed == ("soon", "9.1", "10.0")
-
-
 def test_a_package_with_several_is_free_of_all_that_can_be_fixed_from_the_highest_fix_on() -> None:
     found = known(flaw("1.0", "1.1"), flaw("1.0", "1.10", id="CVE-2"), flaw("1.0", id="CVE-3"), BETA)
     assert found.fixes() == {"alpha": "1.10"}
@@ -156,20 +147,17 @@ def test_an_unknown_answer_stays_unknown_whatever_is_ignored() -> None:
     assert unknown("no network").without(["CVE-2"]) == unknown("no network")
 
 
-def test_what_is_gone_is_fixed() -> None:
-    after = known(flaw("1.1.0", name="alpha", id="CVE-9"))
-    assert fixed_by(known(ALPHA, BETA), after) == (ALPHA, BETA)
-
-
-def test_what_goes_by_another_name_now_is_not_fixed() -> None:
-    after = known(flaw("1.0.5", id="GHSA-1"), BETA)
-    assert fixed_by(known(ALPHA, BETA), after) == ()
-
-
-def test_the_same_vulnerability_of_another_package_is_another_one() -> None:
-    assert fixed_by(known(ALPHA), known(flaw("1.0", name="gamma", id="PYSEC-1"))) == (ALPHA,)
-
-
-@pytest.mark.parametrize(("before", "after"), [(unknown("x"), known()), (known(ALPHA), unknown("x"))])
-def test_nothing_is_called_fixed_unless_both_answers_are_known(before: Audit, after: Audit) -> None:
-    assert fixed_by(before, after) == ()
+@pytest.mark.parametrize(
+    ("before", "after", "fixed"),
+    [
+        (known(ALPHA, BETA), known(flaw("1.1.0", id="CVE-9")), (ALPHA, BETA)),
+        (known(ALPHA, BETA), known(flaw("1.0.5", id="GHSA-1"), BETA), ()),  # it goes by another name now
+        (known(ALPHA), known(flaw("1.0", name="gamma", id="PYSEC-1")), (ALPHA,)),  # that of another package
+        (unknown("x"), known(), ()),
+        (known(ALPHA), unknown("x"), ()),
+    ],
+)
+def test_what_is_gone_is_fixed_if_both_answers_are_known(
+    before: Audit, after: Audit, fixed: tuple[Vulnerability, ...]
+) -> None:
+    assert fixed_by(before, after) == fixed

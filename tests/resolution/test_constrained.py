@@ -124,20 +124,22 @@ def test_a_package_goes_beyond_its_bad_versions_or_stays(offered: str, bad: str,
     assert within(table, rejected=failed(alpha=bad)).versions["alpha"] == expected
 
 
-def test_other_packages_come_in_all_the_same() -> None:
-    table = Table(offered={"alpha": "1.0 2.0", "beta": "1.0 1.1"}, locked={"alpha": "1.0", "beta": "1.0"})
-    assert within(table, rejected=failed(alpha="2.0")).versions == {"alpha": "1.0", "beta": "1.1"}
+BOTH = {"alpha": "1.0", "beta": "1.0"}
 
 
-def test_a_package_that_is_not_live_is_bounded_by_what_is_bad_alone() -> None:
-    assert within(Table(offered={"alpha": "1.0 2.0"}, locked={}), rejected=failed(alpha="2.0")).versions == {
-        "alpha": "1.0"
-    }
-
-
-def test_a_bad_version_that_somebody_has_locked_makes_room_for_the_live_one() -> None:
-    table = Table(offered={"alpha": "1.0 2.0"}, locked={"alpha": "2.0"})
-    assert within(table, live={"alpha": "1.0"}, rejected=failed(alpha="2.0")).versions == {"alpha": "1.0"}
+@pytest.mark.parametrize(
+    ("offered", "locked", "live", "versions"),
+    [
+        ({"alpha": "1.0 2.0", "beta": "1.0 1.1"}, BOTH, BOTH, {"alpha": "1.0", "beta": "1.1"}),  # all else comes in
+        ({"alpha": "1.0 2.0"}, {}, {}, {"alpha": "1.0"}),  # it is not live: it is bounded by what is bad alone
+        ({"alpha": "1.0 2.0"}, {"alpha": "2.0"}, {"alpha": "1.0"}, {"alpha": "1.0"}),  # what is bad is locked
+    ],
+)
+def test_what_failed_gives_way(
+    offered: dict[str, str], locked: dict[str, str], live: dict[str, str], versions: dict[str, str]
+) -> None:
+    table = Table(offered=offered, locked=locked)
+    assert within(table, live=live, rejected=failed(alpha="2.0")).versions == versions
 
 
 def test_if_all_passes_nothing_is_asked_twice() -> None:
@@ -264,20 +266,25 @@ def fixable() -> Table:
     )
 
 
-def test_a_fix_comes_in_early_and_no_more_than_that() -> None:
-    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="patch"), fixes={"alpha": "2.0"})
-    assert found.versions == {"alpha": "2.0", "beta": "1.0"}
-    assert [(one.name, one.version) for one in found.withheld] == [("alpha", "2.1"), ("beta", "1.1")]
-
-
-def test_a_fix_that_the_rules_let_pass_is_not_hurried() -> None:
-    found = within(fixable(), age=WEEK, upgrade=Upgrade(level="minor"), fixes={"alpha": "1.1"})
-    assert found.versions == {"alpha": "1.1", "beta": "1.0"}
-
-
-def test_a_fix_that_cannot_be_had_hinders_no_other() -> None:
-    found = within(fixable(), age=WEEK, fixes={"alpha": "2.0", "beta": "1.2"})
-    assert found.versions == {"alpha": "2.0", "beta": "1.0"}
+@pytest.mark.parametrize(
+    ("level", "fixes", "versions", "withheld"),
+    [
+        (
+            "patch",
+            {"alpha": "2.0"},
+            ("2.0", "1.0"),
+            [("alpha", "2.1"), ("beta", "1.1")],
+        ),  # early, and no more than that
+        ("minor", {"alpha": "1.1"}, ("1.1", "1.0"), [("alpha", "2.1"), ("beta", "1.1")]),  # which may come in anyway
+        ("all", {"alpha": "2.0", "beta": "1.2"}, ("2.0", "1.0"), [("alpha", "2.1"), ("beta", "1.1")]),  # one is nowhere
+    ],
+)
+def test_a_fix_comes_in(
+    level: Level, fixes: dict[str, str], versions: tuple[str, str], withheld: list[tuple[str, str]]
+) -> None:
+    found = within(fixable(), age=WEEK, upgrade=Upgrade(level=level), fixes=fixes)
+    assert (found.versions["alpha"], found.versions["beta"]) == versions
+    assert [(one.name, one.version) for one in found.withheld] == withheld
 
 
 @pytest.mark.parametrize("level", LEVELS)
