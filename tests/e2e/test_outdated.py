@@ -30,16 +30,15 @@ def kept_by(site: SampleSite, name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("venv", [True, False])
 @pytest.mark.story
-def test_what_nothing_keeps_comes_with_the_next_update(make_site: SiteFactory, venv: bool) -> None:
+def test_what_nothing_keeps_comes_with_the_next_update_and_if_nothing_is_newer_that_is_said(
+    make_site: SiteFactory, venv: bool
+) -> None:
     site = make_site(venv=venv)
     site.publish("alpha", "1.1.0")
     assert asked(site) == {"alpha": {"name": "alpha", "locked": "1.0.0", "latest": "1.1.0", "kept_by": []}}
     lines = [" ".join(line.split()) for line in site.releaser("outdated", check=0).stdout.splitlines()]
     assert lines == ["PACKAGE LOCKED LATEST KEPT BY", "alpha 1.0.0 1.1.0 nothing; the next update installs it"]
-
-
-def test_without_anything_newer_it_says_so(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
+    site.withdraw("alpha", "1.1.0")
     assert asked(site) == {}
     said = site.releaser("outdated", check=0)
     assert (said.stdout, said.stderr) == ("", "everything is at its newest version\n")
@@ -140,16 +139,6 @@ def by_whom(site: SampleSite, name: str = "alpha") -> list[str]:
     return [by for by, _ in kept_by(site, name)]
 
 
-def test_what_the_policy_keeps_out_is_told(make_site: SiteFactory) -> None:
-    site = make_site(settings={"upgrade": "minor"}, venv=True)
-    site.publish("alpha", "2.0.0")
-    site.publish("beta", "1.9.0")
-    found = asked(site)
-    ((by, reason),) = [(one["by"], one["reason"]) for one in found["alpha"]["kept_by"]]
-    assert (by, '`upgrade = "minor"`' in reason) == ("policy", True)
-    assert found["beta"]["kept_by"] == []
-
-
 def test_what_is_too_young_is_told_with_the_day_it_may_come_in(make_site: SiteFactory) -> None:
     site = make_site(settings={"min_age": "7d"}, venv=True)
     site.publish("alpha", "1.1.0")
@@ -211,7 +200,11 @@ def test_everything_that_keeps_a_version_out_is_told(make_site: SiteFactory) -> 
     site.releaser("init", check=0)
     site.releaser("hold", "alpha", check=0)
     site.publish("alpha", "2.0.0")
-    assert by_whom(site) == ["constraint", "person", "ignore", "policy"]
+    site.publish("beta", "1.0.9")
+    found = asked(site)
+    assert [one["by"] for one in found["alpha"]["kept_by"]] == ["constraint", "person", "ignore", "policy"]
+    assert '`upgrade = "patch"`' in found["alpha"]["kept_by"][3]["reason"]
+    assert found["beta"]["kept_by"] == []
 
 
 # What is asked, and of whom

@@ -207,6 +207,7 @@ def extra_wheel(name: str) -> tuple[str, str]:
     return WHEELS, f'wheels = [\n    {{ url = "https://one.example/{name}", hash = "sha256:f0" }},\n' + WHEELS[11:]
 
 
+SECOND = extra_wheel("alpha-1.0-1-py3-none-any.whl")
 SAME = {
     "revision": [("revision = 3", "revision = 1")],
     "no upload times": [(', upload-time = "2026-01-01"', "")],
@@ -250,7 +251,7 @@ OTHER = {
     "hash of a source": [(PLAIN, "alpha-1.0-py3-none-win32.whl"), ("sha256:a0", "sha256:b0")],
     "hash of what a URL leads to": [("sha256:c1", "sha256:d1")],
     "no hash": [('ab/alpha-1.0-py3-none-any.whl", hash = "sha256:a1"', 'ab/alpha-1.0-py3-none-any.whl"')],
-    "a wheel of any system": [extra_wheel("alpha-1.0-1-py3-none-any.whl")],
+    "a wheel of any system": [SECOND],
     "a file whose name says nothing": [extra_wheel("alpha.whl")],
     "kind of source": [('{ registry = "https://one.example/simple" }', '{ url = "https://one.example/simple" }')],
     "commit of a repository": [("#0123abcd", "#0123abce")],
@@ -281,7 +282,7 @@ def shuffled(value: Any, order: random.Random) -> Any:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_no_order_counts_at_any_depth(seed: int) -> None:
-    one, changed = full(extra_wheel("alpha-1.0-1-py3-none-any.whl")), full(*OTHER["version"])
+    one, changed = full(SECOND), full(SECOND, *OTHER["version"])
     order = random.Random(seed)  # noqa: S311 - a test that can be repeated
     assert same(one, replace(one, packages=shuffled(list(one.packages), order)))
     assert not same(one, replace(one, packages=shuffled(list(changed.packages), order)))
