@@ -69,11 +69,16 @@ class Line:
         return (found[1], found[2].strip("\"' ")) if found else ("", "")
 
 
-def read_lines(file: Path, environ: Mapping[str, str], *, is_constraint: bool = False) -> Iterator[Line]:
+def read_lines(
+    file: Path, environ: Mapping[str, str], *, is_constraint: bool = False, within: tuple[str, ...] = ()
+) -> Iterator[Line]:
     """Yield the lines of a requirements file and of the files that it includes. Raises OSError and UnicodeDecodeError.
 
-    Variables such as `${TOKEN}` are those of `environ`. Files that lie elsewhere on the network are left to uv.
+    Variables such as `${TOKEN}` are those of `environ`. Files that lie elsewhere on the network are left to uv. Like
+    uv, it passes over one that it is `within` already.
     """
+    if (place := os.path.realpath(file)) in within:
+        return
     content = file.read_text(encoding="utf-8-sig")
     for found in _LOGICAL_LINE.finditer(content):
         text = re.sub(r"\\\r?\n", " ", _COMMENT.sub("", found[0])).strip()
@@ -82,7 +87,8 @@ def read_lines(file: Path, environ: Mapping[str, str], *, is_constraint: bool = 
         line = Line(where=f"{file}, line {number}", text=text, file=file, is_constraint=is_constraint)
         name, value = line.option
         if name in _INCLUDED and "://" not in value:
-            yield from read_lines(file.parent / value, environ, is_constraint=is_constraint or _INCLUDED[name])
+            bounds_only, inner = is_constraint or _INCLUDED[name], (*within, place)
+            yield from read_lines(file.parent / value, environ, is_constraint=bounds_only, within=inner)
         elif text:
             yield line
 
@@ -154,7 +160,7 @@ def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str
     output = _POSITION.sub(lambda said: _name_line(site.project.root / said[1], int(said[2])), done.output)
     if _UNREACHABLE.search(output):
         raise unanswered(output, what=NOT_KNOWN)
-    if pins:
+    if pins and "unsatisfiable" in output:
         where = "; ".join(_contradictions(read_lines(file, site.runner.environ), pins))
         message = where or f"{file} contradicts what is installed: {error_line(output)}"
         raise PreflightError(Finding(message, advice=AGREE, output=output))

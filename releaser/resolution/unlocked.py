@@ -38,7 +38,7 @@ _TIMEOUT = 60.0  # seconds; a cold disk can make the first start of an old Pytho
 # A venv may see packages of the operating system, which uv neither lists nor installs.
 _VISIBLE = """\
 import importlib.metadata, json
-print(json.dumps([[one.metadata["Name"], one.version] for one in importlib.metadata.distributions()]))
+print("\\nvisible:", json.dumps([[one.metadata["Name"], one.version] for one in importlib.metadata.distributions()]))
 """
 
 
@@ -315,7 +315,8 @@ def _visible_to(site: Site, python: Path) -> dict[str, str]:
     """Return what an interpreter would import, whether it is in its venv or not."""
     words: list[str | Path] = [python, "-I", "-B", "-c", _VISIBLE]
     finished = site.runner.run(words, cwd=Path("/"), env=site.runner.neutral, timeout=_TIMEOUT)
-    found = reversed(json.loads(finished.stdout))  # of two of one name, the first is the one that is imported
+    said = finished.stdout.rpartition("\nvisible:")[2].partition("\n")[0]  # beside what the site prints at each start
+    found = reversed(json.loads(said))  # of two of one name, the first is the one that is imported
     return {canonicalize_name(name): version for name, version in found if name and version}
 
 

@@ -263,6 +263,7 @@ def test_what_uv_cannot_take_is_named_with_its_file_and_line(make_site: SiteFact
         ("alpha\n-e git+https://example.org/theme.git#egg=theme\n", "`requirements.txt` at line 2"),
         ("alpha\nbeta ==== 1\n", f"Couldn't parse requirement in {file}, line 2"),
         ("alpha\n--frobnicate\n", "requirements.txt:2:"),
+        ("alpha @ file:///nosuch.whl\n", f"uv cannot take {file}: Distribution not found"),
         ("alpha\nbeta>=2\n", f"{file}, line 2: beta>=2 is installed as 1.0.0"),
         ("alpha\ngamma\n", f"{file}, line 2: gamma 1.0.0 is asked for, and not installed"),
         ("alpha\n-r missing.txt\n", "missing.txt"),
@@ -285,8 +286,11 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
     (place,) = site.link.glob("lib/python*/site-packages")
     (below,) = base.glob("lib/python*/site-packages")
     (place / "below.pth").write_text(f"{below}\n", encoding="utf-8")
-    refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
-    assert "sees packages that are not installed in it, which may be needed: alpha" in refused
+    for loud in ("", "import sys; print('hello')\n"):
+        (place / "loud.pth").write_text(loud, encoding="utf-8")
+        refused = site.releaser("init", "--from-venv", site.link, check=3).stderr
+        assert "sees packages that are not installed in it, which may be needed: alpha" in refused
+    (place / "loud.pth").unlink()
     site.edit("requirements.txt", "alpha\ngamma\nzeta\n")
     site.commit("Require packages")
     site.push()

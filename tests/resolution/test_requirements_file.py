@@ -40,7 +40,12 @@ def test_lines_are_joined_freed_of_comments_and_numbered_as_an_editor_does(tmp_p
 
 @pytest.mark.parametrize("word", ["-r base.txt", "--requirement base.txt", '-r "base.txt"', "--requirement=base.txt"])
 def test_what_a_file_includes_counts(tmp_path: Path, word: str) -> None:
-    found = lines_of(tmp_path, f"{word}\nalpha\n", base="beta\n-c bounds.txt\n", bounds="gamma<2\ndelta==1.0\n")
+    found = lines_of(
+        tmp_path,
+        f"{word}\nalpha\n",
+        base="beta\n-c bounds.txt\n-r base.txt\n",
+        bounds="gamma<2\n-r ./base.txt\ndelta==1.0\n",
+    )
     assert [one.text for one in found] == ["beta", "gamma<2", "delta==1.0", "alpha"]
     assert found[0].where == f"{tmp_path}/base.txt, line 1"
     assert bounds(found) == ["gamma<2"]
