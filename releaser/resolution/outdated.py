@@ -285,7 +285,10 @@ def _question(site: Site, table: Mapping[str, Any], wanted: Mapping[str, str]) -
     if "index-url" in table:
         options["index-url"] = _absolute(table["index-url"], root)
     if isinstance(table.get("index"), list):
-        options["index"] = [{**one, "url": _absolute(one.get("url"), root)} for one in table["index"]]
+        options["index"] = [
+            {**one, "url": _absolute(one["url"], root)} if isinstance(one, Mapping) and "url" in one else one
+            for one in table["index"]  # of which uv says what is wrong
+        ]
     options["sources"] = {
         name: {"index": index}
         for name, source in site.pyproject.table("tool", "uv", "sources").items()

@@ -84,7 +84,7 @@ def resolve(
         except ToolError as error:
             message = f"no upgraded lock could be made: {error.message}"
             advice = "Check the network and the index; raise `uv_timeout` if it needs longer."
-            advice = advice if error.timed_out else _CHECK_NETWORK
+            advice = advice if error.timed_out else error.advice or _CHECK_NETWORK
             raise ResolutionError(message, advice=advice, output=error.output) from error
         if isinstance(resolved, NoSolution):
             raise _no_solution(resolved.output, Constraints(holds=constraints.holds, quarantine=quarantine))

@@ -29,6 +29,8 @@ _NOTHING_TO_INSTALL = re.compile(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` ca
 # What uv says if it is the package's own build that fails, and not the network; a full disk may show as that, too.
 _OWN_FAULT = "The build backend returned an error"
 _NO_ROOM = "No space left"
+# With this, uv 0.12 and 0.13 but warn that `[tool.uv]` cannot be read, and go on without all of it.
+_IGNORED = "during settings discovery"
 
 
 def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
@@ -59,6 +61,14 @@ class NoSolution:
     """No versions go together, or one of them does not build: `output` is what uv says of that."""
 
     output: str
+
+
+def _refuse_ignored_settings(output: str) -> None:
+    """Refuse what uv has resolved without the project's settings, and so perhaps from another index."""
+    if _IGNORED in output:
+        message = "uv cannot read its settings in the project, and would do without them"
+        advice = "Correct [tool.uv] as uv's message says; a key that this uv does not know counts as well."
+        raise ToolError(message, advice=advice, output=output.replace("warning: ", "error: ", 1))
 
 
 def find_uv(setting: str | None, *, path: str | None, project: Path) -> Path | None:
@@ -306,11 +316,14 @@ class Uv:
 
     def _resolve(self, words: Sequence[str], *, cwd: Path, timeout: float | None = None) -> Finished | NoSolution:
         try:
-            return self._run(words, cwd=cwd, timeout=timeout)
+            done = self._run(words, cwd=cwd, timeout=timeout)
         except ToolError as error:
+            _refuse_ignored_settings(error.output)
             if error.returncode != _NO_SOLUTION or error.timed_out:
                 raise
             return NoSolution(output=error.output)
+        _refuse_ignored_settings(done.output)
+        return done
 
     def _run(
         self,

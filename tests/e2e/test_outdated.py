@@ -273,6 +273,13 @@ def test_settings_of_uv_that_cannot_be_read_are_named(make_site: SiteFactory) ->
     ):
         site.edit("uv.toml", text)
         assert site.releaser("outdated", check=3).stderr.startswith(f"releaser: {words}")
+    (site.path / "uv.toml").unlink()
+    for index in ("[{}]", "[3]"):
+        site.edit("pyproject.toml", edit_pyproject(site, "[tool.uv]\n", f"[tool.uv]\nindex = {index}\n"))
+        said = site.releaser("outdated", check=4).stderr
+        assert "during settings discovery" in said.splitlines()[0]
+        assert "Correct [tool.uv]" in said
+        site.git("checkout", "pyproject.toml")
 
 
 def test_a_lock_that_uv_cannot_read_is_not_blamed_on_the_index(make_site: SiteFactory) -> None:

@@ -222,6 +222,11 @@ def test_no_solution_is_an_answer_and_nothing_else_is_taken_for_it() -> None:
     for error in (ToolError("no index", returncode=2), ToolError("too late", returncode=1, timed_out=True)):
         with pytest.raises(ToolError):
             lock(error)
+    said = "warning: Failed to parse `pyproject.toml` during settings discovery:\n  unknown field `x`"
+    for answer in (said, ToolError("no", output=said, returncode=1)):
+        with pytest.raises(ToolError, match="cannot read its settings") as caught:
+            asking({"uv lock": answer})[0].lock(TREE, ["lock"], python=Path("/usr/bin/python3"))
+        assert "[tool.uv]" in caught.value.advice
 
 
 def test_syncing_goes_to_the_release_whatever_the_environment_says(tmp_path: Path) -> None:
