@@ -14,7 +14,7 @@ from releaser.locks.lock import Change
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.listing import Row, User
-from releaser.releases.quarantine import CandidateKey, FailedCandidate, RejectedCommit
+from releaser.releases.quarantine import FailedCandidate, Quarantined, RejectedCommit
 from releaser.releases.release import Manifest, State
 from releaser.releases.retention import Action
 from releaser.releases.verify import Verified
@@ -157,18 +157,6 @@ class HeldBack:
     tests: tuple[str, ...] = ()
     #: What comes only together with it.
     together: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Quarantined:
-    """A candidate that is not tried again, as `FailedCandidate` has it."""
-
-    key: CandidateKey
-    release: str
-    reason: str
-    at: str
-    sick: bool
-    unfinished: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -266,10 +266,6 @@ class RunLog:
         """Note upgrades that were found to break the tests, such as `alpha 1.1.0`."""
         self.learn(culprits=(*self.learned.culprits, *versions))
 
-    def answer(self, answer: Answer) -> None:
-        """Note what the site has answered to a health check."""
-        self.answers.append(answer)
-
     def failed(self, error: ReleaserError, *, follow_up: bool = True) -> None:
         """Note a failure that does not end the run; as a `follow_up` it makes the exit code 7."""
         self.note(error.finding)
@@ -288,10 +284,6 @@ class RunLog:
         """Note what could not be deleted, for the report to tell if there is one; every run tries it again."""
         message = f"release {release} could not be deleted: {reason}"
         self.undeleted[release] = Finding(message=message, advice=_DELETE)
-
-    def deleted(self, release: str) -> None:
-        """Note that a release could be deleted after all."""
-        self.undeleted.pop(release, None)
 
     def about(self, release: HasId | None, previous: HasId | None) -> None:
         """Note which release this run is about, and which one was live before."""
@@ -316,13 +308,3 @@ class RunLog:
             self.outcomes.append(outcome)
             logger.info("step %s: %s %s", name, outcome.status, outcome.detail)
             self._listener.ended(outcome)
-
-
-class Hidden(contextlib.AbstractContextManager["Hidden"]):
-    """A progress that is not shown."""
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def begins(self, release: str, total: int) -> None: ...
-
-    def advances(self) -> None: ...

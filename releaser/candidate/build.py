@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.candidate.space import check_space
-from releaser.candidate.test_output import count_tests, fewer_tests
+from releaser.candidate.trials import count_tests, fewer_tests
 from releaser.errors import BuildError, ToolError
 from releaser.locks.lock import Graph
 from releaser.locks.versions import uploads_in

@@ -11,9 +11,8 @@ from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_bu
 from releaser.candidate.culprits import CulpritSearch
 from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.partial_locks import partial_locks, trial_installs
-from releaser.candidate.test_output import complaint, failing_tests
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
-from releaser.candidate.trials import install_test_packages
+from releaser.candidate.trials import complaint, failing_tests, install_test_packages
 from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between

@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.test_output import failing_tests
+from releaser.candidate.trials import failing_tests
 from releaser.errors import ToolError
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import brought_in, changes_between
@@ -49,7 +49,8 @@ def mark_good(site: Site, release: Release) -> None:
     store_of(site).record(lambda ledger: ledger.marked(release.id, "good").activated(release.id))
     quarantine = read_quarantine(site.state_dir)
     lifted = quarantine.without(lock_of(release).versions, key_of(release))
-    lifted = lifted.without_commits(_overtaken(site, release, lifted))
+    overtaken = _overtaken(site, release, lifted)
+    lifted = replace(lifted, commits=tuple(one for one in lifted.commits if one.commit not in overtaken))
     if lifted != quarantine:
         change_quarantine(site.state_dir, lambda _: lifted)
     change_holds(site.state_dir, lambda holds: holds.without_live(lock_of(release).versions))

@@ -186,7 +186,10 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
     top = site.outside.git.layout.top
     place = top.parent / f"{top.name}-migrate"
     tree, root = (shlex.quote(os.path.relpath(one, checkout)) for one in (place, place / checkout.relative_to(top)))
-    there = f"(cd {root} && {_path_variable(place, site.git.layout.top, candidate.venv)}{migrate})"
+    # With these, packages of the project are found in the work tree instead of the staging tree.
+    sources = [str(place / one) for one in sources_below(candidate.venv, site.git.layout.top)]
+    variable = f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
+    there = f"(cd {root} && {variable}{migrate})"
     add = f"git worktree add --detach {tree} {site.staged.commit[:12]}"
     untracked = [*site.staged.copied, *site.staged.linked]
     lacks = (
@@ -196,12 +199,6 @@ def _how_to_apply(site: Site, candidate: Candidate, names: Collection[str]) -> s
         f"Do `{add}`, `{there}`{databases} and `git worktree remove --force {tree}` in {checkout}; the next update then"
         f" goes on by itself.{lacks if untracked else ''}"
     )
-
-
-def _path_variable(place: Path, staging: Path, venv: Path) -> str:
-    """Return the variables with which packages of the project are found in a work tree instead of the staging tree."""
-    sources = [str(place / one) for one in sources_below(venv, staging)]
-    return f"PYTHONPATH={shlex.quote(os.pathsep.join(sources))} " if sources else ""
 
 
 def still_wait(work: Workspace, failed: FailedCandidate) -> bool:

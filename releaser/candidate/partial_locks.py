@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import install
 from releaser.candidate.mark import Fault
-from releaser.candidate.test_output import complaint
-from releaser.candidate.trials import list_trials, run_trial, safe_link_mode
+from releaser.candidate.trials import complaint, list_trials, run_trial, safe_link_mode
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from packaging.tags import Tag
 
     from releaser.locks.installed import Pin
-    from releaser.locks.lock import LockFile, Package
+    from releaser.locks.lock import LockFile
     from releaser.releases.release import Release
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
@@ -154,10 +154,7 @@ def download_sizes(lock: LockFile, pins: Iterable[Pin], tags: frozenset[Tag]) ->
     for package in lock.packages:
         name = package["name"]
         if (name, package.get("version")) in wanted:
-            found[name] = max(found.get(name, 0), _download_size(package, tags))
+            files = [one for one in package.get("wheels", ()) if fits(one, tags)] or [package.get("sdist", {})]
+            sizes = (size for one in files if isinstance(size := one.get("size"), int))
+            found[name] = max(found.get(name, 0), *sizes, 0)
     return found
-
-
-def _download_size(package: Package, tags: frozenset[Tag]) -> int:
-    files = [one for one in package.get("wheels", ()) if fits(one, tags)] or [package.get("sdist", {})]
-    return max((size for one in files if isinstance(size := one.get("size"), int)), default=0)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.answers import RedTests
 from releaser.candidate.build import seal
-from releaser.candidate.test_output import ADVICE, failing_tests
-from releaser.candidate.trials import LIVE_COPY, TEST, Trial, copy_of, list_trials, run_trial
+from releaser.candidate.trials import ADVICE, LIVE_COPY, TEST, Trial, copy_of, failing_tests, list_trials, run_trial
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError

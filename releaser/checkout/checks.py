@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from releaser.errors import Findings
     from releaser.site.site import Site
-    from releaser.tools.git_reader import CheckoutState, Layout
+    from releaser.tools.git_reader import Layout
 
 
 def check_checkout(

@@ -17,7 +17,7 @@ import click
 
 from releaser import __version__
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
-from releaser.report import Hidden, Listener, Silence
+from releaser.report import Listener, Silence
 from releaser.system.files import plain
 from releaser.system.words import Redactor
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from releaser.answers import Plan
     from releaser.locks.lock import Change
     from releaser.pipelines.session import Request
-    from releaser.releases.verify import Progress
     from releaser.report import RunReport
     from releaser.site.conventions import Convention
     from releaser.site.site import Site
@@ -93,13 +92,13 @@ class Output:
 
             _write(report_text(report))
 
-    def progress(self) -> contextlib.AbstractContextManager[Progress]:
-        """Return what shows, on a terminal, how many files have been read."""
+    def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
+        """Yield the files of a release; on a terminal, show how many have been."""
         if self.quiet or not sys.stderr.isatty():
-            return Hidden()
-        from releaser.reporting.terminal import Bar
+            return paths
+        from releaser.reporting.terminal import track
 
-        return Bar(sys.stderr)
+        return track(paths, release, sys.stderr)
 
     def print_json(self, content: Any) -> None:
         """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,7 +164,8 @@ def pin(ctx: CommandContext, release: str) -> None:
     """Keep RELEASE: never prune it."""
     from releaser.pipelines import maintenance
 
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_pin, release))
+    decide = partial(maintenance.decide_pin, on=True)
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, decide, release))
 
 
 @command(changes=True)
@@ -172,7 +174,8 @@ def unpin(ctx: CommandContext, release: str) -> None:
     """Allow RELEASE to be pruned again."""
     from releaser.pipelines import maintenance
 
-    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unpin, release))
+    decide = partial(maintenance.decide_pin, on=False)
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, decide, release))
 
 
 @command(changes=True)

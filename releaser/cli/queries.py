@@ -145,8 +145,8 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
         refuse_both("--all", "a release")
     site = ctx.site()
     trials = [*([check_trial(site)] if check else ()), *([tests_trial(site)] if tests else ())]
-    with prepare_trials(site, trials) as run_trials, ctx.output.progress() as progress:
-        found = ask(site, release, every=every, progress=progress, run_trials=run_trials)
+    with prepare_trials(site, trials) as run_trials:
+        found = ask(site, release, every=every, track=ctx.output.track, run_trials=run_trials)
     if ctx.output.json:
         ctx.output.print_json(found if every else found[0])
     for answer in found:

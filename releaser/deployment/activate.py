@@ -34,7 +34,6 @@ from releaser.system.files import link_text, replace_symlink, sync_directory
 
 if TYPE_CHECKING:
     from releaser.checkout.pull import Target
-    from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site

@@ -81,10 +81,8 @@ def unsynced(site: Site) -> Iterator[Finding]:
     if differences := [f"{one.package}: {one.message}" for one in compared]:
         more = f"; and {len(differences) - _MOST_NAMED} more" if len(differences) > _MOST_NAMED else ""
         sync = f"uv sync --frozen{f' --group {seen.group}' if seen.group else ''}"
-        yield Finding(
-            f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}",
-            advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.",
-        )
+        message = f"{site.project.venv} does not match uv.lock: {'; '.join(differences[:_MOST_NAMED])}{more}"
+        yield Finding(message, advice=f"`{sync}` installs what is locked; `releaser init --force` adopts it as it is.")
 
 
 def left_out(site: Site) -> Iterator[Finding]:

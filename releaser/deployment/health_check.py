@@ -53,11 +53,11 @@ def health_check(site: Site, log: RunLog, check: RestartCheck, step: Step) -> No
         said = _ask(ask, settings, check, watches=watches)
     except ToolError as error:
         output = error.output if len(error.output) <= _KEPT else f"...{error.output[-_KEPT:]}"
-        log.answer(Answer(release=release.id, good=False, text=error.message, body=output))
+        log.answers.append(Answer(release=release.id, good=False, text=error.message, body=output))
         if watches and (seen := check.look()).has_left:  # then they may be the ones who answered
             log.note(*filter(None, [check.problem(seen)]))
         raise
-    log.answer(Answer(release=release.id, good=True, text=said))
+    log.answers.append(Answer(release=release.id, good=True, text=said))
     step.says(said)
     if restarts and check.shows_processes:
         seen = check.look()
@@ -272,15 +272,12 @@ def note_stale_processes(site: Site, log: RunLog) -> None:
 
     A run that changes something tells of them anyway; this is for the nights in which nothing is newer.
     """
-    if (
-        store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME
-    ):  # each flip makes a new symlink
+    # Each flip makes a new symlink.
+    if store_of(site).live() is None or time.time() - os.lstat(site.project.venv).st_mtime < _IN_TIME:
         return
     found = left_behind(store_of(site))
     told = read_notes(site.state_dir).left_behind
-    names = frozenset(
-        f"{one.pid} {one.release}" for one in found
-    )  # a number given again by the next run counts as told
+    names = frozenset(f"{one.pid} {one.release}" for one in found)  # a number given again by then counts as told
     if names - told:
         groups: dict[str, list[str]] = {}
         for one in found:

@@ -252,7 +252,9 @@ class Rules:
             yield f"=={self.fixes[name]}"
         elif base:
             floor = base[0]
-            if strictness != "exclude_only" and str(floor) not in bad and not self._is_beyond(name, floor):
+            # Whether what is locked came in after what is live, and failed; or is of a series that did.
+            is_beyond = self._reject(name, str(floor)) is not None and is_older(self.live.get(name, ""), str(floor))
+            if strictness != "exclude_only" and str(floor) not in bad and not is_beyond:
                 yield f">={floor.public}"
             limit = ceiling(base[-1], self.upgrade.of(name))
             if limit is not None:
@@ -260,10 +262,6 @@ class Rules:
             if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
                 yield f"<={found}"
         yield from (f"!={version}" for version in bad)
-
-    def _is_beyond(self, name: str, floor: Version) -> bool:
-        """Whether what is locked came in after what is live, and failed; or is of a series that did."""
-        return self._reject(name, str(floor)) is not None and is_older(self.live.get(name, ""), str(floor))
 
     def _may_stray(self, name: str, floor: Version, uploads: Uploads) -> bool:
         """Whether what was found has to be the upper bound.

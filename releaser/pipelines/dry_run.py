@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from releaser.pipelines.decide import Following, Goal
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
-    from releaser.tools.git import Git
     from releaser.tools.git_reader import Commit
 
 
@@ -57,7 +56,10 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
         base = Path(name).resolve()
         place = base.joinpath(*facts.layout.top.parts[1:])
         place.mkdir(parents=True)
-        shadow = _shadowed(site, facts, place)
+        known = site.git.reference(SEEN)
+        if known is None and facts.remote is not None:
+            known = site.git.tracked(facts.remote, site.settings.branch)
+        shadow = shadow_of(site.git, place, {SEEN: known})  # which knows where the remote was
         seen = replace(site, git_variables=shadow.variables)
         theirs = fetch(seen, log, facts, follow=follow)
         target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
@@ -88,15 +90,6 @@ def _plan_of_update(goal: Goal, target: Target) -> Plan:
     elif not builds and goal.outcome != "unsure":
         lines.append(NOTHING)
     return Plan(would=tuple(lines), changes=diff if builds else ())
-
-
-def _shadowed(site: Site, facts: SiteFacts, place: Path) -> Git:
-    """Make a shadow of the repository at `place`, and let it know where the remote was. Raises BuildError."""
-    git = site.git
-    known = git.reference(SEEN)
-    if known is None and facts.remote is not None:
-        known = git.tracked(facts.remote, site.settings.branch)
-    return shadow_of(git, place, {SEEN: known})
 
 
 def _as_adopted(site: Site, log: RunLog, facts: SiteFacts, base: Path) -> Release | None:

@@ -8,14 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.errors import Finding, FollowUpError, PreflightError, UsageError
+from releaser.errors import FollowUpError, UsageError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.quarantine import (
     Constraints,
     Hold,
-    Holds,
     change_holds,
     change_quarantine,
 )
@@ -23,12 +22,11 @@ from releaser.releases.release import refuse_moved
 from releaser.releases.retention import failures, prune_by_settings, removals, verdicts
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
-from releaser.system.words import timestamp
+from releaser.system.words import plural, timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from releaser.releases.quarantine import Quarantine
     from releaser.releases.release import Release
     from releaser.releases.retention import Verdict
     from releaser.report import RunReport
@@ -50,18 +48,14 @@ def prune_releases(request: Request) -> tuple[RunReport, tuple[Verdict, ...]]:
                 raise FollowUpError(message, advice="Check free space and permissions.") from error
             removed, failed = removals(decided), failures(decided)
             if failed:
-                message = f"{_releases(len(failed))} could not be deleted, {len(removed)} removed"
+                message = f"{plural(len(failed), 'release')} could not be deleted, {len(removed)} removed"
                 raise FollowUpError(message, advice="See why; the next run tries again.")
             step.says(f"{len(removed)} removed")
         if not removed:
             return PipelineResult(result="unchanged", headline="there is nothing to prune")
-        return PipelineResult(result="activated", headline=f"{_releases(len(removed))} removed")
+        return PipelineResult(result="activated", headline=f"{plural(len(removed), 'release')} removed")
 
     return run_session(request, pipeline), tuple(decided)
-
-
-def _releases(number: int) -> str:
-    return "1 release" if number == 1 else f"{number} releases"
 
 
 def plan_prune(site: Site) -> tuple[Verdict, ...]:
@@ -113,17 +107,8 @@ def plan_change(site: Site, decide: Callable[..., Change], *words: str) -> Plan:
     return Plan(would=(f"{change.name} {would}",))
 
 
-def decide_pin(site: Site, release: str) -> Change:
-    """Keep a release from being pruned. Raises NoSuchReleaseError."""
-    return _decide_pin(site, release, on=True)
-
-
-def decide_unpin(site: Site, release: str) -> Change:
-    """Let a release be pruned again. Raises NoSuchReleaseError."""
-    return _decide_pin(site, release, on=False)
-
-
-def _decide_pin(site: Site, release: str, *, on: bool) -> Change:
+def decide_pin(site: Site, release: str, *, on: bool) -> Change:
+    """Keep a release from being pruned, or let it be again. Raises NoSuchReleaseError."""
     store = store_of(site)
     found = store.find(release)
 
@@ -168,19 +153,21 @@ def decide_unhold(site: Site, name: str) -> Change:
     }
     by_tests = {one.release for one in holds.entries if one.name in names and one.by == "tests"}
     commits = [one for one in quarantine.commits if len(name) >= _SHORTEST_HASH and one.commit.startswith(name)]
-    without = replace(
-        quarantine,
-        versions=tuple(one for one in quarantine.versions if one.name != package),
-        commits=tuple(one for one in quarantine.commits if one not in commits),
-    )
     releases = by_tests | {one.release for one in quarantine.versions if one.name == package}
     codes = {one.code_key for one in commits}
     # Else the very candidate that failed would not be tried again, and nobody be told.
     releases |= {one.release for one in quarantine.candidates if one.release == name or one.key.code_key in codes}
-    without = without.without_releases(releases)
+    without = replace(
+        quarantine,
+        versions=tuple(one for one in quarantine.versions if one.name != package),
+        commits=tuple(one for one in quarantine.commits if one not in commits),
+        candidates=tuple(one for one in quarantine.candidates if one.release not in releases),
+    )
     held = any(one.name in names for one in holds.entries)
     if not held and without == quarantine:
-        known = _names_held_back(holds, quarantine)
+        packages = {one.name for one in holds.entries} | {one.name for one in quarantine.versions}
+        known = [*sorted(packages), *(one.commit[:12] for one in quarantine.commits)]
+        known += (one.release for one in quarantine.candidates)
         advice = f"Held back: {', '.join(known)}." if known else "Nothing is held back."
         message = f"{name.strip() or 'a package without a name'} is not held back"
         raise UsageError(message, advice=advice)
@@ -193,18 +180,11 @@ def decide_unhold(site: Site, name: str) -> Change:
     return Change(name=shown or name, state="is not held back", apply=apply)
 
 
-def _names_held_back(holds: Holds, quarantine: Quarantine) -> list[str]:
-    packages = {one.name for one in holds.entries} | {one.name for one in quarantine.versions}
-    commits = [one.commit[:12] for one in quarantine.commits]
-    return [*sorted(packages), *commits, *(one.release for one in quarantine.candidates)]
-
-
 def _lock_of_checkout(site: Site) -> LockFile:
     try:
         return LockFile.read(site.project.lock)
     except (OSError, InvalidLockError) as error:
-        message = f"{site.project.lock} cannot be read: {error}"
-        raise PreflightError(Finding(message, advice="Make it with `uv lock`, and commit it.")) from error
+        refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
 
 
 def _did_you_mean(name: str, names: Iterable[str]) -> str:

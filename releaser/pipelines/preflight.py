@@ -13,7 +13,7 @@ from releaser.candidate.space import find_lacks, update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
 from releaser.checkout.publish import files_due
 from releaser.checkout.pull import known_untracked_files
-from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line
+from releaser.errors import Finding, Findings, PreflightError, ToolError, error_line, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
@@ -153,9 +153,8 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
         return
     project = pyproject.table("project")
     if not project:
-        findings.problems.append(
-            Finding(f"{pyproject.path} has no [project] table", advice="Add one: `uv init --bare`.")
-        )
+        message = f"{pyproject.path} has no [project] table"
+        findings.problems.append(Finding(message, advice="Add one: `uv init --bare`."))
     elif not isinstance(project.get("requires-python"), str):
         findings.problems.append(
             Finding(
@@ -179,17 +178,15 @@ def _lock(site: Site) -> LockFile:
     path = site.project.lock
     try:
         return LockFile.read(path)
-    except FileNotFoundError as error:
+    except FileNotFoundError:
         message = f"{path} does not exist"
         venv = os.path.relpath(site.project.venv, site.project.root)
         is_of_uv = any(declared_dependencies(site.pyproject.content))
         advice = "Create it with `uv lock`, and commit it." if is_of_uv else first_lock(site.project.root, venv)
-        raise PreflightError(Finding(message, advice=advice)) from error
+        refuse(message, advice)
     except (OSError, InvalidLockError) as error:
         message = f"{path} is not a lock that can be read: {error}"
-        raise PreflightError(
-            Finding(message, advice="Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.")
-        ) from error
+        refuse(message, "Restore it: `git checkout uv.lock`, or make a new one: `uv lock`.")
 
 
 def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
@@ -198,12 +195,10 @@ def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
         version = uv.version()
     except ToolError as error:
         message = f"{uv.executable} does not work: {': '.join(filter(None, (error.message, error_line(error.output))))}"
-        raise PreflightError(
-            Finding(message, advice=error.advice or "Repair it, or set `uv` to a working uv.")
-        ) from error
+        refuse(message, error.advice or "Repair it, or set `uv` to a working uv.")
     if Version(version) < OLDEST_UV:
         message = f"{uv.executable} is uv {version}, which is too old (releaser needs {OLDEST_UV} or newer)"
-        raise PreflightError(Finding(message, advice="Upgrade it, or set `uv` to a newer one."))
+        refuse(message, "Upgrade it, or set `uv` to a newer one.")
     if not site.pyproject.content:  # uv could only repeat what is known
         return None
     return uv, choose(site, uv, wanted=python)

@@ -64,14 +64,20 @@ def recover(run: Run) -> None:
         entry = None
     if entry is not None:
         logger.info("recovering %s", entry)
-        _take_over_unreported(run.site, run.log, entry)
+        # What it has not told, this one does; if its mail is in the outbox, it has.
+        is_untold = entry.run_id != run.log.run_id and bool(entry.unreported)
+        if is_untold and not Outbox(run.site.project.outbox).tells_of(entry.run_id):
+            run.log.recovered += entry.unreported
+            run.log.unreported += entry.unreported
         if entry.phase != "reporting":
             run.log.finishing = begun_at(entry.run_id) if entry.run_id != run.log.run_id else None
             if run.log.finishing is not None:
                 run.site.git.remove_dead_locks(run.log.finishing.timestamp())
             if entry.phase in ("committing", "reverting"):
                 keep_edits(run.site, run.log, entry)
-            _note(run.log, entry, _continue(run.site, run.log, entry))
+            said, who = _continue(run.site, run.log, entry), named(entry.command, entry.run_id)
+            run.log.unreported.append(f"{who} {said}.")  # by this run, or the next one
+            run.log.recovered.append(f"{'This run' if entry.run_id == run.log.run_id else who} {said}.")
             run.log.finishing = None
     else:
         restore_quarantine(run.site, run.log)
@@ -79,20 +85,6 @@ def recover(run: Run) -> None:
     sweep(run.site, run.log)
     if entry is not None or run.log.unreported:
         close_journal(run.site, run.log)
-
-
-def _take_over_unreported(site: Site, log: RunLog, entry: Entry) -> None:
-    """Take over what an earlier run has not told; if its mail is in the outbox, it has."""
-    if entry.run_id != log.run_id and entry.unreported and not Outbox(site.project.outbox).tells_of(entry.run_id):
-        log.recovered += entry.unreported
-        log.unreported += entry.unreported
-
-
-def _note(log: RunLog, entry: Entry, said: str) -> None:
-    """Note what became of a change, for this run to tell, or for the next one."""
-    who = named(entry.command, entry.run_id)
-    log.unreported.append(f"{who} {said}.")
-    log.recovered.append(f"{'This run' if entry.run_id == log.run_id else who} {said}.")
 
 
 def _continue(site: Site, log: RunLog, entry: Entry) -> str:
@@ -180,20 +172,13 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
     except ActivationError as error:
         entry = journal_of(site).read()
         if entry is not None:
-            with _report_full_disk(log):
+            try:
                 _record_backed_out(site, entry, error.message, fails_before=error.fails_before)
                 close_journal(site, log, f"had been taken back: {error.message}")
+            except OSError as failure:  # what has been done stays done
+                message = f"the state of the release could not be recorded: {failure}"
+                log.note(Finding(message=message, advice="Check free space; the next run looks again."))
         raise
-
-
-@contextlib.contextmanager
-def _report_full_disk(log: RunLog) -> Iterator[None]:
-    """Report that a decision could not be recorded; what has been done stays done."""
-    try:
-        yield
-    except OSError as error:
-        message = f"the state of the release could not be recorded: {error}"
-        log.note(Finding(message=message, advice="Check free space; the next run looks again."))
 
 
 def revert(site: Site, log: RunLog, entry: Entry) -> None:
@@ -219,7 +204,11 @@ def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: b
         kept_out = None if entry.not_the_release else versions
         mark_bad(site, target, reason, versions=kept_out, commit=commit)
         if versions and not entry.not_the_release:
-            change_quarantine(site.state_dir, lambda quarantine: quarantine.without_suspects())
+            # The commits that came in with packages which turned out to fail by themselves are let in again.
+            change_quarantine(
+                site.state_dir,
+                lambda known: replace(known, commits=tuple(one for one in known.commits if not one.is_suspect)),
+            )
 
 
 def undo(site: Site, log: RunLog, entry: Entry) -> None:
@@ -259,7 +248,11 @@ def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> 
 
 def sweep(site: Site, log: RunLog) -> None:
     """Delete what no run will ever finish: half-deleted releases, ones without a manifest, staging trees."""
-    _sweep_staging(site, log)
+    try:
+        remove_staging_trees(site)
+    except OSError as error:
+        message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
+        log.note(Finding(message=message, advice="Delete it by hand, as its owner."))
     store = store_of(site)
     try:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
@@ -275,14 +268,6 @@ def sweep(site: Site, log: RunLog) -> None:
     for temporary in site.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         with contextlib.suppress(OSError):
             clear_name(temporary)
-
-
-def _sweep_staging(site: Site, log: RunLog) -> None:
-    try:
-        remove_staging_trees(site)
-    except OSError as error:
-        message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
-        log.note(Finding(message=message, advice="Delete it by hand, as its owner."))
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:

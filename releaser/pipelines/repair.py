@@ -29,7 +29,7 @@ from releaser.system.files import UnreadableStateError, link_text, load_state, p
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.releases.release import Release

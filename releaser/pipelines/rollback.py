@@ -213,7 +213,8 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
 
     Returns what is wrong with the settings and can wait.
     """
-    decisive, others = _sorted_findings(site)
+    # What may not be wrong even in an emergency is where releases lie; all else can wait, and is reported.
+    decisive = [one for one in site.findings if not site.pyproject.content or _PLACES.search(one.message)]
     problems = [*decisive, *disk.state_findings(site.project), *disk.venv_findings(site.project.venv)]
     problems += lock_findings(site)
     try:
@@ -229,14 +230,7 @@ def refuse_unwise(site: Site, target: Release, *, force: bool) -> list[Finding]:
         )
     if problems:
         raise PreflightError(*problems)
-    return others
-
-
-def _sorted_findings(site: Site) -> tuple[list[Finding], list[Finding]]:
-    """Tell what may not be wrong even in an emergency, where releases lie, from what can wait and is reported."""
-    readable = bool(site.pyproject.content)
-    decisive = [one for one in site.findings if not readable or _PLACES.search(one.message)]
-    return decisive, [one for one in site.findings if one not in decisive]
+    return [one for one in site.findings if one not in decisive]
 
 
 def _headline(site: Site, target: Release, live: Release | None, code: Target) -> str:

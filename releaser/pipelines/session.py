@@ -239,7 +239,9 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
     with signals.raised():
         try:
             run.site = run.site.reread()  # another run may have pulled while this one waited for the lock
-            run.log.told += filter(None, _claims(run.site))
+            run.log.told += filter(None, [claim(run.site.project)])
+            with contextlib.suppress(ToolError):  # preflight says what is wrong with git
+                run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             keep_reserve(run.site.state_dir)
             recover(run)
             run.site = run.site.reread()
@@ -259,14 +261,6 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
         headline=ending.headline + (", but a follow-up failed" if failed else ""),
         advice=ending.advice,
     )
-
-
-def _claims(site: Site) -> list[str]:
-    """Claim what belongs to the project, and return what is to be said of it. Raises PreflightError."""
-    said = [claim(site.project)]
-    with contextlib.suppress(ToolError):  # preflight says what is wrong with git
-        said.append(claim_work_tree(site.project, site.git.layout))
-    return said
 
 
 def _failed(run: Run, error: ReleaserError) -> RunReport:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import ValidationError, convert
 
-from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, Quarantined, ReleaseDetails, RunBrief, Status
+from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.candidate.build import describe_changes
 from releaser.candidate.space import free_space
 from releaser.candidate.testing import red_tests
@@ -22,7 +22,7 @@ from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history
 from releaser.releases.listing import users_of
-from releaser.releases.quarantine import Constraints
+from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.store import store_of
 from releaser.report import Outcome
 from releaser.reporting.notify import mail_transport
@@ -167,7 +167,7 @@ def status(site: Site) -> Status:
     space, constraints = free_space(project.state_dir), Constraints.read(project.state_dir)
     quarantine = _still_out(constraints.quarantine, live)
     holds = constraints.holds.without_older(lock_of(live).versions)
-    problems = [finding.message for finding in site.findings]
+    problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += damaged(site)
     return Status(
         project=project.name,
@@ -187,7 +187,7 @@ def status(site: Site) -> Status:
         push_pending=pending(project.state_dir).push,
         mails_pending=_mails(project.outbox) if mail_transport(site.settings, project.root, site.runner) else 0,
         left_behind=left_behind(store),
-        drift=_drift(live),
+        drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         red_tests=red_tests(project.state_dir, live),
         problems=tuple(problems),
         held_back=tuple(_told(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),
@@ -210,11 +210,6 @@ def _newer_python(site: Site, live: Release | None) -> str | None:
         return find_newer_python(site, uv, live.manifest.python) if live is not None else None
     except PreflightError:  # there is no uv, which `check` tells
         return None
-
-
-def _drift(live: Release | None) -> DriftAnswer | None:
-    found = find_damage(live) if live is not None else None
-    return DriftAnswer.of(found.drift) if found is not None and found.drift else None
 
 
 def _interrupted(state_dir: Path) -> bool:

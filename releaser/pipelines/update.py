@@ -22,7 +22,7 @@ from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt, venv_kind
 from releaser.deployment.health_check import check_live_site, note_stale_processes
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip, retry_post_flip_steps
-from releaser.errors import BuildError, Finding, PreflightError, ReleaserError
+from releaser.errors import BuildError, Finding, PreflightError, ReleaserError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.overrides import check_locked, parse_overrides
 from releaser.pipelines.decide import choose_following, decide, why_not_again
@@ -308,10 +308,7 @@ def read_overrides(path: Path, environ: Mapping[str, str], values: Sequence[str]
 def require_live(live: Release | None) -> Release:
     """Return the live release; PreflightError without one, as a first release must not be one for a trial."""
     if live is None:
-        finding = Finding(
-            "no release is live with which another package could be tried", advice="Run `releaser init` first."
-        )
-        raise PreflightError(finding)
+        refuse("no release is live with which another package could be tried", "Run `releaser init` first.")
     return live
 
 

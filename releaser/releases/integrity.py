@@ -34,7 +34,7 @@ from releaser.system.files import UnreadableStateError, read_state
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
     from releaser.releases.release import Release
 
@@ -256,11 +256,12 @@ def compare(
     sealed: Sealed,
     *,
     to_read: Mapping[str, str] | None = None,
-    advance: Callable[[], None] = lambda: None,
+    track: Callable[[list[str]], Iterable[str]] = iter,
 ) -> Drift:
     """Compare the files of a release with what was sealed; those `to_read` with the hashes that stand there.
 
-    `advance` is called after each of these. What follows from a package that came, went or changed is told with that.
+    `track` yields the files, and may show how far one has got. What follows from a package that came, went or changed
+    is told with that.
     """
     venv, reading = str(release.venv), to_read or {}
     owners = list_installed(venv)
@@ -269,11 +270,10 @@ def compare(
     packages = changes_between(packages_in(sealed.seen), packages_in(name for name in found if found[name]))
     changed = {one.name for one in packages}
     files = []
-    for path in sorted(found):
+    for path in track(sorted(found)):
         before, now = sealed.seen.get(path), found[path]
         difference = None
         if path in reading:
-            advance()
             difference = _compare_file(venv, path, (before, now), reading[path], reads=True)
             if release.manifest.origin == "adopted" and before == now:
                 difference = None  # it was so when it was adopted, whatever RECORD says

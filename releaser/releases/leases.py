@@ -67,16 +67,13 @@ def look(pid: int) -> Process | None:
     if fields[0] in "ZX":
         return None
     began = int(fields[_KERNEL_FLAGS_BEFORE - 3]) / os.sysconf("SC_CLK_TCK")
-    return Process(pid, _user(uid), _command(pid), began)
-
-
-def _user(uid: int) -> str:
     import pwd
 
     try:
-        return pwd.getpwuid(uid).pw_name
+        user = pwd.getpwuid(uid).pw_name
     except KeyError:
-        return str(uid)
+        user = str(uid)
+    return Process(pid, user, _command(pid), began)
 
 
 def _command(pid: int) -> str:
@@ -164,11 +161,6 @@ def claim(directory: str) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def release(descriptor: int) -> None:
-    """Give a lease or a claim back."""
-    os.close(descriptor)
 
 
 def is_used(directory: str) -> bool:

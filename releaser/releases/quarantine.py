@@ -15,7 +15,7 @@ from releaser.locks.versions import is_newer, parse_version, series_of
 from releaser.system.files import load_state, write_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
 QUARANTINE = "quarantine.json"
@@ -37,12 +37,11 @@ class CandidateKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailedCandidate:
+class Quarantined:
     """A candidate that is not to be built again; `at` is an ISO time.
 
     With `sick`, the tests failed on the live release too, so that nothing is known of the candidate: it gets another
-    chance once they pass there. One with `migrations` is well, and waits until somebody has applied these. What in an
-    `unfinished` one is to blame is not known yet, and is being looked for.
+    chance once they pass there. What in an `unfinished` one is to blame is not known yet, and is being looked for.
     """
 
     key: CandidateKey
@@ -50,8 +49,14 @@ class FailedCandidate:
     reason: str
     at: str
     sick: bool = False
-    migrations: tuple[str, ...] = ()
     unfinished: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedCandidate(Quarantined):
+    """The same, or with `migrations` one that is well, and waits until somebody has applied these."""
+
+    migrations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,18 +170,6 @@ class Quarantine:
             candidates=tuple(entry for entry in self.candidates if entry.key != key),
             commits=tuple(entry for entry in self.commits if entry.code_key != key.code_key),
         )
-
-    def without_suspects(self) -> Quarantine:
-        """Lift the commits that came in with packages which turned out to fail by themselves."""
-        return replace(self, commits=tuple(entry for entry in self.commits if not entry.is_suspect))
-
-    def without_commits(self, commits: Collection[str]) -> Quarantine:
-        """Lift commits."""
-        return replace(self, commits=tuple(entry for entry in self.commits if entry.commit not in commits))
-
-    def without_releases(self, releases: Collection[str]) -> Quarantine:
-        """Lift candidates by the releases that they were built as: somebody wants them tried again."""
-        return replace(self, candidates=tuple(entry for entry in self.candidates if entry.release not in releases))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -139,7 +139,7 @@ def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
     """Prune by the settings, and note what could not be deleted. Raises OSError."""
     decided = prune(site.settings, store_of(site), now=datetime.now(UTC))
     for one in removals(decided):
-        log.deleted(one.id)
+        log.undeleted.pop(one.id, None)
     for one in failures(decided):
         log.undeletable(one.id, one.error)
     return decided
@@ -218,7 +218,7 @@ def _delete(store: ReleaseStore, doomed: Iterable[Verdict]) -> dict[str, Verdict
             directory = str(store.path(name))
             claimed = leases.claim(directory)
             if claimed is not None:
-                claims.callback(leases.release, claimed)
+                claims.callback(os.close, claimed)
             if claimed is not None or not os.path.isdir(directory):
                 free.append(name)
             elif used := _in_use(store, [name]).get(name):
@@ -268,4 +268,4 @@ def _unused(log: RunLog, place: Path) -> Iterator[bool]:
         yield unused
     finally:
         if claimed is not None:
-            leases.release(claimed)
+            os.close(claimed)

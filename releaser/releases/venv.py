@@ -24,7 +24,7 @@ from releaser.releases.contents import hash_of, look_at
 from releaser.system.words import web_link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from packaging.metadata import RawMetadata
 
@@ -80,10 +80,6 @@ class Interpreter:
         """Whether a look at its files shows the same as when it was asked, and a venv still leads to it."""
         return executable_of(venv) == self.executable and look_at(self.seen) == self.seen
 
-    def is_same_as(self, other: Interpreter) -> bool:
-        """Whether both are of one version, ABI and build, wherever they are."""
-        return self.runs_what_is_for(other) and (self.version, self.build) == (other.version, other.build)
-
     def runs_what_is_for(self, other: Interpreter) -> bool:
         """Whether what was installed for the other one works with this one: another patch version does not matter."""
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)
@@ -124,7 +120,7 @@ def ask_if_possible(runner: Runner, venv: Path) -> Interpreter | None:
 
 def change(was: Interpreter, now: Interpreter) -> str:
     """Say what an interpreter was and what it is now; empty when it is the same, wherever it is."""
-    if now.is_same_as(was):
+    if now.runs_what_is_for(was) and (now.version, now.build) == (was.version, was.build):
         return ""
     before, after = str(was), str(now)
     if not now.runs_what_is_for(was):

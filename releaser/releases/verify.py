@@ -8,14 +8,14 @@ import stat
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
 
 from releaser.errors import NoSuchReleaseError, PreflightError, ReleaserError, ToolError, UnsoundError
 from releaser.locks.installed import list_installed
 from releaser.locks.lock import InvalidLockError, LockFile
+from releaser.locks.versions import order
 from releaser.releases import startup
 from releaser.releases.contents import (
     INFO,
@@ -40,12 +40,14 @@ from releaser.releases.venv import start_through
 from releaser.site.conventions import choose_unix_group, default_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from releaser.locks.installed import Pin
     from releaser.releases.integrity import Drift
     from releaser.releases.release import Release
     from releaser.site.site import Site
+
+    Track = Callable[[list[str], str], Iterable[str]]
 
 # What uv and virtualenv put into each venv that they make, without any RECORD.
 _OF_VENVS = (startup.MODULE, startup.HOOK, "_virtualenv.py", "_virtualenv.pth")
@@ -65,14 +67,6 @@ class Verified:
     seconds: float
 
 
-class Progress(Protocol):
-    """Shows how many files of a release have been read."""
-
-    def begins(self, release: str, total: int) -> None: ...
-
-    def advances(self) -> None: ...
-
-
 def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
     """Return what the exit code is to tell; None when nothing is wrong."""
     bad = [one for one in verified if one.problems]
@@ -90,12 +84,13 @@ def verify(
     release: str | None,
     *,
     every: bool = False,
-    progress: Progress,
+    track: Track = lambda paths, _: paths,
     run_trials: Callable[[Release], Iterable[Flaw]] = lambda _: (),
 ) -> tuple[Verified, ...]:
     """Look at a release, at the live one, or at `every` one. Raises NoSuchReleaseError.
 
-    `run_trials` runs what else is wanted in a copy of the release.
+    `track` yields the files of a release, and may show how far one has got; `run_trials` runs what else is wanted in a
+    copy of the release.
     """
     store = store_of(site)
     snapshot = store.snapshot()
@@ -108,7 +103,7 @@ def verify(
             raise NoSuchReleaseError(message, advice="The next `releaser update` rebuilds it.")
         message = "there are no releases" if every else "no release is live"
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
-    verified = [_verify_one(site, one, progress, run_trials) for one in found]
+    verified = [_verify_one(site, one, track, run_trials) for one in found]
     for name, reason in unknown.items():
         finding = Flaw(kind="changed", path="../manifest.json", message=f"it {reason}")
         live = name == snapshot.live_id
@@ -117,7 +112,7 @@ def verify(
 
 
 def _verify_one(
-    site: Site, release: Release, progress: Progress, run_trials: Callable[[Release], Iterable[Flaw]]
+    site: Site, release: Release, track: Track, run_trials: Callable[[Release], Iterable[Flaw]]
 ) -> Verified:
     began = time.monotonic()
     findings, to_read = list(_check_start(site, release)), {}
@@ -125,9 +120,8 @@ def _verify_one(
         recorded = read_records(str(release.venv))
         # What has a hash, but for what Python makes again.
         to_read = {path: one for path, one in recorded.items() if is_checkable(one) and "__pycache__/" not in path}
-        progress.begins(release.id, len(to_read))
         sealed, there = read_sealed(release), list_below(str(release.venv), "")
-        drift = compare(release, sealed, to_read=to_read, advance=progress.advances)
+        drift = compare(release, sealed, to_read=to_read, track=lambda paths: track(paths, release.id))
         known = recorded.keys() | sealed.seen.keys()
         counting = {path: one for path, one in there.items() if path in known and not is_byte_code(path)}
         modes = list(_check_permissions(site, release, counting))
@@ -211,19 +205,12 @@ def compare_with_lock(
     for name, versions in sorted(wanted.items()):
         said = " or ".join(versions)
         if name in found:
-            if not any(_is_same(found[name], version) for version in versions):
+            if not any(order(found[name]) == order(version) for version in versions):
                 yield Flaw(kind="package", package=name, message=f"it is {found[name]}, and the lock says {said}")
         elif name in sealed or not sealed:
             yield Flaw(kind="package", package=name, message=f"it is not installed, and the lock says {said}")
     for name in sorted(found.keys() - set(map(canonicalize_name, locked)) - sealed.keys()):
         yield Flaw(kind="package", package=name, message=f"{found[name]} is installed, and it is not in the lock")
-
-
-def _is_same(found: str, locked: str) -> bool:
-    try:
-        return Version(found) == Version(locked)
-    except InvalidVersion:
-        return found == locked
 
 
 # Files

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from releaser.reporting.changes import Table as ChangesTable
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
-_EVERY = 100  # files
 _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
 
 
@@ -49,33 +48,11 @@ class Live:
             self._spinner = None
 
 
-class Bar:
-    """Shows how many of the files of a release are read; nothing of it stays."""
+def track(paths: Sequence[str], release: str, stream: TextIO) -> Iterable[str]:
+    """Yield the files of a release, and show how many have been; nothing of that stays."""
+    from rich.progress import track as show  # which takes long to import
 
-    def __init__(self, stream: TextIO) -> None:
-        from rich.progress import Progress  # which takes long to import
-
-        self._progress = Progress(console=Console(file=stream, highlight=False), transient=True)
-        self._task = self._progress.add_task("", total=None)
-        self._read = 0
-
-    def __enter__(self) -> Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def begins(self, release: str, total: int) -> None:
-        """Begin with the files of a release."""
-        self._read = 0
-        self._progress.reset(self._task, total=total, description=escape(release))
-
-    def advances(self) -> None:
-        """Count one, and show the number from time to time: to show it takes longer than to read a file."""
-        self._read += 1
-        if self._read % _EVERY == 0:
-            self._progress.update(self._task, completed=self._read)
+    return show(paths, escape(release), console=Console(file=stream, highlight=False), transient=True)
 
 
 class Lines:
@@ -96,7 +73,7 @@ class Lines:
 def show_report(report: RunReport, stream: TextIO) -> None:
     """Show how a run ended; the last line says what happened."""
     console = Console(file=stream, highlight=False)
-    _print_changes(changes_table(report.changes, now=report.started_at), console)
+    show_changes(changes_table(report.changes, now=report.started_at), stream)
     for line in output_lines(report.output):
         console.print(escape(line), style="dim", soft_wrap=True)
     first, *others = closing_lines(report)
@@ -108,10 +85,7 @@ def show_report(report: RunReport, stream: TextIO) -> None:
 
 def show_changes(table: ChangesTable, stream: TextIO) -> None:
     """Show package changes, bigger steps in warmer colours."""
-    _print_changes(table, Console(file=stream, highlight=False))
-
-
-def _print_changes(table: ChangesTable, console: Console) -> None:
+    console = Console(file=stream, highlight=False)
     for line, row in table.aligned() if table else ():
         console.print(escape(line), style=_BUMPS.get(row.bump, "") if row else "bold", soft_wrap=True)
         for note in row.below if row else ():

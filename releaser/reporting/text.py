@@ -16,8 +16,8 @@ from releaser.system.words import age, elapsed, first_few, one_line, plural, siz
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.answers import HeldBack, OutdatedPackage, Quarantined, RedTests, ReleaseDetails, Status
-    from releaser.releases.quarantine import FailedCandidate, RejectedCommit
+    from releaser.answers import HeldBack, OutdatedPackage, RedTests, ReleaseDetails, Status
+    from releaser.releases.quarantine import Quarantined, RejectedCommit
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
 
@@ -275,7 +275,7 @@ def _pending(status: Status) -> Iterator[str]:
         yield f"pending: {plural(status.mails_pending, 'mail')} not sent yet"
 
 
-def _since(one: Quarantined | RejectedCommit | FailedCandidate) -> str:
+def _since(one: Quarantined | RejectedCommit) -> str:
     return f"{one.reason} (since {one.at[:10]})"
 
 

@@ -38,10 +38,8 @@ def state_findings(project: Project) -> Iterator[Finding]:
     place = nearest_existing(project.state_dir)
     for directory in dict.fromkeys((place, nearest_existing(project.releases))):
         if not os.access(directory, os.W_OK | os.X_OK):
-            yield Finding(
-                f"state_dir {project.state_dir} is not writable for this user",
-                advice=f"Let this user write {directory}, or set `state_dir`.",
-            )
+            message = f"state_dir {project.state_dir} is not writable for this user"
+            yield Finding(message, advice=f"Let this user write {directory}, or set `state_dir`.")
     yield from filter(None, (dispute(project), foreign(project)))
     yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
@@ -49,15 +47,11 @@ def state_findings(project: Project) -> Iterator[Finding]:
     if project.checkout.is_relative_to(project.state_dir):
         yield Finding(f"state_dir {project.state_dir} holds the project itself", advice="Correct `state_dir`.")
     if not os.access(project.checkout, os.W_OK | os.X_OK):
-        yield Finding(
-            f"{project.checkout} is not writable for this user",
-            advice="Run releaser as the owner of the project.",
-        )
+        message = f"{project.checkout} is not writable for this user"
+        yield Finding(message, advice="Run releaser as the owner of the project.")
     if not os.access(project.outer, os.W_OK | os.X_OK):
-        yield Finding(
-            f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout",
-            advice=f"Let this user write {project.outer}.",
-        )
+        message = f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout"
+        yield Finding(message, advice=f"Let this user write {project.outer}.")
 
 
 def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
@@ -116,10 +110,8 @@ def venv_findings(link: Path) -> Iterator[Finding]:
     elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
         yield Finding(f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
     if not _may_replace(status, is_link=is_link):
-        yield Finding(
-            f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})",
-            advice="Run releaser as that user, or chown it.",
-        )
+        message = f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})"
+        yield Finding(message, advice="Run releaser as that user, or chown it.")
 
 
 def _may_replace(status: os.stat_result, *, is_link: bool) -> bool:

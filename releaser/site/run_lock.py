@@ -65,12 +65,7 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
     """
     from filelock import FileLock
 
-    lock = FileLock(
-        state_dir / LOCK,
-        mode=0o664,
-        fallback_to_soft=False,
-        preserve_lock_file=True,
-    )
+    lock = FileLock(state_dir / LOCK, mode=0o664, fallback_to_soft=False, preserve_lock_file=True)
     _acquire(lock, state_dir, wait)
     held = RunLock(killed_since=None)
     try:
@@ -94,7 +89,10 @@ def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
             return
         if time.monotonic() > ends_at:
             break
-    raise LockedError(_describe_holder(last, state_dir), advice="Wait for it to end, or see `releaser status`.")
+    message = f"another run holds the lock of this project ({state_dir / LOCK})"
+    if last is not None:
+        message = f"`releaser {last.command}` (pid {last.pid}) has held the lock of this project since {last.since}"
+    raise LockedError(message, advice="Wait for it to end, or see `releaser status`.")
 
 
 def _try_to_acquire(lock: FileLock, wait: float) -> bool:
@@ -142,12 +140,6 @@ def holder(state_dir: Path) -> Holder | None:
 
 def _read_note(state_dir: Path) -> Any:
     return json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
-
-
-def _describe_holder(found: Holder | None, state_dir: Path) -> str:
-    if found is None:
-        return f"another run holds the lock of this project ({state_dir / LOCK})"
-    return f"`releaser {found.command}` (pid {found.pid}) has held the lock of this project since {found.since}"
 
 
 def running(state_dir: Path) -> Holder | None:

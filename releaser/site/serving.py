@@ -136,10 +136,8 @@ def _touch_findings(file: Path) -> Iterator[Finding]:
     """Look whether this user may touch a file, or make it, without doing so."""
     target = Path(os.path.realpath(file))
     if not target.parent.is_dir():
-        yield Finding(
-            f"restart_file {file}: there is no directory {target.parent}",
-            advice="Make the directory, or correct `restart_file`.",
-        )
+        message = f"restart_file {file}: there is no directory {target.parent}"
+        yield Finding(message, advice="Make the directory, or correct `restart_file`.")
     elif not _may_touch(target):
         yield Finding(
             f"restart_file {file} cannot be touched by this user",
@@ -164,10 +162,8 @@ def _passenger_findings(site: Site) -> Iterator[Finding]:
     if not (root := app_root(site)).is_dir():
         yield Finding(f"passenger_app_root {root} is not a directory", advice="Correct `passenger_app_root`.")
     if shutil.which("passenger-config", path=site.runner.environ.get("PATH")) is None:
-        yield Finding(
-            "restart is `passenger`, but passenger-config is not on PATH",
-            advice="Install it, or set `restart` to auto, to a command or to none.",
-        )
+        message = "restart is `passenger`, but passenger-config is not on PATH"
+        yield Finding(message, advice="Install it, or set `restart` to auto, to a command or to none.")
         return
     try:
         finished = site.runner.run(
@@ -190,18 +186,14 @@ def health_findings(settings: Settings) -> Iterator[Finding]:
         why = "health_check is not set" if check is None else "health_check is a command"
         for name in _OF_URLS:
             if getattr(settings, name) != getattr(usual, name):
-                yield Finding(
-                    f"{name} is set, but {why}; it is for a URL",
-                    advice=f"Set `health_check` to a URL, or remove `{name}`.",
-                )
+                message = f"{name} is set, but {why}; it is for a URL"
+                yield Finding(message, advice=f"Set `health_check` to a URL, or remove `{name}`.")
         return
     if settings.health_socket is None:
         return
     if check.lower().startswith("https:"):
-        yield Finding(
-            "health_socket is set, but health_check begins with https://",
-            advice="Write http://; what listens on a unix socket speaks no TLS.",
-        )
+        message = "health_socket is set, but health_check begins with https://"
+        yield Finding(message, advice="Write http://; what listens on a unix socket speaks no TLS.")
     yield from _socket_findings(settings.health_socket)
 
 
@@ -252,10 +244,8 @@ def settings_without_django(site: Site) -> Iterator[Finding]:
     settings, root = site.settings, site.project.root
     wanted = {"collectstatic": settings.collectstatic == "on", "django_check": settings.django_check != "off"}
     for setting in (name for name, is_wanted in wanted.items() if is_wanted and not is_django(root)):
-        yield Finding(
-            f"`{setting}` is switched on, but {root} has no manage.py",
-            advice=f"Set `{setting}` to off, or see that manage.py is there.",
-        )
+        message = f"`{setting}` is switched on, but {root} has no manage.py"
+        yield Finding(message, advice=f"Set `{setting}` to off, or see that manage.py is there.")
 
 
 def manage(site: Site, venv: Path, *, timeout: float = PATIENCE) -> Manage:
@@ -271,15 +261,11 @@ def static_findings(site: Site, venv: Path) -> Iterator[Finding]:
 def _static_findings(site: Site, found: StaticFiles) -> Iterator[Finding]:
     is_on = site.settings.collectstatic == "on"
     if is_on and not found.installed:
-        yield Finding(
-            "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS",
-            advice=f"Add it, {_OTHERWISE} or auto.",
-        )
+        message = "`collectstatic` is on, but django.contrib.staticfiles is not in INSTALLED_APPS"
+        yield Finding(message, advice=f"Add it, {_OTHERWISE} or auto.")
     elif is_on and found.local and found.place is None:
-        yield Finding(
-            f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}",
-            advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.",
-        )
+        message = f"`collectstatic` is on, but it has no place to put files, as STATIC_ROOT is not set: {found.reason}"
+        yield Finding(message, advice=f"Set STATIC_ROOT in the settings of {site.project.name}, {_OTHERWISE} or auto.")
     if found.place is None or not (is_on or found.has_a_place):
         return
     name, place = "STATIC_ROOT" if found.setting else "the storage of the static files", _in_checkout(site, found.place)

@@ -14,7 +14,6 @@ from releaser.site import values
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from releaser.site.values import Address

@@ -189,26 +189,24 @@ class Git(GitReader):
             place = self.layout.top / path
             if self._is_from(after, path):
                 place.unlink()
-                self._remove_empty(place.parent)
+                with contextlib.suppress(OSError):  # it is not empty
+                    while (place := place.parent) != self.layout.top:  # directories that git made for the file
+                        place.rmdir()
         known = self._differing(before, after, "a")
         for start in range(0, len(known), _PATHS_AT_ONCE):
             paths = known[start : start + _PATHS_AT_ONCE]
             self._change(*WITHOUT_HOOKS, "checkout", "--quiet", before, "--", *(f":(top){path}" for path in paths))
         self._move("reset", "--quiet", before, to=before)
 
-    def _remove_empty(self, directory: Path) -> None:
-        """Remove directories that git made for a file that is gone again."""
-        with contextlib.suppress(OSError):
-            while directory != self.layout.top:
-                directory.rmdir()
-                directory = directory.parent
-
     def commit_only(self, paths: Sequence[str], message: str) -> bool:
         """Commit these paths as they are in the checkout, and nothing else; False when they are as committed."""
         self._change("add", "--", *paths)
         if not self._lines("status", "--porcelain", "--untracked-files=no", "--", *paths):
             return False
-        self._change(*self._identity(), "commit", "--quiet", "-m", message, "--only", "--", *paths)
+        author = ("-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}")
+        # A server often has nobody configured as the author of commits.
+        identity = () if "user.email" in self._configured() else author
+        self._change(*identity, "commit", "--quiet", "-m", message, "--only", "--", *paths)
         return True
 
     def unstage(self, paths: Sequence[str]) -> None:
@@ -219,12 +217,6 @@ class Git(GitReader):
     def push(self, remote: str, branch: str, commit: str) -> None:
         """Push `commit` to the remote's `branch`; never forced, so ToolError when the remote moved."""
         self._change("push", "--quiet", remote, f"{commit}:refs/heads/{branch}")
-
-    def _identity(self) -> list[str]:
-        """Give commits an author where nobody has configured one: a server often has none."""
-        if "user.email" in self._configured():
-            return []
-        return ["-c", "user.name=releaser", "-c", f"user.email=releaser@{socket.gethostname()}"]
 
     def forget_work_tree(self, place: Path) -> None:
         """Delete what the repository knows of a work tree that was at `place`, and of no other. Raises OSError.

@@ -119,19 +119,16 @@ def _converse(
         is_about_mail = all(code != _CLOSING for code, _ in error.recipients.values())
         raise _failure(server, reason, refused=is_about_mail) from None
     except (OSError, ValueError) as error:  # smtplib's exceptions are OSErrors
-        raise _failure(server, _reason(error, server.timeout), refused=_is_about_mail(error)) from error
+        about = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
+        is_about_mail = about and getattr(error, "smtp_code", _CLOSING) != _CLOSING
+        raise _failure(server, _reason(error, server.timeout), refused=is_about_mail) from error
     finally:
-        if client is not None:
-            _say_goodbye(client)
-
-
-def _say_goodbye(client: smtplib.SMTP) -> None:
-    """Close the connection; whether the mail was taken is known, so nothing here counts as a failure."""
-    with contextlib.suppress(OSError, ValueError):
-        if client.sock is not None:
-            client.sock.settimeout(_GOODBYE_SECONDS)
-        client.quit()
-    client.close()
+        if client is not None:  # whether the mail was taken is known, so nothing here counts as a failure
+            with contextlib.suppress(OSError, ValueError):
+                if client.sock is not None:
+                    client.sock.settimeout(_GOODBYE_SECONDS)
+                client.quit()
+            client.close()
 
 
 def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:
@@ -160,11 +157,6 @@ def _failure(server: SmtpServer, reason: str, *, advice: str = "", refused: bool
         reason = reason.replace(server.password, "***")
     message = f"the mail server {server.address} did not take the mail: {reason}"
     return MailError(message, advice=advice or _SERVER_ADVICE, refused=refused)
-
-
-def _is_about_mail(error: Exception) -> bool:
-    about = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
-    return about and getattr(error, "smtp_code", _CLOSING) != _CLOSING
 
 
 def _reason(error: Exception, timeout: float) -> str:

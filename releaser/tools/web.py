@@ -80,7 +80,9 @@ def until_good(
         else:
             if settled or not left:
                 return Said(answer=answer, settled=settled)
-            _wait(patience.pause, is_settled, sleep)
+            ends_at = time.monotonic() + patience.pause
+            while not is_settled() and (rest := ends_at - time.monotonic()) > 0:  # no longer than needed
+                sleep(min(_POLL, rest))
     message = "no health check was made"
     raise ToolError(message, advice="Set `health_retries` to 0 or more.")
 
@@ -97,13 +99,6 @@ def stay_good(
         except ToolError as error:
             message = f"{error.message}, {time.monotonic() - began:.1f} s after a good answer"
             raise ToolError(message, advice=error.advice, output=error.output) from error
-
-
-def _wait(pause: float, is_settled: Callable[[], bool], sleep: Callable[[float], None]) -> None:
-    """Pause, but no longer than needed."""
-    ends_at = time.monotonic() + pause
-    while not is_settled() and (left := ends_at - time.monotonic()) > 0:
-        sleep(min(_POLL, left))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.candidate.test_output import (
+from releaser.candidate.trials import (
     CUT_SHORT,
     NONE_RUN,
     complaint,

@@ -12,7 +12,6 @@ import pytest
 from releaser.errors import NoSuchReleaseError
 from releaser.locks.lock import LockFile
 from releaser.releases.verify import verify
-from releaser.report import Hidden
 from releaser.site.site import open_site
 from tests.e2e.scenes import on_terminal, outer_snapshot, states
 
@@ -136,22 +135,16 @@ def test_every_release_can_be_looked_at(site: SampleSite) -> None:
     assert "not a single test was run" in found["message"]
 
 
-class Pruning(Hidden):
-    """Deletes a release as soon as it is looked at, as another run may."""
-
-    def __init__(self, releases: Path) -> None:
-        self._releases = releases
-
-    def begins(self, release: str, total: int) -> None:
-        """Delete it."""
-        assert total > 0
-        shutil.rmtree(self._releases / release)
-
-
 def test_a_release_that_is_deleted_meanwhile_is_said_to_be(site: SampleSite) -> None:
     kept = site.json("list")[1]["id"]
+
+    def track(paths: list[str], release: str) -> list[str]:
+        assert paths
+        shutil.rmtree(site.state_dir / "releases" / release)
+        return paths
+
     with pytest.raises(NoSuchReleaseError, match=f"release {kept} was deleted while it was being verified"):
-        verify(open_site(site.path, site.env), kept, progress=Pruning(site.state_dir / "releases"))
+        verify(open_site(site.path, site.env), kept, track=track)
 
 
 def test_a_release_that_cannot_start_is_looked_at_all_the_same(site: SampleSite) -> None:

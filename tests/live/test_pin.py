@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from typing import TYPE_CHECKING
@@ -280,7 +281,7 @@ def test_a_claimed_lease_stops_nothing(pair: Pair) -> None:
     try:
         whole(pair.facts_after_flip(*WAYS["script"]), pair, "a")
     finally:
-        leases.release(claimed)
+        os.close(claimed)
 
 
 def test_a_start_script_that_executes_its_python_by_name_comes_to_an_end(pair: Pair) -> None:

@@ -167,7 +167,7 @@ def test_one_on_which_a_process_runs_is_not_gone(tmp_path: Path, pauses: list[fl
         with pytest.raises(PreflightError) as caught:
             refuse_unreadable_live(release)
     finally:
-        leases.release(lease)
+        os.close(lease)
     message = f"the interpreter of the live release {release.id} cannot be seen from here ({OURS}), yet 1 process runs"
     assert caught.value.message == f"{message} on it: {os.getpid()}"
     assert "Nothing is changed" in caught.value.advice
@@ -179,7 +179,7 @@ def test_a_process_on_something_else_does_not_count(tmp_path: Path) -> None:
     release = release_on(tmp_path, "/nowhere/python3.12")
     lease = leases.take(str(release.directory))
     refuse_unreadable_live(release)
-    leases.release(lease)
+    os.close(lease)
 
 
 def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_one_that_is_there_at_the_second_look_is_not_gone(tmp_path: Path, monkey
     monkeypatch.setattr("releaser.pipelines.rebuild.time.sleep", lambda _: lead_to(release, OURS))
     lease = leases.take(str(release.directory))
     refuse_unreadable_live(release)
-    leases.release(lease)
+    os.close(lease)
 
 
 def test_nothing_is_asked_of_what_is_there(tmp_path: Path, pauses: list[float]) -> None:

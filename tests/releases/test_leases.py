@@ -31,7 +31,7 @@ def test_nobody_uses_a_release_at_first(release: Path) -> None:
     assert leases.holders(str(release)) == []
     claimed = leases.claim(str(release))
     assert claimed is not None
-    leases.release(claimed)
+    os.close(claimed)
     assert leases.holders(str(release)) == []
 
 
@@ -48,7 +48,7 @@ def test_a_release_in_use_cannot_be_claimed(release: Path) -> None:
         assert leases.claim(str(release)) is None
     claimed = leases.claim(str(release))
     assert claimed is not None
-    leases.release(claimed)
+    os.close(claimed)
     assert sorted(os.listdir("/proc/self/fd")) == before
 
 
@@ -58,7 +58,7 @@ def test_a_claim_is_opened_for_writing(release: Path) -> None:
         claimed = leases.claim(str(release))
         assert claimed is not None
         assert fcntl.fcntl(claimed, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
-        leases.release(claimed)
+        os.close(claimed)
 
 
 def test_a_lease_file_that_can_only_be_read_is_claimed_as_well(release: Path) -> None:
@@ -99,7 +99,7 @@ def test_a_release_without_its_venv_can_be_claimed_once(release: Path) -> None:
     claimed = leases.claim(str(release))
     assert claimed is not None
     assert leases.claim(str(release)) is None
-    leases.release(claimed)
+    os.close(claimed)
 
 
 def test_whether_it_is_used_can_be_asked_without_a_trace(release: Path) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, get_args
 
-from releaser.answers import HeldBack, Quarantined, RedTests, ReleaseDetails, RunBrief, Status
+from releaser.answers import HeldBack, RedTests, ReleaseDetails, RunBrief, Status
 from releaser.releases.integrity import Flaw, Kind
 from releaser.releases.listing import User
-from releaser.releases.quarantine import CandidateKey, FailedCandidate
+from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome
 from releaser.reporting.text import history_text, release_text, sound_text, status_text, verified_text

@@ -54,7 +54,8 @@ def install(venv: Path, runner: Runner) -> None:
                     env=inside(venv, runner.environ),
                     timeout=_TIMEOUT,
                 )
-        open_byte_code(module)
+        for path in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
+            _open_up(path, 0o600)
 
 
 def put_into(venv: Path) -> tuple[Path, ...]:
@@ -67,7 +68,9 @@ def put_into(venv: Path) -> tuple[Path, ...]:
     placed = []
     for place in _site_packages(venv):
         _write(place / MODULE, source)
-        _make_cache(place / "__pycache__")
+        with contextlib.suppress(FileExistsError):  # before an interpreter makes one that is for its user alone
+            (place / "__pycache__").mkdir()
+            _open_up(place / "__pycache__", 0o700)
         _write(place / HOOK, _LINE)
         placed.append(place / MODULE)
     if not placed:
@@ -91,13 +94,6 @@ def _write(path: Path, text: str) -> None:
     _open_up(path, 0o600)
 
 
-def _make_cache(path: Path) -> None:
-    """Make the directory for byte code, before an interpreter makes one that is for its user alone."""
-    with contextlib.suppress(FileExistsError):
-        path.mkdir()
-        _open_up(path, 0o700)
-
-
 def compile_here(module: Path) -> None:
     """Compile the start-up module with this very Python, as `python`, `python -O` and `python -OO` look for it.
 
@@ -108,12 +104,6 @@ def compile_here(module: Path) -> None:
     for level, infix in enumerate(("", ".opt-1", ".opt-2")):
         place = module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}{infix}.pyc"
         py_compile.compile(str(module), cfile=str(place), doraise=True, optimize=level)
-
-
-def open_byte_code(module: Path) -> None:
-    """Let whoever may read the start-up module read its byte code. Raises OSError."""
-    for path in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
-        _open_up(path, 0o600)
 
 
 def _open_up(path: Path, owners: int) -> None:
