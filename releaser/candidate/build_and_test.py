@@ -254,7 +254,10 @@ class _Descent:
         site, budget = self.builder.site, self.builder.budget
         comes_near = False
         while budget.allows():
-            near = self._those_that_stay(group) if comes_near else frozenset()
+            # Those of which nothing newer than what is live has passed, and which may still come nearer.
+            holds, base = read_holds(site.state_dir), self._base.versions
+            close = (name for name in group & base.keys() if holds.may_come_near(name, base[name]))
+            near = frozenset(close) if comes_near else frozenset()
             patched = frozenset() if budget.allows(2) else group
             resolution = self._resolve(Lower(patched=patched, near=near), group)
             if resolution is None:
@@ -288,11 +291,6 @@ class _Descent:
     @property
     def _base(self) -> LockFile:
         return self.passing.resolution.lock if self.passing is not None else self.builder.live_lock
-
-    def _those_that_stay(self, group: frozenset[str]) -> frozenset[str]:
-        """Name the packages of which nothing newer than what is live has passed, and which may still come nearer."""
-        holds, base = read_holds(self.builder.site.state_dir), self._base.versions
-        return frozenset(name for name, version in base.items() if name in group and holds.may_come_near(name, version))
 
     def _resolve(self, lower: Lower, group: frozenset[str]) -> Resolution | None:
         """Resolve; what would come in beside the group stays where it is, if that can be."""

@@ -57,10 +57,8 @@ def _staging_findings(site: Site, layout: Layout) -> Iterator[Finding]:
     """Check that a tree can be made beside the repository, where that is not beside the project."""
     place = layout.top.parent
     if place != site.project.outer and not os.access(place, os.W_OK | os.X_OK):
-        yield Finding(
-            f"{place} is not writable for this user, so the staging tree cannot lie beside the repository",
-            advice=f"Let this user write {place}.",
-        )
+        message = f"{place} is not writable for this user, so the staging tree cannot lie beside the repository"
+        yield Finding(message, advice=f"Let this user write {place}.")
 
 
 def _hidden_findings(site: Site) -> Iterator[Finding]:
@@ -84,10 +82,8 @@ def lock_findings(site: Site) -> Iterator[Finding]:
     link, lock = site.project.root / "uv.lock", site.project.lock
     with contextlib.suppress(ToolError):
         if link.is_symlink() and not lock.is_relative_to(site.git.layout.top):
-            yield Finding(
-                f"{link} is a symlink to {lock}, which is outside the repository",
-                advice="Make it a file, or a symlink to a file in the repository.",
-            )
+            message = f"{link} is a symlink to {lock}, which is outside the repository"
+            yield Finding(message, advice="Make it a file, or a symlink to a file in the repository.")
 
 
 def _not_a_repository(site: Site, error: ToolError) -> Finding:
@@ -101,17 +97,13 @@ def _branch_findings(site: Site, state: CheckoutState, layout: Layout) -> Iterat
     wanted = site.settings.branch
     waiting = layout.in_progress()
     if waiting is not None:
-        yield Finding(
-            f"{site.project.root}: {waiting} is in progress",
-            advice="Finish or abort it; `git status` shows how.",
-        )
+        message = f"{site.project.root}: {waiting} is in progress"
+        yield Finding(message, advice="Finish or abort it; `git status` shows how.")
     elif state.branch is None:
         yield Finding(f"{site.project.root}: HEAD is detached", advice=f"Check out the branch: `git switch {wanted}`.")
     elif state.branch != wanted:
-        yield Finding(
-            f"{site.project.root}: branch {state.branch} is checked out, not {wanted}",
-            advice=f"`git switch {wanted}`, or set `branch`.",
-        )
+        message = f"{site.project.root}: branch {state.branch} is checked out, not {wanted}"
+        yield Finding(message, advice=f"`git switch {wanted}`, or set `branch`.")
     if state.head is None:
         yield Finding(f"{site.project.root}: there is no commit yet", advice="Commit the project first.")
 
@@ -123,10 +115,8 @@ def _dirt_findings(
     dirty = [path for path in state.dirty if path not in pending]
     untracked = [path for path in state.untracked if path not in pending | litter and not is_below(path, ours)]
     if found := dirty + untracked:
-        yield Finding(
-            f"{site.project.root}: the working tree is not clean: {first_few(found)}",
-            advice="Commit, ignore or remove these; releaser runs only what is committed.",
-        )
+        message = f"{site.project.root}: the working tree is not clean: {first_few(found)}"
+        yield Finding(message, advice="Commit, ignore or remove these; releaser runs only what is committed.")
 
 
 def own_paths(site: Site, top: Path) -> tuple[str, ...]:
@@ -179,10 +169,8 @@ def unreachable(remote: str, error: ToolError) -> Finding:
 
 def no_such_branch(remote: str, branch: str) -> Finding:
     """Say that the remote lacks the branch."""
-    return Finding(
-        f"git remote {remote} has no branch {branch}",
-        advice=f"`git push {remote} {branch}`, or set `branch`.",
-    )
+    message = f"git remote {remote} has no branch {branch}"
+    return Finding(message, advice=f"`git push {remote} {branch}`, or set `branch`.")
 
 
 def rewritten(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Finding:

@@ -79,7 +79,7 @@ class Target:
 
 def as_checked_out(facts: SiteFacts) -> Target:
     """Return the commit that is checked out already."""
-    head = facts.state.head or "HEAD"
+    head = facts.checkout.state.head or "HEAD"
     return Target(head=head, commit=head)
 
 
@@ -90,19 +90,19 @@ def fetch(site: Site, log: RunLog, facts: SiteFacts, *, follow: bool = False) ->
     remote asks for credentials, lacks the branch, has diverged or was rewritten, and ResolutionError when it cannot be
     reached: before anything has changed, an adoption included.
     """
-    if not site.settings.git_pull or facts.remote is None:
+    if not site.settings.git_pull or facts.checkout.remote is None:
         return None
     with log.step("fetch"):
         git, branch = site.git, site.settings.branch
         seen = git.reference(SEEN)
-        if seen is None and (seen := git.tracked(facts.remote, branch)) is not None:
+        if seen is None and (seen := git.tracked(facts.checkout.remote, branch)) is not None:
             git.set_reference(SEEN, seen)  # what somebody fetched or pushed last, which this fetch moves along
         try:
-            theirs = git.fetch(facts.remote, branch)
+            theirs = git.fetch(facts.checkout.remote, branch)
         except ToolError as error:
             if "couldn't find remote ref" in error.output:
-                raise PreflightError(no_such_branch(facts.remote, branch)) from error
-            finding = unreachable(facts.remote, error)
+                raise PreflightError(no_such_branch(facts.checkout.remote, branch)) from error
+            finding = unreachable(facts.checkout.remote, error)
             if asks_for_credentials(error):
                 raise PreflightError(finding) from error
             raise ResolutionError(finding.message, advice=finding.advice, output=error.output) from error
@@ -127,7 +127,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
     The latter counts where the remote has nothing new, and where what it has was backed out or failed before, unless
     `force` asks for it. Raises PreflightError.
     """
-    head, git = snapshot.head or facts.state.head or "HEAD", site.git
+    head, git = snapshot.head or facts.checkout.state.head or "HEAD", site.git
     stay = Target(head=head, commit=head)
     if theirs is None or theirs == head:
         return stay
@@ -155,7 +155,7 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
 
     `seen` is where the remote was when it was last asked.
     """
-    git, ours, branch = site.git, facts.state.head or "HEAD", site.settings.branch
+    git, ours, branch = site.git, facts.checkout.state.head or "HEAD", site.settings.branch
     if theirs == ours:
         return
     ahead, behind = git.apart(ours, theirs)
@@ -164,9 +164,9 @@ def _refuse_divergence(site: Site, facts: SiteFacts, theirs: str, seen: str | No
     lost = [one for one in others if seen is not None and git.is_ancestor(one.id, seen)]
     if lost and not follow:
         back = seen is not None and git.is_ancestor(theirs, seen)
-        raise PreflightError(rewritten(facts.remote or "", branch, theirs, lost, moved_back=back))
+        raise PreflightError(rewritten(facts.checkout.remote or "", branch, theirs, lost, moved_back=back))
     if len(others) > len(lost) and (behind or follow):
-        raise PreflightError(diverged(facts.remote or "", branch))
+        raise PreflightError(diverged(facts.checkout.remote or "", branch))
 
 
 def _refuse_other_places(site: Site, commit: str) -> None:

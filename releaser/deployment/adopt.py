@@ -256,12 +256,12 @@ def exclude(site: Site, facts: SiteFacts) -> None:
 
     `.venv/` in .gitignore does not match a symlink. Raises BuildError.
     """
-    project, top, restart_file = site.project, facts.layout.top, facts.restart_file
+    project, top, restart_file = site.project, facts.checkout.layout.top, facts.restart_file
     places = [project.venv, project.state_dir]
     if restart_file is not None and restart_file.is_relative_to(top) and not _is_known_to_git(site, restart_file):
         places.append(restart_file)
     wanted = [_pattern(str(place.relative_to(top))) for place in places if place.is_relative_to(top)]
-    path = facts.layout.common_directory / "info" / "exclude"
+    path = facts.checkout.layout.common_directory / "info" / "exclude"
     try:
         present = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
         missing = [line for line in wanted if line not in present.splitlines()]

@@ -54,11 +54,11 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
     facts = preflight(site, log, Scope(asks=()))
     with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
         base = Path(name).resolve()
-        place = base.joinpath(*facts.layout.top.parts[1:])
+        place = base.joinpath(*facts.checkout.layout.top.parts[1:])
         place.mkdir(parents=True)
         known = site.git.reference(SEEN)
-        if known is None and facts.remote is not None:
-            known = site.git.tracked(facts.remote, site.settings.branch)
+        if known is None and facts.checkout.remote is not None:
+            known = site.git.tracked(facts.checkout.remote, site.settings.branch)
         shadow = shadow_of(site.git, place, {SEEN: known})  # which knows where the remote was
         seen = replace(site, git_variables=shadow.variables)
         theirs = fetch(seen, log, facts, follow=follow)

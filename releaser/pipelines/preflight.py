@@ -124,9 +124,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
         group=chosen_group,
         test_command=command,
         unix_group=unix_group,
-        layout=checkout.layout,
-        state=checkout.state,
-        remote=checkout.remote,
+        checkout=checkout,
         restart_file=serving.restart_file(site),
         unknown=unknown,
     )

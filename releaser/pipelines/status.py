@@ -169,6 +169,9 @@ def status(site: Site) -> Status:
     holds = constraints.holds.without_older(lock_of(live).versions)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += damaged(site)
+    from releaser.reporting.outbox import Outbox  # which takes long to import
+
+    queued = Outbox(project.outbox).queued() if mail_transport(site.settings, project.root, site.runner) else ()
     return Status(
         project=project.name,
         path=str(project.root),
@@ -185,7 +188,7 @@ def status(site: Site) -> Status:
         running=run_lock.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
         push_pending=pending(project.state_dir).push,
-        mails_pending=_mails(project.outbox) if mail_transport(site.settings, project.root, site.runner) else 0,
+        mails_pending=len(queued),
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
         red_tests=red_tests(project.state_dir, live),
@@ -217,12 +220,6 @@ def _interrupted(state_dir: Path) -> bool:
         return Journal(state_dir=state_dir).read() is not None and run_lock.running(state_dir) is None
     except UnreadableStateError:
         return True
-
-
-def _mails(outbox: Path) -> int:
-    from releaser.reporting.outbox import Outbox
-
-    return len(Outbox(outbox).queued())
 
 
 def _still_out(found: Quarantine, live: Release | None) -> Quarantine:

@@ -123,7 +123,7 @@ def publish_what_is_due(site: Site, log: RunLog, facts: SiteFacts, theirs: str |
     Nothing is pushed while the remote (at `theirs`) has commits that this checkout does not have: it would refuse.
     """
     live = store_of(site).live()
-    due = files_due(site, live) & {*facts.state.dirty, *facts.state.untracked}
+    due = files_due(site, live) & {*facts.checkout.state.dirty, *facts.checkout.state.untracked}
     if not due and not pending(site.state_dir).push:
         return None
     may_push = theirs is None or site.git.is_ancestor(theirs, "HEAD")

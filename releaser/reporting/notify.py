@@ -324,7 +324,5 @@ def admin_findings(site: Site) -> Iterator[Finding]:
     env_file = site.project.outer / ".env"
     keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
     if not site.mentions(*keys, f"{env_file} cannot", f"{env_file}, line"):
-        yield Finding(
-            f"no recipient is set for mails about this project ({env_file}: ADMINS_JSON)",
-            advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""",
-        )
+        message = f"no recipient is set for mails about this project ({env_file}: ADMINS_JSON)"
+        yield Finding(message, advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""")

@@ -228,10 +228,7 @@ class SiteFacts:
     test_command: tuple[str, ...]
     #: The id of the group.
     unix_group: int
-    layout: Layout
-    state: CheckoutState
-    #: The git remote; None: neither pull nor push.
-    remote: str | None
+    checkout: Checkout
     #: None when there is nothing to touch.
     restart_file: Path | None
     #: Why it is not known where static files go; empty when it is.
@@ -241,8 +238,3 @@ class SiteFacts:
     def python(self) -> Path:
         """The interpreter to build with."""
         return self.choice.python
-
-    @property
-    def checkout(self) -> Checkout:
-        """What is known of the checkout."""
-        return Checkout(layout=self.layout, state=self.state, remote=self.remote)

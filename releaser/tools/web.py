@@ -223,34 +223,25 @@ def _connection(check: Check, timeout: float) -> HTTPConnection:
         raise ValueError(message)
     kind = HTTPSConnection if is_https else HTTPConnection
     connection = kind(parts.hostname, parts.port, timeout=timeout)
-    if check.socket:
-        connection.sock = _unix_socket(check.socket, timeout)
-    elif is_https and check.host:
-        connection.sock = _tls_socket(parts.hostname, parts.port or 443, urlsplit(f"//{check.host}").hostname, timeout)
+    if check.socket or (is_https and check.host):
+        connection.sock = _connect(check, parts.hostname, parts.port or 443, timeout)
     return connection
 
 
-def _unix_socket(path: str, timeout: float) -> socket.socket:
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _connect(check: Check, address: str, port: int, timeout: float) -> socket.socket:
+    """Connect to the unix socket; else to one address, and speak TLS with it under the name of another."""
+    plain = socket.socket(socket.AF_UNIX) if check.socket else socket.create_connection((address, port), timeout)
     try:
-        found.settimeout(timeout)
-        found.connect(path)
-    except OSError:
-        found.close()
-        raise
-    return found
+        if not check.socket:
+            import ssl
 
-
-def _tls_socket(address: str, port: int, name: str | None, timeout: float) -> socket.socket:
-    """Connect to one address and speak TLS with it under the name of another."""
-    import ssl
-
-    plain = socket.create_connection((address, port), timeout)
-    try:
-        return ssl.create_default_context().wrap_socket(plain, server_hostname=name)
+            return ssl.create_default_context().wrap_socket(plain, server_hostname=urlsplit(f"//{check.host}").hostname)
+        plain.settimeout(timeout)
+        plain.connect(check.socket)
     except (OSError, ValueError):
         plain.close()
         raise
+    return plain
 
 
 def is_url(text: str) -> bool:

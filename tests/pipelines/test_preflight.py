@@ -95,7 +95,8 @@ def test_a_project_that_is_fit_has_all_that_the_steps_need(root: Path) -> None:
     assert found.uv.executable == root.parent / "bin" / "uv"
     assert found.python == find_base(Path(sys.executable))
     assert (found.group, found.test_command) == ("prod", ("python", "manage.py", "test", "--noinput"))
-    assert (found.state.branch, found.state.head, found.remote) == ("main", COMMIT, "origin")
+    state = found.checkout.state
+    assert (state.branch, state.head, found.checkout.remote) == ("main", COMMIT, "origin")
     assert found.lock.versions == {"pytest": "9.0"}
     assert found.restart_file == root / "config" / "tmp" / "restart.txt"
     assert found.unix_group == root.stat().st_gid
@@ -243,7 +244,7 @@ def test_what_releaser_and_uv_put_there_is_no_dirt(root: Path) -> None:
     edit(root, "pyproject.toml", "[project]", "[tool.uv]\nfind-links = ['wheels']\n\n[project]")
     edit(root, "../.env", "ADMINS", "RELEASER_STATE_DIR=.state\nRELEASER_VENV=env\nADMINS")
     status = CLEAN + "? env\0? .state/ledger.json\0? wheels/alpha-1.0.whl\0"
-    assert facts(site(root, git_status=status)).state.untracked == (
+    assert facts(site(root, git_status=status)).checkout.state.untracked == (
         "env",
         ".state/ledger.json",
         "wheels/alpha-1.0.whl",
@@ -264,7 +265,7 @@ def test_what_is_still_to_be_committed_is_no_dirt(root: Path, monkeypatch: pytes
 
 def test_without_pull_and_push_no_remote_is_needed(root: Path) -> None:
     edit(root, "../.env", "ADMINS", "RELEASER_GIT_PULL=false\nRELEASER_GIT_PUSH=false\nADMINS")
-    assert facts(site(root, git_config="")).remote is None
+    assert facts(site(root, git_config="")).checkout.remote is None
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_a_remote_that_is_asked_may_be_a_problem(root: Path, answers: dict[str, 
 
 @pytest.mark.parametrize("answer", [BEHIND, AHEAD, ToolError("git failed", output="fatal: bad object")])
 def test_a_remote_that_is_only_ahead_or_behind_or_unknown_is_fit(root: Path, answer: str | ToolError) -> None:
-    assert facts(site(root, git_log=answer), ask=True).remote == "origin"
+    assert facts(site(root, git_log=answer), ask=True).checkout.remote == "origin"
 
 
 # People, disk, everything
