@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Final, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ClassVar, NoReturn, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,11 +96,27 @@ class ReleaserError(Exception):
 
     def __init__(self, message: str, *, advice: str = "", output: str = "") -> None:
         super().__init__(message)
-        self.finding: Final = Finding(message, advice=advice, output=output)
-        #: What failed, what to do next, and the end of what a failing program printed.
-        self.message: Final = message
-        self.advice: Final = advice
-        self.output: Final = output
+        self._finding = Finding(message, advice=advice, output=output)
+
+    @property
+    def finding(self) -> Finding:
+        """What went wrong."""
+        return self._finding
+
+    @property
+    def message(self) -> str:
+        """What failed."""
+        return self._finding.message
+
+    @property
+    def advice(self) -> str:
+        """What to do next."""
+        return self._finding.advice
+
+    @property
+    def output(self) -> str:
+        """The end of what a failing program printed."""
+        return self._finding.output
 
 
 class UsageError(ReleaserError):
