@@ -92,7 +92,8 @@ def _continue(site: Site, log: RunLog, entry: Entry) -> str:
     live = store_of(site).live_id()
     log.learn(release=entry.target, previous=entry.origin)  # until the run has something of its own to tell
     if entry.phase == "reverting":
-        revert(site, log, entry)
+        fails_before = activate.take_back(site, log, entry)  # also when part of that is done already
+        _record_backed_out(site, entry, entry.reason, fails_before=fails_before)
         if Outbox(site.project.outbox).tells_of(entry.run_id):  # it could not finish, or not record it
             return f"had begun to take back release {entry.target} ({entry.reason}); that is finished now"
         return f"had been taken back half-way ({entry.reason}); that is finished now"
@@ -179,12 +180,6 @@ def note_return_on_failure(site: Site, log: RunLog) -> Iterator[None]:
                 message = f"the state of the release could not be recorded: {failure}"
                 log.note(Finding(message=message, advice="Check free space; the next run looks again."))
         raise
-
-
-def revert(site: Site, log: RunLog, entry: Entry) -> None:
-    """Go back to the release before a flip, also when part of that is done already, and quarantine the other."""
-    fails_before = activate.take_back(site, log, entry)
-    _record_backed_out(site, entry, entry.reason, fails_before=fails_before)
 
 
 def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: bool) -> None:

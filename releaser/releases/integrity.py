@@ -200,9 +200,9 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
         if was is not None and not os.path.exists(was.executable):
             what = f"{was} at {was.executable}"
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
-    if not asks and (was is None or was.is_where_it_was(release.venv)):
-        return None
     executable = executable_of(release.venv)
+    if not asks and (was is None or (executable == was.executable and look_at(was.seen) == was.seen)):
+        return None
     try:
         now = _ask(executable, tuple(look_at((executable, *(was.seen if was else ()))).items()))
     except ToolError as error:

@@ -76,10 +76,6 @@ class Interpreter:
         """The version without its patch, such as `3.11`."""
         return ".".join(self.version.split(".")[:2])
 
-    def is_where_it_was(self, venv: Path) -> bool:
-        """Whether a look at its files shows the same as when it was asked, and a venv still leads to it."""
-        return executable_of(venv) == self.executable and look_at(self.seen) == self.seen
-
     def runs_what_is_for(self, other: Interpreter) -> bool:
         """Whether what was installed for the other one works with this one: another patch version does not matter."""
         return (self.implementation, self.minor, self.abi) == (other.implementation, other.minor, other.abi)

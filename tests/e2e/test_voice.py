@@ -119,7 +119,7 @@ def test_each_run_has_a_log_with_everything_and_the_newest_thirty_are_kept(make_
     site = make_site.adopted()
     logs = site.state_dir / "logs"
     for number in range(40):
-        log = logs / f"old-{number:02}.log"
+        log = logs / f"20200101T0000{number:02}Z-1.log"
         log.write_text("old", encoding="utf-8")
         os.utime(log, (number, number))
     site.publish("alpha", "1.1.0")
@@ -129,8 +129,8 @@ def test_each_run_has_a_log_with_everything_and_the_newest_thirty_are_kept(make_
         assert words in text
     kept = {path.name for path in logs.glob("*.log")}
     assert len(kept) == 30
-    assert {Path(report["log_file"]).name, "old-39.log"} < kept
-    assert "old-10.log" not in kept
+    assert {Path(report["log_file"]).name, "20200101T000039Z-1.log"} < kept
+    assert "20200101T000010Z-1.log" not in kept
 
 
 # Secrets

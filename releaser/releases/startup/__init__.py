@@ -45,7 +45,11 @@ def install(venv: Path, runner: Runner) -> None:
     ours = f"python{sys.version_info[0]}.{sys.version_info[1]}" if sys.implementation.name == "cpython" else ""
     for module in put_into(venv):
         if module.parent.parent.name == ours:  # which understands the byte code of this one
-            compile_here(module)
+            import py_compile
+
+            for level, infix in enumerate(("", ".opt-1", ".opt-2")):  # of `python`, `python -O` and `python -OO`
+                place = module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}{infix}.pyc"
+                py_compile.compile(str(module), cfile=str(place), doraise=True, optimize=level)
         else:
             with contextlib.suppress(ToolError):
                 runner.run(  # without site (-S), the module does not run yet
@@ -92,18 +96,6 @@ def _write(path: Path, text: str) -> None:
         pass
     path.write_text(text, encoding="utf-8")
     _open_up(path, 0o600)
-
-
-def compile_here(module: Path) -> None:
-    """Compile the start-up module with this very Python, as `python`, `python -O` and `python -OO` look for it.
-
-    Raises OSError. Where a venv's Python does not understand the byte code, it does without.
-    """
-    import py_compile
-
-    for level, infix in enumerate(("", ".opt-1", ".opt-2")):
-        place = module.parent / "__pycache__" / f"{module.stem}.{sys.implementation.cache_tag}{infix}.pyc"
-        py_compile.compile(str(module), cfile=str(place), doraise=True, optimize=level)
 
 
 def _open_up(path: Path, owners: int) -> None:
