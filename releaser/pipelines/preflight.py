@@ -94,9 +94,14 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     _check_pyproject(site, findings)
     lock = scope.lock or findings.attempt(_lock, site)
     uv = findings.attempt(_working_uv, site, scope.python)
-    chosen_group = findings.attempt(_group, site)
-    findings.extend(_test_group_findings(site, chosen_group))
-    command = findings.attempt(_test_command, site, lock)
+    chosen_group = command = None
+    if site.pyproject.content:
+        chosen_group = findings.attempt(conventions.choose_dependency_group, site.settings, site.pyproject)
+        source = site.sources.get("test_groups", "test_groups")
+        findings.extend(test_group_findings(site.settings, site.pyproject, live=chosen_group, source=source))
+    if lock is not None or site.settings.test_command:
+        locked = lock.names if lock is not None else frozenset[str]()
+        command = findings.attempt(conventions.choose_test_command, site.settings, site.project.root, locked=locked)
     unix_group = findings.attempt(conventions.choose_unix_group, site.settings, site.project.checkout)
     findings.extend(serving.findings(site))
     findings.extend(settings_without_django(site))
@@ -161,15 +166,12 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
             )
         )
     else:
-        findings.attempt(_check_specifier, pyproject.path, project["requires-python"])
-
-
-def _check_specifier(path: Path, text: str) -> None:
-    try:
-        SpecifierSet(text)
-    except InvalidSpecifier as error:
-        message = f"{path}: requires-python is {text!r}, which is not a range of versions"
-        raise PreflightError(Finding(message, advice='Correct it: requires-python = ">=3.11", for example.')) from error
+        text = project["requires-python"]
+        try:
+            SpecifierSet(text)
+        except InvalidSpecifier:
+            message = f"{pyproject.path}: requires-python is {text!r}, which is not a range of versions"
+            findings.problems.append(Finding(message, advice='Correct it: requires-python = ">=3.11", for example.'))
 
 
 def _lock(site: Site) -> LockFile:
@@ -200,20 +202,3 @@ def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
     if not site.pyproject.content:  # uv could only repeat what is known
         return None
     return uv, choose(site, uv, wanted=python)
-
-
-def _group(site: Site) -> str | None:
-    return conventions.choose_dependency_group(site.settings, site.pyproject) if site.pyproject.content else None
-
-
-def _test_group_findings(site: Site, live: str | None) -> Iterable[Finding]:
-    if not site.pyproject.content:
-        return ()
-    source = site.sources.get("test_groups", "test_groups")
-    return test_group_findings(site.settings, site.pyproject, live=live, source=source)
-
-
-def _test_command(site: Site, lock: LockFile | None) -> tuple[str, ...] | None:
-    if lock is None and not site.settings.test_command:
-        return None
-    return conventions.choose_test_command(site.settings, site.project.root, locked=lock.names if lock else frozenset())
