@@ -97,6 +97,14 @@ def stopped(site: SampleSite, command: str, *args: str, at: Point) -> Iterator[s
             process.kill()
 
 
+def go_on(process: subprocess.Popen[str], code: int) -> str:
+    """Let a releaser that stands still go on, see with which status it ends, and return what it says of that."""
+    os.kill(process.pid, signal.SIGCONT)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode == code, error
+    return error
+
+
 def _main() -> None:
     place, when, number, name = json.loads(os.environ.pop(_VARIABLE))
     if os.environ.pop(_PATCHES):

@@ -94,6 +94,15 @@ def from_server(site: SampleSite, url: str) -> None:
     site.edit("pyproject.toml", edit_pyproject(site, 'no-index = true\nfind-links = ["../index"]', index))
 
 
+def make_hook(repository: Path, name: str, script: str = "exit 1") -> Path:
+    """Put a hook into a repository; by default it refuses what is to be done."""
+    hook = repository / "hooks" / name
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    hook.chmod(0o755)
+    return hook
+
+
 def under_umask(site: SampleSite, umask: str, command: str, *, env: Mapping[str, str | None]) -> Finished:
     """Run releaser under another umask."""
     script = f'umask {umask}; exec "$0" "$@"'

@@ -13,7 +13,6 @@ import pytest
 
 from tests.e2e.refusals import refused, seem_no_bug, small_file_system, unfit, without_override
 from tests.e2e.scenes import body, from_server, states
-from tests.support import snapshots
 from tests.support.guards import other_file_system, require
 from tests.support.simple_index import serving
 from tests.support.wheels import LocalIndex
@@ -47,12 +46,6 @@ def forbidden(tmp_path: Path) -> Iterator[Path]:
 # The state directory
 
 
-def test_a_state_directory_that_is_not_writable(site: SampleSite, forbidden: Path) -> None:
-    env = {"RELEASER_STATE_DIR": str(forbidden)}
-    refusal = refused(site, env=env, before=without_override())
-    refusal.says("state_dir", forbidden, "not writable", "Let this user write", "`state_dir`")
-
-
 def test_a_state_directory_that_may_not_be_entered(site: SampleSite, forbidden: Path) -> None:
     env = {"RELEASER_STATE_DIR": str(forbidden / "closed")}
     refused(site, env=env, before=without_override()).says_only("state_dir", forbidden / "closed", "not writable")
@@ -69,18 +62,6 @@ def test_a_question_where_the_state_directory_is_a_file(make_site: SiteFactory) 
         assert "Traceback" not in finished.stderr
 
 
-def test_a_state_directory_that_cannot_be_written_any_more(site: SampleSite) -> None:
-    site.releaser("init", check=0)
-    kept = snapshots.tree(site.state_dir)
-    for place in (site.state_dir, site.state_dir / "releases"):
-        place.chmod(0o555)
-        refusal = refused(site, before=without_override())
-        refusal.says("state_dir", "not writable", f"write {place}")
-        place.chmod(0o2770)
-    new = {name for name in snapshots.tree(site.state_dir) if name not in kept}
-    assert not [name for name in new if name.startswith("releases")]
-
-
 def test_an_outer_directory_that_is_not_writable(site: SampleSite) -> None:
     site.outer.chmod(0o555)
     refusal = refused(site, before=without_override())
@@ -88,12 +69,6 @@ def test_an_outer_directory_that_is_not_writable(site: SampleSite) -> None:
     refusal.says(site.outer, "staging tree")
     site.outer.chmod(0o755)
     assert not (site.outer / ".releaser").exists()
-
-
-def test_a_checkout_that_is_not_writable(site: SampleSite) -> None:
-    site.path.chmod(0o555)
-    refused(site, before=without_override()).says_only(site.path, "not writable", "owner of the project")
-    site.path.chmod(0o755)
 
 
 def test_a_file_that_may_not_be_read(site: SampleSite) -> None:

@@ -23,47 +23,6 @@ def test_unknown_settings_are_reported_all_at_once(make_site: SiteFactory) -> No
     assert len(refusal.problems) == 4
 
 
-WRONG_IN_TOML = {
-    "keep": ("many", "a whole number"),
-    "keep_failed": (True, "a whole number"),
-    "keep_within": ("a while", "a length of time"),
-    "keep_at_least": (True, "a length of time"),
-    "test_timeout": (0, "longer than 0"),
-    "uv_timeout": ("99999999999999d", "at most"),
-    "git_pull": ("on", "true or false"),
-    "collectstatic": ("maybe", "one of: auto, on, off"),
-    "environment": ("moon", "staging, production, local"),
-    "link_mode": ("hardlink", "clone, copy"),
-    "restart": ("sh -c 'touch x", "a command"),
-    "test_command": ([], "empty"),
-    "health_check": ("curl 'http://x", "a URL or a command"),
-    "requirements_export": ("../../requirements.txt", "inside the project"),
-    "venv": (["a"], "a string"),
-    "state_dir": ("~nobody-of-that-name/state", "home"),
-    "mail_from": ("the updater", "no @"),
-    "admins": ([["Ada"]], "item 1"),
-}
-
-
-def test_wrong_values_are_reported_all_at_once(make_site: SiteFactory) -> None:
-    site = make_site(
-        venv=True,
-        settings={key: value for key, (value, _) in WRONG_IN_TOML.items()},
-        dotenv={
-            "ADMINS_JSON": None,
-            "RELEASER_ENVIRONMENT": None,
-            "RELEASER_MAIL_FROM": None,
-            "RELEASER_SMTP_PORT": "x",
-        },
-    )
-    refusal = refused(site, env={"RELEASER_SMTP_SECURITY": "ssl"})
-    for key, (_, words) in WRONG_IN_TOML.items():
-        refusal.says(site.path / "pyproject.toml", f"tool.releaser.{key} ", words, f"Correct tool.releaser.{key}")
-    refusal.says(site.outer / ".env", "RELEASER_SMTP_PORT", "'x'")
-    refusal.says("environment", "RELEASER_SMTP_SECURITY", "'ssl'", "none, starttls, tls")
-    assert len(refusal.problems) == len(WRONG_IN_TOML) + 2
-
-
 def everything_written(site: SampleSite, refusal: Refusal) -> str:
     """Return all that anybody could get to read of a run."""
     files = [path for path in site.state_dir.rglob("*") if path.is_file()]
@@ -83,34 +42,6 @@ def test_a_wrong_secret_is_not_shown(make_site: SiteFactory) -> None:
     refusal.says(site.outer / ".env", "RELEASER_SMTP_PASSWORD ", "one line")
     refusal.says(site.outer / ".env", "RELEASER_SMTP_PASWORD ", "Did you mean RELEASER_SMTP_PASSWORD?")
     assert "hunter" not in everything_written(site, refusal)
-
-
-def test_malformed_admins(make_site: SiteFactory) -> None:
-    value = '[["Ada","ada@example.org\\nBcc: eve@example.org"]]'
-    site = make_site(venv=True, dotenv={"ADMINS_JSON": value, "RELEASER_ENVIRONMENT": "staging"})
-    refused(site).says_only(site.outer / ".env", "ADMINS_JSON", "control characters", "Correct ADMINS_JSON in ")
-
-
-def test_all_broken_lines_of_dotenv_are_named_without_what_they_say(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    before = len((site.outer / ".env").read_text(encoding="utf-8").splitlines())
-    lines = [
-        "this is = no assignment",
-        "RELEASER_KEEP 5",
-        "GOOD=1",
-        "='5'",
-        "RELEASER_GROUP",
-        'RELEASER_SMTP_USER="hunter2',
-    ]
-    with (site.outer / ".env").open("a", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\nRELEASER_KEEP=many\n")
-    refusal = refused(site)
-    for number in (1, 2, 4, 6):
-        refusal.says(f"{site.outer / '.env'}, line {before + number}:", "NAME=value", "Correct or remove the line")
-    refusal.says(site.outer / ".env", "RELEASER_GROUP", "no value")
-    refusal.says(site.outer / ".env", "RELEASER_KEEP ", "'many'")
-    assert len(refusal.problems) == 6
-    assert "hunter2" not in refusal.finished.stdout + refusal.finished.stderr
 
 
 def test_a_dotenv_from_windows_is_read_as_it_is_meant(make_site: SiteFactory) -> None:

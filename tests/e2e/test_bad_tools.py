@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.refusals import everything, is_running, refused, script, seem_no_bug, unfit
+from tests.e2e.refusals import is_running, refused, script, seem_no_bug, unfit
 from tests.e2e.scenes import edit_pyproject
 from tests.support.commands import uv_executable
 
@@ -236,15 +236,6 @@ def test_no_tests_at_all(bare: SampleSite) -> None:
     bare.git("mv", "manage.py", "administer.py")
     bare.commit("Rename it")
     unfit(bare).says_only(bare.path, "no tests were found", "test_command")
-
-
-def test_tests_that_are_red_change_nothing_twice(due: SampleSite) -> None:
-    due.write_dotenv({"RELEASER_CULPRITS": "off"})
-    due.publish("beta", "2.0.0", broken=True)
-    refused(due, code=5).says_only("this update broke it")
-    before = everything(due)
-    due.releaser("update", check=0)
-    assert everything(due) == before
 
 
 # Projects that are not fit: what real uv says of them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -160,16 +159,6 @@ def test_a_missing_project_and_nobody_to_be_told(site: SampleSite, tmp_path: Pat
         missing = f"project {tmp_path / 'gone'} does not exist. Correct --project or RELEASER_PROJECT."
         assert missing in report["problems"]
         assert (tmp_path / ".releaser").exists() == (env is not nobody), "a mail that could not be sent is kept"
-
-
-def test_a_directory_that_is_no_project_stays_as_it_is(site: SampleSite, tmp_path: Path) -> None:
-    place = tmp_path / "photos" / "2026"
-    place.mkdir(parents=True)
-    finished = call(site, "update", "--project", place)
-    assert finished.returncode == 3, str(finished)
-    assert f"{place} is not in a project" in finished.stderr
-    assert os.listdir(tmp_path / "photos") == ["2026"]
-    assert os.listdir(place) == []
 
 
 def make_everything_wrong(site: SampleSite) -> None:

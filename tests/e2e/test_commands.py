@@ -10,12 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, steps
-from tests.support.commands import console_script, run
 from tests.support.sites import SampleSite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import SiteFactory
 
 pytestmark = pytest.mark.story
@@ -273,11 +270,3 @@ def test_questions_change_nothing_and_answer_in_json(news: News, words: list[str
     assert answer.stderr == ""
     assert text.stdout or text.stderr
     assert (site.snapshot(), (site.state_dir / "history.jsonl").read_bytes()) == before
-
-
-def test_the_project_may_be_the_current_directory_or_in_the_environment(news: News, tmp_path: Path) -> None:
-    site, _, second = news
-    for directory, variables in ((site.path, {}), (tmp_path, {"RELEASER_PROJECT": str(site.path)})):
-        for command in ("list", "status"):
-            answer = run([console_script(), command], cwd=directory, env=site.environment(variables), check=0)
-            assert second in answer.stdout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import states, step, steps
+from tests.e2e.scenes import make_hook, states, step, steps
 from tests.support.commands import git_executable, run
 from tests.support.guards import require
 from tests.support.lockless import UV_TABLE, fill, installed, make_lockless
@@ -305,10 +305,7 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
 def test_what_could_not_be_committed_is_committed_by_a_later_update(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
     fill(site, site.link, "alpha==1.0.0")
-    hook = site.path / ".git" / "hooks" / "pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
-    hook.chmod(0o755)
+    hook = make_hook(site.path / ".git", "pre-commit")
     site.releaser("init", "--from-venv", site.link, check=7)
     site.releaser("update", check=7)
     assert site.live_version("alpha") == "1.1.0"

@@ -125,19 +125,6 @@ def test_another_group_that_fails_by_itself_is_not_held_against_upgrades(make_si
     silent(site.releaser("update"))
 
 
-def test_if_nothing_smaller_passes_live_stays(make_site: SiteFactory) -> None:
-    site = adopted(make_site, "a", "b")
-    publish(site, "a", "b", broken=("a", "b"))
-    before = site.snapshot()
-    report = site.json("update", check=5)
-    assert site.snapshot() == before
-    assert (report["blame"], report["live_changed"]) == ("update", False)
-    assert held(report) == {"a": "1.1.0", "b": "1.1.0"}
-    assert list(states(site).values()) == ["failed", "live"]
-    silent(site.releaser("update"))
-    assert len(site.outbox_mails()) == 1
-
-
 @pytest.mark.parametrize("mode", ["report", "off"])
 def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) -> None:
     site = adopted(make_site, "a", "b", "c", settings={"culprits": mode})

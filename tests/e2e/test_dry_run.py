@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 
 def with_two_releases(make_site: SiteFactory, **options: Any) -> SampleSite:
-    site = make_site.adopted(settings={"keep": 0, "keep_within": 0}, **options)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0", settings={"keep": 0, "keep_within": 0}, **options)
     site.publish("alpha", "1.2.0")
     return site
 
@@ -57,13 +55,6 @@ def test_nothing_is_written_for_a_project_that_is_not_adopted(make_site: SiteFac
         assert not site.state_dir.parent.exists()
         assert site.link.exists() == venv
         assert not site.link.is_symlink()
-
-
-def test_problems_are_reported_as_by_the_command_itself(make_site: SiteFactory) -> None:
-    site = make_site()
-    site.edit("untidy.txt", "")
-    for command in ("update", "init"):
-        assert "untidy.txt" in rehearse(site, command, check=3)
 
 
 @pytest.mark.story

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, stopped
+from tests.e2e.interrupting import Point, go_on, stopped
 from tests.e2e.refusals import refused, unfit, without_override
 from tests.support.sites import TESTS
 
@@ -125,9 +123,7 @@ def test_one_that_is_named_from_home_may_not_change_during_an_update(make_site: 
     site.publish("alpha", "1.1.0")
     with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
         file.write_text("SHOP_NAME=new\n", encoding="utf-8")
-        os.kill(process.pid, signal.SIGCONT)
-        _, error = process.communicate(timeout=120)
-    assert process.returncode == 3, error
+        error = go_on(process, 3)
     assert "somebody changed environment_file ~/site.env" in error
 
 
@@ -141,13 +137,9 @@ def test_settings_that_git_ignores_may_not_change_during_an_update_either(make_s
     live = site.live_id()
     with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
         site.edit("local_settings.py", "new")
-        os.kill(process.pid, signal.SIGCONT)
-        _, error = process.communicate(timeout=120)
-    assert process.returncode == 3, error
+        error = go_on(process, 3)
     assert "somebody changed local_settings.py, which git does not track" in error
     assert site.live_id() == live
     with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
         site.edit("data.sqlite3", "new, as the site writes it")
-        os.kill(process.pid, signal.SIGCONT)
-        _, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
+        error = go_on(process, 0)

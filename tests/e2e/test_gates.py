@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.releases.quarantine import Hold, Holds, change_holds, read_holds
 from tests.e2e.scenes import body, edit_pyproject, outer_snapshot
 from tests.locks.test_rules import CASES
 
@@ -145,19 +144,6 @@ def test_a_hold_that_leaves_no_solution_is_named(make_site: SiteFactory) -> None
     site.releaser("unhold", "alpha", check=0)
     site.releaser("update", check=0)
     assert versions(site) == ("2.0.0", "1.1.0")
-
-
-def test_what_failed_with_other_code_is_tried_again_and_then_held_no_more(make_site: SiteFactory) -> None:
-    site = adopted(make_site)
-    hold = Hold(
-        name="alpha", by="tests", reason="red", at="2026-01-01T00:00:00+00:00", version="2.0.0", code="other",
-        python="3.11.7",
-    )  # fmt: skip
-    change_holds(site.state_dir, lambda _: Holds(entries=(hold,)))
-    assert site.json("status")["held_back"][0]["by"] == "tests"
-    site.releaser("update", check=0)
-    assert versions(site) == ("2.0.0", "1.1.0")
-    assert read_holds(site.state_dir) == Holds()
 
 
 def test_a_night_without_anything_new_costs_one_resolution_whatever_gates_there_are(make_site: SiteFactory) -> None:

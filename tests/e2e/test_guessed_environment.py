@@ -32,15 +32,6 @@ def chosen(answer: dict[str, Any]) -> dict[str, tuple[str | None, str]]:
     return {one["what"]: (one["value"], one["source"]) for one in answer["chosen"]}
 
 
-def test_an_empty_group_is_valid(make_site: SiteFactory) -> None:
-    site = make_site(groups={"staging": []}, venv=False, dotenv={"RELEASER_ENVIRONMENT": "staging"})
-    assert site.json("check")["group"] == "staging"
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert site.live_version("alpha") == "1.1.0"
-
-
 def test_a_host_called_debian_is_not_staging_where_there_is_no_such_group(make_site: SiteFactory) -> None:
     site = make_site(groups={"prod": ["prodtools"]}, dotenv=NO_ENVIRONMENT)
     finished = on_host("debian", site, "check", "--json")

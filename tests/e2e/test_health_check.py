@@ -133,15 +133,6 @@ def test_a_command_that_hangs_is_ended(make_site: SiteFactory) -> None:
     see_that_a_new_check_takes_the_release_back(site, "sleep 600", "was still running after 1 s")
 
 
-def test_the_health_check_may_be_a_command_in_the_new_release(make_site: SiteFactory, tmp_path: Path) -> None:
-    note = tmp_path / "note"
-    code = f"import alpha, os, sys; open({str(note)!r}, 'w').write(alpha.__version__ + ' ' + os.getcwd())"
-    site = adopted(make_site, {"health_check": f'python -c "{code}"'})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert note.read_text(encoding="utf-8") == f"1.1.0 {site.path}"
-
-
 def test_a_command_that_fails_takes_the_release_back_for_good(make_site: SiteFactory) -> None:
     code = "import alpha, sys; sys.exit('I feel ill' if alpha.__version__ == '1.1.0' else 0)"
     site = adopted(make_site, {"health_check": f'python -c "{code}"'})
@@ -154,16 +145,6 @@ def test_a_command_that_fails_takes_the_release_back_for_good(make_site: SiteFac
     site.publish("alpha", "1.1.1")
     site.releaser("update", check=0)
     assert site.live_version("alpha") == "1.1.1"
-
-
-def test_what_is_said_when_a_release_was_taken_back(make_site: SiteFactory) -> None:
-    site = adopted(make_site, {"health_check": "test ! -e static_out/sick.txt"})
-    site.edit("static_out/sick.txt", "")
-    site.publish("alpha", "1.1.0")
-    finished = site.releaser("update", "--force", check=6)
-    assert finished.stdout == ""
-    assert "health check failed" in finished.stderr
-    assert "live: as before; the new release was live briefly and was taken back" in finished.stderr
 
 
 def test_static_files_that_cannot_be_collected(make_site: SiteFactory) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.releases import release as flip
-from tests.e2e.scenes import changed_files, silent, states, steps, under_umask
+from tests.e2e.scenes import changed_files, silent, steps, under_umask
 from tests.live.pair import interpreter
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
@@ -159,18 +159,6 @@ class TestRealDirectory:
         assert missing == 0, f"{missing} of {looked} looks found no interpreter"
 
     @pytest.mark.story
-    def test_it_is_where_a_rollback_leads_after_the_first_update(self, make_site: SiteFactory) -> None:
-        site = make_site.adopted()
-        first = site.live_id()
-        before = snapshots.digest(site.link.resolve())
-        site.publish("alpha", "1.1.0")
-        site.releaser("update", check=0)
-        assert snapshots.digest(release_of(site, first) / "venv") == before
-        site.releaser("rollback", check=0)
-        assert site.live_id() == first
-        assert site.live_version("alpha") == "1.0.0"
-
-    @pytest.mark.story
     def test_one_that_is_no_environment_is_refused(self, make_site: SiteFactory) -> None:
         site = make_site()
         site.link.mkdir()
@@ -201,16 +189,6 @@ class TestNothing:
         assert site.restarted_at() is not None
         assert steps(report)[:8] == ["preflight", "stage", "resolve", "build", "test", "migrations", "seal", "flip"]
         assert only_release(site)["state"] == "live"
-
-    @pytest.mark.story
-    def test_red_tests_leave_no_environment(self, make_site: SiteFactory) -> None:
-        site = make_site()
-        site.break_tests()
-        report = site.json("init", check=5)
-        assert report["live_changed"] is False
-        assert not os.path.lexists(site.link)
-        assert is_clean(site)
-        assert list(states(site).values()) == ["failed"]
 
 
 class TestSymlink:
@@ -312,11 +290,6 @@ class TestExclusion:
         site = make_site(venv=True)
         shutil.rmtree(site.path / ".git" / "info")
         site.releaser("init", check=0)
-        assert is_clean(site)
-
-    def test_another_name_is_excluded_by_that_name(self, make_site: SiteFactory) -> None:
-        site = make_site.adopted(link="env/current", settings={"venv": "env/current"})
-        assert "/env/current" in exclusions(site.path / ".git")
         assert is_clean(site)
 
     def test_a_linked_worktree_uses_the_file_of_its_repository(self, make_site: SiteFactory) -> None:

@@ -86,12 +86,6 @@ def there_and_back(site: SampleSite) -> None:
     assert set(states(site).values()) == {"live", "bad"}
 
 
-def test_the_venv_of_a_project_with_packages_goes_there_and_back(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, **KINDS["packaged"])
-    there_and_back(site)
-    assert file_of(site, "sample_site").is_file()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_project_is_built_from_nothing_and_goes_there_and_back(make_site: SiteFactory, kind: str) -> None:
     site = make_site(**KINDS[kind])

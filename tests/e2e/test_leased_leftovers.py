@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def site(make_site: SiteFactory) -> SampleSite:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    return site
+    return make_site.adopted("1.1.0")
 
 
 @contextmanager

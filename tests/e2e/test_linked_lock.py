@@ -43,9 +43,7 @@ def test_an_update_and_a_rollback_write_to_what_it_leads_to(make_site: SiteFacto
 
 
 def test_one_that_leads_out_of_the_repository_is_refused(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0")
     target = site.outer / "shared" / "uv.lock"
     link_lock(site, target)
     site.commit("Share the lock")

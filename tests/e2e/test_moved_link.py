@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, stopped
+from tests.e2e.interrupting import Point, go_on, stopped
 from tests.e2e.scenes import body, silent, states
 
 if TYPE_CHECKING:
@@ -219,7 +218,5 @@ def test_a_rebuild_does_not_take_a_move_for_the_link_that_it_began_with(make_sit
         theirs = site.path.parent / ".releaser" / "site" / "releases" / earlier / "venv"
         site.link.unlink()
         site.link.symlink_to(theirs)
-        os.kill(process.pid, signal.SIGCONT)
-        process.communicate(timeout=120)
-    assert process.returncode == 3
+        go_on(process, 3)
     assert os.readlink(site.link) == str(theirs)

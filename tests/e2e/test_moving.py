@@ -148,14 +148,6 @@ def test_the_first_night(server: OldServer) -> None:
     assert len(server.mail.messages) == 1
 
 
-def test_the_updaters_own_admins_hear_of_a_missing_project(server: OldServer) -> None:
-    missing = server.site.outer / "shpo"
-    server.update(project=missing, check=3)
-    mail = server.only_mail()
-    assert mail.recipients == ("root@example.org",)
-    assert f"{missing} does not exist" in text_of(mail)
-
-
 def test_nothing_is_made_for_a_path_that_is_a_slip(server: OldServer) -> None:
     before = set(server.site.outer.rglob("*"))
     variables = dotenv_values(server.site.outer / ".env")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import edit_pyproject, outer_snapshot, silent, states, step, steps
+from tests.e2e.scenes import edit_pyproject, outer_snapshot, states, step, steps
 from tests.support.commands import git_executable, run
 from tests.support.serving import served
 from tests.support.templates import write_files
@@ -318,11 +318,3 @@ def test_a_rehearsal_writes_nothing(site: SampleSite) -> None:
         f".venv would still lead to {site.live_id()}",
     ]
     assert outer_snapshot(site) == before
-
-
-def test_the_next_update_knows_nothing_of_it(site: SampleSite) -> None:
-    site.releaser("update", check=0)
-    tried_before = len(site.outbox_mails())
-    site.releaser("update", "--override", f"alpha @ {a_wheel(site)}", check=0)
-    silent(site.releaser("update"))
-    assert len(site.outbox_mails()) == tried_before

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.interrupting import Point, interrupted
-from tests.e2e.scenes import changed_files, silent, step, steps
+from tests.e2e.scenes import changed_files, make_hook, silent, step, steps
 from tests.support.commands import run
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 BEHIND_THE_FLIP = Point(place="releaser.deployment.activate:place_files")
-REFUSES = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
 WITHOUT_REQUIREMENTS = "requirements.txt\n__pycache__/\nstatic_out/\n"
 
 
@@ -95,11 +94,7 @@ def test_a_commit_that_is_due_is_not_pushed_from_another_branch(make_site: SiteF
 
 
 def refusing_push(site: SampleSite) -> Path:
-    hook = site.remote / "hooks" / "pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(REFUSES, encoding="utf-8")
-    hook.chmod(0o755)
-    return hook
+    return make_hook(site.remote, "pre-receive")
 
 
 def test_what_is_due_is_not_pushed_while_pushing_is_off(make_site: SiteFactory) -> None:
@@ -142,9 +137,7 @@ def test_an_export_that_git_ignores_is_written_and_not_committed(make_site: Site
 
 def test_an_export_without_hashes_is_one_that_pip_takes_for_constraints(make_site: SiteFactory, tmp_path: Path) -> None:
     settings = {"requirements_export": "requirements.txt", "requirements_export_hashes": False}
-    site = make_site.adopted(settings=settings)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0", settings=settings)
     export, target = site.path / "requirements.txt", tmp_path / "target"
     assert "alpha==1.1.0" in export.read_text(encoding="utf-8")
     assert "--hash" not in export.read_text(encoding="utf-8")
@@ -186,10 +179,7 @@ def test_a_password_that_is_a_common_word_does_no_harm(make_site: SiteFactory) -
 
 def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    hook = site.path / ".git" / "hooks" / "post-merge"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexec uv sync --quiet --frozen --group local\n", encoding="utf-8")
-    hook.chmod(0o755)
+    make_hook(site.path / ".git", "post-merge", "exec uv sync --quiet --frozen --group local")
     site.publish("alpha", "1.1.0", broken=True)
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")
     site.push_from_elsewhere({"pyproject.toml": text.replace('"alpha"', '"alpha>=1.1"')}, lock=True)

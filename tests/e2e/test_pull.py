@@ -71,14 +71,6 @@ def test_the_live_site_is_tested_as_it_was_tested_before_the_pull(make_site: Sit
     assert report["blame"] == "update"
 
 
-def test_a_site_that_was_red_before_the_pull_is_not_blamed_on_it(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    before = site.break_tests()
-    site.push_from_elsewhere({"notes.txt": "news"})
-    assert site.json("update", check=5)["blame"] == "before"
-    assert (site.head(), site.git("status", "--porcelain")) == (before, "")
-
-
 def test_red_commits_wait_for_a_newer_one_or_for_a_person(make_site: SiteFactory) -> None:
     """The code may be waiting for a package, which comes in by itself."""
     site = make_site.adopted()
@@ -98,9 +90,7 @@ def note_as_well(site: SampleSite) -> None:
 
 
 def test_commits_that_make_the_site_ill_are_taken_back_with_everything(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"health_check": WELL, "health_retries": 0})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0", settings={"health_check": WELL, "health_retries": 0})
     note_as_well(site)
     before, live = site.snapshot(), site.live_id()
     del before["(restarted at)"]
@@ -172,28 +162,6 @@ def test_a_pull_may_bring_settings_which_count_at_once(make_site: SiteFactory) -
     assert site.head() == before
 
 
-def test_a_pull_without_a_solution_is_taken_back(make_site: SiteFactory) -> None:
-    site = make_site.adopted()
-    before = site.snapshot()
-    site.push_from_elsewhere({"pyproject.toml": edit_pyproject(site, '"beta"', '"beta", "ghost"')})
-    report = site.json("update", check=4)
-    assert "ghost" in report["output"]
-    assert site.snapshot() == before
-    site.push_from_elsewhere({"pyproject.toml": (site.path / "pyproject.toml").read_text("utf-8")})
-    site.releaser("update", check=0)
-    assert site.head() == site.remote_head()
-
-
-def test_a_pull_that_cannot_be_built_is_taken_back(make_site: SiteFactory) -> None:
-    site = make_site.adopted(kind="packaged")
-    before, releases = site.snapshot(), states(site)
-    broken = edit_pyproject(site, 'build-backend = "tinybuild"', 'build-backend = "tinybuild:nothing"')
-    site.push_from_elsewhere({"pyproject.toml": broken})
-    site.releaser("update", check=4)
-    assert site.snapshot() == before
-    assert states(site) == releases
-
-
 @pytest.mark.story
 def test_with_git_pull_off_nothing_is_pulled(make_site: SiteFactory) -> None:
     site = make_site.adopted(settings={"git_pull": False})
@@ -213,3 +181,27 @@ def test_a_refused_pull_leaves_an_ignored_file_that_is_what_the_commit_brings(ma
     assert "puts its own: static_out/local.txt" in finished.stderr
     assert "Move them out" in finished.stderr
     assert (site.path / "static_out" / "local.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_packages_come_in_although_a_commit_is_bad(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    before = site.head()
+    theirs = site.push_from_elsewhere(RED, message="Close the shop")
+    for name in ("alpha", "beta"):
+        site.publish(name, "1.1.0")
+    finished = site.releaser("update", check=5)
+    assert f"commit {theirs[:12]} (Close the shop) breaks the tests" in finished.stderr
+    assert f"releaser unhold {theirs[:12]}" in finished.stderr
+    report = site.json("update")
+    assert [one["name"] for one in report["changes"]] == ["alpha", "beta"]
+    assert site.git("diff", "--name-only", before, "HEAD") == "uv.lock"
+    silent(site.releaser("update"))
+
+
+def test_the_same_with_the_search_switched_off(make_site: SiteFactory) -> None:
+    site = make_site.adopted(settings={"culprits": "off"})
+    site.push_from_elsewhere(RED)
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=5)
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"

@@ -44,22 +44,26 @@ server.serve_forever()
 """
 # Starts a new server and ends the old ones, in this order: at once, after a while, or only one of both, or nothing.
 RESTART = """\
-import os, pathlib, signal, subprocess, sys, time
-how = sys.argv[1]
+import contextlib, os, pathlib, signal, subprocess, sys, time
+how, delay = [*sys.argv[1:], "1.0"][:2]
 notes = pathlib.Path(os.environ["PIDS"])
 old = [int(line) for line in notes.read_text().split()]
 if how == "later":
     if os.fork():
         sys.exit(0)
     os.setsid()
-    time.sleep(1.0)
+    time.sleep(float(delay))
+    notes.read_text()  # which is gone when the test is over
 if how in ("now", "later", "beside"):
-    subprocess.Popen([sys.executable, "server.py"], start_new_session=True)
+    subprocess.Popen(["timeout", "300", sys.executable, "server.py"], start_new_session=True)
     while len(notes.read_text().split()) == len(old):
         time.sleep(0.01)
+if how == "later":
+    time.sleep(0.2)
 if how in ("now", "later", "stop"):
     for pid in old:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 """
 FILES = {"server.py": SERVER, "restart.py": RESTART}
 
@@ -84,9 +88,11 @@ class Servers:
         """The ids of all servers, the oldest first."""
         return [int(line) for line in self.notes.read_text(encoding="ascii").split()]
 
-    def update(self, how: str, version: str = "1.1.0", *words: str, check: int = 0, **settings: str) -> Any:
-        """Update to a new alpha, with a restart of this kind."""
-        self.site.publish("alpha", version)
+    def update(
+        self, how: str, version: str = "1.1.0", *words: str, package: str = "alpha", check: int = 0, **settings: str
+    ) -> Any:
+        """Update to a new version, with a restart of this kind."""
+        self.site.publish(package, version)
         chosen = {"restart": f"python restart.py {how}", "health_retries": "3", "health_pause": "0.5s", **settings}
         return self.site.json(
             "update", *words, check=check, env=self.env | {f"RELEASER_{key.upper()}": chosen[key] for key in chosen}
@@ -94,16 +100,23 @@ class Servers:
 
     def end(self) -> None:
         """End all of them."""
-        for pid in self.pids:
+        pids = self.pids
+        self.notes.unlink()
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
 def served(make_site: SiteFactory, tmp_path: Path, **options: Any) -> Iterator[Servers]:
-    """Make a site on its first release, and let a server run from `.venv`, as people start them."""
-    site = make_site.adopted(prepare=take_beta, files=FILES, **options)
-    notes = tmp_path / "pids"
+    """Make a site that was updated once, with a server."""
+    with running(make_site.adopted(prepare=take_beta, files=FILES, **options), tmp_path / "pids") as servers:
+        yield servers
+
+
+@contextlib.contextmanager
+def running(site: SampleSite, notes: Path) -> Iterator[Servers]:
+    """Let a server run from `.venv`, as people start them; end it and all that came after it."""
     notes.touch()
     with socket.socket() as keeper:  # holds the port without listening
         keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -74,7 +74,6 @@ def a_lock_by_hand(site: SampleSite) -> None:
 QUIET = {  # beside the quiet ones among the nights below
     "the export alone": an_export,
     "another lock by hand": a_lock_by_hand,
-    "an older lock": an_older_lock,
 }
 
 
@@ -169,26 +168,6 @@ def test_somebodys_lock_of_what_does_not_go_live_comes_in_without_a_release(make
     site.releaser("rebuild", check=0)
     site.publish("alpha", "1.1.0")
     assert "alpha" in [one["name"] for one in site.json("update")["changes"]]
-
-
-def test_a_commit_without_packages_makes_a_release_that_a_rollback_leaves_with_its_commit(
-    make_site: SiteFactory,
-) -> None:
-    site = make_site.adopted()
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    before, live = site.head(), site.live_id()
-    theirs = site.push_from_elsewhere({"notes.txt": "news"})
-    report = site.json("update")
-    assert (report["result"], report["changes"], report["previous"]) == ("activated", [], live)
-    assert report["release"] == site.live_id() != live
-    assert (report["commit"], site.head()) == (theirs, theirs)
-    assert len(site.manage_runs("test")) == 2
-    site.releaser("rollback", check=0)
-    assert (site.live_id(), site.git("diff", "--name-only", before, "HEAD")) == (live, "")
-    assert not (site.path / "notes.txt").exists()
-    assert site.live_version("alpha") == "1.1.0"
-    assert same_as_before(site) == []
 
 
 def test_a_row_of_nights_makes_no_release_twice(make_site: SiteFactory) -> None:

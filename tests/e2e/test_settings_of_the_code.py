@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, interrupted, stopped
+from tests.e2e.interrupting import AFTER_THE_GUARD, BEFORE_THE_GUARD, go_on, interrupted, stopped
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
-
-SECONDS = 60
 
 
 @pytest.fixture
@@ -33,9 +29,7 @@ def test_a_mail_goes_by_the_settings_that_the_run_began_with(site: SampleSite) -
     """Somebody edits .env during the tests: the update is refused, and those who administered the site are told."""
     with stopped(site, "update", at=BEFORE_THE_GUARD["at the guard"]) as process:
         (site.outer / ".env").write_text("")
-        os.kill(process.pid, signal.SIGCONT)
-        process.communicate(timeout=SECONDS)
-    assert process.returncode == 3
+        go_on(process, 3)
     (mail,) = site.outbox_mails()
     assert (mail["To"], "changed" in str(mail.get_body())) == ("Ada <ada@example.org>", True)
 

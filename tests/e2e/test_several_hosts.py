@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from tests.e2e.scenes import silent
+from tests.e2e.scenes import make_hook, silent
 from tests.support.commands import git_executable, run
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def test_a_pull_of_nothing_but_the_lock_of_what_is_live_does_nothing_else(
 
 
 def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"git_push": False})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0", settings={"git_push": False})
     for number in range(2):
         theirs = site.push_from_elsewhere({"notes.txt": f"news {number}"})
         site.publish("beta", f"1.{number + 1}.0")
@@ -80,10 +78,7 @@ def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory)
 
 def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    hook = site.path / ".git" / "hooks" / "pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n", encoding="utf-8")
-    hook.chmod(0o755)
+    make_hook(site.path / ".git", "pre-commit")
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)
     site.publish("beta", "1.1.0")

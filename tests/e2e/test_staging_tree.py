@@ -65,9 +65,7 @@ def test_an_accepted_update_moves_the_checkout_once(make_site: SiteFactory) -> N
 
 
 def test_what_the_tests_leave_is_gone_with_the_staging_tree(make_site: SiteFactory) -> None:
-    site = make_site.adopted(files={"run_tests.py": _LITTERING, "seen.txt": "tracked"})
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
+    site = make_site.adopted("1.1.0", files={"run_tests.py": _LITTERING, "seen.txt": "tracked"})
     assert site.git("status", "--porcelain", "--ignored", "--untracked-files=all").count("litter") == 0
     assert (site.path / "seen.txt").exists()
     assert not list(site.outer.glob(".*staging*"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.interrupting import Point, interrupted, stopped
+from tests.e2e.interrupting import Point, go_on, interrupted, stopped
 from tests.e2e.scenes import silent, step, steps
 
 if TYPE_CHECKING:
@@ -51,13 +49,6 @@ def test_the_first_time_they_wait_for_the_flip(make_site: SiteFactory) -> None:
     assert static(site) == "1.0.0"
 
 
-def test_a_package_alone_waits_for_the_flip(site: SampleSite) -> None:
-    site.git("--git-dir", str(site.remote), "update-ref", "refs/heads/main", site.head())
-    found = steps(site.json("update"))
-    assert found.index("flip") < found.index("collectstatic") < found.index("restart")
-    assert static(site) == "1.2.0"
-
-
 def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make_site: SiteFactory) -> None:
     """A sealed release has its editable packages there, and until the flip the checkout has them as they were."""
     site = make_site(venv=True, kind="packaged")
@@ -82,9 +73,7 @@ def test_they_are_put_back_where_somebody_was_at_work(site: SampleSite) -> None:
     with stopped(site, "update", at=Point(place="releaser.pipelines.rebuild:refuse_changes", when="before")) as process:
         assert static(site) == "1.2.0"
         site.commit("Mine", {"mine.txt": ""})
-        os.kill(process.pid, signal.SIGCONT)
-        _, error = process.communicate(timeout=120)
-    assert process.returncode == 3, error
+        go_on(process, 3)
     assert (static(site), site.live_version("alpha")) == ("1.1.0", "1.1.0")
 
 

@@ -58,11 +58,6 @@ def test_an_explicit_path_that_is_a_subdirectory(site: SampleSite) -> None:
     assert site.live_id() in run([console_script(), "list", "--json"], cwd=site.outer, env=env, check=0).stdout
 
 
-def test_a_program_runs_where_it_was_started(site: SampleSite) -> None:
-    finished = inside(site, site.path / "config", "run", "--", "pwd", check=0)
-    assert finished.stdout.strip() == str(site.path / "config")
-
-
 def test_a_member_of_a_workspace_is_not_the_project(make_site: SiteFactory) -> None:
     site = make_site(kind="workspace", venv=True)
     member = site.path / "packages" / "one"

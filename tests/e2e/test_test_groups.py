@@ -131,14 +131,6 @@ def test_what_only_tests_need_may_be_the_culprit(make_site: SiteFactory) -> None
     assert live_versions(site, ("alpha", "beta")) == {"alpha": "1.1.0", "beta": "1.1.0"}
 
 
-def test_a_test_that_is_red_anyway_is_no_fault_of_the_update(make_site: SiteFactory) -> None:
-    site = a_site(make_site, tests=TESTS + "def test_red(packages):\n    assert False\n")
-    publish(site, "alpha")
-    report = site.json("update", check=5)
-    assert report["blame"] == "before"
-    assert runs_with(site) == [("1.1.0", "1.0.0"), ("1.0.0", "1.0.0")]
-
-
 def test_the_live_release_is_tried_with_its_lock_even_if_that_lacks_the_group(make_site: SiteFactory) -> None:
     """The commit that brings the group is blamed by what it brings: the tests of the code before need no such group."""
     site = make_site.adopted()
@@ -220,19 +212,6 @@ def test_a_group_that_does_not_exist(make_site: SiteFactory) -> None:
     refusal.says_only(
         f"{file}: tool.releaser.test_groups", "`tests`", f"not in [dependency-groups] of {file}", "`test`?"
     )
-
-
-def test_the_group_that_goes_live_is_not_for_the_tests_alone(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, settings={"test_groups": "local"})
-    refused(site, command="check").says_only("tool.releaser.test_groups", "`local`", "the one that goes live")
-
-
-def test_groups_that_exclude_each_other(make_site: SiteFactory) -> None:
-    site = make_site(venv=True, groups=GROUPS, settings={"test_groups": ["test"]})
-    line = 'conflicts = [[{ group = "local" }, { group = "test" }]]'
-    site.commit("Part them", {"pyproject.toml": edit_pyproject(site, "[tool.uv]\n", f"[tool.uv]\n{line}\n")})
-    site.push()
-    refused(site).says_only("test_groups", "`local` and `test` cannot be installed together", "[tool.uv]")
 
 
 def test_if_they_cannot_be_installed_no_package_is_blamed(make_site: SiteFactory) -> None:

@@ -17,6 +17,7 @@ from tests.e2e.scenes import (
     changed_files,
     edit_pyproject,
     in_background,
+    make_hook,
     meeting,
     silent,
     states,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from tests.support.smtp import MailServer
 
 BROKEN_BACKEND = "def build_editable(*_, **__):\n    raise SystemExit('there is no compiler here')\n"
-HOOK = "#!/bin/sh\necho this hook refuses everything >&2\nexit 1\n"
 
 
 def mail_settings(port: int) -> dict[str, str]:
@@ -100,10 +100,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
 
 def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> None:
     site = make_site.adopted()
-    hook = site.path / ".git" / "hooks" / "pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(HOOK, encoding="utf-8")
-    hook.chmod(0o755)
+    hook = make_hook(site.path / ".git", "pre-commit", "echo this hook refuses everything >&2; exit 1")
     site.publish("alpha", "1.1.0")
     before = site.head()
     report = site.json("update", check=7)

@@ -74,38 +74,6 @@ def test_prune_keeps_what_the_policy_says_and_tells_why(make_site: SiteFactory) 
     assert site.live_id() == r3
 
 
-def test_releases_are_kept_for_as_long_as_is_set_and_failed_ones_take_no_place_of_good_ones(
-    make_site: SiteFactory,
-) -> None:
-    site, (r1, r2, r3) = with_releases(make_site, "1.1.0", "1.2.0")
-    assert {entry["action"] for entry in site.json("prune", env={**FEW, "RELEASER_KEEP_WITHIN": "1d"})} == {"keep"}
-    for version in ("2.0.0", "2.0.1"):
-        site.publish("alpha", version, broken=True)
-        site.releaser("update", check=5)
-    site.releaser("prune", check=0, env={**FEW, "RELEASER_KEEP": "2", "RELEASER_KEEP_FAILED": "1"})
-    assert list(states(site).values()) == ["failed", "live", "good", "good"]
-    assert {r1, r2, r3} < on_disk(site)
-    found = site.json("prune", env=FEW)[1:]
-    assert [(entry["release"], entry["action"]) for entry in found] == [(r3, "keep"), (r2, "keep"), (r1, "remove")]
-    assert all(entry["reason"] for entry in found)
-    site.releaser("prune", check=0, env=FEW)  # there may be nothing to prune
-    assert on_disk(site) == {r2, r3}
-    site.publish("beta", "1.1.0")
-    site.releaser("update", check=0, env=FEW)  # which prunes by itself
-    assert on_disk(site) == {r3, site.live_id()}
-
-
-def test_what_was_live_a_moment_ago_is_kept_until_the_next_flip(make_site: SiteFactory) -> None:
-    """Processes that are not restarted yet still run on it."""
-    site, (_, left) = with_releases(make_site, "1.1.0", settings={"keep_failed": 0})
-    site.releaser("rollback", check=0)
-    assert states(site)[left] == "bad"
-    assert {one["release"]: one["reason"] for one in site.json("prune")}[left] == "was live until the last flip"
-    site.publish("alpha", "1.2.0")
-    site.releaser("update", check=0)
-    assert left not in states(site)
-
-
 # What cannot be deleted
 
 

@@ -109,87 +109,105 @@ def failure(url: str, *, timeout: float = SECONDS, **wanted: Any) -> ToolError:
     return caught.value
 
 
-def test_a_site_that_is_well_says_so() -> None:
-    with server(OK) as site:
-        assert (
-            ask_url(Check(url=f"{site.url}/health?deep=1"), timeout=SECONDS) == f"{site.url}/health?deep=1 answered 200"
-        )
-    request, *headers = site.requests[0].splitlines()
-    assert request == "GET /health?deep=1 HTTP/1.1"
-    assert {"User-Agent: releaser", "Cache-Control: no-cache"} <= set(headers)
+def page(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
 
 
-@pytest.mark.parametrize("status", ["204 No Content", "301 Moved Permanently", "302 Found", "304 Not Modified"])
-def test_a_redirect_counts_and_is_not_followed(status: str) -> None:
-    answer = f"HTTP/1.1 {status}\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n".encode()
-    with server(answer) as site:
-        assert ask_url(Check(url=site.url), timeout=SECONDS) == f"{site.url} answered {status[:3]}"
-    assert [request.split()[1] for request in site.requests] == ["/"]
+WELL, GREETING = {"text": "all is well"}, {"text": "Grüße"}
+GOOD: dict[str, tuple[Serve | bytes, dict[str, Any], str]] = {  # what it answers, what is expected, what is said
+    "200": (OK, {}, "200"),
+    **{status: (page(b"", status=f"{status} x", headers="Location: /login\r\n"), {}, status)
+       for status in ("204", "301", "302", "304")},
+    "a page that trickles in": (trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x"), {}, "200"),
+    "this status": (OK, {"statuses": (range(200, 201),)}, "200"),
+    "one of these": (page(b"", status="401 x"), {"statuses": (range(200, 201), range(401, 402))}, "401"),
+    "a failure that is meant": (page(b"", status="404 x"), {"statuses": (range(400, 500),)}, "404"),
+    "text": (page(b"<p>all is well</p>"), WELL, "200"),
+    "text among bytes": (page(b"\xff\xfe\x00 all is well \xff"), WELL, "200"),
+    "text in a long page": (page(b"x" * 70_000 + b"all is well"), WELL, "200"),
+    "text at the end of what is read": (page(b"x" * (SEARCHED_BODY - 11) + b"all is well"), WELL, "200"),
+    "text of no such charset": (page(b"all is well", headers="Content-Type: text/html; charset=none\r\n"), WELL, "200"),
+    **{f"text in {charset}": (
+        page("Grüße".encode(charset), headers=f"Content-Type: text/html; charset={charset}\r\n"), GREETING, "200"
+    ) for charset in ("utf-8", "iso-8859-1", "utf-16-le")},
+    "text in parts": (trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"all is well; "), {"text": "well; all"}, "200"),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "status", ["404 Not Found", "500 Internal Server Error", "503 Service Unavailable", "101 Switch"]
-)
-def test_any_other_status_is_a_failure_with_the_beginning_of_the_page(status: str) -> None:
-    page = b"ImportError: caf\xe9" + b"x" * 9000
-    with server(f"HTTP/1.1 {status}\r\nContent-Length: {len(page)}\r\n\r\n".encode() + page) as site:
-        error = failure(site.url)
-    assert error.message == f"{site.url} answered {status}"
-    assert not error.timed_out
-    if status[0] in "45":
-        assert error.output.startswith("ImportError: caf\ufffdxxx")
-        assert len(error.output) == 4000
+@pytest.mark.parametrize("name", GOOD)
+def test_a_good_answer_is_good(name: str) -> None:
+    serve, wanted, status = GOOD[name]
+    with server(serve) as site:
+        said = ask_url(Check(url=f"{site.url}/health?deep=1", **wanted), timeout=SECONDS)
+    assert said == f"{site.url}/health?deep=1 answered {status}"
+    (request,) = site.requests  # a redirect is not followed
+    assert request.startswith("GET /health?deep=1 HTTP/1.1\r\n")
+    assert {"User-Agent: releaser", "Cache-Control: no-cache"} <= set(request.splitlines())
 
 
-def test_a_page_that_is_cut_off_does_not_hide_the_status() -> None:
-    with server(b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nhalf") as site:
-        assert failure(site.url).message == f"{site.url} answered 500 Oops"
+TRACE = b"ImportError: caf\xe9" + b"x" * 9000
+UNREACHED, LATE = "cannot be reached: ", "gave no answer within 0.5 s"
+# What it answers, what is expected, what is said; and the beginning of the page, where that is told.
+BAD: dict[str, tuple[Serve | bytes, dict[str, Any], str, str]] = {
+    **{status: (page(TRACE, status=status), {}, f"answered {status}", "ImportError: caf\ufffdxxx")
+       for status in ("404 Not Found", "500 Internal Server Error", "503 Service Unavailable")},
+    "101": (page(TRACE, status="101 Switch"), {}, "answered 101 Switch", ""),
+    "a page that is cut off": (b"HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nhalf", {}, "answered 500 Oops", ""),
+    "another status": (
+        page(b"", status="204 No Content"), {"statuses": (range(200, 201),)},
+        "answered 204 No Content, where 200 was expected", "",
+    ),
+    "none of a range": (OK, {"statuses": (range(400, 500),)}, "answered 200 OK, where 400-499 was expected", ""),
+    "none of these": (
+        OK, {"statuses": (range(204, 205), range(300, 400))}, "answered 200 OK, where 204 or 300-399 was expected", ""
+    ),
+    **{repr(answer[:9]): (answer, {}, UNREACHED, "")
+       for answer in (b"", b"SSH-2.0-OpenSSH\r\n", b"\x00\xff\xfe" * 50, b"HTTP/1.1 OK fine\r\n\r\n")},
+    "no text": (page(b"maintenance"), WELL, "answered 200, but 'all is well' is not in the page", "maintenance"),
+    "nothing": (page(b""), WELL, "answered 200, but 'all is well' is not in the page", ""),
+    "text that comes late": (
+        page(b"x" * SEARCHED_BODY + b"all is well"), WELL,
+        f"answered 200, but 'all is well' is not in the first {SEARCHED_BODY} bytes of the page", "xxx",
+    ),
+    "a status before a text": (page(b"all is well", status="500 Oops"), WELL, "answered 500 Oops", "all is well"),
+}  # fmt: skip
+# With a server that takes its time, nobody waits for longer than the limit.
+SLOW: dict[str, tuple[Serve, dict[str, Any], str, str]] = {
+    "hangs": (lambda connection: connection.recv(1), {}, LATE, ""),
+    "status": (trickle(b"H"), {}, LATE, ""),
+    "header": (trickle(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"), {}, LATE, ""),
+    "headers": (trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), {}, LATE, ""),
+    "continue": (trickle(b"HTTP/1.1 100 Continue\r\n\r\n"), {}, LATE, ""),
+    "an error page": (trickle(b"HTTP/1.1 500 Oops\r\n\r\n", b"x"), {}, "answered 500 Oops", ""),
+    "a page without the text": (
+        trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x"), WELL,
+        "answered 200, but 'all is well' is not in the part of the page that came within 0.5 s", "xxx",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*BAD, *SLOW])
+def test_a_bad_answer_is_told_in_time_with_the_beginning_of_the_page(name: str) -> None:
+    serve, wanted, said, beginning = {**BAD, **SLOW}[name]
+    began = time.monotonic()
+    with server(serve) as site:
+        error = failure(site.url, timeout=0.5 if name in SLOW else SECONDS, **wanted)
+        took = time.monotonic() - began
+    assert error.message.startswith(f"{site.url} {said}")
+    assert said == UNREACHED or error.message == f"{site.url} {said}"
+    assert error.message.isprintable()
+    assert error.timed_out is (said == LATE)
+    assert error.output.startswith(beginning)
+    assert len(error.output) <= 4000
+    assert took < 10
+    assert took > 0.4 or said != LATE
+    assert time.monotonic() - began < 20, "the client reads on after the deadline"
 
 
 def test_no_server_is_said_to_be_unreachable() -> None:
     with server(OK) as gone:
         pass
     assert failure(gone.url).message == f"{gone.url} cannot be reached: [Errno 111] Connection refused"
-
-
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"\x00\xff\xfe" * 50, b"HTTP/1.1 OK fine\r\n\r\n"])
-def test_what_is_no_answer_in_http_is_a_failure(answer: bytes) -> None:
-    with server(answer) as site:
-        message = failure(site.url).message
-    assert message.startswith(f"{site.url} cannot be reached: ")
-    assert message.isprintable()
-
-
-@pytest.mark.parametrize(
-    "serve",
-    [
-        pytest.param(lambda connection: connection.recv(1), id="hangs"),
-        pytest.param(trickle(b"H"), id="status"),
-        pytest.param(trickle(b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"), id="header"),
-        pytest.param(trickle(b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"), id="headers"),
-        pytest.param(trickle(b"HTTP/1.1 100 Continue\r\n\r\n"), id="continue"),
-    ],
-)
-def test_a_server_that_takes_its_time_is_given_no_more_than_the_limit(serve: Serve) -> None:
-    with server(serve) as site:
-        began = time.monotonic()
-        error = failure(site.url, timeout=0.5)
-        took = time.monotonic() - began
-    assert (error.message, error.timed_out) == (f"{site.url} gave no answer within 0.5 s", True)
-    assert 0.4 < took < 10
-
-
-def test_a_page_that_trickles_in_does_not_delay_a_good_answer() -> None:
-    with server(trickle(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"x")) as site:
-        assert ask_url(Check(url=site.url), timeout=SECONDS).endswith("answered 200")
-
-
-def test_an_error_page_that_trickles_in_delays_a_bad_answer_no_more_than_the_limit() -> None:
-    with server(trickle(b"HTTP/1.1 500 Oops\r\n\r\n", b"x")) as site:
-        began = time.monotonic()
-        error = failure(site.url, timeout=0.5)
-        assert time.monotonic() - began < 10
-    assert (error.message, error.timed_out) == (f"{site.url} answered 500 Oops", False)
 
 
 def test_a_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,17 +226,10 @@ def test_letters_beyond_ascii_and_spaces_are_sent_as_they_should_be() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "http://",
-        "http:///path",
-        "http://[::1",
-        "http://127.0.0.1:http/",
-        "http://127.0.0.1:99999/",
-        "http://ann@127.0.0.1:1/",
-        "http://" + "x" * 70 + ".example/",
-        "http://a..b/",
-        "http://127.0.0.1:1\r\nX: y/",
+        "http://", "http:///path", "http://[::1", "http://127.0.0.1:http/", "http://127.0.0.1:99999/",
+        "http://ann@127.0.0.1:1/", "http://" + "x" * 70 + ".example/", "http://a..b/", "http://127.0.0.1:1\r\nX: y/",
     ],
-)
+)  # fmt: skip
 def test_what_is_no_url_of_a_site_is_a_failure_like_any_other(url: str) -> None:
     assert " cannot be reached: " in failure(url).message
 
@@ -228,97 +239,6 @@ def test_https_is_spoken_where_the_url_says_so() -> None:
         url = site.url.replace("http:", "https:")
         assert failure(url).message.startswith(f"{url} cannot be reached: ")
     assert "GET" not in site.requests[0]
-
-
-# What is expected
-
-
-def page(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
-    return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{headers}\r\n".encode() + body
-
-
-@pytest.mark.parametrize(
-    ("statuses", "status", "wanted"),
-    [
-        ((range(200, 201),), "200 OK", ""),
-        ((range(200, 201),), "204 No Content", "200"),
-        ((range(200, 201), range(401, 402)), "401 Unauthorized", ""),
-        ((range(400, 500),), "404 Not Found", ""),
-        ((range(400, 500),), "200 OK", "400-499"),
-        ((range(204, 205), range(300, 400)), "200 OK", "204 or 300-399"),
-    ],
-)
-def test_the_status_that_is_expected_is_a_setting(statuses: tuple[range, ...], status: str, wanted: str) -> None:
-    with server(page(b"", status=status)) as site:
-        if wanted:
-            message = failure(site.url, statuses=statuses).message
-            assert message == f"{site.url} answered {status}, where {wanted} was expected"
-        else:
-            said = ask_url(Check(url=site.url, statuses=statuses), timeout=SECONDS)
-            assert said == f"{site.url} answered {status[:3]}"
-
-
-@pytest.mark.parametrize(
-    ("body", "headers"),
-    [
-        (b"<p>all is well</p>", ""),
-        (b"\xff\xfe\x00 all is well \xff", ""),
-        (b"x" * 70_000 + b"all is well", ""),
-        (b"x" * (SEARCHED_BODY - 11) + b"all is well", ""),
-        (b"all is well", "Content-Type: text/html; charset=no-such-thing\r\n"),
-    ],
-    ids=["page", "binary", "long", "longest", "charset"],
-)
-def test_an_expected_text_is_found(body: bytes, headers: str) -> None:
-    with server(page(body, headers=headers)) as site:
-        said = ask_url(Check(url=site.url, text="all is well"), timeout=SECONDS)
-    assert said == f"{site.url} answered 200"
-
-
-@pytest.mark.parametrize("charset", ["utf-8", "iso-8859-1", "utf-16-le"])
-def test_an_expected_text_is_looked_for_as_the_page_is_written(charset: str) -> None:
-    body = "Grüße".encode(charset)
-    with server(page(body, headers=f"Content-Type: text/html; charset={charset}\r\n")) as site:
-        ask_url(Check(url=site.url, text="Grüße"), timeout=SECONDS)
-
-
-def test_a_text_that_comes_in_parts_is_found_before_the_page_has_ended() -> None:
-    with server(trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"all is well; ")) as site:
-        assert ask_url(Check(url=site.url, text="well; all"), timeout=SECONDS) == f"{site.url} answered 200"
-
-
-@pytest.mark.parametrize(
-    ("body", "where"),
-    [
-        (b"maintenance", "the page"),
-        (b"", "the page"),
-        (b"x" * SEARCHED_BODY + b"all is well", f"the first {SEARCHED_BODY} bytes of the page"),
-    ],
-    ids=["other", "empty", "late"],
-)
-def test_a_page_without_the_expected_text_is_a_failure(body: bytes, where: str) -> None:
-    with server(page(body)) as site:
-        error = failure(site.url, text="all is well")
-    assert error.message == f"{site.url} answered 200, but 'all is well' is not in {where}"
-    assert error.output == body[:4000].decode()
-
-
-def test_a_page_without_the_expected_text_that_never_ends_is_left_in_time() -> None:
-    began = time.monotonic()
-    with server(trickle(b"HTTP/1.1 200 OK\r\n\r\n", b"x")) as site:
-        error = failure(site.url, timeout=0.5, text="all is well")
-        assert time.monotonic() - began < 10
-    assert time.monotonic() - began < 20, "the client reads on after the deadline"
-    assert (
-        error.message
-        == f"{site.url} answered 200, but 'all is well' is not in the part of the page that came within 0.5 s"
-    )
-    assert set(error.output) == {"x"}
-
-
-def test_the_status_counts_before_the_text() -> None:
-    with server(page(b"all is well", status="500 Oops")) as site:
-        assert failure(site.url, text="all is well").message == f"{site.url} answered 500 Oops"
 
 
 # Where, and under which name
