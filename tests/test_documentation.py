@@ -17,11 +17,20 @@ import click
 import pytest
 
 import releaser
-from releaser import errors
+from releaser import answers, errors
 from releaser.answers import ANSWERS
 from releaser.cli import cli
-from releaser.report import Answer
+from releaser.locks.changes import Change
+from releaser.locks.rules import Withheld
+from releaser.locks.vulnerabilities import Vulnerability
+from releaser.releases.integrity import Flaw
+from releaser.releases.listing import Row
+from releaser.releases.quarantine import CandidateKey
+from releaser.releases.verify import Verified
+from releaser.report import Answer, LeftBehind, Outcome
+from releaser.site.run_lock import Holder
 from releaser.site.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
+from releaser.site.site import Pulled
 from tests.support.markdown import Page, code_words
 from tests.support.osv import VulnerabilityService
 
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from tests.support.markdown import Block, Section
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -80,23 +89,13 @@ def test_the_options_of_releaser_itself_are_documented() -> None:
 
 
 @by_command
-def test_every_command_has_an_example(command: click.Command) -> None:
+def test_a_command_has_an_example_and_usage_and_defaults_of_click(command: click.Command) -> None:
     section = COMMANDS.sections(2)[command.name or ""]
     used = [_subcommand(line) for block in section.blocks for line in _command_lines(block)]
     assert command.name in used
-
-
-@by_command
-def test_the_usage_of_a_command_is_the_one_of_click(command: click.Command) -> None:
     with click.Context(command, info_name=command.name) as context:
         usage = " ".join(filter(None, command.collect_usage_pieces(context)))
-    section = COMMANDS.sections(2)[command.name or ""]
     assert section.prose.strip().splitlines()[0] == f"`releaser {command.name} {usage}`"
-
-
-@by_command
-def test_documented_defaults_of_options_are_those_of_click(command: click.Command) -> None:
-    section = COMMANDS.sections(2)[command.name or ""]
     for parameter in command.params:
         if not isinstance(parameter, click.Option) or not isinstance(parameter.default, int | float):
             continue
@@ -199,17 +198,13 @@ def test_every_setting_has_a_section_and_no_other_has() -> None:
 
 
 @by_setting
-def test_the_names_of_a_setting_are_documented(setting: str) -> None:
+def test_names_and_default_of_a_setting_are_those_of_the_code(setting: str) -> None:
     documented = _facts(setting)
     assert documented["environment"] == f"{PREFIX}{setting.upper()}"
     assert tuple(filter(None, [documented["alias"]])) == SPECS[setting].aliases
-
-
-@by_setting
-def test_the_documented_default_of_a_setting_is_the_one_of_the_code(setting: str) -> None:
     default = next(field.default for field in fields(Settings) if field.name == setting)
     assert default is not MISSING
-    written = _facts(setting)["default"]
+    written = documented["default"]
     if written in {"none", "found out"}:
         assert default is None
     else:
@@ -228,8 +223,10 @@ def test_every_setting_has_an_example_that_works(setting: str) -> None:
 
 
 @by_name
-def test_every_example_of_settings_works(page: Page) -> None:
+def test_every_example_of_settings_works_and_json_is_json(page: Page) -> None:
     for block in page.blocks:
+        if block.language == "json":
+            json.loads(block.text)
         if block.language in {"toml", "dotenv"}:
             assert [problem.message for problem in _load_example(block).problems] == []
 
@@ -315,13 +312,6 @@ def _exit_codes() -> set[int]:
     return known | SIGNALS
 
 
-@by_name
-def test_every_json_example_is_json(page: Page) -> None:
-    for block in page.blocks:
-        if block.language == "json":
-            json.loads(block.text)
-
-
 def test_every_field_in_a_json_example_is_documented() -> None:
     known = {word for row in _all_fields() for word in code_words(row[0])} | {
         word for section in EXIT_CODES.sections(2).values() for word in code_words(section.prose)
@@ -353,97 +343,47 @@ def _fields(title: str, number: int = 0) -> set[str]:
     return {code_words(row[0])[0] for row in table}
 
 
+RUNS = "update, init, rollback, pin, unpin"
+# What answers are made of, by section and number of its table; that answers are as their types say, each test sees.
+FIELDS: list[tuple[str, int, Any]] = [
+    ("JSON in general", 0, answers.Plan), ("A package change", 0, Change), ("A vulnerability", 0, Vulnerability),
+    ("A process left behind", 0, LeftBehind), (RUNS, 0, answers.RunAnswer), (RUNS, 1, Withheld), (RUNS, 2, Outcome),
+    (RUNS, 3, Pulled), (RUNS, 4, Answer), ("list", 0, Row), ("audit", 0, answers.AuditAnswer), ("verify", 0, Verified),
+    ("verify", 1, Flaw), ("outdated", 0, answers.OutdatedPackage), ("status", 0, answers.Status), ("status", 1, Holder),
+    ("status", 2, answers.HeldBack), ("status", 3, answers.Quarantined), ("prune", 0, answers.Pruning),
+    ("check", 0, answers.FitSite), ("test-mail", 0, answers.TestMail),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("title", "number", "kind"), FIELDS)
+def test_every_field_of_an_answer_is_documented_and_no_other(title: str, number: int, kind: Any) -> None:
+    assert {field.name for field in fields(kind)} == _fields(title, number)
+
+
+def test_fields_that_are_documented_in_the_prose_are_all_there() -> None:
+    assert {field.name for field in fields(answers.ReleaseDetails)} == _fields("list") | _fields("show")
+    assert {field.name for field in fields(answers.Fitness)} == _fields("check") - {"group", "tests"}
+    named = set(code_words(EXIT_CODES.sections(2)["status"].prose))
+    assert {field.name for kind in (answers.RunBrief, CandidateKey) for field in fields(kind)} <= named
+
+
 @pytest.mark.spawns
 @pytest.mark.slow
-def test_what_the_commands_print_as_json_has_the_documented_fields(make_site: SiteFactory) -> None:
+@pytest.mark.parametrize("page", [COMMANDS, PAGES[0]], ids=["commands", "readme"])
+def test_the_picture_of_an_update_has_its_steps_in_order(make_site: SiteFactory, page: Page) -> None:
+    """A run may have more steps than the picture."""
     with VulnerabilityService().serving() as service:
         asking = {"RELEASER_HEALTH_CHECK": "true", "RELEASER_VULNERABILITY_SERVICE": service.url}
-        site = make_site("shop", venv=True, packages={"alpha": "1.0.0"}, dotenv=asking)
-        site.publish("alpha", "1.1.0")
-        assert set(site.json("outdated")[0]) == _fields("outdated")
-        _see_rehearsals_and_runs(site)
-        _see_questions(site)
-        _see_refusals(site)
-
-
-def _see_rehearsals_and_runs(site: SampleSite) -> None:
-    run, change = _fields("update, init, rollback, pin, unpin"), _fields("A package change")
-    rehearsed = site.json("update", "--dry-run")
-    assert set(rehearsed) == _fields("JSON in general")
-    assert set(rehearsed["changes"][0]) == change
-    assert set(site.json("init")) == run
-    _assert_in_order(_pictured_steps(COMMANDS.sections(2)["update"].blocks), _steps_of(site.json("update")))
-    site.publish("alpha", "1.2.0")
-    site.push_from_elsewhere({"news.txt": "open on Sundays"})
-    updated = site.json("update")
-    assert set(updated) == run
-    assert set(updated["changes"][0]) == change
-    assert set(updated["steps"][0]) == _fields("update, init, rollback, pin, unpin", 2)
-    assert set(updated["pulled"]) == _fields("update, init, rollback, pin, unpin", 3)
-    assert {field.name for field in fields(Answer)} == _fields("update, init, rollback, pin, unpin", 4)
-    _assert_in_order(_pictured_steps(PAGES[0].blocks), _steps_of(updated))
-    assert set(site.json("rollback", "--dry-run")) == set(rehearsed)
-    assert set(site.json("rollback")) == run
-    held_back = site.json("update")["held_back"]
-    assert set(held_back[0]) == _fields("update, init, rollback, pin, unpin", 1)
-    assert set(site.json("pin", updated["release"])) == run
-    assert set(site.json("unpin", updated["release"])) == run
-
-
-def _assert_in_order(pictured: list[str], done: list[str]) -> None:
-    """Compare a picture with a run, which may have more steps than it."""
-    rest = iter(done)
-    assert [step for step in pictured if step not in rest] == []
-
-
-def _steps_of(report: dict[str, Any]) -> list[str]:
-    return [step["step"] for step in report["steps"]]
-
-
-def _pictured_steps(blocks: Iterable[Block]) -> list[str]:
-    """Return the steps of the update that the first example shows."""
+        site = make_site.adopted("1.1.0", dotenv=asking)
+        site.publish("alpha", "1.2.0")
+        if page is not COMMANDS:
+            site.push_from_elsewhere({"news.txt": "open on Sundays"})
+        done = iter([step["step"] for step in site.json("update")["steps"]])
+    blocks = COMMANDS.sections(2)["update"].blocks if page is COMMANDS else page.blocks
     picture = next(block for block in blocks if block.language == "console")
-    found = (re.match(r"[✓–] (.+?)  +[\d.]+ s", line) for line in picture.lines)
-    return [one[1] for one in found if one]
-
-
-def _see_questions(site: SampleSite) -> None:
-    run, listed = _fields("update, init, rollback, pin, unpin"), site.json("list")
-    assert set(listed[0]) == _fields("list")
-    shown = site.json("show", listed[0]["id"])
-    assert set(shown) == _fields("list") | _fields("show")
-    assert shown["steps"]
-    (site.link / "bin" / "stray").touch()
-    verified = site.json("verify", check=10)
-    (site.link / "bin" / "stray").unlink()
-    assert set(verified) == _fields("verify")
-    assert set(verified["problems"][0]) == _fields("verify", 1)
-    assert set(site.json("diff", listed[0]["id"])[0]) == _fields("A package change")
-    assert set(site.json("history", "--number", "1")[0]) == run - {"output"}
-    assert set(site.json("prune", "--dry-run")[0]) == set(site.json("prune")[0]) == _fields("prune")
-    assert set(site.json("check")) == _fields("check")
-    status = site.json("status")
-    assert set(status) == _fields("status")
-    assert set(status["held_back"][0]) == _fields("status", 2)
-    assert set(status["quarantined"][0]) == _fields("status", 3)
-    briefly = {"command", "run_id", "started_at", "seconds", "result", "exit_code", "headline"}
-    assert set(status["last_run"]) == set(status["last_change"]) == briefly
-    assert briefly | {"lock_sha256", "code_key", "python", "group"} <= set(
-        code_words(EXIT_CODES.sections(2)["status"].prose)
-    )
-    assert set(status["quarantined"][0]["key"]) == {"lock_sha256", "code_key", "python", "group"}
-
-
-def _see_refusals(site: SampleSite) -> None:
-    site.edit("views.py", "not committed")
-    assert set(site.json("update", check=3)) == _fields("update, init, rollback, pin, unpin")
-    assert set(site.json("check", check=3)) == _fields("check") - {"group", "tests"}
-
-
-def test_the_fields_of_a_running_run_are_documented() -> None:
-    from releaser.site.run_lock import Holder
-
-    assert {field.name for field in fields(Holder)} == _fields("status", 1)
+    found = [one[1] for line in picture.lines if (one := re.match(r"[✓–] (.+?)  +[\d.]+ s", line))]
+    assert found
+    assert [step for step in found if step not in done] == []
 
 
 # Architecture
@@ -503,14 +443,9 @@ def test_only_hosts_of_examples_are_named(page: Page) -> None:
     text = page.path.read_text(encoding="utf-8")
     hosts = set(re.findall(r"://(?:[^\s/@`]*@)?([\w.-]+)", text)) - HOSTS
     assert [host for host in hosts if not re.fullmatch(r"(?:[\w-]+\.)*example\.(?:org|com|net)", host)] == []
-
-
-@by_name
-def test_no_address_of_a_package_index_is_named(page: Page) -> None:
-    """A host can be named without `://` before it; these are put together here, so that this file does not either."""
+    # A host can be named without `://` before it; these are put together here, so that this file does not either.
     names = {".".join(parts) for parts in (("pypi", "org"), ("pythonhosted", "org"), ("anaconda", "org"))}
-    text = page.path.read_text(encoding="utf-8").lower()
-    assert [name for name in names if name in text] == []
+    assert [name for name in names if name in text.lower()] == []
 
 
 @by_name

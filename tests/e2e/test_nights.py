@@ -107,16 +107,17 @@ def days_later(site: SampleSite, days: int) -> None:
 
 def begin(make_site: SiteFactory, words: str) -> SampleSite:
     """Make a site of these versions, with these tests and settings."""
-    packages, options = {}, {"files": {"mode.txt": "old\n"}, "settings": {}}
+    packages: dict[str, str] = {}
+    files, settings = {"mode.txt": "old\n"}, {}
     for word in words.split(", "):
         what, _, rest = word.partition(" ")
         if match := VERSIONS.fullmatch(word):
             packages.update(dict.fromkeys(match[1], match[2]))
         elif what == "tests":
-            options["files"]["site_tests.py"] = TESTS[rest]
+            files["site_tests.py"] = TESTS[rest]
         else:
-            options["settings"][what] = int(rest)
-    return make_site.adopted(packages=packages, **options)
+            settings[what] = int(rest)
+    return make_site.adopted(packages=packages, files=files, settings=settings)
 
 
 def play(site: SampleSite, nights: Sequence[str]) -> Iterator[str]:

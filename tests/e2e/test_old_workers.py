@@ -23,7 +23,12 @@ DELAYS = ("0.2", "0.7")  # each is tried once; `make demo-health` tries it 20 ti
 
 def update(web: Servers, version: str, *words: str, delay: str = "0.3", seconds: str = "4", **options: Any) -> Any:
     """Update with a restart that takes effect after a delay; pages must show that alpha 1.0.0 is loaded."""
-    patient = {"health_text": "1.0.0", "health_pause": "0.2s", "health_retries": "20", "health_seconds": f"{seconds}s"}
+    patient: dict[str, Any] = {
+        "health_text": "1.0.0",
+        "health_pause": "0.2s",
+        "health_retries": "20",
+        "health_seconds": f"{seconds}s",
+    }
     return web.update(f"later {delay}", version, *words, **patient, **options)
 
 

@@ -251,14 +251,6 @@ def test_a_strict_umask_does_not_shut_the_web_server_out(make_site: SiteFactory,
     assert (site.path / "uv.lock").stat().st_mode & 0o044 == 0o044
 
 
-def test_a_project_that_is_closed_to_others_gets_releases_that_are(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    site.path.chmod(0o750)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    assert site.state_dir.stat().st_mode & 0o007 == 0
-
-
 def test_nothing_new_means_nothing_at_all(make_site: SiteFactory) -> None:
     site = make_site.adopted()
     before, releases = site.snapshot(), states(site)

@@ -179,33 +179,6 @@ def test_the_second_run_may_wait_for_the_first(make_site: SiteFactory) -> None:
         assert second.returncode == 0
 
 
-# What --json says of each
-
-
-def test_json_of_every_result_has_the_same_fields(make_site: SiteFactory) -> None:
-    site = make_site.adopted(settings={"health_check": "test ! -e static_out/sick.txt", "health_retries": 0})
-    reports = [site.json("update")]
-    site.publish("alpha", "1.1.0")
-    reports.append(site.json("update"))
-    site.publish("alpha", "2.0.0", broken=True)
-    reports.append(site.json("update", check=5))
-    site.publish("alpha", "2.0.1")
-    site.edit("static_out/sick.txt", "")  # git ignores it
-    reports.append(site.json("update", "--force", check=6))
-    site.edit("untidy.txt", "")
-    reports.append(site.json("update", check=3))
-    for report in reports:
-        assert {"release", "previous", "changes", "held_back", "problems"} <= report.keys()
-        assert all({"step", "status", "seconds", "detail"} <= one.keys() for one in report["steps"])
-    assert [(report["result"], report["exit_code"]) for report in reports] == [
-        ("unchanged", 0),
-        ("activated", 0),
-        ("failed", 5),
-        ("rolled_back", 6),
-        ("refused", 3),
-    ]
-
-
 # A daemon that the tests of a site leave behind
 
 

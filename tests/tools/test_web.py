@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    Serve = Callable[[socket.socket], None]
+    Serve = Callable[[socket.socket], object]
 
 SECONDS = 60.0  # how long a test waits for what should happen at once
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
