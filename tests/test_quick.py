@@ -90,11 +90,15 @@ def test_hardly_anything_is_imported(site: Path, arguments: list[str]) -> None:
         (["list", "--json"], {"RELEASER_STATE_DIR": "~/x", "HOME": "/nowhere"}),
         (["list", "--json"], {"RELEASER_VENV": "env"}),
         (["list", "--json"], {"RELEASER_VENV": " .venv "}),
+        (["list", "--json"], {"TOML": "state_dir = '../elsewhere'"}),
+        (["list"], {"TOML": "venv = 'current'"}),
         (["list", "--json", "--project", "~/outer/site"], {"HOME": "{base}"}),
     ],
 )
 def test_the_answer_is_that_of_the_full_command_line(site: Path, arguments: list[str], env: dict[str, str]) -> None:
     (site.parent / "link").symlink_to(site)
+    with (site / "pyproject.toml").open("a", encoding="utf-8") as pyproject:
+        pyproject.write(f"[tool.releaser]\n{env['TOML']}\n" if "TOML" in env else "")
     env = {name: value.format(base=site.parent.parent) for name, value in env.items()}
     quickly, full = (call(AT_ONE_MOMENT + code, *arguments, cwd=site, env=env) for code in (QUICK, FULL))
     assert quickly.stdout == full.stdout

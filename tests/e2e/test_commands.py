@@ -100,22 +100,6 @@ def test_list_for_people(news: News) -> None:
     assert re.fullmatch(rf"   {first} +good +\d+ \w+ +3\.\S+ +0 +{begun}", oldest)
 
 
-@pytest.mark.parametrize("setting", ["", "state_dir", "venv"])
-@pytest.mark.slow
-def test_the_quick_answer_is_that_of_the_whole_command_line(make_site: SiteFactory, setting: str) -> None:
-    """`-q` is not known to the quick path, and makes no difference to data."""
-    settings = {"state_dir": {"state_dir": "../elsewhere/state"}, "venv": {"venv": "current"}}.get(setting, {})
-    site = make_site(settings=settings, link="current" if setting == "venv" else ".venv")
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    site.releaser("update", check=0)
-    age = re.compile(r" \d+ (s|min) ")
-    for words in ([], ["--json"]):
-        quick, whole = (site.releaser("list", *words, *more, check=0).stdout for more in ([], ["-q"]))
-        assert age.sub(" - ", quick) == age.sub(" - ", whole)
-        assert site.live_id() in quick if setting != "state_dir" else "live" in quick
-
-
 # show, diff
 
 

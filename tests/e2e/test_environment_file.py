@@ -125,21 +125,3 @@ def test_one_that_is_named_from_home_may_not_change_during_an_update(make_site: 
         file.write_text("SHOP_NAME=new\n", encoding="utf-8")
         error = go_on(process, 3)
     assert "somebody changed environment_file ~/site.env" in error
-
-
-def test_settings_that_git_ignores_may_not_change_during_an_update_either(make_site: SiteFactory) -> None:
-    site = make_site(venv=True)
-    (site.path / ".git" / "info" / "exclude").write_text("/local_settings.py\n/data.sqlite3\n", encoding="utf-8")
-    for name in ("local_settings.py", "data.sqlite3"):
-        site.edit(name, "old")
-    site.releaser("init", check=0)
-    site.publish("alpha", "1.1.0")
-    live = site.live_id()
-    with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
-        site.edit("local_settings.py", "new")
-        error = go_on(process, 3)
-    assert "somebody changed local_settings.py, which git does not track" in error
-    assert site.live_id() == live
-    with stopped(site, "update", at=Point(place="releaser.pipelines.update:build_and_test")) as process:
-        site.edit("data.sqlite3", "new, as the site writes it")
-        error = go_on(process, 0)

@@ -268,16 +268,18 @@ def _see_that_the_symlink_stays(site: SampleSite) -> None:
 def test_untracked_configuration_counts_unless_the_site_writes_it(site: SampleSite) -> None:
     def counts(site: SampleSite) -> Callable[[], None]:
         site.edit("config/counters.ini", "visitors = 1")
+        site.edit("data.sqlite3", "which the site writes, as everybody knows")
         return lambda: None
 
     live = site.live_id()
-    (site.path / ".git" / "info" / "exclude").write_text("/config/counters.ini\n", encoding="utf-8")
+    (site.path / ".git" / "info" / "exclude").write_text("/config/counters.ini\n/data.sqlite3\n", encoding="utf-8")
     code, error, _ = _continue_after(site, BEFORE_THE_GUARD["tested"], counts)
     assert code == 3, error
     assert "somebody changed config/counters.ini, which git does not track" in error
     assert "If the site itself writes it, name it in `staging_omit`." in error
     assert site.live_id() == live
     site.edit("config/counters.ini", "visitors = 0")
+    site.edit("data.sqlite3", "before")
     site.write_dotenv({"RELEASER_STAGING_OMIT": "config/*.ini"})
     code, error, _ = _continue_after(site, BEFORE_THE_GUARD["tested"], counts)
     assert code == 0, error

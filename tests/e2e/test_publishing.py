@@ -163,18 +163,7 @@ def test_an_export_is_committed_by_the_next_run_unless_somebody_has_edited_it(ma
     assert site.snapshot() == before
 
 
-# What git says is not for the eyes of people, and its hooks are not for the live site
-
-
-def test_a_password_that_is_a_common_word_does_no_harm(make_site: SiteFactory) -> None:
-    site, password = make_site.adopted(), "uv.lock"
-    site.publish("alpha", "1.1.0")
-    site.push_from_elsewhere({"notes.txt": "news"})
-    report = site.json("update", env={"RELEASER_SMTP_PASSWORD": password})
-    assert (report["result"], report["problems"]) == ("activated", [])
-    assert changed_files(site) == {"uv.lock"}
-    assert site.remote_head() == site.head()
-    silent(site.releaser("update", env={"RELEASER_SMTP_PASSWORD": password}))
+# Hooks of the site are not for the live release
 
 
 def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory) -> None:

@@ -1,13 +1,21 @@
-"""Tests that prove nothing are no pass: none was run, or their runner did not get to its end. The number is kept."""
+"""The tests of a site: those that prove nothing, those of what is live, and what an ill site or its tests can spoil."""
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.scenes import states
+import pytest
+
+from tests.e2e.scenes import body, outer_snapshot, silent, states, steps
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
+
+
+# Tests that prove nothing are no pass: none was run, or their runner did not get to its end. The number is kept
+
 
 TWO_TESTS = "def test_one(packages):\n    pass\ndef test_two(packages):\n    pass\n"
 LEAVES = "import os\ndef test_one(packages):\n    os._exit(0)\n"
@@ -52,3 +60,269 @@ def test_the_number_is_kept_and_a_fall_is_told(make_site: SiteFactory) -> None:
     assert site.live_id() == second["release"]
     site.publish("alpha", "1.2.0")
     assert site.json("update", check=0)["problems"] == []
+
+
+# `test_live = "always"`: the tests of the live release run each night, and a site that turns red is told of
+
+
+# Red by what stands in a file outside: each word is a test that fails.
+TESTS = """\
+import pathlib
+def failing():
+    return pathlib.Path({notes!r}).read_text().split()
+def test_basket(packages):
+    assert "basket" not in failing()
+def test_stock(packages):
+    assert "stock" not in failing()
+"""
+
+
+def watched(make_site: SiteFactory, tmp_path: Path, **settings: str) -> tuple[SampleSite, Path]:
+    notes = tmp_path / "failing"
+    notes.touch()
+    files = {"site_tests.py": TESTS.format(notes=str(notes))}
+    site = make_site.adopted(files=files, settings={"test_live": "always", **settings})
+    return site, notes
+
+
+def test_a_site_that_turns_red_although_nothing_changed_is_told_once(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, notes = watched(make_site, tmp_path)
+    silent(site.releaser("update"))
+    assert len(site.manage_runs("test")) == 1
+    assert site.json("status")["red_tests"] is None
+    notes.write_text("basket", encoding="utf-8")
+    before, live = site.snapshot(), site.live_id()
+    report = site.json("update", check=5)
+    assert (report["result"], report["live_changed"]) == ("failed", False)
+    assert f"the tests failed on the live release {live}, although nothing has changed" in report["headline"]
+    assert "FAIL: test_basket" in report["output"]
+    assert steps(report)[-1] == "test live release"
+    assert site.outbox_mails()[-1]["subject"].endswith(": update failed: tests of the live release")
+    assert "test_basket" in body(site)
+    red = site.json("status")["red_tests"]
+    assert (red["release"], red["failing"]) == (live, ["test_basket"])
+    assert "test_basket" in site.releaser("status", check=0).stdout
+    silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == 1
+    assert site.snapshot() == before
+
+
+def test_it_is_told_again_when_something_else_fails_and_when_all_is_well(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site, notes = watched(make_site, tmp_path)
+    notes.write_text("basket", encoding="utf-8")
+    site.releaser("update", check=5)
+    notes.write_text("basket stock", encoding="utf-8")
+    site.releaser("update", check=5)
+    silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == 2
+    notes.write_text("", encoding="utf-8")
+    finished = site.releaser("update", check=0)
+    assert f"The tests of {site.live_id()} pass again" in finished.stderr
+    assert len(site.outbox_mails()) == 3
+    assert f": The tests of {site.live_id()} pass again" in site.outbox_mails()[-1]["subject"]
+    assert f"\nSince the last run:\n  The tests of {site.live_id()} pass again; they had failed since " in body(site)
+    assert "interrupted" not in body(site)
+    assert site.json("status")["red_tests"] is None
+    silent(site.releaser("update"))
+
+
+def test_by_default_a_quiet_night_runs_no_tests(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, notes = watched(make_site, tmp_path, test_live="changed")
+    notes.write_text("basket", encoding="utf-8")
+    silent(site.releaser("update"))
+    assert site.manage_runs("test") == []
+    notes.write_text("", encoding="utf-8")
+    site.publish("alpha", "1.1.0")  # what is newer is tested instead of what is live
+    report = site.json("update", env={"RELEASER_TEST_LIVE": "always"})
+    assert "test live release" not in steps(report)
+    assert len(site.manage_runs("test")) == 1
+
+
+# Updates on a site that is ill by itself: told once, tried again once it is well
+
+
+# Tests that need a database: a file. They note which release ran them, and on which packages they fail.
+TESTS_SICK_SITE = """\
+import pathlib, sys
+import alpha
+with open({notes!r}, "a") as notes:
+    notes.write(alpha.__version__ + " ")
+if not pathlib.Path({database!r}).exists():
+    sys.exit("there is no database")
+if getattr(alpha, "BROKEN", ""):
+    sys.exit("alpha breaks the site")
+"""
+
+
+class Sick:
+    """A site whose database can go away, and the tests that it has run."""
+
+    def __init__(self, make_site: SiteFactory, tmp_path: Path) -> None:
+        self._notes, self.database = tmp_path / "notes", tmp_path / "database"
+        self.database.touch()
+        text = TESTS_SICK_SITE.format(notes=str(self._notes), database=str(self.database))
+        self.site: SampleSite = make_site(venv=True, files={"run_tests.py": text})
+        self.site.releaser("init", check=0)
+        self.database.unlink()
+
+    def tested(self) -> list[str]:
+        """Return the versions that were tested since the last call."""
+        found = self._notes.read_text(encoding="utf-8").split() if self._notes.exists() else []
+        self._notes.unlink(missing_ok=True)
+        return found
+
+
+@pytest.fixture
+def sick(make_site: SiteFactory, tmp_path: Path) -> Sick:
+    """Make a site that is ill, with a newer package."""
+    found = Sick(make_site, tmp_path)
+    found.site.publish("alpha", "1.1.0")
+    return found
+
+
+def test_while_a_site_stays_ill_it_is_told_once(sick: Sick) -> None:
+    site = sick.site
+    report = site.json("update", check=5)
+    assert report["blame"] == "before"
+    assert sick.tested() == ["1.1.0", "1.0.0"]
+    before, releases = site.snapshot(), states(site)
+    for _ in range(2):
+        silent(site.releaser("update"))
+        assert sick.tested() == ["1.0.0"]  # nothing is built, and what is live is asked
+    assert site.snapshot() == before
+    assert states(site) == releases
+    assert len(site.outbox_mails()) == 1
+
+
+def test_once_a_site_is_well_the_candidate_gets_its_chance(sick: Sick) -> None:
+    site = sick.site
+    site.releaser("update", check=5)
+    sick.tested()
+    sick.database.touch()
+    report = site.json("update")
+    assert report["result"] == "activated"
+    assert sick.tested() == ["1.0.0", "1.1.0"]
+    assert site.live_version("alpha") == "1.1.0"
+    silent(site.releaser("update"))
+    assert sick.tested() == []
+
+
+def test_once_a_site_is_well_a_candidate_may_fail_by_itself(sick: Sick) -> None:
+    site = sick.site
+    site.withdraw("alpha", "1.1.0")
+    site.publish("alpha", "1.2.0", broken=True)
+    assert site.json("update", check=5)["blame"] == "before"
+    sick.database.touch()
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    assert {one["status"] for one in report["steps"] if one["step"] == "test live release"} == {"ok"}
+    sick.tested()
+    silent(site.releaser("update"))
+    assert sick.tested() == []
+    assert len(site.outbox_mails()) == 2
+
+
+def test_commits_that_came_while_a_site_was_ill_are_taken_once_it_is_well(sick: Sick) -> None:
+    site = sick.site
+    theirs = site.push_from_elsewhere({"notes.txt": "news"})
+    assert site.json("update", check=5)["blame"] == "before"
+    silent(site.releaser("update"))
+    assert len(site.outbox_mails()) == 1
+    sick.database.touch()
+    site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert (site.path / "notes.txt").exists()
+    assert site.git("merge-base", theirs, "HEAD") == theirs
+
+
+# Tests that write into their own packages: what they write stays in the venv that they ran in, and nowhere else
+
+
+POISON = "# poisoned"
+POISONS = f"""\
+import pathlib, shutil, subprocess, sys
+import alpha, common
+def test_shop(packages):
+    with open(common.__file__, "a") as file:  # in place, as an editor may do
+        file.write("{POISON}\\n")
+    program = shutil.which("prefix")
+    if program is not None:
+        assert pathlib.Path(program).is_relative_to(sys.prefix), program
+        assert subprocess.check_output([program], text=True).strip() == sys.prefix
+    assert not getattr(alpha, "BROKEN", ""), "alpha is broken"
+"""
+
+
+@pytest.fixture
+def site(make_site: SiteFactory, tmp_path: Path) -> SampleSite:
+    """A site whose tests write into their packages; the live venv was copied, and has a program of its own."""
+    return poisoning(make_site, tmp_path, "copy")
+
+
+def poisoning(make_site: SiteFactory, tmp_path: Path, link_mode: str) -> SampleSite:
+    """Make that site, with another link mode."""
+    packages = {"alpha": "1.0.0", "beta": "1.0.0", "common": "1.0.0"}
+    site = make_site(packages=packages, files={"site_tests.py": POISONS})
+    site.env["UV_CACHE_DIR"] = str(tmp_path / "cache")
+    site.env["UV_LINK_MODE"] = link_mode
+    site.make_venv()
+    del site.env["UV_LINK_MODE"]
+    program = site.link / "bin" / "prefix"
+    program.write_text(f"#!{site.link}/bin/python\nimport sys\nprint(sys.prefix)\n", encoding="utf-8")
+    program.chmod(0o755)
+    site.releaser("init", check=0)
+    for name in ("beta", "alpha"):
+        site.publish(name, "2.0.0", broken=name == "alpha")
+    return site
+
+
+def poisoned(directory: Path) -> list[str]:
+    """Return the modules below a directory into which the tests have written."""
+    return [str(path) for path in directory.rglob("common*/**/*.py") if POISON in path.read_text(encoding="utf-8")] + [
+        str(path) for path in directory.rglob("common.py") if POISON in path.read_text(encoding="utf-8")
+    ]
+
+
+def test_nothing_is_written_into_what_is_live_nor_into_the_cache_of_uv(site: SampleSite, tmp_path: Path) -> None:
+    live = site.live_id()
+    report = site.json("update", env={"RELEASER_CULPRITS": "hold"})
+    assert "test live release" in steps(report)
+    assert "culprit search" in steps(report)
+    assert [one["name"] for one in report["changes"]] == ["beta"]
+    assert states(site)[live] == "good"
+    assert poisoned(site.state_dir / "releases" / live) == []
+    assert poisoned(tmp_path / "cache") == []
+    site.releaser("verify", live, check=0)
+    assert list(site.state_dir.glob(".live-copy*")) == []
+
+
+def test_the_live_release_is_tested_in_a_copy_whose_programs_are_its_own(site: SampleSite) -> None:
+    report = site.json("update", check=5, env={"RELEASER_CULPRITS": "off"})
+    assert report["blame"] == "update"
+
+
+def test_verify_tries_a_copy_and_touches_nothing_of_the_site(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = poisoning(make_site, tmp_path, "hardlink")
+    litters = "\n    pathlib.Path('litter.txt').write_text('')\n"
+    site.commit("UntrackedFiles", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{litters}", 1)})
+    before = outer_snapshot(site)
+    site.releaser("verify", "--tests", check=0)
+    (tried,) = site.manage_runs("test")
+    assert tried.prefix != str(site.link.resolve())
+    assert tried.cwd != str(site.path)
+    assert outer_snapshot(site) == before
+    assert poisoned(site.link.resolve()) == []
+    assert poisoned(tmp_path / "cache") == []
+    assert not Path(tried.prefix).exists()
+
+
+def test_a_copy_that_a_crash_leaves_goes_with_the_next_command(site: SampleSite) -> None:
+    dies = "\n    import os, signal\n    if 'live-copy' in sys.prefix: os.kill(os.getppid(), signal.SIGKILL)\n"
+    site.commit("Die", {"site_tests.py": POISONS.replace("(packages):\n", f"(packages):{dies}", 1)})
+    site.push()
+    site.releaser("update", check=-signal.SIGKILL)
+    assert list(site.state_dir.glob(".live-copy*")) != []
+    site.releaser("prune", check=0)
+    assert list(site.state_dir.glob(".live-copy*")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.osv import Mood
-    from tests.support.sites import SiteFactory
+    from tests.support.sites import SampleSite, SiteFactory
 
 ALPHA = Flaw(id="PYSEC-2026-1", package="alpha", fixed="1.1.0", aliases=("CVE-2026-1",), summary="Lets anybody in")
 BETA = Flaw(id="CVE-2026-2", package="beta")
@@ -151,3 +152,31 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
     }
     subject = site.outbox_mails()[-1]["Subject"]
     assert subject.endswith(": updated, 1 package, fixes 1 known vulnerability, 1 held back, problem")
+
+
+def night(site: SampleSite, service: VulnerabilityService, version: str, mood: Mood) -> str:
+    """Let an update bring something; return its mail."""
+    service.mood = mood
+    site.publish("alpha", version)
+    report = site.json("update")
+    assert (report["result"], report["audit"]) == ("activated", "known" if mood == "is well" else "unknown")
+    return body(site)
+
+
+def test_that_it_is_unknown_is_told_once_until_the_service_has_answered(
+    make_site: SiteFactory, service: VulnerabilityService
+) -> None:
+    """Programs read it each time."""
+    site = watched(make_site, service.url, audit_timeout="3s")
+    first = night(site, service, "1.1.0", "fails")
+    (line,) = [line for line in first.splitlines() if "Not known: " in line]
+    assert len(line) < 200
+    for version in ("1.2.0", "1.3.0"):
+        mail = night(site, service, version, "fails")
+        assert "Not known" not in mail
+        assert "unknown:" not in mail, "nor among the steps"
+        newest = json.loads((site.state_dir / "history.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+        assert (newest["audit"], newest["audit_told"], bool(newest["audit_reason"])) == ("unknown", True, True)
+    assert "Not known" not in night(site, service, "1.4.0", "is well")
+    assert "Not known: " in night(site, service, "1.5.0", "fails")
+    assert "Not known" not in night(site, service, "1.6.0", "fails")
