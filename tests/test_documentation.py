@@ -20,12 +20,12 @@ import releaser
 from releaser import answers, errors
 from releaser.answers import ANSWERS
 from releaser.cli import cli
-from releaser.locks.changes import Change
+from releaser.locks.lock import Change
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.integrity import Flaw
 from releaser.releases.listing import Row
-from releaser.releases.quarantine import CandidateKey
+from releaser.releases.quarantine import CandidateKey, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import Answer, LeftBehind, Outcome
 from releaser.site.run_lock import Holder
@@ -350,7 +350,7 @@ FIELDS: list[tuple[str, int, Any]] = [
     ("A process left behind", 0, LeftBehind), (RUNS, 0, answers.RunAnswer), (RUNS, 1, Withheld), (RUNS, 2, Outcome),
     (RUNS, 3, Pulled), (RUNS, 4, Answer), ("list", 0, Row), ("audit", 0, answers.AuditAnswer), ("verify", 0, Verified),
     ("verify", 1, Flaw), ("outdated", 0, answers.OutdatedPackage), ("status", 0, answers.Status), ("status", 1, Holder),
-    ("status", 2, answers.HeldBack), ("status", 3, answers.Quarantined), ("prune", 0, answers.Pruning),
+    ("status", 2, answers.HeldBack), ("status", 3, Quarantined), ("prune", 0, answers.Pruning),
     ("check", 0, answers.FitSite), ("test-mail", 0, answers.TestMail),
 ]  # fmt: skip
 
