@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import Change
 from releaser.releases.venv import Interpreter
-from releaser.system.files import exchange, link_text, read_state, replace_symlink, write_state
+from releaser.system.files import exchange, read_state, replace_symlink, write_state
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -209,8 +209,10 @@ def new_id(now: datetime, taken: frozenset[str]) -> str:
 
 def target_of(link: Path) -> Path | None:
     """Return where the link leads, absolute and tidy; None when it is not a symlink. The target need not exist."""
-    text = link_text(link)
-    return Path(os.path.normpath(os.path.join(link.parent, text))) if text is not None else None
+    try:
+        return Path(os.path.normpath(os.path.join(link.parent, os.readlink(link))))
+    except OSError:
+        return None
 
 
 def flip(link: Path, venv: Path, *, staging: Path) -> None:
