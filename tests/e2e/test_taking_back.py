@@ -200,3 +200,5 @@ def test_a_version_of_the_project_that_was_taken_back_can_come_again_with_better
     push_version(site, "0.2.0", healthy=True)
     assert site.json("update")["result"] == "activated"
     assert 'version = "0.2.0"' in site.lock_text()
+    site.releaser("rollback", check=0)
+    assert site.json("status")["held_back"] == []
