@@ -265,6 +265,14 @@ def test_a_rollback_that_leaves_no_migration_behind_names_none(reporting: Migrat
     assert rolled_back(site) == "this release has all that are applied"
 
 
+def test_a_rollback_names_what_is_applied_of_an_app_that_only_the_left_release_has(reporting: Migrating) -> None:
+    site = reporting.site
+    reporting.publish()
+    site.json("update")
+    reporting.migrate(NEW, "removed.0001_long_ago")
+    assert rolled_back(site) == f"applied, and not in this release: {NEW}"
+
+
 def test_a_release_that_does_not_start_any_more_leaves_the_apps_that_the_earlier_one_has(reporting: Migrating) -> None:
     site = reporting.site
     sick = site.outer / "sick"
