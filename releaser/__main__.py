@@ -77,9 +77,11 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
 
 def _is_plain(root: Path) -> bool:
     """Whether no setting tells where state and symlink are."""
-    text = (root / "pyproject.toml").read_bytes()
+    from releaser.system.files import read_file
+
+    text = read_file(root / "pyproject.toml")
     env_file = root.parent / ".env"
-    text += env_file.read_bytes() if env_file.exists() else b""
+    text += read_file(env_file) if env_file.exists() else b""
     for name in ("state_dir", "venv"):
         variable = f"RELEASER_{name.upper()}"
         if variable in os.environ or variable.encode() in text or (b"releaser" in text and name.encode() in text):

@@ -16,7 +16,7 @@ from releaser.errors import ActivationError, Finding, ToolError
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.run import close_journal
-from releaser.system.files import read_if_there, replace_file, sync_directory
+from releaser.system.files import read_file, read_if_there, replace_file, sync_directory
 from releaser.system.process import write_out
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def save_files(site: Site, *, creates_pyproject: bool) -> None:
     for path, name in _files(site, creates_pyproject=creates_pyproject).items():
         kept = site.state_dir / name
         try:
-            replace_file(kept, path.read_bytes())
+            replace_file(kept, read_file(path))
         except FileNotFoundError:
             kept.unlink(missing_ok=True)
 
@@ -236,7 +236,7 @@ def _copies_in(site: Site, path: Path, releases: Iterable[Release | None]) -> li
 def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
     if not path.is_file() or not _is_edited(site, path, known):
         return
-    data = path.read_bytes()
+    data = read_file(path)
     place = site.state_dir / f"{path.name}-{log.run_id}"
     copies = itertools.chain([place], (place.with_name(f"{place.name}-{number}") for number in itertools.count(2)))
     kept = next(one for one in copies if not one.exists() or one.read_bytes() == data)
@@ -253,7 +253,7 @@ def _is_edited(site: Site, path: Path, known: _Known) -> bool:
 
     Where git does not work, its commits tell nothing.
     """
-    data = path.read_bytes()
+    data = read_file(path)
     if any(read_if_there(place) == data for place in known.places):
         return False
     with contextlib.suppress(ToolError):

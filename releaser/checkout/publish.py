@@ -13,7 +13,7 @@ from releaser.errors import FollowUpError, ReleaserError, ToolError, os_reason, 
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.site.conventions import choose_export_group, find_left_out
-from releaser.system.files import load_state, read_if_there, replace_file, write_state
+from releaser.system.files import load_state, read_file, read_if_there, replace_file, write_state
 from releaser.tools.uv import requirements_arguments
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _is_ours(site: Site, log: RunLog, release: Release) -> bool:
     """Whether uv.lock of the checkout is that of the release; another one is somebody's, and this is told."""
     lock = site.project.lock
     try:
-        if lock.read_bytes() == release.lock.read_bytes():
+        if read_file(lock) == release.lock.read_bytes():
             return True
         reason = "somebody has changed it since"
     except OSError as error:
@@ -239,7 +239,7 @@ def _export(site: Site, step: Step) -> None:
     hashes = settings.requirements_export_hashes
     without = find_left_out(site, site.project.lock)
     text = site.uv().run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
-    if not path.exists() or path.read_bytes() != text:
+    if not path.exists() or read_file(path) != text:
         replace_file(path, text, staging=site.state_dir)
     step.says(path.name)
 
@@ -314,7 +314,7 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
     """
     project, export = site.project, site.settings.requirements_export
     try:
-        if live is None or live.lock.read_bytes() != project.lock.read_bytes():
+        if live is None or live.lock.read_bytes() != read_file(project.lock):
             return frozenset()
         top = site.git.layout.top
     except (OSError, ToolError):
@@ -330,7 +330,7 @@ def _came_along(project: Project, live: Release) -> bool:
     if pending(project.state_dir).commit:
         brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
     try:
-        text = project.pyproject.read_bytes()
+        text = read_file(project.pyproject)
         return any(one.read_bytes() == text for one in brought if one.is_file())
     except OSError:
         return False

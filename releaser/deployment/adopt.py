@@ -25,7 +25,7 @@ from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.project import PYPROJECT, read_pyproject
 from releaser.site.pythons import version_in
-from releaser.system.files import replace_file, replace_symlink, sync_directory, sync_file_system
+from releaser.system.files import read_text, replace_file, replace_symlink, sync_directory, sync_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -59,7 +59,7 @@ def _look_at_venv(site: Site) -> _ToAdopt | None:
     """
     venv = site.project.venv
     try:
-        text = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace")
+        text = read_text(venv / "pyvenv.cfg", errors="replace")
         if os.path.realpath(venv).startswith(os.path.realpath(site.project.releases) + os.sep):
             return None
         if "include-system-site-packages=true" in "".join(text.split()).lower():

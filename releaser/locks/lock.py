@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
 from releaser.locks.versions import parse_version
+from releaser.system.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -112,7 +113,7 @@ class LockFile:
     @classmethod
     def read(cls, path: Path) -> LockFile:
         """Parse the uv.lock at `path`; OSError when it cannot be read, InvalidLockError when it is none."""
-        return cls.parse(path.read_bytes())
+        return cls.parse(read_file(path))
 
 
 EMPTY = LockFile(data=b"", versions={})

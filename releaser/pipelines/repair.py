@@ -48,7 +48,7 @@ STATE_FILES: Mapping[str, type] = {
     LIVE_TESTS: RedTests,
     NOTES: Notes,
 }
-_NEVER_DIRECTORIES = (HISTORY, LOCK_BEFORE)
+_ANY_FILES = (HISTORY, LOCK_BEFORE)  # whatever is in them
 _REPAIRS = "The next `releaser update` repairs it."
 _REBUILDS = "The next `releaser update` rebuilds it."
 
@@ -216,8 +216,9 @@ def _find_unreadable(store: ReleaseStore) -> Iterator[Finding]:
 def _read_error(name: str, state_dir: Path) -> UnreadableStateError | None:
     path = state_dir / name
     try:
-        if name in _NEVER_DIRECTORIES:
-            return UnreadableStateError(path, "a directory") if path.is_dir() else None
+        if name in _ANY_FILES:
+            is_fit = path.is_file() or not path.exists()
+            return None if is_fit else UnreadableStateError(path, "a directory" if path.is_dir() else "not a file")
         read_state(path, Entry if name == JOURNAL else STATE_FILES[name])
     except UnreadableStateError as error:
         return error
@@ -231,7 +232,7 @@ def replace_unreadable(site: Site, log: RunLog) -> None:
     """
     state_dir, store = site.state_dir, store_of(site)
     lost = set()
-    for name in (*STATE_FILES, *_NEVER_DIRECTORIES):
+    for name in (*STATE_FILES, *_ANY_FILES):
         if error := _read_error(name, state_dir):
             aside = put_aside(error.path)
             message = f"{error.path} could not be read ({error.reason}); it is kept as {aside.name}"

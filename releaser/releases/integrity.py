@@ -30,7 +30,7 @@ from releaser.releases.contents import (
     read_records,
 )
 from releaser.releases.venv import Interpreter, ask, change, executable_of
-from releaser.system.files import UnreadableStateError, read_state
+from releaser.system.files import UnreadableStateError, read_file, read_state
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def _ask(executable: str, seen: tuple[tuple[str, str], ...]) -> Interpreter:  # 
 def find_lock_damage(release: Release) -> Damage | None:
     """Tell what is wrong with the lock of a release."""
     try:
-        data = release.lock.read_bytes()
+        data = read_file(release.lock)
     except OSError as error:
         return Damage(kind="lock", reason=f"its uv.lock cannot be read ({error.strerror})")
     if hashlib.sha256(data).hexdigest() != release.manifest.lock_sha256:

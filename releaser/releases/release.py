@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import Change
 from releaser.releases.venv import Interpreter
-from releaser.system.files import exchange, read_state, replace_symlink, write_state
+from releaser.system.files import exchange, read_state, read_text, replace_symlink, write_state
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -119,7 +119,7 @@ class Release:
     def test_output(self) -> str:
         """The capped end of what its tests printed; empty when there is none."""
         try:
-            return (self.directory / OUTPUT).read_text(encoding="utf-8", errors="replace")
+            return read_text(self.directory / OUTPUT, errors="replace")
         except OSError:
             return ""
 

@@ -32,6 +32,7 @@ from releaser.releases.venv import requirements_in
 from releaser.resolution.resolve import find_missing, lock_of, unanswered
 from releaser.resolution.rules import rules_for, select_holds
 from releaser.site.pythons import choose, find_newer_python
+from releaser.system.files import read_text
 from releaser.system.words import why_held
 from releaser.tools.uv import NoSolution, newest_arguments
 
@@ -236,7 +237,7 @@ def _settings_of_uv(site: Site) -> Mapping[str, Any]:
     """Return what uv goes by: uv.toml, or else `[tool.uv]`. Raises PreflightError."""
     path = site.project.root / "uv.toml"
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path))
     except FileNotFoundError:
         return site.pyproject.table("tool", "uv")
     except (OSError, ValueError) as error:

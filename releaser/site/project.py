@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from releaser.errors import refuse
+from releaser.system.files import read_text
 
 Table = Mapping[str, Any]
 PYPROJECT = "pyproject.toml"
@@ -72,7 +73,7 @@ def read_pyproject(path: Path) -> Pyproject:
     import tomllib
 
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path))
     except FileNotFoundError:
         refuse(
             f"{path} does not exist", f"Name the directory of a uv project with --project. {first_lock(path.parent)}"

@@ -18,6 +18,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line, refuse
+from releaser.system.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,7 +112,7 @@ def find_request(site: Site) -> PythonRequest | None:
     if setting is not None:
         return PythonRequest(version=setting, source=site.sources.get("python", "the setting `python`"))
     try:
-        lines = (site.project.root / _VERSION_FILE).read_text(encoding="utf-8").splitlines()
+        lines = read_text(site.project.root / _VERSION_FILE).splitlines()
     except (OSError, UnicodeDecodeError):
         return None
     version = next((line.strip() for line in lines if line.strip() and not line.startswith("#")), "")
@@ -290,7 +291,7 @@ def minor(version: str) -> str:
 
 def _read_config(venv: Path) -> dict[str, str]:
     try:
-        lines = (venv / "pyvenv.cfg").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_text(venv / "pyvenv.cfg", errors="replace").splitlines()
     except OSError:
         return {}
     return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines)}

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
+from releaser.system.files import read_file
 from releaser.system.signals import end_orphans, is_alive
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def holder(state_dir: Path) -> Holder | None:
 
 
 def _read_note(state_dir: Path) -> Any:
-    return json.loads((state_dir / HOLDER).read_text(encoding="utf-8"))
+    return json.loads(read_file(state_dir / HOLDER))
 
 
 def running(state_dir: Path) -> Holder | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
+from releaser.system.files import read_text
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def read_variables(path: Path, *, setting: str = "") -> Variables:
     """
     said, findings, sound = f"{setting} {path}".lstrip(), [], ""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
     except FileNotFoundError:
         missing = Finding(f"{said} does not exist", advice=f"Make the file, or correct `{setting}`.")
         return Variables(values={}, findings=(missing,) if setting else ())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Settings, Variables, load, read_variables
+from releaser.system.files import read_text
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, secrets_in_environment, secrets_in_urls
 from releaser.tools.git import Git
@@ -200,7 +201,7 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
         secrets |= secrets_in_urls(settings.vulnerability_service)
     for file in (pyproject, pyproject.with_name("uv.toml"), pyproject.parent / ".git" / "config"):
         try:
-            secrets |= secrets_in_urls(file.read_text(encoding="utf-8", errors="replace"))
+            secrets |= secrets_in_urls(read_text(file, errors="replace"))
         except OSError:
             continue
     return Redactor(secrets)

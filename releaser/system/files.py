@@ -24,6 +24,7 @@ VERSION = 2
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NEW_FILE = 0o664
+_IRREGULAR = "not a regular file"
 
 
 class UnreadableStateError(Exception):
@@ -33,6 +34,10 @@ class UnreadableStateError(Exception):
         super().__init__(f"{path}: {reason}")
         self.path = path
         self.reason = reason
+
+
+class IrregularFileError(OSError):
+    """A named pipe, a device or a socket is in the place of a file."""
 
 
 def sync_directory(directory: Path) -> None:
@@ -54,10 +59,36 @@ def sync_file_system(path: Path) -> None:
         os.close(descriptor)
 
 
+def read_file(path: Path) -> bytes:
+    """Return what is in a regular file, at once: a named pipe would keep a reader waiting, a device might never end.
+
+    Raises OSError: IsADirectoryError, and IrregularFileError for what is no file either.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise IrregularFileError(errno.EINVAL, _IRREGULAR, str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(descriptor)
+
+
+def read_text(path: Path, *, encoding: str = "utf-8", errors: str = "strict") -> str:
+    """Return what is in a regular file as text, with `\\n` at the end of each line, whatever stands there.
+
+    Raises OSError, as `read_file` does, and UnicodeDecodeError.
+    """
+    return read_file(path).decode(encoding, errors).replace("\r\n", "\n").replace("\r", "\n")
+
+
 def read_if_there(path: Path) -> bytes | None:
     """Return what is in a file; None if it is not there, or cannot be read."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError:
         return None
 
@@ -153,11 +184,13 @@ def read_state(path: Path, kind: type[T]) -> T | None:
     what this user may not read.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except IsADirectoryError as error:
         raise UnreadableStateError(path, "a directory") from error
+    except IrregularFileError as error:
+        raise UnreadableStateError(path, _IRREGULAR) from error
     except (ValueError, RecursionError) as error:
         raise UnreadableStateError(path, f"not JSON ({error})") from error
     if not isinstance(content, dict):
