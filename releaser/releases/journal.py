@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from releaser.system.files import load_state, plain, read_state, replace_file, sync_directory, write_state
+from releaser.system.files import (
+    IrregularFileError,
+    load_state,
+    plain,
+    read_state,
+    read_text,
+    replace_file,
+    sync_directory,
+    write_state,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -215,11 +224,11 @@ def _encode(line: Mapping[str, Any]) -> bytes:
 def read_history(state_dir: Path) -> list[dict[str, Any]]:
     """Return every run that can be read, newest first; damaged lines are skipped.
 
-    A directory of that name counts as no history; a run moves it aside.
+    What is no file counts as no history; a run moves it aside.
     """
     try:
-        text = (state_dir / HISTORY).read_text(encoding="utf-8", errors="replace")
-    except (FileNotFoundError, IsADirectoryError):
+        text = read_text(state_dir / HISTORY, errors="replace")
+    except (FileNotFoundError, IsADirectoryError, IrregularFileError):
         return []
     found = []
     for line in reversed(text.split("\n")):  # and not at what else Unicode takes for the end of a line
