@@ -69,7 +69,7 @@ class Aim:
 
 
 AIMS = {
-    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=24_075),
+    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=24_084),
     "modules": Aim(what="modules in releaser/", to_be=95, reached=108),
     "longest": Aim(what="lines of the longest module", to_be=350, reached=350),
     "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=18),
