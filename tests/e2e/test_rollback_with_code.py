@@ -27,8 +27,10 @@ def _with_commit(make_site: SiteFactory, **options: Any) -> tuple[SampleSite, st
 @pytest.mark.story
 def test_packages_and_commit_go_back_together(make_site: SiteFactory) -> None:
     site, before, theirs = _with_commit(make_site)
+    head = site.head()
     finished = site.releaser("rollback", check=0)
     assert before[:12] in finished.stderr
+    assert site.git("for-each-ref", "--format=%(objectname)", "refs/releaser/left") == head
     assert (site.live_version("alpha"), site.git("diff", "--name-only", before, "HEAD")) == ("1.0.0", "")
     assert not (site.path / "notes.txt").exists()
     assert site.git("status", "--porcelain") == ""
@@ -79,6 +81,14 @@ def test_keep_code_refuses_other_dependencies_but_with_force(make_site: SiteFact
     site.releaser("rollback", site.releases()[1], check=0)
     site.releaser("rollback", "--keep-code", "--force", check=0)
     assert (site.live_version("alpha"), "alpha>=1.1" in (site.path / "pyproject.toml").read_text()) == ("1.0.0", True)
+
+
+def test_code_that_the_server_could_not_be_told_of_stays(make_site: SiteFactory) -> None:
+    site, _, _ = _with_commit(make_site)
+    live, head = site.live_id(), site.head()
+    env = {"RELEASER_RESTART": "auto", "RELEASER_RESTART_FILE": "nowhere/restart.txt"}
+    assert "there is no directory" in site.releaser("rollback", check=3, env=env).stderr
+    assert (site.live_id(), site.head()) == (live, head)
 
 
 def test_somebodys_unpushed_commit_is_not_lost(make_site: SiteFactory) -> None:

@@ -50,3 +50,14 @@ def test_the_static_files_of_what_stays_live_are_collected_with_its_own_settings
     site.releaser("prune", check=0)
     again = site.manage_runs("collectstatic")[before:]
     assert [(run.versions["alpha"], run.env.get("SITE_MARK")) for run in again] == [("1.1.0", None)]
+
+
+@pytest.mark.parametrize("key", ["state_dir", "venv"])
+def test_a_commit_that_moves_what_is_live_elsewhere_is_not_pulled(make_site: SiteFactory, key: str) -> None:
+    site = make_site.adopted()
+    live, head = site.live_id(), site.head()
+    push_setting(site, f'{key} = "../elsewhere"')
+    report = site.json("update", check=3)
+    assert f"changes tool.releaser.{key} from None to '../elsewhere'" in report["headline"]
+    assert (site.live_id(), site.head()) == (live, head)
+    assert not (site.outer / "elsewhere").exists()
