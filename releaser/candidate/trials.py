@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 TEST = "test"  # the step of the project's own tests
 # What lies in the state directory for a while; recovery sweeps there what ends like that.
 LIVE_COPY = ".live-copy.new"
-_TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
+TEST_PACKAGES = (".new", ".test-packages-")  # suffix and prefix, as tests may run twice at once
 _LONGEST_SCRIPT = 1 << 20  # bytes
 
 
@@ -140,7 +140,7 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
     Its scripts and activation files lead into the copy. Raises ToolError and OSError.
     """
     venv = place / "venv"
-    clear_name(place)
+    clear_name(place, of_directory=True)
     try:
         place.mkdir(mode=0o700)
         source = os.path.realpath(release.venv)
@@ -149,7 +149,7 @@ def copy_of(site: Site, release: Release, *, place: Path) -> Iterator[Path]:
         _lead_scripts_into(venv, venv / "bin", (str(release.venv), source, str(site.project.venv)))
         yield venv
     finally:
-        clear_name(place)
+        clear_name(place, of_directory=True)
 
 
 def _lead_scripts_into(venv: Path, directory: Path, names: tuple[str, ...]) -> None:
@@ -181,7 +181,7 @@ def install_test_packages(site: Site, venv: Path, lock: Path, *, scratch: Path |
     place = None
     try:
         try:
-            place = Path(tempfile.mkdtemp(*_TEST_PACKAGES, scratch or site.state_dir))
+            place = Path(tempfile.mkdtemp(*TEST_PACKAGES, scratch or site.state_dir))
             found = _sync_test_packages(site, venv, place / "venv", lock.read_bytes())
         except (ReleaserError, InvalidLockError, OSError) as error:
             named = ", ".join(site.settings.test_groups)

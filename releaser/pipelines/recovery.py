@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.mark import brought_by, mark_bad, mark_good, reject_commit
 from releaser.candidate.migrations import tell_migrations_of
+from releaser.candidate.trials import LIVE_COPY, TEST_PACKAGES
 from releaser.checkout.move import keep_edits, restore_checkout, restore_commit
 from releaser.checkout.publish import publish_lock
 from releaser.checkout.staging import remove_staging_trees
@@ -261,8 +262,10 @@ def sweep(site: Site, log: RunLog) -> None:
         except OSError as error:
             _note_undeleted(log, {place.name: error})
     for temporary in site.state_dir.glob(".*.new"):  # links and state files that were not renamed in
+        of_tests = temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1])
         with contextlib.suppress(OSError):
-            clear_name(temporary)
+            if of_tests or temporary.is_symlink() or not temporary.is_dir():
+                clear_name(temporary, of_directory=of_tests)
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -192,6 +192,23 @@ def read_manifest(directory: Path) -> Manifest | None:
 def is_id(name: str) -> bool:
     """Whether something has the name of a release."""
     return _ID.fullmatch(name) is not None
+
+
+def is_own(entry: Path, known: Collection[str]) -> bool:
+    """Whether releaser has made a directory that has the name of a release; nothing is lost with an empty one.
+
+    One that holds a venv is of an earlier releaser, which marked none.
+    """
+    if not is_id(entry.name):
+        return False
+    if entry.name in known or (entry / MADE).is_file() or (entry / "venv" / "pyvenv.cfg").is_file():
+        return True
+    try:
+        return {*os.listdir(entry)} <= {f".{MADE}.new"}
+    except FileNotFoundError:  # just deleted
+        return True
+    except OSError:
+        return False
 
 
 def new_id(now: datetime, taken: frozenset[str]) -> str:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import os_reason
 from releaser.releases import leases
 from releaser.releases.store import store_of
-from releaser.system.files import remove_tree
 from releaser.system.words import duration, first_few
 
 if TYPE_CHECKING:
@@ -247,8 +246,9 @@ def remove_unsealed(site: Site, log: RunLog, place: Path) -> None:
     with _unused(log, place) as unused:
         if not unused:
             return
-        known = store_of(site).forget([place.name])
-        remove_tree(place)
+        known = place.name in store_of(site).ledger().named
+        for error in store_of(site).remove(place.name).values():
+            raise error
     if known:
         message = f"removed release {place.name}: its manifest was missing"
         log.repaired(message, "Find out who deleted that; the site keeps running as it is.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import stat
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from releaser.releases.release import (
     Release,
     State,
     is_id,
+    is_own,
     new_id,
     read_manifest,
     target_of,
@@ -38,7 +40,7 @@ from releaser.system.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -175,13 +177,15 @@ class ReleaseStore:
         What releaser cannot have made is none of them.
         """
         live, known = self.live_id(), self.ledger().named
-        return tuple(entry for entry in self.unsealed() if entry.name != live and _is_own(entry, known))
+        return tuple(entry for entry in self.unsealed() if entry.name != live and is_own(entry, known))
 
     def foreign(self) -> tuple[str, ...]:
         """Return the names of what lies among the releases and is none of releaser's."""
-        known, there = self.ledger().named, self.directory.iterdir() if self.directory.is_dir() else ()
-        own = {entry.name for entry in self._entries() if (entry / MANIFEST).exists() or _is_own(entry, known)}
-        return tuple(sorted({entry.name for entry in there} - own - {DOOMED + name for name in self.half_removed()}))
+        there = set(os.listdir(self.directory)) if self.directory.is_dir() else set()
+        known = self.ledger().named
+        own = {entry.name for entry in self._entries() if (entry / MANIFEST).exists() or is_own(entry, known)}
+        found = there - own - {DOOMED + name for name in self.half_removed()}
+        return tuple(name for name in sorted(found) if os.path.lexists(self.path(name)))
 
     def half_removed(self) -> tuple[str, ...]:
         """Return the releases of which a deletion has left something."""
@@ -333,11 +337,6 @@ class ReleaseStore:
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
-
-
-def _is_own(entry: Path, known: Collection[str]) -> bool:
-    """Whether releaser has made a directory that has the name of a release; nothing is lost with an empty one."""
-    return is_id(entry.name) and (entry.name in known or (entry / MADE).is_file() or not any(entry.iterdir()))
 
 
 def store_of(site: Site) -> ReleaseStore:

@@ -96,7 +96,7 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     try:
         return _choose_base(uv, uv.find_python(root, live, request=asked), by=by)
     except ToolError as error:
-        if "Failed to parse" in error.output:
+        if _reason(error).startswith("Failed to parse"):
             refuse(f"uv cannot read its settings for {root}: {_reason(error)}", "Correct that file.")
         advice = error.advice or "Install one that requires-python admits, or set `python`."
         refuse(f"uv finds no Python for this project: {_reason(error)}", advice)

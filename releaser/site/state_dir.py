@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
-from releaser.system.files import UnreadableStateError, put_aside, read_state, sync_directory, write_state
+from releaser.system.files import UnreadableStateError, put_aside, read_file, read_state, sync_directory, write_state
 
 if TYPE_CHECKING:
     from releaser.site.project import Project
@@ -151,7 +152,7 @@ def _write_owner(project: Project, file: Path) -> None:
 def foreign(project: Project) -> Finding | None:
     """Say that releaser has not made the state directory, if it is not empty: what lies there is somebody else's.
 
-    Its own one names the project, or the symlink leads into it.
+    Its own one names the project, or holds a release, or the symlink leads into it.
     """
     place = project.state_dir
     try:
@@ -162,7 +163,7 @@ def foreign(project: Project) -> Finding | None:
         return None
     if not names or any(name == OWNER or name.startswith(f"{OWNER}.unreadable-") for name in names):
         return None
-    if _leads_into(project.venv, project.releases):
+    if _leads_into(project.venv, project.releases) or any(map(_is_release, project.releases.glob("*/manifest.json"))):
         return None
     advice = "Set `state_dir` to a directory that is empty or not there yet, as old releases in it are deleted."
     message = f"state_dir {place} is not empty, and releaser has not made it: it has no {OWNER}"
@@ -172,6 +173,14 @@ def foreign(project: Project) -> Finding | None:
 def _names_in(directory: Path) -> list[str]:
     """Return what is in a state directory, but for what a first run leaves that was cut off at once."""
     return [name for name in os.listdir(directory) if name != f".{OWNER}.new"]
+
+
+def _is_release(manifest: Path) -> bool:
+    try:
+        content = json.loads(read_file(manifest))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("id") == manifest.parent.name
 
 
 def _leads_into(link: Path, directory: Path) -> bool:

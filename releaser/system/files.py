@@ -236,8 +236,11 @@ def put_aside(path: Path) -> Path:
     return aside
 
 
-def clear_name(path: Path) -> None:
-    """Free the name of a temporary file; a directory there is nothing that releaser made, and is put aside."""
+def clear_name(path: Path, *, of_directory: bool = False) -> None:
+    """Free the name of a temporary file; a directory there is nothing that releaser made, and is put aside.
+
+    Under a name `of_directory` it is what a run that was cut off has left, and is deleted. Raises OSError.
+    """
     try:
         path.unlink()
     except FileNotFoundError:
@@ -245,7 +248,7 @@ def clear_name(path: Path) -> None:
     except (IsADirectoryError, PermissionError):
         if path.is_symlink() or not path.is_dir():
             raise
-        put_aside(path)
+        remove_tree(path) if of_directory else put_aside(path)
 
 
 def remove_tree(directory: Path) -> None:

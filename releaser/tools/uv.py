@@ -29,8 +29,8 @@ _NOTHING_TO_INSTALL = re.compile(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` ca
 # What uv says if it is the package's own build that fails, and not the network; a full disk may show as that, too.
 _OWN_FAULT = "The build backend returned an error"
 _NO_ROOM = "No space left"
-# With this, uv 0.12 and 0.13 but warn that `[tool.uv]` cannot be read, and go on without all of it.
-_IGNORED = "during settings discovery"
+# With this, uv 0.12 and 0.13 but warn that they go on without `[tool.uv]`. Files above it they name by the whole path.
+_IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
 
 
 def failed_builds(output: str) -> tuple[tuple[str, str], ...]:

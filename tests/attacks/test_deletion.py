@@ -111,3 +111,13 @@ def test_the_first_run_marks_the_directory_before_anything_else_and_one_that_is_
     assert (site.state_dir / "project.json").is_file()
     (release,) = (site.state_dir / "releases").iterdir()
     assert (release / ".releaser").is_file()
+
+
+def test_a_state_directory_that_has_lost_its_name_is_known_by_its_releases(make_site: SiteFactory) -> None:
+    """As after the advice to delete `project.json` of a project that is gone."""
+    site = make_site.adopted()
+    (site.state_dir / "project.json").unlink()
+    site.link.unlink()
+    site.releaser("prune", check=0)
+    assert (site.state_dir / "project.json").is_file()
+    assert site.link.is_symlink()

@@ -10,18 +10,20 @@ import subprocess
 import tempfile
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from releaser.releases import leases, retention, store
 from releaser.releases.release import LEDGER, Ledger
-from releaser.releases.retention import UNSEEN, failures, prune, removals, verdicts
+from releaser.releases.retention import UNSEEN, failures, prune, removals, remove_unsealed, verdicts
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
 from releaser.system.files import encode_state, write_state
 from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live, user
 from tests.support.guards import require
+from tests.support.logs import a_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -236,6 +238,27 @@ def test_immutable_releases_and_files(releases: ReleaseStore) -> None:
         assert releases.half_removed() == (r2,)
     assert not failures(pruned(releases).values())
     assert len(os.listdir(releases.directory)) == 2
+
+
+def test_what_is_discarded_half_way_is_no_candidate_any_more(
+    releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its mark may be what is deleted first."""
+    name, _ = releases.begin(LATER)
+    (releases.path(name) / "file").touch()
+
+    def resist(place: Path) -> None:
+        (place / ".releaser").unlink()
+        raise PermissionError(13, "Permission denied", str(place))
+
+    site: Any = SimpleNamespace(state_dir=releases.state_dir, project=SimpleNamespace(venv=releases.link))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "remove_tree", resist)
+        with pytest.raises(PermissionError):
+            remove_unsealed(site, a_log(), releases.path(name))
+    assert (releases.incomplete(), releases.foreign(), releases.half_removed()) == ((), (), (name,))
+    assert releases.finish_removal(name) == {}
+    assert releases.half_removed() == ()
 
 
 def test_files_of_another_user() -> None:

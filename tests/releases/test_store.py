@@ -325,6 +325,28 @@ def test_what_has_no_manifest_is_incomplete(store: ReleaseStore) -> None:
     assert listed(store) == ids(1)
 
 
+def test_what_a_run_leaves_that_is_cut_off_is_its_own_however_far_it_came(store: ReleaseStore) -> None:
+    names = [store.begin(NOW)[0] for _ in range(4)]
+    for name in names[1:]:
+        (store.path(name) / ".releaser").unlink()
+    (store.path(names[1]) / "..releaser.new").touch()  # it was about to be marked
+    (store.path(names[2]) / "venv").mkdir()  # of an earlier releaser
+    (store.path(names[2]) / "venv" / "pyvenv.cfg").touch()
+    (store.path(names[3]) / "notes.txt").touch()
+    assert [place.name for place in store.incomplete()] == names[:3]
+    assert store.foreign() == (names[3],)
+
+
+def test_a_directory_that_is_deleted_meanwhile_is_nobody_elses(
+    store: ReleaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, _ = store.begin(NOW)
+    (store.path(name) / ".releaser").unlink()
+    monkeypatch.setattr(ReleaseStore, "_entries", lambda self, **_: [self.path(name)])
+    store.path(name).rmdir()
+    assert store.foreign() == ()
+
+
 def test_the_live_release_is_never_rubbish(store: ReleaseStore) -> None:
     release = live(store, 1)
     (release.directory / "manifest.json").unlink()

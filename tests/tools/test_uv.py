@@ -10,6 +10,7 @@ import pytest
 from releaser.errors import ToolError
 from releaser.system.process import Runner
 from releaser.tools.uv import (
+    Locked,
     NoSolution,
     Uv,
     failed_builds,
@@ -222,6 +223,8 @@ def test_no_solution_is_an_answer_and_nothing_else_is_taken_for_it() -> None:
     for error in (ToolError("no index", returncode=2), ToolError("too late", returncode=1, timed_out=True)):
         with pytest.raises(ToolError):
             lock(error)
+    above = "warning: Failed to parse `/srv/pyproject.toml` during settings discovery:"
+    assert isinstance(asking({"uv lock": above})[0].lock(TREE, ["lock"], python=Path("/usr/bin/python3")), Locked)
     said = "warning: Failed to parse `pyproject.toml` during settings discovery:\n  unknown field `x`"
     for answer in (said, ToolError("no", output=said, returncode=1)):
         with pytest.raises(ToolError, match="cannot read its settings") as caught:
