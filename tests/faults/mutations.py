@@ -139,9 +139,9 @@ def _keeps_stale(caller: str) -> Callable[[], None]:
 
         real = durable.clear_name
 
-        def clear_name(path: Path) -> None:
+        def clear_name(path: Path, **how: bool) -> None:
             if sys._getframe(1).f_code.co_name != caller:
-                real(path)
+                real(path, **how)
 
         _everywhere(real, clear_name)
 
