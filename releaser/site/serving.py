@@ -117,7 +117,7 @@ def restart_findings(site: Site) -> Iterator[Finding]:
         yield from _passenger_findings(site)
     file = restart_file(site)
     if file is not None:
-        yield from _touch_findings(file)
+        yield from _touch_findings(file, site.project.outer)
 
 
 def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
@@ -132,10 +132,16 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
             yield Finding(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
 
 
-def _touch_findings(file: Path) -> Iterator[Finding]:
-    """Look whether this user may touch a file, or make it, without doing so."""
+def _touch_findings(file: Path, outer: Path) -> Iterator[Finding]:
+    """Look whether this user may touch a file, or make it, without doing so.
+
+    Whoever may write beside it may have put a symlink in its place, to a file that is none of the site's.
+    """
     target = Path(os.path.realpath(file))
-    if not target.parent.is_dir():
+    if file.is_symlink() and not target.is_relative_to(os.path.realpath(outer)):
+        message = f"restart_file {file} is a symlink that leads out of {outer}, to {target}"
+        yield Finding(message, advice="Put a file in its place, or correct `restart_file`; find out who did that.")
+    elif not target.parent.is_dir():
         message = f"restart_file {file}: there is no directory {target.parent}"
         yield Finding(message, advice="Make the directory, or correct `restart_file`.")
     elif not _may_touch(target):
