@@ -264,8 +264,7 @@ def sweep(site: Site, log: RunLog) -> None:
     for temporary in site.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         of_tests = temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1])
         with contextlib.suppress(OSError):
-            if of_tests or temporary.is_symlink() or not temporary.is_dir():
-                clear_name(temporary, of_directory=of_tests)
+            clear_name(temporary, of_directory=of_tests)
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:
