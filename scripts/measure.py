@@ -69,7 +69,7 @@ class Aim:
 
 
 AIMS = {
-    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=24_048),
+    "lines": Aim(what="lines in releaser/", to_be=14_500, reached=24_056),
     "modules": Aim(what="modules in releaser/", to_be=95, reached=107),
     "longest": Aim(what="lines of the longest module", to_be=350, reached=350),
     "take_run": Aim(what="functions that take the whole Run", to_be=30, reached=18),
@@ -78,8 +78,8 @@ AIMS = {
     "update": Aim(what="lines of the function that updates", to_be=40, reached=37),
     "entered": Aim(what="modules that one green update enters", to_be=45, reached=73),
     "functions": Aim(what="functions that it enters", to_be=350, reached=712),
-    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_857),
-    "tests": Aim(what="lines in tests/", to_be=27_000, reached=40_937),
+    "crossings": Aim(what="calls from one module to another in it", to_be=800, reached=1_859),
+    "tests": Aim(what="lines in tests/", to_be=27_000, reached=40_978),
 }
 
 
