@@ -160,6 +160,8 @@ def set_up(
     `add` goes to the end of pyproject.toml, `requires` to the dependencies, `locked` are the versions in the lock.
     """
     shutil.copytree(SITE_FILES, stage.site, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    for path in (stage.site, *stage.site.rglob("*")):  # the web server reads them, however strict this clone is
+        path.chmod(path.stat().st_mode | (0o055 if path.is_dir() else 0o044))
     (stage.site / ".python-version").write_text(f"{python or f'{sys.version_info.major}.{sys.version_info.minor}'}\n")
     pyproject = stage.site / "pyproject.toml"
     named = "".join(f', "{name}"' for name in requires)
