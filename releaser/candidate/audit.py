@@ -17,6 +17,7 @@ from releaser.locks.vulnerabilities import Audit, fixed_by, parse_audit, unknown
 from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
+from releaser.system.environment import of_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -150,7 +151,7 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     not find out, as the service cannot be reached, answers with a bad status or with what is not the OSV form, or as
     this uv cannot audit. Raises ToolError for any but 0 and 1, and when it takes too long.
     """
-    env = runner.neutral
+    env = of_uv(runner.environ, tree)
     # uv would wait 30 s for each answer, and ask three times more when there is none (uv 0.13.8: 11 s if refused).
     env |= {"UV_HTTP_TIMEOUT": str(max(1, int(timeout))), "UV_HTTP_RETRIES": "1"}
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]

@@ -18,8 +18,8 @@ from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.venv import versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
+from releaser.system.environment import inside
 from releaser.system.files import clear_name, remove_tree
-from releaser.system.process import inside
 from releaser.system.words import one_line, strip_control, truncate
 from releaser.tools.uv import only_groups_arguments
 

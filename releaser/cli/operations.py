@@ -203,7 +203,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""
     from releaser.releases import leases
     from releaser.releases.store import store_of
-    from releaser.system.process import inside
+    from releaser.system.environment import inside
 
     site = ctx.site()
     live = store_of(site).live()
@@ -212,7 +212,7 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
         raise NoSuchReleaseError(message, advice="Adopt the project: `releaser init`.")
     with contextlib.suppress(OSError):  # a user who may not write here can still use the release
         os.set_inheritable(leases.take(str(live.directory)), True)
-    env = inside(live.venv, site.runner.site_environ)
+    env = inside(live.venv, {**os.environ, **site.runner.site_variables})
     try:
         os.execvpe(words[0], list(words), env)  # noqa: S606 - this process is to become the program
     except OSError as error:

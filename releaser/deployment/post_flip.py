@@ -19,7 +19,7 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into, start_through
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
-from releaser.system.process import inside
+from releaser.system.environment import inside
 from releaser.tools import web
 from releaser.tools.django import is_django, outdate_since
 
@@ -225,7 +225,7 @@ def restart(site: Site, venv: Path, step: Step) -> None:
 
 def _start(site: Site, words: list[str], venv: Path) -> str:
     """Run what restarts the site, which may leave a service behind; return what it printed."""
-    env, limit = inside(venv, site.runner.site_environ), site.settings.restart_timeout
+    env, limit = inside(venv, site.runner.live_environ), site.settings.restart_timeout
     return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, stays=True).output
 
 

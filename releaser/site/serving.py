@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
 from releaser.site.settings import Settings
-from releaser.system.process import inside
+from releaser.system.environment import inside
 from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
 from releaser.tools.web import Check, Patience, ask_url, is_url, until_good
@@ -47,7 +47,7 @@ def question(site: Site, check: str, venv: Path) -> Callable[[], str]:
     words = shlex.split(check)
 
     def ask() -> str:
-        env = inside(venv, site.runner.site_environ)
+        env = inside(venv, site.runner.live_environ)
         site.runner.run(words, cwd=site.project.root, env=env, timeout=settings.health_timeout)
         return f"{words[0]} says yes"
 

@@ -115,6 +115,7 @@ class Settings:
     min_age_packages: tuple[tuple[str, float], ...] = _setting((), values.by_package(values.duration))
     min_age_unknown: Literal["take", "refuse"] = _setting("refuse", values.choice("take", "refuse"))
     test_command: tuple[str, ...] | None = _setting(None, values.command)
+    test_environment: tuple[str, ...] = _setting((), values.ids)
     test_groups: tuple[str, ...] = _setting((), values.ids)
     test_timeout: float = _setting(1800.0, values.limit)
     test_live: Literal["changed", "always"] = _setting("changed", values.choice("changed", "always"))

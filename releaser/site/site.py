@@ -172,6 +172,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         runner=Runner(
             environ=environ,
             site_variables=given.values,
+            passes=settings.test_environment,
             redactor=_redactor(settings, pyproject_path, environ, given.secrets),
         ),
         sources=loaded.sources,

@@ -19,11 +19,12 @@ from typing import IO, TYPE_CHECKING, Any
 
 from releaser.errors import ToolError
 from releaser.system import signals
+from releaser.system.environment import SECRETS, kind_of, neutral, without
 from releaser.system.files import sync_file_system
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
 
@@ -59,11 +60,13 @@ class Runner:
     """Starts programs with `environ` and `marks`, and cleans what they print.
 
     `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
-    the site are to get besides. `remembered` holds what programs have said that cannot change while releaser runs.
+    the site are to get besides; `passes` names the secrets that they get. `remembered` holds what programs have said
+    that cannot change while releaser runs.
     """
 
     environ: Mapping[str, str]
     site_variables: Mapping[str, str] = field(default_factory=dict)
+    passes: Collection[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
     marks: dict[str, str] = field(default_factory=dict)
     remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
@@ -72,13 +75,18 @@ class Runner:
 
     @property
     def neutral(self) -> dict[str, str]:
-        """The environment without what would lead a program to another venv, repository or packages than it is told."""
-        return neutral(self.environ)
+        """The environment of programs that are to find no secret, and nothing that leads them elsewhere."""
+        return neutral(without(self.environ, *SECRETS, passes=self.passes))
 
     @property
     def site_environ(self) -> dict[str, str]:
-        """The environment of the site's own programs, whatever else they need."""
-        return {**self.environ, **self.site_variables}
+        """The environment of the site's own programs that try a candidate, or ask it."""
+        return {**without(self.environ, *SECRETS, passes=self.passes), **self.site_variables}
+
+    @property
+    def live_environ(self) -> dict[str, str]:
+        """The environment of those that work on the live site, which may need its tokens."""
+        return {**without(self.environ, "own", "index", "agent", passes=self.passes), **self.site_variables}
 
     def run(
         self,
@@ -141,17 +149,24 @@ class Runner:
                 file.seek(0)
                 kept[0].add(file.read(KEPT_TAIL))
         stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in kept)
+        told = "" if process.returncode == 0 else self._missed(stdout + stderr, env)
         finished = Finished(
             argv=words,
             returncode=process.returncode,
             stdout=stdout,
             stderr=stderr,
-            output=self.redactor.clean("\n".join(part for part in (stdout.strip(), stderr.strip()) if part)),
+            output=self.redactor.clean("\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))),
             seconds=time.monotonic() - started,
         )
         logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
+
+    def _missed(self, output: str, env: Mapping[str, str] | None) -> str:
+        """Say which variables that a program complains of it was not given; the settings tell what to do."""
+        secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
+        named = " and ".join(sorted(secrets.intersection(re.findall(r"\w+", output)).difference(env or secrets)))
+        return named and f"releaser has not given it {named}; `test_environment` can name what it may have"
 
     def stop(self) -> None:
         """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
@@ -300,42 +315,3 @@ def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTai
 def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-# Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
-# it is verified, as a site's crontab or a shell may carry any of them.
-_PASSING = re.compile(
-    r"UV_(CACHE_DIR|PYTHON_DOWNLOADS|PYTHON_INSTALL_DIR|PYTHON_CACHE_DIR|HTTP_\w+|CONCURRENT_\w+|NATIVE_TLS|SYSTEM_CERTS"
-    r"|KEYRING_PROVIDER|INDEX_\w+_(USERNAME|PASSWORD)|GITHUB_TOKEN|OFFLINE|LOCK_TIMEOUT|REQUEST_TIMEOUT)"
-)
-_PYTHON_MISLEADERS = ("PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX")
-_GIT_MISLEADERS = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
-
-
-def neutral(environ: Mapping[str, str]) -> dict[str, str]:
-    """Drop what would lead a program to another venv, another repository or other packages than it is told to use."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if not (name.startswith("UV_") and not _PASSING.fullmatch(name))
-        and name not in _PYTHON_MISLEADERS
-        and not _GIT_MISLEADERS.fullmatch(name)
-    }
-
-
-def inside(venv: Path, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
-    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
-
-    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
-    them, and behind the programs of their own.
-    """
-    env = neutral(environ)
-    programs = [str(one / "bin") for one in (venv, beside) if one is not None]
-    env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
-    if beside is not None:
-        packages = map(str, beside.glob("lib/python*/site-packages"))
-        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
-    env["VIRTUAL_ENV"] = str(venv)
-    env["UV_PROJECT_ENVIRONMENT"] = str(venv)
-    env["UV_NO_SYNC"] = "1"
-    return env

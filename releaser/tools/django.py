@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import convert
 
 from releaser.errors import ToolError, error_line
-from releaser.system.process import describe_status, inside, write_out
+from releaser.system.environment import inside
+from releaser.system.process import describe_status, write_out
 from releaser.tools.django_probe import MARK
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Manage:
         Raises ToolError when Django does not answer, as when the settings cannot be imported.
         """
         remembered = None if outdates else self.runner.remembered.get(self._static)
-        answer = json.loads(remembered) if remembered else self._ask("outdate" if outdates else "static")[0]
+        answer = json.loads(remembered) if remembered else self._ask("outdate" if outdates else "static", live=True)[0]
         place = answer.pop("place", "")
         return replace(convert(answer, StaticFiles), place=self.project / place if place else None)
 
@@ -128,13 +129,13 @@ class Manage:
         """Under what it is remembered where the static files of this code and these packages go."""
         return ("static", self.project, self.venv)
 
-    def _ask(self, *questions: str) -> list[dict[str, Any]]:
+    def _ask(self, *questions: str, live: bool = False) -> list[dict[str, Any]]:
         # In some versions of Django `shell -c` is within a function, where definitions would not find each other.
         code = (
             f"import pathlib; probe = {{}}; exec(pathlib.Path({str(_PROBE)!r}).read_text('utf-8'), probe); "
             f"probe['main'](*{questions!r})"
         )
-        finished = self._run("shell", "-c", code, check=False, env={"PYTHONDONTWRITEBYTECODE": "1"})
+        finished = self._run("shell", "-c", code, check=False, live=live, env={"PYTHONDONTWRITEBYTECODE": "1"})
         lines = [line.removeprefix(MARK) for line in finished.stdout.splitlines() if line.startswith(MARK)]
         if not lines:
             reason = error_line(finished.output)[:_LONGEST_REASON] or describe_status(finished.returncode)
@@ -147,17 +148,20 @@ class Manage:
 
         A power cut must not leave them empty: collectstatic takes whatever is newer than its source for finished.
         """
-        finished = self._run("collectstatic", "--noinput")
+        finished = self._run("collectstatic", "--noinput", live=True)
         write_out(self.project)
         if place is not None and place.is_dir():  # it may lie on another file system
             write_out(place)
         return finished
 
-    def _run(self, *words: str, check: bool = True, env: Mapping[str, str] | None = None) -> Finished:
+    def _run(
+        self, *words: str, check: bool = True, live: bool = False, env: Mapping[str, str] | None = None
+    ) -> Finished:
+        given = self.runner.live_environ if live else self.runner.site_environ
         return self.runner.run(
             [self.venv / "bin" / "python", "manage.py", *words],
             cwd=self.project,
-            env={**inside(self.venv, self.runner.site_environ), **(env or {})},
+            env={**inside(self.venv, given), **(env or {})},
             timeout=self.timeout,
             check=check,
         )

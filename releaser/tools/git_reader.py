@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system.environment import of_git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -326,7 +327,7 @@ class GitReader:
         self, *words: str, check: bool = True, umask: int = -1, death_signal: signal.Signals | None = None
     ) -> Finished:
         """Run git; lists of files are useless unless they are whole."""
-        env = self.runner.neutral
+        env = of_git(self.runner.environ)
         # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
         env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}

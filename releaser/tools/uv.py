@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
+from releaser.system.environment import of_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -333,10 +334,7 @@ class Uv:
         variables: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Finished:
-        env = self.runner.neutral
-        # Build backends that ask git for a version must not refresh the index of the checkout.
-        env["GIT_OPTIONAL_LOCKS"] = "0"
-        env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
+        env = of_uv(self.runner.environ, cwd, passes=self.runner.passes)
         return self.runner.run(
             [self.executable, "--no-progress", "--color", "never", *words],
             cwd=cwd,

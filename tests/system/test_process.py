@@ -16,7 +16,8 @@ import pytest
 
 from releaser.errors import Interrupted, ToolError
 from releaser.system import process, signals
-from releaser.system.process import Finished, Runner, describe_status, inside, neutral
+from releaser.system.environment import inside, neutral
+from releaser.system.process import Finished, Runner, describe_status
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.process import inside
+from releaser.system.environment import inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def install(venv: Path, runner: Runner) -> None:
                 runner.run(  # without site (-S), the module does not run yet
                     [venv / "bin" / "python", "-I", "-S", "-m", "compileall", "-q", *_LEVELS, module],
                     cwd=venv,
-                    env=inside(venv, runner.environ),
+                    env=inside(venv, runner.site_environ),
                     timeout=_TIMEOUT,
                 )
         for path in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):

@@ -1,0 +1,110 @@
+"""What a program finds in its environment: nothing that misleads it, and no secret that is for another program."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from typing import TYPE_CHECKING, Literal
+
+from releaser.system.files import read_file
+from releaser.system.words import secrets_in_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from pathlib import Path
+
+
+# Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
+# it is verified, as a site's crontab or a shell may carry any of them.
+_PASSING = re.compile(
+    r"UV_(CACHE_DIR|CREDENTIALS_DIR|PYTHON_DOWNLOADS|PYTHON_INSTALL_DIR|PYTHON_CACHE_DIR|HTTP_\w+|CONCURRENT_\w+|NATIVE_TLS"
+    r"|SYSTEM_CERTS|KEYRING_PROVIDER|INDEX_\w+_(USERNAME|PASSWORD)|GITHUB_TOKEN|OFFLINE|LOCK_TIMEOUT|REQUEST_TIMEOUT)"
+)
+_PYTHON_MISLEADERS = ("PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "CONDA_PREFIX")
+_GIT_MISLEADERS = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|COMMON_DIR|NAMESPACE|PREFIX)")
+
+
+_OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
+# Secrets, by whom they are for. A name tells, or a password in a URL.
+Kind = Literal["own", "index", "agent", "token"]
+SECRETS: tuple[Kind, ...] = ("own", "index", "agent", "token")
+_KINDS: Mapping[Kind, re.Pattern[str]] = {
+    "own": re.compile(r"RELEASER_\w*(SMTP|PASSWORD|SECRET|TOKEN|KEY)\w*|CREDENTIALS_DIRECTORY"),
+    "index": re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)|UV_\w*(TOKEN|PASSWORD)|POETRY_HTTP_BASIC_\w+"),
+    "agent": re.compile(
+        r"SSH_(AUTH_SOCK|AGENT_PID|ASKPASS)|GIT_(ASKPASS|SSH|SSH_COMMAND|CONFIG_(COUNT|PARAMETERS|KEY_\d+|VALUE_\d+))"
+    ),
+    "token": re.compile(r"(\w*_)?(TOKEN|SECRET|CREDENTIALS)(_FILE)?|AWS_(\w*ACCESS_KEY\w*|CONTAINER_\w+)|TWINE_\w+"),
+}
+_URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
+# With one of these in its files, uv starts git, or asks a program for passwords, and either may need any of them.
+_NEEDS_HELP = re.compile(rb"\bgit\+|\bgit *= *[\"']|\bkeyring-provider\b")
+
+
+def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:
+    """Drop the secrets of these kinds, but for those that `passes` names."""
+    return {name: value for name, value in environ.items() if name in passes or kind_of(name, value) not in kinds}
+
+
+def kind_of(name: str, value: str) -> Kind | None:
+    """Say whose secret a variable holds, or leads to; None if it looks like none."""
+    for kind, pattern in _KINDS.items():
+        if pattern.fullmatch(name):
+            return kind
+    kinds = (kind for prefix, kind in _URLS.items() if name.startswith(prefix) and secrets_in_urls(value))
+    return next(kinds, None)
+
+
+def of_uv(environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = ()) -> dict[str, str]:
+    """Return what uv gets for the project in `tree`: it alone gets the passwords of indexes.
+
+    It hands its environment on to the build of a source release (uv 0.13.8, measured).
+    """
+    if "UV_KEYRING_PROVIDER" in environ or any(_NEEDS_HELP.search(_read(tree / name)) for name in _OF_UV):
+        env = neutral(without(environ, "own", passes=passes))
+    else:
+        env = neutral(without(environ, "own", "agent", "token", passes=passes))
+    env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
+    # Build backends that ask git for a version must not refresh the index of the checkout.
+    return {**env, "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def of_git(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what git gets, which starts ssh and credential helpers."""
+    return neutral(without(environ, "own", "index"))
+
+
+def _read(file: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return read_file(file)
+    return b""
+
+
+def neutral(environ: Mapping[str, str]) -> dict[str, str]:
+    """Drop what would lead a program to another venv, another repository or other packages than it is told to use."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if not (name.startswith("UV_") and not _PASSING.fullmatch(name))
+        and name not in _PYTHON_MISLEADERS
+        and not _GIT_MISLEADERS.fullmatch(name)
+    }
+
+
+def inside(venv: Path, environ: Mapping[str, str], *, beside: Path | None = None) -> dict[str, str]:
+    """Let programs, `uv run` included, use exactly this venv and leave it as it is.
+
+    They also find the packages and programs of the venv `beside`: behind what PYTHONPATH names, as in a venv that had
+    them, and behind the programs of their own.
+    """
+    env = neutral(environ)
+    programs = [str(one / "bin") for one in (venv, beside) if one is not None]
+    env["PATH"] = os.pathsep.join(filter(None, (*programs, env.get("PATH", ""))))
+    if beside is not None:
+        packages = map(str, beside.glob("lib/python*/site-packages"))
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, (env.get("PYTHONPATH", ""), *packages)))
+    env["VIRTUAL_ENV"] = str(venv)
+    env["UV_PROJECT_ENVIRONMENT"] = str(venv)
+    env["UV_NO_SYNC"] = "1"
+    return env

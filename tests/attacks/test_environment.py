@@ -1,0 +1,135 @@
+"""Code that is only tried finds no secrets in its environment."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import sys
+import tarfile
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.system.environment import kind_of, of_git, of_uv
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+OWN = {"RELEASER_SMTP_PASSWORD": "letmein", "CREDENTIALS_DIRECTORY": "/run/credentials/it"}
+INDEX = {"UV_INDEX_MINE_USERNAME": "me", "UV_INDEX_MINE_PASSWORD": "letmein", "UV_GITHUB_TOKEN": "letmein"}
+AGENT = {"SSH_AUTH_SOCK": "/run/agent", "GIT_ASKPASS": "/bin/answers", "GIT_SSH_COMMAND": "ssh -i key"}
+TOKENS = {"SLACK_TOKEN": "letmein", "STRIPE_SECRET": "letmein", "AWS_SECRET_ACCESS_KEY": "letmein", "TOKEN": "letmein"}
+NEEDED = {"DATABASE_URL": "postgres://shop:letmein@localhost/shop", "SECRET_KEY": "letmein", "AWS_DEFAULT_REGION": "eu"}
+
+_SPY = """
+import json, os, sys
+with open({place!r}, "a") as file:
+    file.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:2], dict(os.environ)]) + "\\n")
+"""
+
+
+def seen_in(place: Path) -> list[tuple[str, dict[str, str]]]:
+    """Return what was started, by its last word, with its environment."""
+    return [(words[-2], words[-1]) for words in map(json.loads, place.read_text(encoding="utf-8").splitlines())]
+
+
+def spied_on(site: SampleSite, place: Path) -> None:
+    """Offer a version that writes down what it finds, and let restart and health check do the same."""
+    spy = _SPY.format(place=str(place))
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{spy}'})
+    script = site.outer / "spy.py"
+    script.write_text(spy, encoding="utf-8")
+    python = shlex.quote(sys.executable)
+    site.write_dotenv({f"RELEASER_{name}": f"{python} {script} {name}" for name in ("RESTART", "HEALTH_CHECK")})
+
+
+def test_a_candidate_finds_no_secret_and_a_restart_none_that_is_for_releaser_uv_or_git(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site, place = make_site.adopted(), tmp_path / "seen"
+    spied_on(site, place)
+    site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED})
+    found = seen_in(place)
+    assert {"test", "collectstatic", "RESTART", "HEALTH_CHECK"} <= {word for word, _ in found}
+    for word, environ in found:
+        assert not {*OWN, *INDEX, *AGENT} & environ.keys(), word
+        assert NEEDED.items() <= environ.items(), word
+        of_live = word in ("RESTART", "HEALTH_CHECK", "collectstatic")
+        assert (TOKENS.items() <= environ.items()) if of_live else not TOKENS.keys() & environ.keys(), word
+
+
+_BACKEND = """
+import os, pathlib, sys
+sys.argv = ["uv", "build"]
+{spy}
+def build_wheel(directory, settings=None, metadata=None):
+    from zipfile import ZipFile
+    info = "alpha-1.1.0.dist-info"
+    with ZipFile(pathlib.Path(directory, "alpha-1.1.0-py3-none-any.whl"), "w") as wheel:
+        wheel.writestr("alpha/__init__.py", "__version__ = '1.1.0'")
+        wheel.writestr(f"{{info}}/METADATA", "Metadata-Version: 2.1\\nName: alpha\\nVersion: 1.1.0\\n")
+        wheel.writestr(f"{{info}}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{{info}}/RECORD", "")
+    return "alpha-1.1.0-py3-none-any.whl"
+"""
+_OF_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+
+
+def test_a_build_backend_finds_what_uv_has_and_so_the_passwords_of_indexes_alone(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    """If uv stops passing these on, say so in docs/operations.md."""
+    site, place = make_site.adopted(), tmp_path / "seen"
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
+        "pyproject.toml": f'{_OF_BACKEND}[project]\nname = "alpha"\nversion = "1.1.0"\n',
+        "backend.py": _BACKEND.format(spy=_SPY.format(place=str(place))),
+    }
+    with tarfile.open(site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"alpha-1.1.0/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    site.releaser("update", check=0, env={**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED})
+    assert site.live_version("alpha") == "1.1.0"
+    for word, environ in seen_in(place):
+        assert word == "build"
+        assert not {*OWN, *AGENT, *TOKENS} & environ.keys()
+        assert {**INDEX, **NEEDED}.items() <= environ.items()
+
+
+def test_tests_get_the_secrets_that_are_named_and_a_failing_one_names_what_it_lacks(
+    make_site: SiteFactory, tmp_path: Path
+) -> None:
+    site, place = make_site.adopted(), tmp_path / "seen"
+    spied_on(site, place)
+    needs = 'import os\nos.environ["SLACK_TOKEN"]\n'
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{needs}'})
+    finished = site.releaser("update", check=5, env=TOKENS)
+    assert "  releaser has not given it SLACK_TOKEN; `test_environment` can name what it may have\n" in finished.stderr
+    site.releaser("update", "--force", check=0, env={**TOKENS, "RELEASER_TEST_ENVIRONMENT": "SLACK_TOKEN"})
+    assert site.live_version("alpha") == "1.1.0"
+
+
+@pytest.mark.parametrize(
+    "name", ["RELEASER_KEEP", "UV_CACHE_DIR", "PATH", "GIT_CONFIG_GLOBAL", "CSRF_TOKENS", "PIP_INDEX_URL"]
+)
+def test_what_is_no_secret_is_not_taken_for_one(name: str) -> None:
+    assert kind_of(name, "https://pypi.org/simple") is None
+
+
+@pytest.mark.parametrize("name", ["RELEASER_VULNERABILITY_SERVICE", "PIP_INDEX_URL", "UV_WHATEVER"])
+def test_a_password_in_a_url_is_one(name: str) -> None:
+    assert kind_of(name, "https://me:letmein@example.org/") is not None
+
+
+@pytest.mark.parametrize("line", ["", 'source = { git = "https://example.org/x" }', '"x @ git+ssh://example.org/x"'])
+def test_uv_gets_the_passwords_of_indexes_and_what_git_needs_where_it_starts_git(tmp_path: Path, line: str) -> None:
+    (tmp_path / "uv.lock").write_text(line, encoding="utf-8")
+    environ = {**OWN, **INDEX, **AGENT, **TOKENS, **NEEDED}
+    expected = {**INDEX, **NEEDED, **({**AGENT, **TOKENS} if line else {})}
+    assert of_uv(environ, tmp_path) == {**expected, "GIT_OPTIONAL_LOCKS": "0"}
+    assert of_git(environ) == {**AGENT, **TOKENS, **NEEDED}
