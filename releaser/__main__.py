@@ -58,15 +58,20 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
 
     from releaser.releases import listing
     from releaser.releases.store import ReleaseStore
+    from releaser.site.ownership import Ownership, environment_of, foreign_state
     from releaser.site.project import DEFAULT_VENV, Project, find_project
     from releaser.site.state_dir import OWNER, Owner, read_owner
     from releaser.system.files import UnreadableStateError
 
     root = find_project(start) if os.path.isdir(start) else None
     try:
-        if root is None or not _is_plain(Path(root)):
+        if root is None or (owned := Ownership.of(root)).stranger() or owned.foreign(environment_of(root)):
+            return None
+        if not _is_plain(Path(root)):
             return None
         project = Project.at(Path(root), state_dir=None, venv=DEFAULT_VENV)
+        if foreign_state(root, project.state_dir):
+            return None
         store = ReleaseStore(state_dir=project.state_dir, link=project.venv)
         rows = listing.rows(store)
         if rows or not as_json:  # the state must be this project's own, and the link lead where releaser has let it

@@ -18,6 +18,7 @@ import click
 from releaser import __version__
 from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, ReleaserError, UsageError
 from releaser.report import Listener, Silence
+from releaser.site.ownership import admit
 from releaser.system.files import plain
 from releaser.system.words import Redactor
 
@@ -287,6 +288,7 @@ def command(
                 if verbose and quiet:
                     message = "--verbose and --quiet cannot be used together"
                     raise UsageError(message, advice="Use only one of them.")
+                admit(project, name or function.__name__, os.environ)
                 ctx = CommandContext(
                     name=name or function.__name__,
                     project=project,

@@ -249,8 +249,6 @@ def _headline(site: Site, target: Release, live: Release | None, code: Target) -
 
 def plan_rollback(site: Site, to: str | None = None, *, force: bool = False, keep_code: bool = False) -> Plan:
     """Say where a rollback would go. Raises NoSuchReleaseError, PreflightError and ToolError."""
-    if stranger := disk.stranger_finding(site.project, "rollback"):
-        raise PreflightError(stranger)
     store = store_of(site)
     if to is None:
         refuse_moved(store)

@@ -153,8 +153,6 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
     except PreflightError as error:
         return notify.about_missing_project(request.path, request.environ, log, error, mails=request.mails)
     run = Run(site=site, log=log)
-    if request.command == "rollback" and (stranger := disk.stranger_finding(site.project, request.command)):
-        return _failed(run, PreflightError(stranger))
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:

@@ -69,17 +69,6 @@ def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:
         )
 
 
-def stranger_finding(project: Project, command: str) -> Finding | None:
-    """Find that this user may not write the project at all, so that nothing else that is found says anything."""
-    if os.access(project.checkout, os.W_OK | os.X_OK):
-        return None
-    owner = project.checkout.stat().st_uid
-    return Finding(
-        f"{project.checkout} belongs to another user (uid {owner}; this is uid {os.geteuid()})",
-        advice=f"Run it as that user: `sudo -u '#{owner}' releaser {command} --project {project.checkout}`.",
-    )
-
-
 def _mount(directory: Path) -> tuple[int, str]:
     """Tell mounts apart: a rename does not even go from one bind mount of a file system to another."""
     descriptor = os.open(directory, os.O_PATH)

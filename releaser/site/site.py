@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
+from releaser.site import ownership
+from releaser.site.ownership import Ownership, foreign_state
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.system.files import read_text
@@ -147,9 +149,11 @@ def find_site(path: Path, environ: Mapping[str, str]) -> Site:
 def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     """Read the project at `path`. What is wrong with it is kept in `findings`, for preflight to report all at once.
 
-    Raises PreflightError when there is no such directory: then there is nothing that could be reported in more detail.
+    Raises PreflightError when there is no such directory, or somebody else's: then nothing of it is read.
     """
     root = existing_directory(path)
+    project = Ownership.of(root)
+    ownership.refuse(project.stranger() or project.foreign(ownership.environment_of(root)))
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:
@@ -163,9 +167,12 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     given, name = Variables(values={}), settings.environment_file
     if name:
         place = Path(os.path.normpath(root / Path(name).expanduser()))
+        ownership.refuse(project.foreign(place))
         given = read_variables(place, setting="environment_file")
+    paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv)
+    ownership.refuse(foreign_state(root, paths.state_dir))
     return Site(
-        project=Project.at(root, state_dir=settings.state_dir, venv=settings.venv),
+        project=paths,
         settings=settings,
         pyproject=pyproject,
         findings=findings + loaded.problems + given.findings,

@@ -1,0 +1,194 @@
+"""Whose a project is, and who may work on it: its owner, root as the owner, and the group that the owner lets in."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, PreflightError
+from releaser.site.project import find_project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+_UNMAPPED = 65534  # what the kernel tells of a user or group that a user namespace does not know
+_ALL = 4294967295  # ids, of a namespace that knows all
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ownership:
+    """Who may work on the project in the directory `root`, and whose files are believed there."""
+
+    root: str
+    owner: int
+    #: The group that the owner lets write the project; None if there is none.
+    group: int | None
+
+    @classmethod
+    def of(cls, root: str | Path) -> Ownership:
+        """Look at a project. Raises OSError."""
+        status = os.stat(root)
+        is_open = status.st_mode & stat.S_IWGRP and not _is_unknown(status.st_gid, "gid")
+        return cls(root=str(root), owner=status.st_uid, group=status.st_gid if is_open else None)
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this user is the owner."""
+        return os.geteuid() == self.owner and not _is_unknown(self.owner, "uid")
+
+    def stranger(self, command: str = "...") -> Finding | None:
+        """Say that this user is neither the owner nor of the group that the owner lets in."""
+        if _is_unknown(self.owner, "uid"):
+            message = f"{self.root} belongs to a user whom this container (user namespace) does not know"
+            return Finding(message, advice="Run releaser where its owner is known, such as outside of the container.")
+        if self.is_mine or (os.geteuid() and self.group in {os.getegid(), *os.getgroups()}):
+            return None
+        name = name_of(self.owner) or f"'#{self.owner}'"
+        advice = f"Run it as that user: `sudo -u {name} releaser {command} --project {self.root}`."
+        return Finding(self.of_another(), advice=advice)
+
+    def of_another(self) -> str:
+        """Say whose the project is, and who this is."""
+        return f"{self.root} belongs to another user ({_id(self.owner)}; this is {_id(os.geteuid())})"
+
+    def foreign(self, path: str | Path) -> Finding | None:
+        """Say that a file was made by somebody else, or is a symlink by somebody else or to such a file.
+
+        One that is not there, or cannot be looked at, is none: whoever reads it says so.
+        """
+        with contextlib.suppress(OSError):
+            for status in (os.lstat(path), os.stat(path)):
+                if not self._trusts(status):
+                    message = f"{path} belongs to {_id(status.st_uid)}, and {self.root} to {_id(self.owner)}"
+                    advice = f"Look at what it says: then delete it, or take it over: `chown -h {self.owner} {path}`."
+                    return Finding(message, advice=advice)
+        return None
+
+    def _trusts(self, status: os.stat_result) -> bool:
+        if status.st_uid == self.owner or not status.st_uid:
+            return True
+        if self.group is None:
+            return False
+        # In a directory that none but the group may write, nobody else can have made a file of that group.
+        is_closed = stat.S_ISLNK(status.st_mode) or not status.st_mode & stat.S_IWOTH
+        return (status.st_gid == self.group and is_closed) or _is_member(status.st_uid, self.group)
+
+
+def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
+    """See that this user may work on the project that `path` is in, before anything of it is read.
+
+    root goes on as the owner, in a process of its own, and exits with its status. Raises PreflightError, and OSError.
+    """
+    try:
+        start = os.path.realpath(path.expanduser())
+    except RuntimeError:  # of ~nobody, which is said where the project is opened
+        return
+    if not os.path.isdir(start):
+        return
+    root = find_project(start) or start
+    project = Ownership.of(root)
+    found = project.stranger(command)
+    if found and not os.geteuid() and project.owner and not _is_unknown(project.owner, "uid"):
+        from releaser.system.users import run_again_as  # which hardly anybody needs
+
+        try:
+            sys.exit(run_again_as(project.owner, os.stat(root).st_gid or project.owner, sys.argv[1:], environ))
+        except OSError as error:
+            message = f"{found.message}, and root cannot go on as that user: {error.strerror} ({error.filename})"
+            found = Finding(message, advice=f"Install releaser where everybody may read it, or: {found.advice}")
+    refuse(found or project.foreign(environment_of(root)))
+
+
+def environment_of(root: str | Path) -> str:
+    """Return the path of the `.env` of a project."""
+    return os.path.join(os.path.dirname(root), ".env")
+
+
+def refuse(found: Finding | None) -> None:
+    """Raise PreflightError for a finding, if there is one."""
+    if found:
+        raise PreflightError(found)
+
+
+def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bool = False) -> Finding | None:
+    """Say that somebody else has made the state directory, or something of weight in it, or could.
+
+    Members of a group work with the state that the owner has opened to them, or is to by `group_writable`.
+    """
+    project = Ownership.of(root)
+    try:
+        status = os.stat(state_dir)
+    except OSError:
+        above = os.path.dirname(state_dir)
+        is_beside = not os.path.realpath(root).startswith(os.path.join(os.path.realpath(above), ""))
+        is_open, found = group_writable, project.foreign(above) if is_beside else None
+    else:
+        is_open = status.st_gid == project.group and bool(status.st_mode & stat.S_IWGRP)
+        found = project.foreign(state_dir)
+        if status.st_mode & stat.S_IWOTH:
+            found = Finding(f"{state_dir} can be written by everybody", advice=f"Run `chmod o-w {state_dir}`.")
+    if found is None and not is_open and not project.is_mine:
+        message = f"{project.of_another()}, and {state_dir} is not open to the group"
+        found = Finding(message, advice="Let the owner set `group_writable`, and run releaser once.")
+    if found:
+        return found
+    trusting = project if is_open else replace(project, group=None)
+    return next(filter(None, map(trusting.foreign, _state_files(str(state_dir)))), None)
+
+
+def _state_files(state_dir: str) -> Iterator[str]:
+    """Yield what a run believes: all that lies in the state directory itself, manifests, and mails that wait."""
+    yield from _paths_in(state_dir)
+    for release in _paths_in(f"{state_dir}/releases"):
+        yield from (release, f"{release}/manifest.json")
+    for name in ("new", "cur"):
+        yield from _paths_in(f"{state_dir}/outbox/{name}")
+
+
+def _paths_in(directory: str) -> list[str]:
+    try:
+        return [os.path.join(directory, name) for name in os.listdir(directory)]
+    except OSError:
+        return []
+
+
+def name_of(user: int) -> str:
+    """Return the name of a user; empty for one without."""
+    import pwd  # here, as `releaser list` needs it on no usual day
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return ""
+
+
+def _id(user: int) -> str:
+    name = name_of(user)
+    return f"{name}, uid {user}" if name else f"uid {user}"
+
+
+def _is_member(user: int, group: int) -> bool:
+    import grp
+    import pwd
+
+    try:
+        found = pwd.getpwuid(user)
+        return found.pw_gid == group or found.pw_name in grp.getgrgid(group).gr_mem
+    except KeyError:
+        return False
+
+
+def _is_unknown(number: int, kind: str) -> bool:
+    """Whether an id may stand for any that this user namespace does not know."""
+    if number != _UNMAPPED:
+        return False
+    try:
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+            return sum(int(line.split()[2]) for line in file) < _ALL
+    except (OSError, ValueError, IndexError):
+        return False

@@ -1,0 +1,117 @@
+"""Going on as another user: root starts releaser again as the owner of a site, and does nothing in it itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import re
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from releaser.system.process import PR_SET_PDEATHSIG
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import FrameType
+
+# What is said to releaser itself, and how terminal and network are. Credentials, keys and caches of root stay with it.
+_PASSING = re.compile(
+    r"PATH|LANG|LANGUAGE|LC_\w+|TZ|TERM|COLORTERM|NO_COLOR|FORCE_COLOR|COLUMNS|LINES|PYTHONPATH|SSL_CERT_(FILE|DIR)"
+    r"|RELEASER_\w+|AUTO_UPDTR__\w+|ADMINS_JSON|UV_(PYTHON_DOWNLOADS|OFFLINE|NATIVE_TLS|SYSTEM_CERTS)"
+)
+_PROXY = re.compile(r"(?i:(https?|all|no)_proxy)")
+_FORWARDED = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH,
+)  # fmt: skip
+_REFUSED = 3  # as a preflight that fails
+_AGAIN = f"""\
+import sys
+sys.argv[0] = "releaser"
+try:
+    from releaser.__main__ import main
+except (ImportError, OSError) as error:
+    print(f"releaser: this user cannot read releaser: {{error}}\\nlive: unchanged", file=sys.stderr)
+    sys.exit({_REFUSED})
+main()
+"""
+
+
+def environment_for(user: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what a user gets of root's environment, and what is their own."""
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if _PASSING.fullmatch(name) or (_PROXY.fullmatch(name) and "@" not in value)  # a password may stand before it
+    }
+    kept.setdefault("PATH", os.defpath)
+    try:
+        known = pwd.getpwuid(user)
+    except KeyError:
+        return {**kept, "HOME": "/", "USER": str(user), "LOGNAME": str(user)}
+    return {**kept, "HOME": known.pw_dir, "USER": known.pw_name, "LOGNAME": known.pw_name, "SHELL": known.pw_shell}
+
+
+def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run releaser with these arguments as another user, to its end, and return its exit code.
+
+    `group` is that of a user without a name, who is in no other. It has a session of its own, so that it cannot type on
+    root's terminal, no descriptor but the standard ones, and gets the signals that come meanwhile; it ends with this
+    process. Raises OSError when it cannot be started.
+    """
+    child = 0
+
+    def forward(number: int, _: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    words = [sys.executable, "-P", "-c", _AGAIN, *arguments]
+    prctl = ctypes.CDLL(None).prctl
+    reading, writing = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+    parent, child = os.getpid(), os.fork()
+    if not child:
+        try:
+            os.setsid()
+            _become(user, group)
+            prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))  # after the change of user, which takes it back
+            _close_all_but(writing)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+            if os.getppid() == parent:
+                os.execve(sys.executable, words, environment_for(user, environ))  # noqa: S606 - releaser itself
+        except OSError as error:
+            os.write(writing, str(error.errno).encode())
+        finally:
+            os._exit(_REFUSED)
+    os.close(writing)
+    for number in _FORWARDED:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup(1), which the child is as well
+            signal.signal(number, forward)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
+    with open(reading, "rb") as pipe:
+        failed = pipe.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if failed:
+        raise OSError(int(failed), os.strerror(int(failed)), sys.executable)
+    return status if status >= 0 else 128 - status
+
+
+def _become(user: int, group: int) -> None:
+    try:
+        known = pwd.getpwuid(user)
+    except KeyError:
+        os.setgroups([])
+    else:
+        group = known.pw_gid
+        os.initgroups(known.pw_name, group)
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+
+
+def _close_all_but(kept: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if (number := int(name)) > 2 and number != kept:
+            with contextlib.suppress(OSError):
+                os.close(number)

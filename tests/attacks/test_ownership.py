@@ -1,0 +1,211 @@
+"""Nothing of a site is read, and nothing run, by anybody but its owner, whom root becomes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, a_site
+from tests.e2e.test_group_use import base_python, script_of
+
+if TYPE_CHECKING:
+    from tests.attacks.people import People
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+ALL = (["list"], ["list", "--json"], ["status"], ["history"], ["check"], ["outdated"], ["verify"], ["update"],
+       ["update", "--dry-run"], ["rollback"], ["rebuild"], ["prune"], ["run", "--", "true"], ["test-mail"])  # fmt: skip
+
+
+def marks(place: Path) -> str:
+    return place.read_text(encoding="utf-8") if place.exists() else ""
+
+
+def a_trap(place: Path, mark: Path) -> Path:
+    """Make a program that writes down who has started it."""
+    place.unlink(missing_ok=True)
+    place.write_text(f"#!/bin/sh\nid -u >> {mark}\nexit 1\n", encoding="utf-8")
+    place.chmod(0o755)
+    return place
+
+
+@pytest.fixture
+def mark(people: People) -> Path:
+    """A file that everybody may write."""
+    path = people.base / "mark"
+    path.write_text("", encoding="utf-8")
+    path.chmod(0o666)
+    return path
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_a_stranger_is_refused_and_runs_nothing(
+    people: People, owned: SampleSite, mark: Path, words: list[str]
+) -> None:
+    trap = a_trap(owned.outer / "uv", mark)
+    finished = people.by(STRANGER, owned, *words, env={"RELEASER_UV": str(trap), "RELEASER_SENDMAIL": str(trap)})
+    assert finished.returncode == 3, finished
+    assert f"{owned.path} belongs to another user ({OWNER}, uid {people.of(OWNER).pw_uid}; this is" in finished.stderr
+    assert f"sudo -u {OWNER} releaser {words[0]}" in finished.stderr
+    assert marks(mark) == ""
+
+
+def test_root_becomes_the_owner_before_it_runs_anything_of_the_site(
+    people: People, owned: SampleSite, mark: Path
+) -> None:
+    trap, secret = a_trap(owned.outer / "uv", mark), {"AWS_SECRET_ACCESS_KEY": "five55", "SSH_AUTH_SOCK": "/nowhere"}
+    people.by("root", owned, "check", env={"RELEASER_UV": str(trap), **secret}, check=3)
+    owner = people.of(OWNER)
+    assert set(marks(mark).split()) == {str(owner.pw_uid)}
+    script = "id -u; id -g; id -G; echo $HOME $USER $LOGNAME $AWS_SECRET_ACCESS_KEY $SSH_AUTH_SOCK $RELEASER_KEEP"
+    script += "; exit 7"
+    finished = people.by("root", owned, "run", "--", "sh", "-c", script, env={**secret, "RELEASER_KEEP": "3"}, check=7)
+    groups = " ".join(map(str, sorted(os.getgrouplist(OWNER, owner.pw_gid))))
+    user, group, found, variables = finished.stdout.splitlines()
+    assert (user, group) == (str(owner.pw_uid), str(owner.pw_gid))
+    assert " ".join(sorted(found.split(), key=int)) == groups
+    assert variables == f"{owner.pw_dir} {OWNER} {OWNER} 3"
+
+
+def test_root_updates_as_the_owner(people: People, owned: SampleSite) -> None:
+    owned.publish("alpha", "1.2.0")
+    env = {"UV_CACHE_DIR": "/root/none"}
+    assert "updated to" in people.by("root", owned, "update", "-v", env=env, check=0).stderr
+    paths = [*owned.path.rglob("*"), *owned.state_dir.rglob("*")]
+    found = [path for path in paths if path.lstat().st_uid != people.of(OWNER).pw_uid]
+    assert found == []
+    people.by(OWNER, owned, "rollback", check=0)
+
+
+def test_what_root_has_open_is_not_handed_on_and_its_terminal_is_its_own(people: People, owned: SampleSite) -> None:
+    secret = people.base / "secret"
+    secret.write_text("", encoding="utf-8")
+    secret.chmod(0o600)
+    script = 'readlink /proc/self/fd/* ; cut -d" " -f6,7 /proc/$$/stat; echo pid $$'
+    words = [base_python(), str(script_of(owned)), "run", "--project", str(owned.path), "--", "sh", "-c", script]
+    with secret.open("w", encoding="utf-8") as file:
+        said = subprocess.check_output(
+            words, env=people.environment("root", owned), pass_fds=[file.fileno()], text=True, stdin=subprocess.DEVNULL
+        )
+    assert str(secret) not in said
+    session, terminal = said.splitlines()[-2].split()
+    assert (int(session) != os.getsid(0), terminal) == (True, "0")
+
+
+def test_signals_and_standard_input_get_through(people: People, owned: SampleSite) -> None:
+    words = [base_python(), str(script_of(owned)), "run", "--project", str(owned.path), "--"]
+    script = "read line; echo got $line; trap 'echo ended; exit 5' TERM; while :; do sleep 0.1; done"
+    with subprocess.Popen(
+        [*words, "sh", "-c", script],
+        env=people.environment("root", owned), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("word\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "got word\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "ended\n"
+        assert process.wait(timeout=20) == 5
+
+
+def test_a_releaser_that_the_owner_cannot_start_is_said(people: People, owned: SampleSite) -> None:
+    finished = owned.releaser("status", env={"PYTHONPATH": None})
+    if Path("/root").stat().st_mode & stat.S_IXOTH or finished.returncode == 0:
+        pytest.skip("the releaser of these tests is open to everybody")
+    assert finished.returncode == 3
+    assert "root cannot go on as that user: Permission denied" in finished.stderr
+    assert "Install releaser where everybody may read it" in finished.stderr
+
+
+@pytest.mark.parametrize("name", [".env", "state", "journal.json", "manifest.json", "mail", "environment_file"])
+def test_what_somebody_else_has_written_is_not_believed(
+    people: People, owned: SampleSite, mark: Path, name: str
+) -> None:
+    live = owned.state_dir / "releases" / owned.live_id()
+    places = {
+        ".env": owned.outer / ".env",
+        "state": owned.state_dir,
+        "manifest.json": live / "manifest.json",
+        "mail": owned.state_dir / "outbox" / "new" / "20260101T000000Z-1.0.vm",
+        "environment_file": people.base / "variables",
+    }
+    place, owner, stranger = places.get(name, owned.state_dir / name), people.of(OWNER), people.of(STRANGER)
+    made, env = not place.exists(), {"RELEASER_ENVIRONMENT_FILE": str(place)} if name == "environment_file" else {}
+    if made:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (place.parent, place.parent.parent):
+            os.chown(directory, *((owner.pw_uid, owner.pw_gid) if owned.outer in directory.parents else (0, 0)))
+        place.write_text("X-Releaser-Queue: smtp\n\n", encoding="utf-8")
+    trap = a_trap(owned.outer / "uv", mark)
+    os.chown(place, stranger.pw_uid, -1)
+    try:
+        for user in (OWNER, "root"):
+            for words in (["list"], ["status"], ["update"], ["rollback"])[name == "environment_file" :]:
+                finished = people.by(user, owned, *words, env={"RELEASER_UV": str(trap), **env})
+                assert finished.returncode == 3, finished
+                assert f"{place} belongs to {STRANGER}, uid {stranger.pw_uid}, and {owned.path} to" in finished.stderr
+    finally:
+        os.chown(place, owner.pw_uid, -1)
+        if made:
+            place.unlink()
+    assert marks(mark) == ""
+    people.by(OWNER, owned, "list", check=0)
+
+
+def test_a_dotenv_that_a_stranger_has_linked_is_not_read(people: People, owned: SampleSite) -> None:
+    place = owned.outer / ".env"
+    text = place.read_text(encoding="utf-8")
+    place.unlink()
+    place.symlink_to(owned.path / "pyproject.toml")
+    os.chown(place, people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
+    finished = people.by(OWNER, owned, "status", check=3)
+    assert f"{place} belongs to {STRANGER}" in finished.stderr
+    place.unlink()
+    place.write_text(text, encoding="utf-8")
+    os.chown(place, people.of(OWNER).pw_uid, people.of(OWNER).pw_gid)
+
+
+def test_members_of_the_group_that_the_owner_let_in_work_on_a_site_and_nobody_else(
+    people: People, templates: Templates, everybodys: Path
+) -> None:
+    site = a_site(people, templates, everybodys, "shared", group=TEAM)
+    for words in (["list"], ["status"], ["history"], ["rollback"], ["list"]):
+        people.by(MEMBER, site, *words, check=0)
+    people.by(OWNER, site, "list", check=0)
+    people.by("root", site, "list", check=0)
+    people.by(STRANGER, site, "list", check=3)
+    site.path.chmod(0o755)  # the owner takes it back
+    people.by(MEMBER, site, "list", check=3)
+    finished = people.by(OWNER, site, "list", check=3)  # by now, the member is a stranger, too
+    assert f"belongs to {MEMBER}" in finished.stderr
+    site.path.chmod(0o2775)
+    site.state_dir.chmod(0o2750)
+    finished = people.by(MEMBER, site, "list", check=3)
+    assert f"{site.state_dir} is not open to the group" in finished.stderr
+
+
+def test_an_owner_whom_a_user_namespace_does_not_know_is_said(people: People, owned: SampleSite) -> None:
+    words: list[str | Path] = [
+        "unshare",
+        "--user",
+        "--map-root-user",
+        base_python(),
+        script_of(owned),
+        "status",
+        "--project",
+        owned.path,
+    ]
+    finished = people.run_as("root", "unshare", *words, env=people.environment("root", owned))
+    if "unshare failed" in finished.stderr:
+        pytest.skip("no user namespaces here")
+    assert finished.returncode == 3, finished
+    assert "belongs to a user whom this container (user namespace) does not know" in finished.stderr
