@@ -15,10 +15,11 @@ from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.site.conventions import Convention
 from releaser.site.site import Pulled
+from releaser.system.words import one_line
 from releaser.tools.git_reader import Commit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from releaser.locks.vulnerabilities import Audit
 
@@ -228,6 +229,8 @@ class RunLog:
 
     def __init__(self, listener: Listener, *, command: str, run_id: str, started_at: datetime) -> None:
         self._listener = listener
+        #: What makes one line of the words of others, without control characters; and without the secrets of a site.
+        self.clean: Callable[[str], str] = one_line
         self.command = command
         self.run_id = run_id
         self.started_at = started_at
@@ -304,7 +307,7 @@ class RunLog:
             raise
         finally:
             seconds = round(time.monotonic() - started, 3)
-            outcome = Outcome(step=name, status=step.status, detail=step.detail, seconds=seconds)
+            outcome = Outcome(step=name, status=step.status, detail=self.clean(step.detail), seconds=seconds)
             self.outcomes.append(outcome)
             logger.info("step %s: %s %s", name, outcome.status, outcome.detail)
             self._listener.ended(outcome)

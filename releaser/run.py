@@ -14,7 +14,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Result, RunLog, RunReport, Silence
 from releaser.site.settings import this_host
-from releaser.system.words import one_line
+from releaser.system.words import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
-LONGEST = 2000  # characters of one line of a report; it may quote names of files, and programs
 
 
 @dataclass(kw_only=True)
@@ -54,11 +53,7 @@ class Run:
         before, after = learned.audit_before, learned.audit_after
         audit = after if learned.live_changed else before
         fixed = fixed_by(before, after) if learned.live_changed and before and after else ()
-        release = self.store.get(learned.release)
-
-        def clean(text: str) -> str:
-            return cleaned(redactor, text)
-
+        release, clean = self.store.get(learned.release), redactor.line
         return RunReport(
             command=log.command,
             project=project.name,
@@ -78,14 +73,14 @@ class Run:
                 one if self.store.get(one.release) else replace(one, release="") for one in learned.held_back
             ),
             pulled=learned.pulled,
-            commits=tuple(
-                replace(one, subject=clean(one.subject), author=clean(one.author)) for one in learned.commits
-            ),
+            commits=learned.commits,
             commit=release.manifest.commit if release else None,
-            subject=clean(release.manifest.subject) if release else "",
-            steps=tuple(replace(one, detail=clean(one.detail)) for one in log.outcomes),
+            subject=release.manifest.subject if release else "",
+            steps=tuple(log.outcomes),
             problems=cleaned_problems(redactor, problems),
-            answers=tuple(replace(one, text=clean(one.text), body=redactor.clean(one.body)) for one in log.answers),
+            answers=tuple(
+                replace(one, text=clean(one.text), body=redactor.clean(strip_control(one.body))) for one in log.answers
+            ),
             blame=learned.blame,
             output=redactor.clean(learned.output),
             advice=clean(advice),
@@ -124,7 +119,7 @@ def close_journal(site: Site, log: RunLog, done: str = "") -> None:
     The journal goes when the mail is in the outbox: if the run is killed before that, the next one tells.
     """
     if done:
-        log.unreported.append(cleaned(site.redactor, f"{named(log.command, log.run_id)} {done}."))
+        log.unreported.append(site.redactor.line(f"{named(log.command, log.run_id)} {done}."))
     if not log.unreported:
         journal_of(site).drop()
         return
@@ -159,14 +154,9 @@ def named(command: str, run_id: str) -> str:
     return f"An earlier `releaser {command}` ({run_id})"
 
 
-def cleaned(redactor: Redactor, text: str) -> str:
-    """Make words fit for a report: without secrets, and on one line that no name of a file can break or colour."""
-    return one_line(redactor.clean(text), limit=LONGEST)
-
-
 def cleaned_problems(redactor: Redactor, problems: Iterable[Finding]) -> tuple[Finding, ...]:
     """Make problems fit for a report, each with the reason that a program gave for it."""
     return tuple(
-        Finding(cleaned(redactor, one.message), advice=cleaned(redactor, one.advice))
+        Finding(redactor.line(one.message), advice=redactor.line(one.advice))
         for one in (problem.explained() for problem in problems)
     )

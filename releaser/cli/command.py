@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, TextIO, TypeVar
 
 import click
 
@@ -20,7 +20,7 @@ from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, Rele
 from releaser.report import Listener, Silence
 from releaser.site.ownership import admit
 from releaser.system.files import plain
-from releaser.system.words import Redactor
+from releaser.system.words import Redactor, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -56,11 +56,13 @@ class NonEmptyPath(click.Path):
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What the command line asks for: `json` for programs, `verbose`, `quiet`."""
+    """What the command line asks for: `json` for programs, `verbose`, `quiet`. Whatever is printed is made harmless."""
 
     json: bool = False
     verbose: bool = False
     quiet: bool = False
+    #: Knows the secrets of the site, as soon as that has been read.
+    redactor: Redactor = field(default_factory=Redactor)
 
     def listener(self) -> Listener:
         """Return what shows the steps of a run while it runs."""
@@ -81,7 +83,7 @@ class Output:
 
             self.print_json(report_as_json(report))
             if report.exit_code:
-                _write(closing_lines(report))
+                self._write(closing_lines(report))
         elif self.quiet and not report.exit_code:
             return
         elif sys.stderr.isatty():
@@ -91,7 +93,7 @@ class Output:
         elif self.verbose or answers or report.noteworthy:
             from releaser.reporting.text import report_text
 
-            _write(report_text(report))
+            self._write(report_text(report))
 
     def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
         """Yield the files of a release; on a terminal, show how many have been."""
@@ -103,7 +105,9 @@ class Output:
 
     def print_json(self, content: Any) -> None:
         """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
-        sys.stdout.write(json.dumps(content, indent=2, default=plain) + "\n")
+        if self.redactor.secrets:
+            content = self.redactor.clean_all(json.loads(json.dumps(content, default=plain)))
+        sys.stdout.write(json.dumps(content, indent=2, default=plain).replace("\x7f", "\\u007f") + "\n")
 
     def answer(self, found: T, text: Callable[[T], Iterable[str]], *, empty: str = "") -> None:
         """Print an answer, for people as `text` words it; where nothing was found, say that it is `empty`."""
@@ -116,11 +120,11 @@ class Output:
 
     def print_lines(self, lines: Iterable[str]) -> None:
         """Print an answer for people."""
-        for line in lines:
-            sys.stdout.write(line + "\n")
+        self._write(lines, sys.stdout)
 
     def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table: drawn by rich on a terminal, plain columns elsewhere."""
+        rows = [[self.redactor.line(cell) for cell in row] for row in rows]
         if sys.stdout.isatty():
             from releaser.reporting.terminal import show_rows
 
@@ -147,28 +151,24 @@ class Output:
     def note(self, line: str) -> None:
         """Print words for people, which are not data."""
         if not self.quiet:
-            _write([line])
+            self._write([line])
 
+    def _write(self, lines: Iterable[str], stream: TextIO | None = None) -> None:
+        for line in lines:
+            (stream or sys.stderr).write(self.redactor.clean(strip_control(line)) + "\n")
 
-def _write(lines: Iterable[str]) -> None:
-    for line in lines:
-        sys.stderr.write(line + "\n")
+    def print_error(self, error: ReleaserError) -> None:
+        """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
+        from releaser.reporting.text import output_lines
 
-
-def _print_error(error: ReleaserError) -> None:
-    """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
-    from releaser.reporting.text import output_lines
-    from releaser.run import cleaned
-
-    redactor = Redactor()
-    findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
-    several = len(findings) > 1
-    lines = [f"releaser: {cleaned(redactor, error.message)}"] if several else []
-    for finding in findings:
-        lines.append(f"{'problem' if several else 'releaser'}: {cleaned(redactor, finding.message)}")
-        if finding.advice:
-            lines.append(f"  what to do: {cleaned(redactor, finding.advice)}")
-    _write([*lines, *output_lines(redactor.clean(error.output)), "live: unchanged"])
+        findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
+        several = len(findings) > 1
+        lines = [f"releaser: {self.redactor.line(error.message)}"] if several else []
+        for finding in findings:
+            lines.append(f"{'problem' if several else 'releaser'}: {self.redactor.line(finding.message)}")
+            if finding.advice:
+                lines.append(f"  what to do: {self.redactor.line(finding.advice)}")
+        self._write([*lines, *output_lines(self.redactor.clean(error.output)), "live: unchanged"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +196,7 @@ class CommandContext:
         from releaser.site.site import find_site, open_site
 
         site = (open_site if self.creates_pyproject else find_site)(self.project, os.environ)
+        self.output.redactor.learn(site.redactor.secrets)
         self.warn(finding.message for finding in site.findings if not self.creates_pyproject)
         if misplaced := find_misplaced_state(site.project):
             raise PreflightError(misplaced)
@@ -284,7 +285,8 @@ def command(
         @_only(waits, _WAIT)
         @functools.wraps(function)
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
-            with _exit_codes():
+            output = Output(json=as_json, verbose=verbose, quiet=quiet)
+            with _exit_codes(output):
                 if verbose and quiet:
                     message = "--verbose and --quiet cannot be used together"
                     raise UsageError(message, advice="Use only one of them.")
@@ -292,7 +294,7 @@ def command(
                 ctx = CommandContext(
                     name=name or function.__name__,
                     project=project,
-                    output=Output(json=as_json, verbose=verbose, quiet=quiet),
+                    output=output,
                     dry_run=options.pop("dry_run", False),
                     wait=options.pop("wait", 0.0),
                     mails=mails,
@@ -315,17 +317,17 @@ def refuse_both(one: str, other: str) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _exit_codes() -> Iterator[None]:
+def _exit_codes(output: Output) -> Iterator[None]:
     """Print an error and exit with its code."""
     try:
         yield
     except ReleaserError as error:
-        _print_error(error)
+        output.print_error(error)
         sys.exit(error.exit_code)
     except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
-        _print_error(PreflightError(Finding(message, advice=advice)))
+        output.print_error(PreflightError(Finding(message, advice=advice)))
         sys.exit(ExitCode.PREFLIGHT)
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)

@@ -27,6 +27,7 @@ def check(ctx: CommandContext) -> None:
     from releaser.site.site import find_site
 
     site = find_site(ctx.project, os.environ)
+    ctx.output.redactor.learn(site.redactor.secrets)
     found = find_conventions(site)
     ctx.say_chosen(found)
     damage, warnings = ctx.warn(damaged(site)), ctx.warn(map(str, (*mail_warnings(site), *left_out(site))))

@@ -39,7 +39,7 @@ from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.signals import MARK
-from releaser.system.words import Redactor
+from releaser.system.words import Redactor, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -52,14 +52,14 @@ _MODE = 0o660  # whatever the umask is
 
 
 class _CleanFormatter(logging.Formatter):
-    """Formats a record of a log, exceptions included, without any secret."""
+    """Formats a record of a log, exceptions included, without any secret and control character."""
 
     def __init__(self, redactor: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
         self._redactor = redactor
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(super().format(record))
+        return self._redactor.clean(strip_control(super().format(record)))
 
 
 class _LogFile(logging.FileHandler):
@@ -152,6 +152,7 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
         site = (open_site if request.creates_pyproject else find_site)(request.path, request.environ)
     except PreflightError as error:
         return notify.about_missing_project(request.path, request.environ, log, error, mails=request.mails)
+    log.clean = site.redactor.line
     run = Run(site=site, log=log)
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)

@@ -13,7 +13,7 @@ from releaser.answers import TestMail
 from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunReport
-from releaser.run import cleaned, cleaned_problems
+from releaser.run import cleaned_problems
 from releaser.site.conventions import choose_environment
 from releaser.site.project import Project
 from releaser.site.settings import NO_SENDMAIL, Settings, load, this_host
@@ -99,7 +99,7 @@ def about_missing_project(
     root = path.absolute()
     loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
-    redactor = Redactor([settings.smtp_password] if settings.smtp_password else [])
+    redactor = Redactor(loaded.secrets | {settings.smtp_password or ""})
     report = RunReport(
         command=log.command,
         project=root.name,
@@ -110,7 +110,7 @@ def about_missing_project(
         seconds=round((datetime.now(UTC) - log.started_at).total_seconds(), 3),
         result="refused",
         exit_code=error.exit_code,
-        headline=cleaned(redactor, error.message),
+        headline=redactor.line(error.message),
         problems=cleaned_problems(redactor, (*error.findings, *loaded.problems)),
         advice=error.advice,
     )

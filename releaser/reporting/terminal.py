@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from releaser.reporting.changes import changes_table
 from releaser.reporting.text import closing_lines, output_lines, step_line
+from releaser.system.words import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
 _BUMPS = {"major": "red", "minor": "yellow", "patch": "green"}
+
+
+def escape(text: str) -> str:
+    """Make text harmless for rich, and for the terminal."""
+    return markup.escape(strip_control(text))
 
 
 class Live:
@@ -66,7 +72,7 @@ class Lines:
 
     def ended(self, outcome: Outcome) -> None:
         """Write the line."""
-        self._stream.write(step_line(outcome) + "\n")
+        self._stream.write(strip_control(step_line(outcome)) + "\n")
         self._stream.flush()
 
 

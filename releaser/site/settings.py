@@ -12,7 +12,7 @@ from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
 from releaser.system.files import read_text
-from releaser.system.words import secrets_in_urls
+from releaser.system.words import secrets_in_variables
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 
 _REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
-_SECRET_NAME = re.compile(
-    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|PRIVATE|(^|_)(KEY|PASS|PWD|AUTH|SALT|DSN)$", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +29,6 @@ class Variables:
 
     values: Mapping[str, str]
     findings: tuple[Finding, ...] = ()
-
-    @property
-    def secrets(self) -> set[str]:
-        """The values that go by names of secrets, and the passwords in URLs."""
-        found = {value for name, value in self.values.items() if _SECRET_NAME.search(name)}
-        return found.union(*map(secrets_in_urls, self.values.values()))
 
 
 def read_variables(path: Path, *, setting: str = "") -> Variables:
@@ -189,6 +180,8 @@ class Loaded:
     settings: Settings
     problems: tuple[Finding, ...]
     sources: Mapping[str, str]
+    #: Those in the `.env`.
+    secrets: frozenset[str] = field(repr=False)
 
 
 def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, str]) -> Loaded:
@@ -221,7 +214,8 @@ def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, s
                 problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
             else:
                 sources[name] = f"{source}: {key}"
-    return Loaded(settings=Settings(**chosen), problems=tuple(problems), sources=sources)
+    secrets = frozenset(secrets_in_variables(file.values))
+    return Loaded(settings=Settings(**chosen), problems=tuple(problems), sources=sources, secrets=secrets)
 
 
 def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:

@@ -15,12 +15,12 @@ from releaser.site.project import Project, Pyproject, find_project, first_lock, 
 from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.system.files import read_text
 from releaser.system.process import Runner
-from releaser.system.words import Redactor, secrets_in_environment, secrets_in_urls
+from releaser.system.words import Redactor, secrets_in_environment, secrets_in_urls, secrets_in_variables
 from releaser.tools.git import Git
 from releaser.tools.uv import Uv, find_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Set
 
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
@@ -180,7 +180,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
             environ=environ,
             site_variables=given.values,
             passes=settings.test_environment,
-            redactor=_redactor(settings, pyproject_path, environ, given.secrets),
+            redactor=_redactor(settings, pyproject_path, environ, loaded.secrets | secrets_in_variables(given.values)),
         ),
         sources=loaded.sources,
     )
@@ -201,8 +201,11 @@ def existing_directory(path: Path) -> Path:
     return refuse(f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
 
-def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
+def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: Set[str]) -> Redactor:
     secrets = secrets_in_environment(environ) | given
+    own = pyproject.with_name(".env")  # of the site, in the checkout; releaser takes no setting from it
+    if os.path.lexists(own):
+        secrets |= secrets_in_variables(read_variables(own).values)
     if settings.smtp_password:
         secrets.add(settings.smtp_password)
     if settings.vulnerability_service:

@@ -21,7 +21,7 @@ from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, neutral, without
 from releaser.system.files import sync_file_system
-from releaser.system.words import Redactor
+from releaser.system.words import Redactor, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -36,6 +36,7 @@ DRAIN = 0.5  # seconds to wait for the last output of a program that ended
 LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
+_LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
 LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
 
 
@@ -44,7 +45,7 @@ class Finished:
     """A program that ended: what it printed, decoded, and how long it took, in seconds.
 
     `stdout` and `stderr` are for the caller to parse, and may hold secrets; what people see is `output`, without any:
-    both streams, standard error last, as the cause of a failure mostly stands there.
+    both streams, standard error last, as the cause of a failure mostly stands there, without control characters.
     """
 
     argv: tuple[str, ...]
@@ -155,7 +156,7 @@ class Runner:
             returncode=process.returncode,
             stdout=stdout,
             stderr=stderr,
-            output=self.redactor.clean("\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))),
+            output=self.redactor.clean(strip_control("\n".join(filter(None, (stdout.strip(), stderr.strip(), told))))),
             seconds=time.monotonic() - started,
         )
         logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
@@ -252,7 +253,12 @@ class _HeadAndTail:
     def joined(self) -> bytes:
         if not self._dropped:
             return bytes(self._head + self._tail)
-        return b"%b\n[... %d bytes cut ...]\n%b" % (bytes(self._head), self._dropped, bytes(self._tail))
+        # What is cut in two is not known any more, such as a secret; so what stands on the same line goes, too.
+        head, tail = (bytes(one) for one in (self._head, self._tail))
+        head = head[: max(head.rfind(b"\n"), len(head) - _LONGEST_LINE)]
+        tail = tail[min(tail.find(b"\n") % (len(tail) + 1), _LONGEST_LINE) :].removeprefix(b"\n")
+        dropped = self._dropped + len(self._head) + len(self._tail) - len(head) - len(tail)
+        return b"%b\n[... %d bytes cut ...]\n%b" % (head, dropped, tail)
 
 
 def _dying_with_parent(death_signal: signal.Signals) -> Callable[[], None]:

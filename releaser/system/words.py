@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 _ESCAPE = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"  # CSI: colours, cursor movements
-    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)?"  # OSC, DCS and the like: titles, links
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # OSC and the like: titles, links
     r"|\x1b[ -/]*[0-~]?"  # all the others
 )
 _LINE_END = re.compile(r"\r+\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# The last ones turn the direction of text, so that it reads otherwise than it is.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CLEAN = re.compile(r"[\t\n -~]*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MARKER_LENGTH = 80
+_LONGEST_LINE = 2000  # characters of a report; it may quote names of files, and programs
 _LONGEST_LINK = 300  # characters
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -104,6 +107,8 @@ def strip_control(text: str) -> str:
 
     Undecodable bytes (lone surrogates, which no encoding can write) become the replacement character.
     """
+    if _CLEAN.fullmatch(text):  # as most lines are
+        return text
     text = _LINE_END.sub("\n", _ESCAPE.sub("", text))
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", text))
 
@@ -158,20 +163,83 @@ _USERINFO = re.compile(r"(?<=://)[^/?#\s\"'<>]+@")  # up to the last @ before th
 _CREDENTIALS = re.compile(r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*))?@")
 _NO_PASSWORDS = {"", "x-oauth-basic"}  # what stands in the place of a password when the user is the token
 _SECRET_VARIABLE = re.compile(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
+_SECRET_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|KEY|CREDENTIAL|PRIVATE|(^|_)(PASS|PWD|AUTH|SALT|DSN)$", re.IGNORECASE
+)
+_NAMES_A_FILE = re.compile(r"_(FILE|PATH|DIR)$", re.IGNORECASE)
 _SHORTEST = 4  # masking shorter strings would tear ordinary text apart
 
 
 class Redactor:
-    """Replaces credentials in URLs, and the secrets it was told of, by `***`."""
+    """Replaces credentials in URLs, and the secrets it was told of, by `***`, however they are quoted."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        longest_first = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
-        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        self.learn(secrets)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these secrets from now on, and no others."""
+        self.secrets = frozenset(secret for secret in secrets if len(secret) >= _SHORTEST)
+        self._forms = sorted(set().union(*map(_forms, self.secrets)), key=lambda one: (-len(one), one))
 
     def clean(self, text: str) -> str:
         """Return `text` without any secret."""
-        text = _USERINFO.sub(f"{MASK}@", text)
-        return self._secrets.sub(MASK, text) if self._secrets else text
+        if "://" in text:
+            text = _USERINFO.sub(f"{MASK}@", text)
+        for secret in self._forms:  # far quicker than one regular expression for all of them
+            if secret in text:
+                text = text.replace(secret, MASK)
+        return text
+
+    def line(self, text: str) -> str:
+        """Make words fit for a report: without secrets, and on one line that no name of a file can break or colour."""
+        return self.clean(one_line(self.clean(text), limit=_LONGEST_LINE))  # colours may have stood inside a secret
+
+    def clean_all(self, content: Any) -> Any:
+        """Return what JSON holds, without any secret in its strings."""
+        if isinstance(content, str):
+            return self.clean(content)
+        if isinstance(content, dict):
+            return {name: self.clean_all(value) for name, value in content.items()}
+        return [self.clean_all(one) for one in content] if isinstance(content, list | tuple) else content
+
+
+def _forms(secret: str) -> set[str]:
+    """Return a secret as it stands in text, in a URL, in JSON, in Python, for a shell and in HTML."""
+    if secret.isascii() and secret.isalnum():
+        return {secret}
+    import html
+    import json
+    import shlex
+    from urllib.parse import quote, quote_plus
+
+    found = {secret, repr(secret)[1:-1], ascii(secret)[1:-1], shlex.quote(secret), html.escape(secret)}
+    found |= {json.dumps(secret, ensure_ascii=is_ascii)[1:-1] for is_ascii in (True, False)}
+    return found | {quote_plus(secret), *(quote(secret, safe=safe) for safe in ("", "/", "!$&'()*+,;=:"))}
+
+
+def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
+    """Find the values that go by names of secrets, each line of them, and the passwords in URLs.
+
+    A value that may be an ordinary word or number is none, as masking it would tear text apart: one of less than 8
+    characters, or 6 if it has both letters and digits; of letters or digits alone, of less than 12. So is a path by
+    the name of a file.
+    """
+    found: set[str] = set()
+    for name, value in variables.items():
+        found |= secrets_in_urls(value)
+        if _SECRET_NAME.search(name) and not ("/" in value and _NAMES_A_FILE.search(name)):
+            found.update(part.strip() for part in re.split(r"\\n|[\r\n,]", value))
+            found.add(value)
+    return {one for one in found if _is_telling(one)}
+
+
+def _is_telling(value: str) -> bool:
+    if value.startswith("-----"):  # the first and the last line of a key
+        return "\n" in value
+    if value.isalpha() or value.isdigit():
+        return len(value) >= 12
+    is_mixed = any(map(str.isalpha, value)) and any(map(str.isdigit, value))
+    return len(value) >= (6 if is_mixed else 8)
 
 
 def secrets_in_urls(text: str) -> set[str]:

@@ -170,7 +170,8 @@ class GitReader:
 
     def subject(self, commit: str) -> str:
         """Return the first line of a commit's message."""
-        return self._ask_about(commit, "show", "--no-patch", "--format=%s", commit).partition("\n")[0]
+        said = self._ask_about(commit, "show", "--no-patch", "--format=%s", commit)
+        return self.runner.redactor.line(said.partition("\n")[0])
 
     def message(self, commit: str) -> str:
         """Return the whole message of a commit."""
@@ -205,8 +206,8 @@ class GitReader:
     def _log(self, *words: str) -> list[tuple[str, Commit]]:
         """List commits, each with the side of a symmetric difference that it is on."""
         found = self._run("log", "-z", "--format=%m%n%H%n%an%n%s", *words).stdout
-        entries = (entry.split("\n", 3) for entry in found.split("\0") if entry)
-        return [(side, Commit(id=commit, subject=subject, author=author)) for side, commit, author, subject in entries]
+        entries, clean = (entry.split("\n", 3) for entry in found.split("\0") if entry), self.runner.redactor.line
+        return [(side, Commit(id=one, subject=clean(said), author=clean(by))) for side, one, by, said in entries]
 
     def changed_since_parting(self, ours: str, theirs: str) -> set[str]:
         """Return the paths that `ours` changed since it and `theirs` parted, relative to the top."""

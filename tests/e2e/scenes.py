@@ -71,6 +71,15 @@ def body(site: SampleSite, number: int = -1, kind: str = "plain") -> str:
     return str(part.get_content())
 
 
+def everything_said(site: SampleSite, *said: str) -> str:
+    """Return what was printed, and all that is in logs, mails, history and other state files."""
+    places = [site.state_dir / name for name in ("logs", "outbox", "releases")]
+    files = [path for place in places for path in place.rglob("*") if path.is_file() and "venv" not in path.parts]
+    files += [path for path in site.state_dir.iterdir() if path.is_file()]
+    texts = [path.read_bytes().decode("utf-8", errors="replace").replace("=\n", "") for path in files]
+    return "\n".join([*said, *texts, *(body(site, number) for number in range(len(site.outbox_mails())))])
+
+
 def outer_snapshot(site: SampleSite) -> dict[str, str]:
     """Fingerprint everything around the site too: repository, remote, state, index; times of change included."""
     found = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.e2e.scenes import body, on_terminal, silent
+from tests.e2e.scenes import body, everything_said, on_terminal, silent
 from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
 
 if TYPE_CHECKING:
@@ -134,15 +134,6 @@ def test_each_run_has_a_log_with_everything_and_the_newest_thirty_are_kept(make_
 
 
 # Secrets
-
-
-def everything_said(site: SampleSite, *said: str) -> str:
-    """Return what was printed, and all that is in logs, mails, history and other state files."""
-    places = [site.state_dir / name for name in ("logs", "outbox", "releases")]
-    files = [path for place in places for path in place.rglob("*") if path.is_file() and "venv" not in path.parts]
-    files += [path for path in site.state_dir.iterdir() if path.is_file()]
-    texts = [path.read_bytes().decode("utf-8", errors="replace").replace("=\n", "") for path in files]
-    return "\n".join([*said, *texts, *(body(site, number) for number in range(len(site.outbox_mails())))])
 
 
 def said_of(site: SampleSite, *, check: int, env: Mapping[str, str] | None = None) -> str:

@@ -347,16 +347,6 @@ def test_lines_are_read_much_as_systemd_reads_them(tmp_path: Path, line: str, ex
     assert (dict(found.values), found.findings) == (expected, ())
 
 
-def test_secrets_are_known_by_their_names_and_in_urls(tmp_path: Path) -> None:
-    text = (
-        "DJANGO_SETTINGS_MODULE=shop.live\nSECRET_KEY=one\nDB_PASSWORD=two\nAPI_TOKEN=three\nSENTRY_DSN=four\n"
-        "DATABASE_URL=postgresql://shop:five@db/shop\nKEYBOARD=six\nCACHE_KEY_PREFIX=seven\n"
-    )
-    (tmp_path / "env").write_text(text, encoding="utf-8")
-    found = read_variables(tmp_path / "env", setting="environment_file")
-    assert found.secrets == {"one", "two", "three", "four", "five"}
-
-
 def test_what_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / "env").write_bytes(b"\xff\xfe")
     (finding,) = read_variables(tmp_path / "env", setting="environment_file").findings

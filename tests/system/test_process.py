@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -216,6 +217,15 @@ def test_of_a_long_output_the_beginning_and_the_end_are_kept(runner: Runner) -> 
     assert len(text) < process.KEPT_HEAD + 2 * process.KEPT_TAIL + 100
     (marker,) = (line for line in text.splitlines() if line.startswith("[... "))
     assert int(marker.split()[1]) == 50_000_012 - (len(text) - len(marker) - 2)
+
+
+def test_a_secret_that_is_cut_in_two_is_left_out() -> None:
+    runner = Runner(environ=ENV, redactor=Redactor(["0123456789" * 5]))
+    line = "0123456789" * 5 + "\\n"
+    code = f"import sys; sys.stdout.write('{line}' * 400_000 + 'end')"
+    output = runner.run(python(code), cwd=Path("/"), timeout=SECONDS).output
+    assert "bytes cut" in output
+    assert "0" not in output.replace(re.search(r"\[\.\.\. \d+ bytes", output)[0], "")  # type: ignore[index]
 
 
 def test_an_output_below_the_limits_is_kept_whole(runner: Runner) -> None:

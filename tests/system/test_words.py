@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
+import shlex
 import time
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -17,12 +23,16 @@ from releaser.system.words import (
     plural,
     secrets_in_environment,
     secrets_in_urls,
+    secrets_in_variables,
     size,
     strip_control,
     table,
     truncate,
     web_link,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def numbered(count: int) -> str:
@@ -116,7 +126,8 @@ def test_cleaning_comes_before_counting() -> None:
         ("one\r\ntwo\r\r\nthree\rfour", "one\ntwo\nthree\nfour"),
         ("one\x0btwo\x0cthree\x85four\u2028five", "one\ntwo\nthree\nfour\nfive"),
         ("tab\tstays\n", "tab\tstays\n"),
-        ("abc\u202edef\u2066", "abcdef"),
+        ("abc\u202edef\u2066\u061c\u200e", "abcdef"),
+        ("\x9d0;title\x9ctext\x90q\x07\x9b31m", "text"),
         ("broken \udcff byte", "broken \ufffd byte"),
         ("a lone escape \x1b", "a lone escape "),
         ("äöü € 漢字 🎉", "äöü € 漢字 🎉"),
@@ -340,3 +351,55 @@ def test_the_environment_may_hold_secrets_for_uv() -> None:
         "PASSWORD": "nine9",
     }
     assert secrets_in_environment(environ) == {"one1", "two2", "three3", "four4", "five5", "six66", "seven7"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("DB_PASSWORD", "s3cret", {"s3cret"}),
+        ("SECRET_KEY", "django-insecure-x", {"django-insecure-x"}),
+        ("API_TOKEN_2", "correcthorsebattery", {"correcthorsebattery"}),
+        ("STRIPEKEY", "0123456789ab", {"0123456789ab"}),
+        ("sentry_dsn", "https://0123456789abcdef@sentry.example.org/4", {"0123456789abcdef"}),
+        ("DATABASE_URL", "postgresql://shop:f1ve%2Fvfive@db/shop", {"f1ve%2Fvfive", "f1ve/vfive"}),
+        ("KEYS", "one-first-key,two-second-key", {"one-first-key", "two-second-key"}),
+        ("KEY", "-----BEGIN KEY-----\nMIIEvQIBADAN\nzz\n-----END KEY-----", {"MIIEvQIBADAN"}),
+        ("KEY", "-----BEGIN KEY-----\\nMIIEvQIBADAN\\n-----END KEY-----", {"MIIEvQIBADAN"}),
+        # what would tear ordinary text apart
+        ("SECRET_BACKEND", "django", set()),
+        ("TOKEN_CHECK", "true", set()),
+        ("TOKEN_SECONDS", "86400000", set()),
+        ("DB_PASSWORD", "postgres", set()),
+        ("DATABASE_URL", "postgresql://postgres:postgres@db/postgres", set()),
+        ("TOKEN_ALGORITHM", "RS256", set()),
+        ("SSL_KEY_FILE", "/etc/ssl/private/shop.pem", set()),
+        ("SHOP_NAME", "p4ssw0rd-of-nobody", set()),
+        ("SECRET", "", set()),
+    ],
+)
+def test_secrets_are_known_by_their_names_and_in_urls(name: str, value: str, expected: set[str]) -> None:
+    found = secrets_in_variables({name: value})
+    assert expected <= found
+    assert found <= expected | {value}
+    assert bool(found) == bool(expected)
+
+
+QUOTED = "p/ss 'w\"örd'\\1&"
+
+
+@pytest.mark.parametrize(
+    "form", [str, repr, ascii, quote, quote_plus, shlex.quote, html.escape, json.dumps, partial(quote, safe="")]
+)
+def test_a_secret_is_masked_however_it_is_quoted(form: Callable[[str], str]) -> None:
+    assert "rd" not in Redactor([QUOTED]).clean(f"<{form(QUOTED)}>")
+
+
+def test_a_secret_is_masked_whatever_colour_stands_in_it() -> None:
+    assert Redactor(["hunter22"]).line("hun\x1b[31mter22") == "***"
+
+
+def test_many_secrets_are_looked_for_in_little_time() -> None:
+    redactor = Redactor([f's3cret-{number}-&"' for number in range(100)])
+    begin = time.monotonic()
+    redactor.clean("a line of a log, as any other\n" * 100_000)
+    assert time.monotonic() - begin < 5
