@@ -47,7 +47,8 @@ class Run:
     def report(self, *, result: Result, exit_code: int, headline: str, advice: str = "") -> RunReport:
         """Make the report of this run as it stands."""
         log, learned, project, redactor = self.log, self.log.learned, self.site.project, self.site.redactor
-        problems = log.findings
+        advice_for_left = "Let it end by itself; a service that is to stay is started by the restart command."
+        problems = [*log.findings, *(Finding(one, advice=advice_for_left) for one in self.site.runner.ended)]
         if result != "unchanged" or exit_code or problems or log.recovered or log.told:
             problems = [*problems, *log.undeleted.values()]
         before, after = learned.audit_before, learned.audit_after

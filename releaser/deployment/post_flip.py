@@ -225,8 +225,9 @@ def restart(site: Site, venv: Path, step: Step) -> None:
 
 def _start(site: Site, words: list[str], venv: Path) -> str:
     """Run what restarts the site, which may leave a service behind; return what it printed."""
-    env, limit = inside(venv, site.runner.live_environ), site.settings.restart_timeout
-    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, stays=True).output
+    env, settings = inside(venv, site.runner.live_environ), site.settings
+    limit, stays = settings.restart_timeout, settings.restart_leaves_service
+    return site.runner.run(words, cwd=site.project.root, env=env, timeout=limit, stays=stays).output
 
 
 # In this order, behind every flip; each may be done twice.

@@ -122,6 +122,7 @@ class Settings:
     restart: tuple[str, ...] = _setting(("auto",), values.command)
     restart_file: str | None = _setting(None, values.non_empty)
     passenger_app_root: str | None = _setting(None, values.path)
+    restart_leaves_service: bool = _setting(True, values.flag)
     restart_timeout: float = _setting(120.0, values.limit)
     health_check: str | None = _setting(None, values.url_or_command)
     health_status: tuple[range, ...] = _setting((range(200, 300), range(300, 400)), values.statuses)

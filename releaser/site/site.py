@@ -132,7 +132,9 @@ class Site:
     def reread(self) -> Site:
         """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
         fresh = open_site(self.project.root, self.runner.environ)
-        runner = replace(fresh.runner, marks=self.runner.marks, remembered=self.runner.remembered)
+        runner = replace(
+            fresh.runner, marks=self.runner.marks, remembered=self.runner.remembered, ended=self.runner.ended
+        )
         return replace(fresh, project=self.project, runner=runner)
 
 

@@ -37,6 +37,7 @@ LONGEST_POLL = 86400.0  # seconds; epoll takes no more than some 24 days
 KEPT_HEAD = 256 * 1024  # bytes of each stream that are kept from its beginning ...
 KEPT_TAIL = 4 * 1024 * 1024  # ... and from its end
 _LONGEST_LINE = 8192  # bytes of a line beside what was not kept, which go with it
+_LONGEST = 120  # characters of a command in a report
 LOGGED = 500_000  # characters of output that are logged from its beginning, and from its end
 
 
@@ -62,7 +63,7 @@ class Runner:
 
     `marks` are variables by which the next run finds what a killed one has left, `site_variables` what the programs of
     the site are to get besides; `passes` names the secrets that they get. `remembered` holds what programs have said
-    that cannot change while releaser runs.
+    that cannot change while releaser runs, `ended` what programs have left running and what became of it.
     """
 
     environ: Mapping[str, str]
@@ -71,6 +72,7 @@ class Runner:
     redactor: Redactor = field(default_factory=Redactor)
     marks: dict[str, str] = field(default_factory=dict)
     remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
+    ended: list[str] = field(default_factory=list)
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
     _is_stopped: bool = field(default=False, init=False)
 
@@ -99,6 +101,7 @@ class Runner:
         check: bool = True,
         merge: bool = False,
         stays: bool = False,
+        daemons: bool = False,
         death_signal: signal.Signals | None = signal.SIGKILL,
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
         whole: bool = False,
@@ -108,7 +111,8 @@ class Runner:
 
         `env` replaces the whole environment; `merge` sends standard error to standard output; `stays` says that the
         program may leave a service behind, which then is not ended, neither now nor by another run. Whatever else it
-        leaves in its process group is ended. If releaser itself dies, the program gets `death_signal`; with None, for
+        leaves is ended, and noted in `ended`, but for its `daemons`, processes that have left its group, if it may
+        leave such. If releaser itself dies, the program gets `death_signal`; with None, for
         a question that only reads and is answered at once, it takes a fifth of the time to start. On its standard
         input it finds `input`. With `whole`, all that it prints is kept, however much; `umask` is its own, -1 for ours.
 
@@ -124,6 +128,9 @@ class Runner:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
             process: subprocess.Popen[bytes] | None = None
+            if not (stays or daemons):
+                signals.Adoption.begin()
+                stack.callback(self._end_adopted, words)
             try:
                 if self._is_stopped:
                     message = f"{words[0]} was not started, as the run was interrupted"
@@ -163,6 +170,13 @@ class Runner:
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
+    def _end_adopted(self, words: tuple[str, ...]) -> None:
+        for name in signals.Adoption.end():
+            command = shlex.join((os.path.basename(words[0]), *words[1:]))
+            said = f"`{self.redactor.clean(command)[:_LONGEST]}` left {self.redactor.clean(name)} running; it was ended"
+            logger.warning("%s", said)
+            self.ended.append(said)
+
     def _missed(self, output: str, env: Mapping[str, str] | None) -> str:
         """Say which variables that a program complains of it was not given; the settings tell what to do."""
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
@@ -182,7 +196,7 @@ class Runner:
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
-            return subprocess.Popen(words, start_new_session=True, **options)
+            return signals.Adoption.start(lambda: subprocess.Popen(words, start_new_session=True, **options))
         except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -10,7 +11,7 @@ import socket
 import threading
 import time
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from releaser.errors import Interrupted
 
@@ -70,7 +71,9 @@ def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], 
 logger = logging.getLogger(__name__)
 
 MARK = "_RELEASER_RUN"  # an environment variable
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 GRACE = 5.0  # seconds between SIGTERM and SIGKILL, in which git takes its lock files away
+_LONGEST_NAME = 120  # bytes
 LAST = 5.0  # seconds after SIGKILL; a process that hangs in the kernel takes longer
 POLL = 0.02  # seconds
 
@@ -78,20 +81,102 @@ POLL = 0.02  # seconds
 def end_orphans(mark: str) -> bool:
     """End every process that carries the mark of a run; whether there was any. Those of other users are left alone."""
 
-    def others() -> Iterator[int]:
-        return (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
+    def marked() -> set[int]:
+        others = (int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != os.getpid())
+        return {pid for pid in others if _has(pid, mark)}
 
-    found = False
+    return bool(_end(marked, lambda pid, number: _tell(pid, mark, number)))
+
+
+def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> list[str]:
+    """End what is found, and what is found then, politely first; return what was told to end."""
+    names: dict[int, str] = {}
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
         told: set[int] = set()
         ends_at = time.monotonic() + seconds
-        while (orphans := {pid for pid in others() if _has(pid, mark)}) and time.monotonic() < ends_at:
-            found = True
+        while (orphans := find()) and time.monotonic() < ends_at:
             for pid in orphans - told:
-                _tell(pid, mark, number)
+                names.setdefault(pid, _name(pid))
+                tell(pid, number)
             told |= orphans
             time.sleep(POLL)
+    return [*names.values()]
+
+
+class Process(Protocol):
+    """What `subprocess` calls a process."""
+
+    pid: int
+
+
+P = TypeVar("P", bound=Process)
+
+
+class Adoption:
+    """While it lasts, programs whose parents end become children of this process, and are ended with it.
+
+    No process leaves it, whatever group or session it makes. One that lasted before goes on, and ends them.
+    """
+
+    _lock = threading.RLock()
+    _own: ClassVar[set[int]] = set()  # children that have been here before, or that somebody waits for
+    _count = 0
+
+    @classmethod
+    def start(cls, program: Callable[[], P]) -> P:
+        """Start a program that is not to be taken for somebody else's."""
+        with cls._lock:
+            started = program()
+            cls._own.add(started.pid)
+            return started
+
+    @classmethod
+    def begin(cls) -> None:
+        """Begin it. The first process of a container gets all orphans of others anyway, and ends none."""
+        with cls._lock:
+            cls._count += 1
+            if cls._count == 1 and os.getpid() != 1:
+                cls._own |= _children()
+                ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    @classmethod
+    def end(cls) -> list[str]:
+        """End it; return what had to be ended for that."""
+        with cls._lock:
+            try:
+                return _end(cls._adopted, os.kill) if cls._count == 1 and os.getpid() != 1 else []
+            finally:
+                cls._count -= 1
+                if not cls._count:
+                    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 0)
+                    cls._own &= _children()
+
+    @classmethod
+    def _adopted(cls) -> set[int]:
+        """Find those that have not ended yet. They keep their numbers until this process has asked how they ended."""
+        adopted = _children() - cls._own
+        for pid in {pid for pid in adopted if not is_alive(pid)}:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+            adopted.discard(pid)
+        return adopted
+
+
+def _children() -> set[int]:
+    """List the processes whose parent this one is (proc(5), of Linux with CONFIG_PROC_CHILDREN)."""
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(OSError), open(f"/proc/self/task/{thread}/children", "rb") as file:
+            found.update(map(int, file.read().split()))
     return found
+
+
+def _name(pid: int) -> str:
+    """Say what a process is: what it was started with, and its number."""
+    words = b""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        words = file.read(_LONGEST_NAME).replace(b"\0", b" ").strip()
+    return f"{words.decode(errors='replace') or 'a process'} (pid {pid})"
 
 
 def is_alive(pid: int) -> bool:

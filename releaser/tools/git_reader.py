@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 # A hook of the site, such as one that runs `uv sync`, would change what is live before anything is tested.
 WITHOUT_HOOKS = ("-c", "core.hooksPath=/dev/null")
+# Nobody is there to answer; without a terminal (a new session has none) ssh does not ask either. And a hook must not
+# write through the symlink into the live release.
+_VARIABLES = {
+    "GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8", "UV_NO_SYNC": "1",
+}  # fmt: skip
 # By default a power cut can leave objects and refs that are empty, with which git refuses to work at all.
 _DURABLY = ("-c", "core.fsync=all")
 # References that no other program uses. Those of one work tree (git-worktree(1), "REFS"): another one of the same
@@ -328,18 +333,16 @@ class GitReader:
         self, *words: str, check: bool = True, umask: int = -1, death_signal: signal.Signals | None = None
     ) -> Finished:
         """Run git; lists of files are useless unless they are whole."""
-        env = of_git(self.runner.environ)
-        # Nobody is there to answer. Without a terminal (a new session has none) ssh does not ask either.
-        env |= {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "SSH_ASKPASS": "true", "LC_ALL": "C.UTF-8"}
+        env = {**of_git(self.runner.environ), **_VARIABLES, **self.variables}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
-        env["UV_NO_SYNC"] = "1"  # a hook must not write through the symlink into the live release
         return self.runner.run(
             ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
             cwd=self.root,
-            env={**env, **self.variables},
+            env=env,
             timeout=self.timeout,
             check=check,
             death_signal=death_signal,
+            daemons=True,  # such as one that keeps passwords
             whole=True,
             umask=umask,
         )

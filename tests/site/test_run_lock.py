@@ -39,7 +39,7 @@ from releaser.site import run_lock
 from releaser.system.signals import MARK
 from releaser.system.process import Runner
 
-state, script, stays, marked = Path(sys.argv[1]), sys.argv[2], bool(sys.argv[3]), bool(sys.argv[4])
+state, script, option, marked = Path(sys.argv[1]), sys.argv[2], sys.argv[3], bool(sys.argv[4])
 with run_lock.acquire(state, command="update", now=datetime.now(UTC)):
     if not script:
         print("held", flush=True)
@@ -47,7 +47,7 @@ with run_lock.acquire(state, command="update", now=datetime.now(UTC)):
     else:
         marks = {MARK: run_lock.holder(state).mark} if marked else {}
         runner = Runner(environ={"PATH": "/usr/bin:/bin"}, marks=marks)
-        runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, stays=bool(stays))
+        runner.run(["sh", "-c", script, "sh", str(state)], cwd=state, timeout=60, **({option: True} if option else {}))
         print("held", flush=True)
         input()
 """
@@ -55,10 +55,10 @@ with run_lock.acquire(state, command="update", now=datetime.now(UTC)):
 
 @contextlib.contextmanager
 def other_run(
-    state: Path, script: str = "", *, stays: bool = False, marked: bool = False
+    state: Path, script: str = "", *, option: str = "", marked: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
     """Run another process that holds the lock, and runs `script` first if there is one, until the end of the block."""
-    words = [sys.executable, "-c", HOLD, str(state), script, "1" if stays else "", "1" if marked else ""]
+    words = [sys.executable, "-c", HOLD, str(state), script, option, "1" if marked else ""]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -225,10 +225,10 @@ GRANDCHILD = "sh -c 'echo $$ >done; read word <go; echo $word >done' & wait"
 SERVICE = "(echo here >done; read word <go; echo $word >done) & echo started"
 
 
-@pytest.mark.parametrize("stays", [False, True])
-def test_no_child_has_the_lock(tmp_path: Path, go: Fifo, done: Fifo, stays: bool) -> None:
+@pytest.mark.parametrize("option", ["daemons", "stays"])
+def test_no_child_has_the_lock(tmp_path: Path, go: Fifo, done: Fifo, option: str) -> None:
     """Else a daemon that the tests of a site leave behind would keep out all runs to come, once one is killed."""
-    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'" if not stays else SERVICE, stays=stays) as other:
+    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'" if option == "daemons" else SERVICE, option=option) as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
         assert not taken(tmp_path)
@@ -254,7 +254,7 @@ def test_what_a_killed_run_has_left_is_ended(
 
 
 def test_a_service_that_stays_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
-    with other_run(tmp_path, SERVICE, stays=True, marked=True) as other:
+    with other_run(tmp_path, SERVICE, option="stays", marked=True) as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
         other.kill()
@@ -264,8 +264,8 @@ def test_a_service_that_stays_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo)
     assert done.hear() == "still there"
 
 
-def test_what_a_run_that_went_well_has_left_is_not_ended(tmp_path: Path, go: Fifo, done: Fifo) -> None:
-    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'", marked=True) as other:
+def test_daemons_that_may_stay_are_not_ended_where_the_run_went_well(tmp_path: Path, go: Fifo, done: Fifo) -> None:
+    with other_run(tmp_path, f"setsid sh -c '{SERVICE}'", option="daemons", marked=True) as other:
         assert said(other) == "held\n"
         assert done.hear() == "here"
         other.communicate("go on\n")

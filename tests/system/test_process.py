@@ -10,6 +10,8 @@ import select
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +89,9 @@ def sh(
     timeout: float = SECONDS,
     check: bool = True,
     merge: bool = False,
-    stays: bool = False,
+    **options: Any,
 ) -> Finished:
-    return runner.run(["sh", "-c", script], cwd=Path("/"), timeout=timeout, check=check, merge=merge, stays=stays)
+    return runner.run(["sh", "-c", script], cwd=Path("/"), timeout=timeout, check=check, merge=merge, **options)
 
 
 def python(code: str, *words: object) -> list[str]:
@@ -287,10 +289,42 @@ def test_what_a_program_leaves_in_its_group_is_ended_with_it(runner: Runner, lif
     lifeline.text_until_all_are_gone()
 
 
-def test_a_daemon_that_keeps_the_pipe_does_not_keep_releaser(runner: Runner, lifeline: Lifeline) -> None:
+@pytest.mark.parametrize("refuses", ["", "trap '' TERM; "])
+def test_a_daemon_that_leaves_the_group_is_ended_and_named(
+    runner: Runner, lifeline: Lifeline, tmp_path: Path, refuses: str
+) -> None:
+    """So is what it starts, in a group of its own again; and nothing that this process has started otherwise."""
+    inner = f"{refuses}echo there >&9; touch {tmp_path}/there; while :; do sleep 1000; done"
+    (tmp_path / "daemon").write_text(f'setsid sh -c "{inner}" & {refuses}wait\n', encoding="utf-8")
+    other = subprocess.Popen(["sleep", "1000"])
+    try:
+        sh(runner, f"{lifeline.hold}setsid sh {tmp_path}/daemon & while [ ! -e {tmp_path}/there ]; do :; done")
+        assert lifeline.text_until_all_are_gone() == "there\n"
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+    assert any(f"left sh {tmp_path}/daemon (pid " in one for one in runner.ended)
+    assert any("touch" in one for one in runner.ended)
+    assert all(one.startswith("`sh -c ") and one.endswith(" running; it was ended") for one in runner.ended)
+
+
+def test_what_ends_while_another_program_runs_is_ended_with_the_last_of_them(
+    runner: Runner, lifeline: Lifeline
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        last = pool.submit(sh, runner, "sleep 1")
+        time.sleep(0.2)
+        sh(runner, f"{lifeline.hold}setsid sleep 1000 & true")
+        last.result()
+    lifeline.text_until_all_are_gone()
+
+
+def test_a_daemon_that_may_stay_keeps_the_pipe_and_does_not_keep_releaser(runner: Runner, lifeline: Lifeline) -> None:
     """Out of the group it is not ended; it reads until the test lets it go."""
     read, write = os.pipe()
-    sh(runner, f"{lifeline.hold}setsid sh -c 'echo there >&9; read x' </proc/{os.getpid()}/fd/{read} & echo done")
+    there = f"</proc/{os.getpid()}/fd/{read}"
+    sh(runner, f"{lifeline.hold}setsid sh -c 'echo there >&9; read x' {there} & echo done", daemons=True)
     os.close(read)
     assert lifeline.line() == "there"
     os.close(write)

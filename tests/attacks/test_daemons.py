@@ -1,0 +1,82 @@
+"""What a candidate's code starts ends with its tests, wherever it goes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.system.signals import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SiteFactory
+
+#: Forks twice, leaves group and session, forgets its environment, and refuses to end.
+DAEMON = """
+import os, signal, sys, time
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with open({place!r}, "a") as file:
+        file.write(f"{{os.getpid()}}\\n")
+    os.write(write, b"!")
+    os.execve(sys.executable, ["lingering-daemon", "-S", "-c", "import time; time.sleep(1000)"], {{}})
+os.wait()
+os.read(read, 1)
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Where the daemons of a test write their numbers; whatever is left of them is ended."""
+    place = tmp_path / "daemons"
+    yield place
+    for pid in numbers(place):
+        if is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def numbers(place: Path) -> list[int]:
+    return [int(line) for line in place.read_text(encoding="utf-8").split()]
+
+
+def test_a_daemon_of_the_tests_is_ended_and_named(make_site: SiteFactory, place: Path) -> None:
+    site = make_site.adopted()
+    daemon = DAEMON.format(place=str(place))
+    guard = 'if "test" in __import__("sys").argv:\n' + "".join(f"    {line}\n" for line in daemon.splitlines())
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": f'__version__ = "1.1.0"\n{guard}'})
+    finished = site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    (pid,) = numbers(place)
+    assert not is_alive(pid)
+    assert (
+        f"left lingering-daemon -S -c import time; time.sleep(1000) (pid {pid}) running; it was ended"
+        in finished.stderr
+    )
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_restart_command_leaves_a_service_unless_that_is_switched_off(
+    make_site: SiteFactory, place: Path, *, leaves: bool
+) -> None:
+    site = make_site.adopted()
+    script = site.outer / "serve.py"
+    script.write_text(DAEMON.format(place=str(place)), encoding="utf-8")
+    settings = {
+        "RELEASER_RESTART": f"{sys.executable} {script}",
+        "RELEASER_RESTART_LEAVES_SERVICE": str(leaves).lower(),
+    }
+    site.write_dotenv(settings)
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=0)
+    (pid,) = numbers(place)
+    assert (is_alive(pid), "running; it was ended" in finished.stderr) == (leaves, not leaves)
