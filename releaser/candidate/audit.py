@@ -46,7 +46,8 @@ _STRONGER = {
     ),
 }
 _STUCK = (
-    "it cannot be installed, even as an early fix: a package it depends on is held back or would have to be downgraded",
+    "it cannot be installed, even as an early fix: it is too young even for that, or a package it depends on is held"
+    " back or would have to be downgraded",
     "See what `uv lock --upgrade-package '{name}=={fix}'` changes in a checkout of your own, and commit that if it is"
     " right; or {accept}.",
 )

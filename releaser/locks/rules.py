@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -65,6 +64,8 @@ class Rules:
     local: frozenset[str] = frozenset()
     #: The versions that the project's own dependencies ask for instead of the locked ones.
     demanded: Mapping[str, str] = field(default_factory=dict)
+    #: The locked packages that come as source alone.
+    sources: frozenset[str] = frozenset()
     #: The packages that a person holds, and the patterns of `ignore`.
     held: tuple[Withheld, ...] = ()
     ignored: tuple[str, ...] = ()
@@ -181,7 +182,7 @@ class Rules:
                 below_one = ", as below 1.0 the second part counts as the first"
                 why = f'`upgrade = "{level}"` keeps it out{below_one * (level == "minor" and base.startswith("0."))}'
                 return Withheld(name=name, version=version, by="policy", reason=why)
-        too_young = "" if is_fix else self.age.objection(name, version, uploads)
+        too_young = (self.age.for_fix(name) if is_fix else self.age).objection(name, version, uploads)
         return Withheld(name=name, version=version, by="age", reason=too_young) if too_young else None
 
     def _is_fix(self, name: str, version: str) -> bool:
@@ -260,7 +261,7 @@ class Rules:
             if limit is not None:
                 yield f"<{limit}"
             if found and not is_older(found, str(floor)) and self._may_stray(name, floor, uploads):
-                yield f"<={found}"
+                yield f"<={found.partition('+')[0]}"  # in which uv takes no local part
         yield from (f"!={version}" for version in bad)
 
     def _may_stray(self, name: str, floor: Version, uploads: Uploads) -> bool:
@@ -269,32 +270,8 @@ class Rules:
         uv takes the pre-release in a bound for leave to take others, and a file without a time is in reach of no limit.
         """
         base = self.locked.get(name)
-        return floor.is_prerelease or bool(self.age.of(name) and base and uploads.lacks(name, base))
-
-    def exclude_newer(self, found: Mapping[str, str], uploads: Uploads) -> dict[str, datetime]:
-        """Return the times after which versions of each package may not have been uploaded.
-
-        What is locked already stays in reach, however young it is.
-        """
-        limits: dict[str, datetime] = {}
-        for name in sorted({*found, *self.locked} - self.local - self.fixes.keys()):
-            if self.held_at(name) is None and not self.ignores(name):
-                limit = self._time_limit(name, found.get(name), uploads)
-                if limit is not None:
-                    limits[name] = limit
-        return limits
-
-    def _time_limit(self, name: str, found: str | None, uploads: Uploads) -> datetime | None:
-        locked, own = self.locked.get(name), uploads.own_limit(name)
-        unknown = found is not None and uploads.lacks(name, found)
-        if not self.age.of(name) or (unknown and self.age.unknown == "take"):
-            return None
-        limit = self.age.latest(name) if own is None else min(self.age.latest(name), own)
-        if locked is None:
-            return limit
-        since = [uploads.times.get((name, one)) for one in locked.split(", ")]
-        # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
-        return max([limit, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None
+        tells = any(time is not None for (one, _), time in uploads.times.items() if one == name)
+        return floor.is_prerelease or bool(self.age.of(name) and base and uploads.lacks(name, base) and tells)
 
 
 def follows(version: str, failed: str, others: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from releaser.system.words import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from packaging.version import Version
 
@@ -145,6 +145,8 @@ class Uploads:
     #: When the first file of a name and version was uploaded, None if its index does not tell. What comes from
     #: elsewhere, such as git, is not in it.
     times: Mapping[tuple[str, str], datetime | None] = field(default_factory=dict)
+    #: The same of the last file.
+    last: Mapping[tuple[str, str], datetime | None] = field(default_factory=dict)
     #: `exclude-newer` of uv, and the same by package (None: no limit).
     limit: datetime | None = None
     limits: Mapping[str, datetime | None] = field(default_factory=dict)
@@ -159,7 +161,8 @@ class Uploads:
 
     def merge(self, other: Uploads) -> Uploads:
         """Add what another lock tells; the limits stay these."""
-        return replace(self, times={**other.times, **self.times})
+        last = {key: max(filter(None, (self.last.get(key), time)), default=None) for key, time in other.last.items()}
+        return replace(self, times={**other.times, **self.times}, last={**self.last, **last})
 
     def own_limit(self, name: str) -> datetime | None:
         """Return the time after which the project itself takes no version of a package."""
@@ -173,7 +176,9 @@ class Age:
     least: float = 0.0
     packages: tuple[tuple[str, float], ...] = ()
     #: What becomes of versions of which the index does not tell the time.
-    unknown: Unknown = "refuse"
+    unknown: Unknown = "take"
+    #: How old the fix of a vulnerability has to be, if that is less.
+    fixes: float = 0.0
     now: datetime = _ALWAYS
 
     @property
@@ -184,6 +189,10 @@ class Age:
     def of(self, name: str) -> float:
         """Return how old the versions of a package have to be, in seconds."""
         return look_up(name, self.packages, self.least)
+
+    def for_fix(self, name: str) -> Age:
+        """Return what counts for a package as a fix of it is to come in."""
+        return replace(self, packages=((name, min(self.of(name), self.fixes)), *self.packages))
 
     def latest(self, name: str) -> datetime:
         """Return when a version of a package must have been uploaded at the latest."""
@@ -209,8 +218,10 @@ def uploads_in(lock: LockFile, now: datetime) -> Uploads:
     """Read the upload times in a uv.lock. Spans of time, which uv counts back from its own run, count from `now`."""
     options = lock.content.get("options", {})
     own = options.get("exclude-newer-package", {})
+    packages = [one for one in lock.packages if "registry" in one.get("source", {})]
     return Uploads(
-        times=times_of(one for one in lock.packages if "registry" in one.get("source", {})),
+        times=times_of(packages),
+        last=times_of(packages, max),
         limit=_limit({"timestamp": options.get("exclude-newer"), "span": options.get("exclude-newer-span")}, now),
         limits={name: _limit(value, now) for name, value in own.items()},
     )
@@ -221,12 +232,17 @@ def files_of(package: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [*([package["sdist"]] if "sdist" in package else []), *package.get("wheels", ())]
 
 
-def times_of(packages: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], datetime | None]:
-    """Return when the packages of a uv.lock, or of a pylock.toml, were uploaded, by name and version."""
+def times_of(
+    packages: Iterable[Mapping[str, Any]], pick: Callable[[list[datetime]], datetime] = min
+) -> dict[tuple[str, str], datetime | None]:
+    """Return when the packages of a uv.lock, or of a pylock.toml, were uploaded, by name and version.
+
+    `pick` chooses among the files: the first one, or by `max` the last.
+    """
     found: dict[tuple[str, str], datetime | None] = {}
     for package in packages:
         times = [time for file in files_of(package) if (time := _time(file.get("upload-time"))) is not None]
-        found[package["name"], str(package.get("version", "unknown"))] = min(times, default=None)
+        found[package["name"], str(package.get("version", "unknown"))] = pick(times) if times else None
     return found
 
 

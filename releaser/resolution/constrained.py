@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
+from releaser.locks.limits import bounds_of_sources, exclude_newer, unbuilt
 from releaser.locks.rules import Withheld
-from releaser.locks.versions import Upgrade, Uploads, is_older, parse_version
+from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
 from releaser.system.words import first_few
 from releaser.tools.uv import NoSolution
 
@@ -20,17 +22,26 @@ if TYPE_CHECKING:
     Versions = Mapping[str, str]
 
 
+_FILTERED = re.compile(r"`([^`]+)` was filtered by `exclude-newer`")  # as uv 0.13 says it
 _ROUNDS = 4  # of asking again because of what came in only through what was asked before, beside one for each failure
 
 
 class Resolver(Protocol):
     """Something that resolves from the same lock each time. All of it may raise ToolError."""
 
-    def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Versions | NoSolution:
-        """Return the versions by package within specifiers and times; without both, the newest."""
+    def resolve(
+        self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
+    ) -> Versions | NoSolution:
+        """Return the versions by package within these, the newest without any; wheels alone of those in `no_build`."""
 
     def uploads(self) -> Uploads:
-        """Return what is known of the versions that came out last, and of those that are locked."""
+        """Return what is known of the versions that came out last, of those that are locked and of those without time.
+
+        The latter are what was out of reach of a time limit.
+        """
+
+    def newest(self) -> tuple[Versions, Uploads]:
+        """Return what is newer than what is locked and admitted by all that asks for it; nothing is built for it."""
 
     def drop_time_limits(self) -> Versions | NoSolution:
         """Take the traces of times out of what came out last, and return the versions."""
@@ -54,30 +65,33 @@ def resolve_within_rules(
 ) -> Resolved | NoSolution:
     """Resolve so that nothing comes in that a rule keeps out.
 
-    The first resolution is free. If nothing changes by it, there is nothing to judge, and if all that does passes, that
-    is it. Else the resolver is asked again within the rules. If policy, age or an earlier failure keeps anything out
-    for now, `find_fixes` tells which version of a package fixes a vulnerability, and exactly that then may come in. If
-    there is no free resolution, as a new version does not build, there may be one within the rules. Raises ToolError,
-    or ResolutionError if what is too young is in the way.
+    In the first resolution, what is too young is out of reach, and nothing is built that is kept out in any case. If
+    nothing changes by it, and nothing newer is there, that is it. If all that changes passes the rules, so it is. Else
+    the resolver is asked again within them. If policy, age or an earlier failure keeps anything out for now,
+    `find_fixes` tells which version of a package fixes a vulnerability, and exactly that then may come in. If there is
+    no first resolution, as a new version does not build, there may be one within the rules. Raises ToolError, or
+    ResolutionError if what is too young is in the way.
     """
-    free = resolver.resolve({}, {})
-    if not isinstance(free, NoSolution) and dict(free) == dict(locked) == dict(live):
-        return Resolved(versions=free)
     rules = read_rules()
-    uploads = resolver.uploads() if rules.age.matters else Uploads()
+    search = _Search(resolver=resolver, free=locked, uploads=resolver.uploads() if rules.age.matters else Uploads())
+    free = search.look(rules)
     found: _Found | NoSolution
     if isinstance(free, NoSolution):  # what the rules keep out is not known then
-        search, withheld = _Search(resolver=resolver, free=locked, uploads=uploads), {}
-        versions = search.attempt(rules, "pinned")
-        if isinstance(versions, NoSolution):
-            return free
-        found = _Found(versions=versions, rules=rules, strictness="pinned")
+        withheld: dict[str, Withheld] = {}
+        found = search.resolve(rules) if search.is_limited else search.resolve_strictly(rules)
+        if isinstance(found, NoSolution):
+            return found if search.is_limited else free
         may_be_fixed = rules.age.matters or rules.upgrade != Upgrade()
     else:
-        search, withheld = _Search(resolver=resolver, free=free, uploads=uploads), rules.find_withheld(free, uploads)
+        ahead = search.find_ahead(free)
+        if not ahead and dict(free) == dict(locked) == dict(live):
+            return search.finish(free)
+        kept_out = rules.find_withheld(free, search.uploads)
+        withheld = {**kept_out, **rules.find_withheld(ahead, search.uploads)}
         if not withheld:
-            return Resolved(versions=free)
-        found = search.resolve(rules)
+            return search.finish(free)
+        search.free = free
+        found = search.resolve(rules) if kept_out else _Found(versions=free, rules=rules)
         may_be_fixed = any(one.by in ("policy", "age") or one.name in rules.next_try for one in withheld.values())
     if isinstance(found, NoSolution):
         return found
@@ -85,7 +99,8 @@ def resolve_within_rules(
     if isinstance(versions, NoSolution):
         return versions
     left = [one for one in withheld.values() if one.by != "downgrade" and versions.get(one.name) != one.version]
-    return Resolved(versions=versions, withheld=(*left, *_find_dependent(left, search.free, versions, rules.local)))
+    told = (*left, *_find_dependent(left, search.free, versions, rules.local))
+    return search.finish(versions, told)
 
 
 def _find_dependent(
@@ -106,7 +121,7 @@ class _Found:
 
     versions: Versions
     rules: Rules
-    strictness: Strictness
+    strictness: Strictness = "pinned"
 
 
 @dataclass(kw_only=True)
@@ -116,36 +131,93 @@ class _Search:
     resolver: Resolver
     free: Versions
     uploads: Uploads
+    #: Whether the first resolution has left something out of sight; and whether the last one has left its limits.
+    is_limited: bool = False
+    has_limits: bool = False
+
+    def look(self, rules: Rules) -> Versions | NoSolution:
+        """Resolve as freely as can be without a build of anything that may not come in."""
+        sources = bounds_of_sources(rules, self.uploads)
+        no_build = unbuilt(rules, self.uploads) - rules.sources
+        found = self._ask(rules, sources, exclude_newer(rules, (), self.uploads), no_build)
+        self.is_limited = self.has_limits or bool(sources)
+        return found
+
+    def _ask(
+        self, rules: Rules, specifiers: Specifiers, limits: ExcludeNewer, no_build: frozenset[str] = frozenset()
+    ) -> Versions | NoSolution:
+        """Resolve; and once more if versions were out of reach only as nobody knows their time, and may come in."""
+        found, self.has_limits = self.resolver.resolve(specifiers, limits, no_build), bool(limits)
+        self._look_at_uploads(rules)
+        now = exclude_newer(rules, limits.keys() - {"*"}, self.uploads) if limits else {}
+        lifted = {
+            name: None
+            for name in {*now, *limits} - {"*"}
+            if limits.get(name, limits.get("*")) is not None and now.get(name, now.get("*")) is None
+        }
+        return self.resolver.resolve(specifiers, {**limits, **lifted}, no_build) if lifted else found
+
+    def find_ahead(self, found: Versions) -> Versions:
+        """Return what is newer than what came out of the first resolution, and out of its sight."""
+        if not self.is_limited:
+            return {}
+        versions, uploads = self.resolver.newest()
+        self.uploads = self.uploads.merge(uploads)
+        return {name: one for name, one in versions.items() if name in found and is_newer(one, found[name])}
+
+    def finish(self, versions: Versions, withheld: Sequence[Withheld] = ()) -> Resolved | NoSolution:
+        """Take `versions`, which came out last, without a trace of limits."""
+        kept = self.resolver.drop_time_limits() if self.has_limits else versions
+        if kept != versions:
+            return NoSolution(output="uv did not keep the versions that are old enough")
+        return Resolved(versions=versions, withheld=tuple(withheld))
+
+    def resolve_strictly(self, rules: Rules) -> _Found | NoSolution:
+        """Resolve within the rules alone."""
+        versions = self.attempt(rules, "pinned")
+        return versions if isinstance(versions, NoSolution) else _Found(versions=versions, rules=rules)
 
     def resolve(self, rules: Rules) -> _Found | NoSolution:
         """Resolve within the rules, less strictly if they have no solution, as the project's own demands win.
 
         What the project demands is what even a resolution changes that upgrades nothing.
         """
-        versions = self.attempt(rules, "pinned")
-        if not isinstance(versions, NoSolution):
-            return _Found(versions=versions, rules=rules, strictness="pinned")
-        least = self.resolver.resolve(dict.fromkeys({*rules.locked, *self.free}), {})
+        strict = self.resolve_strictly(rules)
+        if not isinstance(strict, NoSolution):
+            return strict
+        limits = exclude_newer(rules, self.free, self.uploads)
+        least = self._ask(rules, dict.fromkeys({*rules.locked, *self.free}), limits)
         if isinstance(least, NoSolution):
+            if limits:
+                offered, uploads = self.resolver.newest()
+                self.uploads = self.uploads.merge(uploads)
+                self._refuse_young(rules, least.output, offered)
             return least
         demanded = {name: version for name, version in least.items() if version != rules.locked.get(name)}
-        self._look_at_uploads(rules)
         rules = replace(rules, demanded=demanded)
         less_strict: tuple[Strictness, ...] = ("no_downgrade", "exclude_only")
         for strictness in less_strict:
             versions = self.attempt(rules, strictness)
             if not isinstance(versions, NoSolution):
                 return _Found(versions=versions, rules=rules, strictness=strictness)
+        self._refuse_young(rules, "", demanded)
+        return strict
+
+    def _refuse_young(self, rules: Rules, output: str, demanded: Versions) -> None:
+        """Raise ResolutionError if the project asks for what is too young."""
+        filtered = set(_FILTERED.findall(output))
         young = [
             f"{name} {version}: {why}"
             for name, version in demanded.items()
-            if rules.held_at(name) is None and (why := rules.age.objection(name, version, self.uploads))
+            if rules.held_at(name) is None
+            and (not output or re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)", output))
+            and (why := rules.age.objection(name, version, self.uploads))
         ]
+        young += [f"{name}: all that fits is younger" for name in sorted(filtered - rules.locked.keys())]
         if young:
             message = f"the project asks for versions that `min_age` keeps out: {'; '.join(young)}"
             advice = "Wait, or make an exception in `min_age_packages`."
-            raise ResolutionError(message, advice=advice, output=versions.output)
-        return versions
+            raise ResolutionError(message, advice=advice, output=output)
 
     def add_fixes(self, found: _Found, fixes: Versions) -> Versions | NoSolution:
         """Take the fixes that did not come in by themselves, all of them, or those that resolve one by one.
@@ -172,20 +244,16 @@ class _Search:
     def attempt(self, rules: Rules, strictness: Strictness) -> Versions | NoSolution:
         """Resolve within the rules, and again as long as something comes in that they keep out."""
         specifiers = rules.specifiers(self.free, self.uploads, strictness=strictness)
-        exclude_newer = rules.exclude_newer(self.free, self.uploads)
+        limits = exclude_newer(rules, self.free, self.uploads)
         for _ in range(_ROUNDS + len(rules.rejected)):
-            found = self.resolver.resolve(specifiers, exclude_newer)
+            found = self._ask(rules, specifiers, limits)
             if isinstance(found, NoSolution):
                 return found
-            self._look_at_uploads(rules)
             withheld = rules.find_withheld(found, self.uploads)
             grave = [one for one in withheld.values() if _counts(one, rules, strictness)]
-            if not grave and exclude_newer:
-                kept = self.resolver.drop_time_limits()
-                return kept if kept == found else NoSolution(output="uv did not keep the versions that are old enough")
             if not grave:
                 return found
-            exclude_newer = {**rules.exclude_newer(found, self.uploads), **exclude_newer}
+            limits = {**exclude_newer(rules, found, self.uploads), **limits}
             specifiers |= {one.name: _exclude(one, specifiers.get(one.name), rules) for one in grave}
         return NoSolution(output="no versions were found that can be installed together")
 

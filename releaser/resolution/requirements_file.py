@@ -16,7 +16,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line
-from releaser.resolution.resolve import unanswered
+from releaser.resolution.newest import unanswered
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_version
+from packaging.utils import InvalidSdistFilename, InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
-from releaser.errors import ResolutionError, ToolError, error_line
+from releaser.errors import ResolutionError, ToolError
 from releaser.locks.installed import installed_key
-from releaser.locks.lock import EMPTY, InvalidLockError, LockFile, changes_between
+from releaser.locks.limits import without_limits
+from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, changes_between
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
-from releaser.locks.versions import Uploads, uploads_in
+from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
 from releaser.resolution.constrained import resolve_within_rules
+from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
 from releaser.tools.uv import NoSolution, failed_builds, lock_arguments
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from releaser.tools.uv import ExcludeNewer, Specifiers
 
 
-_CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
 _CHECK_NETWORK = "Check the network and the index; releaser tries again at the next run."
 #: Resolves once more, in the same tree, with what is held by then. Raises ResolutionError.
 ResolveAgain = Callable[[FailedVersions, "Lower | None"], "Resolution"]
@@ -77,7 +77,7 @@ def resolve(
         return lower.apply(rules) if lower is not None else rules
 
     with work.log.step("resolve") as step:
-        resolver = _TreeResolver(site=site, facts=facts, now=now)
+        resolver = _TreeResolver(site=site, facts=facts, now=now, live=work.live)
         locked, versions = facts.lock.versions, before.versions
         try:
             resolved = resolve_within_rules(resolver, read_rules, locked=locked, live=versions, find_fixes=fixes)
@@ -134,26 +134,69 @@ class _TreeResolver:
     facts: SiteFacts
     #: When the run began.
     now: datetime
+    live: Release | None
+    #: The names and versions of files that uv has passed over for want of a time.
+    untold: set[tuple[str, str]] = field(default_factory=set)
 
-    def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+    def resolve(
+        self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
+    ) -> Mapping[str, str] | NoSolution:
         """Lock within these."""
         self.site.project.lock.write_bytes(self.facts.lock.data)
-        return self._lock(specifiers, exclude_newer)
+        return self._lock(specifiers, exclude_newer, no_build)
 
     def uploads(self) -> Uploads:
-        """Read what the locks tell."""
-        now = self.now
-        return uploads_in(read_made_lock(self.site.project.root), now).merge(uploads_in(self.facts.lock, now))
+        """Read what the locks tell, and what uv has said of files without a time."""
+        own = uploads_in(self.facts.lock, self.now)
+        made = uploads_in(read_made_lock(self.site.project.root), self.now)
+        known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.untold)))
+        return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
+
+    def newest(self) -> tuple[Mapping[str, str], Uploads]:
+        """Ask uv's cache, which has been filled just now; the index only where there is no cache."""
+        site, facts, locked = self.site, self.facts, self.facts.lock
+        graph = Graph.of(locked)
+        names = {name: newest(locked.versions[name].split(", ")) for name in sorted(graph.from_index)}
+        try:
+            found = ask_newest(site, facts.uv, names, facts.choice, offline=True)
+        except ResolutionError:
+            found = ask_newest(site, facts.uv, names, facts.choice)
+        ahead = {name: one.fitting for name, one in found.items() if one.fitting and is_newer(one.fitting, names[name])}
+        if ahead:
+            asked = list(requirements_for(site, self.live, graph, facts.choice.version))
+            ahead = {name: version for name, version in ahead.items() if not excluding(asked, name, version)}
+        times = {key: time for name in ahead for key, time in found[name].times.items()}
+        return ahead, Uploads(times=times)
 
     def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
-        """Lock what is locked, without times."""
-        return self._lock(dict.fromkeys(self.facts.lock.names), {})
+        """Take the times out of the lock; where the project sets some itself, uv has to."""
+        lock, own = self.site.project.lock, {**self.facts.lock.content.get("options", {}), **settings_of_uv(self.site)}
+        if any(key.startswith("exclude-newer") for key in own):
+            return self._lock(dict.fromkeys(self.facts.lock.names), {})
+        made = read_made_lock(self.site.project.root)
+        lock.write_text(without_limits(made.data.decode("utf-8")), encoding="utf-8")
+        return made.versions
 
-    def _lock(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+    def _lock(
+        self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
+    ) -> Mapping[str, str] | NoSolution:
         facts, project = self.facts, self.site.project
-        words = lock_arguments(specifiers=specifiers, packages=facts.lock.names, exclude_newer=exclude_newer)
+        words = lock_arguments(
+            specifiers=specifiers, packages=facts.lock.names, exclude_newer=exclude_newer, no_build=no_build
+        )
         done = facts.uv.lock(project.root, words, python=facts.python)
+        self.untold.update(filter(None, map(_name_and_version, files_without_time(done.output))))
         return done if isinstance(done, NoSolution) else read_made_lock(project.root).versions
+
+
+def _name_and_version(file: str) -> tuple[str, str] | None:
+    """Return what a file name tells; None if it tells of no version."""
+    try:
+        wheel = file.endswith(".whl")
+        name, version = parse_wheel_filename(file)[:2] if wheel else parse_sdist_filename(file)
+    except (InvalidWheelFilename, InvalidSdistFilename):
+        return None
+    return name, str(version)
 
 
 def _no_solution(output: str, constraints: Constraints) -> ResolutionError:
@@ -188,38 +231,6 @@ def _refuse_rejected_versions(lock: LockFile, quarantine: Quarantine) -> None:
             message = f"{entry.name} {entry.version} was backed out ({entry.reason}), but nothing else can be resolved"
             advice = "Relax the constraint on it, or accept it: `releaser update --force`."
             raise ResolutionError(message, advice=advice)
-
-
-def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str, str], *, what: str) -> frozenset[str]:
-    """Return the packages that no index has as they are wanted, such as `==1.0`; uv names but a few at a time.
-
-    `ask` has uv resolve, and returns NoSolution if there is none. Raises ResolutionError, which says `what` failed.
-    """
-    missing: frozenset[str] = frozenset()
-    while left := {name: version for name, version in wanted.items() if name not in missing}:
-        try:
-            done = ask(left)
-        except ToolError as error:
-            raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
-        if not isinstance(done, NoSolution):
-            break
-        named = frozenset(name for name, version in left.items() if _is_named(name, version, done.output))
-        if _CLOSED.search(done.output) or not named or len(named) == len(wanted) > 1:
-            raise unanswered(done.output, what=what)
-        missing |= named
-    return missing
-
-
-def _is_named(name: str, wanted: str, output: str) -> bool:
-    """Whether uv names a package as it is wanted; it writes versions in its own way, such as 1.5 for 01.05."""
-    said = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
-    sign, version = wanted[:2], canonicalize_version(wanted[2:])
-    return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)
-
-
-def unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
-    advice = advice or "See uv's message; check the network and the index, and ask again."
-    return ResolutionError(f"{what}: {error_line(output)}", advice=advice, output=output)
 
 
 def candidate_key(site: Site, facts: SiteFacts, lock: LockFile) -> CandidateKey:

@@ -57,6 +57,9 @@ def rules_for(site: Site, lock: LockFile, live: LockFile, constraints: Constrain
         locked=lock.versions,
         live=live.versions,
         local=lock.local | live.local,
+        sources=frozenset(
+            one["name"] for one in lock.packages if "registry" in one["source"] and not one.get("wheels")
+        ),
         held=tuple(
             Withheld(name=one.name, reason=one.reason, by="person", since=one.at)
             for one in holds.entries
@@ -70,7 +73,13 @@ def rules_for(site: Site, lock: LockFile, live: LockFile, constraints: Constrain
         ),
         next_try={name: rest.isoformat() for name, rest in rests.items() if rest is not None and now < rest},
         upgrade=Upgrade(level=settings.upgrade, packages=settings.upgrade_packages),
-        age=Age(least=settings.min_age, packages=settings.min_age_packages, unknown=settings.min_age_unknown, now=now),
+        age=Age(
+            least=settings.min_age,
+            packages=settings.min_age_packages,
+            unknown=settings.min_age_unknown,
+            fixes=settings.min_age_fixes,
+            now=now,
+        ),
     )
 
 

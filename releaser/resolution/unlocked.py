@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, Findings, PreflightError, ResolutionError, ToolError, refuse
 from releaser.releases.venv import ask
+from releaser.resolution.newest import find_missing
 from releaser.resolution.requirements_file import AGREE, NOT_KNOWN, Line, compile_file, index_options, read_lines
-from releaser.resolution.resolve import find_missing
 from releaser.site.project import declared_dependencies
 from releaser.site.pythons import admits, choose, need_base, refuse_too_old
 from releaser.system.words import Redactor, secrets_in_urls

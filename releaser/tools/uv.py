@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from releaser.system.process import Finished, Runner
 
     Specifiers = Mapping[str, str | None]
-    ExcludeNewer = Mapping[str, datetime]
+    #: By package, `*` for those that are not named; None is no limit.
+    ExcludeNewer = Mapping[str, datetime | None]
 
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
@@ -92,9 +93,9 @@ def find_uv(setting: str | None, *, path: str | None, project: Path) -> Path | N
 
 
 def lock_arguments(
-    *, specifiers: Specifiers, packages: Iterable[str], exclude_newer: ExcludeNewer | None = None
+    *, specifiers: Specifiers, packages: Iterable[str], exclude_newer: ExcludeNewer, no_build: Iterable[str] = ()
 ) -> list[str]:
-    """Arguments of the `uv lock` that upgrades everything.
+    """Arguments of the `uv lock` that upgrades everything, and takes no source releases of the packages in `no_build`.
 
     `specifiers` maps a package to what its version must satisfy, such as `>=1.0,!=2.0`, which leaves no trace in the
     lock; None leaves a package as it is locked. With any, all of `packages`, those of the lock, are named one by one:
@@ -102,6 +103,7 @@ def lock_arguments(
 
     `exclude_newer` maps a package to the time before which its versions must have been uploaded. uv writes it into the
     lock; a plain `uv lock`, which is one with None for every package, takes it out again and keeps the versions (seen).
+    Directories pass it, and what comes from an index that tells no times does not (seen).
     """
     words = ["lock"]
     if not specifiers:
@@ -111,16 +113,14 @@ def lock_arguments(
             specifier = specifiers.get(name, "")
             if specifier is not None:
                 words += ["--upgrade-package", f"{name}{specifier}"]
-    for name, limit in sorted((exclude_newer or {}).items()):
-        words += ["--exclude-newer-package", f"{name}={limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"]
-    return words
+    for name, limit in sorted(exclude_newer.items()):
+        time = f"{limit.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if limit is not None else "false"
+        words += ["--exclude-newer", time] if name == "*" else ["--exclude-newer-package", f"{name}={time}"]
+    return [*words, *(word for name in sorted(no_build) for word in ("--no-build-package", name))]
 
 
 def newest_arguments(*, answer: str, python: Path, python_version: str) -> list[str]:
-    """Arguments of the `uv pip compile` that finds the newest version of each dependency, whatever goes together.
-
-    `python_version` is the Python that they are to be for, `python` the interpreter that builds what has to be built.
-    """
+    """Arguments of the `uv pip compile` that finds the newest versions for a Python, whatever goes together."""
     return [
         "--no-deps", "--universal", "--no-header", "--no-annotate", "--python", str(python), "--python-version",
         python_version, "--output-file", answer, "pyproject.toml",

@@ -118,13 +118,37 @@ def test_exceptions_are_made_by_package(shop: Shop) -> None:
     assert shop.is_clean()
 
 
-@pytest.mark.parametrize(("unknown", "expected"), [(None, "1.0.0"), ("take", "1.1.0")])
+@pytest.mark.parametrize(("unknown", "expected"), [("refuse", "1.0.0"), (None, "1.1.0")])
 def test_what_has_no_upload_time_is_treated_as_the_setting_says(shop: Shop, unknown: str | None, expected: str) -> None:
     shop.offer("alpha", "1.1.0", 2)
     shop.offer("deep", "1.1.0", None)
     shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE_UNKNOWN": unknown} if unknown else {})
     assert shop.live == ("1.0.0", expected)
     assert shop.is_clean()
+
+
+def test_without_the_setting_versions_wait_for_three_days_and_fixes_for_one(shop: Shop) -> None:
+    lines = (shop.site.outer / ".env").read_text(encoding="utf-8").splitlines()
+    shop.site.edit("../.env", "\n".join(line for line in lines if not line.startswith("RELEASER_MIN_AGE=")) + "\n")
+    shop.offer("alpha", "1.1.0", 4)
+    shop.offer("deep", "1.1.0", 2)
+    shop.offer("alpha", "1.2.0", 0.9)
+    fixes = Flaw(id="CVE-2026-1", package="deep", fixed="1.1.0"), Flaw(id="CVE-2026-2", package="alpha", fixed="1.2.0")
+    with VulnerabilityService(*fixes).serving() as service:
+        service_url = {"RELEASER_VULNERABILITY_SERVICE": service.url}
+        shop.site.releaser("update", check=0, env={**service_url, "RELEASER_SECURITY_FIXES": "normal"})
+        assert shop.live == ("1.1.0", "1.0.0")
+        shop.site.releaser("update", check=0, env=service_url)
+        assert shop.live == ("1.1.0", "1.1.0")
+        shop.site.releaser("update", check=0, env={**service_url, "RELEASER_MIN_AGE_FIXES": "12h"})
+        assert shop.live == ("1.2.0", "1.1.0")
+    assert shop.is_clean()
+
+
+def test_zero_takes_what_has_just_come_out(shop: Shop) -> None:
+    shop.offer("alpha", "1.1.0", 0)
+    shop.site.releaser("update", check=0, env={"RELEASER_MIN_AGE": "0"})
+    assert shop.live == ("1.1.0", "1.0.0")
 
 
 def test_a_new_package_has_to_be_old_enough_too(shop: Shop) -> None:

@@ -10,6 +10,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
+from releaser.locks.limits import bounds_of_sources, exclude_newer, unbuilt, without_limits
 from releaser.locks.rules import Rules, Withheld, explain
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads, is_older, look_up, normalize_name, permits
 
@@ -101,10 +102,9 @@ def test_of_several_versions_none_may_go_down_or_be_one_that_failed() -> None:
 def test_of_several_versions_all_stay_in_reach_however_young() -> None:
     rules = Rules(locked={"alpha": "1.0, 2.0"}, age=WEEK)
     known = uploads(alpha_1_0=90, alpha_2_0=2, alpha_2_1=1)
-    assert rules.exclude_newer({"alpha": "1.0, 2.1"}, known) == {
-        "alpha": NOW - timedelta(days=2) + timedelta(seconds=1)
-    }
-    assert rules.exclude_newer({"alpha": "1.0, 2.1"}, uploads(alpha_1_0=90, alpha_2_0=None)) == {}
+    limits = {"*": NOW - timedelta(days=7), "alpha": NOW - timedelta(days=2) + timedelta(seconds=1)}
+    assert exclude_newer(rules, {"alpha": "1.0, 2.1"}, known) == limits
+    assert exclude_newer(rules, {"alpha": "1.0, 2.1"}, uploads(alpha_1_0=90, alpha_2_0=None))["alpha"] is None
 
 
 def test_what_is_part_of_the_checkout_is_no_matter_of_rules() -> None:
@@ -228,7 +228,7 @@ def uploads(**ages: float | None) -> Uploads:
     for key, days in ages.items():
         name, _, version = key.partition("_")
         times[name, version.replace("_", ".")] = None if days is None else NOW - timedelta(days=days)
-    return Uploads(times=times)
+    return Uploads(times=times, last=times)
 
 
 WEEK = Age(least=7 * DAY, packages=(("beta", 0.0), ("gamma*", 30 * DAY)), now=NOW)
@@ -248,7 +248,7 @@ WEEK = Age(least=7 * DAY, packages=(("beta", 0.0), ("gamma*", 30 * DAY)), now=NO
     ],
 )
 def test_a_version_has_to_be_old_enough(days: float | None, objection: str) -> None:
-    rules = Rules(locked={"alpha": "1.0"}, age=WEEK)
+    rules = Rules(locked={"alpha": "1.0"}, age=replace(WEEK, unknown="refuse"))
     withheld = rules.find_withheld({"alpha": "1.1"}, uploads(alpha_1_1=days)).get("alpha")
     assert (withheld.reason if withheld else "") == objection
 
@@ -271,15 +271,16 @@ def test_without_a_time_a_version_is_treated_as_the_setting_says() -> None:
         age = Age(least=DAY, unknown="take" if unknown == "take" else "refuse", now=NOW)
         rules = Rules(locked={"alpha": "1.0"}, age=age)
         assert set(rules.find_withheld({"alpha": "1.1"}, known)) == kept
-        assert rules.exclude_newer({"alpha": "1.1"}, known) == {}, "the locked version would be out of reach"
+        assert exclude_newer(rules, {"alpha": "1.1"}, known).get("alpha") is None, "it would be out of reach as locked"
 
 
 def test_what_is_locked_stays_in_reach_however_young() -> None:
     rules = Rules(locked={"alpha": "1.0", "beta": "1.0"}, age=Age(least=7 * DAY, now=NOW))
-    cuts = rules.exclude_newer(
-        {"alpha": "1.1", "beta": "1.1"}, uploads(alpha_1_0=2, alpha_1_1=1, beta_1_0=90, beta_1_1=1)
+    cuts = exclude_newer(
+        rules, {"alpha": "1.1", "beta": "1.1"}, uploads(alpha_1_0=2, alpha_1_1=1, beta_1_0=90, beta_1_1=1)
     )
-    assert cuts == {"alpha": NOW - timedelta(days=2) + timedelta(seconds=1), "beta": NOW - timedelta(days=7)}
+    week = NOW - timedelta(days=7)
+    assert cuts == {"*": week, "alpha": NOW - timedelta(days=2) + timedelta(seconds=1), "beta": week}
     assert rules.find_withheld({"alpha": "1.0"}, uploads(alpha_1_0=2)) == {}
 
 
@@ -287,8 +288,9 @@ def test_the_limits_of_the_project_itself_are_not_widened() -> None:
     rules = Rules(locked={"alpha": "1.0", "beta": "1.0"}, age=Age(least=7 * DAY, now=NOW))
     ages = {"alpha_1_0": 90, "alpha_1_1": 1, "beta_1_0": 90, "beta_1_1": 1}
     own = NOW - timedelta(days=30)
-    known = Uploads(times=uploads(**ages).times, limit=own, limits={"beta": None})
-    assert rules.exclude_newer({"alpha": "1.1", "beta": "1.1"}, known) == {
+    known = replace(uploads(**ages), limit=own, limits={"beta": None})
+    assert exclude_newer(rules, {"alpha": "1.1", "beta": "1.1"}, known) == {
+        "*": own,
         "alpha": own,
         "beta": NOW - timedelta(days=7),
     }
@@ -297,11 +299,74 @@ def test_the_limits_of_the_project_itself_are_not_widened() -> None:
 def test_no_age_asks_for_nothing() -> None:
     rules = Rules(locked={"alpha": "1.0"}, age=Age(now=NOW))
     assert not rules.age.matters
-    assert rules.exclude_newer({"alpha": "1.1"}, uploads(alpha_1_0=2, alpha_1_1=0)) == {}
+    assert exclude_newer(rules, {"alpha": "1.1"}, uploads(alpha_1_0=2, alpha_1_1=0)) == {}
     assert Age(packages=(("alpha", DAY),), now=NOW).matters
 
 
+def test_where_no_time_is_known_there_is_no_limit() -> None:
+    rules = Rules(locked={"alpha": "1.0"}, age=WEEK)
+    assert exclude_newer(rules, ["alpha"], uploads(alpha_1_0=None)) == {}
+    refusing = replace(rules, age=replace(WEEK, unknown="refuse"))
+    assert exclude_newer(refusing, ["alpha"], uploads(alpha_1_0=None)) == {"*": NOW - timedelta(days=7), "alpha": None}
+
+
+def test_a_newer_version_without_a_time_is_in_reach_if_such_are_taken() -> None:
+    rules, known = Rules(locked={"alpha": "1.0"}, age=WEEK), uploads(alpha_1_0=90, alpha_1_1=None, new_1_0=None)
+    assert exclude_newer(rules, [], known) == {"*": NOW - timedelta(days=7), "alpha": None, "new": None}
+    older = uploads(alpha_1_0=90, alpha_0_9=None)
+    assert exclude_newer(rules, [], older)["alpha"] == NOW - timedelta(days=7)
+
+
+def test_a_file_that_is_locked_stays_in_reach_though_it_came_later_than_its_version() -> None:
+    known = replace(uploads(alpha_1_0=90), last={("alpha", "1.0"): NOW - timedelta(days=1)})
+    rules = Rules(locked={"alpha": "1.0"}, age=WEEK)
+    assert exclude_newer(rules, [], known)["alpha"] == NOW - timedelta(days=1) + timedelta(seconds=1)
+
+
+def test_what_stays_is_not_built_in_another_version() -> None:
+    names = ("alpha", "beta", "gamma", "delta")
+    rules = Rules(
+        locked=dict.fromkeys(names, "1.0"), held=(HELD,), ignored=("beta",),
+        upgrade=Upgrade(packages=(("gamma", "minor"),)), sources=frozenset({"alpha", "gamma"}),
+    )  # fmt: skip
+    assert unbuilt(rules, Uploads()) == {"alpha", "beta", "gamma"}
+    assert bounds_of_sources(rules, Uploads()) == {"alpha": "==1.0", "beta": "", "gamma": "<2", "delta": ""}
+    assert bounds_of_sources(replace(rules, sources=frozenset({"delta"})), Uploads()) == {}
+    refusing = Rules(
+        locked={"alpha": "1.0"}, sources=frozenset({"alpha"}), age=Age(least=DAY, unknown="refuse", now=NOW)
+    )
+    assert bounds_of_sources(refusing, uploads(alpha_1_0=None)) == {"alpha": None}
+
+
+def test_a_lock_loses_the_times_and_nothing_else() -> None:
+    text = """version = 1
+
+[options]
+prerelease-mode = "allow"
+exclude-newer = "2026-11-20T01:39:11Z"
+exclude-newer-span = "P1D"
+
+[options.exclude-newer-package]
+alpha = false
+beta = "2026-11-20T01:39:11Z"
+
+[[package]]
+name = "exclude-newer"
+"""
+    kept = 'version = 1\n\n[options]\nprerelease-mode = "allow"\n\n[[package]]\nname = "exclude-newer"\n'
+    assert without_limits(text) == kept
+    alone = text.replace('prerelease-mode = "allow"\n', "")
+    assert without_limits(alone) == 'version = 1\n\n[[package]]\nname = "exclude-newer"\n'
+
+
 # Fixes of vulnerabilities
+
+
+def test_a_fix_has_an_age_of_its_own() -> None:
+    rules = Rules(locked={"alpha": "1.0"}, age=replace(WEEK, fixes=DAY), fixes={"alpha": "1.1"})
+    assert rules.find_withheld({"alpha": "1.1"}, uploads(alpha_1_1=0.5))["alpha"].by == "age"
+    assert rules.find_withheld({"alpha": "1.1"}, uploads(alpha_1_1=1.5)) == {}
+    assert exclude_newer(rules, [], uploads(alpha_1_0=90))["alpha"] == NOW - timedelta(days=1)
 
 
 def test_a_fix_passes_policy_and_age_but_not_what_people_say() -> None:
@@ -311,7 +376,7 @@ def test_a_fix_passes_policy_and_age_but_not_what_people_say() -> None:
     assert replace(rules, fixes={"alpha": "2.0.1.0"}).find_withheld({"alpha": "2.0.1"}, known) == {}
     assert rules.find_withheld({"alpha": "2.1"}, known)["alpha"].by == "policy"
     assert rules.specifiers({"alpha": "2.1"}, known) == {"alpha": "==2.0.1"}
-    assert rules.exclude_newer({"alpha": "2.1"}, known) == {}
+    assert exclude_newer(rules, {"alpha": "2.1"}, known)["alpha"] is None
     held = Rules(locked={"alpha": "1.0"}, held=(HELD,), fixes={"alpha": "2.0.1"})
     assert held.find_withheld({"alpha": "2.0.1"}, known)["alpha"].by == "person"
 

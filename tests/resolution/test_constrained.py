@@ -38,18 +38,23 @@ class Table:
     project: Mapping[str, str] = field(default_factory=dict)
     needs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     ages: Mapping[str, float | None] = field(default_factory=dict)
-    asked: list[tuple[dict[str, str | None], dict[str, datetime]]] = field(default_factory=list)
+    asked: list[tuple[dict[str, str | None], dict[str, datetime | None]]] = field(default_factory=list)
+    unbuilt: list[frozenset[str]] = field(default_factory=list)
     result: dict[str, str] = field(default_factory=dict)
 
-    def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+    def resolve(
+        self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
+    ) -> Mapping[str, str] | NoSolution:
         self.asked.append((dict(specifiers), dict(exclude_newer)))
+        self.unbuilt.append(no_build)
         choices = [self._choices(name, specifiers, exclude_newer) for name in self.offered]
         for versions in itertools.product(*choices):
             found = dict(zip(self.offered, versions, strict=True))
             if all(self._goes_with(name, version, found) for name, version in found.items()):
                 self.result = found
                 return found
-        return NoSolution(output="no solution")
+        kept = [f"`{name}` was filtered by `exclude-newer`" for name in self.offered if exclude_newer]
+        return NoSolution(output="; ".join(["no solution", *kept]))
 
     def _choices(self, name: str, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> list[str]:
         allowed = SpecifierSet(",".join(filter(None, [specifiers.get(name), self.project.get(name)])))
@@ -69,14 +74,20 @@ class Table:
 
     def _in_reach(self, name: str, version: str, exclude_newer: ExcludeNewer) -> bool:
         time = self.uploads().times.get((name, version), NOW)
-        return name not in exclude_newer or (time is not None and time < exclude_newer[name])
+        limit = exclude_newer.get(name, exclude_newer.get("*"))
+        return limit is None or (time is not None and time < limit)
 
     def uploads(self) -> Uploads:
         times: dict[tuple[str, str], datetime | None] = {}
         for key, days in self.ages.items():
             name, version = key.split()
             times[name, version] = None if days is None else NOW - timedelta(days=days)
-        return Uploads(times=times)
+        return Uploads(times=times, last=times)
+
+    def newest(self) -> tuple[Mapping[str, str], Uploads]:
+        versions = {name: max(offered.split(), key=Version) for name, offered in self.offered.items()}
+        fits = {name: one for name, one in versions.items() if Version(one) in SpecifierSet(self.project.get(name, ""))}
+        return fits, self.uploads()
 
     def drop_time_limits(self) -> Mapping[str, str] | NoSolution:
         self.asked.append(({}, {}))
@@ -148,24 +159,38 @@ def test_if_all_passes_nothing_is_asked_twice() -> None:
     assert len(table.asked) == 1
 
 
-def test_if_nothing_changes_nobody_looks_for_rules() -> None:
-    table = Table(offered={"alpha": "1.0"}, locked={"alpha": "1.0"})
+@pytest.mark.parametrize("offered", ["1.0", "1.0 1.1"])
+def test_if_nothing_comes_in_one_question_is_enough(offered: str) -> None:
+    table = Table(offered={"alpha": offered}, locked={"alpha": "1.0"}, ages={"alpha 1.0": 90, "alpha 1.1": 1})
+    found = within(table, age=WEEK)
+    assert found.versions == {"alpha": "1.0"}
+    assert [(one.version, one.by) for one in found.withheld] == [("1.1", "age")] * (offered != "1.0")
+    assert [limits for _, limits in table.asked if limits] == [dict.fromkeys(["*", "alpha"], NOW - timedelta(days=7))]
 
-    def never() -> Rules:
-        raise AssertionError
 
-    found = resolve_within_rules(table, never, locked=table.locked, live=table.locked)
-    assert found == Resolved(versions={"alpha": "1.0"})
+def test_what_may_not_come_in_is_not_built_to_look_at_it() -> None:
+    table = Table(offered=dict.fromkeys(["alpha", "beta", "gamma"], "1.0 1.1"), locked=BOTH | {"gamma": "1.0"})
+    held = tuple(Withheld(name=name, reason="waits", by="person") for name in BOTH)
+    found = within(table, held=held, sources=frozenset({"beta"}))
+    assert found.versions == {**BOTH, "gamma": "1.1"}
+    assert table.asked[0] == ({"alpha": "", "beta": "==1.0", "gamma": ""}, {})
+    assert table.unbuilt[0] == {"alpha"}
+    assert [(one.name, one.version, one.by) for one in found.withheld] == [
+        ("alpha", "1.1", "person"),
+        ("beta", "1.1", "person"),
+    ]
 
 
 def test_an_index_that_cannot_be_reached_is_not_asked_for_less() -> None:
     class Unreachable(Table):
-        def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str] | NoSolution:
+        def resolve(
+            self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
+        ) -> Mapping[str, str] | NoSolution:
             if specifiers:
                 self.asked.append(({}, {}))
                 message = "no network"
                 raise ToolError(message, returncode=2)
-            return super().resolve(specifiers, exclude_newer)
+            return super().resolve(specifiers, exclude_newer, no_build)
 
     table = Unreachable(offered={"alpha": "1.0 2.0"}, locked={"alpha": "1.0"})
     with pytest.raises(ToolError, match="no network"):
@@ -229,8 +254,10 @@ def test_what_comes_in_only_through_another_is_judged_too() -> None:
     class Swapping(Table):
         """Brings in beta only if alpha may not be 1.2."""
 
-        def resolve(self, specifiers: Specifiers, exclude_newer: ExcludeNewer) -> Mapping[str, str]:
-            resolved = super().resolve(specifiers, exclude_newer)
+        def resolve(
+            self, specifiers: Specifiers, exclude_newer: ExcludeNewer, no_build: frozenset[str] = frozenset()
+        ) -> Mapping[str, str]:
+            resolved = super().resolve(specifiers, exclude_newer, no_build)
             assert not isinstance(resolved, NoSolution)
             found = dict(resolved)
             if found["alpha"] == "1.2":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.errors import ResolutionError
+from releaser.resolution.newest import find_missing
 from releaser.resolution.requirements_file import (
     Line,
     bounds,
@@ -14,7 +15,6 @@ from releaser.resolution.requirements_file import (
     index_settings,
     read_lines,
 )
-from releaser.resolution.resolve import find_missing
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:

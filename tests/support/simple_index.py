@@ -1,4 +1,4 @@
-"""A package index on the loopback: the wheels of a directory, their upload times, and all ways in which it can fail."""
+"""A package index on the loopback: the files of a directory, their upload times, and all ways in which it can fail."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FILE = {"Content-Type": "application/octet-stream", "Cache-Control": "no-cache"
 
 
 class SimpleIndex:
-    """An index that serves the wheels in `directory` at `url`; a new version is one more file.
+    """An index that serves the wheels and source releases in `directory` at `url`; a new version is one more file.
 
     `uploaded` maps name and version to when the wheel was uploaded; what is not in it has no time. `asked` are the
     names that have been asked about. Its port stays the same, also when it has been gone, as locks name it.
@@ -86,21 +86,22 @@ class SimpleIndex:
     def _project(self, name: str) -> bytes | None:
         """Return what the index says of a package; None if it has none of it."""
         self.asked.append(name)
-        wheels = sorted(self.directory.glob("*.whl"))
-        files = [self._file(wheel) for wheel in wheels if _normalized(wheel.name.split("-")[0]) == name]
+        found = sorted([*self.directory.glob("*.whl"), *self.directory.glob("*.tar.gz")])
+        files = [self._file(file) for file in found if _normalized(file.name.split("-")[0]) == name]
         return json.dumps({"meta": {"api-version": "1.1"}, "name": name, "files": files}).encode() if files else None
 
-    def _file(self, wheel: Path) -> dict[str, Any]:
-        name, version = wheel.name.split("-")[:2]
+    def _file(self, file: Path) -> dict[str, Any]:
+        name, version = file.name.removesuffix(".tar.gz").split("-")[:2]
         found: dict[str, Any] = {
-            "filename": wheel.name,
-            "url": f"../../files/{wheel.name}",
-            "hashes": {"sha256": hashlib.sha256(wheel.read_bytes()).hexdigest()},
-            "core-metadata": True,
-            "size": wheel.stat().st_size,
+            "filename": file.name,
+            "url": f"../../files/{file.name}",
+            "hashes": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+            "size": file.stat().st_size,
         }
-        if requires_python := email.message_from_bytes(_metadata(wheel)).get("Requires-Python"):
-            found["requires-python"] = requires_python
+        if file.suffix == ".whl":
+            found["core-metadata"] = True
+            if requires_python := email.message_from_bytes(_metadata(file)).get("Requires-Python"):
+                found["requires-python"] = requires_python
         if (time := self.uploaded.get((_normalized(name), version))) is not None:
             found["upload-time"] = time.isoformat()
         return found

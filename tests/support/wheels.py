@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,36 @@ def build_wheel(
     if modules is None:
         modules = {f"{distribution.module}/__init__.py": f'__version__ = "{version}"\n'}
     return tinybuild.write_wheel(directory, distribution, modules)
+
+
+# A build backend that tells `{mark}` of each time that it runs, and makes a wheel of nothing but metadata.
+_TELLING = """\
+import pathlib, zipfile
+with open({mark!r}, "a") as told:
+    told.write("{name} {version}\\n")
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    stem = "{name}-{version}"
+    with zipfile.ZipFile(pathlib.Path(directory, stem + "-py3-none-any.whl"), "w") as archive:
+        archive.writestr("{name}.py", "__version__ = '{version}'\\n")
+        archive.writestr(stem + ".dist-info/METADATA", "Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+        archive.writestr(stem + ".dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        archive.writestr(stem + ".dist-info/RECORD", "")
+    return stem + "-py3-none-any.whl"
+"""
+_OWN_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "telling"\nbackend-path = ["."]\n'
+
+
+def build_sdist(directory: Path, name: str, version: str, *, mark: Path) -> Path:
+    """Write a source release into `directory` whose own backend adds a line to `mark` whenever it runs."""
+    path = directory / f"{name}-{version}.tar.gz"
+    files = {"pyproject.toml": _OWN_BACKEND, "telling.py": _TELLING.format(mark=str(mark), name=name, version=version)}
+    with tarfile.open(path, "w:gz") as archive:
+        for file, text in files.items():
+            entry = tarfile.TarInfo(f"{name}-{version}/{file}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    return path
 
 
 class LocalIndex:

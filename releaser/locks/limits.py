@@ -1,0 +1,87 @@
+"""What uv is told from its first question on, so that nothing is built that may not come in: times, and sources."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from releaser.locks.versions import is_newer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from releaser.locks.rules import Rules
+    from releaser.locks.versions import Uploads
+
+
+def unbuilt(rules: Rules, uploads: Uploads) -> frozenset[str]:
+    """Return the locked packages of which newer versions, or some of them, may not come in, whatever else does."""
+    age = rules.age
+    return frozenset(
+        name
+        for name, version in rules.locked.items()
+        if name not in rules.local
+        and (
+            rules.held_at(name) is not None
+            or rules.ignores(name)
+            or rules.upgrade.of(name) != "all"
+            or (age.unknown == "refuse" and age.of(name) and uploads.lacks(name, version))
+        )
+    )
+
+
+def bounds_of_sources(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
+    """Say, as `Rules.specifiers` does, which versions of packages without wheels may be built to look at them.
+
+    Empty if all of them may.
+    """
+    kept = unbuilt(rules, uploads) & rules.sources
+    if not kept:
+        return {}
+    bounds = rules.specifiers({}, uploads, strictness="exclude_only")
+    return {name: (bounds[name] or None) if name in kept else "" for name in bounds}
+
+
+def exclude_newer(rules: Rules, found: Iterable[str], uploads: Uploads) -> dict[str, datetime | None]:
+    """Return the times after which versions of packages may not have been uploaded; `*` is for those not named.
+
+    What is locked already stays in reach, however young it is. Where no time is known at all, there is no limit.
+    """
+    age = rules.age
+    names = {*found, *rules.locked, *(name for name, _ in uploads.times)} - rules.local
+    limits = {name: _limit(rules, name, uploads) for name in sorted(names)}
+    if age.least and (any(uploads.times.values()) or (age.unknown == "refuse" and uploads.times)):
+        general = age.now - timedelta(seconds=age.least)
+        named = {name: uploads.own_limit(name) if one is None else one for name, one in limits.items()}
+        return {"*": min(general, uploads.limit or general), **named}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def without_limits(text: str) -> str:
+    """Return the text of a uv.lock without the times that uv was given."""
+    text = re.sub(r"^\[options\.exclude-newer-package\]\n(?:[^\[\n].*\n)*\n?", "", text, flags=re.MULTILINE)
+    text = re.sub(r"^exclude-newer(?:-span)? = .*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"^\[options\]\n+(?=\[)", "", text, flags=re.MULTILINE)
+
+
+def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
+    age = rules.age.for_fix(name) if name in rules.fixes else rules.age
+    if not age.of(name) or rules.held_at(name) is not None or rules.ignores(name):
+        return None
+    locked, own = rules.locked.get(name), uploads.own_limit(name)
+    if age.unknown == "take" and _has_newer_without_time(name, locked, uploads.times):
+        return None
+    limit = age.latest(name) if own is None else min(age.latest(name), own)
+    if locked is None:
+        return limit
+    since = [uploads.last.get((name, one)) for one in locked.split(", ")]
+    # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
+    return max([limit, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None
+
+
+def _has_newer_without_time(name: str, locked: str | None, times: Mapping[tuple[str, str], datetime | None]) -> bool:
+    return any(
+        time is None and one == name and (locked is None or is_newer(version, locked))
+        for (one, version), time in times.items()
+    )

@@ -1,0 +1,241 @@
+"""What the indexes have that is newest, whatever goes together, and who asks for what; no package is built for that."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from packaging.markers import Marker, UndefinedEnvironmentName
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name, canonicalize_version
+
+from releaser.errors import ResolutionError, ToolError, error_line, refuse
+from releaser.locks.installed import environment_of
+from releaser.locks.versions import newest, parse_version, times_of
+from releaser.releases.venv import requirements_in
+from releaser.system.files import read_text
+from releaser.tools.uv import NoSolution, newest_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from datetime import datetime
+
+    from releaser.locks.lock import Graph
+    from releaser.releases.release import Release
+    from releaser.site.pythons import Choice
+    from releaser.site.site import Site
+    from releaser.tools.uv import Uv
+
+
+_NOT_ASKED = "the package index could not be asked"
+_ANSWER = "pylock.toml"
+_WITHOUT_TIME = re.compile(r"warning: `([^`]+)` is missing an upload date")
+_CLOSED = re.compile(r"network was disabled|could not be queried|\b40[13]\b|[Uu]nauthorized|[Ff]orbidden")
+# What says where packages come from, and how; what says which versions are wanted is left out.
+_ASKED_ALIKE = (
+    "no-index", "index-strategy", "keyring-provider", "allow-insecure-host", "native-tls", "system-certs", "offline",
+    "prerelease", "no-build", "no-build-package", "no-binary", "no-binary-package", "no-build-isolation",
+    "no-build-isolation-package",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvailableVersions:
+    """What an index has of one package."""
+
+    newest: str
+    #: The newest for the Python of the site; None if there is none for it.
+    fitting: str | None
+    #: When versions were uploaded.
+    times: Mapping[tuple[str, str], datetime | None]
+
+
+def requirements_for(site: Site, live: Release | None, graph: Graph, python: str) -> Iterator[tuple[str, Requirement]]:
+    """Yield who asks for what: the project in all its extras and groups, and the installed packages in those in use."""
+    project, uv = site.pyproject.table("project"), site.pyproject.table("tool", "uv")
+    asked = [("the project", project.get("dependencies"))]
+    for kind, table in (
+        ("extra", site.pyproject.table("project", "optional-dependencies")),
+        ("group", site.pyproject.groups),
+    ):
+        asked += [(f"the project ({kind} {name})", texts) for name, texts in table.items()]
+    for key in ("constraint-dependencies", "override-dependencies", "dev-dependencies"):
+        asked.append((f"the project ({key})", uv.get(key)))
+    environment = environment_of(python)
+    for asker, texts in asked:
+        for requirement in _applying(texts if isinstance(texts, list) else (), environment, extras=()):
+            yield asker, requirement
+    for package in requirements_in(live.venv if live is not None else site.project.venv):
+        if package.name not in graph.own:
+            extras = graph.extras.get(package.name, frozenset())
+            for requirement in _applying(package.requires, environment, extras=extras):
+                yield f"{package.name} {package.version}", requirement
+
+
+def excluding(requirements: Iterable[tuple[str, Requirement]], name: str, wanted: str) -> dict[str, str]:
+    """Return who asks for something else than a version, and for what."""
+    return {
+        f"{asker} asks for {one.name}{one.specifier}": asker
+        for asker, one in requirements
+        if canonicalize_name(one.name) == name and not one.specifier.contains(wanted, prereleases=True)
+    }
+
+
+def _applying(
+    texts: Iterable[object], environment: Mapping[str, str], *, extras: Iterable[str]
+) -> Iterator[Requirement]:
+    """Yield the requirements that apply there, and if these extras are wanted; what cannot be read is passed over."""
+    for text in texts:
+        try:
+            wanted = Requirement(str(text))
+            marker = wanted.marker
+            if marker is None or any(marker.evaluate({**environment, "extra": one}) for one in ("", *extras)):
+                yield wanted
+        except (InvalidRequirement, UndefinedEnvironmentName):
+            continue
+
+
+# Asking the indexes
+
+
+def files_without_time(output: str) -> list[str]:
+    """Return the files that uv says it passed over, as there is a limit and nobody tells when they were uploaded."""
+    return _WITHOUT_TIME.findall(output)
+
+
+def settings_of_uv(site: Site) -> Mapping[str, Any]:
+    """Return what uv goes by: uv.toml, or else `[tool.uv]`. Raises PreflightError."""
+    path = site.project.root / "uv.toml"
+    try:
+        return tomllib.loads(read_text(path))
+    except FileNotFoundError:
+        return site.pyproject.table("tool", "uv")
+    except (OSError, ValueError) as error:
+        refuse(f"{path} cannot be read: {error}", "Correct it; `uv lock --check` tells when it is right.")
+
+
+def ask_newest(
+    site: Site, uv: Uv, locked: Mapping[str, str], choice: Choice, *, offline: bool = False
+) -> dict[str, AvailableVersions]:
+    """Return the versions of each package in the index, for this Python and for newer ones.
+
+    Pre-releases count for a package that is locked at one. `offline` asks uv's cache instead. Raises PreflightError and
+    ResolutionError.
+    """
+    settings = settings_of_uv(site)
+    with tempfile.TemporaryDirectory(prefix="releaser-outdated-") as place:
+        tree, answer = Path(place), Path(place) / _ANSWER
+
+        def ask(wanted: Mapping[str, str]) -> object:
+            (tree / "pyproject.toml").write_text(_question(site, settings, wanted), encoding="utf-8")
+            words = newest_arguments(answer=_ANSWER, python=choice.python, python_version=choice.version)
+            return uv.compile(tree, *words, *(["--offline"] if offline else []))
+
+        versions = {name: parse_version(version) for name, version in locked.items()}
+        wanted = {name: f">={one}" if one and one.is_prerelease else "" for name, one in versions.items()}
+        missing = find_missing(ask, wanted, what=_NOT_ASKED)
+        if len(missing) == len(locked):
+            return {}
+        try:
+            return _read_answer(answer.read_text(encoding="utf-8"), python=choice.version)
+        except (OSError, ValueError) as error:
+            message = f"uv left no list of versions that can be read: {error}"
+            raise ResolutionError(message, advice="Check that `uv` is a working uv.") from error
+
+
+def _question(site: Site, table: Mapping[str, Any], wanted: Mapping[str, str]) -> str:
+    """Return the pyproject.toml that asks for packages; `wanted` maps names to bounds, such as `>=2.0rc1`, or nothing.
+
+    It takes from the real project, and from its settings of uv, where packages come from. As it says itself what they
+    require, though not truly, uv has no reason to build one.
+    """
+    import tomlkit  # takes a while to load
+
+    root = site.project.root
+    options = {key: table[key] for key in _ASKED_ALIKE if key in table}
+    for key in ("find-links", "extra-index-url"):
+        if isinstance(table.get(key), list):
+            options[key] = [_absolute(one, root) for one in table[key]]
+    if "index-url" in table:
+        options["index-url"] = _absolute(table["index-url"], root)
+    if isinstance(table.get("index"), list):
+        options["index"] = [
+            {**one, "url": _absolute(one["url"], root)} if isinstance(one, Mapping) and "url" in one else one
+            for one in table["index"]  # of which uv says what is wrong
+        ]
+    options["dependency-metadata"] = [{"name": name} for name in wanted]
+    options["sources"] = {
+        name: {"index": index}
+        for name, source in site.pyproject.table("tool", "uv", "sources").items()
+        if canonicalize_name(name) in wanted and (index := _index_of(source))
+    }
+    project = {"name": "releaser-question", "version": "0", "dependencies": [f"{k}{v}" for k, v in wanted.items()]}
+    return tomlkit.dumps({"project": project, "tool": {"uv": options}})
+
+
+def _absolute(place: Any, root: Path) -> Any:
+    return str(root / place) if isinstance(place, str) and "://" not in place else place
+
+
+def _index_of(source: Any) -> str | None:
+    """Return the index that a package comes from, by its `[tool.uv.sources]`; other sources are not asked."""
+    choices = source if isinstance(source, list) else [source]
+    return next((one["index"] for one in choices if isinstance(one, Mapping) and "index" in one), None)
+
+
+def _read_answer(text: str, *, python: str) -> dict[str, AvailableVersions]:
+    """Read a pylock.toml that is for `python` and all that are newer; ValueError when it is none.
+
+    uv finds the newest version for each of these Pythons, and marks those that are not for all.
+    """
+    entries: dict[str, list[Mapping[str, Any]]] = {}
+    for one in tomllib.loads(text).get("packages", []):
+        if isinstance(one, Mapping) and isinstance(one.get("name"), str) and isinstance(one.get("version"), str):
+            entries.setdefault(one["name"], []).append(one)
+    here = environment_of(python)
+    available = {}
+    for name, found in entries.items():
+        fitting = [one["version"] for one in found if "marker" not in one or Marker(one["marker"]).evaluate(here)]
+        available[name] = AvailableVersions(
+            newest=newest(one["version"] for one in found),
+            fitting=newest(fitting) if fitting else None,
+            times=times_of(found),
+        )
+    return available
+
+
+def find_missing(ask: Callable[[Mapping[str, str]], object], wanted: Mapping[str, str], *, what: str) -> frozenset[str]:
+    """Return the packages that no index has as they are wanted, such as `==1.0`; uv names but a few at a time.
+
+    `ask` has uv resolve, and returns NoSolution if there is none. Raises ResolutionError, which says `what` failed.
+    """
+    missing: frozenset[str] = frozenset()
+    while left := {name: version for name, version in wanted.items() if name not in missing}:
+        try:
+            done = ask(left)
+        except ToolError as error:
+            raise unanswered(error.output or error.message, what=what, advice=error.advice) from error
+        if not isinstance(done, NoSolution):
+            break
+        named = frozenset(name for name, version in left.items() if _is_named(name, version, done.output))
+        if _CLOSED.search(done.output) or not named or len(named) == len(wanted) > 1:
+            raise unanswered(done.output, what=what)
+        missing |= named
+    return missing
+
+
+def _is_named(name: str, wanted: str, output: str) -> bool:
+    """Whether uv names a package as it is wanted; it writes versions in its own way, such as 1.5 for 01.05."""
+    said = re.findall(rf"(?<![\w.-]){re.escape(name)}(?![\w-]|\.\w)(==|>=)?(\w[\w.!+-]*\w|\w)?", output)
+    sign, version = wanted[:2], canonicalize_version(wanted[2:])
+    return any(not wanted or (one, canonicalize_version(other)) == (sign, version) for one, other in said)
+
+
+def unanswered(output: str, *, what: str, advice: str = "") -> ResolutionError:
+    advice = advice or "See uv's message; check the network and the index, and ask again."
+    return ResolutionError(f"{what}: {error_line(output)}", advice=advice, output=output)

@@ -1,0 +1,94 @@
+"""The build backend of a source release that may not come in never runs, whoever asks what there is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject, from_server
+from tests.support.simple_index import SimpleIndex, serving
+from tests.support.wheels import build_sdist
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+class Scene:
+    """A site that uses alpha, a wheel, and evil, a source release, from an index that knows their ages."""
+
+    def __init__(self, site: SampleSite, index: SimpleIndex, mark: Path) -> None:
+        self.site, self.index, self.mark = site, index, mark
+
+    def offer(self, name: str, version: str, days: float | None, *, wheel_of: list[str] | None = None) -> None:
+        """Publish a version that is so old: a source release, or a wheel that requires others."""
+        if wheel_of is not None:
+            self.site.publish(name, version, requires=wheel_of)
+        else:
+            build_sdist(self.site.index.path, name, version, mark=self.mark)
+        if days is not None:
+            self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
+
+    def ask(self) -> str:
+        """Let each command that resolves do so, and return what ran of what may not."""
+        for words in (["outdated"], ["update", "--dry-run"], ["update"], ["outdated"]):
+            self.site.releaser(*words, check=0)
+        lines = self.mark.read_text(encoding="utf-8").splitlines()
+        return ", ".join(sorted({line for line in lines if not line.endswith(" 1.0")}))
+
+
+@pytest.fixture
+def scene(make_site: SiteFactory, tmp_path: Path) -> Iterator[Scene]:
+    site = make_site(venv=True, packages={"alpha": "1.0"}, dependencies=["alpha"])
+    with serving(site.index.path) as index:
+        scene = Scene(site, index, tmp_path / "mark")
+        scene.offer("evil", "1.0", 100)
+        index.uploaded["alpha", "1.0"] = datetime.now(UTC) - timedelta(days=100)
+        from_server(site, index.url)
+        site.edit("pyproject.toml", edit_pyproject(site, '"alpha"', '"alpha", "evil"'))
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.uv("sync", "--quiet", "--group", "local")
+        site.releaser("init", check=0)
+        yield scene
+
+
+@pytest.mark.parametrize("name", ["evil", "alpha"])
+def test_what_is_five_minutes_old_is_not_built(scene: Scene, name: str) -> None:
+    """Be it of a package that comes as source always, or for the first time."""
+    scene.offer(name, "2.0", 5 / 1440)
+    assert scene.ask() == ""
+
+
+def test_what_a_young_version_brings_along_is_not_built(scene: Scene) -> None:
+    scene.offer("alpha", "2.0", 5 / 1440, wheel_of=["fresh"])
+    scene.offer("fresh", "2.0", 5 / 1440)
+    assert scene.ask() == ""
+
+
+def test_what_the_project_asks_for_is_not_built_before_it_is_old_enough(scene: Scene) -> None:
+    scene.offer("evil", "2.0", 5 / 1440)
+    scene.site.commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"evil"', '"evil>=2"')})
+    scene.site.push()
+    assert "`min_age` keeps out: evil 2.0: it is 5 minutes old" in scene.site.releaser("update", check=4).stderr
+    assert "evil 2.0" not in scene.mark.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["evil", "alpha"])
+def test_what_somebody_holds_is_not_built(scene: Scene, name: str) -> None:
+    scene.site.releaser("hold", name, check=0)
+    scene.offer(name, "2.0", 90)
+    assert scene.ask() == ""
+    (told,) = [one for one in scene.site.json("update")["held_back"] if one["version"]] or [{"by": "person"}]
+    assert told["by"] == "person"
+
+
+def test_what_may_come_in_does(scene: Scene) -> None:
+    scene.offer("evil", "2.0", 90)
+    assert scene.ask() == "evil 2.0"
+    assert scene.site.live_version("evil") == "2.0"
