@@ -21,6 +21,7 @@ from releaser.releases.venv import ask_if_possible, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key
 from releaser.site import disk
 from releaser.site.conventions import find_left_out
+from releaser.site.start import look_at_start
 from releaser.system.files import sync_file_system
 from releaser.system.words import first_few
 from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
@@ -234,6 +235,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         fingerprint=fingerprint,
         overrides=candidate.overrides,
         interpreter=ask_if_possible(site.runner, candidate.venv),
+        start=look_at_start(candidate.venv),
         link_mode=candidate.link_mode,
         tests_run=count_tests(candidate.output),
         migrations=candidate.migrations,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli.command import NonEmptyPath, Output, command, refuse_both
-from releaser.errors import NoSuchReleaseError, UsageError
+from releaser.errors import NoSuchReleaseError, UsageError, refuse
 
 if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
@@ -210,6 +210,9 @@ def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     if live is None:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Adopt the project: `releaser init`.")
+    if why := site.runner.distrust(str(live.venv)):
+        message = f"nothing is started in {live.id}, as {why}"
+        refuse(message, "`releaser rebuild` replaces it. Find out who changed it.")
     with contextlib.suppress(OSError):  # a user who may not write here can still use the release
         os.set_inheritable(leases.take(str(live.directory)), True)
     env = inside(live.venv, {**os.environ, **site.runner.site_variables})

@@ -25,6 +25,7 @@ from releaser.run import close_journal
 from releaser.site.conventions import choose_dependency_group, default_groups
 from releaser.site.project import PYPROJECT, read_pyproject
 from releaser.site.pythons import version_in
+from releaser.site.start import look_at_start
 from releaser.system.files import read_text, replace_file, replace_symlink, sync_directory, sync_file_system
 
 if TYPE_CHECKING:
@@ -218,6 +219,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         inodes=usage.inodes,
         fingerprint=seal_files(str(directory)),
         interpreter=ask_if_possible(site.runner, directory / "venv"),
+        start=look_at_start(directory / "venv"),
     )
     sync_file_system(directory)
     release = store_of(site).complete(manifest)

@@ -103,8 +103,9 @@ NO_DRIFT = Drift()
 class Damage:
     """Why a release is not what was sealed."""
 
-    #: `gone`: its venv or its interpreter is not there, or does not start; `interpreter`: it is another one.
-    kind: Literal["gone", "interpreter", "lock", "files"]
+    #: `gone`: its venv or its interpreter is not there, or does not start; `interpreter`: that is another one;
+    #: `replaced`: somebody has led the venv to another one, which nobody starts.
+    kind: Literal["gone", "replaced", "interpreter", "lock", "files"]
     reason: str
     drift: Drift = NO_DRIFT
     #: Nothing can run on the release.
@@ -201,6 +202,11 @@ def find_interpreter_damage(release: Release, *, asks: bool = False) -> Damage |
             what = f"{was} at {was.executable}"
         return Damage(kind="gone", reason=f"its interpreter is gone ({what})", fatal=True)
     executable = executable_of(release.venv)
+    if release.is_led_elsewhere:
+        reason = f"somebody has exchanged its bin/python or pyvenv.cfg, so that it is not started ({executable})"
+        return Damage(kind="replaced", reason=reason, fatal=True)
+    if was is None and executable.startswith(f"{os.path.realpath(release.venv)}/"):
+        return None  # a copy of an interpreter that could not be asked when it was sealed
     if not asks and (was is None or (executable == was.executable and look_at(was.seen) == was.seen)):
         return None
     try:

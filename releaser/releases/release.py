@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from releaser.errors import Finding, PreflightError
 from releaser.locks.lock import Change
 from releaser.releases.venv import Interpreter
+from releaser.site.start import look_at_start
 from releaser.system.files import exchange, read_state, read_text, replace_symlink, write_state
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Manifest:
     overrides: tuple[str, ...] = ()
     #: The one under it; None if it could not be asked.
     interpreter: Interpreter | None = None
+    #: The digest of what decides in its venv what starts as its Python; empty if nothing was noted.
+    start: str = ""
     #: How its files came out of uv's cache; empty if that is not known.
     link_mode: str = ""
     #: The first line of the message of `commit`.
@@ -126,6 +129,11 @@ class Release:
     def works(self) -> bool:
         """Whether its interpreter is still there; `integrity` tells more."""
         return os.path.exists(self.venv / "bin" / "python")  # False, where Path.exists would raise PermissionError
+
+    @property
+    def is_led_elsewhere(self) -> bool:
+        """Whether somebody has exchanged what starts as its Python."""
+        return self.manifest.start != "" and look_at_start(self.venv) != self.manifest.start
 
 
 @dataclass(frozen=True, kw_only=True)

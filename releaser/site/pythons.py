@@ -83,7 +83,7 @@ def choose(site: Site, uv: Uv, *, wanted: str | None = None) -> Choice:
     """
     root, venv = site.project.root, site.project.venv
     before = version_in(venv)
-    live = venv if before and _has_its_python(venv, before) else None
+    live = venv if before and not site.runner.distrust(str(venv)) and _has_its_python(venv, before) else None
     request = find_request(site)
     if wanted is not None:
         return _choose_wanted(site, uv, wanted, live, request)

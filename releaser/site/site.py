@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from releaser.site import ownership
 from releaser.site.ownership import Ownership, foreign_state
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Settings, Variables, load, read_variables
+from releaser.site.start import distrust
 from releaser.system.files import read_text
 from releaser.system.process import Runner
 from releaser.system.words import Redactor, secrets_in_environment, secrets_in_urls, secrets_in_variables
@@ -182,6 +184,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
             environ=environ,
             site_variables=given.values,
             passes=settings.test_environment,
+            distrust=partial(distrust, paths.releases),
             redactor=_redactor(settings, pyproject_path, environ, loaded.secrets | secrets_in_variables(given.values)),
         ),
         sources=loaded.sources,

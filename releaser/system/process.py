@@ -70,6 +70,8 @@ class Runner:
     site_variables: Mapping[str, str] = field(default_factory=dict)
     passes: Collection[str] = ()
     redactor: Redactor = field(default_factory=Redactor)
+    #: Says of a venv why nothing in it is started; mostly nothing.
+    distrust: Callable[[str], str] = field(default=lambda _: "", repr=False)
     marks: dict[str, str] = field(default_factory=dict)
     remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
@@ -120,6 +122,7 @@ class Runner:
         ends with another status than 0.
         """
         words = tuple(os.fspath(word) for word in argv)
+        self._refuse_distrusted(words[0], (self.environ if env is None else env).get("VIRTUAL_ENV"))
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
         tail = sys.maxsize if whole else KEPT_TAIL
@@ -182,6 +185,12 @@ class Runner:
         secrets = {name for name, value in self.environ.items() if kind_of(name, value)}
         named = " and ".join(sorted(secrets.intersection(re.findall(r"\w+", output)).difference(env or secrets)))
         return named and f"releaser has not given it {named}; `test_environment` can name what it may have"
+
+    def _refuse_distrusted(self, program: str, active: str | None) -> None:
+        for venv in filter(None, (os.path.dirname(os.path.dirname(program)), active)):
+            if why := self.distrust(venv):
+                message = f"{program} was not started, as {why}"
+                raise ToolError(message, advice="`releaser rebuild` replaces it. Find out who changed it.")
 
     def stop(self) -> None:
         """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""

@@ -335,6 +335,9 @@ class Uv:
         timeout: float | None = None,
     ) -> Finished:
         env = of_uv(self.runner.environ, cwd, passes=self.runner.passes)
+        if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
+            places = env.get("PATH", "").split(os.pathsep)
+            env["PATH"] = ":".join(one for one in places if not os.path.lexists(f"{one}/../pyvenv.cfg"))
         return self.runner.run(
             [self.executable, "--no-progress", "--color", "never", *words],
             cwd=cwd,

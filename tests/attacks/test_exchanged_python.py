@@ -1,0 +1,110 @@
+"""A Python that somebody has put into a release is not started, by whatever command."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+SECONDS = 60  # of a command that takes a few
+QUESTIONS = (
+    ["list"], ["list", "--json"], ["status"], ["history"], ["show", "{live}"], ["check"], ["outdated"], ["verify"],
+    ["diff", "{first}"], ["update", "--dry-run"], ["rebuild", "--dry-run"], ["rollback", "--dry-run"],
+    ["run", "--", "python", "-c", ""], ["run", "--", "true"],
+)  # fmt: skip
+
+
+def a_program(place: Path, mark: Path) -> Path:
+    place.unlink(missing_ok=True)
+    place.write_text(f'#!/bin/sh\necho $0 $@ >> {mark}\nexec /usr/bin/python3 "$@"\n', encoding="utf-8")
+    place.chmod(0o755)
+    return place
+
+
+def a_link(place: Path, mark: Path) -> None:
+    program = a_program(mark.with_name("program"), mark)
+    place.unlink()
+    place.symlink_to(program)
+
+
+def the_next_link(place: Path, mark: Path) -> None:
+    """Exchange what bin/python leads to, and let it lead there."""
+    a_program(place.with_name("python3"), mark)
+    place.unlink()
+    place.symlink_to("python3")
+
+
+def a_pipe(place: Path, mark: Path) -> None:
+    config = place.parent.parent / "pyvenv.cfg"
+    config.unlink()
+    os.mkfifo(config)
+
+
+def another_home(place: Path, mark: Path) -> None:
+    """Let it find a standard library that leaves a mark."""
+    home = mark.with_name("home")
+    (home / "bin").mkdir(parents=True)
+    a_program(home / "bin" / "python3", mark)
+    config = place.parent.parent / "pyvenv.cfg"
+    lines = config.read_text(encoding="utf-8").splitlines()
+    text = "".join(f"{'home = ' + str(home / 'bin') if line.startswith('home') else line}\n" for line in lines)
+    config.write_text(text, encoding="utf-8")
+
+
+WAYS: tuple[Callable[[Path, Path], object], ...] = (a_program, a_link, the_next_link, a_pipe, another_home)
+
+
+def exchanged(make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object]) -> tuple[SampleSite, Path]:
+    site, mark = make_site.adopted("1.1.0"), tmp_path / "mark"
+    mark.touch()
+    way(site.link / "bin" / "python", mark)
+    return site, mark
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_question_starts_it(make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object]) -> None:
+    site, mark = exchanged(make_site, tmp_path, way)
+    first, live = sorted(path.name for path in (site.state_dir / "releases").iterdir())
+    assert site.live_id() == live
+    path = f"{site.link / 'bin'}:{site.env['PATH']}"  # as with an activated venv
+    for words in QUESTIONS:
+        words = [word.format(live=live, first=first) for word in words]
+        finished = site.releaser(*words, timeout=SECONDS, env={"PATH": path})
+        assert mark.read_text(encoding="utf-8") == "", words
+        assert "Traceback" not in finished.stderr
+        if words[0] == "run":
+            assert finished.returncode == 3
+            assert f"somebody has exchanged bin/python or pyvenv.cfg of {live}" in finished.stderr
+        elif words[0] in ("status", "check", "verify"):
+            assert "bin/python or pyvenv.cfg" in finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("command", ["update", "rebuild", "rollback"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_brings_the_site_back_does_not_start_it_either(
+    make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object], command: str
+) -> None:
+    site, mark = exchanged(make_site, tmp_path, way)
+    left = site.live_id()
+    finished = site.releaser(command, timeout=2 * SECONDS)
+    assert finished.returncode == 0, finished
+    assert (mark.read_text(encoding="utf-8"), site.live_id() != left) == ("", True)
+    site.releaser("verify", check=0)
+
+
+def test_a_rollback_does_not_go_to_it(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, mark = make_site.adopted("1.1.0"), tmp_path / "mark"
+    mark.touch()
+    live = site.live_id()
+    (first,) = {path.name for path in (site.state_dir / "releases").iterdir()} - {live}
+    a_program(site.state_dir / "releases" / first / "venv" / "bin" / "python", mark)
+    finished = site.releaser("rollback", first, check=9)
+    assert "somebody has exchanged its bin/python or pyvenv.cfg" in finished.stderr
+    assert (mark.read_text(encoding="utf-8"), site.live_id()) == ("", live)
