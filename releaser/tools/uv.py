@@ -338,12 +338,9 @@ class Uv:
         if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
             places = env.get("PATH", "").split(os.pathsep)
             env["PATH"] = ":".join(one for one in places if not os.path.lexists(f"{one}/../pyvenv.cfg"))
-        return self.runner.run(
-            [self.executable, "--no-progress", "--color", "never", *words],
-            cwd=cwd,
-            env={**env, **(variables or {})},
-            timeout=self.timeout if timeout is None else timeout,
-        )
+        argv = [self.executable, "--no-progress", "--color", "never", *words]
+        limit = self.timeout if timeout is None else timeout
+        return self.runner.run(argv, cwd=cwd, env={**env, **(variables or {})}, timeout=limit)
 
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never
