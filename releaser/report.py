@@ -16,7 +16,7 @@ from releaser.locks.vulnerabilities import Vulnerability
 from releaser.site.conventions import Convention
 from releaser.site.site import Pulled
 from releaser.system.words import one_line
-from releaser.tools.git_reader import Commit
+from releaser.tools.git_state import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,14 +16,15 @@ from releaser.site.site import Checkout
 from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
 from releaser.system.words import first_few
-from releaser.tools.git_reader import CheckoutState, Commit, asks_for_credentials
+from releaser.tools.git_reader import asks_for_credentials
+from releaser.tools.git_state import CheckoutState, Commit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from releaser.errors import Findings
     from releaser.site.site import Site
-    from releaser.tools.git_reader import Layout
+    from releaser.tools.git_state import Layout
 
 
 def check_checkout(
@@ -40,6 +41,7 @@ def check_checkout(
     findings.extend(_branch_findings(site, state, layout))
     findings.extend(_dirt_findings(site, state, layout, pending, litter))
     findings.extend(lock_findings(site))
+    findings.extend(filter_findings(site, state.head) if state.head else ())
     findings.extend(_staging_findings(site, layout))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site))
@@ -75,6 +77,17 @@ def _hidden_findings(site: Site) -> Iterator[Finding]:
             advice="Commit them, or keep them in a file that git does not track, and"
             f" `git update-index --no-skip-worktree --no-assume-unchanged {hidden[0]}`.",
         )
+
+
+def filter_findings(site: Site, commit: str) -> Iterator[Finding]:
+    """Check that no file of a commit goes through a filter that git may not start: it would go live unfiltered."""
+    if names := site.git.filters_of(commit):
+        what = f"commit {commit[:12]} has files for git's filter {' and '.join(names)}"
+        advice = (
+            "`git config --get-regexp '^filter'` shows what that starts. If it may run, write RELEASER_GIT_HOOKS=true"
+        )
+        env = site.project.outer / ".env"
+        yield Finding(f"{what}, and releaser lets git start no filters", advice=f"{advice} into {env}.")
 
 
 def lock_findings(site: Site) -> Iterator[Finding]:

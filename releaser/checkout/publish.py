@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, Step
     from releaser.site.project import Project
     from releaser.site.site import Site
-    from releaser.tools.git_reader import CheckoutState, Commit
+    from releaser.tools.git_state import CheckoutState, Commit
 
 
 PENDING = "pending.json"

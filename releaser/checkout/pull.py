@@ -7,7 +7,15 @@ import tomllib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.checkout.checks import diverged, is_below, no_such_branch, own_paths, rewritten, unreachable
+from releaser.checkout.checks import (
+    diverged,
+    filter_findings,
+    is_below,
+    no_such_branch,
+    own_paths,
+    rewritten,
+    unreachable,
+)
 from releaser.checkout.publish import SEEN, own_commits
 from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
 from releaser.releases.journal import note, read_notes
@@ -26,7 +34,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
-    from releaser.tools.git_reader import CheckoutState, Commit
+    from releaser.tools.git_state import CheckoutState, Commit
 
 _MOST_FOLLOWING = 20  # commits among which the one of a lock is looked for
 _KEEP = "`--keep-code` goes back to the packages alone."
@@ -142,6 +150,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
             step.says(f"stays at {head[:12]}: {rejected.commit[:12]} {rejected.reason}")
             return replace(stay, commits=behind, rejected=rejected, offered=theirs)
         _refuse_other_places(site, theirs)
+        _refuse_filters(site, theirs)
         _refuse_files_in_the_way(site, head, theirs)
         step.says(
             f"{len(behind)} new {'commit' if len(behind) == 1 else 'commits'}" if behind else f"back to {theirs[:12]}"
@@ -185,6 +194,11 @@ def _refuse_other_places(site: Site, commit: str) -> None:
                 f"Pull it by hand, move what releaser keeps there, and adopt the project again; or leave {key} alone."
             )
             raise PreflightError(Finding(message, advice=advice))
+
+
+def _refuse_filters(site: Site, commit: str) -> None:
+    if findings := tuple(filter_findings(site, commit)):
+        raise PreflightError(*findings)
 
 
 def _refuse_files_in_the_way(site: Site, ours: str, theirs: str) -> None:
@@ -243,6 +257,7 @@ def code_of_release(site: Site, release: Release) -> Target:
     if waiting is not None or branch != wanted:
         what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
         raise PreflightError(Finding(f"the code cannot go back: {what}", advice=_KEEP))
+    _refuse_filters(site, manifest.commit)
     _refuse_loss(site, manifest.commit, head)
     commit = _with_lock(site, release, manifest.commit)
     return Target(head=head, commit=commit, brings_code=True, forward=False)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from releaser.pipelines.decide import Following, Goal
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
-    from releaser.tools.git_reader import Commit
+    from releaser.tools.git_state import Commit
 
 
 NOTHING = "nothing would change"  # of an update that builds nothing

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from releaser.releases.release import Release
     from releaser.report import RunLog
     from releaser.site.site import Site
-    from releaser.tools.git_reader import CheckoutState
+    from releaser.tools.git_state import CheckoutState
     from releaser.tools.uv import Uv
 
 

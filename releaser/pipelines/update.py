@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from releaser.report import RunLog, RunReport
     from releaser.run import Run, Workspace
     from releaser.site.site import Site, SiteFacts
-    from releaser.tools.git_reader import Commit
+    from releaser.tools.git_state import Commit
 
 
 OVERRIDE = "update --override"  # the command that tries packages from elsewhere

@@ -136,6 +136,7 @@ class Settings:
     health_seconds: float = _setting(10.0, values.duration)
     git_pull: bool = _setting(True, values.flag)
     git_push: bool = _setting(True, values.flag)
+    git_hooks: bool = _setting(False, values.flag)
     git_timeout: float = _setting(300.0, values.limit)
     requirements_export: str | None = _setting(None, values.file_inside)
     requirements_export_group: str | None = _setting(None, values.non_empty)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
-    from releaser.tools.git_reader import CheckoutState, Layout
+    from releaser.tools.git_state import CheckoutState, Layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +84,9 @@ class Site:
     @functools.cached_property
     def git(self) -> Git:
         """The checkout; one object, as it remembers where the repository lies."""
-        variables = self.git_variables
-        return Git(runner=self.runner, root=self.project.root, timeout=self.settings.git_timeout, variables=variables)
+        settings, variables = self.settings, self.git_variables
+        root, limit, hooks = self.project.root, settings.git_timeout, settings.git_hooks
+        return Git(runner=self.runner, root=root, timeout=limit, variables=variables, hooks=hooks)
 
     def checkout_state(self) -> CheckoutState | None:
         """Return what `git status` says of the checkout; None where git does not work."""

@@ -15,7 +15,7 @@ from releaser.system.files import UnreadableStateError, put_aside, read_file, re
 
 if TYPE_CHECKING:
     from releaser.site.project import Project
-    from releaser.tools.git_reader import Layout
+    from releaser.tools.git_state import Layout
 
 
 OWNER = "project.json"  # in the state directory

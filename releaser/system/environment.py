@@ -75,6 +75,16 @@ def of_git(environ: Mapping[str, str]) -> dict[str, str]:
     return neutral(without(environ, "own", "index"))
 
 
+def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """Give git settings that are stronger than those of its files (git-config(1), GIT_CONFIG_COUNT)."""
+    given = environ.get("GIT_CONFIG_COUNT", "")
+    start = int(given) if given.isdecimal() else 0
+    env = {**environ, "GIT_CONFIG_COUNT": str(start + len(settings))}
+    for number, (name, value) in enumerate(settings.items(), start):
+        env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+    return env
+
+
 def _read(file: Path) -> bytes:
     with contextlib.suppress(OSError):
         return read_file(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import of_git
+from releaser.system.environment import configured, of_git
+from releaser.system.files import read_text
+from releaser.tools.git_state import CheckoutState, Commit, Layout, parse_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,82 +35,14 @@ _DURABLY = ("-c", "core.fsync=all")
 # repository may be a site of its own, on another branch.
 OURS = "refs/worktree/releaser/"
 FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
-# Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
-_IN_PROGRESS = {
-    "rebase-merge": "a rebase",
-    "rebase-apply": "a rebase",
-    "MERGE_HEAD": "a merge",
-    "CHERRY_PICK_HEAD": "a cherry-pick",
-    "REVERT_HEAD": "a revert",
-    "BISECT_LOG": "a bisection",
-}
+_READ = r"^(remote\..*\.url|branch\..*\.remote|user\.email|core\.(alternaterefscommand|attributesfile)|hook\..*"
+_READ += r"|filter\..*\.(clean|smudge|process|required)|submodule\..*\.update)$"
+_USES_FILTER = re.compile(r"\sfilter=(\S+)")  # in .gitattributes
 _WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
 _ASKS_FOR_CREDENTIALS = (
     "could not read Username", "could not read Password", "Authentication failed", "terminal prompts disabled",
     "Permission denied", "Host key verification failed",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Where things lie: the top of the work tree and the repository's own directory."""
-
-    top: Path
-    git_directory: Path
-    common_directory: Path
-
-    def in_progress(self) -> str | None:
-        """Name the operation that waits for somebody to finish it, if there is one."""
-        return next((words for name, words in _IN_PROGRESS.items() if (self.git_directory / name).exists()), None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Commit:
-    """One commit: its id, the first line of its message, and who wrote it."""
-
-    id: str
-    subject: str
-    author: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckoutState:
-    """What `git status` says.
-
-    `branch` is None on a detached HEAD, `head` None before the first commit; `dirty` holds paths relative to the top
-    of the work tree, `untracked` too.
-    """
-
-    branch: str | None
-    head: str | None
-    dirty: tuple[str, ...]
-    untracked: tuple[str, ...]
-
-
-def parse_status(text: str) -> CheckoutState:
-    """Parse `git status --porcelain=v2 --branch -z` (git-status(1), "Porcelain Format Version 2")."""
-    branch: str | None = None
-    head: str | None = None
-    dirty: list[str] = []
-    untracked: list[str] = []
-    fields = iter(text.split("\0"))
-    for line in fields:
-        if line.startswith("# branch.head "):
-            name = line.removeprefix("# branch.head ")
-            branch = None if name == "(detached)" else name
-        elif line.startswith("# branch.oid "):
-            oid = line.removeprefix("# branch.oid ")
-            head = None if oid == "(initial)" else oid
-        elif line.startswith("? "):
-            untracked.append(line[2:])
-        elif line.startswith("1 "):
-            dirty.append(line.split(" ", 8)[8])
-        elif line.startswith("2 "):
-            dirty.append(line.split(" ", 9)[9])
-            next(fields, None)  # the path it was renamed from
-        elif line.startswith("u "):
-            dirty.append(line.split(" ", 10)[10])
-    return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +54,8 @@ class GitReader:
     timeout: float
     #: What leads git to a shadow of the repository; see `shadow`.
     variables: Mapping[str, str] = field(default_factory=dict)
+    #: Whether git may start what the configuration names for each file or command: filters, hooks, a monitor of files.
+    hooks: bool = False
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -144,11 +81,42 @@ class GitReader:
         return remotes[0] if len(remotes) == 1 else None
 
     def _configured(self) -> dict[str, str]:
-        """Read what is set of remotes and of who commits; what a person changes during a run counts in the next."""
-        words = ("config", "-z", "--get-regexp", r"^(remote\..*\.url|branch\..*\.remote|user\.email)$")
+        """Read what is set of remotes, of who commits, and what git would start by itself.
+
+        What a person changes during a run counts in the next.
+        """
+        words = ("config", "-z", "--get-regexp", _READ)
         found = self._ask_once(*words, place=(self.root, *self.variables.items()), check=False)
         entries = (entry.partition("\n") for entry in found.split("\0") if entry)
         return {name: value for name, _, value in entries}
+
+    def filters_of(self, commit: str) -> list[str]:
+        """Name the filters that files of a commit would go through, if git were allowed to start them."""
+        drivers = {name.split(".", 1)[1].rsplit(".", 1)[0] for name in self._configured() if name.startswith("filter.")}
+        if self.hooks or not drivers:
+            return []
+        places = [line.partition("\t")[2] for line in self._tree(commit)]
+        texts = [self.content(commit, one) for one in places if one.rpartition("/")[2] == ".gitattributes"]
+        given = self._configured().get("core.attributesfile")
+        for file in (self.layout.common_directory / "info" / "attributes", given and Path(given).expanduser()):
+            with contextlib.suppress(OSError, RuntimeError):
+                texts.append(read_text(file, errors="replace") if file else "")
+        return sorted(drivers & {name for text in texts for name in _USES_FILTER.findall(text or "")})
+
+    def _stopped(self) -> dict[str, str]:
+        """Return settings with which git starts nothing by itself, whatever a commit or somebody's code has set."""
+        stopped = {"core.hooksPath": "/dev/null", "core.fsmonitor": "false"}
+        for name, value in self._configured().items():
+            kind, key = name.partition(".")[0], name.rpartition(".")[2]
+            if kind == "filter":
+                stopped[name] = "false" if key == "required" else ""
+            elif kind == "hook":  # of git 2.54 and later
+                stopped[f"{name.rpartition('.')[0]}.enabled"] = "false"
+            elif kind == "submodule" and value.startswith("!"):
+                stopped[name] = "checkout"
+            elif key == "alternaterefscommand":
+                stopped[name] = "true"  # it names no references of another repository
+        return stopped
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
@@ -335,6 +303,8 @@ class GitReader:
         """Run git; lists of files are useless unless they are whole."""
         env = {**of_git(self.runner.environ), **_VARIABLES, **self.variables}
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
+        if not self.hooks and words[0] != "config":
+            env = configured(env, self._stopped())
         return self.runner.run(
             ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
             cwd=self.root,

@@ -305,6 +305,7 @@ def test_packages_that_are_not_in_the_venv_itself_have_to_be_named(make_site: Si
 def test_what_could_not_be_committed_is_committed_by_a_later_update(make_site: SiteFactory) -> None:
     site = make_lockless(make_site)
     fill(site, site.link, "alpha==1.0.0")
+    site.env["RELEASER_GIT_HOOKS"] = "true"
     hook = make_hook(site.path / ".git", "pre-commit")
     site.releaser("init", "--from-venv", site.link, check=7)
     site.releaser("update", check=7)

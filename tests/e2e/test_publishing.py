@@ -168,6 +168,7 @@ def test_an_export_is_committed_by_the_next_run_unless_somebody_has_edited_it(ma
 
 def test_hooks_of_the_site_do_not_reach_the_live_release(make_site: SiteFactory) -> None:
     site = make_site.adopted()
+    site.env["RELEASER_GIT_HOOKS"] = "true"
     make_hook(site.path / ".git", "post-merge", "exec uv sync --quiet --frozen --group local")
     site.publish("alpha", "1.1.0", broken=True)
     text = (site.path / "pyproject.toml").read_text(encoding="utf-8")

@@ -78,6 +78,7 @@ def test_a_host_without_the_right_to_push_works_for_good(make_site: SiteFactory)
 
 def test_a_failing_commit_hook_and_an_upstream_lock_do_not_block_for_ever(make_site: SiteFactory) -> None:
     site = make_site.adopted()
+    site.env["RELEASER_GIT_HOOKS"] = "true"
     make_hook(site.path / ".git", "pre-commit")
     site.publish("alpha", "1.1.0")
     site.releaser("update", check=7)

@@ -35,6 +35,7 @@ def filtered(make_site: SiteFactory, files: dict[str, str] | None = None) -> Sam
     """Make a site whose remote changes, among others, files that go through a filter when they are checked out."""
     site = make_site.adopted(files={".gitattributes": "*.bin filter=shout\n", **OLD, **(files or {})})
     site.git("config", "filter.shout.required", "true")
+    site.env["RELEASER_GIT_HOOKS"] = "true"
     site.git("config", "filter.shout.clean", "tr A-Z a-z")
     shout(site, "tr a-z A-Z")
     site.git("rm", "-q", "--cached", "mmm.bin")

@@ -100,6 +100,7 @@ def test_a_push_that_is_refused_leaves_the_commit_and_is_tried_again(make_site: 
 
 def test_a_commit_that_fails_is_made_by_the_next_run(make_site: SiteFactory) -> None:
     site = make_site.adopted()
+    site.env["RELEASER_GIT_HOOKS"] = "true"
     hook = make_hook(site.path / ".git", "pre-commit", "echo this hook refuses everything >&2; exit 1")
     site.publish("alpha", "1.1.0")
     before = site.head()

@@ -24,7 +24,7 @@ from releaser.reporting.mail import compose, message_id
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.site.site import Pulled
 from releaser.site.values import Address
-from releaser.tools.git_reader import Commit
+from releaser.tools.git_state import Commit
 from releaser.tools.mail_transport import SmtpServer
 from tests.reporting.makers import CHANGES, QUIET, STARTED
 

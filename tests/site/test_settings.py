@@ -169,7 +169,7 @@ WRONG_TEXT: dict[str, str] = {
     "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "a b",
     "test_groups": "a b", "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
-    "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x",
+    "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x", "git_hooks": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "sendmail": "",
     "smtp_host": "a\nb", "smtp_user": "a\nb",

@@ -22,7 +22,7 @@ class Repository:
     def __init__(self, base: Path, name: str = "site") -> None:
         self.path = base / name
         self.env = clean_environment(base / "home", base / "cache")
-        self.git = Git(runner=Runner(environ=self.env), root=self.path, timeout=SECONDS)
+        self.git = Git(runner=Runner(environ=self.env), root=self.path, timeout=SECONDS, hooks=True)
 
     def call(self, *words: str | Path) -> str:
         return run([git_executable(), *words], cwd=self.path, env=self.env, check=0).stdout.strip()

@@ -11,7 +11,8 @@ from releaser.errors import ToolError
 from releaser.system import process
 from releaser.system.process import Runner
 from releaser.tools.git import Git
-from releaser.tools.git_reader import CheckoutState, Layout, asks_for_credentials, parse_status
+from releaser.tools.git_reader import asks_for_credentials
+from releaser.tools.git_state import CheckoutState, Layout, parse_status
 from tests.support.commands import clean_environment, git_executable, run
 from tests.support.templates import write_files
 from tests.tools.repository import SECONDS, Repository

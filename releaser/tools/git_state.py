@@ -1,0 +1,81 @@
+"""What git says of a checkout: where it lies, its branch, what differs in it, and its commits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Written by git while an operation waits for somebody; see gitrepository-layout(5) and git's own status code.
+_IN_PROGRESS = {
+    "rebase-merge": "a rebase",
+    "rebase-apply": "a rebase",
+    "MERGE_HEAD": "a merge",
+    "CHERRY_PICK_HEAD": "a cherry-pick",
+    "REVERT_HEAD": "a revert",
+    "BISECT_LOG": "a bisection",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where things lie: the top of the work tree and the repository's own directory."""
+
+    top: Path
+    git_directory: Path
+    common_directory: Path
+
+    def in_progress(self) -> str | None:
+        """Name the operation that waits for somebody to finish it, if there is one."""
+        return next((words for name, words in _IN_PROGRESS.items() if (self.git_directory / name).exists()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commit:
+    """One commit: its id, the first line of its message, and who wrote it."""
+
+    id: str
+    subject: str
+    author: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckoutState:
+    """What `git status` says.
+
+    `branch` is None on a detached HEAD, `head` None before the first commit; `dirty` holds paths relative to the top
+    of the work tree, `untracked` too.
+    """
+
+    branch: str | None
+    head: str | None
+    dirty: tuple[str, ...]
+    untracked: tuple[str, ...]
+
+
+def parse_status(text: str) -> CheckoutState:
+    """Parse `git status --porcelain=v2 --branch -z` (git-status(1), "Porcelain Format Version 2")."""
+    branch: str | None = None
+    head: str | None = None
+    dirty: list[str] = []
+    untracked: list[str] = []
+    fields = iter(text.split("\0"))
+    for line in fields:
+        if line.startswith("# branch.head "):
+            name = line.removeprefix("# branch.head ")
+            branch = None if name == "(detached)" else name
+        elif line.startswith("# branch.oid "):
+            oid = line.removeprefix("# branch.oid ")
+            head = None if oid == "(initial)" else oid
+        elif line.startswith("? "):
+            untracked.append(line[2:])
+        elif line.startswith("1 "):
+            dirty.append(line.split(" ", 8)[8])
+        elif line.startswith("2 "):
+            dirty.append(line.split(" ", 9)[9])
+            next(fields, None)  # the path it was renamed from
+        elif line.startswith("u "):
+            dirty.append(line.split(" ", 10)[10])
+    return CheckoutState(branch=branch, head=head, dirty=tuple(dirty), untracked=tuple(untracked))
