@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.space import check_space
 from releaser.candidate.trials import count_tests, fewer_tests
-from releaser.errors import BuildError, ToolError
+from releaser.errors import BuildError, Finding, ToolError
 from releaser.locks.lock import Graph
+from releaser.locks.origins import without_wheels_now
 from releaser.locks.versions import uploads_in
 from releaser.releases import startup
+from releaser.releases.acceptance import hash_files
 from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, link_of, repoint_editables
-from releaser.resolution.resolve import candidate_key
+from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
 from releaser.site.conventions import find_left_out
 from releaser.site.start import look_at_start
@@ -27,6 +29,7 @@ from releaser.system.words import first_few
 from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.locks.lock import Change, LockFile
@@ -202,6 +205,7 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
                 repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             manifest = _manifest(work, candidate, tests)
             work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
+            work.log.note(*_new_sources(work, candidate))
             sync_file_system(candidate.directory)
             return store_of(site).complete(manifest)
         except OSError as error:
@@ -239,7 +243,14 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         link_mode=candidate.link_mode,
         tests_run=count_tests(candidate.output),
         migrations=candidate.migrations,
+        files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
     )
+
+
+def _new_sources(work: Workspace, candidate: Candidate) -> Iterator[Finding]:
+    for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):
+        message = f"{name} {new} comes as source alone, and {old} came as wheels: its own code ran to build it"
+        yield Finding(message, advice=f"Find out why. `releaser hold {name}` keeps it where it is then.")
 
 
 # What is known of each change, beside the versions

@@ -197,6 +197,15 @@ def unhold(ctx: CommandContext, name: str) -> None:
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unhold, name))
 
 
+@command(changes=True)
+@click.argument("name")
+def accept(ctx: CommandContext, name: str) -> None:
+    """Accept what an update was refused for: another index or another file of the package NAME."""
+    from releaser.pipelines import maintenance
+
+    ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_accept, name))
+
+
 @command(context_settings={"ignore_unknown_options": True})
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(ctx: CommandContext, words: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
@@ -12,6 +13,7 @@ from releaser.errors import FollowUpError, UsageError, refuse
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.locks.versions import normalize_name
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases.acceptance import change_acceptance, read_acceptance
 from releaser.releases.quarantine import (
     Constraints,
     Hold,
@@ -178,6 +180,28 @@ def decide_unhold(site: Site, name: str) -> Change:
         change_holds(site.state_dir, lambda _: holds.without(names) if held else holds)
 
     return Change(name=shown or name, state="is not held back", apply=apply)
+
+
+def decide_accept(site: Site, name: str) -> Change:
+    """Take what a run was refused for: another index, or another file, of a package or of all that fit a pattern.
+
+    Raises UsageError when no run was refused for that.
+    """
+    state, pattern = read_acceptance(site.state_dir), normalize_name(name)
+    found = tuple(one for one in state.asked if fnmatchcase(one.name, pattern))
+    if not found:
+        if any(fnmatchcase(one.name, pattern) for one in state.accepted):
+            return Change(name=pattern, state="is accepted as it was found", apply=None)
+        asked = ", ".join(dict.fromkeys(one.name for one in state.asked))
+        message = f"no update was refused because of {name.strip() or 'a package without a name'}"
+        raise UsageError(message, advice=f"To be accepted: {asked}." if asked else "There is nothing to be accepted.")
+
+    def apply() -> None:
+        change_acceptance(site.state_dir, state.accepting(found))
+
+    return Change(
+        name=", ".join(dict.fromkeys(one.name for one in found)), state="is accepted as it was found", apply=apply
+    )
 
 
 def _lock_of_checkout(site: Site) -> LockFile:

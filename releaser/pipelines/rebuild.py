@@ -26,6 +26,7 @@ from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, prefl
 from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_on_failure, undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
+from releaser.releases.acceptance import asking
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
 from releaser.releases.release import moved_by_hand, refuse_moved
 from releaser.releases.retention import prune_step
@@ -64,7 +65,7 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
     """
     snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with staged(site, log, facts, target) as work:
+    with asking(site.state_dir), staged(site, log, facts, target) as work:
         release = build_as_locked(work)
         check_before_flip(work.site, release.venv)
     return Deployment(release=release, target=target), snapshot

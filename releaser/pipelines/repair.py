@@ -19,6 +19,7 @@ from releaser.checkout.publish import PENDING, Pending, pending_steps
 from releaser.deployment.post_flip import STEPS, attempt_steps
 from releaser.errors import Finding
 from releaser.releases import release as links
+from releaser.releases.acceptance import ACCEPTANCE, Acceptance
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Notes, journal_of, make_entry
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
@@ -44,6 +45,7 @@ STATE_FILES: Mapping[str, type] = {
     LEDGER: Ledger,
     QUARANTINE: Quarantine,
     HOLDS: Holds,
+    ACCEPTANCE: Acceptance,
     PENDING: Pending,
     LIVE_TESTS: RedTests,
     NOTES: Notes,

@@ -37,6 +37,7 @@ from releaser.pipelines.rebuild import (
 )
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases.acceptance import asking
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
@@ -91,7 +92,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
-    with staged(run.site, run.log, facts, target) as work:
+    with asking(run.site.state_dir), staged(run.site, run.log, facts, target) as work:
         goal = choose_goal(work, target, force=force)
         reason = reason_not_to_build(goal)
         if reason:

@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -77,6 +77,8 @@ class Manifest:
     tests_run: int | None = None
     #: The migrations that it brought and that were not applied when it was sealed.
     migrations: tuple[str, ...] = ()
+    #: The hashes of the files that come from directories, as its lock has none, and what tells that these are the same.
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def never_live(self) -> bool:

@@ -15,6 +15,7 @@ from releaser.locks.limits import without_limits
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, changes_between
 from releaser.locks.overrides import not_taken, overridden, with_extras, without_passwords
 from releaser.locks.versions import Uploads, is_newer, newest, uploads_in
+from releaser.releases.acceptance import accept_or_refuse
 from releaser.releases.quarantine import CandidateKey, Constraints, Quarantine, read_quarantine
 from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
@@ -105,8 +106,12 @@ def resolve_as_locked(work: Workspace, lock: LockFile | None) -> Resolution:
 
 
 def _resolution(work: Workspace, step: Step, found: LockFile, held_back: tuple[Withheld, ...]) -> Resolution:
+    """Describe what came out. Raises ResolutionError where it is from elsewhere than the lock of the commit says."""
+    site, files = work.site, work.live.manifest.files if work.live else {}
+    accepted = accept_or_refuse(site.state_dir, work.facts.lock, found, files_before=files, root=site.project.root)
     diff = diff_to(work.live, found)
-    step.says({0: "no package changes", 1: "1 package changes"}.get(len(diff), f"{len(diff)} packages change"))
+    count = {0: "no package changes", 1: "1 package changes"}.get(len(diff), f"{len(diff)} packages change")
+    step.says("; accepted: ".join([count, *map(str, accepted)]))
     return Resolution(lock=found, diff=diff, held_back=held_back)
 
 

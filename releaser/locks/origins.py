@@ -1,0 +1,122 @@
+"""Where packages come from: what differs between two locks though nobody has asked for it; pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from releaser.locks.lock import is_local
+from releaser.locks.versions import files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from releaser.locks.lock import LockFile, Package
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """A package that comes from somewhere else than before, or a file that is another one under the same name."""
+
+    name: str
+    #: Of an index, the versions that come from there.
+    version: str
+    what: Literal["index", "hash"]
+    old: str
+    new: str
+    #: The file that differs; empty where the index does.
+    file: str = ""
+
+    def __str__(self) -> str:
+        """Say it for people."""
+        if self.what == "index":
+            return f"{self.name} {self.version} comes from {self.new}, and came from {self.old}"
+        return f"{self.file} of {self.name} {self.version} is another file now: {self.new} in the place of {self.old}"
+
+
+def find_deviations(
+    before: LockFile, after: LockFile, *, files_before: Mapping[str, str], files: Mapping[str, str]
+) -> tuple[Deviation, ...]:
+    """Return what differs in a lock from the one that it was made from, by name.
+
+    `files` are the hashes of files for which the locks have none, by the keys of `unhashed_files`.
+    """
+    return (
+        *sorted(_other_indexes(before, after), key=lambda one: one.name),
+        *_other_hashes(hashes_in(before) | dict(files_before), hashes_in(after) | dict(files)),
+    )
+
+
+def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
+    known: dict[str, set[str]] = {}
+    for package in before.packages:
+        known.setdefault(package["name"], set()).add(_origin(package))
+    indexed = {one["name"] for one in before.packages if "registry" in one.get("source", {})}
+    for package in after.packages:
+        old, new = known.get(package["name"], set()), _origin(package)
+        is_of_index = "registry" in package["source"] or package["name"] in indexed
+        if new and old and "" not in old and new not in old and is_of_index:
+            shown, was = package.get("version", ""), ", ".join(sorted(old))
+            yield Deviation(name=package["name"], version=shown, what="index", old=was, new=new)
+
+
+def _origin(package: Package) -> str:
+    """Return where a package comes from, without credentials; empty for what is part of the checkout."""
+    source = package.get("source", {})
+    if is_local(package):
+        return ""
+    place = str(next((source[key] for key in ("registry", "url", "git", "path") if key in source), ""))
+    if "://" not in place:
+        return place
+    parts = urlsplit(place)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
+
+
+def _other_hashes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Deviation]:
+    for key in sorted(before.keys() & after.keys()):
+        old, new = before[key], after[key]
+        if old != new and re.split("[:=]", old)[0] == re.split("[:=]", new)[0]:
+            name, version, file = key.split(" ", 2)
+            yield Deviation(name=name, version=version, what="hash", old=old, new=new, file=file)
+
+
+def hashes_in(lock: LockFile) -> dict[str, str]:
+    """Return the hashes of the files that come from indexes, by name, version and file."""
+    return {
+        f"{package['name']} {package.get('version', '')} {_file(entry)}": entry["hash"]
+        for package in lock.packages
+        if "registry" in package.get("source", {})
+        for entry in files_of(package)
+        if isinstance(entry.get("hash"), str)
+    }
+
+
+def unhashed_files(lock: LockFile) -> dict[str, str]:
+    """Return the files in directories that serve as an index, as a lock has no hashes of them.
+
+    They are paths relative to the project, or absolute ones, by name, version and file.
+    """
+    return {
+        f"{package['name']} {package.get('version', '')} {_file(entry)}": f"{registry}/{entry['path']}"
+        for package in lock.packages
+        if "://" not in (registry := str(package.get("source", {}).get("registry", "://")))
+        for entry in files_of(package)
+        if isinstance(entry.get("path"), str) and "hash" not in entry
+    }
+
+
+def _file(entry: Mapping[str, Any]) -> str:
+    place = str(next((entry[key] for key in ("filename", "url", "path") if key in entry), ""))
+    return unquote(place.partition("#")[0].partition("?")[0].rpartition("/")[2])
+
+
+def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, str, str], ...]:
+    """Return the packages that had wheels and come as source alone, each with the version before and the one now."""
+    had = {one["name"] for one in before.packages if one.get("wheels")}
+    return tuple(
+        (one["name"], before.versions[one["name"]], one.get("version", ""))
+        for one in after.packages
+        if one["name"] in had and "sdist" in one and not one.get("wheels")
+    )

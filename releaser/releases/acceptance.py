@@ -1,0 +1,100 @@
+"""What somebody has been asked to accept of where packages come from, and what of that has been."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from releaser.errors import ResolutionError
+from releaser.locks.origins import Deviation, find_deviations, unhashed_files
+from releaser.releases.contents import hash_of
+from releaser.system.files import load_state, write_state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from releaser.locks.lock import LockFile
+
+ACCEPTANCE = "acceptance.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acceptance:
+    """Both lists: what the last run that resolved was refused for, and what has been accepted since."""
+
+    asked: tuple[Deviation, ...] = ()
+    accepted: tuple[Deviation, ...] = ()
+
+    def accepting(self, found: tuple[Deviation, ...]) -> Acceptance:
+        """Take what was asked about for accepted."""
+        left = tuple(one for one in self.asked if one not in found)
+        return replace(self, asked=left, accepted=tuple(dict.fromkeys([*self.accepted, *found])))
+
+
+class DeviationError(ResolutionError):
+    """A package comes from another index than before, or a file is another one."""
+
+    def __init__(self, found: tuple[Deviation, ...]) -> None:
+        """Say what differs, and what to do."""
+        names = list(dict.fromkeys(one.name for one in found))
+        commands = " and ".join(f"`releaser accept {name}`" for name in names[:3])
+        all_of_them = "" if len(names) < 4 else f" and so on; `releaser accept '*'` accepts all {len(names)}"
+        message = f"packages are not what the lock says: {'; '.join(map(str, found[:5]))}"
+        message += f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        advice = f"Find out why. If it is meant to be so: {commands}{all_of_them}."
+        super().__init__(message, advice=advice)
+        self.found = found
+
+
+def read_acceptance(state_dir: Path) -> Acceptance:
+    """Read what was asked and accepted; an unreadable file counts as nothing."""
+    return load_state(state_dir / ACCEPTANCE, Acceptance())
+
+
+def change_acceptance(state_dir: Path, after: Acceptance) -> None:
+    """Write it durably, if that changes it. Raises OSError."""
+    if after != read_acceptance(state_dir):
+        write_state(state_dir / ACCEPTANCE, after)
+
+
+@contextlib.contextmanager
+def asking(state_dir: Path) -> Iterator[None]:
+    """Note what a run is refused for, so that somebody can accept just that."""
+    try:
+        yield
+    except DeviationError as error:
+        change_acceptance(state_dir, replace(read_acceptance(state_dir), asked=error.found))
+        raise
+    change_acceptance(state_dir, replace(read_acceptance(state_dir), asked=()))
+
+
+def accept_or_refuse(
+    state_dir: Path, before: LockFile, after: LockFile, *, files_before: Mapping[str, str], root: Path
+) -> tuple[Deviation, ...]:
+    """Return what differs from the lock before and has been accepted. Raises DeviationError if anything has not."""
+    known = {key: value.partition(" ")[0] for key, value in files_before.items()}
+    files = {key: value.partition(" ")[0] for key, value in hash_files(after, root, files_before).items()}
+    found = find_deviations(before, after, files_before=known, files=files)
+    accepted = read_acceptance(state_dir).accepted if found else ()
+    if refused := tuple(one for one in found if one not in accepted):
+        raise DeviationError(refused)
+    return found
+
+
+def hash_files(lock: LockFile, root: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """Return the hash of each file for which a lock has none, and what tells whether that file has been written since.
+
+    What is so `known` is not read again. A file that is gone has none.
+    """
+    found = {}
+    for key, place in unhashed_files(lock).items():
+        path = os.path.join(root, place)
+        with contextlib.suppress(OSError):
+            seen = os.stat(path)
+            stamp = f"{seen.st_size}-{seen.st_ino}-{seen.st_mtime_ns}-{seen.st_ctime_ns}"
+            before = known.get(key, "")
+            found[key] = before if before.endswith(f" {stamp}") else f"{hash_of(path)} {stamp}"
+    return found

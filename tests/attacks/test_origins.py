@@ -1,0 +1,133 @@
+"""What comes from another index, or under a known name as another file, does not come in before somebody accepts it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.scenes import edit_pyproject, from_server
+from tests.support.simple_index import SimpleIndex, serving
+from tests.support.wheels import LocalIndex, build_sdist
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+EVIL = {"alpha/__init__.py": "__version__ = '1.0.0'\nEVIL = True\n"}
+
+
+@pytest.fixture
+def served(make_site: SiteFactory) -> Iterator[SampleSite]:
+    """A site that takes its packages from a server."""
+    site = make_site(venv=True)
+    with serving(site.index.path) as index:
+        from_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.releaser("init", check=0)
+        yield site
+
+
+def refused(site: SampleSite, command: str = "update") -> str:
+    """Let a run be refused; return why."""
+    live = site.live_id()
+    finished = site.releaser(command, check=4)
+    assert site.live_id() == live
+    return finished.stderr
+
+
+def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(served: SampleSite) -> None:
+    served.index.publish("alpha", "1.0.0", modules=EVIL)
+    assert "alpha-1.0.0-py3-none-any.whl of alpha 1.0.0 is another file now" in refused(served)
+    assert "`releaser accept alpha`" in refused(served)
+    before = served.snapshot()
+    assert "alpha would be accepted as it was found" in served.releaser("accept", "--dry-run", "alpha", check=0).stdout
+    assert served.snapshot() == before
+    served.releaser("accept", "Alpha", check=0)
+    served.releaser("accept", "alpha", check=0)
+    report = served.json("update")
+    assert report["result"] == "activated"
+    assert any("accepted: alpha-1.0.0-py3-none-any.whl of alpha 1.0.0" in step["detail"] for step in report["steps"])
+    assert served.json("update")["result"] == "unchanged"
+
+
+def test_what_is_accepted_is_that_file_and_no_other(served: SampleSite) -> None:
+    served.index.publish("alpha", "1.0.0", modules=EVIL)
+    refused(served)
+    served.releaser("accept", "alpha", check=0)
+    served.index.publish("alpha", "1.0.0", modules={"alpha/__init__.py": "EVIL = 'more'\n"})
+    refused(served)
+
+
+def test_a_package_from_another_of_the_indexes_is_refused(make_site: SiteFactory, tmp_path: Path) -> None:
+    """As where somebody has found a name that is free on an index that is asked first."""
+    site = make_site(venv=True)
+    other = LocalIndex(tmp_path / "other")
+    other.publish("nothing", "1.0.0")
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(serving(path)) for path in (other.path, site.index.path))
+        _take_from(site, first, second)
+        site.releaser("init", check=0)
+        other.publish("alpha", "9.0.0")
+        assert f"alpha 9.0.0 comes from {first.url}, and came from {second.url}" in refused(site)
+        site.releaser("accept", "alpha", check=0)
+        site.releaser("update", check=0)
+        assert site.live_version("alpha") == "9.0.0"
+
+
+def _take_from(site: SampleSite, first: SimpleIndex, second: SimpleIndex) -> None:
+    indexes = f'index-url = "{second.url}"\nextra-index-url = ["{first.url}"]'
+    old = 'no-index = true\nfind-links = ["../index"]'
+    site.edit("pyproject.toml", edit_pyproject(site, old, indexes))
+    site.uv("lock", "--quiet")
+    site.commit("Take packages from two servers")
+    site.push()
+
+
+def test_an_index_that_somebody_has_committed_with_its_lock_is_taken(served: SampleSite) -> None:
+    with serving(served.index.path) as mirror:
+        lines = (served.path / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+        text = "\n".join(f'index-url = "{mirror.url}"' if one.startswith("index-url") else one for one in lines)
+        served.edit("pyproject.toml", text + "\n")
+        served.uv("lock", "--quiet")
+        served.commit("Take packages from a mirror")
+        served.push()
+        served.index.publish("alpha", "1.1.0")
+        served.releaser("update", check=0)
+        assert served.live_version("alpha") == "1.1.0"
+
+
+@pytest.mark.parametrize("command", ["update", "rebuild"])
+def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFactory, command: str) -> None:
+    site = make_site.adopted("1.1.0")
+    wheel = site.index.path / "alpha-1.1.0-py3-none-any.whl"
+    kept = wheel.with_suffix(".kept")
+    shutil.copy(wheel, kept)
+    site.index.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "__version__ = '1.1.0'\nEVIL = True\n"})
+    assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now" in refused(site, command)
+    kept.replace(wheel)
+    site.releaser(command, check=0)
+    finished = site.releaser("accept", "alpha", check=2)
+    assert "no update was refused because of alpha" in finished.stderr
+    assert "There is nothing to be accepted." in finished.stderr
+
+
+def test_a_wheel_that_becomes_a_source_release_is_told(make_site: SiteFactory, tmp_path: Path) -> None:
+    site = make_site.adopted()
+    build_sdist(site.index.path, "beta", "1.1.0", mark=tmp_path / "mark")
+    (problem,) = site.json("update")["problems"]
+    assert problem.startswith("beta 1.1.0 comes as source alone, and 1.0.0 came as wheels: its own code ran to build")
+
+
+def test_what_nobody_was_asked_about_cannot_be_accepted(served: SampleSite) -> None:
+    served.index.publish("alpha", "1.0.0", modules=EVIL)
+    refused(served)
+    finished = served.releaser("accept", "beta", check=2)
+    assert "no update was refused because of beta" in finished.stderr
+    assert "To be accepted: alpha." in finished.stderr

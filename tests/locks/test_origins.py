@@ -1,0 +1,74 @@
+"""What differs between two locks though nobody has asked for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from releaser.locks.lock import LockFile
+from releaser.locks.origins import find_deviations, unhashed_files, without_wheels_now
+
+PYPI = 'registry = "https://pypi.org/simple"'
+
+
+def lock(source: str = PYPI, version: str = "1.0", wheel: str = "sha256:aa", *, sdist: bool = False) -> LockFile:
+    """Return a lock of alpha; `wheel` is the hash of its wheel, or empty."""
+    lines = ["version = 1", "[[package]]", 'name = "alpha"', f'version = "{version}"', f"source = {{ {source} }}"]
+    url = f"https://x/alpha-{version}-py3-none-any.whl"
+    lines += [f'wheels = [{{ url = "{url}", hash = "{wheel}" }}]'] if wheel else []
+    lines += [f'sdist = {{ url = "https://x/alpha-{version}.tar.gz", hash = "sha256:cc" }}'] if sdist else []
+    return LockFile.parse("\n".join(lines).encode())
+
+
+def deviations(before: LockFile, after: LockFile) -> list[tuple[str, str, str]]:
+    found = find_deviations(before, after, files_before={}, files={})
+    return [(one.what, one.old, one.new) for one in found]
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (PYPI, False),
+        ('registry = "https://user:secret@pypi.org/simple/"', False),  # whose password it is does not matter
+        ('registry = "https://elsewhere.example.org/simple"', True),
+        ('registry = "../index"', True),
+        ('url = "https://elsewhere.example.org/alpha-1.0.whl"', True),
+        ('git = "https://git.example.org/alpha?rev=1#0123"', True),
+        ('editable = "../alpha"', False),  # that only the project itself can ask for
+    ],
+)
+def test_another_index_is_told(source: str, told: bool) -> None:
+    found = deviations(lock(), lock(source, "1.1"))
+    assert [what for what, *_ in found] == ["index"] * told
+    assert "secret" not in str(found)
+
+
+def test_another_file_of_the_same_name_is_told_but_not_a_new_version_or_a_file_in_addition() -> None:
+    assert deviations(lock(), lock(wheel="sha256:bb")) == [("hash", "sha256:aa", "sha256:bb")]
+    assert deviations(lock(), lock(wheel="sha512:bb")) == []
+    assert deviations(lock(), lock(version="1.1", wheel="sha256:bb")) == []
+    assert deviations(lock(), lock(sdist=True)) == []
+
+
+def test_files_of_directories_are_compared_by_what_was_noted() -> None:
+    text = """version = 1
+[[package]]
+name = "alpha"
+version = "1.0"
+source = { registry = "../index" }
+wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]
+"""
+    found = LockFile.parse(text.encode())
+    (key,) = unhashed_files(found)
+    assert unhashed_files(found) == {key: "../index/alpha-1.0-py3-none-any.whl"}
+    assert unhashed_files(lock()) == {}
+    (one,) = find_deviations(found, found, files_before={key: "sha256=aa"}, files={key: "sha256=bb"})
+    assert str(one) == (
+        "alpha-1.0-py3-none-any.whl of alpha 1.0 is another file now: sha256=bb in the place of sha256=aa"
+    )
+    assert find_deviations(found, found, files_before={}, files={key: "sha256=bb"}) == ()
+
+
+def test_a_package_that_has_no_wheels_any_more_is_told() -> None:
+    assert without_wheels_now(lock(), lock(version="1.1", wheel="", sdist=True)) == (("alpha", "1.0", "1.1"),)
+    assert without_wheels_now(lock(wheel="", sdist=True), lock(version="1.1", wheel="", sdist=True)) == ()
+    assert without_wheels_now(lock(), lock(version="1.1", sdist=True)) == ()
