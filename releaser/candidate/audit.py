@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from releaser.candidate.build import with_changes
 from releaser.errors import Finding, ToolError, error_line
@@ -155,11 +158,32 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     env = of_uv(runner.environ, tree)
     # uv would wait 30 s for each answer, and ask three times more when there is none (uv 0.13.8: 11 s if refused).
     env |= {"UV_HTTP_TIMEOUT": str(max(1, int(timeout))), "UV_HTTP_RETRIES": "1"}
+    service, variables = _hide_credentials(service, tree)
+    env |= variables
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]
     finished = runner.run(words, cwd=tree, env=env, timeout=timeout, check=False)
     if finished.returncode not in (0, FOUND):
         raise _failure(finished)
     return finished
+
+
+def _hide_credentials(service: str | None, tree: Path) -> tuple[str | None, dict[str, str]]:
+    """Return the URL without credentials, and the variables that lead uv to a file with these.
+
+    Every user of the host can see what a program was called with. uv finds them as soon as the service asks for them
+    (uv 0.13.8, measured).
+    """
+    parts = urlsplit(service or "")
+    userinfo, at, place = parts.netloc.rpartition("@")
+    if not at:
+        return service, {}
+    user, _, password = userinfo.partition(":")
+    host = urlsplit(f"//{place}").hostname or ""
+    login, secret = ('"' + re.sub(r'(["\\\\])', r"\\\1", unquote(one)) + '"' for one in (user, password))
+    file = tree / "netrc"
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as netrc:
+        netrc.write(f"machine {f'[{host}]' if ':' in host else host} login {login} password {secret}\n")
+    return parts._replace(netloc=place).geturl(), {"NETRC": str(file)}
 
 
 def _failure(finished: Finished) -> ToolError:

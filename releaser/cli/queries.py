@@ -30,7 +30,10 @@ def check(ctx: CommandContext) -> None:
     ctx.output.redactor.learn(site.redactor.secrets)
     found = find_conventions(site)
     ctx.say_chosen(found)
-    damage, warnings = ctx.warn(damaged(site)), ctx.warn(map(str, (*mail_warnings(site), *left_out(site))))
+    damage, warnings = (
+        ctx.warn(damaged(site)),
+        ctx.warn(map(str, (*site.exposed, *mail_warnings(site), *left_out(site)))),
+    )
     try:
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=unsynced(site))
     except PreflightError as error:

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
@@ -14,7 +15,6 @@ from releaser.site.project import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 _UNMAPPED = 65534  # what the kernel tells of a user or group that a user namespace does not know
 _ALL = 4294967295  # ids, of a namespace that knows all
@@ -69,6 +69,10 @@ class Ownership:
                     return Finding(message, advice=advice)
         return None
 
+    def unsafe(self, path: str | Path) -> Finding | None:
+        """Say that somebody else has made a file of variables, or that everybody could change it."""
+        return self.foreign(path) or _open_to_all(path)
+
     def _trusts(self, status: os.stat_result) -> bool:
         if status.st_uid == self.owner or not status.st_uid:
             return True
@@ -101,12 +105,39 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
         except OSError as error:
             message = f"{found.message}, and root cannot go on as that user: {error.strerror} ({error.filename})"
             found = Finding(message, advice=f"Install releaser where everybody may read it, or: {found.advice}")
-    refuse(found or project.foreign(environment_of(root)))
+    refuse(found or project.unsafe(environment_of(root)))
 
 
 def environment_of(root: str | Path) -> str:
     """Return the path of the `.env` of a project."""
     return os.path.join(os.path.dirname(root), ".env")
+
+
+def _open_to_all(path: str | Path) -> Finding | None:
+    """Say that everybody may write a file, or put another in its place; None if it is not there."""
+    with contextlib.suppress(OSError):
+        real = os.path.realpath(path, strict=True)
+        for place in dict.fromkeys((real, os.path.dirname(real), os.path.dirname(os.path.abspath(path)))):
+            mode = os.stat(place).st_mode
+            is_sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
+            if mode & stat.S_IWOTH and not is_sticky and not stat.S_ISCHR(mode):
+                where = (
+                    f"{path} can be written" if place == real else f"{path} can be replaced, as {place} can be written"
+                )
+                message = f"{where} by everybody (mode {stat.S_IMODE(mode):04o})"
+                return Finding(message, advice=f"Look at what {path} says; then: `chmod o-w {place}`.")
+    return None
+
+
+def readable_by_all(path: str | Path) -> Finding | None:
+    """Say that every user of this host may read a file, in which there is a secret."""
+    with contextlib.suppress(OSError):
+        real = os.path.realpath(path, strict=True)
+        mode, parents = os.stat(real).st_mode, list(Path(real).parents)
+        if mode & stat.S_IROTH and all(parent.stat().st_mode & stat.S_IXOTH for parent in parents):
+            message = f"{path} holds a secret, and every user of this host can read it (mode {stat.S_IMODE(mode):04o})"
+            return Finding(message, advice=f"Run `chmod o-r {path}`; the web server's user may need its group.")
+    return None
 
 
 def refuse(found: Finding | None) -> None:

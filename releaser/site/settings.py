@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
+from releaser.site.ownership import readable_by_all
 from releaser.system.files import read_text
 from releaser.system.words import secrets_in_variables
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from releaser.site.values import Address
 
 
@@ -160,7 +161,8 @@ class Settings:
     smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
     smtp_user: str | None = _setting(None, values.text)
     smtp_password: str | None = _setting(None, values.text, secret=True)
-    smtp_security: Literal["none", "starttls", "tls"] = _setting("none", values.choice("none", "starttls", "tls"))
+    smtp_password_file: str | None = _setting(None, values.path)
+    smtp_security: Literal["none", "starttls", "tls"] | None = _setting(None, values.choice("none", "starttls", "tls"))
     sendmail: str | None = _setting(None, values.path)
     smtp_timeout: float = _setting(30.0, values.limit)
     admins: tuple[Address, ...] = _setting((), values.addresses, aliases=("ADMINS_JSON",))
@@ -185,6 +187,8 @@ class Loaded:
     sources: Mapping[str, str]
     #: Those in the `.env`.
     secrets: frozenset[str] = field(repr=False)
+    #: The files with secrets that every user of this host can read.
+    exposed: tuple[Finding, ...]
 
 
 def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, str]) -> Loaded:
@@ -218,7 +222,34 @@ def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, s
             else:
                 sources[name] = f"{source}: {key}"
     secrets = frozenset(secrets_in_variables(file.values))
-    return Loaded(settings=Settings(**chosen), problems=tuple(problems), sources=sources, secrets=secrets)
+    password_file = _password_file(chosen, pyproject.parent, environ)
+    if password_file is not None:
+        try:
+            chosen["smtp_password"] = values.text(read_text(password_file).rstrip("\n")) or None
+        except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError, and says what stands there
+            why = "it is not UTF-8 text" if isinstance(error, UnicodeError) else getattr(error, "strerror", error)
+            advice = "It must hold the password on one line, readable for this user; or correct `smtp_password_file`."
+            problems.append(Finding(f"smtp_password_file {password_file} cannot be used: {why}", advice=advice))
+        if "smtp_password" in sources:
+            message = f"the password is in {sources['smtp_password']}, and in smtp_password_file {password_file}"
+            problems.append(Finding(message, advice="Remove one of them."))
+    exposing = ((env_file, secrets), (password_file, chosen.get("smtp_password")))
+    return Loaded(
+        settings=Settings(**chosen),
+        problems=tuple(problems),
+        sources=sources,
+        secrets=secrets,
+        exposed=tuple(filter(None, (readable_by_all(path) for path, secret in exposing if path and secret))),
+    )
+
+
+def _password_file(chosen: Mapping[str, Any], root: Path, environ: Mapping[str, str]) -> Path | None:
+    """Return the file that holds the password for mails: the one that is set, else what systemd has passed on."""
+    if named := chosen.get("smtp_password_file"):
+        return Path(os.path.normpath(root / Path(named).expanduser()))
+    passed = Path(environ.get("CREDENTIALS_DIRECTORY", ""), "smtp_password")
+    has_one = passed.is_absolute() and "smtp_password" not in chosen and os.path.lexists(passed)
+    return passed if has_one else None
 
 
 def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding]) -> dict[str, tuple[str, Any]]:

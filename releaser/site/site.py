@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError, ToolError, refuse
 from releaser.site import ownership
-from releaser.site.ownership import Ownership, foreign_state
+from releaser.site.ownership import Ownership, foreign_state, readable_by_all
 from releaser.site.project import Project, Pyproject, find_project, first_lock, read_pyproject
 from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.site.start import distrust
@@ -64,6 +64,8 @@ class Site:
     pyproject: Pyproject
     findings: tuple[Finding, ...]
     runner: Runner
+    #: The files with secrets that every user of this host can read.
+    exposed: tuple[Finding, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
     #: What leads git to a shadow of the repository, into which a rehearsal fetches.
     git_variables: Mapping[str, str] = field(default_factory=dict)
@@ -158,7 +160,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     """
     root = existing_directory(path)
     project = Ownership.of(root)
-    ownership.refuse(project.stranger() or project.foreign(ownership.environment_of(root)))
+    ownership.refuse(project.stranger() or project.unsafe(ownership.environment_of(root)))
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:
@@ -170,10 +172,13 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     loaded = load(table=tool, pyproject=pyproject_path, env_file=root.parent / ".env", environ=environ)
     settings = loaded.settings
     given, name = Variables(values={}), settings.environment_file
+    own = root / ".env"  # of the site, in the checkout; releaser takes no setting from it
+    secrets = {own: secrets_in_variables(read_variables(own).values)} if os.path.lexists(own) else {}
     if name:
         place = Path(os.path.normpath(root / Path(name).expanduser()))
-        ownership.refuse(project.foreign(place))
+        ownership.refuse(project.unsafe(place))
         given = read_variables(place, setting="environment_file")
+        secrets[place] = secrets_in_variables(given.values)
     paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv)
     ownership.refuse(foreign_state(root, paths.state_dir))
     return Site(
@@ -186,8 +191,9 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
             site_variables=given.values,
             passes=settings.test_environment,
             distrust=partial(distrust, paths.releases),
-            redactor=_redactor(settings, pyproject_path, environ, loaded.secrets | secrets_in_variables(given.values)),
+            redactor=_redactor(settings, pyproject_path, environ, loaded.secrets.union(*secrets.values())),
         ),
+        exposed=(*loaded.exposed, *filter(None, (readable_by_all(file) for file in secrets if secrets[file]))),
         sources=loaded.sources,
     )
 
@@ -209,9 +215,6 @@ def existing_directory(path: Path) -> Path:
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: Set[str]) -> Redactor:
     secrets = secrets_in_environment(environ) | given
-    own = pyproject.with_name(".env")  # of the site, in the checkout; releaser takes no setting from it
-    if os.path.lexists(own):
-        secrets |= secrets_in_variables(read_variables(own).values)
     if settings.smtp_password:
         secrets.add(settings.smtp_password)
     if settings.vulnerability_service:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote
 
 from releaser.system.files import read_file
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from pathlib import Path
 
 
@@ -26,6 +28,7 @@ _GIT_MISLEADERS = re.compile(r"GIT_(DIR|WORK_TREE|INDEX_FILE|OBJECT_DIRECTORY|CO
 
 
 _OF_UV = ("pyproject.toml", "uv.toml", "uv.lock")
+_WITH_PASSWORD = re.compile(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([^/?#\s\"'<>@]+/))")
 # Secrets, by whom they are for. A name tells, or a password in a URL.
 Kind = Literal["own", "index", "agent", "token"]
 SECRETS: tuple[Kind, ...] = ("own", "index", "agent", "token")
@@ -73,6 +76,20 @@ def of_uv(environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = (
 def of_git(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what git gets, which starts ssh and credential helpers."""
     return neutral(without(environ, "own", "index"))
+
+
+def unseen_passwords(configuration: Iterable[str]) -> dict[str, str]:
+    """Return the settings with which git hides the passwords in the URLs of its `configuration`.
+
+    Every user of the host can see what a program was called with, and git calls another one with the URL of the remote.
+    So it is told to use that URL without the password, and what to send to that host.
+    """
+    settings = {}
+    for url, scheme, user, password, host in _WITH_PASSWORD.findall("\n".join(configuration)):
+        login = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode("ascii")
+        settings[f"url.{scheme}{host}.insteadOf"] = url
+        settings[f"http.{scheme}{host}.extraHeader"] = f"Authorization: Basic {login}"
+    return settings
 
 
 def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import configured, of_git
+from releaser.system.environment import configured, of_git, unseen_passwords
 from releaser.system.files import read_text
 from releaser.tools.git_state import CheckoutState, Commit, Layout, parse_status
 
@@ -143,8 +143,7 @@ class GitReader:
 
     def subject(self, commit: str) -> str:
         """Return the first line of a commit's message."""
-        said = self._ask_about(commit, "show", "--no-patch", "--format=%s", commit)
-        return self.runner.redactor.line(said.partition("\n")[0])
+        return self.runner.redactor.line(self._ask_about(commit, "show", "--no-patch", "--format=%s", commit))
 
     def message(self, commit: str) -> str:
         """Return the whole message of a commit."""
@@ -305,6 +304,8 @@ class GitReader:
         env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
         if not self.hooks and words[0] != "config":
             env = configured(env, self._stopped())
+        if words[0] in ("fetch", "push", "ls-remote"):
+            env = configured(env, unseen_passwords(self._configured().values()))
         return self.runner.run(
             ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
             cwd=self.root,

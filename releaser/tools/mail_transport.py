@@ -9,6 +9,7 @@ import smtplib
 import ssl
 from dataclasses import dataclass, field
 from email.policy import SMTP
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -28,6 +29,10 @@ Security = Literal["none", "starttls", "tls"]
 _DEFAULT_PORTS: dict[Security, int] = {"none": 25, "starttls": 587, "tls": 465}
 _GOODBYE_SECONDS = 1.0
 _SERVER_ADVICE = "Check that the mail server runs, and the settings smtp_host, smtp_port and smtp_security."
+_IN_CLEAR = (
+    "Set smtp_security and smtp_port to what the server takes, such as tls; only where nobody can listen,"
+    ' smtp_security = "none" sends user and password as they are.'
+)
 _CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): the server's trouble, not the mail's
 
 
@@ -35,7 +40,8 @@ _CLOSING = 421  # "closing transmission channel" (RFC 5321, 4.2.3): the server's
 class SmtpServer:
     """Where to send mail, and how.
 
-    `port` 0 is the usual one for `security`. No login without a `user`. `timeout` (seconds) limits each
+    `port` 0 is the usual one for `security`. No login without a `user`; without `security`, none in clear but to this
+    very host. `timeout` (seconds) limits each
     operation on the socket, `deadline` (seconds) the whole delivery, name resolution included. `ca_file`
     takes the place of the system's certificate authorities.
     """
@@ -44,7 +50,7 @@ class SmtpServer:
     port: int = 0
     user: str = ""
     password: str = field(default="", repr=False)
-    security: Security = "none"
+    security: Security | None = None
     timeout: float = 30.0
     deadline: float = 120.0
     ca_file: str | None = None
@@ -57,7 +63,7 @@ class SmtpServer:
     @property
     def effective_port(self) -> int:
         """The port to connect to."""
-        return self.port or _DEFAULT_PORTS[self.security]
+        return self.port or _DEFAULT_PORTS[self.security or "none"]
 
     def send(self, message: EmailMessage, *, sender: str, recipients: Sequence[str]) -> tuple[str, ...]:
         """Send a mail to each recipient once, and give back those whom the server refused.
@@ -105,7 +111,7 @@ def _converse(
 
     try:
         client = (_TlsClient if server.security == "tls" else _PlainClient)(server, deadline)
-        if server.security == "starttls":
+        if server.security == "starttls" or (server.security is None and server.user and not _stays_here(client)):
             check_time()
             client.starttls(context=_tls(server))
         if server.user:
@@ -121,7 +127,8 @@ def _converse(
     except (OSError, ValueError) as error:  # smtplib's exceptions are OSErrors
         about = isinstance(error, smtplib.SMTPSenderRefused | smtplib.SMTPDataError)
         is_about_mail = about and getattr(error, "smtp_code", _CLOSING) != _CLOSING
-        raise _failure(server, _reason(error, server.timeout), refused=is_about_mail) from error
+        advice = _IN_CLEAR if "STARTTLS" in str(error) else ""
+        raise _failure(server, _reason(error, server.timeout), refused=is_about_mail, advice=advice) from error
     finally:
         if client is not None:  # whether the mail was taken is known, so nothing here counts as a failure
             with contextlib.suppress(OSError, ValueError):
@@ -129,6 +136,12 @@ def _converse(
                     client.sock.settimeout(_GOODBYE_SECONDS)
                 client.quit()
             client.close()
+
+
+def _stays_here(client: smtplib.SMTP) -> bool:
+    """Whether the server is on this host, so that nobody on the network can hear what is said."""
+    host = client.sock.getpeername()[0].removeprefix("::ffff:") if client.sock else ""
+    return bool(host) and ip_address(host.partition("%")[0]).is_loopback
 
 
 def _log_in(client: smtplib.SMTP, server: SmtpServer) -> None:

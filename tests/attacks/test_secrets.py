@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,3 +62,52 @@ def test_secrets_that_tests_and_commits_print_are_masked(site: SampleSite, statu
     assert "the last of the leaks" in said
     for secret in (OUTER, OWN, NAMED, IN_URL, *LINES, "p4ss", "w'rd", "0uter", "ss%2Fw"):
         assert secret not in said, secret
+
+
+@pytest.mark.parametrize("name", [".env", "site.env", "directory", "behind a symlink"])
+def test_a_file_of_variables_that_everybody_may_write_is_not_read(site: SampleSite, name: str) -> None:
+    site.write_dotenv({"RELEASER_ENVIRONMENT_FILE": "../site.env", "RELEASER_UV": "/tmp/evil"})
+    place = site.outer / ".env"
+    if name == "behind a symlink":
+        place = place.rename(site.outer / "real.env")
+        (site.outer / ".env").symlink_to(place)
+    elif name != ".env":
+        site.write_dotenv({"RELEASER_ENVIRONMENT_FILE": "../site.env"})
+        place = site.outer / name if name == "site.env" else site.outer
+    place.chmod(0o777 if place.is_dir() else 0o646)
+    before, live = site.snapshot(), site.live_id()
+    for words in (["check"], ["status"], ["update"], ["update", "--dry-run"], ["rollback"], ["run", "--", "true"]):
+        finished = site.releaser(*words, check=3)
+        assert "by everybody (mode 0" in finished.stderr
+        assert f"`chmod o-w {place}`" in finished.stderr
+        assert "/tmp/evil" not in finished.stderr
+    assert (site.snapshot(), site.live_id()) == (before, live)
+    place.chmod(0o1777 if place.is_dir() else 0o644)  # as /tmp is: nobody may replace the file of another
+    site.write_dotenv()
+    site.releaser("check", check=0)
+
+
+@pytest.mark.parametrize("name", [".env", "own .env", "site.env", "password"])
+def test_a_secret_that_every_user_can_read_is_told(make_site: SiteFactory, name: str) -> None:
+    base = Path(tempfile.mkdtemp(prefix="open-"))  # pytest's own directories are for one user alone
+    base.chmod(0o755)
+    try:
+        site = make_site.adopted().copy(base)
+        files = {".env": "../.env", "own .env": ".env", "site.env": "../site.env", "password": "../password"}
+        (site.path / ".git" / "info" / "exclude").write_text(".env\n", encoding="utf-8")
+        settings = {"site.env": "RELEASER_ENVIRONMENT_FILE", "password": "RELEASER_SMTP_PASSWORD_FILE"}
+        site.write_dotenv({settings[name]: files[name]} if name in settings else {})
+        file = Path(os.path.normpath(site.path / files[name]))
+        with file.open("a", encoding="utf-8") as out:
+            out.write("s3cr3t-password\n" if name == "password" else "DB_PASSWORD=s3cr3t-password\n")
+        for place in (site.outer, site.path):
+            place.chmod(0o755)
+        told = f"{file} holds a secret, and every user of this host can read it (mode 0644)"
+        for mode, is_told in ((0o644, True), (0o640, False)):
+            file.chmod(mode)
+            assert (told in " ".join(site.json("check")["warnings"])) is is_told
+        file.chmod(0o644)
+        site.outer.chmod(0o750)
+        assert told not in " ".join(site.json("check")["warnings"])
+    finally:
+        shutil.rmtree(base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,7 +173,7 @@ WRONG_TEXT: dict[str, str] = {
     "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x", "git_hooks": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "sendmail": "",
-    "smtp_host": "a\nb", "smtp_user": "a\nb",
+    "smtp_host": "a\nb", "smtp_user": "a\nb", "smtp_password_file": " ",
     "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
     "health_host": "http://shop", "passenger_app_root": "",
 }  # fmt: skip
@@ -321,6 +322,39 @@ def test_the_name_of_the_host_tells_the_environment(host: str, expected: str) ->
 def test_this_host_has_a_short_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "dweb1.example.org")
     assert this_host() == "dweb1"
+
+
+@pytest.mark.parametrize("way", ["setting", "environment", "systemd"])
+def test_the_password_for_mails_may_be_in_a_file(tmp_path: Path, way: str) -> None:
+    (tmp_path / "smtp_password").write_text("hunter 22\n", encoding="utf-8")
+    table = {"smtp_password_file": str(tmp_path / "smtp_password")} if way == "setting" else {}
+    variable = {"RELEASER_SMTP_PASSWORD_FILE": str(tmp_path / "smtp_password")} if way == "environment" else {}
+    systemd = {"CREDENTIALS_DIRECTORY": str(tmp_path)} if way == "systemd" else {}
+    found = loaded(tmp_path, table, environ=variable | systemd)
+    assert (found.settings.smtp_password, found.problems) == ("hunter 22", ())
+    assert "hunter" not in repr(found)
+
+
+@pytest.mark.parametrize("kind", ["missing", "a pipe", "two lines", "no text", "a directory"])
+def test_a_password_that_cannot_be_read_is_a_problem_at_once(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "password"
+    if kind == "a pipe":
+        os.mkfifo(file)
+    elif kind != "missing":
+        file.write_bytes(b"hunter\n22\n" if kind == "two lines" else b"hunter\xff")
+    if kind == "a directory":
+        file.unlink()
+        file.mkdir()
+    (message,) = messages(loaded(tmp_path, {"smtp_password_file": str(file)}))
+    assert message.startswith(f"smtp_password_file {file} cannot be used: ")
+    assert "hunter" not in message
+
+
+def test_two_passwords_are_one_too_many(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter22", encoding="utf-8")
+    file = str(tmp_path / "password")
+    (message,) = messages(loaded(tmp_path, {"smtp_password_file": file}, "RELEASER_SMTP_PASSWORD=hunter33\n"))
+    assert message == f"the password is in {tmp_path}/.env: RELEASER_SMTP_PASSWORD, and in smtp_password_file {file}"
 
 
 # The file that `environment_file` names

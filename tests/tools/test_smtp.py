@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.errors import MailError
+from releaser.tools import mail_transport
 from releaser.tools.mail_transport import SmtpServer
 from tests.support.smtp import PASSWORD, USER, Behaviour, mail_server
 
@@ -235,3 +236,51 @@ def test_an_attempt_that_was_given_up_leaves_no_thread_behind(hanging_smtp_serve
 @pytest.mark.parametrize(("security", "port"), [("none", 25), ("starttls", 587), ("tls", 465)])
 def test_the_usual_ports(security: str, port: int) -> None:
     assert SmtpServer(host="mail.example.org", security=security).address == f"mail.example.org:{port}"  # type: ignore[arg-type]
+
+
+# Nobody on the network hears a password
+
+
+class At:
+    """A connection to an address."""
+
+    def __init__(self, address: str) -> None:
+        self.sock = self
+        self.address = address
+
+    def getpeername(self) -> tuple[str, int]:
+        return self.address, 25
+
+
+@pytest.mark.parametrize(
+    ("address", "stays"),
+    [("127.0.0.1", True), ("127.0.1.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("192.0.2.1", False),
+     ("::ffff:192.0.2.1", False), ("fe80::1%eth0", False)],
+)  # fmt: skip
+def test_what_stays_on_this_host_is_known_by_the_address(address: str, *, stays: bool) -> None:
+    assert mail_transport._stays_here(At(address)) is stays  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("security", [None, "none"])
+def test_without_encryption_there_is_a_login_only_where_that_is_written_out(
+    monkeypatch: pytest.MonkeyPatch, mail_ca: MailCa, security: str | None
+) -> None:
+    logins: list[str] = []
+    monkeypatch.setattr(mail_transport, "_stays_here", lambda _: False)
+    monkeypatch.setattr(mail_transport, "_log_in", lambda _, server: logins.append(server.password))
+    with mail_server(Behaviour(), ca=mail_ca) as server:
+        client = client_for(server, security=security, user=USER, password=PASSWORD)
+        if security:
+            client.send(a_mail(), sender=SENDER, recipients=[ANN])
+        else:
+            error = failure_of(client)
+            assert "STARTTLS" in error.message
+            assert 'smtp_security = "none"' in error.advice
+    assert logins == ([PASSWORD] if security else [])
+
+
+def test_a_login_goes_by_tls_of_itself(monkeypatch: pytest.MonkeyPatch, mail_ca: MailCa) -> None:
+    monkeypatch.setattr(mail_transport, "_stays_here", lambda _: False)
+    with mail_server(LOGIN, ca=mail_ca) as server:
+        client_for(server, user=USER, password=PASSWORD).send(a_mail(), sender=SENDER, recipients=[ANN])
+    assert len(server.messages) == 1
