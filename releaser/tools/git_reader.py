@@ -35,7 +35,7 @@ _DURABLY = ("-c", "core.fsync=all")
 # repository may be a site of its own, on another branch.
 OURS = "refs/worktree/releaser/"
 FETCHED = f"{OURS}fetched"  # where the remote was when it was last asked
-_READ = r"^(remote\..*\.url|branch\..*\.remote|user\.email|core\.(alternaterefscommand|attributesfile)|hook\..*"
+_READ = r"^(remote\..*\.(push)?url|branch\..*\.remote|user\.email|core\.(alternaterefscommand|attributesfile)|hook\..*"
 _READ += r"|filter\..*\.(clean|smudge|process|required)|submodule\..*\.update)$"
 _USES_FILTER = re.compile(r"\sfilter=(\S+)")  # in .gitattributes
 _WHOLE_ID = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")  # of SHA-1 and SHA-256
