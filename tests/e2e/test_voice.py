@@ -153,7 +153,7 @@ def test_the_password_of_the_mail_server_and_of_the_environment_is_never_shown(m
         passed = {**secret, "UV_INDEX_PRIVATE_PASSWORD": SECRET, "RELEASER_TEST_ENVIRONMENT": ",".join(names)}
         said = said_of(site, check=5, env=passed)
     for name in names:
-        assert f"'{name}', '***'" in said  # the tests printed it
+        assert f"'{name}', " in said  # the tests printed it
     assert "I know that releaser uses ***" in said
     assert PASSWORD not in said
     assert SECRET not in said
