@@ -67,7 +67,7 @@ types: $(READY) ## Static types
 imports: $(READY) ## The direction of imports
 	$(BIN)/lint-imports
 
-architecture: $(READY) ## Write the table of rooms and modules in docs/architecture.md
+architecture: $(READY) ## Write the tables in docs/architecture.md, and that of the attacks in docs/security.md
 	$(BIN)/python scripts/architecture.py
 
 schemas: $(READY) ## Write docs/reference/json-schemas.md from the types of the answers

@@ -1,4 +1,4 @@
-"""What `make architecture` does: writes the tables of rooms and modules into docs/architecture.md."""
+"""What `make architecture` does: writes the tables of rooms and modules, and that of the attacks that are tried."""
 
 from __future__ import annotations
 
@@ -13,27 +13,35 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "releaser"
-PAGE = ROOT / "docs" / "architecture.md"
-BEGIN, END = "<!-- rooms -->\n", "<!-- end of rooms -->"
+ATTACKS = ROOT / "tests" / "attacks"
 
 
 def main() -> int:
-    """Write the page, or tell whether it is up to date."""
-    before = PAGE.read_text(encoding="utf-8")
-    after = with_rooms(before)
-    if "--check" in sys.argv[1:]:
-        return int(before != after)
-    PAGE.write_text(after, encoding="utf-8")
-    return 0
+    """Write the pages, or tell whether they are up to date."""
+    is_right = True
+    for name, part, lines in (("architecture", "rooms", _rooms()), ("security", "attacks", _attacks())):
+        page = ROOT / "docs" / f"{name}.md"
+        before = page.read_text(encoding="utf-8")
+        begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
+        head, _, rest = before.partition(begin)
+        after = head + begin + "\n".join(lines) + "\n" + end + rest.partition(end)[2]
+        is_right &= before == after
+        if "--check" not in sys.argv[1:]:
+            page.write_text(after, encoding="utf-8")
+    return int("--check" in sys.argv[1:] and not is_right)
 
 
-def with_rooms(page: str) -> str:
-    """Return the page with the tables as they should be."""
-    head, _, rest = page.partition(BEGIN)
-    return head + BEGIN + "\n".join(_lines()) + "\n" + END + rest.partition(END)[2]
+def _attacks() -> Iterator[str]:
+    """List every test; its name says what is tried, and what holds."""
+    for path in sorted(ATTACKS.glob("test_*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [one.name for one in tree.body if isinstance(one, ast.FunctionDef) and one.name.startswith("test_")]
+        yield from (f"### `{path.name}`", "", _summary(path), "", "| what is tried, and holds | test |", "|---|---|")
+        yield from (f"| {name.removeprefix('test_').replace('_', ' ')} | `{name}` |" for name in names)
+        yield ""
 
 
-def _lines() -> Iterator[str]:
+def _rooms() -> Iterator[str]:
     rows = [layer.split(" | ") for layer in _layers()]
     yield from ("| room | holds |", "|---|---|")
     for row in rows:

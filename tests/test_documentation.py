@@ -44,7 +44,10 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [
     Page(path=path)
-    for path in (ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
+    for path in (
+        *map(ROOT.joinpath, ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+        *sorted(DOCS.rglob("*.md")),
+    )
 ]
 COMMANDS = Page(path=DOCS / "reference" / "commands.md")
 SETTINGS = Page(path=DOCS / "reference" / "settings.md")
@@ -392,7 +395,7 @@ def test_the_picture_of_an_update_has_its_steps_in_order(make_site: SiteFactory,
 
 
 @pytest.mark.spawns
-def test_the_tables_of_the_architecture_are_those_of_the_modules() -> None:
+def test_the_tables_are_those_of_the_modules_and_of_the_tests_in_tests_attacks() -> None:
     """If this fails: `make architecture`."""
     assert (
         subprocess.run([sys.executable, ROOT / "scripts" / "architecture.py", "--check"], check=False).returncode == 0
