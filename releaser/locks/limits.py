@@ -6,17 +6,41 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from releaser.locks.versions import is_newer
+from releaser.locks.versions import Uploads, is_newer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from releaser.locks.rules import Rules
-    from releaser.locks.versions import Uploads
 
 
 def unbuilt(rules: Rules, uploads: Uploads) -> frozenset[str]:
-    """Return the locked packages of which newer versions, or some of them, may not come in, whatever else does."""
+    """Return the packages of which no version but what is locked may be built, and that have wheels to look at."""
+    return _staying(rules, uploads) - rules.sources
+
+
+def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
+    """Say, as `Rules.specifiers` does, which versions may be looked at in the first question; empty if all may.
+
+    Packages that stay are bounded if they have no wheels, and all that may go but so far.
+    """
+    staying = _staying(rules, uploads) & rules.sources
+    bounded = staying | {name for name in rules.locked.keys() - rules.local if rules.upgrade.of(name) != "all"}
+    if not bounded:
+        return {}
+    bounds = rules.specifiers({}, uploads, strictness="exclude_only")
+    return {name: (one or (None if name in staying else "")) if name in bounded else "" for name, one in bounds.items()}
+
+
+def held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
+    """Return what keeps the held packages that have no wheels as they are, and those that have wheels."""
+    names = frozenset(name for name in rules.locked if rules.held_at(name) is not None)
+    bounds = rules.specifiers({}, Uploads()) if names & rules.sources else {}
+    return {name: bounds[name] for name in names & rules.sources}, names - rules.sources
+
+
+def _staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
+    """Return the locked packages of which nothing newer may come in, or nothing of which nobody knows the age."""
     age = rules.age
     return frozenset(
         name
@@ -25,22 +49,9 @@ def unbuilt(rules: Rules, uploads: Uploads) -> frozenset[str]:
         and (
             rules.held_at(name) is not None
             or rules.ignores(name)
-            or rules.upgrade.of(name) != "all"
             or (age.unknown == "refuse" and age.of(name) and uploads.lacks(name, version))
         )
     )
-
-
-def bounds_of_sources(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
-    """Say, as `Rules.specifiers` does, which versions of packages without wheels may be built to look at them.
-
-    Empty if all of them may.
-    """
-    kept = unbuilt(rules, uploads) & rules.sources
-    if not kept:
-        return {}
-    bounds = rules.specifiers({}, uploads, strictness="exclude_only")
-    return {name: (bounds[name] or None) if name in kept else "" for name in bounds}
 
 
 def exclude_newer(rules: Rules, found: Iterable[str], uploads: Uploads) -> dict[str, datetime | None]:

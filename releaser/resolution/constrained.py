@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.limits import bounds_of_sources, exclude_newer, unbuilt
+from releaser.locks.limits import exclude_newer, first_bounds, held, unbuilt
 from releaser.locks.rules import Withheld
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
 from releaser.system.words import first_few
@@ -78,9 +78,9 @@ def resolve_within_rules(
     found: _Found | NoSolution
     if isinstance(free, NoSolution):  # what the rules keep out is not known then
         withheld: dict[str, Withheld] = {}
-        found = search.resolve(rules) if search.is_limited else search.resolve_strictly(rules)
+        found = search.resolve_strictly(rules) if search.is_free else search.resolve(rules)
         if isinstance(found, NoSolution):
-            return found if search.is_limited else free
+            return free if search.is_free else found
         may_be_fixed = rules.age.matters or rules.upgrade != Upgrade()
     else:
         ahead = search.find_ahead(free)
@@ -134,13 +134,15 @@ class _Search:
     #: Whether the first resolution has left something out of sight; and whether the last one has left its limits.
     is_limited: bool = False
     has_limits: bool = False
+    #: Whether no rule has had a part in the first resolution.
+    is_free: bool = True
 
     def look(self, rules: Rules) -> Versions | NoSolution:
         """Resolve as freely as can be without a build of anything that may not come in."""
-        sources = bounds_of_sources(rules, self.uploads)
-        no_build = unbuilt(rules, self.uploads) - rules.sources
-        found = self._ask(rules, sources, exclude_newer(rules, (), self.uploads), no_build)
-        self.is_limited = self.has_limits or bool(sources)
+        bounds, no_build = first_bounds(rules, self.uploads), unbuilt(rules, self.uploads)
+        found = self._ask(rules, bounds, exclude_newer(rules, (), self.uploads), no_build)
+        self.is_limited = self.has_limits or bool(bounds)
+        self.is_free = not self.is_limited and not no_build
         return found
 
     def _ask(
@@ -186,7 +188,8 @@ class _Search:
         if not isinstance(strict, NoSolution):
             return strict
         limits = exclude_newer(rules, self.free, self.uploads)
-        least = self._ask(rules, dict.fromkeys({*rules.locked, *self.free}), limits)
+        pinned, no_build = held(rules)
+        least = self._ask(rules, {**dict.fromkeys({*rules.locked, *self.free}), **pinned}, limits, no_build)
         if isinstance(least, NoSolution):
             if limits:
                 offered, uploads = self.resolver.newest()

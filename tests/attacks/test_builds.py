@@ -33,10 +33,10 @@ class Scene:
         if days is not None:
             self.index.uploaded[name, version] = datetime.now(UTC) - timedelta(days=days)
 
-    def ask(self) -> str:
+    def ask(self, **env: str) -> str:
         """Let each command that resolves do so, and return what ran of what may not."""
         for words in (["outdated"], ["update", "--dry-run"], ["update"], ["outdated"]):
-            self.site.releaser(*words, check=0)
+            self.site.releaser(*words, check=0, env=env)
         lines = self.mark.read_text(encoding="utf-8").splitlines()
         return ", ".join(sorted({line for line in lines if not line.endswith(" 1.0")}))
 
@@ -86,6 +86,24 @@ def test_what_somebody_holds_is_not_built(scene: Scene, name: str) -> None:
     assert scene.ask() == ""
     (told,) = [one for one in scene.site.json("update")["held_back"] if one["version"]] or [{"by": "person"}]
     assert told["by"] == "person"
+
+
+@pytest.mark.parametrize("name", ["evil", "alpha"])
+def test_what_goes_too_far_is_not_built_and_what_goes_so_far_comes_in(scene: Scene, name: str) -> None:
+    scene.offer(name, "1.1", 90)
+    scene.offer(name, "2.0", 90)
+    assert scene.ask(RELEASER_UPGRADE="minor") == f"{name} 1.1"
+    assert scene.site.live_version(name) == "1.1"
+
+
+@pytest.mark.parametrize("rule", ["UPGRADE", "IGNORE"])
+def test_the_project_itself_may_ask_for_what_goes_too_far(scene: Scene, rule: str) -> None:
+    scene.offer("alpha", "2.0", 90)
+    scene.site.commit("Ask for more", {"pyproject.toml": edit_pyproject(scene.site, '"alpha"', '"alpha>=2"')})
+    scene.site.push()
+    values = {"UPGRADE": "minor", "IGNORE": "alpha"}
+    scene.site.releaser("update", check=0, env={f"RELEASER_{rule}": values[rule]})
+    assert scene.site.live_version("alpha") == "2.0"
 
 
 def test_what_may_come_in_does(scene: Scene) -> None:

@@ -10,7 +10,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.locks.limits import bounds_of_sources, exclude_newer, unbuilt, without_limits
+from releaser.locks.limits import exclude_newer, first_bounds, held, unbuilt, without_limits
 from releaser.locks.rules import Rules, Withheld, explain
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads, is_older, look_up, normalize_name, permits
 
@@ -329,13 +329,18 @@ def test_what_stays_is_not_built_in_another_version() -> None:
         locked=dict.fromkeys(names, "1.0"), held=(HELD,), ignored=("beta",),
         upgrade=Upgrade(packages=(("gamma", "minor"),)), sources=frozenset({"alpha", "gamma"}),
     )  # fmt: skip
-    assert unbuilt(rules, Uploads()) == {"alpha", "beta", "gamma"}
-    assert bounds_of_sources(rules, Uploads()) == {"alpha": "==1.0", "beta": "", "gamma": "<2", "delta": ""}
-    assert bounds_of_sources(replace(rules, sources=frozenset({"delta"})), Uploads()) == {}
+    assert unbuilt(rules, Uploads()) == {"beta"}
+    assert first_bounds(rules, Uploads()) == {"alpha": "==1.0", "beta": "", "gamma": "<2", "delta": ""}
+    assert held(rules) == ({"alpha": "==1.0"}, frozenset())
+    wheels = replace(rules, sources=frozenset())
+    assert unbuilt(wheels, Uploads()) == {"alpha", "beta"}
+    assert held(wheels) == ({}, frozenset({"alpha"}))
+    assert first_bounds(wheels, Uploads()) == {"alpha": "", "beta": "", "gamma": "<2", "delta": ""}
+    assert first_bounds(replace(rules, upgrade=Upgrade(), sources=frozenset({"delta"})), Uploads()) == {}
     refusing = Rules(
         locked={"alpha": "1.0"}, sources=frozenset({"alpha"}), age=Age(least=DAY, unknown="refuse", now=NOW)
     )
-    assert bounds_of_sources(refusing, uploads(alpha_1_0=None)) == {"alpha": None}
+    assert first_bounds(refusing, uploads(alpha_1_0=None)) == {"alpha": None}
 
 
 def test_a_lock_loses_the_times_and_nothing_else() -> None:
