@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.site.site import Staged
-from releaser.system.files import remove_tree
+from releaser.system.files import put_aside, remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def staging_tree(
         yield _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled))
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
-            _remove_staging_tree(site, place)
+            _remove_staging_tree(site, log, place, is_made=True)
 
 
 def stage_aside(site: Site, log: RunLog, shadow: Git, place: Path, target: Target) -> Site:
@@ -105,7 +105,7 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     with log.step(tree.stage) as step:
         try:
             head = git.commit("HEAD")
-            staged = _fill(site, tree, root, head=head)
+            staged = _fill(site, log, tree, root, head=head)
         except (ToolError, OSError) as error:
             message = f"the staging tree {place} could not be made: {reason_of(error)}"
             if isinstance(error, ToolError):
@@ -122,13 +122,13 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 
 
-def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
+def _fill(site: Site, log: RunLog, tree: _Tree, root: Path, *, head: str) -> Staged:
     """Check the commit out, and give the tree what git does not track. Raises ToolError and OSError."""
     place, git = tree.place, site.git
     if tree.shadow is not None:
         tree.shadow.fill_shadow(place, tree.commit)
     else:
-        _remove_staging_tree(site, place)
+        _remove_staging_tree(site, log, place)
         git.add_work_tree(place, tree.commit)
         place.chmod(0o700)
     staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
@@ -180,20 +180,31 @@ def link_venv(site: Site, venv: Path) -> None:
         link.symlink_to(venv)
 
 
-def remove_staging_trees(site: Site) -> None:
-    """Remove the staging trees that a killed run left. Raises OSError."""
+def remove_staging_trees(site: Site, log: RunLog) -> list[str]:
+    """Remove the staging trees that a killed run left, and return their names. Raises OSError."""
     with contextlib.suppress(ToolError):  # no longer a repository: then nobody can tell where they would be
-        for place in _staging_places(site.git.layout.top).values():
-            _remove_staging_tree(site, place)
+        places = _staging_places(site.git.layout.top).values()
+        return [place.name for place in places if _remove_staging_tree(site, log, place)]
+    return []
 
 
-def _remove_staging_tree(site: Site, place: Path) -> None:
-    """Remove one staging tree and git's records of it; what its symlinks lead to is not touched. Raises OSError."""
-    if place.is_symlink() or place.is_file():
-        place.unlink()
-    elif place.exists():
+def _remove_staging_tree(site: Site, log: RunLog, place: Path, *, is_made: bool = False) -> bool:
+    """Remove one staging tree and git's records of it, and tell whether there was one. Raises OSError.
+
+    What its symlinks lead to is not touched. What this run has not made, and git knows nothing of, is somebody else's:
+    it is put aside, which is told.
+    """
+    is_there = os.path.lexists(place)
+    is_directory = place.is_dir() and not place.is_symlink()
+    if is_directory and (is_made or site.git.has_work_tree(place) or not os.listdir(place)):
         remove_tree(place)
+    elif is_there and is_made:
+        place.unlink()
+    elif is_there:
+        log.tell(f"{place} was not releaser's; it is kept as {put_aside(place).name}.")
+        is_there = False
     site.git.forget_work_tree(place)
+    return is_there
 
 
 def _runner_of_tree(runner: Runner, *, top: Path, place: Path) -> Runner:

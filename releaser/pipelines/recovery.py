@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -209,7 +210,7 @@ def _record_backed_out(site: Site, entry: Entry, reason: str, *, fails_before: b
 
 def undo(site: Site, log: RunLog, entry: Entry) -> None:
     """Take back what a run did before its flip: the candidate, and the move of the checkout."""
-    remove_staging_trees(site)
+    remove_staging_trees(site, log)
     if entry.phase == "committing":  # going back may have been cut short before it came to the checkout
         restore_checkout(site, log, entry)
     elif entry.phase == "pulling":
@@ -243,16 +244,22 @@ def undo_unfinished(site: Site, log: RunLog, error: Exception | None = None) -> 
 
 
 def sweep(site: Site, log: RunLog) -> None:
-    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, staging trees."""
+    """Delete what no run will ever finish: half-deleted releases, ones without a manifest, staging trees.
+
+    A step names all that is gone.
+    """
+    gone: list[str] = []
     try:
-        remove_staging_trees(site)
+        gone += remove_staging_trees(site, log)
     except OSError as error:
         message = f"the staging tree of an earlier run could not be removed: {os_reason(error)}"
         log.note(Finding(message=message, advice="Delete it by hand, as its owner."))
     store = store_of(site)
     try:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
-        _note_undeleted(log, store.finish_removal(*free))
+        failed = store.finish_removal(*free)
+        _note_undeleted(log, failed)
+        gone += [name for name in free if name not in failed]
     except OSError as error:
         message = f"the deletion of releases cannot be recorded: {error}"
         log.note(Finding(message=message, advice="Check free space; the next run looks again."))
@@ -261,10 +268,16 @@ def sweep(site: Site, log: RunLog) -> None:
             remove_unsealed(site, log, place)
         except OSError as error:
             _note_undeleted(log, {place.name: error})
+        gone += [] if os.path.lexists(place) else [place.name]
     for temporary in site.state_dir.glob(".*.new"):  # links and state files that were not renamed in
         of_tests = temporary.name == LIVE_COPY or temporary.name.startswith(TEST_PACKAGES[1])
         with contextlib.suppress(OSError):
+            is_own = of_tests or temporary.is_symlink() or not temporary.is_dir()  # else it is but put aside
             clear_name(temporary, of_directory=of_tests)
+            gone += [temporary.name] if is_own else []
+    if gone:
+        with log.step("clean up") as step:
+            step.says(f"deleted what an earlier run had left: {', '.join(gone)}")
 
 
 def _note_undeleted(log: RunLog, failures: Mapping[str, OSError]) -> None:

@@ -151,7 +151,7 @@ def prune_step(site: Site, log: RunLog, step: Step) -> None:
     if failed:
         step.warns(f"{len(removed)} removed, {len(failed)} could not be")
     elif removed:
-        step.says(f"{len(removed)} removed")
+        step.says(f"{len(removed)} removed: {', '.join(one.id for one in removed)}")
     else:
         step.skipped("nothing to remove")
 

@@ -18,7 +18,7 @@ from releaser.system.signals import may_be_running
 from releaser.tools.git_reader import FETCHED, OURS, WITHOUT_HOOKS, GitReader
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from releaser.system.process import Finished
 
@@ -227,15 +227,23 @@ class Git(GitReader):
         doomed = common / "releaser-work-tree-to-delete"
         if doomed.exists():
             shutil.rmtree(doomed)
-        for file in common.glob("worktrees/*/gitdir"):
+        for directory in self._records_of(place):
+            # Renamed first: of a half-deleted one, git fsck would say that its HEAD points at nothing.
+            directory.rename(doomed)
+            shutil.rmtree(doomed)
+
+    def has_work_tree(self, place: Path) -> bool:
+        """Whether the repository knows of a work tree at `place`, as it does before git makes anything there."""
+        return any(True for _ in self._records_of(place))
+
+    def _records_of(self, place: Path) -> Iterator[Path]:
+        for file in self.layout.common_directory.glob("worktrees/*/gitdir"):
             with contextlib.suppress(FileNotFoundError):
                 text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
                 # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot.
                 named = file.parent.name.lstrip("-").startswith(place.name.lstrip("."))
                 if Path(text) == place / ".git" or (not text and named):
-                    # Renamed first: of a half-deleted one, git fsck would say that its HEAD points at nothing.
-                    file.parent.rename(doomed)
-                    shutil.rmtree(doomed)
+                    yield file.parent
 
     def _change(self, *words: str, umask: int = -1) -> Finished:
         """Run a git that writes. SIGTERM, if releaser dies, lets it delete its lock files."""

@@ -121,3 +121,48 @@ def test_a_state_directory_that_has_lost_its_name_is_known_by_its_releases(make_
     site.releaser("prune", check=0)
     assert (site.state_dir / "project.json").is_file()
     assert site.link.is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["a directory", "a symlink", "a file"])
+@pytest.mark.parametrize("suffix", ["", "-live", "-beside"])
+def test_what_lies_where_a_staging_tree_would_be_is_kept_and_told(
+    make_site: SiteFactory, tmp_path: Path, kind: str, suffix: str
+) -> None:
+    site = make_site.adopted()
+    place, theirs = site.outer / f".site.releaser-staging{suffix}", tmp_path / "theirs"
+    of_documents(theirs)
+    before = seen(theirs)
+    if kind == "a directory":
+        of_documents(place)
+    elif kind == "a symlink":
+        place.symlink_to(theirs)
+    else:
+        place.write_text("draft", encoding="utf-8")
+    site.publish("alpha", "1.1.0")
+    finished = site.releaser("update", check=0)
+    aside = place.with_name(f"{place.name}.unreadable-1")
+    assert f"{place} was not releaser's; it is kept as {aside.name}." in finished.stderr
+    assert seen(theirs) == before
+    assert aside.read_text(encoding="utf-8") == "draft" if kind == "a file" else seen(aside) == before
+    silent(site.releaser("update"))
+
+
+def test_what_a_run_deletes_is_named(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    first = site.releases()[-1]
+    cut_off = site.state_dir / "releases" / ID
+    cut_off.mkdir()
+    (cut_off / ".releaser").touch()
+    (site.state_dir / ".venv.new").touch()
+    tree = site.outer / ".site.releaser-staging"
+    site.git("worktree", "add", "--quiet", "--detach", tree)
+    site.publish("alpha", "1.2.0")
+    site.publish("alpha", "1.3.0")
+    env = {"RELEASER_KEEP": "0", "RELEASER_KEEP_WITHIN": "0", "RELEASER_KEEP_AT_LEAST": "0"}
+    steps = {one["step"]: one["detail"] for one in site.json("update", env=env)["steps"]}
+    for path in (cut_off, tree, site.state_dir / ".venv.new"):
+        assert not path.exists()
+        assert path.name in steps["clean up"]
+    if first not in site.releases():
+        assert first in steps["prune"]
+    assert "removed: " in steps["prune"]

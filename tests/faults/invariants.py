@@ -131,7 +131,8 @@ class Witness:
 
     def _left_over(self) -> list[str]:
         site = self.site
-        strange = set(os.listdir(site.outer)) - {*self.beside, ".releaser"}
+        there = {name for name in os.listdir(site.outer) if ".releaser-staging.unreadable-" not in name}
+        strange = there - {*self.beside, ".releaser"}
         broken = [f"I4: {name} is left beside the checkout" for name in sorted(strange)]
         places = [site.path, site.state_dir, site.state_dir / "releases"]
         names = [(place, name) for place in places if place.exists() for name in os.listdir(place)]
