@@ -53,13 +53,33 @@ def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
     known: dict[str, set[str]] = {}
     for package in before.packages:
         known.setdefault(package["name"], set()).add(_origin(package))
+    mirrored = _mirrors(before, after)
     indexed = {one["name"] for one in before.packages if "registry" in one.get("source", {})}
     for package in after.packages:
         old, new = known.get(package["name"], set()), _origin(package)
         is_of_index = "registry" in package["source"] or package["name"] in indexed
-        if new and old and "" not in old and new not in old and is_of_index:
+        if new and old and "" not in old and new not in old and is_of_index and not old <= mirrored.get(new, set()):
             shown, was = package.get("version", ""), ", ".join(sorted(old))
             yield Deviation(name=package["name"], version=shown, what="index", old=was, new=new)
+
+
+def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
+    """Return the indexes that nothing came from before, each with those that it stands for now.
+
+    Nothing comes from these any more, and files of the same versions have the same hashes: somebody has set a mirror.
+    """
+    places = [{_origin(one) for one in lock.packages} for lock in (before, after)]
+    had, has = ({(one["name"], one.get("version")): one for one in lock.packages} for lock in (before, after))
+    known, found = hashes_in(before), hashes_in(after)
+    mirrors: dict[str, set[str]] = {}
+    for key in had.keys() & has.keys():
+        old, new = _origin(had[key]), _origin(has[key])
+        proof = any(
+            known[one] == found[one] for one in known.keys() & found.keys() if one.startswith("{} {} ".format(*key))
+        )
+        if old != new and old not in places[1] and new not in places[0] and proof:
+            mirrors.setdefault(new, set()).add(old)
+    return mirrors
 
 
 def _origin(package: Package) -> str:

@@ -250,7 +250,7 @@ CASES = {
     "a version that is too young": Case(
         prepare=a_version,
         builds=False,
-        options={"dotenv": {"RELEASER_MIN_AGE": "7d"}},
+        options={"dotenv": {"RELEASER_MIN_AGE": "7d", "RELEASER_MIN_AGE_UNKNOWN": "refuse"}},
     ),
     "a version that went away": Case(prepare=older_alpha),
     "a packaged site, with code": Case(prepare=code, options={"kind": "packaged"}),

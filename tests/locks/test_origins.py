@@ -42,6 +42,17 @@ def test_another_index_is_told(source: str, told: bool) -> None:
     assert "secret" not in str(found)
 
 
+def test_a_mirror_of_the_same_files_is_not_told_as_long_as_nothing_else_comes_from_either() -> None:
+    mirror = 'registry = "https://mirror.example.org/simple"'
+    assert deviations(lock(), lock(mirror)) == []
+    assert [what for what, *_ in deviations(lock(), lock(mirror, wheel="sha256:bb"))] == ["index", "hash"]
+    beta = '\n[[package]]\nname = "beta"\nversion = "2.0"\nsource = { %s }\n'
+    for before, after, told in ((PYPI, PYPI, 1), (mirror, mirror, 1), (PYPI, mirror, 0)):
+        old = LockFile.parse(lock().data + (beta % before).encode())
+        new = LockFile.parse(lock(mirror).data + (beta % after).encode())
+        assert len(deviations(old, new)) == told
+
+
 def test_another_file_of_the_same_name_is_told_but_not_a_new_version_or_a_file_in_addition() -> None:
     assert deviations(lock(), lock(wheel="sha256:bb")) == [("hash", "sha256:aa", "sha256:bb")]
     assert deviations(lock(), lock(wheel="sha512:bb")) == []
