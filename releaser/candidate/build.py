@@ -135,7 +135,8 @@ def try_to_build(
             candidate = replace(candidate, link_mode=mode)
             if site.settings.pin:
                 startup.install(candidate.venv, site.runner)
-            share(candidate.directory, group=work.facts.unix_group, others=others_may_read(site.project.checkout))
+            others, writable = others_may_read(site.project.checkout), site.settings.group_writable
+            share(candidate.directory, group=work.facts.unix_group, others=others, writable=writable)
         except ToolError as error:
             what = "Make room" if "No space left" in error.output else "See uv's message"
             advice = error.advice or f"{what}; releaser tries again at the next run."

@@ -139,7 +139,7 @@ def save_files(site: Site, *, creates_pyproject: bool) -> None:
     for path, name in _files(site, creates_pyproject=creates_pyproject).items():
         kept = site.state_dir / name
         try:
-            replace_file(kept, read_file(path))
+            replace_file(kept, read_file(path), private=True)
         except FileNotFoundError:
             kept.unlink(missing_ok=True)
 
@@ -242,7 +242,7 @@ def _keep_edit(site: Site, log: RunLog, path: Path, known: _Known) -> None:
     kept = next(one for one in copies if not one.exists() or one.read_bytes() == data)
     if kept.exists():
         return
-    replace_file(kept, data)
+    replace_file(kept, data, private=True)
     message = f"{path.name} in the checkout had edits that were not committed; they are kept as {kept}"
     log.note(Finding(message=message, advice="Compare them, and delete the copy when you no longer need it."))
     log.unreported.append(f"{message}.")  # should this run be killed: what is kept is no edit to the next one

@@ -194,7 +194,7 @@ def _complete(site: Site, log: RunLog, name: str, *, group: str | None, trusted:
         log.note(Finding(message=message, advice=_UNPINNED))
     lock = directory / "uv.lock"
     if not lock.exists():
-        replace_file(lock, site.project.lock.read_bytes())
+        replace_file(lock, site.project.lock.read_bytes(), private=True)
     usage, brought, commit = measure(directory), directory / PYPROJECT, None
     pyproject = read_pyproject(brought) if brought.is_file() else site.pyproject
     with contextlib.suppress(ToolError):

@@ -33,11 +33,13 @@ from releaser.releases.journal import Journal, keep_reserve
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
 from releaser.reporting import notify
+from releaser.reporting.lock_alert import tell_long_holder
 from releaser.run import Run, begun_at, new_run_id
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
+from releaser.system.files import state_mode
 from releaser.system.signals import MARK
 from releaser.system.words import Redactor, strip_control
 
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
 
 
 KEPT = 30
-_MODE = 0o660  # whatever the umask is
 
 
 class _CleanFormatter(logging.Formatter):
@@ -67,7 +68,7 @@ class _LogFile(logging.FileHandler):
 
     def _open(self) -> TextIOWrapper:
         stream = super()._open()
-        os.fchmod(stream.fileno(), _MODE)
+        os.fchmod(stream.fileno(), state_mode(os.path.dirname(self.baseFilename)))  # whatever the umask is
         return stream
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -172,7 +173,7 @@ def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
     if not is_one or any(disk.state_findings(site.project)):
         check(site)
     try:
-        prepare(site.project)
+        prepare(site.project, group_writable=site.settings.group_writable)
     except OSError as error:
         raise _unusable(site, error) from error
 
@@ -199,6 +200,8 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         try:
             held = stack.enter_context(lock)
         except LockedError as error:
+            if request.mails and (said := tell_long_holder(run.site, run.log.started_at)):
+                run.log.note(Finding(said))
             return _failed(run, error)
         except OSError as error:
             return _report_without_state_dir(request, run, _unusable(run.site, error))

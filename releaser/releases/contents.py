@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from releaser.system.files import NEW_FILE, encode_state
+from releaser.system.files import encode_state, state_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _BLOCK = 512  # bytes, of st_blocks, whatever the file system is
 
 
-def share(directory: Path, *, group: int, others: bool) -> None:
-    """Give everything below `directory` to `group`, readable and writable for it; with `others`, readable for all.
+def share(directory: Path, *, group: int, others: bool, writable: bool = False) -> None:
+    """Give everything below `directory` to `group`, readable for it, and `writable`; with `others`, readable for all.
 
     A cache that was filled under a strict umask leaves files in a venv that nobody else can read. A file that has
     another name somewhere, such as in uv's cache, is first replaced by a copy of its own. Raises OSError.
@@ -41,7 +41,7 @@ def share(directory: Path, *, group: int, others: bool) -> None:
             status = os.lstat(path)
         if status.st_gid != group:
             os.chown(path, -1, group)
-        wanted = wanted_mode(status.st_mode, others=others)
+        wanted = wanted_mode(status.st_mode, others=others, writable=writable)
         if wanted != stat.S_IMODE(status.st_mode):
             os.chmod(path, wanted)
 
@@ -53,9 +53,10 @@ def _walk(directory: Path | str) -> Iterator[str]:
         yield from (os.path.join(place, name) for name in directories + files)
 
 
-def wanted_mode(mode: int, *, others: bool) -> int:
-    """Return the mode with `u+rw,g+rwX`, and `o+rX` if others may read."""
-    bits = stat.S_IMODE(mode) | stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP | stat.S_IWGRP
+def wanted_mode(mode: int, *, others: bool, writable: bool = False) -> int:
+    """Return the mode with `u+rw,g+rX`, `g+w` if it is to be `writable`, and `o+rX` if others may read."""
+    bits = (stat.S_IMODE(mode) | stat.S_IRUSR | stat.S_IWUSR | stat.S_IRGRP) & ~stat.S_IWGRP
+    bits |= stat.S_IWGRP if writable else 0
     bits |= stat.S_IROTH if others else 0
     if stat.S_ISDIR(mode) or mode & stat.S_IXUSR:
         bits |= stat.S_IXUSR | stat.S_IXGRP | (stat.S_IXOTH if others else 0)
@@ -82,11 +83,11 @@ def others_may_read(directory: Path) -> bool:
 
 
 def open_to_group(directory: Path) -> None:
-    """Let the group read and write the files that lie in a directory itself, whatever the umask was."""
+    """Let the group read the files in a directory itself, and write them if it may write that, whatever the umask."""
     for file in directory.iterdir():
         if file.is_file() and not file.is_symlink():
             with contextlib.suppress(PermissionError):  # it is another user's, who has opened it
-                file.chmod(NEW_FILE)
+                file.chmod(state_mode(directory))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from releaser.system.files import (
     read_state,
     read_text,
     replace_file,
+    state_mode,
     sync_directory,
     write_state,
 )
@@ -132,7 +133,7 @@ def keep_reserve(state_dir: Path) -> None:
         if path.stat().st_size == SIZE:
             return
     try:
-        replace_file(path, os.urandom(SIZE))  # what a file system could compress would take no room
+        replace_file(path, os.urandom(SIZE), private=True)  # what a file system could compress would take no room
     except OSError as error:
         logger.warning("no room can be kept for the journal: %s", error)
 
@@ -202,10 +203,10 @@ def add_to_history(state_dir: Path, report: RunReport) -> None:
     """Add a run, durably. A line that a crash cut off is closed first. Raises OSError."""
     line = {key: value for key, value in report_as_json(report).items() if key not in _LEFT_OUT}
     is_new = not (state_dir / HISTORY).exists()
-    descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o664)
+    descriptor = os.open(state_dir / HISTORY, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o640)
     try:
         with contextlib.suppress(PermissionError):  # it is another user's, who has opened it to the group
-            os.fchmod(descriptor, 0o664)
+            os.fchmod(descriptor, state_mode(state_dir))
         size = os.fstat(descriptor).st_size
         cut_off = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         os.write(descriptor, (b"\n" if cut_off else b"") + _encode(line) + b"\n")

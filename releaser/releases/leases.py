@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -134,8 +135,9 @@ def _open(directory: str) -> int:
     except FileNotFoundError:
         if not os.path.isdir(os.path.dirname(path)):
             return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o664)
-        os.chmod(path, 0o664)
+        mode = 0o644 | (os.stat(os.path.dirname(path)).st_mode & stat.S_IWGRP)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode)
+        os.chmod(path, mode)
         return descriptor
 
 

@@ -268,7 +268,7 @@ class ReleaseStore:
         name = new_id(now, frozenset(taken))
         self.path(name).mkdir()
         self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
-        replace_file(self.path(name) / MADE, b"")
+        replace_file(self.path(name) / MADE, b"", private=True)
         return name, self.next_sequence()
 
     def next_sequence(self) -> int:

@@ -254,16 +254,19 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
     except (PreflightError, OSError) as error:
         yield Flaw(kind="permissions", message=f"its group cannot be determined: {error}")
         return
-    yield from compare_permissions(counting, group=group, others=others)
+    writable = bool(release.venv.stat().st_mode & stat.S_IWGRP)  # as it was set when it was built
+    yield from compare_permissions(counting, group=group, others=others, writable=writable)
 
 
-def compare_permissions(there: Mapping[str, os.stat_result], *, group: int, others: bool) -> Iterator[Flaw]:
+def compare_permissions(
+    there: Mapping[str, os.stat_result], *, group: int, others: bool, writable: bool = False
+) -> Iterator[Flaw]:
     """Yield the files that are not of `group`, or have not the mode that releaser gives to all in a release."""
     for path, status in sorted(there.items()):
         if status.st_gid != group:
             message = f"it belongs to group {status.st_gid}, and not to {group}"
             yield Flaw(kind="permissions", path=path, message=message)
-        mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others)
+        mode, wanted = stat.S_IMODE(status.st_mode), wanted_mode(status.st_mode, others=others, writable=writable)
         if mode != wanted and stat.S_ISREG(status.st_mode):
             message = f"its mode is {mode:o}, and should be {wanted:o}"
             yield Flaw(kind="permissions", path=path, message=message)

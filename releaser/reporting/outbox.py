@@ -6,6 +6,7 @@ import copy
 import os
 import re
 import socket
+import stat
 import time
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -103,7 +104,7 @@ class Outbox:
         # Named by its Message-ID, so that the same mail is never kept twice.
         name = _plain(str(message["Message-ID"] or "")).strip(".")
         file = self.path / "new" / (name or f"{time.time_ns()}.{os.getpid()}.{socket.gethostname()}")
-        replace_file(file, data, staging=self.path / "tmp")
+        replace_file(file, data, staging=self.path / "tmp", private=True)
         return file
 
     def tells_of(self, run_id: str) -> bool:
@@ -139,7 +140,8 @@ class Outbox:
         for directory in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
             if not directory.is_dir():
                 directory.mkdir(exist_ok=True)
-                directory.chmod(0o2770)  # for the administrators' group, whatever the umask is
+                # For the administrators' group as far as what is around it is, whatever the umask is.
+                directory.chmod(0o2750 | directory.parent.stat().st_mode & stat.S_IWGRP)
                 sync_directory(directory.parent)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from releaser.errors import LockedError
-from releaser.system.files import read_file
+from releaser.system.files import read_file, state_mode
 from releaser.system.signals import end_orphans, is_alive
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
 
-LOCK = "lock"
-HOLDER = "lock.holder"
+DIRECTORY = "run"  # which nobody enters but the owner and the group
+LOCK = f"{DIRECTORY}/lock"
+HOLDER = f"{DIRECTORY}/lock.holder"
 INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
 
 
@@ -66,7 +68,10 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
     """
     from filelock import FileLock
 
-    lock = FileLock(state_dir / LOCK, mode=0o664, fallback_to_soft=False, preserve_lock_file=True)
+    with contextlib.suppress(FileExistsError):
+        (state_dir / DIRECTORY).mkdir()
+        (state_dir / DIRECTORY).chmod(stat.S_IMODE(state_dir.stat().st_mode) & 0o2770)
+    lock = FileLock(state_dir / LOCK, mode=0o660, fallback_to_soft=False, preserve_lock_file=True)
     _acquire(lock, state_dir, wait)
     held = RunLock(killed_since=None)
     try:
@@ -127,7 +132,7 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
         # A killed run of another user leaves a note that this user could not write over.
         (state_dir / HOLDER).unlink(missing_ok=True)
         (state_dir / HOLDER).write_text(json.dumps({**asdict(run), **before}), encoding="utf-8")
-        (state_dir / HOLDER).chmod(0o664)  # whatever the umask is: it tells the others of the group who is at work
+        (state_dir / HOLDER).chmod(state_mode(state_dir))
 
 
 def holder(state_dir: Path) -> Holder | None:

@@ -154,6 +154,7 @@ class Settings:
     audit_ignore: tuple[str, ...] = _setting((), values.ids)
     security_fixes: Literal["early", "normal"] = _setting("early", values.choice("early", "normal"))
     unix_group: str | None = _setting(None, values.non_empty)
+    group_writable: bool = _setting(False, values.flag)
     pin: bool = _setting(True, values.flag)
     link_mode: str | None = _setting(None, values.choice("clone", "copy"))
     mail_from: str | None = _setting(None, values.sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
@@ -170,6 +171,7 @@ class Settings:
         (), values.addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)
     )
     heartbeat: float = _setting(0.0, values.duration)
+    lock_alert: float = _setting(7200.0, values.duration)
 
 
 SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}

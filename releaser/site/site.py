@@ -180,7 +180,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
         given = read_variables(place, setting="environment_file")
         secrets[place] = secrets_in_variables(given.values)
     paths = Project.at(root, state_dir=settings.state_dir, venv=settings.venv)
-    ownership.refuse(foreign_state(root, paths.state_dir))
+    ownership.refuse(foreign_state(root, paths.state_dir, group_writable=settings.group_writable))
     return Site(
         project=paths,
         settings=settings,

@@ -20,31 +20,37 @@ if TYPE_CHECKING:
 
 OWNER = "project.json"  # in the state directory
 OWNER_OF_WORK_TREE = "releaser.json"  # in git's directory of the work tree
-_SHARED = 0o2770  # the group may write, and what is made inside belongs to it too
-_PASSAGE = 0o005  # for everybody, where the project is open to everybody: the web server's user may be anybody
+_OWN = 0o2750  # the group may read, and what is made inside belongs to it too
+_PASSAGE = 0o001  # for everybody, where the project is open to everybody: the web server's user may be anybody
 
 
-def prepare(project: Project) -> None:
+def prepare(project: Project, *, group_writable: bool = False) -> None:
     """Make the directories of the state that are missing, whatever the umask is. Raises OSError.
 
-    Logs and mails are for the group alone. A group that this user may not hand files to is left as it is.
+    They are open to the group if they are to be `group_writable`, also those that are there. A group that this user may
+    not hand files to is left as it is.
     """
     like = project.root.stat()
+    own = _OWN | (stat.S_IWGRP if group_writable else 0)
     others = _PASSAGE if like.st_mode & stat.S_IXOTH else 0
     for place in [parent for parent in project.state_dir.parents if not parent.exists()][::-1]:
         _make(place, 0o755 if others else 0o750, None)
-    _make(project.state_dir, _SHARED | others, like.st_gid)
+    _make(project.state_dir, own | others, like.st_gid)
     if not _names_in(project.state_dir):  # first of all, as one with anything else in it is not taken for its own
         _write_owner(project, project.state_dir / OWNER)
-    _make(project.releases, _SHARED | others, like.st_gid)
-    for place in (project.logs, project.outbox):
-        _make(place, _SHARED, like.st_gid)
+    _make(project.releases, own | others, like.st_gid)
+    there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
+    for place in (project.logs, project.outbox, *there):
+        _make(place, own, like.st_gid)
 
 
 def _make(directory: Path, mode: int, group: int | None) -> None:
     try:
         directory.mkdir()
     except FileExistsError:
+        status = directory.stat()
+        if mode & ~status.st_mode & stat.S_IWGRP and group is not None and status.st_uid == os.geteuid():
+            directory.chmod(stat.S_IMODE(status.st_mode) | stat.S_IWGRP)
         return
     if group is not None:
         with contextlib.suppress(PermissionError):

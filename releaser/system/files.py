@@ -101,10 +101,19 @@ def link_text(link: Path) -> str | None:
         return None
 
 
-def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> None:
+def state_mode(directory: str | Path) -> int:
+    """Return the mode of a file of the state: for its owner, and for the group as far as the directory is the group's.
+
+    Raises OSError.
+    """
+    return 0o640 | (os.stat(directory).st_mode & stat.S_IWGRP)
+
+
+def replace_file(target: Path, data: bytes, *, staging: Path | None = None, private: bool = False) -> None:
     """Put `data` at `target` by a rename, keeping the mode and group that `target` has.
 
-    The temporary file lies in `staging` (default: beside `target`), which must be on the same file system; a checkout
+    One that is `private` is a file of the state, whose mode follows from its directory. The temporary file lies in
+    `staging` (default: beside `target`), which must be on the same file system; a checkout
     is thus never seen with a stray file in it.
     """
     with _renamed(target, staging or target.parent) as temporary:
@@ -114,11 +123,12 @@ def replace_file(target: Path, data: bytes, *, staging: Path | None = None) -> N
             try:
                 earlier = target.stat()
             except FileNotFoundError:
-                os.fchmod(descriptor, NEW_FILE)  # whatever the umask is: other members of the group go on from here
+                mode = NEW_FILE  # whatever the umask is: other members of the group go on from here
             else:
+                mode = stat.S_IMODE(earlier.st_mode)
                 with contextlib.suppress(PermissionError):  # the group may be one that this user is not in
                     os.fchown(descriptor, -1, earlier.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(earlier.st_mode))
+            os.fchmod(descriptor, state_mode(target.parent) if private else mode)
             file.flush()
             os.fsync(descriptor)
 
@@ -159,7 +169,7 @@ def exchange(first: Path, second: Path) -> bool:
 
 def write_state(path: Path, content: object) -> None:
     """Replace a state file by what a dataclass holds, or a mapping. Raises OSError."""
-    replace_file(path, encode_state(content))
+    replace_file(path, encode_state(content), private=True)
 
 
 def encode_state(content: object) -> bytes:

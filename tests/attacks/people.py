@@ -96,7 +96,7 @@ def a_site(
     people: People, templates: Templates, everybodys: Path, name: str = "outer", *, group: str = ""
 ) -> SampleSite:
     """Make a site of the owner's, with two releases."""
-    settings = {"python": base_python(), "collectstatic": "off", "git_pull": False}
+    settings = {"python": base_python(), "collectstatic": "off", "git_pull": False, "group_writable": bool(group)}
     site = SiteFactory(people.base, templates)(outer=name, settings=settings)
     site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
     with Path(site.env["GIT_CONFIG_GLOBAL"]).open("a", encoding="utf-8") as config:

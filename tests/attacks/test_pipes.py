@@ -38,7 +38,7 @@ def place_of(site: SampleSite, name: str) -> Path:
 
 STATE = (
     "ledger.json", "quarantine.json", "holds.json", "pending.json", "notes.json", "journal.json", "project.json",
-    "history.jsonl", "lock.holder", "lock-before", "live-tests.json",
+    "history.jsonl", "run/lock.holder", "lock-before", "live-tests.json",
 )  # fmt: skip
 REFUSED = {"pyproject.toml": "cannot be read", "uv.lock": "uv.lock", ".env": "cannot be read"}
 

@@ -67,7 +67,7 @@ def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
     try:
         base.chmod(0o755)
         # Under this umask, Django's static files and git's FETCH_HEAD belong to who was first.
-        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False}
+        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False, "group_writable": True}
         site = SiteFactory(base, templates)(settings=settings)
         site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
         give_to_group(site)

@@ -416,7 +416,7 @@ def test_a_git_that_died_before_anything_was_journaled_is_in_nobodys_way(site: S
     lock = site.path / ".git" / name
     lock.touch()
     assert "main.lock" not in name or ".lock': File exists" in site.releaser("update", check=4).stderr
-    (site.state_dir / "lock.holder").touch()  # the note of a run that did not come to its end
+    (site.state_dir / "run" / "lock.holder").touch()  # the note of a run that did not come to its end
     lock.touch()
     report = site.json("update")
     assert [one["name"] for one in report["changes"]] == ["alpha"]
@@ -425,7 +425,7 @@ def test_a_git_that_died_before_anything_was_journaled_is_in_nobodys_way(site: S
 
 def test_a_git_at_work_keeps_such_a_lock_until_the_next_run(site: SampleSite) -> None:
     lock = site.path / ".git" / "refs/remotes/origin/main.lock"
-    (site.state_dir / "lock.holder").touch()
+    (site.state_dir / "run" / "lock.holder").touch()
     lock.touch()
     words = [str(git_executable()), "stripspace"]
     with subprocess.Popen(words, cwd=site.path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as somebody:
@@ -433,4 +433,4 @@ def test_a_git_at_work_keeps_such_a_lock_until_the_next_run(site: SampleSite) ->
         somebody.kill()
     assert [one["name"] for one in site.json("update")["changes"]] == ["alpha"]
     assert not lock.exists()
-    assert not (site.state_dir / "lock.holder").exists()
+    assert not (site.state_dir / "run" / "lock.holder").exists()

@@ -48,12 +48,19 @@ def test_files_are_made_readable_and_writable_for_the_group(
 ) -> None:
     tree = tmp_path / "release"
     path = a_file(tree / "venv" / "file", before)
-    share(tree, group=os.getegid(), others=False)
+    share(tree, group=os.getegid(), others=False, writable=True)
     assert mode(path) == for_group
     path.chmod(before)
-    share(tree, group=os.getegid(), others=True)
+    share(tree, group=os.getegid(), others=True, writable=True)
     assert mode(path) == for_all
     assert path.read_text(encoding="utf-8") == "file"
+
+
+@pytest.mark.parametrize(("before", "expected"), [(0o600, "0644"), (0o664, "0644"), (0o775, "0755")])
+def test_the_group_may_not_write_unless_it_is_asked_for(tmp_path: Path, before: int, expected: str) -> None:
+    path = a_file(tmp_path / "release" / "file", before)
+    share(tmp_path / "release", group=os.getegid(), others=True)
+    assert mode(path) == expected
 
 
 @pytest.mark.parametrize(("before", "for_group", "for_all"), [(0o700, "0770", "0775"), (0o2750, "2770", "2775")])
@@ -63,7 +70,7 @@ def test_directories_are_made_passable(tmp_path: Path, before: int, for_group: s
     for others, expected in ((False, for_group), (True, for_all)):
         for directory in (tree, tree / "venv"):
             directory.chmod(before)
-        share(tree, group=os.getegid(), others=others)
+        share(tree, group=os.getegid(), others=others, writable=True)
         assert [mode(directory) for directory in (tree, tree / "venv")] == [expected, expected]
 
 
@@ -73,7 +80,7 @@ def test_a_file_that_has_another_name_elsewhere_is_separated_first(tmp_path: Pat
     os.utime(cached, (1_000_000, 1_000_000))
     tree.mkdir()
     os.link(cached, tree / "module.py")
-    share(tree, group=os.getegid(), others=True)
+    share(tree, group=os.getegid(), others=True, writable=True)
     assert (mode(cached), cached.stat().st_nlink) == ("0600", 1)
     assert (mode(tree / "module.py"), (tree / "module.py").read_text(encoding="utf-8")) == ("0664", "module.py")
     assert (tree / "module.py").stat().st_mtime == 1_000_000  # byte code is checked against it
@@ -91,7 +98,7 @@ def test_a_file_that_cannot_be_separated_stays_and_nothing_is_left(
     os.link(cached, tmp_path / "release" / "module.py")
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
-        share(tmp_path / "release", group=os.getegid(), others=True)
+        share(tmp_path / "release", group=os.getegid(), others=True, writable=True)
     assert os.listdir(tmp_path / "release") == ["module.py"]
     assert mode(cached) == "0600"
 
@@ -104,7 +111,7 @@ def test_what_links_lead_to_is_left_alone(tmp_path: Path) -> None:
     (tree / "to-file").symlink_to(outside)
     (tree / "to-directory").symlink_to(outside.parent)
     (tree / "to-nothing").symlink_to("gone")
-    share(tree, group=os.getegid(), others=True)
+    share(tree, group=os.getegid(), others=True, writable=True)
     assert (mode(outside), mode(outside.parent)) == ("0600", "0700")
     assert (tree / "to-file").is_symlink()
 
@@ -117,7 +124,7 @@ def test_everything_gets_the_group_links_too(tmp_path: Path) -> None:
     path = a_file(tree / "venv" / "file", 0o644)
     (tree / "link").symlink_to(outside)
     os.link(outside, tree / "shared")
-    share(tree, group=group, others=True)
+    share(tree, group=group, others=True, writable=True)
     for place in (tree, tree / "venv", path, tree / "link", tree / "shared"):
         assert place.lstat().st_gid == group, place
     assert outside.stat().st_gid != group
@@ -128,7 +135,7 @@ def test_what_is_right_is_not_touched(tmp_path: Path) -> None:
     path = a_file(tree / "file", 0o664)
     tree.chmod(0o775)
     before = [place.stat().st_ctime_ns for place in (tree, path)]
-    share(tree, group=path.stat().st_gid, others=True)
+    share(tree, group=path.stat().st_gid, others=True, writable=True)
     assert [place.stat().st_ctime_ns for place in (tree, path)] == before
 
 

@@ -229,7 +229,7 @@ def test_group_and_mode_are_compared(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("right")
     there = {path.name: path.lstat() for path in tmp_path.iterdir()}
     group = os.lstat(tmp_path / "right").st_gid
-    said = {one.path: one.message for one in compare_permissions(there, group=group, others=True)}
+    said = {one.path: one.message for one in compare_permissions(there, group=group, others=True, writable=True)}
     assert said == {
         "closed": "its mode is 600, and should be 664",
         "open": "its mode is 666, and should be 664",

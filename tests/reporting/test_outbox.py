@@ -85,7 +85,7 @@ def test_a_kept_mail_is_an_ordinary_mail_of_a_maildir(outbox: Outbox) -> None:
 
 def test_the_maildir_is_for_the_group_and_nobody_else(outbox: Outbox) -> None:
     outbox.put(a_mail(), queued=False)
-    assert {path.stat().st_mode & 0o777 for path in (outbox.path, *outbox.path.iterdir())} == {0o770}
+    assert {path.stat().st_mode & 0o777 for path in (outbox.path, *outbox.path.iterdir())} == {0o750}
 
 
 def test_a_queued_mail_comes_back_with_its_envelope(outbox: Outbox) -> None:

@@ -214,7 +214,7 @@ def modes(*places: Path) -> list[str]:
 
 @pytest.mark.usefixtures("umask")
 @pytest.mark.parametrize(
-    ("like", "above", "shared"), [(0o755, "0755", "2775"), (0o750, "0750", "2770"), (0o700, "0750", "2770")]
+    ("like", "above", "shared"), [(0o755, "0755", "2751"), (0o750, "0750", "2750"), (0o700, "0750", "2750")]
 )
 def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
     tmp_path: Path, like: int, above: str, shared: str
@@ -223,14 +223,17 @@ def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
     prepare(found)
     assert modes(found.state_dir.parent) == [above]
     assert modes(found.state_dir, found.releases) == [shared, shared]
-    assert modes(found.logs, found.outbox) == ["2770", "2770"]  # not for everybody, whatever the project is
+    assert modes(found.logs, found.outbox) == ["2750", "2750"]  # not for everybody, whatever the project is
+    prepare(found, group_writable=True)
+    assert modes(found.logs, found.outbox) == ["2770", "2770"]
+    assert modes(found.state_dir, found.releases) == [f"{shared[:2]}7{shared[3:]}"] * 2
 
 
 @pytest.mark.usefixtures("umask")
 def test_missing_parents_are_made_too(tmp_path: Path) -> None:
     found = a_project(tmp_path, 0o755, state_dir="../a/b/c")
     prepare(found)
-    assert modes(*(found.outer / name for name in ("a", "a/b", "a/b/c"))) == ["0755", "0755", "2775"]
+    assert modes(*(found.outer / name for name in ("a", "a/b", "a/b/c"))) == ["0755", "0755", "2751"]
 
 
 def test_what_is_there_is_left_as_it_is(tmp_path: Path) -> None:
@@ -261,7 +264,7 @@ def test_a_group_of_others_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "chown", refuse)
     found = a_project(tmp_path, 0o755)
     prepare(found)
-    assert modes(found.state_dir) == ["2775"]
+    assert modes(found.state_dir) == ["2751"]
 
 
 def test_a_file_in_the_way_is_an_error_of_the_system(tmp_path: Path) -> None:

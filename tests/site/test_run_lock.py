@@ -84,12 +84,14 @@ def test_the_lock_can_be_taken_again_and_again(tmp_path: Path) -> None:
     before = sorted(os.listdir("/proc/self/fd"))
     assert [taken(tmp_path) for _ in range(3)] == [True] * 3
     assert sorted(os.listdir("/proc/self/fd")) == before
-    assert os.listdir(tmp_path) == ["lock"]  # it stays: two runs could hold locks on two files of that name
+    assert os.listdir(tmp_path / run_lock.DIRECTORY) == [
+        "lock"
+    ]  # it stays: two runs could hold locks on two files of that name
 
 
 def test_the_group_may_use_the_lock_too(tmp_path: Path) -> None:
     taken(tmp_path)
-    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) & 0o660 == 0o660
+    assert stat.S_IMODE((tmp_path / run_lock.LOCK).stat().st_mode) == 0o660
 
 
 def test_a_note_tells_who_holds_it(tmp_path: Path) -> None:
@@ -130,9 +132,9 @@ def test_a_second_run_is_told_about_the_first(tmp_path: Path) -> None:
 def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, note: str | None) -> None:
     with other_run(tmp_path) as other:
         said(other)
-        (tmp_path / "lock.holder").unlink()
+        (tmp_path / run_lock.HOLDER).unlink()
         if note is not None:
-            (tmp_path / "lock.holder").write_text(note, encoding="utf-8")
+            (tmp_path / run_lock.HOLDER).write_text(note, encoding="utf-8")
         assert run_lock.holder(tmp_path) is None
         assert run_lock.running(tmp_path) == Holder(pid=0, command="?", since="?")
         with pytest.raises(LockedError, match="another run holds the lock of this project"):
@@ -140,7 +142,7 @@ def test_a_lock_without_a_readable_note_is_a_lock_all_the_same(tmp_path: Path, n
 
 
 def test_it_is_known_since_when_runs_have_been_killed(tmp_path: Path) -> None:
-    note, noted = tmp_path / "lock.holder", []
+    note, noted = tmp_path / run_lock.HOLDER, []
     for _ in range(3):
         with other_run(tmp_path) as other:
             said(other)
@@ -165,7 +167,7 @@ def test_a_note_that_a_killed_run_left_means_nothing(tmp_path: Path) -> None:
     assert run_lock.holder(tmp_path) is not None
     assert run_lock.running(tmp_path) is None
     with run_lock.acquire(tmp_path, command="init", now=NOW):
-        note = json.loads((tmp_path / "lock.holder").read_text(encoding="utf-8"))
+        note = json.loads((tmp_path / run_lock.HOLDER).read_text(encoding="utf-8"))
         assert note["pid"] == os.getpid()
 
 
@@ -279,9 +281,9 @@ def test_a_run_that_has_just_begun_is_named(tmp_path: Path) -> None:
     killed = Holder(pid=gone(), command="prune", since=NOW.isoformat())
     with other_run(tmp_path) as other:
         said(other)
-        note = (tmp_path / "lock.holder").read_text(encoding="utf-8")
-        (tmp_path / "lock.holder").write_text(json.dumps(asdict(killed)), encoding="utf-8")
-        writer = threading.Timer(0.1, (tmp_path / "lock.holder").write_text, [note])
+        note = (tmp_path / run_lock.HOLDER).read_text(encoding="utf-8")
+        (tmp_path / run_lock.HOLDER).write_text(json.dumps(asdict(killed)), encoding="utf-8")
+        writer = threading.Timer(0.1, (tmp_path / run_lock.HOLDER).write_text, [note])
         writer.start()
         with pytest.raises(LockedError, match=rf"`releaser update` \(pid {other.pid}\) has held"):
             run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
@@ -292,7 +294,7 @@ def test_a_run_that_is_about_to_end_is_waited_for(tmp_path: Path) -> None:
     """It has taken its note away, so that nobody could be named."""
     with other_run(tmp_path) as other:
         said(other)
-        (tmp_path / "lock.holder").unlink()
+        (tmp_path / run_lock.HOLDER).unlink()
         ender = threading.Timer(0.1, other.kill)
         ender.start()
         assert taken(tmp_path)

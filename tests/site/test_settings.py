@@ -172,7 +172,7 @@ WRONG_TEXT: dict[str, str] = {
     "test_groups": "a b", "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
     "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x", "git_hooks": "x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
-    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "sendmail": "",
+    "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "lock_alert": "x", "group_writable": "x", "sendmail": "",
     "smtp_host": "a\nb", "smtp_user": "a\nb", "smtp_password_file": " ",
     "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
     "health_host": "http://shop", "passenger_app_root": "",

@@ -1,0 +1,106 @@
+"""The mail that something has held the lock of a project for long: once for each holder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from releaser.errors import MailError
+from releaser.releases import leases
+from releaser.reporting.notify import mail_transport, sender_of
+from releaser.site import run_lock
+from releaser.site.settings import this_host
+from releaser.system.files import load_state, write_state
+from releaser.system.words import duration
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+    from releaser.site.site import Site
+
+SEEN = "lock-alert.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """Who held the lock when a run last found it held; in a file of its own, as the holder may write the others."""
+
+    holder: str = ""
+    #: When it was first found so.
+    since: datetime | None = None
+    told: bool = False
+
+
+def tell_long_holder(site: Site, now: datetime) -> str:
+    """Mail that the lock is held for longer than `lock_alert`, if so; say what became of that, mostly nothing.
+
+    The caller has found the lock held, and so writes nothing but what is told.
+    """
+    limit = site.settings.lock_alert
+    if not limit:
+        return ""
+    process, note = _holder(site), run_lock.holder(site.state_dir)
+    name = f"{process.pid}@{process.began:.2f}" if process else note.mark if note else "?"
+    since = _noted(note) if note and process and note.pid == process.pid else None
+    with contextlib.suppress(OSError):
+        before = load_state(site.state_dir / SEEN, _Seen())
+        seen = before if before.holder == name else _Seen(holder=name, since=since or now)
+        held = (now - (seen.since or now)).total_seconds()
+        told = not seen.told and held >= limit
+        said = _tell(site, str(process or "a process that cannot be seen from here"), held, now) if told else ""
+        seen = _Seen(holder=name, since=seen.since, told=seen.told or (told and not said))
+        if seen != before:
+            write_state(site.state_dir / SEEN, seen)
+        return said
+    return ""
+
+
+def _holder(site: Site) -> leases.Process | None:
+    """Return the process that has the lock, as the kernel names it."""
+    with contextlib.suppress(OSError):
+        status = os.stat(site.state_dir / run_lock.LOCK)
+        place = os.major(status.st_dev), os.minor(status.st_dev), status.st_ino
+        found = [pid for where, pids in leases.held().items() if where == place for pid in pids]
+        return next(filter(None, map(leases.look, found)), None)
+    return None
+
+
+def _noted(note: run_lock.Holder) -> datetime | None:
+    with contextlib.suppress(ValueError, TypeError):
+        found = datetime.fromisoformat(note.since)
+        return found if found.tzinfo else None
+    return None
+
+
+def _tell(site: Site, who: str, held: float, now: datetime) -> str:
+    """Send the mail, or keep it where nothing takes mails; return why that failed."""
+    from releaser.reporting.mail import compose_plain  # both take long to import
+    from releaser.reporting.outbox import Outbox, QueuedMail
+
+    settings, name = site.settings, site.project.name
+    recipients = settings.admins or settings.updater_admins
+    message: EmailMessage = compose_plain(
+        f"releaser: {name} on {this_host()}: the lock has been held for {duration(held)}",
+        site.redactor.clean(
+            f"No run can change {site.project.root} on {this_host()}: the lock of the project,\n"
+            f"{site.state_dir / run_lock.LOCK}, has been held for {duration(held)} by process\n\n    {who}\n\n"
+            "If that is a run of releaser that hangs, end it by SIGTERM; the next run recovers. If it is\n"
+            "something else, end it, and see who may open that file.\n"
+        ),
+        sender=sender_of(settings),
+        recipients=recipients,
+        at=now,
+    )
+    carrier = mail_transport(settings, site.project.root, site.runner)
+    try:
+        if carrier is None or not recipients:
+            Outbox(site.project.outbox).put(message, queued=False)
+        else:
+            mail = QueuedMail.of(message)
+            carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)
+    except (MailError, OSError) as error:
+        return f"nobody could be told that the lock is held for long: {error}"
+    return ""

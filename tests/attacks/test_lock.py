@@ -1,0 +1,79 @@
+"""Others can neither hold up runs nor change what they believe; who holds the lock for long is named."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.people import MEMBER, OWNER, STRANGER, TEAM, a_site
+from tests.support.commands import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.attacks.people import People
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+ALERT = {"RELEASER_LOCK_ALERT": "1s"}
+
+
+@pytest.fixture(scope="module")
+def served(people: People, templates: Templates, everybodys: Path) -> SampleSite:
+    """A site whose files a group may read, as the web server's user has to."""
+    site = a_site(people, templates, everybodys, "served")
+    run(["chgrp", "-hR", TEAM, site.outer], cwd=people.base, env=site.env, check=0)
+    return site
+
+
+def test_a_group_that_may_read_can_change_nothing(people: People, served: SampleSite) -> None:
+    env = people.environment(MEMBER, served)
+    found = people.run_as(MEMBER, "find", served.state_dir, "!", "-type", "l", "-writable", env=env, check=0)
+    assert found.stdout.splitlines() == [str(served.state_dir / "run" / "lock")]
+    script = f"cd {served.link} && cat pyvenv.cfg bin/activate lib/python*/site-packages/alpha/__init__.py"
+    people.run_as(MEMBER, "sh", "-c", script, env=env, check=0)
+
+
+def test_a_stranger_reads_nothing_but_the_release(people: People, served: SampleSite) -> None:
+    env = people.environment(STRANGER, served)
+    script = f"find {served.state_dir} -readable -type f; ls {served.state_dir}; : <{served.state_dir}/run/lock"
+    finished = people.run_as(STRANGER, "sh", "-c", script, env=env)
+    assert (finished.stdout, finished.returncode != 0) == ("", True), finished
+    people.run_as(STRANGER, "cat", served.link / "pyvenv.cfg", env=env, check=0)
+
+
+@pytest.fixture
+def held(people: People, served: SampleSite) -> Iterator[subprocess.Popen[bytes]]:
+    """Somebody of the group holds the lock."""
+    lock = served.state_dir / "run" / "lock"
+    words = ["setpriv", f"--reuid={MEMBER}", f"--regid={TEAM}", "--clear-groups", "flock", lock, "sleep", "300"]
+    with subprocess.Popen([str(word) for word in words]) as process:
+        time.sleep(0.5)
+        yield process
+        subprocess.run(["pkill", "-P", str(process.pid)], check=False)
+        process.kill()
+
+
+def alerts(site: SampleSite) -> list[str]:
+    """Return the mails about the lock."""
+    found = (mail for mail in site.outbox_mails() if "the lock has been held" in str(mail["Subject"]))
+    return [str(mail.get_content()) for mail in found]
+
+
+def test_who_holds_the_lock_for_long_is_mailed_once(
+    people: People, served: SampleSite, held: subprocess.Popen[bytes]
+) -> None:
+    people.by(OWNER, served, "update", check=8, env={"RELEASER_LOCK_ALERT": "0"})
+    people.by(OWNER, served, "update", check=8, env=ALERT)
+    assert alerts(served) == []
+    time.sleep(1.2)
+    people.by(OWNER, served, "update", check=8)  # within the two hours that are usual
+    assert alerts(served) == []
+    for _ in range(2):
+        people.by(OWNER, served, "update", check=8, env=ALERT)
+        (text,) = alerts(served)
+        assert f"{held.pid} ({MEMBER}, flock {served.state_dir / 'run' / 'lock'} sleep 300" in text
