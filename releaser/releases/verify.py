@@ -254,7 +254,8 @@ def _check_permissions(site: Site, release: Release, counting: Mapping[str, os.s
     except (PreflightError, OSError) as error:
         yield Flaw(kind="permissions", message=f"its group cannot be determined: {error}")
         return
-    writable = bool(release.venv.stat().st_mode & stat.S_IWGRP)  # as it was set when it was built
+    # As it was set when it was built.
+    writable = release.venv.is_dir() and bool(release.venv.stat().st_mode & stat.S_IWGRP)
     yield from compare_permissions(counting, group=group, others=others, writable=writable)
 
 
