@@ -84,6 +84,8 @@ class RunReport:
     headline: str
     #: Whether `.venv` leads to another release than before.
     live_changed: bool = False
+    #: Whether the live release or the checkout is not as it was, though this run has changed neither.
+    live_differs: bool = False
     release: str | None = None
     previous: str | None = None
     changes: tuple[Change, ...] = ()
@@ -203,6 +205,7 @@ class Learned:
     release: str | None = None
     previous: str | None = None
     live_changed: bool = False
+    live_differs: bool = False
     changes: tuple[Change, ...] = ()
     held_back: tuple[Withheld, ...] = ()
     pulled: Pulled | None = None

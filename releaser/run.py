@@ -17,7 +17,7 @@ from releaser.site.settings import this_host
 from releaser.system.words import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
@@ -38,6 +38,8 @@ class Run:
     #: When the run before this one began, in seconds since 1970, if that was killed and git's locks have not been
     #: looked for yet; None otherwise.
     killed_since: float | None = None
+    #: What tells whether the checkout is as it was before anything was built; None while nothing is.
+    find_changes: Callable[[], tuple[Finding, ...]] | None = None
 
     @property
     def store(self) -> ReleaseStore:
@@ -67,6 +69,7 @@ class Run:
             exit_code=exit_code,
             headline=clean(headline),
             live_changed=learned.live_changed,
+            live_differs=learned.live_differs,
             release=learned.release,
             previous=learned.previous,
             changes=learned.changes,

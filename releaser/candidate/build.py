@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +16,8 @@ from releaser.locks.origins import without_wheels_now
 from releaser.locks.versions import uploads_in
 from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
-from releaser.releases.contents import measure, others_may_read, seal_files, share
+from releaser.releases.contents import find_altered, measure, others_may_read, seal_files, share
+from releaser.releases.integrity import name_of
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
 
+
+logger = logging.getLogger(__name__)
 
 # What building a package leaves beside its source, and nothing needs.
 _HARMLESS = ("build", "dist", "__pycache__")
@@ -131,7 +135,7 @@ def try_to_build(
         try:
             candidate.lock.write_bytes(resolution.lock.data)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-            install(site, work.facts, candidate.venv, link_mode=mode)
+            work.log.note(*install(site, work.facts, candidate.venv, link_mode=mode))
             candidate = replace(candidate, link_mode=mode)
             if site.settings.pin:
                 startup.install(candidate.venv, site.runner)
@@ -150,18 +154,30 @@ def try_to_build(
     return candidate
 
 
-def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> None:
+def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> tuple[Finding, ...]:
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
-    Editable packages lead into the staging tree until the release is sealed. Raises ToolError.
+    Editable packages lead into the staging tree until the release is sealed. Returns what uv's cache had altered, which
+    is not installed. Raises ToolError.
     """
     tree, uv, group = site.project.root, facts.uv, facts.group
     without = find_left_out(site, site.project.lock)
     words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
     uv.sync(tree, venv, words, python=facts.python)
+    findings: list[Finding] = []
+    if altered := {name_of(info): path for info, path in find_altered(str(venv)).items()}:
+        words = sync_arguments(group=group, link_mode="copy", compiled=compiled, without=without, anew=altered)
+        uv.sync(tree, venv, words, python=facts.python)
+        still = find_altered(str(venv)).values()
+        for name, path in altered.items():
+            if path in still:
+                logger.warning("the release of %s itself has another %s than its RECORD names", name, path)
+            else:
+                message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was installed anew"
+                findings.append(Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`."))
     local = uv.run(local_export_arguments(group=group, without=without), tree=tree)
     if not local.strip():
-        return
+        return tuple(findings)
     requirements = tree / ".releaser-local.txt"
     requirements.write_text(local, encoding="utf-8")
     before = set(site.git.unknown_files())
@@ -169,6 +185,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
     uv.run(words, tree=tree)
     _refuse_built_files(site, before)
+    return tuple(findings)
 
 
 def _refuse_built_files(site: Site, before: set[str]) -> None:

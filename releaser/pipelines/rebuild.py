@@ -6,13 +6,14 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.build import build, seal
 from releaser.candidate.migrations import look_at_migrations, tell_migrations
 from releaser.candidate.testing import run_tests
-from releaser.checkout.checks import refuse_changes, take_snapshot
+from releaser.checkout.checks import find_changes, refuse_changes, take_snapshot
 from releaser.checkout.publish import attempt, publish_lock
 from releaser.checkout.pull import as_checked_out, note_untracked_files
 from releaser.checkout.staging import staging_tree
@@ -253,6 +254,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     ask_django(run.site, run.log)
     live = run.store.live()
     check_live_site(run.site, run.log, force=force or is_repair(live))
+    run.find_changes = partial(find_changes, run.site, take_snapshot(run.site))
     deployment, snapshot = build_from_checkout(run.site, run.log, facts)
     release = deployment.release
     why = _explain(run.site, live, release)

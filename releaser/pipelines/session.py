@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.audit import tell_unknown_once
 from releaser.candidate.mark import standing_holds
+from releaser.candidate.trials import TEST
 from releaser.deployment.health_check import left_behind
 from releaser.errors import (
     BuildError,
@@ -29,6 +30,7 @@ from releaser.errors import (
 )
 from releaser.pipelines.preflight import check
 from releaser.pipelines.recovery import recover
+from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, keep_reserve
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
@@ -265,10 +267,28 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
     )
 
 
+def _look_again(run: Run) -> None:
+    """See that what builds and tests were not to touch is as it was, before it is said to be unchanged."""
+    log = run.log
+    if log.learned.live_changed or not any(one.step == "build" or TEST in one.step.split() for one in log.outcomes):
+        return
+    live, found = run.store.live(), list[Finding]()
+    if live is not None and (damage := find_damage(live)) is not None:
+        message = f"the live release {live.id} is not what was sealed: {damage}"
+        found.append(Finding(message, advice="Find out who changed it. The next update builds it anew."))
+    if run.find_changes is not None:
+        found += run.find_changes()
+    known = {one.message for one in log.findings}
+    log.note(*(one for one in found if one.message not in known))
+    if found:
+        log.learn(live_differs=True)
+
+
 def _failed(run: Run, error: ReleaserError) -> RunReport:
     run.log.findings[:0] = error.findings if isinstance(error, PreflightError) else (error.finding,)
     if error.output:
         run.log.learn(output=error.output)
+    _look_again(run)
     if isinstance(error, TestsFailedError):
         run.log.findings[0] = Finding(error.message, advice=error.advice)
     return run.report(

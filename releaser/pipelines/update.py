@@ -90,6 +90,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     adopted = adopt_venv(run.site, run.log, facts)
     committed = publish_what_is_due(run.site, run.log, facts, theirs)
     snapshot = with_own_changes(run.site, snapshot, adopted=adopted, committed=committed)
+    run.find_changes = partial(find_changes, run.site, snapshot)
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
     with asking(run.site.state_dir), staged(run.site, run.log, facts, target) as work:

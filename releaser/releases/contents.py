@@ -286,6 +286,19 @@ def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
         return
 
 
+def find_altered(venv: str) -> dict[str, str]:
+    """Map the .dist-info of each package that has other contents than its RECORD names to the first such file."""
+    owners, found = list_installed(venv), dict[str, str]()
+    for path, hashed in read_records(venv).items():
+        owner = owners.get(path)
+        if owner and owner not in found and is_checkable(hashed):
+            with contextlib.suppress(OSError):
+                if matches(f"{venv}/{path}", hashed):
+                    continue
+            found[owner] = path
+    return found
+
+
 def is_checkable(hashed: str) -> bool:
     """Whether a hash tells anything about the contents."""
     return hashed.partition("=")[0] in _ALGORITHMS

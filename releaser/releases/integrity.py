@@ -334,6 +334,11 @@ def _name_and_version(info: str) -> tuple[str, str]:
     return normalize_name(name), version
 
 
+def name_of(info: str) -> str:
+    """Return the name of the package whose .dist-info directory this is."""
+    return _name_and_version(info)[0]
+
+
 def _describe_change(change: Change) -> str:
     if change.old is None:
         return f"{change.name} {change.new} added"

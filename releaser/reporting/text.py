@@ -107,6 +107,8 @@ def closing_lines(report: RunReport) -> list[str]:
 def live_line(report: RunReport) -> str:
     """Say whether what is live has changed."""
     if report.exit_code != ExitCode.ROLLED_BACK:
+        if report.live_differs and not report.live_changed:
+            return "live: not as it was, and releaser has not changed it; see the problems"
         return f"live: now {report.release}" if report.live_changed else "live: unchanged"
     if report.live_changed:
         return f"live: still {report.release}"

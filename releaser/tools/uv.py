@@ -138,14 +138,16 @@ def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
 
 
 def sync_arguments(
-    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = ()
+    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = (), anew: Iterable[str] = ()
 ) -> list[str]:
     """Arguments of the `uv sync` that installs everything but local packages, exactly as locked.
 
-    `without` are default groups that are left out; uv refuses one that the lock does not have.
+    `without` are default groups that are left out; uv refuses one that the lock does not have. The packages `anew` are
+    there already, and are installed again without anything of uv's cache.
     """
-    compiling = ["--compile-bytecode"] if compiled else []
-    return ["sync", "--frozen", "--no-install-local", *compiling, "--link-mode", link_mode, *_group(group, without)]
+    more = ["--compile-bytecode"] if compiled else []
+    more += [word for name in sorted(anew) for word in ("--no-cache", "--reinstall-package", name)]
+    return ["sync", "--frozen", "--no-install-local", *more, "--link-mode", link_mode, *_group(group, without)]
 
 
 def only_groups_arguments(

@@ -1,0 +1,50 @@
+"""What somebody puts into uv's cache does not go live."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zipfile
+from typing import TYPE_CHECKING
+
+from tests.support.commands import run, uv_executable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite, SiteFactory
+
+
+def fill_cache(site: SampleSite, cache: Path, *requirements: str) -> None:
+    """Let uv have these in its cache, as it has after it has installed them somewhere."""
+    words: list[str | Path] = ["--cache-dir", cache, "--no-index", "--find-links", site.index.path]
+    words += ["--target", cache / "target", *requirements]
+    run([uv_executable(), "pip", "install", *words], cwd=site.outer, env=site.env, check=0)
+
+
+def test_what_the_cache_has_altered_is_installed_anew(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, cache = make_site.adopted(), tmp_path / "cache"
+    site.publish("alpha", "1.1.0")
+    fill_cache(site, cache, "alpha==1.1.0", "beta")
+    (poisoned,) = (cache / "archive-v0").glob("*/alpha/__init__.py")
+    good = poisoned.read_bytes()
+    poisoned.write_bytes(good + b"POISONED = True\n")
+    finished = site.releaser("update", check=0, env={"UV_CACHE_DIR": str(cache)})
+    (live,) = site.link.resolve().glob("lib/python*/site-packages/alpha/__init__.py")
+    assert live.read_bytes() == good
+    assert "alpha/__init__.py of alpha than its RECORD names; alpha was installed anew" in finished.stderr
+    assert poisoned.read_bytes() != good  # it is for its owner to look at
+
+
+def test_a_wheel_that_was_made_with_a_wrong_record_can_be_installed(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    wheel = site.publish("alpha", "1.1.0")
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    digest = base64.urlsafe_b64encode(hashlib.sha256(files["alpha/__init__.py"]).digest()).rstrip(b"=")
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data.replace(digest, b"A" * len(digest)))
+    finished = site.releaser("update", check=0)
+    assert site.live_version("alpha") == "1.1.0"
+    assert "RECORD" not in finished.stderr

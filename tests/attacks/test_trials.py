@@ -1,0 +1,48 @@
+"""Live is called unchanged only where nothing of it has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
+
+_CODE = """
+import sys
+from pathlib import Path
+if "test" in sys.argv:
+    for place in Path({base!r}).glob({pattern!r}):
+        place.write_text(place.read_text() + "\\n# meddled\\n")
+    raise SystemExit(1)
+"""
+
+
+@pytest.mark.parametrize("command", ["update", "rebuild"])
+@pytest.mark.parametrize(
+    ("pattern", "told"),
+    [
+        (
+            ".releaser/site/releases/{live}/venv/lib/python*/site-packages/beta/__init__.py",
+            "beta/__init__.py is changed",
+        ),
+        ("site/manage.py", "somebody edited manage.py"),
+    ],
+)
+def test_tests_that_change_what_is_live_are_told_of(
+    make_site: SiteFactory, command: str, pattern: str, told: str
+) -> None:
+    site = make_site.adopted("1.1.0")
+    code = _CODE.format(base=str(site.outer), pattern=pattern.format(live=site.live_id()))
+    if command == "update":
+        site.publish("alpha", "1.2.0", modules={"alpha/__init__.py": f'__version__ = "1.2.0"\n{code}'})
+    else:
+        runner = site.outer / "tests.py"
+        runner.write_text(f'import sys\nsys.argv.append("test")\n{code}', encoding="utf-8")
+        site.write_dotenv({"RELEASER_TEST_COMMAND": f"python {runner}"})
+    finished = site.releaser(command, check=5)
+    assert told in finished.stderr
+    assert "live: not as it was, and releaser has not changed it; see the problems" in finished.stderr
+    assert "live: unchanged" not in finished.stderr
+    assert any(told in str(mail) for mail in site.outbox_mails()) or command == "rebuild"
