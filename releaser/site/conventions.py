@@ -17,6 +17,8 @@ from releaser.errors import Finding, PreflightError, refuse
 from releaser.locks.installed import groups_in
 from releaser.locks.lock import EMPTY, InvalidLockError, LockFile
 from releaser.site.settings import environment_of, this_host
+from releaser.system.environment import find_program
+from releaser.tools.uv import find_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -180,7 +182,16 @@ def find_conventions(site: Site, *, lock: LockFile | None = None) -> tuple[Conve
         source = f"{words[1]} is there" if words[1:] and words[1].endswith(".py") else "pytest is locked"
         source = sources.get("test_command", source)
         found.append(Convention(what="test command", value=shlex.join(words), source=source))
-    return tuple(found)
+    return (*found, *_of_venv(site))
+
+
+def _of_venv(site: Site) -> Iterator[Convention]:
+    """Name the tools that are taken from an activated venv or the project, as there is no other on PATH."""
+    for name in ("git", "uv"):
+        path, is_last = find_program(name, site.runner.environ, site.project.root)
+        used = str(find_uv(site.settings.uv, environ=site.runner.environ, project=site.project.root))
+        if is_last and (name == "git" or used == path):
+            yield Convention(what=name, value=path, source="of an activated venv or the project: PATH has no other")
 
 
 def _explain_environment(site: Site, environment: str) -> str:

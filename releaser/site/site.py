@@ -127,7 +127,7 @@ class Site:
     def uv(self) -> Uv:
         """Return uv; Finding when there is none."""
         setting = self.settings.uv
-        executable = find_uv(setting, path=self.runner.environ.get("PATH"), project=self.project.root)
+        executable = find_uv(setting, environ=self.runner.environ, project=self.project.root)
         if executable is None:
             where = f"at {setting} (setting `uv`)" if setting else "on PATH or beside releaser"
             message = f"uv was not found {where}"

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import os
 import re
+import shutil
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
@@ -90,6 +91,28 @@ def unseen_passwords(configuration: Iterable[str]) -> dict[str, str]:
         settings[f"url.{scheme}{host}.insteadOf"] = url
         settings[f"http.{scheme}{host}.extraHeader"] = f"Authorization: Basic {login}"
     return settings
+
+
+def split_path(environ: Mapping[str, str], project: Path) -> tuple[str, str]:
+    """Return the directories of PATH, and those of them that are in an activated venv, in `project`, or relative.
+
+    Whoever may install a package there chooses its programs; to activate a venv for a site is not to choose its git.
+    """
+    places = [str(project), os.path.realpath(project), *filter(None, [environ.get("VIRTUAL_ENV")])]
+    theirs, others = list[str](), list[str]()
+    for one in filter(None, environ.get("PATH", os.defpath).split(os.pathsep)):
+        place = os.path.normpath(one)
+        is_theirs = not place.startswith("/") or any(f"{place}/".startswith(f"{other}/") for other in places)
+        (theirs if is_theirs else others).append(one)
+    return os.pathsep.join(others), os.pathsep.join(theirs)
+
+
+def find_program(name: str, environ: Mapping[str, str], project: Path) -> tuple[str | None, bool]:
+    """Find a program on PATH, and say whether it is of an activated venv or the project, as there is no other."""
+    others, theirs = split_path(environ, project)
+    found = shutil.which(name, path=others) if others else None
+    last = shutil.which(name, path=theirs) if found is None and theirs else None
+    return found or last, last is not None
 
 
 def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

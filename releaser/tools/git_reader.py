@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import configured, of_git, unseen_passwords
+from releaser.system.environment import configured, find_program, of_git, unseen_passwords
 from releaser.system.files import read_text
 from releaser.tools.git_state import CheckoutState, Commit, Layout, parse_status
 
@@ -56,6 +56,11 @@ class GitReader:
     variables: Mapping[str, str] = field(default_factory=dict)
     #: Whether git may start what the configuration names for each file or command: filters, hooks, a monitor of files.
     hooks: bool = False
+
+    @functools.cached_property
+    def _program(self) -> str:
+        """Where git lies; its name if it is not found, which the error then says."""
+        return find_program("git", self.runner.environ, self.root)[0] or "git"
 
     @functools.cached_property
     def layout(self) -> Layout:
@@ -307,7 +312,7 @@ class GitReader:
         if words[0] in ("fetch", "push", "ls-remote"):
             env = configured(env, unseen_passwords(self._configured().values()))
         return self.runner.run(
-            ["git", "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
+            [self._program, "-C", str(self.root), "-c", "advice.diverging=false", *_DURABLY, *words],
             cwd=self.root,
             env=env,
             timeout=self.timeout,

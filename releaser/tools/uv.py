@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
-import shutil
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
-from releaser.system.environment import of_uv
+from releaser.system.environment import find_program, of_uv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -73,23 +73,22 @@ def _refuse_ignored_settings(output: str) -> None:
         raise ToolError(message, advice=advice, output=output.replace("warning: ", "error: ", 1))
 
 
-def find_uv(setting: str | None, *, path: str | None, project: Path) -> Path | None:
+def find_uv(setting: str | None, *, environ: Mapping[str, str], project: Path) -> Path | None:
     """Find uv: the setting, then PATH, then the uv package beside releaser; None when there is none.
 
-    A setting is a path, relative to the project, or a name to be found on PATH, as for a shell.
+    A setting is a path, relative to the project, or a name to be found on PATH. What an activated venv or the project
+    has comes last.
     """
     if setting is not None and "/" in setting:
         named = project / Path(setting).expanduser()
         return named if named.is_file() else None
-    on_path = shutil.which(setting or "uv", path=path)
-    if on_path is not None or setting:
-        return Path(on_path).absolute() if on_path else None
-    try:
-        from uv import find_uv_bin
+    found, is_last = find_program(setting or "uv", environ, project)
+    if setting is None and (found is None or is_last):
+        with contextlib.suppress(ImportError, FileNotFoundError):
+            from uv import find_uv_bin
 
-        return Path(find_uv_bin())
-    except (ImportError, FileNotFoundError):
-        return None
+            return Path(find_uv_bin())
+    return Path(found).absolute() if found else None
 
 
 def lock_arguments(

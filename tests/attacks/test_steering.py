@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.commands import run
+from tests.support.commands import git_executable, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +30,30 @@ def test_a_restart_file_that_leads_out_of_the_site_is_not_touched(make_site: Sit
         finished = site.releaser(command, check=3, env={"RELEASER_RESTART": "auto"})
         assert f"is a symlink that leads out of {site.outer}, to {theirs}" in finished.stderr
     assert (theirs.stat().st_mtime, site.live_id()) == (0, live)
+
+
+@pytest.mark.parametrize("place", ["env", ".venv"])
+def test_the_git_and_uv_of_an_activated_venv_are_not_used(make_site: SiteFactory, tmp_path: Path, place: str) -> None:
+    site = make_site.adopted()
+    venv, marker = (site.link if place == ".venv" else tmp_path / place), tmp_path / "started"
+    for name in ("git", "uv"):
+        program = venv / "bin" / name
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(f"#!/bin/sh\necho $0 $@ >>{marker}; exit 1\n", encoding="utf-8")
+        program.chmod(0o755)
+    activated = {"PATH": f"{venv}/bin:{site.env['PATH']}", "VIRTUAL_ENV": str(venv)}
+    for words in (["check"], ["status"], ["outdated"]):
+        site.releaser(*words, check=0, env=activated)
+    assert not marker.exists()
+
+
+def test_a_tool_that_only_an_activated_venv_has_is_named(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, program = make_site.adopted(), tmp_path / "env" / "bin" / "git"
+    program.parent.mkdir(parents=True)
+    program.symlink_to(git_executable())
+    activated = {"PATH": str(program.parent), "VIRTUAL_ENV": str(tmp_path / "env")}
+    finished = site.releaser("check", env=activated)
+    assert f"git: {program} (of an activated venv or the project: PATH has no other)" in finished.stderr
 
 
 @pytest.mark.parametrize("words", [["--version"], ["list"], ["status"]])

@@ -144,17 +144,17 @@ def test_the_setting_comes_first_then_the_path(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in ("path/uv", "path/uv-0.11", "project/set/uv", "home/uv"):
         program(tmp_path / name)
-    found = find_uv(setting, path=str(tmp_path / "path"), project=tmp_path / "project")
+    found = find_uv(setting, environ={"PATH": str(tmp_path / "path")}, project=tmp_path / "project")
     assert found == (tmp_path / expected if expected else None)
 
 
-@pytest.mark.parametrize("path", ["", "/nowhere", None])
+@pytest.mark.parametrize("environ", [{"PATH": ""}, {"PATH": "/nowhere"}, {}])
 def test_then_the_uv_beside_releaser(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path, path: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: Path, environ: dict[str, str]
 ) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert find_uv(None, path=path, project=tmp_path) == beside
-    assert find_uv("uv-9", path=path, project=tmp_path) is None
+    monkeypatch.setattr("os.defpath", "/nowhere")
+    assert find_uv(None, environ=environ, project=tmp_path) == beside
+    assert find_uv("uv-9", environ=environ, project=tmp_path) is None
 
 
 def test_there_may_be_none_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,9 +162,9 @@ def test_there_may_be_none_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         raise FileNotFoundError
 
     monkeypatch.setattr("uv.find_uv_bin", missing)
-    assert find_uv(None, path="/nowhere", project=tmp_path) is None
+    assert find_uv(None, environ={"PATH": "/nowhere"}, project=tmp_path) is None
     monkeypatch.setitem(sys.modules, "uv", None)
-    assert find_uv(None, path="/nowhere", project=tmp_path) is None
+    assert find_uv(None, environ={"PATH": "/nowhere"}, project=tmp_path) is None
 
 
 def test_a_path_that_is_relative_is_taken_from_here(
@@ -172,7 +172,19 @@ def test_a_path_that_is_relative_is_taken_from_here(
 ) -> None:
     program(tmp_path / "bin" / "uv")
     monkeypatch.chdir(tmp_path)
-    assert find_uv(None, path="bin", project=Path("/srv/site")) == tmp_path / "bin" / "uv"
+    environ = {"PATH": "bin"}
+    assert find_uv("uv", environ=environ, project=Path("/srv/site")) == tmp_path / "bin" / "uv"
+    assert find_uv(None, environ=environ, project=Path("/srv/site")) == beside
+
+
+@pytest.mark.parametrize("activated", [False, True])
+def test_one_of_an_activated_venv_or_the_project_comes_last(tmp_path: Path, beside: Path, *, activated: bool) -> None:
+    place = tmp_path / ("env" if activated else "project/.venv")
+    program(place / "bin" / "uv")
+    environ = {"PATH": f"{place}/bin:{tmp_path}/path"} | ({"VIRTUAL_ENV": str(place)} if activated else {})
+    assert find_uv(None, environ=environ, project=tmp_path / "project") == beside
+    other = program(tmp_path / "path" / "uv")
+    assert find_uv(None, environ=environ, project=tmp_path / "project") == other
 
 
 # What is asked, and the answers
