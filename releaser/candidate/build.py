@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from releaser.candidate.install import install_candidate
 from releaser.candidate.space import check_space
 from releaser.candidate.trials import count_tests, fewer_tests
 from releaser.errors import BuildError, Finding, ToolError
@@ -16,19 +15,15 @@ from releaser.locks.origins import without_wheels_now
 from releaser.locks.versions import uploads_in
 from releaser.releases import startup
 from releaser.releases.acceptance import hash_files
-from releaser.releases.contents import find_altered, measure, others_may_read, seal_files, share
-from releaser.releases.integrity import name_of
+from releaser.releases.contents import measure, others_may_read, seal_files, share
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, link_of, repoint_editables
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
-from releaser.site.conventions import find_left_out
 from releaser.site.start import look_at_start
 from releaser.system.files import sync_file_system
-from releaser.system.words import first_few
-from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,13 +34,8 @@ if TYPE_CHECKING:
     from releaser.releases.release import Tests
     from releaser.resolution.resolve import Resolution
     from releaser.run import Workspace
-    from releaser.site.site import Site, SiteFacts
 
 
-logger = logging.getLogger(__name__)
-
-# What building a package leaves beside its source, and nothing needs.
-_HARMLESS = ("build", "dist", "__pycache__")
 _MOST_ASKERS = 5
 
 
@@ -135,7 +125,7 @@ def try_to_build(
         try:
             candidate.lock.write_bytes(resolution.lock.data)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
-            work.log.note(*install(site, work.facts, candidate.venv, link_mode=mode))
+            work.log.note(*install_candidate(work, candidate.venv, link_mode=mode))
             candidate = replace(candidate, link_mode=mode)
             if site.settings.pin:
                 startup.install(candidate.venv, site.runner)
@@ -152,65 +142,6 @@ def try_to_build(
             raise BuildError(message, advice="Check free space and permissions below state_dir.") from error
         step.says(name)
     return candidate
-
-
-def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool = True) -> tuple[Finding, ...]:
-    """Install third-party packages as locked in the staging tree, and local ones from its source.
-
-    Editable packages lead into the staging tree until the release is sealed. Returns what uv's cache had altered, which
-    is not installed. Raises ToolError.
-    """
-    tree, uv, group = site.project.root, facts.uv, facts.group
-    without = find_left_out(site, site.project.lock)
-    words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
-    uv.sync(tree, venv, words, python=facts.python)
-    findings: list[Finding] = []
-    if altered := {name_of(info): path for info, path in find_altered(str(venv)).items()}:
-        words = sync_arguments(group=group, link_mode="copy", compiled=compiled, without=without, anew=altered)
-        uv.sync(tree, venv, words, python=facts.python)
-        still = find_altered(str(venv)).values()
-        for name, path in altered.items():
-            if path in still:
-                logger.warning("the release of %s itself has another %s than its RECORD names", name, path)
-            else:
-                message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was installed anew"
-                findings.append(Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`."))
-    local = uv.run(local_export_arguments(group=group, without=without), tree=tree)
-    if not local.strip():
-        return tuple(findings)
-    requirements = tree / ".releaser-local.txt"
-    requirements.write_text(local, encoding="utf-8")
-    before = set(site.git.unknown_files())
-    python = venv / "bin" / "python"
-    words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
-    uv.run(words, tree=tree)
-    _refuse_built_files(site, before)
-    return tuple(findings)
-
-
-def _refuse_built_files(site: Site, before: set[str]) -> None:
-    """Refuse a build that has written files into the staging tree which the packages need and the checkout lacks.
-
-    Compiled extensions of editable packages are such files, and generated version modules. `before` is what git did
-    not track there before the build. Raises ToolError.
-    """
-    top = site.git.layout.top
-    checkout = site.project.of_checkout(top)
-    made = sorted(path for path in set(site.git.unknown_files()) - before if _is_needed(path, checkout))
-    if made:
-        message = f"building the project's own packages writes files that the checkout lacks: {first_few(made, 3)}"
-        advice = (
-            "Let uv install that package as a wheel (`editable = false` in tool.uv.sources), or build it once in the"
-            " checkout, by hand."
-        )
-        raise ToolError(message, advice=advice)
-
-
-def _is_needed(path: str, checkout: Path) -> bool:
-    name = path.rstrip("/").rpartition("/")[2]
-    if name in _HARMLESS or name.endswith((".egg-info", ".pyc")) or name.startswith(".releaser-"):
-        return False
-    return name.endswith(".so") or not os.path.lexists(checkout / path)
 
 
 def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:

@@ -23,7 +23,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to, is_as_live, lock_of
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace
-from releaser.tools.uv import unbuildable_packages
+from releaser.tools.uv_output import unbuildable_packages
 
 if TYPE_CHECKING:
     from releaser.candidate.build import Candidate

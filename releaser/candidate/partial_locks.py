@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.build import install
+from releaser.candidate.install import install
 from releaser.candidate.mark import Fault
 from releaser.candidate.trials import complaint, list_trials, run_trial, safe_link_mode
 from releaser.checkout.staging import staging_tree

@@ -7,11 +7,28 @@ import logging
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
-from releaser.answers import RedTests
 from releaser.candidate.build import seal
-from releaser.candidate.trials import ADVICE, LIVE_COPY, TEST, Trial, copy_of, failing_tests, list_trials, run_trial
+from releaser.candidate.isolated import (
+    advice_on,
+    give_up,
+    is_in_question,
+    isolation_of,
+    note_that_it_works,
+    without_isolation,
+)
+from releaser.candidate.trials import (
+    ADVICE,
+    LIVE_COPY,
+    TEST,
+    Trial,
+    copy_of,
+    count_tests,
+    failing_tests,
+    list_trials,
+    run_trial,
+)
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
@@ -23,8 +40,7 @@ from releaser.releases.release import OUTPUT
 from releaser.releases.venv import repoint_editables
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
-from releaser.system.files import UnreadableStateError, read_state, write_state
-from releaser.system.words import one_line, timestamp
+from releaser.system.words import timestamp
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
@@ -41,8 +57,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LIVE_TESTS = "live-tests.json"
-_LONGEST = 200  # characters
+_WITHOUT = " without isolation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,14 +90,37 @@ def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None 
         due = due[due.index(after) + 1 :]
     with (candidate.directory / OUTPUT).open("a", encoding="utf-8") as outputs:
         for trial in due:
-            with work.log.step(trial.step) as step:
-                result = run_trial(work.site, trial, candidate.venv, candidate.lock)
-                if not result.passed:
-                    step.status, step.detail = "failed", result.reason
+            result = _try(work, candidate, trial)
+            if not result.passed and is_in_question(work.site):
+                result = _unless_isolated(work, candidate, result)
             outputs.write(result.output + "\n")
             if not result.passed:
                 return result
     return None
+
+
+def _try(work: Workspace, candidate: Candidate, trial: Trial, *, how: str = "") -> TrialResult:
+    with work.log.step(f"{trial.step}{how}") as step:
+        result = run_trial(work.site, trial, candidate.venv, candidate.lock)
+        if not result.passed:
+            step.status, step.detail = "failed", result.reason
+    return result
+
+
+def _unless_isolated(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult:
+    """Return how a candidate does without isolation, if what is live does not pass with it either; else how it failed.
+
+    Where nothing is live, or it cannot run, a candidate has the packages that the site has been running on.
+    """
+    if work.live is not None and not cannot_run(work.live):
+        find_blame(work, failed)
+        is_given_up = isolation_of(work.site) is None
+        return _try(work, candidate, failed.trial, how=_WITHOUT) if is_given_up else failed
+    with without_isolation(work.site):
+        result = _try(work, candidate, failed.trial, how=_WITHOUT)
+    if result.passed:
+        give_up(work.site, work.log, failed.output)
+    return result
 
 
 def steady_failure(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult | None:
@@ -130,7 +168,11 @@ def reject(
 
 def find_blame(work: Workspace, failed: TrialResult) -> Blame:
     """Try what is live with that which a candidate does not pass, to tell whose fault it is."""
-    return _blame(work, *(one for one in list_trials(work.site, work.before) if one.step == failed.trial.step))
+    remembered, question = work.site.runner.remembered, ("blame", failed.trial.step)
+    if question not in remembered:
+        attempted = (one for one in list_trials(work.site, work.before) if one.step == failed.trial.step)
+        remembered[question] = _blame(work, *attempted)
+    return cast("Blame", remembered[question])
 
 
 def live_passes_again(work: Workspace) -> bool:
@@ -144,30 +186,48 @@ def _blame(work: Workspace, *attempted: Trial) -> Blame:
         return "unknown"
     try:
         with tree_of_live(work) as tree:
-            return "before" if _failure_of_live(tree, work.log, work.live, *attempted) else "update"
+            return "before" if failure_of_live(tree, work.log, work.live, *attempted) else "update"
     except BuildError as error:
         work.log.failed(error, follow_up=False)
         return "unknown"
 
 
-def _failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -> TrialResult | None:
+def failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -> TrialResult | None:
     """Return the first trial that a copy of what is live does not pass, as tests may write into their venv.
 
     Raises BuildError where it cannot be copied.
     """
     for trial in attempted:
-        with log.step(f"{trial.step} live release") as step:
-            try:
-                with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
-                    result = run_trial(site, trial, venv, live.lock)
-            except (ToolError, OSError) as error:
-                message = f"the live release cannot be copied for testing: {error}"
-                raise BuildError(message, advice="Check free space below state_dir.") from error
-            step.says(result.reason or "passed")
-            step.status = "ok" if result.passed else "failed"
+        result = _try_live(site, log, live, trial)
+        if is_in_question(site):
+            if not result.passed:
+                with without_isolation(site):
+                    other = _try_live(site, log, live, trial, how=_WITHOUT)
+                if _outcome(other) != _outcome(result):
+                    give_up(site, log, result.output)
+                    result = other
+            if isolation_of(site) is not None:
+                note_that_it_works(site)
         if not result.passed:
             return result
     return None
+
+
+def _outcome(result: TrialResult) -> tuple[object, ...]:
+    return result.reason, count_tests(result.output), failing_tests(result.output)
+
+
+def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str = "") -> TrialResult:
+    with log.step(f"{trial.step} live release{how}") as step:
+        try:
+            with copy_of(site, live, place=site.state_dir / LIVE_COPY) as venv:
+                result = run_trial(site, trial, venv, live.lock)
+        except (ToolError, OSError) as error:
+            message = f"the live release cannot be copied for testing: {error}"
+            raise BuildError(message, advice="Check free space below state_dir.") from error
+        step.says(result.reason or "passed")
+        step.status = "ok" if result.passed else "failed"
+    return result
 
 
 @contextlib.contextmanager
@@ -199,7 +259,7 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         "update": f"{result.told} {new} and passed on the live release{verdict}",
         "before": f"{result.told}, and failed on the live release too: it was failing {since}",
     }.get(blame, f"{result.told}, and there is no earlier release to compare with")
-    advice = f"{ADVICE} " if result.proves_nothing else ""
+    advice = f"{ADVICE} " if result.proves_nothing else advice_on(work.site, result.output)
     if result.timed_out:
         advice = "Raise `test_timeout` if that is too short. "
     if work.log.command == "init":  # of a project that has no release, and perhaps no lock yet
@@ -208,54 +268,6 @@ def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame:
         fix = f"Fix the site or its {'tests' if result.trial.step == TEST else 'settings'}"
         return message, f"{advice}{fix}{' first.' if candidate.overrides else '; updates go on by themselves then.'}"
     return message, f"{advice}See the end of the output; {again}"
-
-
-# With `test_live = "always"`: the live release on nights without anything newer
-
-
-def red_tests(state_dir: Path, live: Release | None) -> RedTests | None:
-    """Return what is known to fail of the live release; None if it has passed, or nobody has looked."""
-    try:
-        found = read_state(state_dir / LIVE_TESTS, RedTests)
-    except (UnreadableStateError, OSError):
-        return None
-    return found if found is not None and live is not None and found.release == live.id else None
-
-
-def try_live_release(work: Workspace) -> RedTests | None:
-    """Run the tests of what is live, if that is wanted each night; return what fails and has been told before.
-
-    Raises TestsFailedError when they have turned red, or something else fails. That they pass again is told once.
-    """
-    site, live, path = work.site, work.live, work.site.state_dir / LIVE_TESTS
-    if site.settings.test_live != "always":
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        return None
-    if live is None or cannot_run(live):
-        return None
-    with tree_of_live(work) as tree:
-        before = red_tests(site.state_dir, live)
-        failed = _failure_of_live(tree, work.log, live, *list_trials(tree, work.before))
-    if failed is None:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-        if before is not None:
-            work.log.tell(f"The tests of {live.id} pass again; they had failed since {before.since[:10]}.")
-        return None
-    # What fails, as unittest, Django and pytest name it; without any names, how it ended.
-    failing = failing_tests(failed.output) or (one_line(failed.reason, limit=_LONGEST),)
-    if before is not None and before.failing == failing:
-        return before
-    since = before.since if before is not None else timestamp()
-    try:
-        write_state(path, RedTests(release=live.id, since=since, reason=one_line(failed.reason), failing=failing))
-    except OSError as error:  # a full disk: it is told once more
-        logger.warning("that the tests of the live release fail cannot be noted: %s", error)
-    work.log.about(live, None)
-    message = f"{failed.told} on the live release {live.id}, although nothing has changed"
-    advice = "Fix the site or its tests. The next mail about it comes when something else fails, or when they pass."
-    raise TestsFailedError(message, blame="before", advice=advice, output=failed.output, fault=failed.fault)
 
 
 # What `verify` runs in a copy of a release and its code, in a temporary directory
@@ -295,6 +307,8 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         # What of the site is linked into the tree is not to be written to.
         variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
         staged = replace(staged, runner=replace(staged.runner, site_variables=variables))
+        if site.settings.isolate == "auto":  # a release that was live may do what it did there
+            staged = replace(staged, settings=replace(staged.settings, isolate="off"))
         yield lambda release: _run_trials(staged, release, trials, base, tree)
 
 

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from releaser.candidate.install import other_lock, sync
+from releaser.candidate.isolated import sandbox_of
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, Finding, ReleaserError, TestsFailedError, ToolError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile
-from releaser.releases.venv import versions_in
+from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
 from releaser.system.environment import inside
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from releaser.releases.release import Manifest, Release
     from releaser.site.site import Site, SiteFacts
+    from releaser.system.isolation import Sandbox
     from releaser.system.process import Finished
 
 
@@ -97,7 +100,8 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as beside:
         try:
-            finished = run_inside(site, venv, trial.command, beside=beside, timeout=site.settings.test_timeout)
+            with sandbox_of(site, venv, *([beside] if beside else [])) as sandbox:
+                finished = run_inside(site, venv, trial.command, beside=beside, sandbox=sandbox)
         except ToolError as error:
             return _not_passed(site, trial, error)
     flaw = flaw_of(trial.command, finished.output) if trial.step == TEST else ""
@@ -117,16 +121,23 @@ def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
 
 
 def run_inside(
-    site: Site, venv: Path, words: Sequence[str], *, beside: Path | None = None, timeout: float = 60.0
+    site: Site, venv: Path, words: Sequence[str], *, beside: Path | None = None, sandbox: Sandbox | None = None
 ) -> Finished:
-    """Run a command of the project with a venv, and with the packages of the venv `beside`. Raises ToolError."""
+    """Run a command of the project with a venv, and with the packages of the venv `beside`. Raises ToolError.
+
+    What has a `sandbox` is a trial, within `test_timeout`.
+    """
     first, *others = words
+    program = str(venv / "bin" / "python") if first == "python" else first
+    env = inside(venv, site.runner.site_environ, beside=beside)
+    is_there = "/" in program or shutil.which(program, path=env["PATH"])  # else it is this that is told
     return site.runner.run(
-        [venv / "bin" / "python" if first == "python" else first, *others],
+        [program, *others],
         cwd=site.project.root,
-        env=inside(venv, site.runner.site_environ, beside=beside),
-        timeout=timeout,
+        env={**env, **dict(sandbox.variables if sandbox else ())},
+        timeout=site.settings.test_timeout if sandbox else 60.0,
         merge=True,
+        prefix=sandbox.prefix if sandbox and is_there else (),
     )
 
 
@@ -200,14 +211,14 @@ def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Pa
     groups = keep_locked(site.settings.test_groups, lock)
     if not groups:
         return None
-    with _other_lock(site.project.lock, text):
+    with other_lock(site.project.lock, text):
         words = only_groups_arguments(
             groups,
             present=versions_in(venv).keys() & lock.names,
             local=lock.local,
             link_mode=site.settings.link_mode or safe_link_mode(beside.parent),
         )
-        site.uv().sync(site.project.root, beside, words, python=venv / "bin" / "python")
+        sync(site, beside, words, python=Path(executable_of(venv)))
     _lead_scripts_into(venv, beside / "bin", (str(beside), os.path.realpath(beside)))
     return beside
 
@@ -215,20 +226,6 @@ def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Pa
 def safe_link_mode(place: Path) -> str:
     """Return how to install what tests may edit: links to uv's cache would change whatever is built later."""
     return "clone" if can_clone(place) else "copy"
-
-
-@contextlib.contextmanager
-def _other_lock(file: Path, text: bytes) -> Iterator[None]:
-    """Let the staging tree have another lock for the time being."""
-    before = file.read_bytes()
-    if before == text:
-        yield
-        return
-    try:
-        file.write_bytes(text)
-        yield
-    finally:
-        file.write_bytes(before)
 
 
 # What tests print: how many there were, which packages a failing one names, and which code it touches

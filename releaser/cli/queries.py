@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def check(ctx: CommandContext) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
     from releaser.answers import Fitness, FitSite
+    from releaser.candidate.isolated import isolation_warnings
     from releaser.deployment.adopt import left_out, unsynced
     from releaser.errors import PreflightError
     from releaser.pipelines.preflight import Scope, check_unmoved
@@ -30,10 +31,8 @@ def check(ctx: CommandContext) -> None:
     ctx.output.redactor.learn(site.redactor.secrets)
     found = find_conventions(site)
     ctx.say_chosen(found)
-    damage, warnings = (
-        ctx.warn(damaged(site)),
-        ctx.warn(map(str, (*site.exposed, *mail_warnings(site), *left_out(site)))),
-    )
+    found_wanting = (*site.exposed, *mail_warnings(site), *isolation_warnings(site), *left_out(site))
+    damage, warnings = ctx.warn(damaged(site)), ctx.warn(map(str, found_wanting))
     try:
         facts = check_unmoved(site, Scope(asks=("remote", "django", "site")), beside=unsynced(site))
     except PreflightError as error:

@@ -37,7 +37,7 @@ from releaser.resolution.resolve import lock_of, resolve_as_locked
 from releaser.run import Workspace, close_journal
 from releaser.site.conventions import default_groups
 from releaser.site.pythons import find_request, minor
-from releaser.tools.uv import uninstallable_packages
+from releaser.tools.uv_output import uninstallable_packages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

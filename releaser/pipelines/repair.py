@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from releaser.answers import RedTests
+from releaser.candidate.live_tests import LIVE_TESTS
 from releaser.candidate.mark import brought_by, key_of, mark_good
-from releaser.candidate.testing import LIVE_TESTS
 from releaser.checkout.move import LOCK_BEFORE, place_lock_unless_edited
 from releaser.checkout.publish import PENDING, Pending, pending_steps
 from releaser.deployment.post_flip import STEPS, attempt_steps

@@ -10,8 +10,8 @@ from msgspec import ValidationError, convert
 
 from releaser.answers import AuditAnswer, DriftAnswer, HeldBack, ReleaseDetails, RunBrief, Status
 from releaser.candidate.build import describe_changes
+from releaser.candidate.live_tests import red_tests
 from releaser.candidate.space import free_space
-from releaser.candidate.testing import red_tests
 from releaser.checkout.publish import pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError

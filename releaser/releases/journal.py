@@ -168,6 +168,8 @@ class Notes:
     vulnerabilities: frozenset[str] = frozenset()
     #: Whether vulnerabilities are not known, since the service does not answer.
     audit_unknown: bool = False
+    #: What does not work in isolation, and how it was isolated.
+    not_isolated: frozenset[str] = frozenset()
 
 
 def read_notes(state_dir: Path) -> Notes:

@@ -21,7 +21,8 @@ from releaser.resolution.constrained import resolve_within_rules
 from releaser.resolution.newest import ask_newest, excluding, files_without_time, requirements_for, settings_of_uv
 from releaser.resolution.rules import FailedVersions, Lower, all_withheld, list_failed, rules_for, select_holds
 from releaser.site.conventions import default_groups
-from releaser.tools.uv import NoSolution, failed_builds, lock_arguments
+from releaser.tools.uv import NoSolution, lock_arguments
+from releaser.tools.uv_output import failed_builds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

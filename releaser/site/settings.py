@@ -115,6 +115,10 @@ class Settings:
     culprits: Literal["hold", "report", "off"] = _setting("hold", values.choice("hold", "report", "off"))
     culprit_runs: int = _setting(20, values.count)
     culprit_minutes: int = _setting(120, values.count)
+    isolate: Literal["auto", "bwrap", "landlock", "off"] = _setting(
+        "auto", values.choice("auto", "bwrap", "landlock", "off")
+    )
+    test_writable: tuple[str, ...] = _setting((), lambda value: tuple(map(values.path, values.names(value))))
     test_jobs: int = _setting(1, values.jobs)
     django_check: Literal["off", "deploy"] = _setting("off", values.choice("off", "deploy"))
     django_check_level: Literal["error", "warning"] = _setting("error", values.choice("error", "warning"))

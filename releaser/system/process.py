@@ -108,6 +108,7 @@ class Runner:
         input: bytes = b"",  # noqa: A002 - the name that subprocess gives it
         whole: bool = False,
         umask: int = -1,
+        prefix: Sequence[str] = (),
     ) -> Finished:
         """Run a program to its end, within `timeout` seconds.
 
@@ -117,6 +118,7 @@ class Runner:
         leave such. If releaser itself dies, the program gets `death_signal`; with None, for
         a question that only reads and is answered at once, it takes a fifth of the time to start. On its standard
         input it finds `input`. With `whole`, all that it prints is kept, however much; `umask` is its own, -1 for ours.
+        `prefix` is a command that starts it, such as one that isolates it; messages do not name that.
 
         Raises ToolError when it cannot be started, exceeds the limit (the whole group is ended), or, with `check`,
         ends with another status than 0.
@@ -141,7 +143,7 @@ class Runner:
                 # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
                 with signals.deferred():
                     process = self._start(
-                        words,
+                        (*prefix, *words),
                         cwd=cwd,
                         env=self._marked(self.environ if env is None else env, stays=stays),
                         stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,

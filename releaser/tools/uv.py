@@ -18,6 +18,7 @@ from releaser.system.environment import find_program, of_uv
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from releaser.system.isolation import Sandbox
     from releaser.system.process import Finished, Runner
 
     Specifiers = Mapping[str, str | None]
@@ -26,29 +27,8 @@ if TYPE_CHECKING:
 
 _NO_SOLUTION = 1  # exit status of `uv lock`; 2 is an index that could not be reached, a broken file, and the like
 _VERSION = re.compile(r"uv (\d+(?:\.\d+)+\S*)")
-_FAILED_BUILD = re.compile(r"Failed to (?:download and )?build `([^`=\s]+)==([^`\s]+)`")  # as uv 0.13 says it
-_NOTHING_TO_INSTALL = re.compile(r"Distribution `([^`=\s]+)==([^`\s@]+)[^`]*` can't be installed")
-# What uv says if it is the package's own build that fails, and not the network; a full disk may show as that, too.
-_OWN_FAULT = "The build backend returned an error"
-_NO_ROOM = "No space left"
 # With this, uv 0.12 and 0.13 but warn that they go on without `[tool.uv]`. Files above it they name by the whole path.
 _IGNORED = "Failed to parse `pyproject.toml` during settings discovery"
-
-
-def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
-    """Return the packages, each with its version, that uv says it cannot build, for whatever reason."""
-    return tuple(dict.fromkeys(_FAILED_BUILD.findall(output)))
-
-
-def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
-    """Return the packages, each with its version, that uv could not build for a reason of their own."""
-    return failed_builds(output) if _OWN_FAULT in output and _NO_ROOM not in output else ()
-
-
-def uninstallable_packages(output: str) -> tuple[str, ...]:
-    """Return the packages, each with its version, that uv says it can neither build nor find a wheel of."""
-    found = (*failed_builds(output), *_NOTHING_TO_INSTALL.findall(output))
-    return tuple(dict.fromkeys(f"{name} {version}" for name, version in found))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,21 +232,22 @@ class Uv:
         """Run a `uv pip compile` with the indexes of the project in `tree`. Raises ToolError."""
         return self._resolve(["pip", "compile", *map(str, words)], cwd=tree)
 
-    def sync(self, tree: Path, venv: Path, words: Sequence[str], *, python: Path) -> None:
+    def sync(
+        self, tree: Path, venv: Path, words: Sequence[str], *, python: Path, sandbox: Sandbox | None = None
+    ) -> None:
         """Install from the lock of `tree` into `venv`, which is made if it is not there, as `words` say.
 
         See `sync_arguments` and `only_groups_arguments`. Raises ToolError.
         """
-        finished = self._run(
-            [*words, "--python", str(python)], cwd=tree, variables={"UV_PROJECT_ENVIRONMENT": str(venv)}
-        )
+        where = {"UV_PROJECT_ENVIRONMENT": str(venv)}
+        finished = self._run([*words, "--python", str(python)], cwd=tree, variables=where, sandbox=sandbox)
         if not os.path.exists(venv / "bin" / "python"):
             message = f"{self.executable} sync left no environment at {venv}"
             raise ToolError(message, advice="Set `uv` to a working uv.", output=finished.output)
 
-    def run(self, words: Sequence[str | Path], *, tree: Path = Path("/")) -> str:
+    def run(self, words: Sequence[str | Path], *, tree: Path = Path("/"), sandbox: Sandbox | None = None) -> str:
         """Return what any other command prints, for the project in `tree`. Raises ToolError."""
-        return self._run(words, cwd=tree).stdout
+        return self._run(words, cwd=tree, sandbox=sandbox).stdout
 
     def find_python(self, project: Path, venv: Path | None, *, request: str | None) -> Path:
         """Return the interpreter that uv picks for `project`: that of `venv`, if it is of the kind wanted.
@@ -334,14 +315,18 @@ class Uv:
         cwd: Path,
         variables: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        sandbox: Sandbox | None = None,
     ) -> Finished:
         env = of_uv(self.runner.environ, cwd, passes=self.runner.passes)
         if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
             places = env.get("PATH", "").split(os.pathsep)
             env["PATH"] = ":".join(one for one in places if not os.path.lexists(f"{one}/../pyvenv.cfg"))
+        env |= variables or {}
+        if sandbox is not None and sandbox.prefix:  # no build may write what others install from
+            env |= {**dict(sandbox.variables), "UV_CACHE_DIR": os.path.join(dict(sandbox.variables)["TMPDIR"], "uv")}
         argv = [self.executable, "--no-progress", "--color", "never", *words]
-        limit = self.timeout if timeout is None else timeout
-        return self.runner.run(argv, cwd=cwd, env={**env, **(variables or {})}, timeout=limit)
+        limit, prefix = self.timeout if timeout is None else timeout, sandbox.prefix if sandbox is not None else ()
+        return self.runner.run(argv, cwd=cwd, env=env, timeout=limit, prefix=prefix)
 
     def _nonsense(self, finished: Finished) -> ToolError:
         asked = " ".join(finished.argv[4:])  # after --no-progress --color never

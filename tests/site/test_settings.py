@@ -171,6 +171,7 @@ WRONG_TEXT: dict[str, str] = {
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "a b",
     "test_groups": "a b", "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
     "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x", "git_hooks": "x",
+    "isolate": "docker", "test_writable": "~nobody-at-all/x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "lock_alert": "x", "group_writable": "x", "sendmail": "",
     "smtp_host": "a\nb", "smtp_user": "a\nb", "smtp_password_file": " ",

@@ -13,7 +13,6 @@ from releaser.tools.uv import (
     Locked,
     NoSolution,
     Uv,
-    failed_builds,
     find_uv,
     local_export_arguments,
     local_install_arguments,
@@ -22,8 +21,8 @@ from releaser.tools.uv import (
     pinned_lock_arguments,
     requirements_arguments,
     sync_arguments,
-    unbuildable_packages,
 )
+from releaser.tools.uv_output import failed_builds, unbuildable_packages
 from tests.site.fakes import FakeRunner
 from tests.support.commands import clean_environment, uv_executable
 

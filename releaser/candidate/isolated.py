@@ -1,0 +1,188 @@
+"""Isolation of what a candidate brings: its tests and its builds; and whether a site's tests can run so at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from releaser.errors import Finding
+from releaser.releases.journal import note, read_notes
+from releaser.releases.venv import executable_of
+from releaser.system.files import clear_name
+from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, secrets_of_user
+from releaser.system.words import first_few
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.report import RunLog
+    from releaser.site.site import Site
+
+
+logger = logging.getLogger(__name__)
+
+What = Literal["tests", "builds"]
+_WORKS = "isolation works for"  # in what a run remembers
+_REFUSED = "Read-only file system|Permission denied|Operation not permitted"
+_DENIED = re.compile(rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})")
+
+
+def isolation_of(site: Site, what: What = "tests") -> Isolation | None:
+    """Return what isolates the tests or builds of a site; None if nothing does, or if these cannot be done so."""
+    wanted = site.settings.isolate
+    if wanted == "off" or site.runner.remembered.get((_WORKS, what)) == "no":
+        return None
+    found = find_isolation(wanted, site.runner)
+    if isinstance(found, str) or (
+        wanted == "auto" and _way(site, found, what) in read_notes(site.state_dir).not_isolated
+    ):
+        return None
+    return found
+
+
+def isolation_findings(site: Site) -> tuple[Finding, ...]:
+    """Say what is wrong with how a site is to be isolated."""
+    settings = site.settings
+    findings = [
+        Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
+        for place in _writable(site)
+        if not place.exists()
+    ]
+    if settings.isolate in ("bwrap", "landlock"):
+        found = find_isolation(settings.isolate, site.runner)
+        if isinstance(found, str):
+            message = f'`isolate = "{settings.isolate}"`: {found}'
+            findings.append(
+                Finding(message, advice='Install bubblewrap, or set `isolate` to another way, or to "auto".')
+            )
+    return tuple(findings)
+
+
+def isolation_warnings(site: Site) -> tuple[Finding, ...]:
+    """Say for `releaser check` that tests and builds are not isolated, where that is not what is set."""
+    open_ones: list[What] = [one for one in get_args(What) if isolation_of(site, one) is None]
+    if site.settings.isolate != "auto" or not open_ones:
+        return ()
+    found = find_isolation("auto", site.runner)
+    if isinstance(found, str):
+        return (Finding(f"tests and builds are not isolated: {found}", advice="Install bubblewrap."),)
+    message = f"the {' and '.join(open_ones)} are not isolated: for what is live that did not work ({found.name})"
+    return (Finding(message, advice="Name what they may write to in `test_writable`; then it is tried again."),)
+
+
+@contextlib.contextmanager
+def sandbox_of(
+    site: Site, venv: Path, *others: Path, what: What = "tests", needs_keys: bool = False
+) -> Iterator[Sandbox]:
+    """Yield what isolates a program that may write in the staging tree, in `venv` and in `others`; nothing if none is.
+
+    What programs of releaser go by afterwards is put back if it has been changed: where the venv's Python lies, and of
+    which repository the staging tree is. Raises ToolError.
+    """
+    isolation = isolation_of(site, what)
+    if isolation is None or site.staged is None:
+        yield Sandbox()
+        return
+    tree, project = site.git.layout.top, site.project
+    bounds = Bounds(
+        writable=(tree, venv, *others, *_writable(site)),
+        hidden=(project.outbox, project.logs, *(() if needs_keys else secrets_of_user(site.runner.environ))),
+        kept=(project.outer, project.state_dir),
+        needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv().executable),
+    )
+    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git"]
+    before = {path: _look(path) for path in steering}
+    try:
+        with isolation.sandbox(bounds) as sandbox:
+            yield sandbox
+    finally:
+        for path, seen in before.items():
+            if seen is not None and _look(path) != seen:
+                logger.warning("%s was changed in isolation, and is put back", path)
+                _put_back(path, seen)
+
+
+def _writable(site: Site) -> list[Path]:
+    return [
+        Path(os.path.normpath(site.project.checkout / Path(one).expanduser())) for one in site.settings.test_writable
+    ]
+
+
+def _look(path: Path) -> tuple[str, bytes] | None:
+    """Return what a small file or a symlink holds; None for whatever else is there."""
+    try:
+        if path.is_symlink():
+            return "link", os.fsencode(os.readlink(path))
+        return ("file", path.read_bytes()) if path.is_file() else None
+    except OSError:
+        return None
+
+
+def _put_back(path: Path, seen: tuple[str, bytes]) -> None:
+    for of_directory in (True, False):
+        with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+            clear_name(path, of_directory=of_directory)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kind, content = seen
+    if kind == "link":
+        path.symlink_to(os.fsdecode(content))
+    else:
+        path.write_bytes(content)
+
+
+# Whether a site can be tested and built in isolation: with `auto`, what is live decides
+
+
+def is_in_question(site: Site, what: What = "tests") -> bool:
+    """Whether it is done in isolation, and not known in this run that what is live can be done so."""
+    is_known = (_WORKS, what) in site.runner.remembered
+    return site.settings.isolate == "auto" and not is_known and isolation_of(site, what) is not None
+
+
+def note_that_it_works(site: Site, what: What = "tests") -> None:
+    """Remember for this run that isolation is not to blame for what fails in it."""
+    site.runner.remembered[_WORKS, what] = "yes"
+
+
+@contextlib.contextmanager
+def without_isolation(site: Site, what: What = "tests") -> Iterator[None]:
+    """Do it without isolation meanwhile."""
+    site.runner.remembered[_WORKS, what] = "no"
+    try:
+        yield
+    finally:
+        site.runner.remembered.pop((_WORKS, what), None)
+
+
+def give_up(site: Site, log: RunLog, output: str, what: What = "tests") -> None:
+    """Do without isolation from now on, and tell that once; `output` is what was printed in isolation."""
+    isolation = isolation_of(site, what)
+    if isolation is None:
+        return
+    note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | {_way(site, isolation, what)})
+    site.runner.remembered[_WORKS, what] = "no"
+    denied = dict.fromkeys(filter(None, (one.group(1) or one.group(2) for one in _DENIED.finditer(output))))
+    wanted = f"; they need {first_few(denied, 5)}" if denied else ""
+    subject = "the tests of the live release do not pass" if what == "tests" else "what is live cannot be built"
+    message = f"{subject} in isolation ({isolation.name}), so the {what} run without it{wanted}"
+    advice = "Name what they may write to in `test_writable`, or set `isolate`. This is told once."
+    log.note(Finding(message, advice=advice))
+
+
+def advice_on(site: Site, output: str) -> str:
+    """Say that tests that failed have run in isolation, if they complain of something that was not permitted."""
+    if not re.search(_REFUSED, output) or (isolation := isolation_of(site)) is None:
+        return ""
+    return f"The tests run in isolation ({isolation.name}), as those of the live release do; see `test_writable`. "
+
+
+def _way(site: Site, isolation: Isolation, what: What) -> str:
+    """Return what is done in isolation, and how: while that stays the same, so does whether it can be."""
+    settings = site.settings
+    command = (settings.test_command or ()) if what == "tests" else ()
+    return " ".join((isolation.kind, what, *command, *settings.test_writable))

@@ -1,0 +1,179 @@
+"""Isolation of programs that are not trusted yet: they write in some places alone, and reach no other process.
+
+bubblewrap makes them a view of the file system of their own, where it is installed and works; else the kernel's
+Landlock refuses what is not allowed. What each keeps in stands in the documentation of the setting `isolate`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from releaser.errors import ToolError
+from releaser.system import landlock
+from releaser.system.files import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from releaser.system.process import Runner
+
+
+Kind = Literal["bwrap", "landlock"]
+_CAPABILITIES = ("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "net_bind_service")
+_KERNEL = ("sys", "sysrq-trigger", "irq", "bus")  # of /proc, where root could write without any capability
+_TEMPORARY, _MEMORY = "/tmp", "/dev/shm"  # noqa: S108 - where everybody writes
+_SECONDS = 10.0  # to try whether bubblewrap works
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """The places where a program may write, and those that it may not read."""
+
+    writable: tuple[Path, ...]
+    hidden: tuple[Path, ...] = ()
+    #: What it reads, also where it lies in a directory in which everybody writes.
+    kept: tuple[Path, ...] = ()
+    #: The same of programs, which are not worth protecting there.
+    needed: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sandbox:
+    """What to put in front of a command, and the variables that it is to have."""
+
+    prefix: tuple[str, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """A way to isolate programs that works here; `program` is what it begins with."""
+
+    kind: Kind
+    program: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return {"bwrap": "bubblewrap", "landlock": f"Landlock {landlock.abi()}"}[self.kind]
+
+    @contextlib.contextmanager
+    def sandbox(self, bounds: Bounds) -> Iterator[Sandbox]:
+        """Yield what isolates a command; it also has a private temporary directory, which goes at the end.
+
+        Raises ToolError.
+        """
+        try:
+            private = os.path.realpath(tempfile.mkdtemp(prefix="releaser-"))
+        except OSError as error:
+            message = f"no temporary directory can be made: {error}"
+            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
+        try:
+            writable, hidden, kept = (_real(some) for some in (bounds.writable, bounds.hidden, bounds.kept))
+            if self.kind == "landlock":
+                shared = [] if any(_is_shared(path, _MEMORY) for path in kept) else [_MEMORY]
+                said = json.dumps({"writable": [*writable, private, *shared], "hidden": hidden})
+                yield Sandbox(prefix=(*self.program, said), variables=(("TMPDIR", private),))
+            else:
+                binds = [path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)]
+                words = _bubblewrap(private, sorted(binds), hidden, writable)
+                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", _TEMPORARY),))
+        finally:
+            with contextlib.suppress(OSError):  # what another user's programs have left in it
+                remove_tree(Path(private))
+
+
+def find_isolation(wanted: str, runner: Runner) -> Isolation | str:
+    """Return what isolates here, of the kind that is `wanted` (`auto` takes any), or why there is none.
+
+    bubblewrap is tried once in a run, as a kernel or a container may forbid it.
+    """
+    reasons = []
+    if wanted in ("auto", "bwrap"):
+        program = shutil.which("bwrap", path=runner.environ.get("PATH"))
+        reason = "bubblewrap is not installed (Debian's package `bubblewrap`)"
+        if program is not None:
+            reason = _flaw_of(program, runner)
+            if not reason:
+                return Isolation(kind="bwrap", program=(program,))
+        reasons.append(reason)
+    if wanted in ("auto", "landlock"):
+        if landlock.abi() >= landlock.OLDEST:
+            return Isolation(kind="landlock", program=(sys.executable, "-I", "-S", landlock.__file__))
+        reasons.append("the kernel has no Landlock, or one that is too old (Linux 6.2 or newer is needed)")
+    return ", and ".join(reasons)
+
+
+def _flaw_of(program: str, runner: Runner) -> str:
+    """Say why bubblewrap does not work; empty if it does."""
+    question = ("bwrap", program)
+    if question not in runner.remembered:
+        words = [program, *_bubblewrap(), program, "--version"]
+        try:
+            runner.run(words, cwd=Path("/"), timeout=_SECONDS)
+            runner.remembered[question] = ""
+        except ToolError as error:
+            said = (error.output.strip().splitlines() or [error.message])[0]
+            runner.remembered[question] = f"bubblewrap does not work here ({said})"
+    return runner.remembered[question]
+
+
+def _bubblewrap(
+    private: str | None = None, kept: Sequence[str] = (), hidden: Sequence[str] = (), writable: Sequence[str] = ()
+) -> list[str]:
+    """Return the arguments of bubblewrap: all is as it is, but for reading alone, and with a `private` /tmp."""
+    words = ["--unshare-pid", "--die-with-parent", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+    words += ["--bind-try", "/dev/log", "/dev/log"]
+    if os.geteuid() == 0:  # no user namespace: what is mounted must stay mounted
+        words += ["--cap-drop", "ALL", *_each("--cap-add", (f"CAP_{name.upper()}" for name in _CAPABILITIES))]
+        words += [word for name in _KERNEL for word in ("--ro-bind-try", f"/proc/{name}", f"/proc/{name}")]
+    if private is not None:
+        words += ["--bind", private, _TEMPORARY, *_each("--bind-try", _sockets(_TEMPORARY), twice=True)]
+    words += _each("--ro-bind", kept, twice=True)
+    for path in hidden:
+        words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
+    return [*words, *_each("--bind", writable, twice=True), "--"]
+
+
+def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[str]:
+    return [word for value in values for word in ((option, value, value) if twice else (option, value))]
+
+
+def _sockets(place: str) -> list[str]:
+    """List the sockets in a directory: those of databases stay where their clients look for them."""
+    with os.scandir(place) as entries:
+        return [one.path for one in entries if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode)]
+
+
+def _real(paths: Iterable[Path]) -> list[str]:
+    """Return what is there, without symlinks; what holds another comes before it, so that both can be mounted."""
+    return sorted({os.path.realpath(path) for path in paths if os.path.exists(path)})
+
+
+def _is_shared(path: str, *places: str) -> bool:
+    return any(path.startswith(place + "/") for place in places)
+
+
+def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return what is not read in isolation: keys, mail, and the sockets of what runs for this user."""
+    homes = filter(None, (environ.get("HOME"), _home()))
+    own = [Path(home, name) for home in homes for name in (".ssh", ".gnupg", "Maildir")]
+    return (*own, Path("/var/mail"), Path("/var/spool/mail"), Path(f"/run/user/{os.geteuid()}"))
+
+
+def _home() -> str:
+    import pwd  # which few commands need
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:  # as in a container
+        return ""

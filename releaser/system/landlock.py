@@ -1,0 +1,91 @@
+"""Lets a program write in some places alone, by the Landlock of the kernel, and then becomes that program.
+
+It runs as a script of its own (`python -I -S landlock.py BOUNDS PROGRAM ARGUMENTS`) and needs nothing but the standard
+library. BOUNDS is JSON: `writable`, and `hidden`, which is not read; both are lists of absolute paths without symlinks.
+"""
+
+import ctypes
+import json
+import os
+import struct
+import sys
+
+OLDEST = 3  # of its ABI, that of Linux 6.2: before, any file could be emptied
+SIGNALS = 6  # the ABI since which signals are kept in, that of Linux 6.12
+# Capabilities that are left to root: CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL, SETGID, SETUID, NET_BIND_SERVICE.
+KEPT = (0, 1, 3, 4, 5, 6, 7, 10)
+WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 1, 1 << 2, 1 << 3, 1 << 14
+# Of the 15 rights of that ABI all but EXECUTE and READ_DIR: names of files are no secret.
+RIGHTS = ((1 << 15) - 1) & ~1 & ~READ_DIR
+OF_FILES = WRITE_FILE | READ_FILE | TRUNCATE
+SCOPE_SIGNAL = 1 << 1
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts")
+_CREATE, _ADD, _RESTRICT = 444, 445, 446  # system calls, on every architecture
+_CAPBSET_DROP, _NO_NEW_PRIVS = 24, 38  # prctl(2)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def abi() -> int:
+    """Return the version of the kernel's Landlock; 0 where there is none."""
+    return max(int(_libc.syscall(_CREATE, None, ctypes.c_size_t(0), 1)), 0)
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    """Allow something in a directory, or with a file; what is not there, or is not for this user, is passed over."""
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return
+    if not os.path.isdir(path):
+        rights &= OF_FILES
+    rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, place))
+    _check(_libc.syscall(_ADD, ruleset, 1, rule, 0))
+    os.close(place)
+
+
+def _allow_reading(ruleset: int, place: str, hidden: list[str]) -> None:
+    """Allow to read all below `place` but what is hidden: the kernel knows no exceptions, so its neighbours get it."""
+    inside = place.rstrip("/") + "/"
+    below = [one for one in hidden if one.startswith(inside)]
+    try:
+        entries = list(os.scandir(place)) if below else None
+    except OSError:
+        entries = None
+    if entries is None:
+        _allow(ruleset, place, READ_FILE)
+        return
+    for entry in entries:
+        if entry.path not in below and not entry.is_symlink():
+            _allow_reading(ruleset, entry.path, below)
+
+
+def restrict(writable: list[str], hidden: list[str]) -> None:
+    """Restrict this process, for good, with all that it starts. Raises OSError."""
+    version = abi()
+    attributes = struct.pack("=QQQ", RIGHTS, 0, SCOPE_SIGNAL)[: 24 if version >= SIGNALS else 8]
+    ruleset = _check(_libc.syscall(_CREATE, ctypes.create_string_buffer(attributes), len(attributes), 0))
+    _allow_reading(ruleset, "/", hidden)
+    for path in (*writable, *(f"/dev/{name}" for name in DEVICES)):
+        _allow(ruleset, path, RIGHTS)
+    if os.geteuid() == 0:  # which could do without files what the rules are about
+        for capability in range(64):
+            if capability not in KEPT:
+                _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)
+    _check(_libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0))
+    _check(_libc.syscall(_RESTRICT, ruleset, 0))
+    os.close(ruleset)
+
+
+if __name__ == "__main__":
+    try:
+        restrict(**json.loads(sys.argv[1]))
+        os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        sys.exit(f"{sys.argv[2]} cannot be started in isolation: {error}")

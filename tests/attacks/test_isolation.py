@@ -1,0 +1,277 @@
+"""What a candidate's tests and builds can reach: nothing but the trees that are theirs."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
+from tests.support.commands import run
+from tests.support.guards import require
+from tests.support.sites import SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+
+# Tries everything, and says what it could do. TARGETS is a JSON file of places, one of which is a process.
+ATTACK = """
+import json, os
+from pathlib import Path
+
+def reached(targets):
+    known = json.loads(Path(targets).read_text())
+    attempts = {name: lambda to=to: Path(to, "planted").write_text("x") for name, to in known["write"].items()}
+    attempts |= {name: lambda it=it: Path(it).read_text() for name, it in known["read"].items()}
+    attempts |= {"empty": lambda: os.truncate(known["empty"], 0), "kill": lambda: os.kill(known["kill"], 15)}
+    found = []
+    for name, attempt in attempts.items():
+        try:
+            attempt()
+        except OSError:
+            continue
+        found.append(name)
+    return sorted(found)
+"""
+TESTS = """
+def test_reach(packages):
+    print("reached:", ",".join(reached(TARGETS)), flush=True)
+"""
+# A build backend of a source release, without any dependency.
+BACKEND = """
+import zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    said = ",".join(reached(TARGETS))
+    name = "alpha-1.1.0-py3-none-any.whl"
+    files = {
+        "alpha/__init__.py": f"__version__ = '1.1.0'\\nREACHED = {said!r}\\n",
+        "alpha-1.1.0.dist-info/METADATA": "Metadata-Version: 2.2\\nName: alpha\\nVersion: 1.1.0\\n",
+        "alpha-1.1.0.dist-info/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }
+    files["alpha-1.1.0.dist-info/RECORD"] = "".join(f"{path},,\\n" for path in files)
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+    return name
+"""
+SOURCE = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+# What tests of sites do every day.
+HARMLESS = """
+import multiprocessing, os, socket, sqlite3, tempfile, threading
+from pathlib import Path
+
+def test_everyday_life(packages):
+    with tempfile.TemporaryDirectory() as place:
+        Path(place, "a").write_text("a")
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(os.path.join(place, "socket"))
+    with sqlite3.connect("db.sqlite3") as database:
+        database.execute("create table t (x)")
+    os.makedirs("one/two")
+    Path("one/a").write_text("a")
+    os.rename("one/a", "one/two/a")
+    lock = multiprocessing.Lock()
+    with lock:
+        child = os.fork()
+        if not child:
+            os._exit(0)
+        os.waitpid(child, 0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=server.accept, daemon=True).start()
+        socket.create_connection(server.getsockname()).close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.path.abspath("../db.socket"))
+    assert Path("../.env").read_text()
+    os.kill(child := os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "9"), 15)
+    os.waitpid(child, 0)
+"""
+
+
+class Scene:
+    """A site in a place that everybody may enter, whose owner is root or a plain user; and a process of the owner."""
+
+    def __init__(self, site: SampleSite, *, plain: bool) -> None:
+        self.site, self.plain = site, plain
+        home = Path(environment_of(ADA, site)["HOME"] if plain else site.env["HOME"])
+        self.uv_cache = Path(environment_of(ADA, site)["UV_CACHE_DIR"] if plain else home / "cache")
+        self.keys = home / ".ssh"
+        self.keys.mkdir(parents=True)
+        (self.keys / "id").write_text("secret", encoding="utf-8")
+        user = f"--reuid={ADA if plain else 0}"
+        self.victim = subprocess.Popen(["setpriv", user, f"--regid={GROUP}", "--clear-groups", "sleep", "600"])
+        self.targets = site.outer / "targets.json"
+        if plain:
+            for path in (self.keys, self.keys / "id"):
+                os.chown(path, ADA, GROUP)
+
+    def releaser(self, command: str, *args: str, isolate: str, check: int | None = 0) -> Finished:
+        env = {"RELEASER_ISOLATE": isolate, "SAMPLE_SITE_RUNS": None, "RELEASER_TEST_WRITABLE": ""}
+        if not self.plain:
+            return self.site.releaser(command, *args, env={**env, "UV_CACHE_DIR": str(self.uv_cache)}, check=check)
+        become = ["setpriv", f"--reuid={ADA}", f"--regid={GROUP}", "--clear-groups"]
+        words: list[str | Path] = [
+            *become,
+            base_python(),
+            script_of(self.site),
+            command,
+            "--project",
+            self.site.path,
+            *args,
+        ]
+        base = environment_of(ADA, self.site)
+        merged = {name: value for name, value in {**base, **env}.items() if value is not None}
+        return run([*words, *args], cwd=Path("/"), env=merged, check=check)
+
+    def commit(self, text: str) -> None:
+        """Let the tests of the site be these."""
+        self.site.commit("tests", {"site_tests.py": text})
+
+    def aim(self) -> str:
+        """Write down what is to be attacked, and return the code of the attack."""
+        site, state = self.site, self.site.state_dir
+        mail = state / "outbox" / "new" / "secret"
+        mail.parent.mkdir(parents=True, exist_ok=True)
+        mail.write_text("secret", encoding="utf-8")
+        places = {
+            "live venv": site.link.resolve() / "bin",
+            "checkout": site.path,
+            "hooks": site.path / ".git" / "hooks",
+            "state": state,
+            "releases": state / "releases",
+            "outer": site.outer,
+            "uv cache": self.uv_cache,
+            "keys": self.keys,
+        }
+        for place in places.values():
+            place.mkdir(exist_ok=True, parents=True)
+        self.manifest = site.link.resolve().parent / "manifest.json"
+        known: dict[str, Any] = {
+            "write": {name: str(place) for name, place in places.items()},
+            "read": {"key": str(self.keys / "id"), "mail": str(mail)},
+            "empty": str(site.link.resolve() / "pyvenv.cfg"),
+            "kill": self.victim.pid,
+        }
+        self.targets.write_text(json.dumps(known), encoding="utf-8")
+        if self.plain:
+            run(["chown", "-R", f"{ADA}:{GROUP}", site.outer], cwd=site.outer, env=os.environ, check=0)
+        return ATTACK + f"TARGETS = {str(self.targets)!r}\n"
+
+    def harm(self) -> list[str]:
+        """Name what was reached, as it is to be seen from outside."""
+        known = json.loads(self.targets.read_text(encoding="utf-8"))
+        found = [name for name, place in known["write"].items() if Path(place, "planted").exists()]
+        found += ["kill"] if self.victim.poll() is not None else []
+        return sorted(found + ([] if Path(known["empty"]).stat().st_size else ["empty"]))
+
+
+@pytest.fixture(params=["root", "plain"])
+def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    """Make a site that was adopted."""
+    plain = request.param == "plain"
+    require(os.geteuid() == 0 and shutil.which("setpriv") and shutil.which("bwrap"), "root makes the users")
+    base = Path(tempfile.mkdtemp(prefix="isolated-", dir="/tmp"))  # not in /dev/shm, which is not kept in everywhere
+    scene = None
+    try:
+        base.chmod(0o755)
+        settings = {
+            "collectstatic": "off",
+            "git_pull": False,
+            "git_push": False,
+            **({"python": base_python()} if plain else {}),
+        }
+        site = SiteFactory(base, templates)(settings=settings)
+        if plain:
+            site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
+            give_to_group(site)
+        scene = Scene(site, plain=plain)
+        scene.releaser("init", isolate="off")
+        yield scene
+    finally:
+        if scene is not None:
+            scene.victim.kill()
+            scene.victim.wait()
+        shutil.rmtree(base)
+
+
+EVERYTHING = "checkout,empty,hooks,key,keys,kill,live venv,mail,outer,releases,state,uv cache"
+
+
+@pytest.mark.parametrize("isolate", ["auto", "bwrap", "landlock", "off"])
+def test_what_tests_reach(scene: Scene, isolate: str) -> None:
+    scene.commit(scene.aim() + TESTS)
+    scene.site.publish("alpha", "1.1.0")
+    if isolate == "off":  # what is attacked can be reached
+        scene.releaser("update", isolate=isolate, check=None)
+        assert said(scene) == EVERYTHING.split(",")
+        return
+    scene.releaser("update", isolate=isolate)
+    assert (said(scene), scene.harm()) == ([], [])
+
+
+def said(scene: Scene) -> list[str]:
+    """Return what the newest candidate's tests say that they have reached."""
+    newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
+    text = (newest / "test-output.txt").read_text(encoding="utf-8")
+    return [name for name in text.partition("reached: ")[2].partition("\n")[0].split(",") if name]
+
+
+@pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off"])
+def test_what_a_build_reaches(scene: Scene, isolate: str) -> None:
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
+        "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
+        "backend.py": scene.aim() + BACKEND,
+    }
+    with tarfile.open(scene.site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"alpha-1.1.0/{path}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    scene.releaser("update", isolate=isolate, check=None if isolate == "off" else 0)
+    newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
+    code = next(newest.glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
+    assert ("REACHED = ''" in code) == (isolate != "off")
+    assert (scene.harm() == []) == (isolate != "off")
+
+
+@pytest.mark.parametrize("isolate", ["bwrap", "landlock"])
+def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene, isolate: str) -> None:
+    with socket.socket(socket.AF_UNIX) as database:
+        database.bind(str(scene.site.outer / "db.socket"))
+        database.listen()
+        (scene.site.outer / "db.socket").chmod(0o777)
+        scene.commit(HARMLESS)
+        if scene.plain:
+            run(["chown", "-R", f"{ADA}:{GROUP}", scene.site.outer], cwd=Path("/"), env=os.environ, check=0)
+        scene.site.publish("alpha", "1.1.0")
+        scene.releaser("update", isolate=isolate)
+    assert scene.victim.poll() is None
+
+
+def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> None:
+    """The venv's Python, and the repository of the staging tree, are what releaser goes by after the tests."""
+    scene.commit(
+        "import os, sys\nfrom pathlib import Path\ndef test_it(packages):\n"
+        "    python = Path(sys.prefix, 'bin', 'python')\n    python.unlink()\n    python.write_text('#!/bin/false')\n"
+        "    Path('.git').write_text('gitdir: /nowhere\\n')\n    assert False\n"
+    )
+    scene.site.publish("alpha", "1.1.0")
+    scene.releaser("update", isolate="bwrap", check=5)
+    newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
+    assert (newest / "venv" / "bin" / "python").is_symlink()
+    scene.releaser("check", isolate="bwrap")
