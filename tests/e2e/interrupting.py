@@ -48,7 +48,7 @@ BEFORE_THE_GUARD = {
     "fetched": Point(place="releaser.pipelines.update:fetch"),
     "staged": Point(place="releaser.tools.git:Git.add_work_tree"),
     "resolved": Point(place="releaser.pipelines.decide:resolve"),
-    "built": Point(place="releaser.candidate.build:install"),
+    "built": Point(place="releaser.candidate.install:install"),
     "tested": Point(place="releaser.pipelines.update:build_and_test"),
     "sealed": Point(place="releaser.releases.store:ReleaseStore.complete"),
     "at the guard": Point(place="releaser.pipelines.rebuild:refuse_changes", when="before"),
