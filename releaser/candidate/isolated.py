@@ -139,14 +139,19 @@ def _put_back(path: Path, seen: tuple[str, bytes]) -> None:
 
 
 def is_in_question(site: Site, what: What = "tests") -> bool:
-    """Whether it is done in isolation, and not known in this run that what is live can be done so."""
-    is_known = (_WORKS, what) in site.runner.remembered
-    return site.settings.isolate == "auto" and not is_known and isolation_of(site, what) is not None
+    """Whether it is done in isolation, and not known that this works for the site."""
+    if site.settings.isolate != "auto" or (_WORKS, what) in site.runner.remembered:
+        return False
+    isolation = isolation_of(site, what)
+    return isolation is not None and _way(site, isolation, what) not in read_notes(site.state_dir).isolated
 
 
 def note_that_it_works(site: Site, what: What = "tests") -> None:
-    """Remember for this run that isolation is not to blame for what fails in it."""
-    site.runner.remembered[_WORKS, what] = "yes"
+    """Note that isolation is not to blame for what fails in it, if it is in question."""
+    isolation = isolation_of(site, what)
+    if isolation is not None and is_in_question(site, what):
+        site.runner.remembered[_WORKS, what] = "yes"
+        note(site.state_dir, isolated=read_notes(site.state_dir).isolated | {_way(site, isolation, what)})
 
 
 @contextlib.contextmanager

@@ -96,6 +96,7 @@ def first_failure(work: Workspace, candidate: Candidate, *, after: Trial | None 
             outputs.write(result.output + "\n")
             if not result.passed:
                 return result
+    note_that_it_works(work.site)
     return None
 
 

@@ -168,7 +168,8 @@ class Notes:
     vulnerabilities: frozenset[str] = frozenset()
     #: Whether vulnerabilities are not known, since the service does not answer.
     audit_unknown: bool = False
-    #: What does not work in isolation, and how it was isolated.
+    #: What works in isolation and what does not, and how it was isolated.
+    isolated: frozenset[str] = frozenset()
     not_isolated: frozenset[str] = frozenset()
 
 
