@@ -186,7 +186,7 @@ def test_while_a_site_stays_ill_it_is_told_once(sick: Sick) -> None:
     site = sick.site
     report = site.json("update", check=5)
     assert report["blame"] == "before"
-    assert sick.tested() == ["1.1.0", "1.0.0"]
+    assert sick.tested() == ["1.1.0", "1.0.0", "1.0.0"]  # once more, as isolation might be to blame
     before, releases = site.snapshot(), states(site)
     for _ in range(2):
         silent(site.releaser("update"))

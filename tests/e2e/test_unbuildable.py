@@ -147,7 +147,7 @@ def test_neither_is_left_when_the_search_is_ended(make_site: SiteFactory, number
 
 def under_way(site: SampleSite) -> list[str]:
     """Return the processes of the search that run the tests."""
-    found = subprocess.run(["pgrep", "-f", f"{site.outer}/.*search.*manage.py test"], capture_output=True, text=True)
+    found = subprocess.run(["pgrep", "-f", f"^{site.outer}/.*search.*manage.py test"], capture_output=True, text=True)
     return found.stdout.split()
 
 
