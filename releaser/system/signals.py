@@ -76,6 +76,7 @@ GRACE = 5.0  # seconds between SIGTERM and SIGKILL, in which git takes its lock 
 _LONGEST_NAME = 120  # bytes
 LAST = 5.0  # seconds after SIGKILL; a process that hangs in the kernel takes longer
 POLL = 0.02  # seconds
+MOMENT = 0.1  # seconds in which a process may end by itself; the first one in bubblewrap ends after its program
 
 
 def end_orphans(mark: str) -> bool:
@@ -144,7 +145,12 @@ class Adoption:
         """End it; return what had to be ended for that."""
         with cls._lock:
             try:
-                return _end(cls._adopted, os.kill) if cls._count == 1 and os.getpid() != 1 else []
+                if cls._count > 1 or os.getpid() == 1:
+                    return []
+                by = time.monotonic() + MOMENT
+                while cls._adopted() and time.monotonic() < by:
+                    time.sleep(POLL)
+                return _end(cls._adopted, os.kill)
             finally:
                 cls._count -= 1
                 if not cls._count:

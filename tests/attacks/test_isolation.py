@@ -212,7 +212,7 @@ EVERYTHING = "checkout,empty,hooks,key,keys,kill,live venv,mail,outer,releases,s
 
 
 @pytest.mark.parametrize("isolate", ["auto", "bwrap", "landlock", "off"])
-def test_what_tests_reach(scene: Scene, isolate: str) -> None:
+def test_tests_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
     scene.commit(scene.aim() + TESTS)
     scene.site.publish("alpha", "1.1.0")
     if isolate == "off":  # what is attacked can be reached
@@ -231,7 +231,7 @@ def said(scene: Scene) -> list[str]:
 
 
 @pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off"])
-def test_what_a_build_reaches(scene: Scene, isolate: str) -> None:
+def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
     files = {
         "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
         "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
