@@ -79,7 +79,8 @@ class OldServer:
         words: Sequence[str | Path] = [
             sys.executable, "-c", PRETEND.format(host=host), "update", "--project", project or self.site.path, *args,
         ]  # fmt: skip
-        return run(words, cwd=Path("/"), env=self.site.environment(env), check=check)
+        recording = {"RELEASER_TEST_WRITABLE": str(self.site.outer.parent)}  # of the tests that were run
+        return run(words, cwd=Path("/"), env=self.site.environment({**recording, **(env or {})}), check=check)
 
     def only_mail(self) -> Received:
         """Return the mail that was sent."""
