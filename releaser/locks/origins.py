@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -21,19 +20,23 @@ class Deviation:
     """A package that comes from somewhere else than before, or a file that is another one under the same name."""
 
     name: str
-    #: Of an index, the versions that come from there.
+    #: Of an index, the versions that come from there; of a file at a URL empty, as there is but one.
     version: str
     what: Literal["index", "hash"]
     old: str
+    #: Empty where a file has no hash any more.
     new: str
-    #: The file that differs; empty where the index does.
+    #: The file that differs, or its URL where that is the source; empty where the index does.
     file: str = ""
 
     def __str__(self) -> str:
         """Say it for people."""
         if self.what == "index":
             return f"{self.name} {self.version} comes from {self.new}, and came from {self.old}"
-        return f"{self.file} of {self.name} {self.version} is another file now: {self.new} in the place of {self.old}"
+        shown = " ".join(filter(None, (self.file, "of", self.name, self.version)))
+        if not self.new:
+            return f"{shown} has no hash any more, so it may be another file; it had {self.old}"
+        return f"{shown} is another file now: {self.new} in the place of {self.old}"
 
 
 def find_deviations(
@@ -43,9 +46,11 @@ def find_deviations(
 
     `files` are the hashes of files for which the locks have none, by the keys of `unhashed_files`.
     """
+    gone = unhashed_files(after).keys() - files.keys()
+    found = {key: value for key, value in {**hashes_in(after), **files}.items() if key not in gone}
     return (
         *sorted(_other_indexes(before, after), key=lambda one: one.name),
-        *_other_hashes(hashes_in(before) | dict(files_before), hashes_in(after) | dict(files)),
+        *_other_hashes({**hashes_in(before), **files_before}, found),
     )
 
 
@@ -75,7 +80,9 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
     for key in had.keys() & has.keys():
         old, new = _origin(had[key]), _origin(has[key])
         proof = any(
-            known[one] == found[one] for one in known.keys() & found.keys() if one.startswith("{} {} ".format(*key))
+            known[one] == found[one] != ""
+            for one in known.keys() & found.keys()
+            if one.startswith("{} {} ".format(*key))
         )
         if old != new and old not in places[1] and new not in places[0] and proof:
             mirrors.setdefault(new, set()).add(old)
@@ -97,19 +104,21 @@ def _origin(package: Package) -> str:
 def _other_hashes(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Deviation]:
     for key in sorted(before.keys() & after.keys()):
         old, new = before[key], after[key]
-        if old != new and re.split("[:=]", old)[0] == re.split("[:=]", new)[0]:
+        if old and old != new:  # of another algorithm, or none, as well: whoever serves the file chooses which
             name, version, file = key.split(" ", 2)
             yield Deviation(name=name, version=version, what="hash", old=old, new=new, file=file)
 
 
 def hashes_in(lock: LockFile) -> dict[str, str]:
-    """Return the hashes of the files that come from indexes, by name, version and file."""
+    """Return the hashes of the files that come from indexes and URLs, by name, version and file; empty for none.
+
+    A URL stands for one file, in whichever version.
+    """
     return {
-        f"{package['name']} {package.get('version', '')} {_file(entry)}": entry["hash"]
+        _key(package, entry): str(entry.get("hash") or "")
         for package in lock.packages
-        if "registry" in package.get("source", {})
+        if not {"registry", "url"}.isdisjoint(package.get("source", ()))
         for entry in files_of(package)
-        if isinstance(entry.get("hash"), str)
     }
 
 
@@ -119,7 +128,7 @@ def unhashed_files(lock: LockFile) -> dict[str, str]:
     They are paths relative to the project, or absolute ones, by name, version and file.
     """
     return {
-        f"{package['name']} {package.get('version', '')} {_file(entry)}": f"{registry}/{entry['path']}"
+        _key(package, entry): f"{registry}/{entry['path']}"
         for package in lock.packages
         if "://" not in (registry := str(package.get("source", {}).get("registry", "://")))
         for entry in files_of(package)
@@ -127,9 +136,12 @@ def unhashed_files(lock: LockFile) -> dict[str, str]:
     }
 
 
-def _file(entry: Mapping[str, Any]) -> str:
+def _key(package: Package, entry: Mapping[str, Any]) -> str:
+    if "url" in package["source"]:
+        return f"{package['name']}  {_origin(package)}"
     place = str(next((entry[key] for key in ("filename", "url", "path") if key in entry), ""))
-    return unquote(place.partition("#")[0].partition("?")[0].rpartition("/")[2])
+    file = unquote(place.partition("#")[0].partition("?")[0].rpartition("/")[2])
+    return f"{package['name']} {package.get('version', '')} {file}"
 
 
 def without_wheels_now(before: LockFile, after: LockFile) -> tuple[tuple[str, str, str], ...]:

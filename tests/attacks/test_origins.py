@@ -22,10 +22,17 @@ EVIL = {"alpha/__init__.py": "__version__ = '1.0.0'\nEVIL = True\n"}
 
 
 @pytest.fixture
-def served(make_site: SiteFactory) -> Iterator[SampleSite]:
+def algorithms() -> list[str]:
+    """The hashes that the server tells of its files."""
+    return ["sha256"]
+
+
+@pytest.fixture
+def served(make_site: SiteFactory, algorithms: list[str]) -> Iterator[SampleSite]:
     """A site that takes its packages from a server."""
     site = make_site(venv=True)
     with serving(site.index.path) as index:
+        index.algorithms = algorithms
         from_server(site, index.url)
         site.uv("lock", "--quiet")
         site.commit("Take packages from a server")
@@ -42,15 +49,20 @@ def refused(site: SampleSite, command: str = "update") -> str:
     return finished.stderr
 
 
-def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(served: SampleSite) -> None:
+@pytest.mark.parametrize(("told", "said"), [(["sha256"], "is another"), (["md5"], "is another"), ([], "has no hash")])
+def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
+    served: SampleSite, algorithms: list[str], told: list[str], said: str
+) -> None:
     served.index.publish("alpha", "1.0.0", modules=EVIL)
-    assert "alpha-1.0.0-py3-none-any.whl of alpha 1.0.0 is another file now" in refused(served)
+    algorithms[:] = told
+    assert f"alpha-1.0.0-py3-none-any.whl of alpha 1.0.0 {said}" in refused(served)
     assert "`releaser accept alpha`" in refused(served)
     before = served.snapshot()
     assert "alpha would be accepted as it was found" in served.releaser("accept", "--dry-run", "alpha", check=0).stdout
     assert served.snapshot() == before
     served.releaser("accept", "Alpha", check=0)
     served.releaser("accept", "alpha", check=0)
+    served.releaser("accept", "*", check=0)  # without the hashes of the others, they might be others as well
     report = served.json("update")
     assert report["result"] == "activated"
     assert any("accepted: alpha-1.0.0-py3-none-any.whl of alpha 1.0.0" in step["detail"] for step in report["steps"])

@@ -55,9 +55,26 @@ def test_a_mirror_of_the_same_files_is_not_told_as_long_as_nothing_else_comes_fr
 
 def test_another_file_of_the_same_name_is_told_but_not_a_new_version_or_a_file_in_addition() -> None:
     assert deviations(lock(), lock(wheel="sha256:bb")) == [("hash", "sha256:aa", "sha256:bb")]
-    assert deviations(lock(), lock(wheel="sha512:bb")) == []
+    assert deviations(lock(), lock(wheel="sha512:bb")) == [("hash", "sha256:aa", "sha512:bb")]
     assert deviations(lock(), lock(version="1.1", wheel="sha256:bb")) == []
     assert deviations(lock(), lock(sdist=True)) == []
+
+
+def test_a_file_that_has_lost_its_hash_is_told_but_not_one_that_never_had_any() -> None:
+    bare = LockFile.parse(lock().data.replace(b', hash = "sha256:aa"', b""))
+    assert deviations(lock(), bare) == [("hash", "sha256:aa", "")]
+    (one,) = find_deviations(lock(), bare, files_before={}, files={})
+    assert "has no hash any more" in str(one)
+    assert deviations(bare, bare) == deviations(bare, lock()) == []
+    mirrored = LockFile.parse(bare.data.replace(b"https://pypi.org", b"https://mirror.example.org"))
+    assert deviations(bare, mirrored)[0][0] == "index"  # nothing proves that it is the same file
+
+
+def test_another_file_at_the_url_that_is_the_source_is_told_whatever_version_it_has() -> None:
+    there, elsewhere = (f'url = "https://{host}.example.org/alpha.whl"' for host in ("a", "b"))
+    assert deviations(lock(there), lock(there, wheel="sha256:bb")) == [("hash", "sha256:aa", "sha256:bb")]
+    assert deviations(lock(there), lock(there, "1.1", wheel="md5:bb")) == [("hash", "sha256:aa", "md5:bb")]
+    assert deviations(lock(there), lock(elsewhere, wheel="sha256:bb")) == []  # that only the project can ask for
 
 
 def test_files_of_directories_are_compared_by_what_was_noted() -> None:
@@ -77,6 +94,7 @@ wheels = [{ path = "alpha-1.0-py3-none-any.whl" }]
         "alpha-1.0-py3-none-any.whl of alpha 1.0 is another file now: sha256=bb in the place of sha256=aa"
     )
     assert find_deviations(found, found, files_before={}, files={key: "sha256=bb"}) == ()
+    assert find_deviations(found, found, files_before={key: "sha256=aa"}, files={}) == ()  # it is gone
 
 
 def test_a_package_that_has_no_wheels_any_more_is_told() -> None:

@@ -41,13 +41,14 @@ class SimpleIndex:
     """An index that serves the wheels and source releases in `directory` at `url`; a new version is one more file.
 
     `uploaded` maps name and version to when the wheel was uploaded; what is not in it has no time. `asked` are the
-    names that have been asked about. Its port stays the same, also when it has been gone, as locks name it.
+    names that have been asked about, `algorithms` those of the hashes that it tells. Its port stays the same, also when it has been gone, as locks name it.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.uploaded: dict[tuple[str, str], datetime] = {}
         self.asked: list[str] = []
+        self.algorithms = ["sha256"]
         self._mood: Mood = "is well"
         self._stopped = threading.Event()
         with socket.create_server(("127.0.0.1", 0)) as finder:
@@ -95,7 +96,7 @@ class SimpleIndex:
         found: dict[str, Any] = {
             "filename": file.name,
             "url": f"../../files/{file.name}",
-            "hashes": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+            "hashes": {name: hashlib.new(name, file.read_bytes()).hexdigest() for name in self.algorithms},
             "size": file.stat().st_size,
         }
         if file.suffix == ".whl":
