@@ -41,7 +41,8 @@ class SimpleIndex:
     """An index that serves the wheels and source releases in `directory` at `url`; a new version is one more file.
 
     `uploaded` maps name and version to when the wheel was uploaded; what is not in it has no time. `asked` are the
-    names that have been asked about, `algorithms` those of the hashes that it tells. Its port stays the same, also when it has been gone, as locks name it.
+    names that have been asked about, `algorithms` those of the hashes that it tells. Its port stays the same, also when
+    it has been gone, as locks name it.
     """
 
     def __init__(self, directory: Path) -> None:
