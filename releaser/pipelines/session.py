@@ -272,12 +272,17 @@ def _look_again(run: Run) -> None:
     log = run.log
     if log.learned.live_changed or not any(one.step == "build" or TEST in one.step.split() for one in log.outcomes):
         return
-    live, found = run.store.live(), list[Finding]()
-    if live is not None and (damage := find_damage(live)) is not None:
-        message = f"the live release {live.id} is not what was sealed: {damage}"
-        found.append(Finding(message, advice="Find out who changed it. The next update builds it anew."))
-    if run.find_changes is not None:
-        found += run.find_changes()
+    found: list[Finding] = []
+    try:
+        live = run.store.live()
+        if live is not None and (damage := find_damage(live)) is not None:
+            message = f"the live release {live.id} is not what was sealed: {damage}"
+            found.append(Finding(message, advice="Find out who changed it. The next update builds it anew."))
+        if run.find_changes is not None:
+            found += run.find_changes()
+    except OSError as error:
+        message = f"whether the live site is unchanged could not be found out: {error}"
+        log.note(Finding(message, advice="Check free space and permissions; then give `releaser verify`."))
     known = {one.message for one in log.findings}
     log.note(*(one for one in found if one.message not in known))
     if found:

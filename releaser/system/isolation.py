@@ -150,8 +150,12 @@ def _each(option: str, values: Iterable[str], *, twice: bool = False) -> list[st
 
 def _sockets(place: str) -> list[str]:
     """List the sockets in a directory: those of databases stay where their clients look for them."""
-    with os.scandir(place) as entries:
-        return [one.path for one in entries if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode)]
+    found = []
+    with contextlib.suppress(OSError), os.scandir(place) as entries:
+        for one in entries:
+            with contextlib.suppress(OSError):  # it has just gone
+                found += [one.path] if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode) else []
+    return found
 
 
 def _real(paths: Iterable[Path]) -> list[str]:

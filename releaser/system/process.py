@@ -176,9 +176,10 @@ class Runner:
         return finished
 
     def _end_adopted(self, words: tuple[str, ...]) -> None:
-        for name in signals.Adoption.end():
+        for name, has_ended in signals.Adoption.end().items():
             command = shlex.join((os.path.basename(words[0]), *words[1:]))
-            said = f"`{self.redactor.clean(command)[:_LONGEST]}` left {self.redactor.clean(name)} running; it was ended"
+            what = f"`{self.redactor.clean(command)[:_LONGEST]}` left {self.redactor.clean(name)} running"
+            said = f"{what}; it {'was' if has_ended else 'could not be'} ended"
             logger.warning("%s", said)
             self.ended.append(said)
 

@@ -89,19 +89,25 @@ def end_orphans(mark: str) -> bool:
     return bool(_end(marked, lambda pid, number: _tell(pid, mark, number)))
 
 
-def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> list[str]:
-    """End what is found, and what is found then, politely first; return what was told to end."""
+def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], object]) -> dict[str, bool]:
+    """End what is found, and what is found then, politely first; return what was told to end, and whether it did."""
     names: dict[int, str] = {}
+    refused: set[int] = set()  # those of other users, as by sudo
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, LAST)):
         told: set[int] = set()
         ends_at = time.monotonic() + seconds
-        while (orphans := find()) and time.monotonic() < ends_at:
+        while (orphans := find() - refused) and time.monotonic() < ends_at:
             for pid in orphans - told:
                 names.setdefault(pid, _name(pid))
-                tell(pid, number)
+                try:
+                    tell(pid, number)
+                except ProcessLookupError:
+                    pass
+                except PermissionError:
+                    refused.add(pid)
             told |= orphans
             time.sleep(POLL)
-    return [*names.values()]
+    return {name: pid not in refused | orphans for pid, name in names.items()}
 
 
 class Process(Protocol):
@@ -141,12 +147,12 @@ class Adoption:
                 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     @classmethod
-    def end(cls) -> list[str]:
-        """End it; return what had to be ended for that."""
+    def end(cls) -> dict[str, bool]:
+        """End it; return what had to be ended for that, and whether it did end."""
         with cls._lock:
             try:
                 if cls._count > 1 or os.getpid() == 1:
-                    return []
+                    return {}
                 by = time.monotonic() + MOMENT
                 while cls._adopted() and time.monotonic() < by:
                     time.sleep(POLL)

@@ -516,3 +516,18 @@ def test_what_lies_beside_comes_behind_the_paths_of_the_site(tmp_path: Path, own
 @pytest.mark.parametrize("environ", [{}, {"PATH": ""}])
 def test_without_a_path_there_is_only_the_release_and_not_the_current_directory(environ: dict[str, str]) -> None:
     assert inside(VENV, environ)["PATH"] == f"{VENV}/bin"
+
+
+def test_what_another_user_runs_is_left_and_named(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuse)
+    script = "setsid sh -c 'touch it; exec sleep 60' >/dev/null 2>&1 & until [ -e it ]; do sleep 0.01; done"
+    runner.run(["sh", "-c", script], cwd=tmp_path, timeout=SECONDS)
+    monkeypatch.undo()
+    (said,) = runner.ended
+    assert said.endswith("running; it could not be ended")
+    os.kill(int(re.findall(r"pid (\d+)", said)[0]), signal.SIGKILL)

@@ -1,0 +1,21 @@
+"""A run as a whole: what it looks at when it has failed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from releaser.pipelines import session
+from releaser.report import RunLog, Silence
+
+
+def test_a_failure_is_reported_also_where_one_cannot_look_again() -> None:
+    def refused() -> None:
+        raise PermissionError(13, "Permission denied", "site.py")
+
+    log = RunLog(Silence(), command="update", run_id="1", started_at=SimpleNamespace())  # type: ignore[arg-type]
+    with log.step("build"):
+        pass
+    run: Any = SimpleNamespace(log=log, store=SimpleNamespace(live=lambda: None), find_changes=refused)
+    session._look_again(run)
+    assert "could not be found out: [Errno 13] Permission denied: 'site.py'" in log.findings[0].message
