@@ -21,6 +21,7 @@ from releaser.releases.contents import find_altered
 from releaser.releases.integrity import name_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
+from releaser.system.environment import fetches_by_ssh
 from releaser.system.words import first_few
 from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
 from releaser.tools.uv_output import failed_builds, fails_locally, packages_to_build
@@ -129,7 +130,7 @@ def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, compiled
     if isolation_of(site, "builds") is None:
         uv.sync(tree, venv, [*words, *compiling], python=python)
     elif _sync_wheels(uv, tree, venv, words, python=python) or compiled:
-        needs_keys = b"git+ssh:" in site.project.lock.read_bytes()  # to fetch what is built then
+        needs_keys = fetches_by_ssh(site.project.lock.read_bytes())  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
             uv.sync(tree, venv, [*words, *compiling], python=python, sandbox=sandbox)
 

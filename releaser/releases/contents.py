@@ -287,15 +287,23 @@ def _read_record(venv: str, place: str, info: str) -> Iterator[tuple[str, str]]:
 
 
 def find_altered(venv: str) -> dict[str, str]:
-    """Map the .dist-info of each package that has other contents than its RECORD names to the first such file."""
-    owners, found = list_installed(venv), dict[str, str]()
-    for path, hashed in read_records(venv).items():
-        owner = owners.get(path)
-        if owner and owner not in found and is_checkable(hashed):
+    """Map the .dist-info of each package that has other contents than its RECORD names to the first such file.
+
+    Packages may share a file, which is what one of them has, and is right if one of their RECORDs names its contents.
+    """
+    named, found = dict[str, list[tuple[str, str]]](), dict[str, str]()
+    infos = ((place, name) for place in list_site_packages(venv) for name in _names_in(f"{venv}/{place}"))
+    for place, name in infos:
+        for path, hashed in _read_record(venv, place, name) if name.endswith(INFO) else ():
+            if not is_byte_code(path):
+                named.setdefault(path, []).append((name, hashed))
+    for path, owners in named.items():
+        if all(is_checkable(hashed) for _, hashed in owners):
             with contextlib.suppress(OSError):
-                if matches(f"{venv}/{path}", hashed):
+                if any(matches(f"{venv}/{path}", hashed) for _, hashed in owners):
                     continue
-            found[owner] = path
+            for name, _ in owners:
+                found.setdefault(name, path)
     return found
 
 

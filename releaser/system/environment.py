@@ -44,6 +44,8 @@ _KINDS: Mapping[Kind, re.Pattern[str]] = {
 _URLS: Mapping[str, Kind] = {"RELEASER_": "own", "UV_": "index", "PIP_": "index"}
 # With one of these in its files, uv starts git, or asks a program for passwords, and either may need any of them.
 _NEEDS_HELP = re.compile(rb"\bgit\+|\bgit *= *[\"']|\bkeyring-provider\b")
+# A lock has `git = "ssh://…"`, requirements and older locks `git+ssh://…`.
+_BY_SSH = re.compile(rb"\bgit(\+| *= *[\"'](git\+)?)ssh:")
 
 
 def without(environ: Mapping[str, str], *kinds: Kind, passes: Collection[str] = ()) -> dict[str, str]:
@@ -72,6 +74,11 @@ def of_uv(environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = (
     env.pop("PYTHONIOENCODING", None)  # uv speaks UTF-8 with the Python that it lets compile
     # Build backends that ask git for a version must not refresh the index of the checkout.
     return {**env, "GIT_OPTIONAL_LOCKS": "0"}
+
+
+def fetches_by_ssh(lock: bytes) -> bool:
+    """Whether uv starts ssh, which needs keys or their agent, to fetch something of a lock."""
+    return _BY_SSH.search(lock) is not None
 
 
 def of_git(environ: Mapping[str, str]) -> dict[str, str]:
