@@ -15,6 +15,7 @@ from releaser.releases.journal import add_to_history, journal_of, note, read_not
 from releaser.report import RunReport
 from releaser.run import cleaned_problems
 from releaser.site.conventions import choose_environment
+from releaser.site.ownership import Ownership
 from releaser.site.project import Project
 from releaser.site.settings import NO_SENDMAIL, Settings, load, this_host
 from releaser.system import signals
@@ -92,12 +93,13 @@ def about_missing_project(
     """Report that there is no such project; with `mails`, releaser's own administrators are told, if anybody can be.
 
     Nothing is created for a path that may be a typo: without a mail server the mail goes into an outbox only where
-    releaser already keeps state for such a project.
+    releaser already keeps state for such a project. A `.env` that the path's owner need not have written is not read,
+    and no mail kept where somebody else could have put a symlink.
     """
-    with contextlib.suppress(RuntimeError):  # of ~nobody
-        path = path.expanduser()
-    root = path.absolute()
-    loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=root.parent / ".env", environ=environ)
+    root = Path(os.path.realpath(os.path.expanduser(path)))  # noqa: PTH111 - ~nobody stays
+    trusting = Ownership.of_missing(root)
+    believed = None if trusting.stranger() or trusting.unsafe(root.parent / ".env") else root.parent / ".env"
+    loaded = load(table={}, pyproject=root / "pyproject.toml", env_file=believed, environ=environ)
     settings = loaded.settings
     redactor = Redactor(loaded.secrets | {settings.smtp_password or ""})
     report = RunReport(
@@ -122,6 +124,8 @@ def about_missing_project(
     top = outbox
     while not top.exists() and not top.parent.exists():
         top = top.parent
+    if any(map(trusting.foreign, (top, top.parent))):
+        return report
     report = post.send(post.keep(report))
     for place, _, _ in os.walk(top, topdown=False):  # the directories that the mail lay in until it was sent
         with contextlib.suppress(OSError):

@@ -36,6 +36,14 @@ class Ownership:
         is_open = status.st_mode & stat.S_IWGRP and not _is_unknown(status.st_gid, "gid")
         return cls(root=str(root), owner=status.st_uid, group=status.st_gid if is_open else None)
 
+    @classmethod
+    def of_missing(cls, root: Path) -> Ownership:
+        """Look at what may be no project: what is not there would be this user's."""
+        try:
+            return cls.of(root)
+        except OSError:
+            return cls(root=str(root), owner=os.geteuid(), group=None)
+
     @property
     def is_mine(self) -> bool:
         """Whether this user is the owner."""

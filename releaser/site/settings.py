@@ -197,7 +197,7 @@ class Loaded:
     exposed: tuple[Finding, ...]
 
 
-def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, str]) -> Loaded:
+def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping[str, str]) -> Loaded:
     """Merge `[tool.releaser]` (`table`), the `.env` in the outer directory and the environment, weakest first.
 
     Raises nothing: every unknown key and every wrong value becomes a problem that names file and key.
@@ -206,7 +206,7 @@ def load(*, table: Any, pyproject: Path, env_file: Path, environ: Mapping[str, s
     if not isinstance(table, dict):
         message, table = f"{pyproject}: [tool.releaser] must be a table", {}
         problems.append(Finding(message, advice="Write it as a table, or remove it."))
-    file = read_variables(env_file)
+    file = read_variables(env_file) if env_file else Variables(values={})
     problems += file.findings
     chosen: dict[str, Any] = {}
     sources: dict[str, str] = {}

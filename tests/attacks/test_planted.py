@@ -1,0 +1,42 @@
+"""What others plant on the way to a project of root, or in it, is not run by root."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.people import STRANGER
+from tests.attacks.test_ownership import a_trap, mark, marks
+
+if TYPE_CHECKING:
+    from tests.attacks.people import People
+    from tests.support.sites import SampleSite
+
+SETTINGS = """\
+RELEASER_SENDMAIL={}
+RELEASER_ADMINS='["eve@example.org"]'
+"""
+__all__ = ["mark"]
+
+
+@pytest.mark.parametrize("leads_to", ["/usr", "/usr/gone", None])
+def test_a_dotenv_beside_what_is_no_project_is_not_read(
+    people: People, owned: SampleSite, mark: Path, leads_to: str | None
+) -> None:
+    stranger = people.of(STRANGER)
+    home = Path(stranger.pw_dir)
+    trap, link = a_trap(home / "sendmail", mark), home / "site"
+    (home / ".env").write_text(SETTINGS.format(trap), encoding="utf-8")
+    link.unlink(missing_ok=True)
+    if leads_to:
+        link.symlink_to(leads_to)
+    for place in (trap, home / ".env", link):
+        if os.path.lexists(place):
+            os.chown(place, stranger.pw_uid, stranger.pw_gid, follow_symlinks=False)
+    for variables in ({}, {"RELEASER_ADMINS": '["ada@example.org"]', "RELEASER_SENDMAIL": "none"}):
+        finished = people.by("root", owned, "update", "--project", link, env=variables, check=3)
+        assert "live: unchanged" in finished.stderr
+    assert (marks(mark), (home / ".releaser").exists()) == ("", False)
