@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,7 @@ from releaser.tools.git import Git
 from releaser.tools.uv import Uv, find_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Iterable, Mapping
 
     from releaser.locks.lock import LockFile
     from releaser.site.pythons import Choice
@@ -191,7 +192,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
             site_variables=given.values,
             passes=settings.test_environment,
             distrust=partial(distrust, paths.releases),
-            redactor=_redactor(settings, pyproject_path, environ, loaded.secrets.union(*secrets.values())),
+            redactor=_redactor(settings, pyproject_path, environ, set(loaded.secrets.union(*secrets.values()))),
         ),
         exposed=(*loaded.exposed, *filter(None, (readable_by_all(file) for file in secrets if secrets[file]))),
         sources=loaded.sources,
@@ -213,7 +214,10 @@ def existing_directory(path: Path) -> Path:
     return refuse(f"project {what}", "Correct --project or RELEASER_PROJECT.")
 
 
-def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: Set[str]) -> Redactor:
+def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
+    if given:  # what everybody sees anyway is no secret, whatever it is called, and to mask it would tear paths apart
+        host = os.uname().nodename
+        given.difference_update(pyproject.parts, (host, host.partition(".")[0]), _locked(pyproject.parent, given))
     secrets = secrets_in_environment(environ) | given
     if settings.smtp_password:
         secrets.add(settings.smtp_password)
@@ -225,6 +229,14 @@ def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], g
         except OSError:
             continue
     return Redactor(secrets)
+
+
+def _locked(root: Path, words: Iterable[str]) -> set[str]:
+    """Return those of the words that are names of packages in the lock."""
+    with contextlib.suppress(OSError):
+        text = read_text(root / "uv.lock", errors="replace")
+        return {one for one in words if f'\nname = "{one}"\n' in text}
+    return set()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -164,9 +164,16 @@ _CREDENTIALS = re.compile(r"(\w[\w+.-]*)://([^/?#\s\"'<>:@]*)(?::([^/?#\s\"'<>]*
 _NO_PASSWORDS = {"", "x-oauth-basic"}  # what stands in the place of a password when the user is the token
 _SECRET_VARIABLE = re.compile(r"^UV_(INDEX_\w+_PASSWORD|.*_TOKEN)$|^UV_PUBLISH_PASSWORD$")
 _SECRET_NAME = re.compile(
-    r"SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|KEY|CREDENTIAL|PRIVATE|(^|_)(PASS|PWD|AUTH|SALT|DSN)$", re.IGNORECASE
+    r"(SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|(^|_|API|ACCESS|SECRET)KEY)S?(?![A-Z])"
+    r"|PRIVATE|KEYS?$|(^|_)(PASS|PWD|AUTH|SALT|DSN)$",
+    re.IGNORECASE,
 )
 _NAMES_A_FILE = re.compile(r"_(FILE|PATH|DIR)$", re.IGNORECASE)
+_NO_SECRET_NAME = re.compile(r"_(HASHER|ALGORITHM|PREFIX|BACKEND)S?$", re.IGNORECASE)
+# What releaser names itself: programs look these values up, and no secret stands there but in a URL.
+_OWN_FIELD = re.compile(
+    "name|old|new|version|locked|latest|id|release|previous|run_id|commit|host|project|path|link|log_file"
+)
 _SHORTEST = 4  # masking shorter strings would tear ordinary text apart
 
 
@@ -194,12 +201,15 @@ class Redactor:
         """Make words fit for a report: without secrets, and on one line that no name of a file can break or colour."""
         return self.clean(one_line(self.clean(text), limit=_LONGEST_LINE))  # colours may have stood inside a secret
 
-    def clean_all(self, content: Any) -> Any:
-        """Return what JSON holds, without any secret in its strings."""
+    def clean_all(self, content: Any, field: str = "") -> Any:
+        """Return what JSON holds, of the given `field`, without any secret in its strings.
+
+        In names, versions, paths and the like only URLs have any, as programs look these up.
+        """
         if isinstance(content, str):
-            return self.clean(content)
+            return _USERINFO.sub(f"{MASK}@", content) if _OWN_FIELD.fullmatch(field) else self.clean(content)
         if isinstance(content, dict):
-            return {name: self.clean_all(value) for name, value in content.items()}
+            return {name: self.clean_all(value, name) for name, value in content.items()}
         return [self.clean_all(one) for one in content] if isinstance(content, list | tuple) else content
 
 
@@ -227,7 +237,8 @@ def secrets_in_variables(variables: Mapping[str, str]) -> set[str]:
     found: set[str] = set()
     for name, value in variables.items():
         found |= secrets_in_urls(value)
-        if _SECRET_NAME.search(name) and not ("/" in value and _NAMES_A_FILE.search(name)):
+        is_told = _SECRET_NAME.search(name) and not _NO_SECRET_NAME.search(name)
+        if is_told and not ("/" in value and _NAMES_A_FILE.search(name)):
             found.update(part.strip() for part in re.split(r"\\n|[\r\n,]", value))
             found.add(value)
     return {one for one in found if _is_telling(one)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -98,3 +99,11 @@ def test_secrets_of_all_files_are_kept_out_of_what_is_shown(root: Path) -> None:
     (root.parent / ".env").write_text("RELEASER_SMTP_PASSWORD=four44\n", encoding="utf-8")
     clean = open_site(root, {**ENV, "UV_INDEX_X_PASSWORD": "five55"}).redactor.clean
     assert clean("one11 two22 three33 four44 five55 six66") == "*** *** *** *** *** six66"
+
+
+def test_what_everybody_sees_anyway_is_no_secret_whatever_it_is_called(root: Path) -> None:
+    (root / "uv.lock").write_text('version = 1\n[[package]]\nname = "argon2-cffi"\nversion = "1"\n', encoding="utf-8")
+    part = root.parent.name
+    lines = ["AUTH_TOKEN=argon2-cffi", f"X_KEY={part}", f"Y_KEY={socket.gethostname()}", "DB_PASSWORD=hunter-of-2"]
+    (root.parent / ".env").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    assert open_site(root, ENV).redactor.secrets == {"hunter-of-2"}

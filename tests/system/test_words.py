@@ -360,6 +360,9 @@ def test_the_environment_may_hold_secrets_for_uv() -> None:
         ("SECRET_KEY", "django-insecure-x", {"django-insecure-x"}),
         ("API_TOKEN_2", "correcthorsebattery", {"correcthorsebattery"}),
         ("STRIPEKEY", "0123456789ab", {"0123456789ab"}),
+        ("SECRETKEY_1", "0123456789ab", {"0123456789ab"}),
+        ("APIKEY_LIVE", "0123456789ab", {"0123456789ab"}),
+        ("MYSQLPASSWORD_2", "0123456789ab", {"0123456789ab"}),
         ("sentry_dsn", "https://0123456789abcdef@sentry.example.org/4", {"0123456789abcdef"}),
         ("DATABASE_URL", "postgresql://shop:f1ve%2Fvfive@db/shop", {"f1ve%2Fvfive", "f1ve/vfive"}),
         ("KEYS", "one-first-key,two-second-key", {"one-first-key", "two-second-key"}),
@@ -373,6 +376,11 @@ def test_the_environment_may_hold_secrets_for_uv() -> None:
         ("DATABASE_URL", "postgresql://postgres:postgres@db/postgres", set()),
         ("TOKEN_ALGORITHM", "RS256", set()),
         ("SSL_KEY_FILE", "/etc/ssl/private/shop.pem", set()),
+        ("PASSKEY_RP_ID", "shop.example.org", set()),
+        ("KEYCLOAK_HOST", "login.example.org", set()),
+        ("TOKENIZER", "sentence-piece", set()),
+        ("PASSWORD_HASHER", "argon2-cffi", set()),
+        ("CACHE_KEY_PREFIX", "shop-2026", set()),
         ("SHOP_NAME", "p4ssw0rd-of-nobody", set()),
         ("SECRET", "", set()),
     ],
@@ -396,6 +404,19 @@ def test_a_secret_is_masked_however_it_is_quoted(form: Callable[[str], str]) -> 
 
 def test_a_secret_is_masked_whatever_colour_stands_in_it() -> None:
     assert Redactor(["hunter22"]).line("hun\x1b[31mter22") == "***"
+
+
+def test_what_programs_look_up_is_masked_in_urls_alone() -> None:
+    content = {
+        "path": "/srv/shop-2026",
+        "changes": [{"name": "shop-2026", "old": "https://ann:shop-2026@x.example", "through": ["shop-2026"]}],
+        "headline": "shop-2026",
+    }
+    assert Redactor(["shop-2026"]).clean_all(content) == {
+        "path": "/srv/shop-2026",
+        "changes": [{"name": "shop-2026", "old": "https://***@x.example", "through": ["***"]}],
+        "headline": "***",
+    }
 
 
 def test_many_secrets_are_looked_for_in_little_time() -> None:
