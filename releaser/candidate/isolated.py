@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from releaser.errors import Finding
+from releaser.errors import BuildError, Finding
 from releaser.releases.journal import note, read_notes
 from releaser.releases.venv import executable_of
 from releaser.system.files import clear_name
@@ -28,45 +28,48 @@ logger = logging.getLogger(__name__)
 
 What = Literal["tests", "builds"]
 _WORKS = "isolation works for"  # in what a run remembers
+_NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".'
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 _DENIED = re.compile(rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})")
 
 
 def isolation_of(site: Site, what: What = "tests") -> Isolation | None:
-    """Return what isolates the tests or builds of a site; None if nothing does, or if these cannot be done so."""
+    """Return what isolates the tests or builds of a site; None if nothing does, or if these cannot be done so.
+
+    Raises BuildError where the way that is set does not work here.
+    """
     wanted = site.settings.isolate
     if wanted == "off" or site.runner.remembered.get((_WORKS, what)) == "no":
         return None
     found = find_isolation(wanted, site.runner)
-    if isinstance(found, str) or (
-        wanted == "auto" and _way(site, found, what) in read_notes(site.state_dir).not_isolated
-    ):
-        return None
-    return found
+    if isinstance(found, str):
+        if wanted == "auto":
+            return None
+        message = f'`isolate = "{wanted}"`: {found}'
+        raise BuildError(message, advice=_NOT_THERE)
+    return None if wanted == "auto" and _way(site, found, what) in read_notes(site.state_dir).not_isolated else found
 
 
 def isolation_findings(site: Site) -> tuple[Finding, ...]:
     """Say what is wrong with how a site is to be isolated."""
-    settings = site.settings
     findings = [
         Finding(f"`test_writable`: {place} does not exist", advice="Make it, or remove it from `test_writable`.")
         for place in _writable(site)
         if not place.exists()
     ]
-    if settings.isolate in ("bwrap", "landlock"):
-        found = find_isolation(settings.isolate, site.runner)
-        if isinstance(found, str):
-            message = f'`isolate = "{settings.isolate}"`: {found}'
-            findings.append(
-                Finding(message, advice='Install bubblewrap, or set `isolate` to another way, or to "auto".')
-            )
+    try:
+        isolation_of(site)
+    except BuildError as error:
+        findings.append(error.finding)
     return tuple(findings)
 
 
 def isolation_warnings(site: Site) -> tuple[Finding, ...]:
     """Say for `releaser check` that tests and builds are not isolated, where that is not what is set."""
+    if site.settings.isolate != "auto":
+        return ()
     open_ones: list[What] = [one for one in get_args(What) if isolation_of(site, one) is None]
-    if site.settings.isolate != "auto" or not open_ones:
+    if not open_ones:
         return ()
     found = find_isolation("auto", site.runner)
     if isinstance(found, str):
@@ -92,7 +95,7 @@ def sandbox_of(
     bounds = Bounds(
         writable=(tree, venv, *others, *_writable(site)),
         hidden=(project.outbox, project.logs, *(() if needs_keys else secrets_of_user(site.runner.environ))),
-        kept=(project.outer, project.state_dir),
+        kept=(project.outer, project.state_dir, tree.parent),
         needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv().executable),
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git"]
@@ -183,6 +186,8 @@ def advice_on(site: Site, output: str) -> str:
     """Say that tests that failed have run in isolation, if they complain of something that was not permitted."""
     if not re.search(_REFUSED, output) or (isolation := isolation_of(site)) is None:
         return ""
+    if is_in_question(site):
+        return f"The tests run in isolation ({isolation.name}), and may need more: name that in `test_writable`. "
     return f"The tests run in isolation ({isolation.name}), as those of the live release do; see `test_writable`. "
 
 

@@ -30,13 +30,14 @@ from releaser.candidate.trials import (
     run_trial,
 )
 from releaser.checkout.pull import Target
-from releaser.checkout.staging import stage_aside, staging_tree
+from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases import integrity
 from releaser.releases.integrity import cannot_run
 from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
+from releaser.releases.store import store_of
 from releaser.releases.venv import repoint_editables
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
@@ -44,7 +45,7 @@ from releaser.system.words import timestamp
 from releaser.tools.django import is_django
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from releaser.candidate.build import Candidate
     from releaser.candidate.trials import TrialResult
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from releaser.report import Blame, RunLog
     from releaser.run import Workspace
     from releaser.site.site import Site
-    from releaser.tools.git import Git
 
 
 logger = logging.getLogger(__name__)
@@ -111,16 +111,21 @@ def _try(work: Workspace, candidate: Candidate, trial: Trial, *, how: str = "") 
 def _unless_isolated(work: Workspace, candidate: Candidate, failed: TrialResult) -> TrialResult:
     """Return how a candidate does without isolation, if what is live does not pass with it either; else how it failed.
 
-    Where nothing is live, or it cannot run, a candidate has the packages that the site has been running on.
+    Where that cannot run, or there is none yet, only packages that the site has been running on are tried so.
     """
+    site, trial = work.site, failed.trial
     if work.live is not None and not cannot_run(work.live):
         find_blame(work, failed)
-        is_given_up = isolation_of(work.site) is None
-        return _try(work, candidate, failed.trial, how=_WITHOUT) if is_given_up else failed
-    with without_isolation(work.site):
-        result = _try(work, candidate, failed.trial, how=_WITHOUT)
+        return _try(work, candidate, trial, how=_WITHOUT) if isolation_of(site) is None else failed
+    if candidate.resolution.diff and store_of(site).ledger().activations:
+        return failed
+    with without_isolation(site):
+        result = _try(work, candidate, trial, how=_WITHOUT)
     if result.passed:
-        give_up(work.site, work.log, failed.output)
+        again = _try(work, candidate, trial)  # what is flaky is not to switch isolation off
+        if again.passed:
+            return again
+        give_up(site, work.log, failed.output)
     return result
 
 
@@ -200,18 +205,26 @@ def failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -
     """
     for trial in attempted:
         result = _try_live(site, log, live, trial)
-        if is_in_question(site):
-            if not result.passed:
-                with without_isolation(site):
-                    other = _try_live(site, log, live, trial, how=_WITHOUT)
-                if _outcome(other) != _outcome(result):
-                    give_up(site, log, result.output)
-                    result = other
-            if isolation_of(site) is not None:
-                note_that_it_works(site)
+        if result.passed and trial.step == TEST:
+            note_that_it_works(site)
+        elif not result.passed and is_in_question(site) and _differs(site, log, live, result) is not None:
+            # Once more, as what is flaky is not to switch isolation off.
+            other = _differs(site, log, live, _try_live(site, log, live, trial))
+            if other is not None:
+                give_up(site, log, result.output)
+                result = other
         if not result.passed:
             return result
     return None
+
+
+def _differs(site: Site, log: RunLog, live: Release, isolated: TrialResult) -> TrialResult | None:
+    """Return how what is live does without isolation; None if it passes with it, or ends the same way."""
+    if isolated.passed:
+        return None
+    with without_isolation(site):
+        other = _try_live(site, log, live, isolated.trial, how=_WITHOUT)
+    return other if _outcome(other) != _outcome(isolated) else None
 
 
 def _outcome(result: TrialResult) -> tuple[object, ...]:
@@ -235,11 +248,11 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str 
 def tree_of_live(work: Workspace) -> Iterator[Site]:
     """Yield the site in a staging tree of the code that is live; what the tests leave there goes with it.
 
-    Raises BuildError.
+    What may run there without isolation gets one in which no candidate has written. Raises BuildError.
     """
     site = work.site
     head = site.outside.git.commit("HEAD")
-    if site.staged is not None and site.staged.commit == head:
+    if site.staged is not None and site.staged.commit == head and not is_in_question(site):
         yield site
         return
     with staging_tree(site.outside, work.log, head, stage="stage live") as tree:
@@ -308,14 +321,15 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         # What of the site is linked into the tree is not to be written to.
         variables = {**staged.runner.site_variables, "PYTHONDONTWRITEBYTECODE": "1"}
         staged = replace(staged, runner=replace(staged.runner, site_variables=variables))
-        if site.settings.isolate == "auto":  # a release that was live may do what it did there
-            staged = replace(staged, settings=replace(staged.settings, isolate="off"))
         yield lambda release: _run_trials(staged, release, trials, base, tree)
 
 
 def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Path, tree: Path) -> list[integrity.Flaw]:
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
     findings = []
+    was_live = release.live or (release.state not in ("failed", "candidate") and release.manifest.origin != "override")
+    if site.settings.isolate == "auto" and was_live:  # it may do what it did there
+        site = replace(site, settings=replace(site.settings, isolate="off"))
     try:
         with copy_of(site, release, place=base / "copy") as venv:
             repoint_editables(venv, site.outside.git.layout.top, tree)
@@ -332,17 +346,3 @@ def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Pat
         message = f"it cannot be copied for testing: {getattr(error, 'message', error)}"
         findings = [integrity.Flaw.of_failure(kind, message, getattr(error, "output", "")) for kind in kinds.values()]
     return findings
-
-
-def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Git:
-    """Make a shadow of the repository at `place`, with these references of ours. Raises BuildError."""
-    try:
-        shadow = git.shadow(place)
-        for name, commit in references.items():
-            if commit is not None:
-                shadow.set_reference(name, commit)
-    except (ToolError, OSError) as error:
-        message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
-        advice = "Make room in the temporary directory, or set TMPDIR to another one."
-        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
-    return shadow

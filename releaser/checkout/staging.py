@@ -18,7 +18,7 @@ from releaser.site.site import Staged
 from releaser.system.files import put_aside, remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from releaser.checkout.pull import Target
@@ -78,6 +78,20 @@ def stage_aside(site: Site, log: RunLog, shadow: Git, place: Path, target: Targe
     Raises BuildError.
     """
     return _stage(site, log, _Tree(place=place, commit=target.commit, pulled=target.pulled, shadow=shadow))
+
+
+def shadow_of(git: Git, place: Path, references: Mapping[str, str | None]) -> Git:
+    """Make a shadow of the repository at `place`, with these references of ours. Raises BuildError."""
+    try:
+        shadow = git.shadow(place)
+        for name, commit in references.items():
+            if commit is not None:
+                shadow.set_reference(name, commit)
+    except (ToolError, OSError) as error:
+        message = f"the commit cannot be checked out in {place}: {getattr(error, 'message', error)}"
+        advice = "Make room in the temporary directory, or set TMPDIR to another one."
+        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
+    return shadow
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
-from releaser.candidate.testing import shadow_of
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
-from releaser.checkout.staging import stage_aside
+from releaser.checkout.staging import shadow_of, stage_aside
 from releaser.deployment.adopt import venv_kind
 from releaser.locks.lock import changes_between
 from releaser.pipelines.decide import choose_following, why_not_again

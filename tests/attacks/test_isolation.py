@@ -263,6 +263,25 @@ def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene, isolate: str) ->
     assert scene.victim.poll() is None
 
 
+def test_a_candidate_cannot_have_its_own_code_run_without_isolation(make_site: SiteFactory) -> None:
+    """While it is not known whether the site's tests can run in isolation, what is live is asked, and nobody else."""
+    site = make_site.adopted()
+    site.write_dotenv({"RELEASER_TEST_WRITABLE": None})
+    tests = "import pathlib\ndef test_it(packages):\n    pathlib.Path('../planted').touch()\n"
+    attack = (
+        "import sys\nfrom pathlib import Path\n__version__ = '1.1.0'\n"
+        "if Path('site_tests.py').exists() and 'releaser-' in str(Path.cwd()):\n"
+        f"    try:\n        Path({str(site.outer / 'planted')!r}).touch()\n    except OSError:\n        pass\n"
+        f"    Path('site_tests.py').write_text({tests!r})\n    raise SystemExit(1)\n"
+    )
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": attack})
+    report = site.json("update", check=5)
+    assert report["blame"] == "update"
+    site.json("verify", "--all", "--tests", check=10)
+    assert not (site.outer / "planted").exists()
+    assert "are not isolated" not in " ".join(site.json("check")["warnings"])
+
+
 def test_what_tests_change_to_lead_releaser_astray_is_put_back(scene: Scene) -> None:
     """The venv's Python, and the repository of the staging tree, are what releaser goes by after the tests."""
     scene.commit(
