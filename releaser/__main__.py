@@ -58,14 +58,14 @@ def _quick_list(start: str, *, as_json: bool) -> str | None:
 
     from releaser.releases import listing
     from releaser.releases.store import ReleaseStore
-    from releaser.site.ownership import Ownership, environment_of, foreign_state
+    from releaser.site.ownership import Ownership, foreign_state
     from releaser.site.project import DEFAULT_VENV, Project, find_project
     from releaser.site.state_dir import OWNER, Owner, read_owner
     from releaser.system.files import UnreadableStateError
 
     root = find_project(start) if os.path.isdir(start) else None
     try:
-        if root is None or (owned := Ownership.of(root)).stranger() or owned.foreign(environment_of(root)):
+        if root is None or Ownership.of(root).doubt():
             return None
         if not _is_plain(Path(root)):
             return None

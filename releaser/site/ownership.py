@@ -81,6 +81,18 @@ class Ownership:
         """Say that somebody else has made a file of variables, or that everybody could change it."""
         return self.foreign(path) or _open_to_all(path)
 
+    def doubt(self, command: str = "...") -> Finding | None:
+        """Say why this user may not read the project: whose it is, or who could have written what is read first."""
+        found = self.stranger(command)
+        with contextlib.suppress(OSError):
+            mode = os.stat(self.root).st_mode
+            if not found and mode & stat.S_IWOTH:
+                message = f"{self.root} can be written by everybody (mode {stat.S_IMODE(mode):04o})"
+                advice = f"Name another one by --project; or look at what it holds, and run `chmod o-w {self.root}`."
+                found = Finding(message, advice=advice)
+        read = (os.path.join(self.root, name) for name in ("pyproject.toml", "uv.lock", "uv.toml", ".git"))
+        return found or next(filter(None, map(self.foreign, read)), None) or self.unsafe(environment_of(self.root))
+
     def _trusts(self, status: os.stat_result) -> bool:
         if status.st_uid == self.owner or not status.st_uid:
             return True
@@ -113,7 +125,28 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
         except OSError as error:
             message = f"{found.message}, and root cannot go on as that user: {error.strerror} ({error.filename})"
             found = Finding(message, advice=f"Install releaser where everybody may read it, or: {found.advice}")
-    refuse(found or project.unsafe(environment_of(root)))
+    if not os.geteuid() and not project.owner:
+        found = _led_by_another(str(path.expanduser().absolute()), root)
+    refuse(found or project.doubt(command))
+
+
+def _led_by_another(path: str, root: str) -> Finding | None:
+    """Say that somebody else than root could put another project of root, or a race with one, in the place of this."""
+    for place in _way_to(path):
+        owner = os.lstat(place).st_uid
+        if owner and not _is_unknown(owner, "uid"):
+            message = f"{root} belongs to root, and {place}, which leads there, to {_id(owner)}, who can exchange it"
+            advice = "Name or keep the project where all above it is root's; or give it to that user: `chown -R`."
+            return Finding(message, advice=advice)
+    return None
+
+
+def _way_to(path: str) -> Iterator[str]:
+    """Yield every directory and symlink that an absolute path leads through."""
+    for place in (*map(str, reversed(Path(path).parents)), path):
+        yield place
+        if os.path.islink(place):
+            yield from _way_to(os.path.join(os.path.dirname(place), os.readlink(place)))
 
 
 def environment_of(root: str | Path) -> str:

@@ -161,7 +161,7 @@ def open_site(path: Path, environ: Mapping[str, str]) -> Site:
     """
     root = existing_directory(path)
     project = Ownership.of(root)
-    ownership.refuse(project.stranger() or project.unsafe(ownership.environment_of(root)))
+    ownership.refuse(project.doubt())
     pyproject_path = root / "pyproject.toml"
     findings: tuple[Finding, ...] = ()
     try:

@@ -40,3 +40,31 @@ def test_a_dotenv_beside_what_is_no_project_is_not_read(
         finished = people.by("root", owned, "update", "--project", link, env=variables, check=3)
         assert "live: unchanged" in finished.stderr
     assert (marks(mark), (home / ".releaser").exists()) == ("", False)
+
+
+def test_a_project_that_somebody_else_has_made_where_everybody_writes_is_not_run(
+    people: People, owned: SampleSite, mark: Path
+) -> None:
+    place = people.base / "tmp"
+    (place / "mine").mkdir(parents=True)
+    place.chmod(0o1777)
+    trap = a_trap(place / "uv", mark)
+    names = ("pyproject.toml", "uv.lock", "uv.toml", ".git")
+    for name in names:
+        (place / name).write_text('tool.releaser.uv = "./uv"\n' if name == names[0] else "", encoding="utf-8")
+    link = people.base / "link"
+    link.symlink_to(place)
+    for path in (trap, link, *(place / name for name in names)):
+        os.chown(path, people.of(STRANGER).pw_uid, -1, follow_symlinks=False)
+    for words in (["update"], ["check"], ["list"]):
+        finished = people.by("root", owned, *words, "--project", place / "mine", check=3)
+        assert f"{place} can be written by everybody (mode 1777)" in finished.stderr
+    place.chmod(0o755)
+    finished = people.by("root", owned, "update", "--project", link, check=3)
+    assert f"{link}, which leads there, to {STRANGER}" in finished.stderr
+    for name in names:
+        for words in (["update"], ["list"]):
+            finished = people.by("root", owned, *words, "--project", place / "mine", check=3)
+            assert f"{place / name} belongs to {STRANGER}" in finished.stderr
+        os.chown(place / name, 0, 0)
+    assert marks(mark) == ""
