@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -23,7 +24,7 @@ from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from releaser.candidate.build import Candidate
     from releaser.locks.rules import Withheld
@@ -74,9 +75,8 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
             return Audit(known=True)
         with tempfile.TemporaryDirectory(prefix="releaser-audit-", ignore_cleanup_errors=True) as name:
             write_stand_in(Path(name), pins, site.pyproject.table("tool", "uv"))
-            finished = run_audit(
-                site.runner, uv, Path(name), service=settings.vulnerability_service, timeout=settings.audit_timeout
-            )
+            with _hidden_credentials(settings.vulnerability_service, site.state_dir, Path(name)) as service:
+                finished = run_audit(site.runner, uv, Path(name), service=service, timeout=settings.audit_timeout)
     except ToolError as error:
         late = f"no answer within {settings.audit_timeout:g} s"
         return unknown(late if error.timed_out else site.redactor.clean(error.message))
@@ -97,7 +97,7 @@ def audit_release(site: Site, uv: Path, release: Release) -> Audit:
 # `uv audit`, which asks a vulnerability service about the packages of a lock
 
 FOUND = 1  # exit status of `uv audit`; see `run_audit`
-_NAME = "releaser-stands-in"
+_NAME, _NETRC = "releaser-stands-in", "netrc"
 # How to reach the service, and what the project has said of vulnerabilities to uv itself.
 _SETTINGS = ("system-certs", "native-tls", "allow-insecure-host", "http-proxy", "https-proxy", "no-proxy")
 _AUDIT_SETTINGS = ("ignore", "ignore-until-fixed")
@@ -149,7 +149,7 @@ def _is_plain(value: object) -> bool:
 
 
 def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | None, timeout: float) -> Finished:
-    """Run `uv audit` on the project in `tree`, within `timeout` seconds.
+    """Run `uv audit` on the project in `tree`, within `timeout` seconds; credentials are in `tree / "netrc"`.
 
     Its exit status (uv 0.13.8, measured): 0 nothing is known of any package; 1 vulnerabilities were found; 2 it could
     not find out, as the service cannot be reached, answers with a bad status or with what is not the OSV form, or as
@@ -158,8 +158,7 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     env = of_uv(runner.environ, tree)
     # uv would wait 30 s for each answer, and ask three times more when there is none (uv 0.13.8: 11 s if refused).
     env |= {"UV_HTTP_TIMEOUT": str(max(1, int(timeout))), "UV_HTTP_RETRIES": "1"}
-    service, variables = _hide_credentials(service, tree)
-    env |= variables
+    env |= {"NETRC": str(tree / _NETRC)} if (tree / _NETRC).exists() else {}
     words: list[str | Path] = [executable, "--no-progress", "--color", "never", *audit_arguments(service=service)]
     finished = runner.run(words, cwd=tree, env=env, timeout=timeout, check=False)
     if finished.returncode not in (0, FOUND):
@@ -167,23 +166,31 @@ def run_audit(runner: Runner, executable: Path, tree: Path, *, service: str | No
     return finished
 
 
-def _hide_credentials(service: str | None, tree: Path) -> tuple[str | None, dict[str, str]]:
-    """Return the URL without credentials, and the variables that lead uv to a file with these.
+@contextlib.contextmanager
+def _hidden_credentials(service: str | None, state_dir: Path, tree: Path) -> Iterator[str | None]:
+    """Yield the URL without credentials, which a file in `tree` has then.
 
     Every user of the host can see what a program was called with. uv finds them as soon as the service asks for them
-    (uv 0.13.8, measured).
+    (uv 0.13.8, measured). The file itself is in the state directory, if that can be written, under a name that the next
+    run deletes should this one be cut off. Raises OSError.
     """
     parts = urlsplit(service or "")
     userinfo, at, place = parts.netloc.rpartition("@")
     if not at:
-        return service, {}
+        yield service
+        return
     user, _, password = userinfo.partition(":")
     host = urlsplit(f"//{place}").hostname or ""
-    login, secret = ('"' + re.sub(r'(["\\\\])', r"\\\1", unquote(one)) + '"' for one in (user, password))
-    file = tree / "netrc"
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as netrc:
-        netrc.write(f"machine {f'[{host}]' if ':' in host else host} login {login} password {secret}\n")
-    return parts._replace(netloc=place).geturl(), {"NETRC": str(file)}
+    login, secret = ('"' + re.sub(r'(["\\])', r"\\\1", unquote(one)) + '"' for one in (user, password))
+    number, file = tempfile.mkstemp(".new", ".netrc-", state_dir if os.access(state_dir, os.W_OK | os.X_OK) else tree)
+    try:
+        with open(number, "w", encoding="utf-8") as netrc:
+            netrc.write(f"machine {f'[{host}]' if ':' in host else host} login {login} password {secret}\n")
+        (tree / _NETRC).symlink_to(file)
+        yield parts._replace(netloc=place).geturl()
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(file)
 
 
 def _failure(finished: Finished) -> ToolError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tomllib
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.candidate.audit import audit_arguments, run_audit, write_stand_in
+from releaser.candidate.audit import audit, audit_arguments, run_audit, write_stand_in
 from releaser.errors import ToolError
+from releaser.locks.lock import LockFile
+from releaser.site.site import open_site
 from releaser.system.process import Runner
 from tests.support.commands import clean_environment, uv_executable
 from tests.support.osv import Flaw, VulnerabilityService
@@ -114,3 +117,20 @@ def test_of_the_settings_of_the_project_only_those_come_along_that_concern_the_q
         "workspace": {"members": []},
         "audit": {"ignore": ["CVE-1"]},
     }
+
+
+def test_credentials_of_the_service_lie_where_the_next_run_deletes_them(tmp_path: Path) -> None:
+    root, seen, uv = tmp_path / "site", tmp_path / "seen", tmp_path / "uv"
+    root.mkdir()
+    (root / "pyproject.toml").write_text('[project]\nname = "site"\nversion = "1"\n', encoding="utf-8")
+    uv.write_text(f'#!/bin/sh\nreadlink "$NETRC" > {seen}\ncat "$NETRC" >> {seen}\nkill -9 $$\n', encoding="utf-8")
+    uv.chmod(0o755)
+    environ = clean_environment(tmp_path, tmp_path / "cache")
+    site = open_site(root, environ | {"RELEASER_VULNERABILITY_SERVICE": "https://ann:hunter22@osv.example.org"})
+    site.state_dir.mkdir(parents=True)
+    text = 'version = 1\n[[package]]\nname = "alpha"\nversion = "1"\nsource = { registry = "https://x/simple" }\n'
+    assert not audit(site, uv, LockFile.parse(text.encode()), group=None, python="3.11.0").known
+    file, netrc = seen.read_text(encoding="utf-8").splitlines()
+    assert fnmatch(file, f"{site.state_dir}/.*.new")
+    assert netrc == 'machine osv.example.org login "ann" password "hunter22"'
+    assert list(site.state_dir.iterdir()) == []
