@@ -154,7 +154,8 @@ class _TreeResolver:
     def uploads(self) -> Uploads:
         """Read what the locks tell, and what uv has said of files without a time."""
         own = uploads_in(self.facts.lock, self.now)
-        made = uploads_in(read_made_lock(self.site.project.root), self.now)
+        has_lock = self.site.project.lock.exists()  # one that could not be committed is not in the tree
+        made = uploads_in(read_made_lock(self.site.project.root), self.now) if has_lock else own
         known = made.merge(own).merge(Uploads(times=dict.fromkeys(self.untold)))
         return replace(known, limit=own.limit, limits=own.limits)  # in what was made, those of the question stand
 

@@ -203,7 +203,7 @@ def test_a_repository_that_somebody_else_owns(site: SampleSite) -> None:
     os.chown(site.path, 0, 0)
     os.chown(site.path / ".git", 0, 0)
     assert finished.returncode == 3, str(finished)
-    assert "dubious ownership" in finished.stderr
+    assert f"belongs to another user (uid {STRANGER}" in finished.stderr
     assert not site.link.is_symlink()
 
 

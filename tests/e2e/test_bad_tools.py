@@ -128,7 +128,7 @@ def variables(tmp_path: Path) -> Mapping[str, str]:
 
 def test_tests_that_hang_and_do_not_listen_when_told_to_end(make_site: SiteFactory, tmp_path: Path) -> None:
     deaf = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    site = with_tests(make_site, IF_NEW + deaf + HANGS, test_timeout="4s")
+    site = with_tests(make_site, IF_NEW + deaf + HANGS, test_timeout="4s", isolate="off")  # for numbers as seen here
     refusal = refused(site, code=5, env=variables(tmp_path), timeout=600)
     refusal.says_only("did not end within 4 s", "this update broke it", "test_timeout")
     assert "started" in refusal.report["output"]
@@ -145,7 +145,7 @@ def test_tests_that_hang_and_do_not_listen_when_told_to_end(make_site: SiteFacto
 
 def test_what_passing_tests_leave_behind_is_ended(make_site: SiteFactory, tmp_path: Path) -> None:
     leaves = HANGS.rpartition("time.sleep(1000)\n")[0]
-    site = with_tests(make_site, leaves, test_timeout="60s")
+    site = with_tests(make_site, leaves, test_timeout="60s", isolate="off")
     site.releaser("update", env=variables(tmp_path), check=0, timeout=50)
     pids = [int(word) for word in (tmp_path / "pids").read_text(encoding="utf-8").split()]
     assert len(pids) == 2

@@ -172,7 +172,13 @@ PASSES = "true"
 
 def make_tiny(make_site: SiteFactory, **settings: Any) -> SampleSite:
     """Make an adopted site whose test command is what the variable SPOIL says."""
-    tiny = {"collectstatic": "off", "migrations": "off", "test_command": ["sh", "-c", 'eval "$SPOIL"']}
+    # What the tests do to their venv is taken back where they are isolated.
+    tiny = {
+        "collectstatic": "off",
+        "isolate": "off",
+        "migrations": "off",
+        "test_command": ["sh", "-c", 'eval "$SPOIL"'],
+    }
     site = make_site(venv=True, packages={"alpha": "1.0.0"}, groups={"local": ["alpha"]}, settings=tiny | settings)
     site.env |= {"SITE_LINK": str(site.link), "SPOIL": PASSES}
     site.releaser("init", check=0)

@@ -161,7 +161,7 @@ def test_a_restart_file_that_cannot_be_touched_is_found_before_anything_is_flipp
     site = adopted(make_site, {})
     file = site.path / "config" / "tmp" / "restart.txt"
     file.unlink()
-    file.symlink_to("/proc/self/nothing/restart.txt")
+    file.symlink_to(site.outer / "nothing" / "restart.txt")
     site.publish("alpha", "1.1.0")
     live, before = site.live_id(), states(site)
     report = site.json("update", check=3)

@@ -291,6 +291,8 @@ def test_a_dead_release_that_cannot_be_built_stays_until_told(make_site: SiteFac
     wheel = site.index.path / "alpha-1.1.0-py3-none-any.whl"
     wheel.write_bytes(b"half a download")
     site.env["UV_CACHE_DIR"] = str(tmp_path / "empty-cache")
+    assert "another file now" in site.json("update", check=4)["headline"]
+    site.releaser("accept", "alpha", check=0)
     report = site.json("update", check=4)
     assert (report["live_changed"], site.live_id()) == (False, dead)
     assert any("nothing can run on the live release" in problem for problem in report["problems"])
