@@ -27,10 +27,13 @@ _PASSAGE = 0o001  # for everybody, where the project is open to everybody: the w
 def prepare(project: Project, *, group_writable: bool = False) -> None:
     """Make the directories of the state that are missing, whatever the umask is. Raises OSError.
 
-    They are open to the group if they are to be `group_writable`, also those that are there. A group that this user may
-    not hand files to is left as it is.
+    They are open to the group if they are to be `group_writable`, also those that are there; what an earlier version
+    has opened is closed where the group may not write the project either. A group that this user may not hand files to
+    is left as it is.
     """
     like = project.root.stat()
+    if not group_writable and not like.st_mode & stat.S_IWGRP:
+        _close_to_group(project.state_dir)
     own = _OWN | (stat.S_IWGRP if group_writable else 0)
     others = _PASSAGE if like.st_mode & stat.S_IXOTH else 0
     for place in [parent for parent in project.state_dir.parents if not parent.exists()][::-1]:
@@ -42,6 +45,23 @@ def prepare(project: Project, *, group_writable: bool = False) -> None:
     there = [one for one in (project.state_dir / "run", *project.outbox.glob("[a-z]*")) if one.is_dir()]
     for place in (project.logs, project.outbox, *there):
         _make(place, own, like.st_gid)
+
+
+def _close_to_group(directory: Path) -> None:
+    """Let the group write nothing of this user's in the state directory any more, which it could until now."""
+    is_open = directory.is_dir() and stat.S_IWGRP & directory.stat().st_mode
+    for place, directories, files in os.walk(directory, topdown=False) if is_open else ():
+        for path in (*(os.path.join(place, name) for name in directories + files), place):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                is_lock = path == os.path.join(directory, "run", "lock")  # which is the same for all that may run
+                if status.st_mode & stat.S_IWGRP and not stat.S_ISLNK(status.st_mode) and not is_lock:
+                    _chmod_own(path, status)
+
+
+def _chmod_own(path: str, status: os.stat_result) -> None:
+    if status.st_uid == os.geteuid():
+        os.chmod(path, stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
 
 
 def _make(directory: Path, mode: int, group: int | None) -> None:

@@ -229,6 +229,28 @@ def test_the_web_server_gets_to_the_venv_if_it_gets_to_the_project(
     assert modes(found.state_dir, found.releases) == [f"{shared[:2]}7{shared[3:]}"] * 2
 
 
+def test_what_an_earlier_version_has_opened_to_the_group_is_closed_unless_that_may_write_the_project(
+    tmp_path: Path,
+) -> None:
+    found = a_project(tmp_path, 0o755)
+    prepare(found, group_writable=True)
+    code, outside = found.releases / "A" / "venv" / "code.py", tmp_path / "outside"
+    code.parent.mkdir(parents=True)
+    for file in (code, outside):
+        file.touch()
+        file.chmod(0o664)
+    (code.parent / "link").symlink_to(outside)
+    code.parent.chmod(0o2775)
+    places = (found.state_dir, found.releases, found.logs, found.outbox, code.parent, code, outside)
+    before = modes(*places)
+    for mode, group_writable in ((0o775, False), (0o755, True)):
+        found.root.chmod(mode)
+        prepare(found, group_writable=group_writable)
+        assert modes(*places) == before
+    prepare(found)
+    assert modes(*places) == ["2751", "2751", "2750", "2750", "2755", "0644", "0664"]
+
+
 @pytest.mark.usefixtures("umask")
 def test_missing_parents_are_made_too(tmp_path: Path) -> None:
     found = a_project(tmp_path, 0o755, state_dir="../a/b/c")
