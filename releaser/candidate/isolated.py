@@ -14,7 +14,7 @@ from releaser.errors import BuildError, Finding
 from releaser.releases.journal import note, read_notes
 from releaser.releases.venv import executable_of
 from releaser.system.files import clear_name
-from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, secrets_of_user
+from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, passwords_of_user, secrets_of_user
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -92,9 +92,14 @@ def sandbox_of(
         yield Sandbox()
         return
     tree, project = site.git.layout.top, site.project
+    secrets = () if needs_keys else secrets_of_user(site.runner.environ)
+    if what == "tests" or b'git = "http' not in project.lock.read_bytes():  # else builds fetch with these
+        secrets += passwords_of_user(site.runner.environ, fetches=what == "builds")
+    if named := site.settings.smtp_password_file:
+        secrets += (project.checkout / Path(named).expanduser(),)
     bounds = Bounds(
         writable=(tree, venv, *others, *_writable(site)),
-        hidden=(project.outbox, project.logs, *(() if needs_keys else secrets_of_user(site.runner.environ))),
+        hidden=(project.outbox, project.logs, *secrets),
         kept=(project.outer, project.state_dir, tree.parent),
         needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv().executable),
     )

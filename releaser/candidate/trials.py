@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -22,6 +23,7 @@ from releaser.site.conventions import keep_locked
 from releaser.site.disk import can_clone
 from releaser.system.environment import inside
 from releaser.system.files import clear_name, remove_tree
+from releaser.system.process import describe_status
 from releaser.system.words import one_line, strip_control, truncate
 from releaser.tools.uv import only_groups_arguments
 
@@ -117,7 +119,10 @@ def _not_passed(site: Site, trial: Trial, error: ToolError) -> TrialResult:
     if trial.step == TEST and count_tests(error.output) == 0:  # of which pytest makes exit status 5
         return TrialResult(trial=trial, reason=NONE_RUN, output=output, proves_nothing=True)
     late = f"{trial.name} did not end within {site.settings.test_timeout:g} s"
-    return TrialResult(trial=trial, reason=late if timed_out else error.message, output=output, timed_out=timed_out)
+    reason, status = error.message, error.returncode or 0
+    if 128 < status < 128 + signal.SIGRTMIN:  # as bubblewrap and shells tell of a signal
+        reason = reason.replace(describe_status(status), describe_status(128 - status))
+    return TrialResult(trial=trial, reason=late if timed_out else reason, output=output, timed_out=timed_out)
 
 
 def run_inside(
@@ -130,7 +135,8 @@ def run_inside(
     first, *others = words
     program = str(venv / "bin" / "python") if first == "python" else first
     env = inside(venv, site.runner.site_environ, beside=beside)
-    is_there = "/" in program or shutil.which(program, path=env["PATH"])  # else it is this that is told
+    # else it is this that is told
+    is_there = shutil.which(os.path.join(site.project.root, program) if "/" in program else program, path=env["PATH"])
     return site.runner.run(
         [program, *others],
         cwd=site.project.root,

@@ -169,9 +169,22 @@ def _is_shared(path: str, *places: str) -> bool:
 
 def secrets_of_user(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return what is not read in isolation: keys, mail, and the sockets of what runs for this user."""
-    homes = filter(None, (environ.get("HOME"), _home()))
-    own = [Path(home, name) for home in homes for name in (".ssh", ".gnupg", "Maildir")]
-    return (*own, Path("/var/mail"), Path("/var/spool/mail"), Path(f"/run/user/{os.geteuid()}"))
+    own = _in_homes(environ, ".ssh", ".gnupg", "Maildir")
+    passed = [Path(place) for place in (environ.get("CREDENTIALS_DIRECTORY"),) if place]  # by systemd
+    return (*own, *passed, Path("/var/mail"), Path("/var/spool/mail"), Path(f"/run/user/{os.geteuid()}"))
+
+
+def passwords_of_user(environ: Mapping[str, str], *, fetches: bool) -> tuple[Path, ...]:
+    """Return where passwords of git are, and, for what does not fetch packages, those of uv and others."""
+    git = _in_homes(environ, ".git-credentials", ".config/git/credentials")
+    if fetches:
+        return git
+    given = environ.get("UV_CREDENTIALS_DIR") or Path(environ.get("XDG_DATA_HOME", ""), "uv/credentials")
+    return (*git, *_in_homes(environ, ".netrc", ".local/share/uv/credentials"), Path("/", given))
+
+
+def _in_homes(environ: Mapping[str, str], *names: str) -> tuple[Path, ...]:
+    return tuple(Path(home, name) for home in filter(None, (environ.get("HOME"), _home())) for name in names)
 
 
 def _home() -> str:

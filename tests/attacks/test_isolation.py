@@ -36,7 +36,7 @@ from pathlib import Path
 def reached(targets):
     known = json.loads(Path(targets).read_text())
     attempts = {name: lambda to=to: Path(to, "planted").write_text("x") for name, to in known["write"].items()}
-    attempts |= {name: lambda it=it: Path(it).read_text() for name, it in known["read"].items()}
+    attempts |= {name: lambda it=it: Path(it).read_text() or os.stat("/-") for name, it in known["read"].items()}
     attempts |= {"empty": lambda: os.truncate(known["empty"], 0), "kill": lambda: os.kill(known["kill"], 15)}
     found = []
     for name, attempt in attempts.items():
@@ -112,15 +112,19 @@ class Scene:
         self.keys = home / ".ssh"
         self.keys.mkdir(parents=True)
         (self.keys / "id").write_text("secret", encoding="utf-8")
+        self.passwords = {"git passwords": home / ".git-credentials", "netrc": home / ".netrc", "smtp": home / "smtp"}
+        for path in self.passwords.values():
+            path.write_text("secret", encoding="utf-8")
         user = f"--reuid={ADA if plain else 0}"
         self.victim = subprocess.Popen(["setpriv", user, f"--regid={GROUP}", "--clear-groups", "sleep", "600"])
         self.targets = site.outer / "targets.json"
         if plain:
-            for path in (self.keys, self.keys / "id"):
+            for path in (self.keys, self.keys / "id", *self.passwords.values()):
                 os.chown(path, ADA, GROUP)
 
     def releaser(self, command: str, *args: str, isolate: str, check: int | None = 0) -> Finished:
         env = {"RELEASER_ISOLATE": isolate, "SAMPLE_SITE_RUNS": None, "RELEASER_TEST_WRITABLE": ""}
+        env |= {"RELEASER_SMTP_PASSWORD_FILE": str(self.passwords["smtp"])}
         if not self.plain:
             return self.site.releaser(command, *args, env={**env, "UV_CACHE_DIR": str(self.uv_cache)}, check=check)
         become = ["setpriv", f"--reuid={ADA}", f"--regid={GROUP}", "--clear-groups"]
@@ -141,7 +145,7 @@ class Scene:
         """Let the tests of the site be these."""
         self.site.commit("tests", {"site_tests.py": text})
 
-    def aim(self) -> str:
+    def aim(self, *, builds: bool = False) -> str:
         """Write down what is to be attacked, and return the code of the attack."""
         site, state = self.site, self.site.state_dir
         mail = state / "outbox" / "new" / "secret"
@@ -160,9 +164,10 @@ class Scene:
         for place in places.values():
             place.mkdir(exist_ok=True, parents=True)
         self.manifest = site.link.resolve().parent / "manifest.json"
+        passwords = {name: str(path) for name, path in self.passwords.items() if not (builds and name == "netrc")}
         known: dict[str, Any] = {
             "write": {name: str(place) for name, place in places.items()},
-            "read": {"key": str(self.keys / "id"), "mail": str(mail)},
+            "read": {"key": str(self.keys / "id"), "mail": str(mail), **passwords},
             "empty": str(site.link.resolve() / "pyvenv.cfg"),
             "kill": self.victim.pid,
         }
@@ -208,7 +213,7 @@ def scene(templates: Templates, everybodys: Path, request: pytest.FixtureRequest
         shutil.rmtree(base)
 
 
-EVERYTHING = "checkout,empty,hooks,key,keys,kill,live venv,mail,outer,releases,state,uv cache"
+EVERYTHING = "checkout,empty,git passwords,hooks,key,keys,kill,live venv,mail,netrc,outer,releases,smtp,state,uv cache"
 
 
 @pytest.mark.parametrize("isolate", ["auto", "bwrap", "landlock", "off"])
@@ -235,7 +240,7 @@ def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> 
     files = {
         "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
         "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
-        "backend.py": scene.aim() + BACKEND,
+        "backend.py": scene.aim(builds=True) + BACKEND,
     }
     with tarfile.open(scene.site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
         for path, text in files.items():

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.candidate import build_and_test
+from releaser.candidate import build_and_test, trials
 from releaser.candidate.build_and_test import Builder
 from releaser.candidate.trials import Trial, TrialResult
-from releaser.errors import BuildError
+from releaser.errors import BuildError, ToolError
+from releaser.system.isolation import Sandbox
+from releaser.system.process import Runner
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TESTS = Trial(step="test", command=("python", "manage.py", "test"), name="the tests")
 CHECK = Trial(step="django check", command=("python", "manage.py"), name="`manage.py check`")
@@ -49,3 +54,21 @@ def test_what_goes_wrong_after_the_build_is_not_taken_for_a_build(monkeypatch: p
     resolution: Any = None
     with pytest.raises(BuildError, match="cannot be described"):
         Builder.build(self, resolution)
+
+
+@pytest.mark.parametrize("mode", [None, 0o644])
+def test_what_cannot_be_started_in_isolation_is_no_failed_test(tmp_path: Path, mode: int | None) -> None:
+    if mode is not None:
+        (tmp_path / "tests.sh").write_text("#!/bin/sh\n", encoding="utf-8")
+        (tmp_path / "tests.sh").chmod(mode)
+    project, settings = SimpleNamespace(root=tmp_path), SimpleNamespace(test_timeout=60.0)
+    site: Any = SimpleNamespace(runner=Runner(environ={"PATH": "/usr/bin:/bin"}), project=project, settings=settings)
+    with pytest.raises(ToolError, match=r"tests\.sh cannot be started") as caught:
+        trials.run_inside(site, tmp_path, ["./tests.sh"], sandbox=Sandbox(prefix=("env",)))
+    assert caught.value.returncode is None
+
+
+def test_a_signal_is_told_as_one_also_in_isolation() -> None:
+    site: Any = SimpleNamespace(settings=SimpleNamespace(test_timeout=60.0))
+    failed = ToolError("python failed (exit status 139)", returncode=139)
+    assert trials._not_passed(site, CHECK, failed).reason == "python failed (ended by SIGSEGV)"
