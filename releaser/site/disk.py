@@ -39,7 +39,7 @@ def state_findings(project: Project) -> Iterator[Finding]:
     for directory in dict.fromkeys((place, nearest_existing(project.releases))):
         if not os.access(directory, os.W_OK | os.X_OK):
             message = f"state_dir {project.state_dir} is not writable for this user"
-            yield Finding(message, advice=f"Let this user write {directory}, or set `state_dir`.")
+            yield Finding(message, advice=f"{_let_write(directory, project)}, or set `state_dir`.")
     yield from filter(None, (dispute(project), foreign(project)))
     yield from _mount_findings(project, place)
     if project.state_dir.is_relative_to(project.venv):
@@ -52,6 +52,12 @@ def state_findings(project: Project) -> Iterator[Finding]:
     if not os.access(project.outer, os.W_OK | os.X_OK):
         message = f"{project.outer} is not writable for this user, so the staging tree cannot lie beside the checkout"
         yield Finding(message, advice=f"Let this user write {project.outer}.")
+
+
+def _let_write(directory: Path, project: Project) -> str:
+    if directory.stat().st_uid or directory not in (project.state_dir, project.releases):
+        return f"Let this user write {directory}"
+    return f"root has run here before: run `chown -hR {os.geteuid()} {project.state_dir}` as root"
 
 
 def _mount_findings(project: Project, place: Path) -> Iterator[Finding]:

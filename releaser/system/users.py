@@ -9,6 +9,7 @@ import pwd
 import re
 import signal
 import sys
+import tempfile
 from typing import TYPE_CHECKING
 
 from releaser.system.process import PR_SET_PDEATHSIG
@@ -39,18 +40,25 @@ main()
 """
 
 
-def environment_for(user: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a user gets of root's environment, and what is their own."""
+def environment_for(user: int, environ: Mapping[str, str], cache: str = "") -> dict[str, str]:
+    """Return what a user gets of root's environment, and what is their own. This process is that user's already.
+
+    One without an entry in the database of users, as in a container, has no home that uv could keep its cache in:
+    `cache` is for that.
+    """
     kept = {
         name: value
         for name, value in environ.items()
         if _PASSING.fullmatch(name) or (_PROXY.fullmatch(name) and "@" not in value)  # a password may stand before it
     }
     kept.setdefault("PATH", os.defpath)
+    for name in ("UV_CACHE_DIR", "TMPDIR"):
+        if os.access(environ.get(name, ""), os.W_OK | os.X_OK):
+            kept[name] = environ[name]
     try:
         known = pwd.getpwuid(user)
     except KeyError:
-        return {**kept, "HOME": "/", "USER": str(user), "LOGNAME": str(user)}
+        return {"UV_CACHE_DIR": cache, **kept, "HOME": "/", "USER": str(user), "LOGNAME": str(user)}
     return {**kept, "HOME": known.pw_dir, "USER": known.pw_name, "LOGNAME": known.pw_name, "SHELL": known.pw_shell}
 
 
@@ -61,6 +69,18 @@ def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mappi
     root's terminal, no descriptor but the standard ones, and gets the signals that come meanwhile; it ends with this
     process. Raises OSError when it cannot be started.
     """
+    with contextlib.ExitStack() as stack:
+        cache = ""
+        try:
+            pwd.getpwuid(user)
+        except KeyError:
+            made = tempfile.TemporaryDirectory(prefix="releaser-cache-", ignore_cleanup_errors=True)
+            cache = stack.enter_context(made)
+            os.chown(cache, user, group)
+        return _run_again_as(user, group, arguments, environ, cache)
+
+
+def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapping[str, str], cache: str) -> int:
     child = 0
 
     def forward(number: int, _: FrameType | None) -> None:
@@ -80,7 +100,7 @@ def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mappi
             _close_all_but(writing)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
             if os.getppid() == parent:
-                os.execve(sys.executable, words, environment_for(user, environ))  # noqa: S606 - releaser itself
+                os.execve(sys.executable, words, environment_for(user, environ, cache))  # noqa: S606 - releaser itself
         except OSError as error:
             os.write(writing, str(error.errno).encode())
         finally:

@@ -209,3 +209,29 @@ def test_an_owner_whom_a_user_namespace_does_not_know_is_said(people: People, ow
         pytest.skip("no user namespaces here")
     assert finished.returncode == 3, finished
     assert "belongs to a user whom this container (user namespace) does not know" in finished.stderr
+
+
+def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
+    people: People, templates: Templates, everybodys: Path
+) -> None:
+    site = a_site(people, templates, everybodys, "mounted")
+    user = 54321
+    for place in (site.outer, site.remote):
+        subprocess.check_call(["chown", "-hR", f"{user}:{user}", place])
+    site.publish("alpha", "1.2.0")
+    environment = people.environment("root", site)
+    for name in ("cache", "nobodys"):
+        (people.base / name).mkdir(mode=0o700)
+    os.chown(people.base / "cache", user, user)
+    script = "echo $HOME $UV_CACHE_DIR $TMPDIR"
+    for cache, said in (("cache", f"/ {people.base}/cache\n"), ("nobodys", "/ /tmp/releaser-cache-")):
+        env = {**environment, "UV_CACHE_DIR": str(people.base / cache), "TMPDIR": "/tmp"}
+        finished = people.by("root", site, "run", "--", "sh", "-c", script, env=env, check=0)
+        assert finished.stdout.startswith(said.replace("\n", " /tmp"))
+        assert not any(Path("/tmp").glob("releaser-cache-*"))
+    finished = people.by("root", site, "update", "-v", env={"UV_CACHE_DIR": "/root/none"}, check=0)
+    assert "updated to" in finished.stderr
+    for directory, _, _ in os.walk(site.state_dir):
+        os.chown(directory, 0, -1)
+    finished = people.by("root", site, "update", check=3)
+    assert f"root has run here before: run `chown -hR {user} {site.state_dir}` as root" in finished.stderr
