@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import shutil
@@ -17,22 +18,35 @@ from releaser.candidate.isolated import (
     without_isolation,
 )
 from releaser.errors import Finding, ToolError
+from releaser.locks.lock import LockFile
 from releaser.releases.contents import find_altered
 from releaser.releases.integrity import name_of
+from releaser.releases.journal import note, read_notes
+from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import fetches_by_ssh
 from releaser.system.words import first_few
-from releaser.tools.uv import local_export_arguments, local_install_arguments, sync_arguments
-from releaser.tools.uv_output import failed_builds, fails_locally, packages_to_build
+from releaser.tools.uv import (
+    COMPILED,
+    NOT_LOCAL,
+    anew_arguments,
+    left_out_arguments,
+    local_export_arguments,
+    local_install_arguments,
+    reinstall_arguments,
+    sync_arguments,
+)
+from releaser.tools.uv_output import backend_failed, packages_to_build, unbuildable_packages
+from releaser.tools.uv_settings import all_settings_of_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
+    from releaser.locks.lock import Package
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
-    from releaser.tools.uv import Uv
 
 
 logger = logging.getLogger(__name__)
@@ -45,16 +59,21 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     """Install third-party packages as locked in the staging tree, and local ones from its source.
 
     Editable packages lead into the staging tree until the release is sealed. Returns what uv's cache had altered, which
-    is not installed. Raises ToolError.
+    is not installed, and what is built without isolation from now on. Raises ToolError.
     """
-    tree, uv, group = site.project.root, facts.uv, facts.group
-    without = find_left_out(site, site.project.lock)
-    words = sync_arguments(group=group, link_mode=link_mode, compiled=False, without=without)
-    sync(site, venv, words, python=facts.python, compiled=compiled)
-    findings: list[Finding] = []
+    group, without = facts.group, find_left_out(site, site.project.lock)
+    words = sync_arguments(group=group, link_mode=link_mode, compiled=compiled, without=without)
+    own_first = isolation_of(site, "builds") is not None and isolation_of(site, "own builds") is None
+    if own_first:
+        words.remove(NOT_LOCAL)
+        words += reinstall_arguments(LockFile.read(site.project.lock).local)
+    before = set(site.git.unknown_files())
+    findings = [*sync(site, venv, words, python=facts.python)]
     if altered := {name_of(info): path for info, path in find_altered(str(venv)).items()}:
-        words = sync_arguments(group=group, link_mode="copy", compiled=False, without=without, anew=altered)
-        sync(site, venv, words, python=facts.python, compiled=compiled)
+        if isolation_of(site, "builds"):  # nothing of it is to be there when uv starts the venv's Python
+            shutil.rmtree(venv)
+        words[words.index("--link-mode") + 1] = "copy"
+        findings += sync(site, venv, words, python=facts.python, anew=altered)
         still = find_altered(str(venv)).values()
         for name, path in altered.items():
             if path in still:
@@ -62,96 +81,176 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
             else:
                 message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was installed anew"
                 findings.append(Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`."))
-    local = uv.run(local_export_arguments(group=group, without=without), tree=tree)
+    if own_first:
+        _refuse_built_files(site, before)
+    else:
+        _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
+    return tuple(findings)
+
+
+def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:
+    """Install the local packages into a venv that is there, in isolation if their builds are. Raises ToolError."""
+    tree, uv = site.project.root, facts.uv
+    without = find_left_out(site, site.project.lock)
+    local = uv.run(local_export_arguments(group=facts.group, without=without), tree=tree)
     if not local.strip():
-        return tuple(findings)
+        return
     requirements = tree / ".releaser-local.txt"
     requirements.write_text(local, encoding="utf-8")
     before = set(site.git.unknown_files())
     python = venv / "bin" / "python"
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
-    with sandbox_of(site, venv, what="builds") as sandbox:
+    with sandbox_of(site, venv, what="own builds") as sandbox:
         uv.run(words, tree=tree, sandbox=sandbox)
     _refuse_built_files(site, before)
-    return tuple(findings)
 
 
 def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[Finding, ...]:
-    """Install a candidate; without isolation, if what is live cannot be built in it either. Raises ToolError.
+    """Install a candidate, once it is known whether the site's own packages can be built in isolation.
 
-    A package that is part of the project is built without it, if that is what helps: its owner is trusted.
+    That is tried where no other package is: none of them is to decide that there is no isolation. Raises ToolError.
     """
-    site = work.site
-    try:
-        return install(site, work.facts, venv, link_mode=link_mode)
-    except ToolError as error:
-        failed = {name for name, _ in failed_builds(error.output)}
-        if not is_in_question(site, "builds") or not (failed or fails_locally(error.output)):
-            raise
-        if failed and _live_builds(work, failed, venv.parent / "live"):
-            raise
-        shutil.rmtree(venv, ignore_errors=True)
-        with without_isolation(site, "builds"):
-            found = install(site, work.facts, venv, link_mode=link_mode)
-        give_up(site, work.log, error.output, "builds")
-        return found
+    site, facts = work.site, work.facts
+    place = venv.with_name("own")
+    if is_in_question(site, "own builds"):
+        try:
+            facts.uv.run(["venv", "--python", facts.python, place], tree=site.project.root)
+            try:
+                _install_own(site, facts, place, link_mode=link_mode, compiled=False)
+                note_that_it_works(site, "own builds")
+            except ToolError as error:
+                if not backend_failed(error.output):
+                    raise
+                with contextlib.suppress(ToolError):
+                    with without_isolation(site, "own builds"):
+                        _install_own(site, facts, place, link_mode=link_mode, compiled=False)
+                    give_up(site, work.log, error.output, "own builds")
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    return install(site, facts, venv, link_mode=link_mode)
 
 
-def _live_builds(work: Workspace, names: Iterable[str], place: Path) -> bool:
-    """Whether isolation is not to blame for packages that could not be built: what is live of them can be, at `place`.
-
-    Without anything live, the packages are those that the site has been running on, and isolation is to blame.
-    """
-    site, live = work.site, lock_of(work.live)
-    known = live.names.intersection(names)
-    if work.live is None or not known:
-        return work.live is not None
-    words = sync_arguments(group=work.before.group, link_mode="copy", compiled=False)
-    words += [word for name in sorted(live.names - known) for word in ("--no-install-package", name)]
-    try:
-        place.mkdir()
-        with other_lock(site.project.lock, live.data), sandbox_of(site, place, what="builds") as sandbox:
-            work.facts.uv.sync(site.project.root, place, words, python=work.facts.python, sandbox=sandbox)
-    except ToolError:
-        return False
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    note_that_it_works(site, "builds")
-    return True
-
-
-def sync(site: Site, venv: Path, words: Sequence[str], *, python: Path, compiled: bool = False) -> None:
-    """Do a `uv sync` into `venv`, in isolation if builds are; `words` say nothing of compiling. Raises ToolError.
+def sync(
+    site: Site, venv: Path, words: Sequence[str], *, python: Path, anew: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """Do a `uv sync` into `venv`, which is not there yet, in isolation if builds are. Raises ToolError.
 
     In isolation, the wheels are installed first, which come through uv's cache. Whatever runs code of a package, be it
-    a build or the start of the venv's Python that compiles, comes after that, and has a cache of its own.
+    a build or the start of the venv's Python that compiles, comes after that, and has a cache of its own. Local
+    packages come last: none but they may write in the staging tree. What is built without isolation comes before all:
+    local packages, if theirs do not work in it, and versions that are live and do not. Returns what is new of the last.
+
+    The packages `anew` are not taken from uv's cache.
     """
-    tree, uv, compiling = site.project.root, site.uv(), ["--compile-bytecode"] if compiled else []
+    run = functools.partial(site.uv().sync, site.project.root, venv, python=python)
     if isolation_of(site, "builds") is None:
-        uv.sync(tree, venv, [*words, *compiling], python=python)
-    elif _sync_wheels(uv, tree, venv, words, python=python) or compiled:
+        run([*words, *anew_arguments(anew)])
+        return ()
+    lock = LockFile.read(site.project.lock)
+    open_ones = _known_to_fail(site, lock)
+    if NOT_LOCAL not in words and isolation_of(site, "own builds") is None:
+        open_ones |= lock.local
+    findings: list[Finding] = []
+    while True:
+        if open_ones:
+            bare = [word for word in words if word != COMPILED]
+            run([*bare, *left_out_arguments(lock.names - open_ones)])
+        try:
+            _sync_isolated(site, venv, run, [*words, *(["--inexact"] if open_ones else [])], {*anew, *open_ones})
+        except ToolError as error:
+            failed = _failed_as_live(site, lock, error.output) - open_ones
+            if not failed:
+                raise
+            open_ones |= failed
+            findings += _note_failed(site, lock, failed)
+            shutil.rmtree(venv, ignore_errors=True)
+        else:
+            return tuple(findings)
+
+
+def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequence[str], missing: set[str]) -> None:
+    compiling = [word for word in words if word == COMPILED]
+    words = [word for word in words if word != COMPILED]
+    others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
+    if _sync_wheels(run, others, missing | _only_built(site)) or compiling:
         needs_keys = fetches_by_ssh(site.project.lock.read_bytes())  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
-            uv.sync(tree, venv, [*words, *compiling], python=python, sandbox=sandbox)
+            run([*others, *compiling], sandbox=sandbox)
+    if others is not words and isolation_of(site, "own builds"):
+        with sandbox_of(site, venv, what="own builds") as sandbox:
+            run([*words, *compiling], sandbox=sandbox)
 
 
-def _sync_wheels(uv: Uv, tree: Path, venv: Path, words: Sequence[str], *, python: Path) -> tuple[str, ...]:
-    """Install what needs no build; return the packages that are missing. Raises ToolError.
+# Versions whose builds do not work in isolation, and ran without it before: those that are live
+
+
+def _known_to_fail(site: Site, lock: LockFile) -> set[str]:
+    noted = read_notes(site.state_dir).not_isolated
+    return {name for name in _same_as_live(site, lock) if _way(site, lock, name) in noted} if noted else set()
+
+
+def _failed_as_live(site: Site, lock: LockFile, output: str) -> set[str]:
+    """Return the packages that could not be built, by `output`; none if one of them is not as it is live."""
+    failed = {name for name, _ in unbuildable_packages(output)}
+    return failed if failed <= _same_as_live(site, lock) else set()
+
+
+def _same_as_live(site: Site, lock: LockFile) -> set[str]:
+    """Return the packages whose code has run without isolation before, if `auto` is set."""
+    if site.settings.isolate != "auto":
+        return set()
+    live = store_of(site).live()
+    if live is None:  # the site has been running on what is locked
+        return {*lock.names}
+    known = [_identity(one) for one in lock_of(live).packages]
+    return {*lock.names} - {one["name"] for one in lock.packages if _identity(one) not in known}
+
+
+def _identity(package: Package) -> tuple[object, ...]:
+    return package["name"], package.get("version"), package.get("source"), package.get("sdist")
+
+
+def _note_failed(site: Site, lock: LockFile, names: set[str]) -> Iterator[Finding]:
+    ways = {_way(site, lock, name) for name in names}
+    note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | ways)
+    for name in sorted(names):
+        message = f"{name} {lock.versions[name]}, which is live, cannot be built in isolation, and is built without it"
+        yield Finding(message, advice='Set `isolate = "bwrap"` to refuse that. This is told once.')
+
+
+def _way(site: Site, lock: LockFile, name: str) -> str:
+    isolation = isolation_of(site, "builds")
+    return " ".join((isolation.kind if isolation else "", name, lock.versions[name], *site.settings.test_writable))
+
+
+# The parts of a sync in isolation
+
+
+def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[str]) -> set[str]:
+    """Install what needs no build, but for what is `missing`; return that with what needs one. Raises ToolError.
 
     uv names one at a time, before it does anything.
     """
-    missing: tuple[str, ...] = ()
     while True:
-        without = [word for name in missing for word in ("--no-install-package", name)]
         try:
-            uv.sync(tree, venv, [*words, "--no-build", *without], python=python)
+            run([*words, "--no-build", *left_out_arguments(missing)])
         except ToolError as error:
-            more = packages_to_build(error.output)
-            if not more or set(more) <= set(missing):
+            more = {*packages_to_build(error.output)} - missing
+            if not more:
                 raise
-            missing += more
+            missing = missing | more
         else:
             return missing
+
+
+def _only_built(site: Site) -> set[str]:
+    """Return what uv is set to build although there may be wheels, which `--no-build` does not keep it from."""
+    found = set[str]()
+    for settings in all_settings_of_uv(site.project.root, site.runner.environ):
+        if settings.get("no-binary"):
+            return {*LockFile.read(site.project.lock).names}
+        found |= {*settings.get("no-binary-package", ())}
+    return found
 
 
 def _refuse_built_files(site: Site, before: set[str]) -> None:

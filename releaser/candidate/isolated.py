@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-What = Literal["tests", "builds"]
+What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _WORKS = "isolation works for"  # in what a run remembers
 _NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".'
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
@@ -82,7 +82,9 @@ def isolation_warnings(site: Site) -> tuple[Finding, ...]:
 def sandbox_of(
     site: Site, venv: Path, *others: Path, what: What = "tests", needs_keys: bool = False
 ) -> Iterator[Sandbox]:
-    """Yield what isolates a program that may write in the staging tree, in `venv` and in `others`; nothing if none is.
+    """Yield what isolates a program that may write in `venv`, in `others`, and in the staging tree; nothing if none is.
+
+    What builds packages of others may not write in the staging tree.
 
     What programs of releaser go by afterwards is put back if it has been changed: where the venv's Python lies, and of
     which repository the staging tree is. Raises ToolError.
@@ -94,11 +96,11 @@ def sandbox_of(
     tree, project = site.git.layout.top, site.project
     secrets = () if needs_keys else secrets_of_user(site.runner.environ)
     if what == "tests" or b'git = "http' not in project.lock.read_bytes():  # else builds fetch with these
-        secrets += passwords_of_user(site.runner.environ, fetches=what == "builds")
+        secrets += passwords_of_user(site.runner.environ, fetches=what != "tests")
     if named := site.settings.smtp_password_file:
         secrets += (project.checkout / Path(named).expanduser(),)
     bounds = Bounds(
-        writable=(tree, venv, *others, *_writable(site)),
+        writable=(*(() if what == "builds" else (tree,)), venv, *others, *_writable(site)),
         hidden=(project.outbox, project.logs, *secrets),
         kept=(project.outer, project.state_dir, tree.parent),
         needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv().executable),
@@ -181,8 +183,10 @@ def give_up(site: Site, log: RunLog, output: str, what: What = "tests") -> None:
     site.runner.remembered[_WORKS, what] = "no"
     denied = dict.fromkeys(filter(None, (one.group(1) or one.group(2) for one in _DENIED.finditer(output))))
     wanted = f"; they need {first_few(denied, 5)}" if denied else ""
-    subject = "the tests of the live release do not pass" if what == "tests" else "what is live cannot be built"
-    message = f"{subject} in isolation ({isolation.name}), so the {what} run without it{wanted}"
+    subject = "the tests of the live release do not pass in isolation ({}), so the tests run"
+    if what != "tests":
+        subject = "the site's own packages cannot be built in isolation ({}), so they are built"
+    message = f"{subject.format(isolation.name)} without it{wanted}"
     advice = "Name what they may write to in `test_writable`, or set `isolate`. This is told once."
     log.note(Finding(message, advice=advice))
 

@@ -16,7 +16,7 @@ from releaser.errors import ToolError
 from releaser.system.environment import find_program, of_uv
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from releaser.system.isolation import Sandbox
     from releaser.system.process import Finished, Runner
@@ -116,17 +116,33 @@ def pinned_lock_arguments(pins: Mapping[str, str]) -> list[str]:
     return ["lock", *(word for one in wanted for word in ("--upgrade-package", one))]
 
 
+COMPILED, NOT_LOCAL = "--compile-bytecode", "--no-install-local"
+
+
 def sync_arguments(
-    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = (), anew: Iterable[str] = ()
+    *, group: str | None, link_mode: str, compiled: bool = True, without: Iterable[str] = ()
 ) -> list[str]:
     """Arguments of the `uv sync` that installs everything but local packages, exactly as locked.
 
-    `without` are default groups that are left out; uv refuses one that the lock does not have. The packages `anew` are
-    there already, and are installed again without anything of uv's cache.
+    `without` are default groups that are left out; uv refuses one that the lock does not have.
     """
-    more = ["--compile-bytecode"] if compiled else []
-    more += [word for name in sorted(anew) for word in ("--no-cache", "--reinstall-package", name)]
-    return ["sync", "--frozen", "--no-install-local", *more, "--link-mode", link_mode, *_group(group, without)]
+    more = [COMPILED] if compiled else []
+    return ["sync", "--frozen", NOT_LOCAL, *more, "--link-mode", link_mode, *_group(group, without)]
+
+
+def anew_arguments(names: Collection[str]) -> list[str]:
+    """Arguments with which a `uv sync` installs packages again, without anything of uv's cache."""
+    return ["--no-cache", *reinstall_arguments(names)] if names else []
+
+
+def reinstall_arguments(names: Iterable[str]) -> list[str]:
+    """Arguments with which a `uv sync` installs packages again; it builds those that are local again."""
+    return [word for name in sorted(names) for word in ("--reinstall-package", name)]
+
+
+def left_out_arguments(names: Iterable[str]) -> list[str]:
+    """Arguments with which a `uv sync` leaves out packages; uv takes names that the lock does not have."""
+    return [word for name in sorted(names) for word in ("--no-install-package", name)]
 
 
 def only_groups_arguments(
@@ -140,8 +156,8 @@ def only_groups_arguments(
     return [
         "sync", "--frozen", "--no-editable", "--link-mode", link_mode,
         *(word for name in groups for word in ("--only-group", name)),
-        *(word for name in sorted(present) for word in ("--no-install-package", name)),
-        *(word for name in sorted(local) for word in ("--reinstall-package", name)),
+        *left_out_arguments(present),
+        *reinstall_arguments(local),
     ]  # fmt: skip
 
 
@@ -152,7 +168,7 @@ def local_install_arguments(*, python: Path, requirements: Path, link_mode: str,
     """
     return [
         "pip", "install", "--python", str(python), "--no-deps", "--reinstall",
-        *(["--compile-bytecode"] if compiled else []), "--link-mode", link_mode, "--requirements", str(requirements),
+        *([COMPILED] if compiled else []), "--link-mode", link_mode, "--requirements", str(requirements),
     ]  # fmt: skip
 
 

@@ -19,7 +19,12 @@ def failed_builds(output: str) -> tuple[tuple[str, str], ...]:
 
 def unbuildable_packages(output: str) -> tuple[tuple[str, str], ...]:
     """Return the packages, each with its version, that uv could not build for a reason of their own."""
-    return failed_builds(output) if _OWN_FAULT in output and _NO_ROOM not in output else ()
+    return failed_builds(output) if backend_failed(output) else ()
+
+
+def backend_failed(output: str) -> bool:
+    """Whether it is the code that builds a package that fails."""
+    return _OWN_FAULT in output and _NO_ROOM not in output
 
 
 def uninstallable_packages(output: str) -> tuple[str, ...]:
@@ -31,8 +36,3 @@ def uninstallable_packages(output: str) -> tuple[str, ...]:
 def packages_to_build(output: str) -> tuple[str, ...]:
     """Return the packages that uv says it cannot install without building them, as it was told to build none."""
     return tuple(dict.fromkeys(_TO_BUILD.findall(output)))
-
-
-def fails_locally(output: str) -> bool:
-    """Whether it is a package in a directory, such as one of the project, that uv says it cannot build."""
-    return "Failed to build `" in output and " @ file:" in output

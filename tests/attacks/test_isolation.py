@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
 from tests.support.commands import run
 from tests.support.guards import require
@@ -235,8 +236,13 @@ def said(scene: Scene) -> list[str]:
     return [name for name in text.partition("reached: ")[2].partition("\n")[0].split(",") if name]
 
 
-@pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off"])
+@pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off", "bwrap with no-binary-package"])
 def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
+    isolate, _, setting = isolate.partition(" with ")
+    if setting:  # which `--no-build` does not overrule
+        scene.site.publish("alpha", "1.1.0")
+        text = edit_pyproject(scene.site, "no-index = true", f'no-index = true\n{setting} = ["alpha"]')
+        scene.site.commit("Build it", {"pyproject.toml": text})
     files = {
         "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
         "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
