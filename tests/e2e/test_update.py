@@ -249,7 +249,7 @@ def test_a_strict_umask_does_not_shut_the_web_server_out(make_site: SiteFactory,
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
             continue
-        assert mode & 0o044 == 0o044, path
+        assert path in way or mode & 0o044 == 0o044, path  # the way is there to pass, not to look around
         assert not stat.S_ISDIR(mode) or mode & 0o011 == 0o011, path
     assert (site.path / "uv.lock").stat().st_mode & 0o044 == 0o044
 
