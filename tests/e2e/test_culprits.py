@@ -141,11 +141,16 @@ def test_if_nothing_is_to_be_held_nothing_is(make_site: SiteFactory, mode: str) 
     silent(site.releaser("update"))
 
 
+def in_search(text: str) -> str:
+    """Return what does `text` for an environment that is built to search for culprits."""
+    return f'case "$UV_PROJECT_ENVIRONMENT" in\n*/.releaser-search)\n{text}\n;;\nesac'
+
+
 def test_nothing_is_held_back_because_there_is_no_room_to_search(make_site: SiteFactory) -> None:
     site = adopted(make_site, "a", "b", "c")
     publish(site, "a", "b", "c", broken=("b",))
-    full = "echo 'error: No space left on device' >&2; exit 2"
-    report = site.json("update", check=5, env=proxy(site, "' --no-install-local --link-mode '", full))
+    full = in_search("echo 'error: No space left on device' >&2; exit 2")
+    report = site.json("update", check=5, env=proxy(site, "' sync '", full))
     assert any("no part of the upgrades can be installed" in problem for problem in report["problems"])
     assert "the next update searches again" in report["advice"]
     assert not any("not tried again" in problem for problem in report["problems"])
@@ -289,7 +294,8 @@ def test_what_passes_goes_live_though_its_requirement_cannot_be_found_out(make_s
     publish(site, *"abcdef")
     site.push_from_elsewhere({"site_tests.py": NEEDS_A_WITHOUT_E})
     count = site.outer / "count"
-    gone = f'echo >> {count}; [ $(wc -l < {count}) -gt 8 ] && {{ echo "error: gone" >&2; exit 2; }}'
-    report = site.json("update", env=proxy(site, "' --no-install-local --link-mode '", gone))
+    gone = in_search(f'echo >> {count}; [ $(wc -l < {count}) -gt 2 ] && {{ echo "error: gone" >&2; exit 2; }}')
+    report = site.json("update", env=proxy(site, "' sync '", gone))
     assert live_versions(site, "abcdef") == dict.fromkeys("abcdf", "1.1.0") | {"e": "1.0.0"}
+    assert "the new commits need one of a 1.1.0 (1.0.0 was live), b 1.1.0" in " ".join(report["problems"])
     assert report["exit_code"] == 0
