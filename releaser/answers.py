@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from releaser.locks.lock import Change
+from releaser.locks.origins import Deviation
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.releases.listing import Row, User
@@ -232,6 +233,8 @@ class Status:
     left_behind: tuple[LeftBehind, ...]
     #: None if nothing differs.
     drift: DriftAnswer | None
+    #: What waits for `releaser accept`.
+    asked: tuple[Deviation, ...]
     #: None if the tests of the live release pass, or nobody has looked.
     red_tests: RedTests | None
     problems: tuple[str, ...]

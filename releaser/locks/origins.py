@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -28,6 +28,8 @@ class Deviation:
     new: str
     #: The file that differs, or its URL where that is the source; empty where the index does.
     file: str = ""
+    #: Since when somebody is asked to accept it, as ISO 8601; empty before that.
+    since: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Say it for people."""

@@ -18,6 +18,7 @@ from releaser.pipelines.decide import choose_following, why_not_again
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target, require_live
+from releaser.releases.acceptance import DeviationError, foresee_refusal
 from releaser.releases.release import Manifest, Release, refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible
@@ -43,7 +44,7 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
     """Say what an update would bring: it is decided by what decides it in an update, up to the build.
 
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,
-    ResolutionError and BuildError, as an update does.
+    ResolutionError and BuildError, as an update does; but what somebody would be asked to accept is part of the plan.
     """
     store, log = store_of(site), silent_log("update")
     if any(disk.state_findings(site.project)):  # as of a state directory of another project
@@ -64,7 +65,11 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
         target = choose_target(seen, log, take_snapshot(site), facts, theirs, force=force, follow=follow)
         staged = stage_aside(site, log, shadow, place, target)
         live = store.live() or _as_adopted(site, log, facts, base)
-        goal = choose_goal(Workspace(site=staged, log=log, facts=facts, before=facts, live=live), target, force=force)
+        work = Workspace(site=staged, log=log, facts=facts, before=facts, live=live)
+        try:
+            goal = choose_goal(work, target, force=force)
+        except DeviationError as error:
+            return Plan(would=foresee_refusal(site.state_dir, "update", error))
         return _plan_of_update(goal, target)
 
 

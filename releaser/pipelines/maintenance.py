@@ -194,7 +194,8 @@ def decide_accept(site: Site, name: str) -> Change:
             return Change(name=pattern, state="is accepted as it was found", apply=None)
         asked = ", ".join(dict.fromkeys(one.name for one in state.asked))
         message = f"no update was refused because of {name.strip() or 'a package without a name'}"
-        raise UsageError(message, advice=f"To be accepted: {asked}." if asked else "There is nothing to be accepted.")
+        advice = "There is nothing to be accepted. What a dry run has found, `releaser update` has to ask first."
+        raise UsageError(message, advice=f"To be accepted: {asked}." if asked else advice)
 
     def apply() -> None:
         change_acceptance(site.state_dir, state.accepting(found))

@@ -27,7 +27,7 @@ from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, prefl
 from releaser.pipelines.recovery import conclude, note_return_on_failure, undo_on_failure, undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import leases
-from releaser.releases.acceptance import asking
+from releaser.releases.acceptance import DeviationError, accept_or_refuse, asking, foresee_refusal
 from releaser.releases.integrity import find_live_damage, has_lost_python, why_rebuild
 from releaser.releases.release import moved_by_hand, refuse_moved
 from releaser.releases.retention import prune_step
@@ -296,6 +296,11 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     refuse_unadopted(store)
     facts = check_unmoved(site, Scope(python=python))
     live, lock, version = store.live(), facts.lock, facts.choice.version
+    files = live.manifest.files if live else {}
+    try:
+        accept_or_refuse(site.state_dir, lock, lock, files_before=files, root=site.project.root)
+    except DeviationError as error:
+        return Plan(would=foresee_refusal(site.state_dir, "rebuild", error))
     is_live = live and installed_key(lock, python=version) == installed_key(lock_of(live), python=version)
     source = live.id if live and is_live else "the checkout"
     lines = [f"a release would be built from the lock of {source}, with Python {version}, and tested"]

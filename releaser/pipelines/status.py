@@ -18,6 +18,7 @@ from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightEr
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.rules import Withheld
 from releaser.pipelines.repair import diagnose
+from releaser.releases.acceptance import read_acceptance
 from releaser.releases.contents import total_bytes
 from releaser.releases.integrity import find_damage, find_interpreter_damage, has_lost_python
 from releaser.releases.journal import Journal, read_history
@@ -191,6 +192,7 @@ def status(site: Site) -> Status:
         mails_pending=len(queued),
         left_behind=left_behind(store),
         drift=DriftAnswer.of(damage.drift) if damage is not None and damage.drift else None,
+        asked=read_acceptance(project.state_dir).asked,
         red_tests=red_tests(project.state_dir, live),
         problems=tuple(problems),
         held_back=tuple(_told(HeldBack, one) for one in (*quarantine.versions, *holds.entries)),

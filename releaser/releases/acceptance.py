@@ -11,6 +11,7 @@ from releaser.errors import ResolutionError
 from releaser.locks.origins import Deviation, find_deviations, unhashed_files
 from releaser.releases.contents import hash_of
 from releaser.system.files import load_state, write_state
+from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -66,9 +67,19 @@ def asking(state_dir: Path) -> Iterator[None]:
     try:
         yield
     except DeviationError as error:
-        change_acceptance(state_dir, replace(read_acceptance(state_dir), asked=error.found))
+        before = read_acceptance(state_dir)
+        known = {one: one for one in before.asked}
+        asked = (known.get(one) or replace(one, since=timestamp()) for one in error.found)
+        change_acceptance(state_dir, replace(before, asked=tuple(asked)))
         raise
     change_acceptance(state_dir, replace(read_acceptance(state_dir), asked=()))
+
+
+def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tuple[str, str]:
+    """Say for a dry run of a command that it would be refused, and what to do: only a run notes what it asks."""
+    is_asked = set(error.found) <= set(read_acceptance(state_dir).asked)
+    first = "" if is_asked else f"Run `releaser {command}` first, as a dry run notes nothing that could be accepted. "
+    return f"it would be refused: {error.message}", first + error.advice
 
 
 def accept_or_refuse(

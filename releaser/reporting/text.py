@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from releaser.answers import HeldBack, OutdatedPackage, RedTests, ReleaseDetails, Status
+    from releaser.locks.origins import Deviation
     from releaser.releases.quarantine import Quarantined, RejectedCommit
     from releaser.releases.verify import Verified
     from releaser.report import Outcome, RunReport
@@ -232,6 +233,7 @@ def status_text(status: Status) -> list[str]:
             f"not restarted: {one.pid} of {one.user} runs on {one.release} since {one.since}: {one.command}"
             for one in status.left_behind
         ),
+        *_asked(status.asked),
         *_red_tests(status.red_tests),
         *_pending(status),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
@@ -261,6 +263,14 @@ def _runs(status: Status) -> Iterator[str]:
             yield f"{title}: {when} UTC, {run.command}: {run.result} (code {run.exit_code}): {run.headline}"
     if holder := status.running:
         yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
+
+
+def _asked(asked: Sequence[Deviation]) -> Iterator[str]:
+    for one in asked[:_SHOWN_OF_A_KIND]:
+        since = f" (since {one.since[:10]})" if one.since else ""
+        yield f"to be accepted: {one}; `releaser accept {one.name}`{since}"
+    if asked[_SHOWN_OF_A_KIND:]:
+        yield f"to be accepted: {len(asked) - _SHOWN_OF_A_KIND} more; `--json` shows all"
 
 
 def _red_tests(red: RedTests | None) -> Iterator[str]:

@@ -57,12 +57,16 @@ def test_another_file_of_the_same_version_is_refused_until_somebody_accepts_it(
     algorithms[:] = told
     assert f"alpha-1.0.0-py3-none-any.whl of alpha 1.0.0 {said}" in refused(served)
     assert "`releaser accept alpha`" in refused(served)
+    asked = served.json("status")["asked"][0]
+    assert (asked["name"], asked["what"]) == ("alpha", "hash")
+    assert asked["since"]
     before = served.snapshot()
     assert "alpha would be accepted as it was found" in served.releaser("accept", "--dry-run", "alpha", check=0).stdout
     assert served.snapshot() == before
     served.releaser("accept", "Alpha", check=0)
     served.releaser("accept", "alpha", check=0)
     served.releaser("accept", "*", check=0)  # without the hashes of the others, they might be others as well
+    assert served.json("status")["asked"] == []
     report = served.json("update")
     assert report["result"] == "activated"
     assert any("accepted: alpha-1.0.0-py3-none-any.whl of alpha 1.0.0" in step["detail"] for step in report["steps"])
@@ -122,7 +126,19 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     kept = wheel.with_suffix(".kept")
     shutil.copy(wheel, kept)
     site.index.publish("alpha", "1.1.0", modules={"alpha/__init__.py": "__version__ = '1.1.0'\nEVIL = True\n"})
-    assert "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now" in refused(site, command)
+    seen = "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now"
+    before = site.snapshot()
+    refusal, advice = site.json(command, "--dry-run")["would"]
+    assert refusal.startswith(f"it would be refused: packages are not what the lock says: {seen}")
+    assert advice.startswith(f"Run `releaser {command}` first, as a dry run notes nothing")
+    finished = site.releaser("accept", "alpha", check=2)
+    assert "What a dry run has found, `releaser update` has to ask first." in finished.stderr
+    assert site.snapshot() == before
+    assert seen in refused(site, command)
+    (since,) = (one["since"] for one in site.json("status")["asked"])
+    refused(site, command)
+    assert [one["since"] for one in site.json("status")["asked"]] == [since]
+    assert site.json(command, "--dry-run")["would"][1].startswith("Find out why. If it is meant to be so: `releaser a")
     kept.replace(wheel)
     site.releaser(command, check=0)
     finished = site.releaser("accept", "alpha", check=2)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from releaser.answers import HeldBack, RedTests, ReleaseDetails, RunBrief, Status
+from releaser.locks.origins import Deviation
 from releaser.releases.integrity import Flaw, Kind
 from releaser.releases.listing import User
 from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantined
@@ -123,6 +124,7 @@ STATUS = Status(
     mails_pending=0,
     left_behind=(),
     drift=None,
+    asked=(),
     red_tests=None,
     problems=(),
     held_back=(),
@@ -145,6 +147,15 @@ def test_the_status_stays_one_screen_when_many_versions_are_held_back() -> None:
     held = tuple(held_back(f"p{number}") for number in range(23))
     found = status_text(replace(STATUS, held_back=held))
     assert found[3:] == ["held back: 23 versions (p0 2, p1 2, p2 2, p3 2, p4 2 and 18 more): ill (since 2026-11-19)"]
+
+
+def test_the_status_stays_one_screen_when_an_index_has_been_replaced() -> None:
+    asked = tuple(Deviation(name=f"p{one}", version="1", what="index", old="I", new="J") for one in range(23))
+    found = status_text(replace(STATUS, asked=asked))
+    assert found[12:] == [
+        "to be accepted: p9 1 comes from J, and came from I; `releaser accept p9`",
+        "to be accepted: 13 more; `--json` shows all",
+    ]
 
 
 def test_the_status_speaks_of_one_mail_in_the_singular() -> None:
@@ -176,6 +187,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         interrupted=True,
         push_pending=True,
         mails_pending=3,
+        asked=(Deviation(name="e", version="1", what="index", old="I", new="J", since=at),),
         red_tests=RedTests(release="B", since="2026-11-19T00:00:00+00:00", reason="", failing=("test_a", "test_b")),
         left_behind=(LeftBehind(release="A", pid=7, user="www", command="worker", since="yesterday"),),
         held_back=(held_back("alpha", "2.0"),),
@@ -193,6 +205,7 @@ def test_the_status_names_everything_that_is_of_interest() -> None:
         "last change: 2026-11-20 06:12:00 UTC, update: activated (code 0): updated to B",
         "running now: releaser update, pid 42, since 2026-11-20T06:12:00+00:00",
         "not restarted: 7 of www runs on A since yesterday: worker",
+        "to be accepted: e 1 comes from J, and came from I; `releaser accept e` (since 2026-11-18)",
         "tests of B have been failing since 2026-11-19: test_a, test_b",
         "pending: an earlier run was cut off; the next one repairs what it left",
         "pending: a commit is not pushed yet",
