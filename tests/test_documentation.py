@@ -118,6 +118,24 @@ def _documented_options(section: Section) -> set[str]:
     return {word.split()[0] for cell in cells for word in code_words(cell)}
 
 
+def test_the_help_lists_every_command_once_and_cuts_nothing_off() -> None:
+    with click.Context(cli, info_name="releaser", terminal_width=80) as context:
+        lines = cli.get_help(context).splitlines()
+    listed = [found[1] for line in lines if (found := re.match(r"  ([a-z][a-z-]+)  +[A-Z]", line))]
+    assert sorted(listed) == sorted(cli.commands)
+    assert not any("..." in line.partition("  ")[2] for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+@by_command
+def test_the_help_of_a_command_ends_with_an_example_of_it_that_click_takes(command: click.Command) -> None:
+    example = (command.epilog or "").removeprefix("Example: releaser ")
+    name, *words = shlex.split(example)
+    assert name == command.name
+    with command.make_context(name, words):
+        pass
+
+
 # Examples
 
 

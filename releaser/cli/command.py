@@ -251,7 +251,29 @@ class CommandContext:
         sys.exit(report.exit_code)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+#: The groups of commands that the help shows, in this order.
+SECTIONS = ("Everyday", "Look", "Keep", "Set up")
+
+
+class Command(click.Command):
+    """A command that the help lists in one of SECTIONS."""
+
+    def __init__(self, *args: Any, section: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.section = section
+
+
+class Commands(click.Group):
+    """Lists its commands by what they are for, each with its whole first sentence."""
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in SECTIONS:
+            found = [one for one in self.commands.values() if isinstance(one, Command) and one.section == section]
+            with formatter.section(section):
+                formatter.write_dl([(one.name or "", one.get_short_help_str(limit=10_000)) for one in found])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="releaser", message="%(prog)s %(version)s")
 def cli() -> None:
     """Keep the Python environment of a running site up to date, safely.
@@ -262,11 +284,19 @@ def cli() -> None:
 
 
 def command(
-    name: str | None = None, *, changes: bool = False, waits: bool = False, mails: bool = False, **settings: Any
+    name: str | None = None,
+    *,
+    section: str,
+    example: str,
+    changes: bool = False,
+    waits: bool = False,
+    mails: bool = False,
+    **settings: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command, give it the common options, and make errors end it with their exit code.
 
-    One that `changes` something can be rehearsed. It `waits` for another run if it is asked to, and `mails` its report.
+    The help lists it in `section`, one of SECTIONS, and ends with the `example`. One that `changes` something can be
+    rehearsed. It `waits` for another run if it is asked to, and `mails` its report.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -301,7 +331,7 @@ def command(
                 )
                 function(ctx, **options)
 
-        return cli.command(name, **settings)(call)
+        return cli.command(name, cls=Command, section=section, epilog=f"Example: {example}", **settings)(call)
 
     return decorate
 

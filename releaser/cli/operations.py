@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
 
 
-@command(changes=True, waits=True)
+@command(section="Set up", example="releaser init --dry-run", changes=True, waits=True)
 @click.option("--force", is_flag=True, help="Adopt a .venv even if it differs from uv.lock.")
 @click.option(
     "--from-venv",
@@ -68,7 +68,7 @@ def init(
     ctx.end(report)
 
 
-@command(changes=True, waits=True, mails=True)
+@command(section="Everyday", example="releaser update --dry-run", changes=True, waits=True, mails=True)
 @click.option("--force", is_flag=True, help="Also take versions and candidates that failed before.")
 @click.option(
     "--follow-remote", "follow", is_flag=True, help="Accept a remote branch that was moved back or rewritten."
@@ -94,7 +94,7 @@ def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str,
     ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)
 
 
-@command(changes=True, waits=True, mails=True)
+@command(section="Everyday", example="releaser rollback", changes=True, waits=True, mails=True)
 @click.option(
     "--force",
     is_flag=True,
@@ -109,7 +109,7 @@ def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: b
     ctx.end(ctx.run(pipeline.plan_rollback, pipeline.rollback, release, force=force, keep_code=keep_code))
 
 
-@command(changes=True, waits=True, mails=True)
+@command(section="Everyday", example="releaser rebuild --python 3.13", changes=True, waits=True, mails=True)
 @click.option(
     "--python",
     metavar="PYTHON",
@@ -132,7 +132,7 @@ def rebuild(ctx: CommandContext, release: str | None, python: str | None, force:
     ctx.end(ctx.run(pipeline.plan_rebuild, pipeline.rebuild, python=python, force=force))
 
 
-@command(changes=True, waits=True)
+@command(section="Keep", example="releaser prune --dry-run", changes=True, waits=True)
 def prune(ctx: CommandContext) -> None:
     """Delete the releases that the policy no longer keeps, with the reason for each."""
     from releaser.answers import Pruning
@@ -158,7 +158,7 @@ def prune(ctx: CommandContext) -> None:
     sys.exit(report.exit_code if report else 0)
 
 
-@command(changes=True)
+@command(section="Keep", example="releaser pin 20260424T030001Z-81", changes=True)
 @click.argument("release")
 def pin(ctx: CommandContext, release: str) -> None:
     """Keep RELEASE: never prune it."""
@@ -168,7 +168,7 @@ def pin(ctx: CommandContext, release: str) -> None:
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, decide, release))
 
 
-@command(changes=True)
+@command(section="Keep", example="releaser unpin 20260424T030001Z-81", changes=True)
 @click.argument("release")
 def unpin(ctx: CommandContext, release: str) -> None:
     """Allow RELEASE to be pruned again."""
@@ -178,7 +178,7 @@ def unpin(ctx: CommandContext, release: str) -> None:
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, decide, release))
 
 
-@command(changes=True)
+@command(section="Keep", example='releaser hold django "until the admin is migrated"', changes=True)
 @click.argument("name")
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
@@ -188,7 +188,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_hold, name, reason))
 
 
-@command(changes=True)
+@command(section="Keep", example="releaser unhold django", changes=True)
 @click.argument("name")
 def unhold(ctx: CommandContext, name: str) -> None:
     """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
@@ -197,7 +197,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_unhold, name))
 
 
-@command(changes=True)
+@command(section="Keep", example="releaser accept django", changes=True)
 @click.argument("name")
 def accept(ctx: CommandContext, name: str) -> None:
     """Accept what an update was refused for: another index or another file of the package NAME."""
@@ -206,7 +206,9 @@ def accept(ctx: CommandContext, name: str) -> None:
     ctx.end(ctx.run(maintenance.plan_change, maintenance.make_change, maintenance.decide_accept, name))
 
 
-@command(context_settings={"ignore_unknown_options": True})
+@command(
+    section="Everyday", example="releaser run python manage.py shell", context_settings={"ignore_unknown_options": True}
+)
 @click.argument("words", metavar="COMMAND...", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(ctx: CommandContext, words: tuple[str, ...]) -> None:
     """Run COMMAND in the live release. It keeps that release, even if another one goes live meanwhile."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
 
 
-@command()
+@command(section="Set up", example="releaser check")
 def check(ctx: CommandContext) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
     from releaser.answers import Fitness, FitSite
@@ -51,7 +51,7 @@ def check(ctx: CommandContext) -> None:
         ctx.output.note("everything is ready for an update")
 
 
-@command("test-mail")
+@command("test-mail", section="Set up", example="releaser test-mail")
 def test_mail(ctx: CommandContext) -> None:
     """Send one mail to everybody who gets mails about the site, and print where it went."""
     from releaser.errors import MailError
@@ -66,7 +66,7 @@ def test_mail(ctx: CommandContext) -> None:
         ctx.output.note(f"sent to {', '.join(sent.to)} by {sent.by}; see that it arrives")
 
 
-@command("list")
+@command("list", section="Look", example="releaser list --json")
 def list_releases(ctx: CommandContext) -> None:
     """List the kept releases, newest first."""
     import time
@@ -86,7 +86,7 @@ def list_releases(ctx: CommandContext) -> None:
         ctx.output.note("there are no releases yet; adopt the project with `releaser init`")
 
 
-@command()
+@command(section="Look", example="releaser show 20260424T030001Z-81")
 @click.argument("release")
 def show(ctx: CommandContext, release: str) -> None:
     """Show one release: its facts, package changes, steps, and the end of its test output."""
@@ -96,7 +96,7 @@ def show(ctx: CommandContext, release: str) -> None:
     ctx.output.answer(ask(ctx.site(), release), release_text)
 
 
-@command()
+@command(section="Look", example="releaser diff 20260423T030001Z-77 20260424T030001Z-81")
 @click.argument("a")
 @click.argument("b", required=False)
 def diff(ctx: CommandContext, a: str, b: str | None) -> None:
@@ -112,7 +112,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
         ctx.output.note("no packages differ")
 
 
-@command()
+@command(section="Look", example="releaser audit")
 @click.argument("release", required=False)
 def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
@@ -132,7 +132,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
         ctx.output.note(f"{found.release} has no known vulnerabilities")
 
 
-@command()
+@command(section="Look", example="releaser verify --all")
 @click.option("--all", "every", is_flag=True, help="Verify every release.")
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
@@ -162,7 +162,7 @@ def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, t
         raise error
 
 
-@command()
+@command(section="Look", example="releaser outdated")
 def outdated(ctx: CommandContext) -> None:
     """Show newer versions than the locked ones, and what keeps them out."""
     from releaser.reporting.text import outdated_text
@@ -178,7 +178,7 @@ def outdated(ctx: CommandContext) -> None:
     ctx.output.answer(found.packages, outdated_text, empty="everything is at its newest version")
 
 
-@command()
+@command(section="Everyday", example="releaser status")
 def status(ctx: CommandContext) -> None:
     """Show the state of the site: what is live, the last run, what is pending, held back or quarantined."""
     from releaser.pipelines.status import status as ask
@@ -187,7 +187,7 @@ def status(ctx: CommandContext) -> None:
     ctx.output.answer(ask(ctx.site()), status_text)
 
 
-@command()
+@command(section="Look", example="releaser history -n 5")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""
