@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
+EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
 INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
 
 
@@ -73,16 +74,32 @@ def acquire(state_dir: Path, *, command: str, now: datetime, wait: float = 0.0) 
         (state_dir / DIRECTORY).chmod(stat.S_IMODE(state_dir.stat().st_mode) & 0o2770)
     lock = FileLock(state_dir / LOCK, mode=0o660, fallback_to_soft=False, preserve_lock_file=True)
     _acquire(lock, state_dir, wait)
-    held = RunLock(killed_since=None)
-    try:
-        held.killed_since = _end_left_programs(state_dir)
-        _note(state_dir, this_run(command, now), held.killed_since)
-        yield held
-    finally:
-        if held.killed_since is None:
-            with contextlib.suppress(OSError):
-                (state_dir / HOLDER).unlink()
-        lock.release()
+    with contextlib.ExitStack() as stack:
+        stack.callback(lock.release)
+        _acquire_earlier(state_dir, stack)
+        held = RunLock(killed_since=_end_left_programs(state_dir))
+        try:
+            _note(state_dir, this_run(command, now), held.killed_since)
+            yield held
+        finally:
+            if held.killed_since is None:
+                with contextlib.suppress(OSError):
+                    (state_dir / HOLDER).unlink()
+
+
+def _acquire_earlier(state_dir: Path, stack: contextlib.ExitStack) -> None:
+    """Hold the lock of earlier versions as well, where there is one. It is not deleted: one of them may wait for it.
+
+    Raises LockedError.
+    """
+    import fcntl
+
+    if last := _earlier_run(state_dir):
+        raise _locked_by(last)
+    with contextlib.suppress(OSError):
+        descriptor = os.open(state_dir / EARLIER[0], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
@@ -95,10 +112,13 @@ def _acquire(lock: FileLock, state_dir: Path, wait: float) -> None:
             return
         if time.monotonic() > ends_at:
             break
-    message = f"another run holds the lock of this project ({state_dir / LOCK})"
+    raise _locked_by(last, f"another run holds the lock of this project ({state_dir / LOCK})")
+
+
+def _locked_by(last: Holder | None, message: str = "") -> LockedError:
     if last is not None:
         message = f"`releaser {last.command}` (pid {last.pid}) has held the lock of this project since {last.since}"
-    raise LockedError(message, advice="Wait for it to end, or see `releaser status`.")
+    return LockedError(message, advice="Wait for it to end, or see `releaser status`.")
 
 
 def _try_to_acquire(lock: FileLock, wait: float) -> bool:
@@ -135,31 +155,44 @@ def _note(state_dir: Path, run: Holder, killed_since: float | None) -> None:
         (state_dir / HOLDER).chmod(state_mode(state_dir))
 
 
-def holder(state_dir: Path) -> Holder | None:
+def holder(state_dir: Path, name: str = HOLDER) -> Holder | None:
     """Return who holds the lock, by its note; None when there is none."""
     try:
-        note = _read_note(state_dir)
+        note = _read_note(state_dir, name)
         return Holder(pid=int(note["pid"]), command=str(note["command"]), since=str(note["since"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _read_note(state_dir: Path) -> Any:
-    return json.loads(read_file(state_dir / HOLDER))
+def _read_note(state_dir: Path, name: str = HOLDER) -> Any:
+    return json.loads(read_file(state_dir / name))
 
 
 def running(state_dir: Path) -> Holder | None:
     """Return who is running now; None when nobody holds the lock. Looks without taking it."""
+    if _is_held(state_dir / LOCK):
+        return holder(state_dir) or Holder(pid=0, command="?", since="?")
+    return _earlier_run(state_dir)
+
+
+def _earlier_run(state_dir: Path) -> Holder | None:
+    """Return the run of an earlier version; as everybody may open what it locks, only one that is noted counts."""
+    lock, note = EARLIER
+    last = holder(state_dir, note)
+    return last if last is not None and is_alive(last.pid) and _is_held(state_dir / lock) else None
+
+
+def _is_held(lock: Path) -> bool:
     import fcntl
 
     try:
-        descriptor = os.open(state_dir / LOCK, os.O_RDONLY)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return None
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
-        return holder(state_dir) or Holder(pid=0, command="?", since="?")
+        return True
     finally:
         os.close(descriptor)
-    return None
+    return False

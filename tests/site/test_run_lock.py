@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -177,6 +178,24 @@ def test_one_may_wait_for_the_other_run_to_end(tmp_path: Path) -> None:
         assert not taken(tmp_path, wait=0.1)
         other.terminate()  # it may take a moment
         assert taken(tmp_path, wait=SECONDS)
+
+
+def test_no_run_is_beside_one_of_an_earlier_version(tmp_path: Path) -> None:
+    """It locks another file, which everybody may open: what holds that and is not noted is no run."""
+    lock, note = (tmp_path / name for name in run_lock.EARLIER)
+    lock.touch()
+    last = Holder(pid=os.getpid(), command="update", since=NOW.isoformat())
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert taken(tmp_path)
+        note.write_text(json.dumps(asdict(last)), encoding="utf-8")
+        with pytest.raises(LockedError, match=r"`releaser update` \(pid \d+\) has held the lock of this project since"):
+            run_lock.acquire(tmp_path, command="init", now=NOW).__enter__()
+        assert run_lock.running(tmp_path) == last
+    assert run_lock.running(tmp_path) is None
+    with run_lock.acquire(tmp_path, command="init", now=NOW), lock.open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    assert taken(tmp_path)
 
 
 def test_a_lock_that_cannot_be_is_an_error_of_the_system(tmp_path: Path) -> None:
