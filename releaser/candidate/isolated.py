@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _WORKS = "isolation works for"  # in what a run remembers
 _NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".'
+_NUMBER = re.compile(r"0x[0-9a-f]+|[0-9.]+")
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
 _DENIED = re.compile(rf"(?:{_REFUSED})[^\n'\"/]{{0,20}}['\"]([^'\"\n]+)|(/[^'\"\n:]+)['\"]?: (?:{_REFUSED})")
 
@@ -172,6 +174,23 @@ def without_isolation(site: Site, what: What = "tests") -> Iterator[None]:
         yield
     finally:
         site.runner.remembered.pop((_WORKS, what), None)
+
+
+def fails_alike(site: Site, release: str, output: str) -> bool:
+    """Whether the tests of a release have failed just so without isolation as well, but for numbers."""
+    return read_notes(site.state_dir).fails_alike == _digest(site, release, output)
+
+
+def note_fails_alike(site: Site, release: str, output: str) -> None:
+    """Note that, so that a site that stays red is not asked twice each night."""
+    note(site.state_dir, fails_alike=_digest(site, release, output))
+
+
+def _digest(site: Site, release: str, output: str) -> str:
+    isolation = isolation_of(site)
+    way = _way(site, isolation, "tests") if isolation is not None else ""
+    text = "\n".join((release, way, _NUMBER.sub("", output)))
+    return hashlib.sha256(text.encode(errors="replace")).hexdigest()
 
 
 def give_up(site: Site, log: RunLog, output: str, what: What = "tests") -> None:

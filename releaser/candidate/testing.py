@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Literal, cast
 from releaser.candidate.build import seal
 from releaser.candidate.isolated import (
     advice_on,
+    fails_alike,
     give_up,
     is_in_question,
     isolation_of,
+    note_fails_alike,
     note_that_it_works,
     without_isolation,
 )
@@ -54,8 +55,6 @@ if TYPE_CHECKING:
     from releaser.run import Workspace
     from releaser.site.site import Site
 
-
-logger = logging.getLogger(__name__)
 
 _WITHOUT = " without isolation"
 
@@ -219,12 +218,15 @@ def failure_of_live(site: Site, log: RunLog, live: Release, *attempted: Trial) -
 
 
 def _differs(site: Site, log: RunLog, live: Release, isolated: TrialResult) -> TrialResult | None:
-    """Return how what is live does without isolation; None if it passes with it, or ends the same way."""
-    if isolated.passed:
+    """Return how what is live does without isolation; None if it passes with it, or is known to end the same way."""
+    if isolated.passed or fails_alike(site, live.id, isolated.output):
         return None
     with without_isolation(site):
         other = _try_live(site, log, live, isolated.trial, how=_WITHOUT)
-    return other if _outcome(other) != _outcome(isolated) else None
+    if _outcome(other) != _outcome(isolated):
+        return other
+    note_fails_alike(site, live.id, isolated.output)
+    return None
 
 
 def _outcome(result: TrialResult) -> tuple[object, ...]:
@@ -328,7 +330,7 @@ def _run_trials(site: Site, release: Release, trials: Sequence[Trial], base: Pat
     kinds: dict[str, Literal["check", "tests"]] = {one.step: "tests" if one.step == TEST else "check" for one in trials}
     findings = []
     was_live = release.live or (release.state not in ("failed", "candidate") and release.manifest.origin != "override")
-    if site.settings.isolate == "auto" and was_live:  # it may do what it did there
+    if was_live and is_in_question(site):  # it may do what it did there
         site = replace(site, settings=replace(site.settings, isolate="off"))
     try:
         with copy_of(site, release, place=base / "copy") as venv:

@@ -171,6 +171,8 @@ class Notes:
     #: What works in isolation and what does not, and how it was isolated.
     isolated: frozenset[str] = frozenset()
     not_isolated: frozenset[str] = frozenset()
+    #: A failure in isolation, as a digest, that was the same without.
+    fails_alike: str = ""
 
 
 def read_notes(state_dir: Path) -> Notes:

@@ -90,6 +90,31 @@ def test_what_fails_either_way_does_not_show_that_isolation_works(make_site: Sit
     assert "the tests of the live release do not pass in isolation" in body(site)
 
 
+def test_a_site_that_stays_red_is_asked_once_whether_isolation_is_to_blame(make_site: SiteFactory) -> None:
+    """It is asked again when the tests fail in another way."""
+    site = adopted(make_site, "def test_it(packages):\n    raise OSError(open('../reason').read())\n")
+    reason = site.outer / "reason"
+    counts = []
+    for text, code in (("ill", 5), ("ill", 0), ("worse", 0)):
+        reason.write_text(text, encoding="utf-8")
+        report = site.json("update", "--force", check=code, env={"RELEASER_TEST_LIVE": "always"})
+        counts.append([one["step"] for one in report["steps"]].count("test live release without isolation"))
+    assert counts == [1, 0, 1]
+
+
+def test_verify_isolates_the_tests_where_that_is_known_to_work(make_site: SiteFactory, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    writes = f"    try:\n        open({str(mark)!r}, 'w')\n    except OSError:\n        pass\n"
+    site = adopted(make_site, f"def test_it(packages):\n{writes}")
+    assert site.json("verify", "--tests")["ok"]
+    assert mark.exists()
+    mark.unlink()
+    site.publish("alpha", "1.1.0")
+    site.releaser("update", check=0)
+    assert site.json("verify", "--tests")["ok"]
+    assert not mark.exists()
+
+
 @pytest.mark.parametrize("way", ["bwrap", "auto"])
 def test_where_bubblewrap_is_not_installed(make_site: SiteFactory, tmp_path: Path, way: str) -> None:
     site = make_site.adopted()
