@@ -14,7 +14,6 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
 from releaser.report import Result, RunLog, RunReport, Silence
 from releaser.site.settings import this_host
-from releaser.system.words import strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -82,9 +81,7 @@ class Run:
             subject=release.manifest.subject if release else "",
             steps=tuple(log.outcomes),
             problems=cleaned_problems(redactor, problems),
-            answers=tuple(
-                replace(one, text=clean(one.text), body=redactor.clean(strip_control(one.body))) for one in log.answers
-            ),
+            answers=tuple(replace(one, text=clean(one.text), body=redactor.shown(one.body)) for one in log.answers),
             blame=learned.blame,
             output=redactor.clean(learned.output),
             advice=clean(advice),

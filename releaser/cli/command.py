@@ -20,7 +20,7 @@ from releaser.errors import ExitCode, Finding, Interrupted, PreflightError, Rele
 from releaser.report import Listener, Silence
 from releaser.site.ownership import admit
 from releaser.system.files import plain
-from releaser.system.words import Redactor, strip_control
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -155,7 +155,7 @@ class Output:
 
     def _write(self, lines: Iterable[str], stream: TextIO | None = None) -> None:
         for line in lines:
-            (stream or sys.stderr).write(self.redactor.clean(strip_control(line)) + "\n")
+            (stream or sys.stderr).write(self.redactor.shown(line) + "\n")
 
     def print_error(self, error: ReleaserError) -> None:
         """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""

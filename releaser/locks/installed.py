@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -56,9 +56,11 @@ def installed_key(
     tags = tags_of(python)
     root = find_root(lock)
     found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
-    entries = {
-        json.dumps([one["name"], one.get("version"), _source(one), _files(one, tags)], sort_keys=True) for one in found
-    }
+    entries = set()
+    for one in found:
+        files = files_of(one)
+        parts = [one["name"], one.get("version"), _source(one, files), _choose_files(files, tags)]
+        entries.add(json.dumps(parts, sort_keys=True))
     return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
 
 
@@ -149,9 +151,9 @@ def has_build(package: Package, tags: frozenset[Tag]) -> bool:
 # What comes from where
 
 
-def _source(package: Table) -> Any:
+def _source(package: Table, files: Sequence[Table]) -> Any:
     """Return the kind of a source, and the place if nothing else tells what comes from there."""
-    source, files = package.get("source", {}), files_of(package)
+    source = package.get("source", {})
     git = source.get("git")
     if isinstance(git, str) and (parts := urlsplit(git)).fragment:
         asked = [pair for pair in parse_qsl(parts.query) if pair[0] not in ("rev", "tag", "branch")]
@@ -161,10 +163,10 @@ def _source(package: Table) -> Any:
     return {key: "" if key in ("registry", "url", "path") else value for key, value in source.items()}
 
 
-def _files(package: Table, tags: frozenset[Tag]) -> list[list[str]]:
+def _choose_files(files: Sequence[Table], tags: frozenset[Tag]) -> list[list[str]]:
     """Return those files of a package that could be installed, each with its hash, or its place if it has none."""
-    sources = [one for one in files_of(package) if not _name(one).endswith(".whl")]
-    found = [one for one in files_of(package) if one not in sources and fits(one, tags)] or sources
+    sources = [one for one in files if not _name(one).endswith(".whl")]
+    found = [one for one in files if one not in sources and fits(one, tags)] or sources
     return sorted([_name(one), str(one.get("hash") or _place(one))] for one in found)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from releaser.locks.lock import is_local
 from releaser.locks.versions import files_of
 
 if TYPE_CHECKING:
@@ -94,8 +93,6 @@ def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
 def _origin(package: Package) -> str:
     """Return where a package comes from, without credentials; empty for what is part of the checkout."""
     source = package.get("source", {})
-    if is_local(package):
-        return ""
     place = str(next((source[key] for key in ("registry", "url", "git", "path") if key in source), ""))
     if "://" not in place:
         return place

@@ -43,26 +43,16 @@ from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.files import state_mode
 from releaser.system.signals import MARK
-from releaser.system.words import Redactor, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from io import TextIOWrapper
     from pathlib import Path
 
+    from releaser.system.words import Redactor
+
 
 KEPT = 30
-
-
-class _CleanFormatter(logging.Formatter):
-    """Formats a record of a log, exceptions included, without any secret and control character."""
-
-    def __init__(self, redactor: Redactor) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
-        self._redactor = redactor
-
-    def format(self, record: logging.LogRecord) -> str:
-        return self._redactor.clean(strip_control(super().format(record)))
 
 
 class _LogFile(logging.FileHandler):
@@ -96,7 +86,7 @@ def run_log(directory: Path, run_id: str, redactor: Redactor) -> Iterator[Path]:
         for old in logs[KEPT - 1 :]:
             old.unlink()
     handler = _LogFile(path, encoding="utf-8", errors="replace", delay=True)
-    handler.setFormatter(_CleanFormatter(redactor))
+    handler.setFormatter(redactor.formatter())
     logger = logging.getLogger("releaser")
     level = logger.level
     logger.addHandler(handler)

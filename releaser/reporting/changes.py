@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
-from releaser.system.words import duration, first_few, one_line, plural, table, web_link
+from releaser.system.words import duration, first_few, one_line, one_lines, plural, table, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +49,7 @@ class Table:
     @classmethod
     def of(cls, title: str, header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Table:
         """Make a table of cells of any text."""
-        return cls(title=title, header=header, rows=tuple(Row(cells=tuple(map(one_line, row))) for row in rows))
+        return cls(title=title, header=header, rows=tuple(Row(cells=one_lines(row)) for row in rows))
 
     def __bool__(self) -> bool:
         return bool(self.rows)
@@ -96,8 +96,8 @@ def changes_table(
 def _row(change: Change, now: datetime, columns: Sequence[bool]) -> Row:
     cells = (change.name, change.old or "-", change.new or "-", change.bump, age_of(change, now), _required_by(change))
     return Row(
-        cells=tuple(map(one_line, compress(cells, columns))),
-        notes=tuple(map(one_line, _notes(change, names_parents=not columns[-1]))),
+        cells=one_lines(compress(cells, columns)),
+        notes=one_lines(_notes(change, names_parents=not columns[-1])),
         link=web_link(change.link or "") or "",
         bump=change.bump,
     )

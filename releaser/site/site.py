@@ -98,7 +98,7 @@ class Site:
         except ToolError:
             return None
 
-    @property
+    @functools.cached_property
     def state_dir(self) -> Path:
         """Where releaser keeps what it knows of the project."""
         return self.project.state_dir
@@ -116,7 +116,7 @@ class Site:
         except ToolError:
             return ""
 
-    @property
+    @functools.cached_property
     def redactor(self) -> Redactor:
         """What keeps this site's secrets out of everything that is shown."""
         return self.runner.redactor

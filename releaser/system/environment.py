@@ -58,7 +58,9 @@ def kind_of(name: str, value: str) -> Kind | None:
     for kind, pattern in _KINDS.items():
         if pattern.fullmatch(name):
             return kind
-    kinds = (kind for prefix, kind in _URLS.items() if name.startswith(prefix) and secrets_in_urls(value))
+    kinds = (
+        kind for prefix, kind in _URLS.items() if name.startswith(prefix) and "://" in value and secrets_in_urls(value)
+    )
     return next(kinds, None)
 
 

@@ -21,7 +21,7 @@ from releaser.errors import ToolError
 from releaser.system import signals
 from releaser.system.environment import SECRETS, kind_of, neutral, without
 from releaser.system.files import sync_file_system
-from releaser.system.words import Redactor, strip_control
+from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -168,7 +168,7 @@ class Runner:
             returncode=process.returncode,
             stdout=stdout,
             stderr=stderr,
-            output=self.redactor.clean(strip_control("\n".join(filter(None, (stdout.strip(), stderr.strip(), told))))),
+            output=self.redactor.shown("\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))),
             seconds=time.monotonic() - started,
         )
         logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
@@ -190,7 +190,8 @@ class Runner:
         return named and f"releaser has not given it {named}; `test_environment` can name what it may have"
 
     def _refuse_distrusted(self, program: str, active: str | None) -> None:
-        for venv in filter(None, (os.path.dirname(os.path.dirname(program)), active)):
+        venvs = filter(None, (os.path.dirname(os.path.dirname(program)), active))
+        for venv in (one for one in venvs if os.path.lexists(f"{one}/pyvenv.cfg")):
             if why := self.distrust(venv):
                 message = f"{program} was not started, as {why}"
                 raise ToolError(message, advice="`releaser rebuild` replaces it. Find out who changed it.")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Iterable, Mapping, Sequence
 
 
@@ -120,6 +121,11 @@ def one_line(text: str, *, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
 
 
+def one_lines(texts: Iterable[str]) -> tuple[str, ...]:
+    """Put each of several texts on one line."""
+    return tuple(map(one_line, texts))
+
+
 def truncate(text: str, *, head_lines: int = 40, tail_lines: int = 160, max_chars: int = 60_000) -> str:
     """Keep the beginning and the end of a long text, with a line between them that says how much was cut.
 
@@ -196,6 +202,22 @@ class Redactor:
             if secret in text:
                 text = text.replace(secret, MASK)
         return text
+
+    def shown(self, text: str) -> str:
+        """Make what a program printed fit to be shown: without secrets and control characters."""
+        return self.clean(strip_control(text))
+
+    def formatter(self) -> logging.Formatter:
+        """Return what formats the records of a log, exceptions included, without secrets and control characters."""
+        import logging  # which takes long to import
+
+        redactor = self
+
+        class CleanFormatter(logging.Formatter):
+            def format(self, record: logging.LogRecord) -> str:
+                return redactor.shown(super().format(record))
+
+        return CleanFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
 
     def line(self, text: str) -> str:
         """Make words fit for a report: without secrets, and on one line that no name of a file can break or colour."""

@@ -108,8 +108,13 @@ class GitReader:
                 texts.append(read_text(file, errors="replace") if file else "")
         return sorted(drivers & {name for text in texts for name in _USES_FILTER.findall(text or "")})
 
-    def _stopped(self) -> dict[str, str]:
-        """Return settings with which git starts nothing by itself, whatever a commit or somebody's code has set."""
+    @functools.cached_property
+    def _environ(self) -> dict[str, str]:
+        return {**of_git(self.runner.environ), **_VARIABLES, **self.variables}
+
+    @functools.cached_property
+    def _stopping_environ(self) -> dict[str, str]:
+        """The environment in which git starts nothing by itself, whatever a commit or somebody's code has set."""
         stopped = {"core.hooksPath": "/dev/null", "core.fsmonitor": "false"}
         for name, value in self._configured().items():
             kind, key = name.partition(".")[0], name.rpartition(".")[2]
@@ -121,7 +126,7 @@ class GitReader:
                 stopped[name] = "checkout"
             elif key == "alternaterefscommand":
                 stopped[name] = "true"  # it names no references of another repository
-        return stopped
+        return configured(self._environ, stopped)
 
     def remote_commit(self, remote: str, branch: str) -> str | None:
         """Ask the remote where `branch` is, without fetching anything; None when it has no such branch."""
@@ -305,10 +310,9 @@ class GitReader:
         self, *words: str, check: bool = True, umask: int = -1, death_signal: signal.Signals | None = None
     ) -> Finished:
         """Run git; lists of files are useless unless they are whole."""
-        env = {**of_git(self.runner.environ), **_VARIABLES, **self.variables}
-        env |= {"GIT_OPTIONAL_LOCKS": "0"} if words[0] == "status" else {}
-        if not self.hooks and words[0] != "config":
-            env = configured(env, self._stopped())
+        env = self._environ if self.hooks or words[0] == "config" else self._stopping_environ
+        if words[0] == "status":
+            env = {**env, "GIT_OPTIONAL_LOCKS": "0"}
         if words[0] in ("fetch", "push", "ls-remote"):
             env = configured(env, unseen_passwords(self._configured().values()))
         return self.runner.run(
