@@ -46,11 +46,7 @@ def _staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
         name
         for name, version in rules.locked.items()
         if name not in rules.local
-        and (
-            rules.held_at(name) is not None
-            or rules.ignores(name)
-            or (age.unknown == "refuse" and age.of(name) and uploads.lacks(name, version))
-        )
+        and (rules.keeps(name) or (age.unknown == "refuse" and age.of(name) and uploads.lacks(name, version)))
     )
 
 
@@ -78,7 +74,7 @@ def without_limits(text: str) -> str:
 
 def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
     age = rules.age.for_fix(name) if name in rules.fixes else rules.age
-    if not age.of(name) or rules.held_at(name) is not None or rules.ignores(name):
+    if not age.of(name) or rules.keeps(name):
         return None
     locked, own = rules.locked.get(name), uploads.own_limit(name)
     if age.unknown == "take" and _has_newer_without_time(name, locked, uploads.times):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
 
-from releaser.locks.versions import parse_version
+from releaser.locks.versions import files_of, parse_version
 from releaser.system.files import read_file
 
 if TYPE_CHECKING:
@@ -76,6 +77,11 @@ class LockFile:
     #: All that the text says, and its packages as they stand there.
     content: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
     packages: tuple[Package, ...] = field(default=(), repr=False, compare=False)
+
+    @functools.cached_property
+    def files(self) -> tuple[tuple[Package, dict[str, Any]], ...]:
+        """The entries of all sources and wheels, each with its package."""
+        return tuple((one, file) for one in self.packages for file in files_of(one))
 
     @property
     def sha256(self) -> str:

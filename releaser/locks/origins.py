@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from releaser.locks.versions import files_of
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -115,9 +113,8 @@ def hashes_in(lock: LockFile) -> dict[str, str]:
     """
     return {
         _key(package, entry): str(entry.get("hash") or "")
-        for package in lock.packages
+        for package, entry in lock.files
         if not {"registry", "url"}.isdisjoint(package.get("source", ()))
-        for entry in files_of(package)
     }
 
 
@@ -128,10 +125,10 @@ def unhashed_files(lock: LockFile) -> dict[str, str]:
     """
     return {
         _key(package, entry): f"{registry}/{entry['path']}"
-        for package in lock.packages
+        for package, entry in lock.files
         if "://" not in (registry := str(package.get("source", {}).get("registry", "://")))
-        for entry in files_of(package)
-        if isinstance(entry.get("path"), str) and "hash" not in entry
+        and isinstance(entry.get("path"), str)
+        and "hash" not in entry
     }
 
 

@@ -90,6 +90,10 @@ class Rules:
         """Return the version that a person holds a package at; None for one that nobody holds."""
         return self.live.get(name, self.locked.get(name)) if any(one.name == name for one in self.held) else None
 
+    def keeps(self, name: str) -> bool:
+        """Whether a person keeps a package as it is."""
+        return self.held_at(name) is not None or self.ignores(name)
+
     def ignores(self, name: str) -> bool:
         """Whether a package is to be left as it is locked."""
         return name in self.locked and any(fnmatchcase(name, pattern) for pattern in self.ignored)

@@ -161,7 +161,10 @@ def find_damage(release: Release) -> Damage | None:
 
 def find_live_damage(release: Release) -> Damage | None:
     """Tell the same, and start an interpreter that could not be asked when the release was sealed."""
-    return find_damage(release) or find_interpreter_damage(release, asks=release.manifest.interpreter is None)
+    found = find_damage(release)
+    if found is not None or release.manifest.interpreter is not None:
+        return found
+    return find_interpreter_damage(release, asks=True)
 
 
 def find_rollback_damage(release: Release) -> Damage | None:

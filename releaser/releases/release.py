@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -95,27 +96,27 @@ class Release:
     state: State
     pinned: bool
 
-    @property
+    @functools.cached_property
     def id(self) -> str:
         """The UTC time it was begun."""
         return self.manifest.id
 
-    @property
+    @functools.cached_property
     def live(self) -> bool:
         """Whether `.venv` leads to it."""
         return self.state == "live"
 
-    @property
+    @functools.cached_property
     def venv(self) -> Path:
         """The environment itself."""
         return self.directory / "venv"
 
-    @property
+    @functools.cached_property
     def lock(self) -> Path:
         """The lock it was built from."""
         return self.directory / "uv.lock"
 
-    @property
+    @functools.cached_property
     def pyproject(self) -> Path:
         """The pyproject.toml that came along with the first lock of the project; no other release has one."""
         return self.directory / "pyproject.toml"
@@ -234,14 +235,6 @@ def new_id(now: datetime, taken: frozenset[str]) -> str:
 # The symlink that makes a release live
 
 
-def target_of(link: Path) -> Path | None:
-    """Return where the link leads, absolute and tidy; None when it is not a symlink. The target need not exist."""
-    try:
-        return Path(os.path.normpath(os.path.join(link.parent, os.readlink(link))))
-    except OSError:
-        return None
-
-
 def flip(link: Path, venv: Path, *, staging: Path) -> None:
     """Let `link` lead to `venv` by one rename, durably. Raises OSError; the old link then still stands.
 
@@ -280,10 +273,10 @@ def is_missing_or_dangling(link: Path) -> bool:
 
 def moved_by_hand(store: ReleaseStore) -> Finding | None:
     """Say that the symlink leads elsewhere than to the release that went live last; None where it does not."""
-    live = store.live_by_record()
-    if live is None or store.live_id() == live or is_missing_or_dangling(store.link):
+    live, found = store.live_by_record(), store.live_id()
+    if live is None or found == live or is_missing_or_dangling(store.link):
         return None
-    what = f"leads to {store.live_id() or os.readlink(store.link)}" if store.link.is_symlink() else "is not a symlink"
+    what = f"leads to {found or os.readlink(store.link)}" if store.link.is_symlink() else "is not a symlink"
     message = f"{store.link} {what}, and not to {live}, which releaser made live last: somebody has moved it"
     advice = (
         f"Nothing is changed until you decide: `releaser init` keeps what {store.link.name} leads to,"

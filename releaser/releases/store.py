@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import NoSuchReleaseError, os_reason
@@ -27,7 +28,6 @@ from releaser.releases.release import (
     is_own,
     new_id,
     read_manifest,
-    target_of,
     write_manifest,
 )
 from releaser.system.files import (
@@ -42,7 +42,6 @@ from releaser.system.files import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
-    from pathlib import Path
 
     from releaser.site.site import Site
 
@@ -147,14 +146,17 @@ class ReleaseStore:
 
     def get(self, release: str | None) -> Release | None:
         """Return one release by its whole id; None when it is not there."""
-        if not release or not self._is_release(self.path(release)):
-            return None
-        manifest = self._manifest(self.path(release), {})
-        return self._release(manifest, self.ledger(), self.live_id()) if manifest else None
+        return self._get(release, self.live_id()) if release else None
 
     def live(self) -> Release | None:
         """Return the release that the symlink leads to; None when it leads to none, or is not there."""
-        return self.get(self.live_id())
+        live = self.live_id()
+        return self._get(live, live) if live else None
+
+    def _get(self, release: str, live: str | None) -> Release | None:
+        entry = self.path(release)
+        manifest = self._manifest(entry, {}) if self._is_release(entry) else None
+        return self._release(manifest, self.ledger(), live) if manifest else None
 
     def live_id(self) -> str | None:
         """Return the id in the symlink's target; the release itself may be gone or damaged."""
@@ -337,6 +339,14 @@ class ReleaseStore:
         if known:
             self.record(lambda ledger: ledger.forgotten(*known))
         return known
+
+
+def target_of(link: Path) -> Path | None:
+    """Return where the link leads, absolute and tidy; None when it is not a symlink. The target need not exist."""
+    try:
+        return Path(os.path.normpath(os.path.join(link.parent, os.readlink(link))))
+    except OSError:
+        return None
 
 
 def store_of(site: Site) -> ReleaseStore:

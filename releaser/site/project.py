@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -106,12 +107,12 @@ class Project:
         parent = Path(os.path.realpath(link.parent))  # of a loop of links, too, Path.resolve() raises RuntimeError
         return cls(root=root, venv=parent / link.name, state_dir=_tidy(root / Path(state).expanduser()))
 
-    @property
+    @functools.cached_property
     def name(self) -> str:
         """The name of the project's directory."""
         return self.checkout.name
 
-    @property
+    @functools.cached_property
     def checkout(self) -> Path:
         """The checkout that visitors see, also where `root` is a staging tree of it."""
         return self.staged_from or self.root
@@ -120,12 +121,12 @@ class Project:
         """Return the path in the checkout that visitors see for one in the staging tree."""
         return Path(os.path.normpath(self.checkout / os.path.relpath(path, self.root)))
 
-    @property
+    @functools.cached_property
     def outer(self) -> Path:
         """The directory around the checkout, with `.env` in it."""
         return self.checkout.parent
 
-    @property
+    @functools.cached_property
     def pyproject(self) -> Path:
         """The path of pyproject.toml."""
         return self.root / PYPROJECT
@@ -135,17 +136,17 @@ class Project:
         """The path of uv.lock in the checkout; of what it leads to, if it is a symlink, which thus stays one."""
         return Path(os.path.realpath(self.root / "uv.lock"))
 
-    @property
+    @functools.cached_property
     def releases(self) -> Path:
         """The directory that holds the releases."""
         return self.state_dir / "releases"
 
-    @property
+    @functools.cached_property
     def logs(self) -> Path:
         """The directory of the log files, one a run."""
         return self.state_dir / "logs"
 
-    @property
+    @functools.cached_property
     def outbox(self) -> Path:
         """The Maildir of mails that were not sent."""
         return self.state_dir / "outbox"

@@ -6,9 +6,12 @@ import contextlib
 import hashlib
 import json
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from releaser.system.files import link_text, read_file, read_if_there
+from releaser.system.files import read_file, read_if_there
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _MOST_LINKS = 10
 
@@ -20,8 +23,9 @@ def look_at_start(venv: Path) -> str:
     """
     seen, path = [], os.path.join(venv, "bin", "python")
     for _ in range(_MOST_LINKS):
-        text = link_text(Path(path))
-        if text is None:
+        try:
+            text = os.readlink(path)
+        except OSError:
             with contextlib.suppress(OSError):
                 status = os.lstat(path)
                 seen.append(f"{status.st_size} {status.st_mtime_ns}")

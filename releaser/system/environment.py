@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import re
 import shutil
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import unquote
 
-from releaser.system.files import read_file
+from releaser.system.files import read_if_there
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
@@ -69,7 +68,9 @@ def of_uv(environ: Mapping[str, str], tree: Path, *, passes: Collection[str] = (
 
     It hands its environment on to the build of a source release (uv 0.13.8, measured).
     """
-    if "UV_KEYRING_PROVIDER" in environ or any(_NEEDS_HELP.search(_read(tree / name)) for name in _OF_UV):
+    if "UV_KEYRING_PROVIDER" in environ or any(
+        _NEEDS_HELP.search(read_if_there(tree / name) or b"") for name in _OF_UV
+    ):
         env = neutral(without(environ, "own", passes=passes))
     else:
         env = neutral(without(environ, "own", "agent", "token", passes=passes))
@@ -132,12 +133,6 @@ def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[
     for number, (name, value) in enumerate(settings.items(), start):
         env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return env
-
-
-def _read(file: Path) -> bytes:
-    with contextlib.suppress(OSError):
-        return read_file(file)
-    return b""
 
 
 def neutral(environ: Mapping[str, str]) -> dict[str, str]:

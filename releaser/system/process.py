@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from releaser.errors import ToolError
@@ -134,14 +135,13 @@ class Runner:
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
             process: subprocess.Popen[bytes] | None = None
             if not (stays or daemons):
-                signals.Adoption.begin()
-                stack.callback(self._end_adopted, words)
+                stack.enter_context(signals.Adoption.lasting(partial(self._note_ended, words)))
             try:
                 if self._is_stopped:
                     message = f"{words[0]} was not started, as the run was interrupted"
                     raise ToolError(message)
                 # An interrupt that came while the program is started would leave it behind, as nobody knew it yet.
-                with signals.deferred():
+                with signals.Adoption.starting() as own:
                     process = self._start(
                         (*prefix, *words),
                         cwd=cwd,
@@ -152,6 +152,7 @@ class Runner:
                         umask=umask,
                         preexec_fn=None if stays or death_signal is None else _dying_with_parent(death_signal),
                     )
+                    own.add(process.pid)
                 self._running.add(process)
                 timed_out = not _follow(process, kept, deadline=started + timeout)
             finally:
@@ -175,13 +176,12 @@ class Runner:
         _raise_on_failure(finished, limit=timeout if timed_out else None, check=check)
         return finished
 
-    def _end_adopted(self, words: tuple[str, ...]) -> None:
-        for name, has_ended in signals.Adoption.end().items():
-            command = shlex.join((os.path.basename(words[0]), *words[1:]))
-            what = f"`{self.redactor.clean(command)[:_LONGEST]}` left {self.redactor.clean(name)} running"
-            said = f"{what}; it {'was' if has_ended else 'could not be'} ended"
-            logger.warning("%s", said)
-            self.ended.append(said)
+    def _note_ended(self, words: tuple[str, ...], name: str, has_ended: bool) -> None:  # noqa: FBT001 - for `lasting`
+        command = shlex.join((os.path.basename(words[0]), *words[1:]))
+        what = f"`{self.redactor.clean(command)[:_LONGEST]}` left {self.redactor.clean(name)} running"
+        said = f"{what}; it {'was' if has_ended else 'could not be'} ended"
+        logger.warning("%s", said)
+        self.ended.append(said)
 
     def _missed(self, output: str, env: Mapping[str, str] | None) -> str:
         """Say which variables that a program complains of it was not given; the settings tell what to do."""
@@ -209,7 +209,7 @@ class Runner:
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
-            return signals.Adoption.start(lambda: subprocess.Popen(words, start_new_session=True, **options))
+            return subprocess.Popen(words, start_new_session=True, **options)
         except (OSError, ValueError) as error:  # ValueError: a word with a NUL in it
             message = f"{words[0]} cannot be started: {getattr(error, 'strerror', None) or error}"
             raise ToolError(message, advice="Check that it is installed and executable.") from error

@@ -110,15 +110,6 @@ def _end(find: Callable[[], set[int]], tell: Callable[[int, signal.Signals], obj
     return {name: pid not in refused | orphans for pid, name in names.items()}
 
 
-class Process(Protocol):
-    """What `subprocess` calls a process."""
-
-    pid: int
-
-
-P = TypeVar("P", bound=Process)
-
-
 class Adoption:
     """While it lasts, programs whose parents end become children of this process, and are ended with it.
 
@@ -130,16 +121,28 @@ class Adoption:
     _count = 0
 
     @classmethod
-    def start(cls, program: Callable[[], P]) -> P:
-        """Start a program that is not to be taken for somebody else's."""
-        with cls._lock:
-            started = program()
-            cls._own.add(started.pid)
-            return started
+    @contextlib.contextmanager
+    def starting(cls) -> Iterator[set[int]]:
+        """Let interrupts wait while a program is started; its number goes into the set, as it is nobody else's."""
+        with deferred(), cls._lock:
+            yield cls._own
 
     @classmethod
-    def begin(cls) -> None:
-        """Begin it. The first process of a container gets all orphans of others anyway, and ends none."""
+    @contextlib.contextmanager
+    def lasting(cls, tell: Callable[[str, bool], None]) -> Iterator[None]:
+        """Adopt meanwhile; `tell` hears of each process that had to be ended for the end of it, and whether it did.
+
+        The first process of a container gets all orphans of others anyway, and ends none.
+        """
+        cls._begin()
+        try:
+            yield
+        finally:
+            for name, has_ended in cls._end().items():
+                tell(name, has_ended)
+
+    @classmethod
+    def _begin(cls) -> None:
         with cls._lock:
             cls._count += 1
             if cls._count == 1 and os.getpid() != 1:
@@ -147,8 +150,7 @@ class Adoption:
                 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     @classmethod
-    def end(cls) -> dict[str, bool]:
-        """End it; return what had to be ended for that, and whether it did end."""
+    def _end(cls) -> dict[str, bool]:
         with cls._lock:
             try:
                 if cls._count > 1 or os.getpid() == 1:

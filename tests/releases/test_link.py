@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from releaser.releases import release as flip
+from releaser.releases.store import target_of
 from releaser.system import files as durable
 
 
@@ -96,14 +97,14 @@ def test_a_flip_that_fails_leaves_the_old_link_and_nothing_else(outer: Path) -> 
 )
 def test_where_a_link_leads_is_told_without_following_it(outer: Path, text: str, expected: str) -> None:
     link(outer).symlink_to(text)
-    assert flip.target_of(link(outer)) == outer / expected
+    assert target_of(link(outer)) == outer / expected
 
 
 def test_what_is_no_link_leads_nowhere(outer: Path) -> None:
-    assert flip.target_of(link(outer)) is None
+    assert target_of(link(outer)) is None
     link(outer).mkdir()
-    assert flip.target_of(link(outer)) is None
-    assert flip.target_of(outer / "site" / ".venv" / "below" / "nothing") is None
+    assert target_of(link(outer)) is None
+    assert target_of(outer / "site" / ".venv" / "below" / "nothing") is None
 
 
 def real_venv(outer: Path) -> Path:
