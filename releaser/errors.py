@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, NoReturn, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -280,22 +280,15 @@ class Interrupted(BaseException):
         self.signal_number = signal_number
 
 
-class Findings:
+class Findings(list[Finding]):
     """Collects what is wrong, so that everything can be said at once."""
-
-    def __init__(self, problems: Iterable[Finding] = ()) -> None:
-        self.problems = list(problems)
-
-    def extend(self, problems: Iterable[Finding]) -> None:
-        """Note more problems."""
-        self.problems.extend(problems)
 
     def attempt(self, find: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Return what `find` returns; a PreflightError that it raises, or the failure of a program, is noted."""
         try:
             return find(*args, **kwargs)
         except PreflightError as error:
-            self.problems.extend(error.findings)
+            self.extend(error.findings)
         except ToolError as error:
-            self.problems.append(Finding(error.reason, advice=error.advice, output=error.output))
+            self.append(Finding(error.reason, advice=error.advice, output=error.output))
         return None

@@ -25,7 +25,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
-from releaser.system.environment import fetches_by_ssh
+from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
 from releaser.system.words import first_few
 from releaser.tools.uv import (
     COMPILED,
@@ -38,7 +38,6 @@ from releaser.tools.uv import (
     sync_arguments,
 )
 from releaser.tools.uv_output import backend_failed, packages_to_build, unbuildable_packages
-from releaser.tools.uv_settings import all_settings_of_uv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

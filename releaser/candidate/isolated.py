@@ -49,7 +49,12 @@ def isolation_of(site: Site, what: What = "tests") -> Isolation | None:
             return None
         message = f'`isolate = "{wanted}"`: {found}'
         raise BuildError(message, advice=_NOT_THERE)
-    return None if wanted == "auto" and _way(site, found, what) in read_notes(site.state_dir).not_isolated else found
+    if wanted != "auto":
+        return found
+    question = (_WORKS, way := _way(site, found, what))  # asked often, and no other run answers it meanwhile
+    if question not in site.runner.remembered:
+        site.runner.remembered[question] = "no" if way in read_notes(site.state_dir).not_isolated else "perhaps"
+    return None if site.runner.remembered[question] == "no" else found
 
 
 def isolation_findings(site: Site) -> tuple[Finding, ...]:
@@ -199,7 +204,7 @@ def give_up(site: Site, log: RunLog, output: str, what: What = "tests") -> None:
     if isolation is None:
         return
     note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | {_way(site, isolation, what)})
-    site.runner.remembered[_WORKS, what] = "no"
+    site.runner.remembered[_WORKS, what] = site.runner.remembered[_WORKS, _way(site, isolation, what)] = "no"
     denied = dict.fromkeys(filter(None, (one.group(1) or one.group(2) for one in _DENIED.finditer(output))))
     wanted = f"; they need {first_few(denied, 5)}" if denied else ""
     subject = "the tests of the live release do not pass in isolation ({}), so the tests run"

@@ -36,7 +36,7 @@ def check_checkout(
         state = state or site.git.state()
         remote = site.git.remote(site.settings.branch) if site.settings.git_pull or site.settings.git_push else None
     except ToolError as error:
-        findings.problems.append(_not_a_repository(site, error))
+        findings.append(_not_a_repository(site, error))
         return None
     findings.extend(_branch_findings(site, state, layout))
     findings.extend(_dirt_findings(site, state, layout, pending, litter))
@@ -46,7 +46,7 @@ def check_checkout(
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
-        findings.problems.append(
+        findings.append(
             Finding(
                 f"{site.project.root}: git has no remote to pull from and push to",
                 advice="Add one (`git remote add origin URL`), or set git_pull and git_push to false.",

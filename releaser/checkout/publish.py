@@ -250,15 +250,15 @@ def _commit(site: Site, step: Step, release: Release, message: str) -> str | Non
     Returns the commit, None if all is as committed. Raises ToolError.
     """
     export, git = site.settings.requirements_export, site.git
-    brought = ["pyproject.toml"] if _came_along(site.project, release) else []
+    due = pending(site.state_dir)
+    brought = ["pyproject.toml"] if _came_along(site.project, release, waits=due.commit) else []
     lock = os.path.relpath(site.project.lock, site.project.root)
     paths = [*brought, lock, *([export] if export and not git.ignores(export) else [])]
-    was_due = pending(site.state_dir).push
     # Noted before the commit is made: a crash right behind it would leave it unpushed for good.
-    note_due(site, push=site.settings.git_push or was_due)
+    note_due(site, push=site.settings.git_push or due.push)
     known = _waiting(site)  # before the commit, on top of which those before it are not looked for
     if not git.commit_only(paths, message):
-        note_due(site, push=was_due, commit=False)
+        note_due(site, push=due.push, commit=False)
         step.skipped("as committed")
         return None
     made = git.commit("HEAD")
@@ -319,15 +319,16 @@ def files_due(site: Site, live: Release | None) -> frozenset[str]:
         top = site.git.layout.top
     except (OSError, ToolError):
         return frozenset()
-    exported = [project.root / export] if export and pending(project.state_dir).commit else []
-    brought = [project.pyproject] if _came_along(project, live) else []
+    waits = pending(project.state_dir).commit
+    exported = [project.root / export] if export and waits else []
+    brought = [project.pyproject] if _came_along(project, live, waits=waits) else []
     return frozenset(os.path.relpath(file, top) for file in [project.lock, *brought, *exported])
 
 
-def _came_along(project: Project, live: Release) -> bool:
+def _came_along(project: Project, live: Release, *, waits: bool) -> bool:
     """Whether this file is the one that came with the first lock: with what is live, or before, if it is still due."""
     brought = [live.pyproject]
-    if pending(project.state_dir).commit:
+    if waits:
         brought += live.directory.parent.glob(f"*/{live.pyproject.name}")
     try:
         text = read_file(project.pyproject)

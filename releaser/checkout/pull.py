@@ -17,7 +17,7 @@ from releaser.checkout.checks import (
     unreachable,
 )
 from releaser.checkout.publish import SEEN, own_commits
-from releaser.errors import Finding, PreflightError, ResolutionError, ToolError
+from releaser.errors import Finding, PreflightError, ResolutionError, ToolError, refuse
 from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.site.project import Pyproject
@@ -190,10 +190,8 @@ def _refuse_other_places(site: Site, commit: str) -> None:
         old, new = (one.table("tool", "releaser").get(key) for one in (site.pyproject, fresh))
         if old != new:
             message = f"commit {commit[:12]} changes tool.releaser.{key} from {old!r} to {new!r}"
-            advice = (
-                f"Pull it by hand, move what releaser keeps there, and adopt the project again; or leave {key} alone."
-            )
-            raise PreflightError(Finding(message, advice=advice))
+            advice = "Pull it by hand, move what releaser keeps there, and adopt the project again; or leave"
+            refuse(message, f"{advice} {key} alone.")
 
 
 def _refuse_filters(site: Site, commit: str) -> None:
@@ -210,8 +208,7 @@ def _refuse_files_in_the_way(site: Site, ours: str, theirs: str) -> None:
     if paths := site.git.in_the_way(ours, theirs):
         what = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own"
         message = f"{what}: {first_few(paths)}"
-        advice = f"Move them out of {site.git.layout.top}, or remove them from the commit."
-        raise PreflightError(Finding(message, advice=advice))
+        refuse(message, f"Move them out of {site.git.layout.top}, or remove them from the commit.")
 
 
 # The code of an earlier release
@@ -252,11 +249,11 @@ def code_of_release(site: Site, release: Release) -> Target:
         return Target(head=head, commit=head)
     if not git.has(manifest.commit):
         message = f"commit {manifest.commit[:12]}, with which {release.id} was tested, is not in this repository"
-        raise PreflightError(Finding(message, advice=_KEEP))
+        refuse(message, _KEEP)
     waiting, branch, wanted = git.layout.in_progress(), git.state().branch, site.settings.branch
     if waiting is not None or branch != wanted:
         what = f"{waiting} is in progress" if waiting else f"{branch or 'a commit'} is checked out, not {wanted}"
-        raise PreflightError(Finding(f"the code cannot go back: {what}", advice=_KEEP))
+        refuse(f"the code cannot go back: {what}", _KEEP)
     _refuse_filters(site, manifest.commit)
     _refuse_loss(site, manifest.commit, head)
     commit = _with_lock(site, release, manifest.commit)
@@ -274,7 +271,7 @@ def _refuse_loss(site: Site, commit: str, head: str) -> None:
     if here:
         count = "1 commit is" if len(here) == 1 else f"{len(here)} commits are"
         message = f"{count} only in this checkout, the newest of them {here[0].id[:12]} ({here[0].subject})"
-        raise PreflightError(Finding(message, advice=f"Push first, so that nothing is lost. {_KEEP}"))
+        refuse(message, f"Push first, so that nothing is lost. {_KEEP}")
 
 
 def _known_of_remote(site: Site) -> list[str]:

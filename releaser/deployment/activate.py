@@ -23,6 +23,7 @@ from releaser.errors import (
     PreflightError,
     ToolError,
     reason_of,
+    refuse,
 )
 from releaser.releases import leases
 from releaser.releases import release as links
@@ -187,8 +188,7 @@ def _refuse_other_link(site: Site, before: str | None) -> None:
     now = link_text(link)
     if now != before:
         where = f"leads to {now}" if now is not None else "is not a symlink"
-        advice = "Nothing went live; run it again when they are done."
-        raise PreflightError(Finding(f"somebody changed {link}, which {where} now", advice=advice))
+        refuse(f"somebody changed {link}, which {where} now", "Nothing went live; run it again when they are done.")
 
 
 def _flip(site: Site, entry: Entry, release: Release) -> None:

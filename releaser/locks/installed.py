@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from releaser.locks.lock import find_root, is_local
+from releaser.locks.lock import is_local
 from releaser.locks.versions import files_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def installed_key(
     if not lock.data:
         return ""
     tags = tags_of(python)
-    root = find_root(lock)
+    root = lock.root
     found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
     entries = set()
     for one in found:
@@ -68,7 +68,7 @@ def groups_in(lock: LockFile) -> frozenset[str]:
     """Name the dependency groups that the project of a lock has, in normalized form."""
     from packaging.utils import canonicalize_name
 
-    root = find_root(lock)
+    root = lock.root
     if root is None:
         return frozenset()
     empty = root.get("metadata", {}).get("requires-dev", ())
@@ -77,7 +77,7 @@ def groups_in(lock: LockFile) -> frozenset[str]:
 
 def _reach(lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str) -> list[Package]:
     """Return the packages of a lock that are installed, but for the project itself; all where that is not known."""
-    root = find_root(lock)
+    root = lock.root
     if root is None:
         return list(lock.packages)
     known = root.get("dev-dependencies", {})

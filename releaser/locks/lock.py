@@ -83,6 +83,12 @@ class LockFile:
         """The entries of all sources and wheels, each with its package."""
         return tuple((one, file) for one in self.packages for file in files_of(one))
 
+    @functools.cached_property
+    def root(self) -> Package | None:
+        """The package that is the project itself; None in a lock of a workspace that has none."""
+        own = (one for one in self.packages if any(one.get("source", {}).get(kind) == "." for kind in _LOCAL))
+        return next(own, None)
+
     @property
     def sha256(self) -> str:
         """The digest of the text."""
@@ -130,11 +136,6 @@ def is_local(package: Package) -> bool:
     return any(kind in package.get("source", {}) for kind in _LOCAL)
 
 
-def find_root(lock: LockFile) -> Package | None:
-    """Return the package that is the project itself; None in a lock of a workspace that has none."""
-    return next((one for one in lock.packages if any(one.get("source", {}).get(kind) == "." for kind in _LOCAL)), None)
-
-
 def _version(package: Package) -> str:
     if is_local(package):
         return package.get("version", "local")
@@ -165,7 +166,7 @@ class Graph:
     def of(cls, lock: LockFile) -> Graph:
         """Read the graph out of a lock."""
         manifest: _Manifest = lock.content.get("manifest", {})
-        root = find_root(lock)
+        root = lock.root
         own = {*manifest.get("members", ()), *([root["name"]] if root else [])}
         edges: dict[str, set[str]] = {}
         extras: dict[str, set[str]] = {}

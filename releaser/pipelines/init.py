@@ -11,7 +11,7 @@ from releaser.answers import Plan
 from releaser.candidate.mark import mark_good
 from releaser.deployment.adopt import adopt, left_out, unsynced, venv_kind
 from releaser.deployment.health_check import check_live_site
-from releaser.errors import Finding, PreflightError
+from releaser.errors import Finding, PreflightError, refuse
 from releaser.pipelines.preflight import Scope, check, preflight
 from releaser.pipelines.rebuild import build_from_checkout, deploy
 from releaser.pipelines.repair import accept_link
@@ -82,7 +82,7 @@ def _adopt_moved(site: Site, log: RunLog, facts: SiteFacts) -> Release:
     live = store.live()
     if live is not None and live.manifest.never_live:
         message = f"{link} leads to {live.id}, which {_NEVER[live.manifest.origin]}, so it cannot stay there"
-        raise PreflightError(Finding(message, advice=f"Go back: `releaser rollback {store.live_by_record()}`."))
+        refuse(message, f"Go back: `releaser rollback {store.live_by_record()}`.")
     if live is None:
         live = adopt(site, log, facts)
         if live is None:

@@ -84,8 +84,8 @@ def ask_django(site: Site, log: RunLog) -> None:
         findings = Findings()
         if unknown := check_static_files(site, findings):
             step.warns(unknown)
-        if findings.problems:
-            raise PreflightError(*findings.problems)
+        if findings:
+            raise PreflightError(*findings)
 
 
 def check(site: Site, live: Release | None = None, scope: Scope | None = None) -> SiteFacts:
@@ -114,16 +114,16 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
     findings.extend(admin_findings(site))
     findings.extend(sendmail_findings(site))
-    unknown = check_static_files(site, findings) if "django" in scope.asks or findings.problems else ""
-    asks_remote = "remote" in scope.asks or bool(findings.problems)
+    unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
+    asks_remote = "remote" in scope.asks or bool(findings)
     if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing
         findings.extend(serving.program_findings(site, site.project.venv))
     if "site" in scope.asks:
         findings.extend(serving.live_findings(site))
-    if checkout is not None and ("remote" in scope.asks or findings.problems):
+    if checkout is not None and ("remote" in scope.asks or findings):
         findings.extend(remote_findings(site, checkout.remote))
-    if findings.problems or lock is None or uv is None or checkout is None or command is None or unix_group is None:
-        raise PreflightError(*findings.problems)
+    if findings or lock is None or uv is None or checkout is None or command is None or unix_group is None:
+        raise PreflightError(*findings)
     return SiteFacts(
         uv=uv[0],
         choice=uv[1],
@@ -154,14 +154,14 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
     pyproject = site.pyproject
     if not pyproject.content:  # missing, unreadable or invalid, which is a finding already
         if not site.mentions(str(pyproject.path)):
-            findings.problems.append(Finding(f"{pyproject.path} is empty", advice="Write a [project] table."))
+            findings.append(Finding(f"{pyproject.path} is empty", advice="Write a [project] table."))
         return
     project = pyproject.table("project")
     if not project:
         message = f"{pyproject.path} has no [project] table"
-        findings.problems.append(Finding(message, advice="Add one: `uv init --bare`."))
+        findings.append(Finding(message, advice="Add one: `uv init --bare`."))
     elif not isinstance(project.get("requires-python"), str):
-        findings.problems.append(
+        findings.append(
             Finding(
                 f"{pyproject.path}: [project] has no requires-python",
                 advice='Add it, such as requires-python = ">=3.11", so that locks are made for the right Pythons.',
@@ -173,7 +173,7 @@ def _check_pyproject(site: Site, findings: Findings) -> None:
             SpecifierSet(text)
         except InvalidSpecifier:
             message = f"{pyproject.path}: requires-python is {text!r}, which is not a range of versions"
-            findings.problems.append(Finding(message, advice='Correct it: requires-python = ">=3.11", for example.'))
+            findings.append(Finding(message, advice='Correct it: requires-python = ">=3.11", for example.'))
 
 
 def _lock(site: Site) -> LockFile:

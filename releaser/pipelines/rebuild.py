@@ -20,7 +20,7 @@ from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment, activate
 from releaser.deployment.health_check import check_live_site
 from releaser.deployment.post_flip import check_before_flip
-from releaser.errors import BuildError, Finding, PreflightError
+from releaser.errors import BuildError, Finding, PreflightError, refuse
 from releaser.locks.installed import find_unbuildable, installed_key
 from releaser.locks.lock import changes_between
 from releaser.pipelines.preflight import Scope, ask_django, check_unmoved, preflight, say_refusals
@@ -192,7 +192,7 @@ def refuse_unreadable_live(live: Release | None) -> None:
         "Nothing is changed. Let releaser see that file, which a sandbox, a mount or permissions hide from it; or"
         " `releaser rebuild`, if another interpreter is to take its place."
     )
-    raise PreflightError(Finding(message, advice=advice))
+    refuse(message, advice)
 
 
 def explain_rebuild(site: Site, live: Release) -> str:
@@ -268,8 +268,7 @@ def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
 def refuse_unadopted(store: ReleaseStore) -> None:
     """Check that there is a live release to rebuild. Raises PreflightError."""
     if not store.ledger().activations:
-        message = "no release has been live yet, so there is none to rebuild"
-        raise PreflightError(Finding(message, advice="Run `releaser init` first."))
+        refuse("no release has been live yet, so there is none to rebuild", "Run `releaser init` first.")
 
 
 def is_repair(live: Release | None) -> bool:

@@ -23,7 +23,15 @@ from releaser.releases.acceptance import ACCEPTANCE, Acceptance
 from releaser.releases.integrity import find_live_damage, find_rollback_damage, why_rebuild
 from releaser.releases.journal import HISTORY, JOURNAL, NOTES, Entry, Notes, journal_of, make_entry
 from releaser.releases.quarantine import HOLDS, QUARANTINE, FailedCandidate, Holds, Quarantine, change_quarantine
-from releaser.releases.release import EMPTY_LEDGER, LEDGER, Ledger, is_missing_or_dangling, moved_by_hand, read_manifest
+from releaser.releases.release import (
+    EMPTY_LEDGER,
+    LEDGER,
+    MANIFEST,
+    Ledger,
+    Manifest,
+    is_missing_or_dangling,
+    moved_by_hand,
+)
 from releaser.releases.store import DOOMED, store_of
 from releaser.site import run_lock
 from releaser.system.files import UnreadableStateError, link_text, load_state, put_aside, read_state, write_state
@@ -190,7 +198,7 @@ def _find_foreign(store: ReleaseStore) -> Iterator[Finding]:
 def _find_lost_manifests(store: ReleaseStore) -> Iterator[Finding]:
     for name in sorted(store.ledger().named - set(_list_lost(store)) - {store.live_id() or ""}):
         with contextlib.suppress(UnreadableStateError, OSError):
-            if read_manifest(store.path(name)) is not None:
+            if read_state(store.path(name) / MANIFEST, Manifest) is not None:
                 continue
         yield Finding(message=f"the manifest of release {name} is gone, or cannot be read", advice=_REPAIRS)
 

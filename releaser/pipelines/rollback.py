@@ -16,7 +16,7 @@ from releaser.checkout.staging import staging_tree
 from releaser.deployment.activate import Deployment
 from releaser.deployment.adopt import adopt_as_release
 from releaser.deployment.post_flip import check_before_flip, collectstatic_before_flip
-from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError
+from releaser.errors import BuildError, Finding, NoSuchReleaseError, PreflightError, ToolError, refuse
 from releaser.locks.lock import changes_between
 from releaser.pipelines.rebuild import deploy
 from releaser.pipelines.recovery import undo_on_failure
@@ -116,8 +116,7 @@ def _refuse_edits(site: Site, code: Target) -> None:
     edited = [path for path in site.git.edited(code.head, code.commit) if path not in own]
     if edited:
         message = f"{', '.join(edited)} in the checkout was edited, and {code.commit[:12]} has another one"
-        advice = "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is."
-        raise PreflightError(Finding(message, advice=advice))
+        refuse(message, "Commit or `git stash` that; or `releaser rollback --keep-code` leaves the code as it is.")
 
 
 def _collectstatic_before_flip(site: Site, log: RunLog, target: Release, code: Target) -> bool:

@@ -238,7 +238,8 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
                 run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
             keep_reserve(run.site.state_dir)
             recover(run)
-            run.site = run.site.reread()
+            if run.log.recovered:  # it may have moved the checkout, and with it the settings
+                run.site = run.site.reread()
             ending = pipeline(run)
         except ReleaserError as error:
             return _failed(run, error)

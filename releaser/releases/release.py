@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import Finding, PreflightError
-from releaser.locks.lock import Change
+from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.venv import Interpreter
 from releaser.site.start import look_at_start
-from releaser.system.files import exchange, read_state, read_text, replace_symlink, write_state
+from releaser.system.files import exchange, read_text, replace_symlink, write_state
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -117,6 +117,14 @@ class Release:
         return self.directory / "uv.lock"
 
     @functools.cached_property
+    def locked(self) -> LockFile:
+        """What stands in that lock; an empty one if it cannot be read."""
+        try:
+            return LockFile.read(self.lock)
+        except (OSError, InvalidLockError):
+            return EMPTY
+
+    @functools.cached_property
     def pyproject(self) -> Path:
         """The pyproject.toml that came along with the first lock of the project; no other release has one."""
         return self.directory / "pyproject.toml"
@@ -193,11 +201,6 @@ EMPTY_LEDGER = Ledger(marks={})
 def write_manifest(directory: Path, manifest: Manifest) -> None:
     """Complete a release: its directory is rubbish until the manifest has been renamed in."""
     write_state(directory / MANIFEST, manifest)
-
-
-def read_manifest(directory: Path) -> Manifest | None:
-    """Return the manifest; None for a directory without one. Raises UnreadableStateError for a damaged one."""
-    return read_state(directory / MANIFEST, Manifest)
 
 
 def is_id(name: str) -> bool:

@@ -27,12 +27,12 @@ from releaser.releases.release import (
     is_id,
     is_own,
     new_id,
-    read_manifest,
     write_manifest,
 )
 from releaser.system.files import (
     UnreadableStateError,
     load_state,
+    read_state,
     remove_tree,
     replace_file,
     sync_directory,
@@ -212,7 +212,7 @@ class ReleaseStore:
     def _manifest(self, entry: Path, damaged: dict[str, str]) -> Manifest | None:
         """Read a manifest that tells of the release it lies in; what is wrong with another one goes to `damaged`."""
         try:
-            manifest = read_manifest(entry)
+            manifest = read_state(entry / MANIFEST, Manifest)
         except (UnreadableStateError, OSError) as error:
             what = error.reason if isinstance(error, UnreadableStateError) else os_reason(error)
             damaged[entry.name] = f"cannot be read: {what}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Blocker, OutdatedPackage
-from releaser.errors import Finding, PreflightError, ToolError
+from releaser.errors import ToolError, refuse
 from releaser.locks.limits import exclude_newer
 from releaser.locks.lock import EMPTY, Graph, InvalidLockError, LockFile, parse_changes
 from releaser.locks.rules import explain
@@ -67,7 +67,7 @@ def find_outdated(site: Site) -> OutdatedReport:
     lock = running if running.data else checkout
     if not lock.data:
         message = f"{site.project.lock} is not a lock that can be read"
-        raise PreflightError(Finding(message, advice="Make one: `uv lock`; `releaser check` tells more."))
+        refuse(message, "Make one: `uv lock`; `releaser check` tells more.")
     graph = Graph.of(lock)
     uv = site.uv()
     choice = choose(site, uv)

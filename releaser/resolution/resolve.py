@@ -124,12 +124,7 @@ def diff_to(live: Release | None, lock: LockFile) -> tuple[Change, ...]:
 
 def lock_of(release: Release | None) -> LockFile:
     """Return the lock of a release; an empty one when there is no release or its lock cannot be read."""
-    if release is None:
-        return EMPTY
-    try:
-        return LockFile.read(release.lock)
-    except (OSError, InvalidLockError):
-        return EMPTY
+    return EMPTY if release is None else release.locked
 
 
 @dataclass(frozen=True, kw_only=True)

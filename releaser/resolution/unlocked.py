@@ -101,7 +101,7 @@ def read_environment(site: Site, request: FirstLockRequest) -> UnlockedEnvironme
         problems.extend(error.findings)
     except ToolError as error:
         problems.extend([Finding(error.reason, advice=error.advice or "See what it says.", output=error.output)])
-    return replace(found, problems=tuple(problems.problems))
+    return replace(found, problems=tuple(problems))
 
 
 def _refusals(site: Site) -> Iterator[Finding]:
@@ -266,8 +266,8 @@ def _find_interpreter(place: Path) -> Path:
     for python in candidates:
         if os.access(python, os.X_OK):
             return python
-    message = f"{place} {'has no bin/python that can be started' if os.path.lexists(place) else 'does not exist'}"
-    raise PreflightError(Finding(message, advice="Name a venv, or a Python that has the packages: --from-venv PATH."))
+    why = "has no bin/python that can be started" if os.path.lexists(place) else "does not exist"
+    return refuse(f"{place} {why}", "Name a venv, or a Python that has the packages: --from-venv PATH.")
 
 
 def installed_versions(uv: Uv, python: Path) -> dict[str, str]:

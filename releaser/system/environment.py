@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING, Literal
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
-from releaser.system.files import read_if_there
+from releaser.system.files import read_if_there, read_text
 from releaser.system.words import secrets_in_urls
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from pathlib import Path
 
 
 # Of uv's variables only those pass that say how to reach and store things; none that changes what is installed or how
@@ -133,6 +135,23 @@ def configured(environ: Mapping[str, str], settings: Mapping[str, str]) -> dict[
     for number, (name, value) in enumerate(settings.items(), start):
         env |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
     return env
+
+
+def all_settings_of_uv(tree: Path, environ: Mapping[str, str]) -> tuple[Mapping[str, Any], ...]:
+    """Return what each file says that uv may go by in `tree`, be it of the project, the user or the host.
+
+    uv itself takes the first that it finds in `tree` and above it. A file that cannot be read is left out: uv refuses
+    it, or warns of it.
+    """
+    own = environ.get("XDG_CONFIG_HOME") or os.path.join(environ.get("HOME", "/"), ".config")
+    places = (own, *environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(os.pathsep), "/etc")
+    files = [place / name for place in (tree, *tree.parents) for name in ("pyproject.toml", "uv.toml")]
+    found: list[Mapping[str, Any]] = []
+    for file in (*files, *(Path(place, "uv", "uv.toml") for place in places)):
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # the last if `tool` is no table
+            content = tomllib.loads(read_text(file))
+            found.append(content if file.name == "uv.toml" else content.get("tool", {}).get("uv") or {})
+    return tuple(found)
 
 
 def neutral(environ: Mapping[str, str]) -> dict[str, str]:

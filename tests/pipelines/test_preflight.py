@@ -336,10 +336,10 @@ def test_findings_collect_what_is_wrong_and_return_the_rest() -> None:
     assert findings.attempt(find, 1) is None
     assert findings.attempt(find, 2) is None
     findings.extend([Finding("last")])
-    assert [problem.message for problem in findings.problems][:2] == ["first", "unfit"]
-    assert findings.problems[2].message == "git failed: the reason"
-    assert findings.problems[2].output == "hint: x\nfatal: the reason\n"
-    assert findings.problems[3].message == "last"
+    assert [problem.message for problem in findings][:2] == ["first", "unfit"]
+    assert findings[2].message == "git failed: the reason"
+    assert findings[2].output == "hint: x\nfatal: the reason\n"
+    assert findings[3].message == "last"
 
 
 def test_what_is_outside_of_the_work_tree_is_not_in_it(root: Path) -> None:

@@ -306,7 +306,7 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
         monkeypatch.setattr(module, name, call)
 
     for module, name in (
-        (store, "read_manifest"),
+        (store, "read_state"),
         (store, "load_state"),
         (store, "write_state"),
         (store, "sync_directory"),
@@ -316,7 +316,7 @@ def test_the_work_grows_with_the_number_of_releases_and_no_faster(
     decided = prune(NOTHING, releases, now=LATER)
     assert len(removals(decided)) == number - 2
     batches = -(-(number - 2) // retention.AT_ONCE)
-    assert done["read_manifest"] == number  # each once
+    assert done["read_state"] == number  # each once
     assert done["held"] == 0  # none is in use
     assert (done["write_state"], done["sync_directory"]) == (batches, batches)  # the ledger
     assert done["load_state"] == 1 + 3 * batches

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.locks.lock import Change, brought_in
-from releaser.releases.release import EMPTY_LEDGER, Ledger, Manifest, new_id, read_manifest, write_manifest
-from releaser.system.files import UnreadableStateError
+from releaser.releases.release import EMPTY_LEDGER, MANIFEST, Ledger, Manifest, new_id, write_manifest
+from releaser.system.files import UnreadableStateError, read_state
 from tests.releases.makers import NOW, a_manifest, as_stored, on_paper
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
         previous="20261120T061200Z",
     )
     write_manifest(tmp_path, manifest)
-    assert read_manifest(tmp_path) == manifest
+    assert read_state(tmp_path / MANIFEST, Manifest) == manifest
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
 
 
@@ -63,14 +63,14 @@ def test_times_are_written_in_utc(tmp_path: Path) -> None:
     there = NOW.astimezone(timezone(timedelta(hours=9)))
     write_manifest(tmp_path, a_manifest(created_at=there))
     assert json.loads((tmp_path / "manifest.json").read_bytes())["created_at"] == "2026-11-20T06:12:00+00:00"
-    found = read_manifest(tmp_path)
+    found = read_state(tmp_path / MANIFEST, Manifest)
     assert found is not None
     assert found.created_at == NOW
     assert found.created_at.tzinfo == UTC
 
 
 def test_a_directory_without_manifest_is_no_release_yet(tmp_path: Path) -> None:
-    assert read_manifest(tmp_path) is None
+    assert read_state(tmp_path / MANIFEST, Manifest) is None
 
 
 @pytest.mark.parametrize("key", REQUIRED)
@@ -79,7 +79,7 @@ def test_a_manifest_must_be_whole(tmp_path: Path, key: str) -> None:
     del content[key]
     (tmp_path / "manifest.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(UnreadableStateError, match=key):
-        read_manifest(tmp_path)
+        read_state(tmp_path / MANIFEST, Manifest)
 
 
 def test_what_a_release_brought_is_what_is_new_in_it() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.releases.integrity import find_damage, find_live_damage, find_rollback_damage
-from releaser.releases.release import Release, read_manifest, write_manifest
+from releaser.releases.release import MANIFEST, Manifest, Release, write_manifest
 from releaser.releases.venv import (
     Interpreter,
     ask,
@@ -29,6 +29,7 @@ from releaser.releases.venv import (
     sources_below,
     versions_in,
 )
+from releaser.system.files import read_state
 from releaser.system.process import Runner
 from tests.releases.makers import LOCK, a_manifest, on_paper
 
@@ -74,7 +75,7 @@ def release(tmp_path: Path, python: Path) -> Release:
     (made.venv / "bin" / "python").symlink_to(python)
     made.lock.write_bytes(LOCK)
     write_manifest(made.directory, a_manifest(interpreter=ask(runner(), executable_of(made.venv))))
-    manifest = read_manifest(made.directory)
+    manifest = read_state(made.directory / MANIFEST, Manifest)
     assert manifest is not None
     return on_paper(tmp_path, manifest)
 
