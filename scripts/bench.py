@@ -25,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from releaser.releases import startup
 from releaser.releases.contents import hash_of, seal_files
 from releaser.releases.integrity import find_damage
-from releaser.releases.release import Release, read_manifest
+from releaser.releases.release import MANIFEST, Manifest, Release
+from releaser.system.files import read_state
 from tests.support.commands import console_script, uv_executable
 from tests.support.sites import SiteFactory
 from tests.support.templates import Templates
@@ -230,7 +231,7 @@ def compare_looks(site: SampleSite, place: Path, times: int) -> None:
     release = make_big_release(site)
     listed = place / "files"
     listed.write_text("".join(f"{path}\n" for path in release.glob("venv/lib/*/site-packages/package*/*.py")))
-    manifest = read_manifest(release) or sys.exit(f"{release} has no manifest")
+    manifest = read_state(release / MANIFEST, Manifest) or sys.exit(f"{release} has no manifest")
     sealed = Release(directory=release, manifest=manifest, state="good", pinned=False)
     took = []
     for _ in range(times + 1):
