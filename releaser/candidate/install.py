@@ -40,7 +40,7 @@ from releaser.tools.uv import (
 from releaser.tools.uv_output import backend_failed, packages_to_build, unbuildable_packages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.locks.lock import Package
@@ -72,7 +72,10 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
         if isolation_of(site, "builds"):  # nothing of it is to be there when uv starts the venv's Python
             shutil.rmtree(venv)
         words[words.index("--link-mode") + 1] = "copy"
-        findings += sync(site, venv, words, python=facts.python, anew=altered)
+        try:
+            findings += sync(site, venv, words, python=facts.python, anew=altered)
+        except ToolError as error:
+            raise _not_anew(altered, error) from error
         still = find_altered(str(venv)).values()
         for name, path in altered.items():
             if path in still:
@@ -85,6 +88,14 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     else:
         _install_own(site, facts, venv, link_mode=link_mode, compiled=compiled)
     return tuple(findings)
+
+
+def _not_anew(altered: Mapping[str, str], error: ToolError) -> ToolError:
+    shown = first_few([f"{path} of {name}" for name, path in altered.items()], 3)
+    message = f"uv's cache has another {shown} than RECORD names, and without the cache it failed: {error.message}"
+    clean = f"uv cache clean {' '.join(altered)}"
+    advice = f"Check the network and the index. If something else than uv writes to its cache, end that, and `{clean}`."
+    return ToolError(message, returncode=error.returncode, advice=advice, output=error.output)
 
 
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:

@@ -7,7 +7,9 @@ import hashlib
 import zipfile
 from typing import TYPE_CHECKING
 
+from tests.e2e.scenes import from_server
 from tests.support.commands import run, uv_executable
+from tests.support.simple_index import SimpleIndex
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
 
 
-def fill_cache(site: SampleSite, cache: Path, *requirements: str) -> None:
+def fill_cache(site: SampleSite, cache: Path, *requirements: str, url: str = "") -> None:
     """Let uv have these in its cache, as it has after it has installed them somewhere."""
-    words: list[str | Path] = ["--cache-dir", cache, "--no-index", "--find-links", site.index.path]
+    source: list[str | Path] = ["--index-url", url] if url else ["--no-index", "--find-links", site.index.path]
+    words: list[str | Path] = ["--cache-dir", cache, *source]
     words += ["--target", cache / "target", *requirements]
     run([uv_executable(), "pip", "install", *words], cwd=site.outer, env=site.env, check=0)
 
@@ -34,6 +37,27 @@ def test_what_the_cache_has_altered_is_installed_anew(make_site: SiteFactory, tm
     assert live.read_bytes() == good
     assert "alpha/__init__.py of alpha than its RECORD names; alpha was installed anew" in finished.stderr
     assert poisoned.read_bytes() != good  # it is for its owner to look at
+
+
+def test_what_the_cache_has_altered_and_cannot_be_had_again_is_named(make_site: SiteFactory, tmp_path: Path) -> None:
+    site, cache = make_site(venv=True), tmp_path / "cache"
+    index = SimpleIndex(site.index.path)
+    with index.serving():
+        from_server(site, index.url)
+        site.uv("lock", "--quiet")
+        site.commit("Take packages from a server")
+        site.push()
+        site.releaser("init", check=0)
+        site.publish("alpha", "1.1.0")
+        fill_cache(site, cache, "alpha==1.1.0", "beta", "localtools", url=index.url)
+    (poisoned,) = (cache / "archive-v0").glob("*/alpha/__init__.py")
+    poisoned.write_bytes(poisoned.read_bytes() + b"POISONED = True\n")
+    live = site.live_id()
+    with index.serving("falsifies a wheel"):
+        report = site.json("update", check=4, env={"UV_CACHE_DIR": str(cache)})
+    assert "alpha/__init__.py of alpha than RECORD names, and without the cache it failed" in report["headline"]
+    assert "`uv cache clean alpha`" in report["advice"]
+    assert site.live_id() == live
 
 
 def test_a_wheel_that_was_made_with_a_wrong_record_can_be_installed(make_site: SiteFactory) -> None:
