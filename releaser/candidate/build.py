@@ -26,7 +26,6 @@ from releaser.site.start import look_at_start
 from releaser.system.files import sync_file_system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from releaser.locks.lock import Change, LockFile
@@ -154,7 +153,10 @@ def seal(work: Workspace, candidate: Candidate, *, tests: Tests) -> Release:
                 repoint_editables(candidate.venv, top, site.project.of_checkout(top))
             manifest = _manifest(work, candidate, tests)
             work.log.note(*filter(None, [fewer_tests(manifest, work.live.manifest if work.live else None)]))
-            work.log.note(*_new_sources(work, candidate))
+            for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):
+                message = f"{name} {new} comes as source alone, and {old} came as wheels: its own code ran to build it"
+                advice = f"Find out why. `releaser hold {name}` keeps it where it is then."
+                work.log.note(Finding(message, advice=advice))
             sync_file_system(candidate.directory)
             return store_of(site).complete(manifest)
         except OSError as error:
@@ -194,12 +196,6 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         migrations=candidate.migrations,
         files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
     )
-
-
-def _new_sources(work: Workspace, candidate: Candidate) -> Iterator[Finding]:
-    for name, old, new in without_wheels_now(lock_of(work.live), candidate.resolution.lock):
-        message = f"{name} {new} comes as source alone, and {old} came as wheels: its own code ran to build it"
-        yield Finding(message, advice=f"Find out why. `releaser hold {name}` keeps it where it is then.")
 
 
 # What is known of each change, beside the versions

@@ -42,7 +42,10 @@ def check_checkout(
     findings.extend(_dirt_findings(site, state, layout, pending, litter))
     findings.extend(lock_findings(site))
     findings.extend(filter_findings(site, state.head) if state.head else ())
-    findings.extend(_staging_findings(site, layout))
+    beside = layout.top.parent  # where the staging tree is to lie
+    if beside != site.project.outer and not os.access(beside, os.W_OK | os.X_OK):
+        message = f"{beside} is not writable for this user, so the staging tree cannot lie beside the repository"
+        findings.append(Finding(message, advice=f"Let this user write {beside}."))
     findings.extend(filter(None, [work_tree_dispute(site.project, layout)]))
     findings.extend(_hidden_findings(site))
     if remote is None and (site.settings.git_pull or site.settings.git_push):
@@ -53,14 +56,6 @@ def check_checkout(
             )
         )
     return Checkout(layout=layout, state=state, remote=remote)
-
-
-def _staging_findings(site: Site, layout: Layout) -> Iterator[Finding]:
-    """Check that a tree can be made beside the repository, where that is not beside the project."""
-    place = layout.top.parent
-    if place != site.project.outer and not os.access(place, os.W_OK | os.X_OK):
-        message = f"{place} is not writable for this user, so the staging tree cannot lie beside the repository"
-        yield Finding(message, advice=f"Let this user write {place}.")
 
 
 def _hidden_findings(site: Site) -> Iterator[Finding]:

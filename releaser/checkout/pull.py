@@ -151,7 +151,11 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
             return replace(stay, commits=behind, rejected=rejected, offered=theirs)
         _refuse_other_places(site, theirs)
         _refuse_filters(site, theirs)
-        _refuse_files_in_the_way(site, head, theirs)
+        # git would refuse most of them too. But once it has begun, a file that is the same as the pulled one could not
+        # be told from git's own, and would be taken away with it when the move is undone.
+        if paths := git.in_the_way(head, theirs):
+            what = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own"
+            refuse(f"{what}: {first_few(paths)}", f"Move them out of {git.layout.top}, or remove them from the commit.")
         step.says(
             f"{len(behind)} new {'commit' if len(behind) == 1 else 'commits'}" if behind else f"back to {theirs[:12]}"
         )
@@ -197,18 +201,6 @@ def _refuse_other_places(site: Site, commit: str) -> None:
 def _refuse_filters(site: Site, commit: str) -> None:
     if findings := tuple(filter_findings(site, commit)):
         raise PreflightError(*findings)
-
-
-def _refuse_files_in_the_way(site: Site, ours: str, theirs: str) -> None:
-    """Refuse to put a pulled file where one lies that git does not know.
-
-    git would refuse it too, in most cases. But once it has begun, a file that is the same as the pulled one could not
-    be told from git's own, and would be taken away with it when the move is undone.
-    """
-    if paths := site.git.in_the_way(ours, theirs):
-        what = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own"
-        message = f"{what}: {first_few(paths)}"
-        refuse(message, f"Move them out of {site.git.layout.top}, or remove them from the commit.")
 
 
 # The code of an earlier release

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Required, TypedDict
@@ -12,7 +13,7 @@ from releaser.locks.versions import files_of, parse_version
 from releaser.system.files import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 
@@ -172,7 +173,9 @@ class Graph:
         extras: dict[str, set[str]] = {}
         for package in lock.packages:
             needed = edges.setdefault(package["name"], set())
-            for entry in _asked_for(package):
+            kinds = (package.get("optional-dependencies", {}), package.get("dev-dependencies", {}))
+            lists = (package.get("dependencies", []), *(entries for kind in kinds for entries in kind.values()))
+            for entry in itertools.chain.from_iterable(lists):
                 needed.add(entry["name"])
                 if "extra" in entry:
                     extras.setdefault(entry["name"], set()).update(entry["extra"])
@@ -186,13 +189,6 @@ class Graph:
             from_index=frozenset(one["name"] for one in lock.packages if "registry" in one.get("source", {})),
             extras={name: frozenset(found) for name, found in extras.items()},
         )
-
-
-def _asked_for(package: Package) -> Iterator[Dependency]:
-    yield from package.get("dependencies", ())
-    for kind in (package.get("optional-dependencies", {}), package.get("dev-dependencies", {})):
-        for entries in kind.values():
-            yield from entries
 
 
 def _askers(edges: Mapping[str, set[str]], own: set[str], direct: set[str]) -> dict[str, tuple[str, ...]]:

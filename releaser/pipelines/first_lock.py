@@ -170,18 +170,13 @@ def check_environment(site: Site, found: UnlockedEnvironment, asks: tuple[Questi
 
 def _site_to_be(site: Site, found: UnlockedEnvironment) -> Site:
     """Return the site as if it had its pyproject.toml, so that preflight tells of other things."""
-    site, settings = _without_missing_pyproject(site), site.settings
+    settings, missing = site.settings, f"{site.project.pyproject} does not exist"  # as the first lock creates it
+    known = [one for one in site.findings if one.message != missing]
     if lacks_group(settings, site.pyproject):
         settings = replace(settings, group=NO_GROUP)
     project = {"requires-python": ANY_PYTHON, **site.pyproject.table("project")}
     pyproject = Pyproject(path=site.project.pyproject, content={**site.pyproject.content, "project": project})
-    return replace(site, pyproject=pyproject, settings=settings, findings=(*site.findings, *found.problems))
-
-
-def _without_missing_pyproject(site: Site) -> Site:
-    """Return the site without the finding that pyproject.toml is missing: the first lock creates it."""
-    missing = f"{site.project.pyproject} does not exist"
-    return replace(site, findings=tuple(one for one in site.findings if one.message != missing))
+    return replace(site, pyproject=pyproject, settings=settings, findings=(*known, *found.problems))
 
 
 # The lock, and the guard

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from releaser.checkout.checks import CheckoutSnapshot
     from releaser.checkout.pull import Target
+    from releaser.releases.integrity import Damage
     from releaser.releases.release import Release
     from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog, RunReport
@@ -160,12 +161,15 @@ def find_rebuild_reason(site: Site, choice: Choice, live: Release | None) -> Reb
     found = find_live_damage(live)
     if found is not None and found.kind == "gone" and live.works():  # it does not start, perhaps just now
         time.sleep(_PAUSE)
-    if reason := explain_rebuild(site, live):
         found = find_live_damage(live)
+    if reason := explain_rebuild(site, live, found):
         is_built = found is None and live.manifest.origin == "built"
         return RebuildReason(release=live, reason=reason, is_damaged=not is_built and not has_lost_python(live, found))
-    reason = _explain_request(site, choice, live)
-    return RebuildReason(release=live, reason=reason, is_damaged=False) if reason else None
+    request, was = find_request(site), live.manifest.python
+    if request is None or request.admits(was) or minor(choice.version) == minor(was):
+        return None
+    reason = f"{request.name} is {request.version!r}, and it was built with Python {was}"
+    return RebuildReason(release=live, reason=reason, is_damaged=False)
 
 
 def refuse_unreadable_live(live: Release | None) -> None:
@@ -195,23 +199,15 @@ def refuse_unreadable_live(live: Release | None) -> None:
     refuse(message, advice)
 
 
-def explain_rebuild(site: Site, live: Release) -> str:
-    """Say why the live release has to be rebuilt with the Python that is installed; empty when it need not be."""
-    if found := why_rebuild(live, find_live_damage(live)):
-        return found
+def explain_rebuild(site: Site, live: Release, found: Damage | None) -> str:
+    """Say why the live release, with the damage `found`, has to be rebuilt with the Python that is installed, if so."""
+    if reason := why_rebuild(live, found):
+        return reason
     # What is set counts, and not what releaser would choose by itself, which may change with the disk.
     wanted, was = site.settings.link_mode, live.manifest.link_mode
     if wanted is None or not was or wanted == was:
         return ""
     return f"`link_mode` is {wanted}, and it was built with {was}"
-
-
-def _explain_request(site: Site, choice: Choice, live: Release) -> str:
-    """Say what asks for another minor version of Python than the live release has; empty when nothing does."""
-    request, was = find_request(site), live.manifest.python
-    if request is None or request.admits(was) or minor(choice.version) == minor(was):
-        return ""
-    return f"{request.name} is {request.version!r}, and it was built with Python {was}"
 
 
 def describe_damage(due: RebuildReason) -> Finding:
@@ -280,7 +276,7 @@ def _explain(site: Site, live: Release | None, release: Release) -> str:
     """Say why what was live is rebuilt."""
     if live is None:
         return "no release was live"
-    if reason := explain_rebuild(site, live):
+    if reason := explain_rebuild(site, live, find_live_damage(live)):
         return reason
     before, now = live.manifest.python, release.manifest.python
     return f"moved from Python {before} to {now} on request" if before != now else "somebody asked for it"

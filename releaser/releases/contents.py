@@ -317,16 +317,11 @@ def matches(path: str, hashed: str) -> bool:
     return hash_of(path, hashed.partition("=")[0]) == hashed.rstrip("=")
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)  # opening a named pipe would wait for ever
-
-
 def hash_of(path: str, algorithm: str = "sha256") -> str:
     """Return the hash of a file's contents, in the form of RECORD. Raises OSError."""
     found = hashlib.new(algorithm)
-    with open(
-        path, "rb", buffering=0, opener=_open_at_once
-    ) as file:  # most files are small: hashlib.file_digest takes half as long again
+    # Opening a named pipe would wait for ever. Most files are small: hashlib.file_digest takes half as long again.
+    with open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return f"{algorithm}={base64.urlsafe_b64encode(found.digest()).rstrip(b'=').decode('ascii')}"

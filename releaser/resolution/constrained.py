@@ -150,7 +150,8 @@ class _Search:
     ) -> Versions | NoSolution:
         """Resolve; and once more if versions were out of reach only as nobody knows their time, and may come in."""
         found, self.has_limits = self.resolver.resolve(specifiers, limits, no_build), bool(limits)
-        self._look_at_uploads(rules)
+        if rules.age.matters:
+            self.uploads = self.resolver.uploads().merge(self.uploads)
         now = exclude_newer(rules, limits.keys() - {"*"}, self.uploads) if limits else {}
         lifted = {
             name: None
@@ -259,10 +260,6 @@ class _Search:
             limits = {**exclude_newer(rules, found, self.uploads), **limits}
             specifiers |= {one.name: _exclude(one, specifiers.get(one.name), rules) for one in grave}
         return NoSolution(output="no versions were found that can be installed together")
-
-    def _look_at_uploads(self, rules: Rules) -> None:
-        if rules.age.matters:
-            self.uploads = self.resolver.uploads().merge(self.uploads)
 
 
 def _counts(withheld: Withheld, rules: Rules, strictness: Strictness) -> bool:

@@ -139,7 +139,11 @@ class _Look:
         python = choose(site, self.uv).python if place is None else _find_interpreter(place)
         version = ask(site.runner, str(python)).version
         refuse_too_old(version, python, by=str(python))
-        self.problems.extend(_wrong_python(site, version))
+        if not admits(site, version):
+            said = site.pyproject.table("project")["requires-python"]
+            message = f"{site.project.pyproject}: requires-python is {said!r}, and the site runs on Python {version}"
+            advice = "Widen it; or name the venv that has the right Python: --from-venv PATH."
+            self.problems.append(Finding(message, advice=advice))
         found = UnlockedEnvironment(
             python=python,
             base=need_base(python),
@@ -250,13 +254,6 @@ class _Look:
             lines=lines,
             indexes=() if says_indexes else tuple(index_options(lines)),
         )
-
-
-def _wrong_python(site: Site, version: str) -> Iterator[Finding]:
-    if not admits(site, version):
-        said = site.pyproject.table("project")["requires-python"]
-        message = f"{site.project.pyproject}: requires-python is {said!r}, and the site runs on Python {version}"
-        yield Finding(message, advice="Widen it; or name the venv that has the right Python: --from-venv PATH.")
 
 
 def _find_interpreter(place: Path) -> Path:

@@ -270,21 +270,16 @@ def test_group_findings(
         yield Finding(message, advice=f"Take `{live}` out of `test_groups`, or set `group` to another one.")
         return
     others = {*live_default_groups(settings, pyproject), *([live] if live else [])}
-    for apart in _conflicts(pyproject):
+    own = pyproject.table("project").get("name")  # and of no member of its workspace
+    for entries in _list(pyproject.table("tool", "uv").get("conflicts")):
+        tables = [one for one in _list(entries) if isinstance(one, dict)]
+        apart = {str(one["group"]) for one in tables if "group" in one and one.get("package", own) == own}
         here, there = (apart & _included(names, pyproject) for names in (settings.test_groups, others))
         if here and len(here | there) > 1:
             named = " and ".join(f"`{name}`" for name in sorted(here | there))
             message = f"{source}: {named} cannot be installed together, says `conflicts` in [tool.uv]"
             advice = f"Name groups in `test_groups` that go together with what goes live, or change {pyproject.path}."
             yield Finding(message, advice=advice)
-
-
-def _conflicts(pyproject: Pyproject) -> Iterator[set[str]]:
-    """Yield the groups of the project, and of no member of its workspace, that must not be installed together."""
-    own = pyproject.table("project").get("name")
-    for apart in _list(pyproject.table("tool", "uv").get("conflicts")):
-        tables = [one for one in _list(apart) if isinstance(one, dict)]
-        yield {str(one["group"]) for one in tables if "group" in one and one.get("package", own) == own}
 
 
 def _included(names: Iterable[str], pyproject: Pyproject) -> set[str]:

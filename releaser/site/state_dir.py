@@ -55,13 +55,9 @@ def _close_to_group(directory: Path) -> None:
             with contextlib.suppress(FileNotFoundError):
                 status = os.lstat(path)
                 is_lock = path == os.path.join(directory, "run", "lock")  # which is the same for all that may run
-                if status.st_mode & stat.S_IWGRP and not stat.S_ISLNK(status.st_mode) and not is_lock:
-                    _chmod_own(path, status)
-
-
-def _chmod_own(path: str, status: os.stat_result) -> None:
-    if status.st_uid == os.geteuid():
-        os.chmod(path, stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
+                is_own = status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode)
+                if status.st_mode & stat.S_IWGRP and is_own and not is_lock:
+                    os.chmod(path, stat.S_IMODE(status.st_mode) & ~stat.S_IWGRP)
 
 
 def _make(directory: Path, mode: int, group: int | None) -> None:

@@ -125,7 +125,11 @@ class Runner:
         ends with another status than 0.
         """
         words = tuple(os.fspath(word) for word in argv)
-        self._refuse_distrusted(words[0], (self.environ if env is None else env).get("VIRTUAL_ENV"))
+        given = self.environ if env is None else env
+        # What stays gets no marks, not even inherited ones.
+        marked = {name: value for name, value in given.items() if name not in self.marks}
+        marked |= {} if stays else self.marks
+        self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
         tail = sys.maxsize if whole else KEPT_TAIL
@@ -145,7 +149,7 @@ class Runner:
                     process = self._start(
                         (*prefix, *words),
                         cwd=cwd,
-                        env=self._marked(self.environ if env is None else env, stays=stays),
+                        env=marked,
                         stdin=stack.enter_context(_file_of(input)) if input else subprocess.DEVNULL,
                         stdout=file or subprocess.PIPE,
                         stderr=subprocess.STDOUT if merge or stays else subprocess.PIPE,
@@ -202,10 +206,6 @@ class Runner:
         for process in tuple(self._running):
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
-
-    def _marked(self, env: Mapping[str, str], *, stays: bool) -> dict[str, str]:
-        """Return the variables for a program: with the marks, or, if it `stays`, even without inherited ones."""
-        return {name: value for name, value in env.items() if name not in self.marks} | ({} if stays else self.marks)
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
