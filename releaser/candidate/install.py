@@ -23,6 +23,7 @@ from releaser.releases.contents import find_altered
 from releaser.releases.integrity import name_of
 from releaser.releases.journal import note, read_notes
 from releaser.releases.store import store_of
+from releaser.releases.venv import executable_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
@@ -46,9 +47,22 @@ if TYPE_CHECKING:
     from releaser.locks.lock import Package
     from releaser.run import Workspace
     from releaser.site.site import Site, SiteFacts
+    from releaser.system.isolation import Sandbox
 
 
 logger = logging.getLogger(__name__)
+
+# Compiles as uv does, but in an interpreter that does not look at the venv. Modules that do not compile are left.
+_COMPILING = """
+import compileall, os, sys
+files = [os.path.join(top, one) for top, _, names in os.walk(sys.argv[1]) for one in names if one.endswith(".py")]
+jobs = max(1, min(len(os.sched_getaffinity(0)), len(files) // 200))
+number = next((one for one in range(1, jobs) if os.fork() == 0), 0)
+for file in files[number::jobs]:
+    compileall.compile_file(file, force=True, quiet=2)
+if number == 0:
+    sys.exit(any([os.wait()[1] for _ in range(1, jobs)]))
+"""
 
 # What building a package leaves beside its source, and nothing needs.
 _HARMLESS = ("build", "dist", "__pycache__")
@@ -101,6 +115,8 @@ def _not_anew(altered: Mapping[str, str], error: ToolError) -> ToolError:
 def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compiled: bool) -> None:
     """Install the local packages into a venv that is there, in isolation if their builds are. Raises ToolError."""
     tree, uv = site.project.root, facts.uv
+    if not LockFile.read(site.project.lock).has_own:
+        return
     without = find_left_out(site, site.project.lock)
     local = uv.run(local_export_arguments(group=facts.group, without=without), tree=tree)
     if not local.strip():
@@ -122,7 +138,7 @@ def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[F
     """
     site, facts = work.site, work.facts
     place = venv.with_name("own")
-    if is_in_question(site, "own builds"):
+    if is_in_question(site, "own builds") and LockFile.read(site.project.lock).has_own:
         try:
             facts.uv.run(["venv", "--python", facts.python, place], tree=site.project.root)
             try:
@@ -182,13 +198,23 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
     compiling = [word for word in words if word == COMPILED]
     words = [word for word in words if word != COMPILED]
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
-    if _sync_wheels(run, others, missing | _only_built(site)) or compiling:
+    if _sync_wheels(run, others, missing | _only_built(site)):
         needs_keys = fetches_by_ssh(site.project.lock.read_bytes())  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
             run([*others, *compiling], sandbox=sandbox)
+    elif compiling:
+        with sandbox_of(site, venv, what="builds") as sandbox:
+            _compile(site, venv, sandbox)
     if others is not words and isolation_of(site, "own builds"):
         with sandbox_of(site, venv, what="own builds") as sandbox:
             run([*words, *compiling], sandbox=sandbox)
+
+
+def _compile(site: Site, venv: Path, sandbox: Sandbox) -> None:
+    """Compile what is installed, as `uv sync` would that looks at everything again and starts the venv's own Python."""
+    words: list[str | Path] = [executable_of(venv), "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
+    env = {**site.runner.neutral, **dict(sandbox.variables)}
+    site.runner.run(words, cwd=site.project.root, env=env, timeout=site.uv().timeout, prefix=sandbox.prefix)
 
 
 # Versions whose builds do not work in isolation, and ran without it before: those that are live

@@ -100,6 +100,12 @@ class LockFile:
         """The names of all packages."""
         return frozenset(self.versions)
 
+    @property
+    def has_own(self) -> bool:
+        """Whether any package may be one of the project's own that is installed: not from an index, git or a URL."""
+        elsewhere = {"registry", "git", "url", "virtual"}
+        return any(elsewhere.isdisjoint(one.get("source", {})) for one in self.packages)
+
     @classmethod
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock; InvalidLockError when it is none."""

@@ -154,7 +154,10 @@ def _sockets(place: str) -> list[str]:
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         for one in entries:
             with contextlib.suppress(OSError):  # it has just gone
-                found += [one.path] if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode) else []
+                # Whoever asks thousands of files what they are, as /tmp may have them, waits for it.
+                is_plain = one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False)
+                if not is_plain and stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode):
+                    found.append(one.path)
     return found
 
 

@@ -189,7 +189,7 @@ def test_the_restart_file_is_touched_once_there_is_something_new(make_site: Site
 def test_every_module_is_compiled_and_no_file_has_another_name(make_site: SiteFactory) -> None:
     """Compiled are also those that the tests do not import."""
     site = make_site.adopted(kind="path", editable=False)
-    modules = {"alpha/__init__.py": '__version__ = "1.1.0"\n', "alpha/rarely/used.py": ""}
+    modules = {"alpha/__init__.py": '__version__ = "1.1.0"\n', "alpha/rarely/used.py": "", "alpha/later.py": "def ("}
     site.publish("alpha", "1.1.0", modules=modules)
     site.releaser("update", check=0, env={"UV_LINK_MODE": "hardlink"})
     (packages,) = (release_of(site) / "venv" / "lib").glob("python*/site-packages")
@@ -197,7 +197,7 @@ def test_every_module_is_compiled_and_no_file_has_another_name(make_site: SiteFa
     assert {"alpha", "rarely", "common_lib"} <= {path.parent.name for path in sources}
     tag = site.python("import sys; print(sys.implementation.cache_tag)")
     missing = [path for path in sources if not (path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc").exists()]
-    assert missing == []
+    assert [path.name for path in missing] == ["later.py"]  # for a newer Python, which does not matter
     files = [path for path in below(release_of(site)) if path.is_file() and not path.is_symlink()]
     assert {path.name for path in files} >= {"pyvenv.cfg", "METADATA", "uv.lock"}
     assert [path for path in files if path.stat().st_nlink != 1] == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import importlib
 import io
 import json
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 _LOCALE = "C.UTF-8"
 _MOST_FILES = 65536  # that the process which is forked has open
 _READ_AT_START = ("PYTHON", "COVERAGE_", "COV_CORE_", "LD_")  # variables that the interpreter or its loader read
-_USED_LATE = ("jinja2", "rich.console", "rich.table", "rich.progress", "email.mime.text", "smtplib", "http.client")
+_USED_LATE = (
+    "jinja2", "rich.console", "rich.table", "rich.progress", "email.mime.text", "smtplib", "http.client",
+    "dotenv", "filelock", "importlib.metadata", "packaging.metadata", "zipfile", "_strptime",
+)  # fmt: skip
 _FOR_OTHERS = ("_probe", "_releaser_pin", "__main__")  # modules that other interpreters run
 
 
@@ -109,6 +113,8 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 def _serve(place: str, told: int) -> None:
     """Answer requests until standard input is closed: the id of the process at once, its status at its end."""
     _import_all()
+    gc.collect()
+    gc.freeze()  # what each run shares is neither looked through nor copied by it
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(place)
     listener.listen()
