@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -40,7 +41,7 @@ class Run:
     #: What tells whether the checkout is as it was before anything was built; None while nothing is.
     find_changes: Callable[[], tuple[Finding, ...]] | None = None
 
-    @property
+    @functools.cached_property
     def store(self) -> ReleaseStore:
         """The releases of the site."""
         return store_of(self.site)

@@ -126,7 +126,8 @@ def check_space(work: Workspace, resolution: Resolution) -> None:
     pins = list_installed(resolution.lock, group=facts.group, default_groups=default_groups(site), python=python)
     downloads = download_sizes(resolution.lock, pins, tags_of(python))
     sizes = {name: _UNPACKED * size for name, size in downloads.items()}
-    new = sizes if _is_empty(cache) else [one.name for one in resolution.diff if one.new]
+    # If nothing is in uv's cache, all packages have to be downloaded again.
+    new = sizes if not any(cache.glob("archive-*")) else [one.name for one in resolution.diff if one.new]
     added = sizes if live is None else [one.name for one in resolution.diff if not one.old]
     cached = sum(sizes.get(name, 0) for name in new)
     release, *others = update_needs(site, live)
@@ -134,14 +135,6 @@ def check_space(work: Workspace, resolution: Resolution) -> None:
     gained = Need(what="uv's cache", place=cache, bytes=cached, inodes=cached // _FILE_BYTES, remedy="`uv cache prune`")
     if lacks := tuple(find_lacks((release, *others, gained))):
         raise PreflightError(*lacks)
-
-
-def _is_empty(cache: Path) -> bool:
-    """Whether nothing is in uv's cache, so that all packages have to be downloaded again."""
-    try:
-        return not any(name.startswith("archive-") for name in os.listdir(cache))
-    except OSError:
-        return True
 
 
 def download_sizes(lock: LockFile, pins: Iterable[Pin], tags: frozenset[Tag]) -> dict[str, int]:

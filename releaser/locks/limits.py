@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from releaser.locks.versions import Uploads, is_newer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from releaser.locks.rules import Rules
 
@@ -77,7 +77,11 @@ def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
     if not age.of(name) or rules.keeps(name):
         return None
     locked, own = rules.locked.get(name), uploads.own_limit(name)
-    if age.unknown == "take" and _has_newer_without_time(name, locked, uploads.times):
+    newer_without_time = (
+        time is None and one == name and (locked is None or is_newer(version, locked))
+        for (one, version), time in uploads.times.items()
+    )
+    if age.unknown == "take" and any(newer_without_time):
         return None
     limit = age.latest(name) if own is None else min(age.latest(name), own)
     if locked is None:
@@ -85,10 +89,3 @@ def _limit(rules: Rules, name: str, uploads: Uploads) -> datetime | None:
     since = [uploads.last.get((name, one)) for one in locked.split(", ")]
     # What is locked would be out of reach if nobody knows its time; uv takes what was uploaded before, not at, one.
     return max([limit, *(time + timedelta(seconds=1) for time in since if time)]) if all(since) else None
-
-
-def _has_newer_without_time(name: str, locked: str | None, times: Mapping[tuple[str, str], datetime | None]) -> bool:
-    return any(
-        time is None and one == name and (locked is None or is_newer(version, locked))
-        for (one, version), time in times.items()
-    )

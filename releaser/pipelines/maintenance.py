@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from releaser.resolution.resolve import lock_of
 from releaser.system.words import plural, timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from releaser.releases.release import Release
     from releaser.releases.retention import Verdict
@@ -126,11 +127,17 @@ def decide_hold(site: Site, name: str, reason: str) -> Change:
 
     It is held since the first time; another reason takes the place of the one before.
     """
-    lock, name, holds = _lock_of_checkout(site), normalize_name(name), Constraints.read(site.state_dir).holds
+    try:
+        lock = LockFile.read(site.project.lock)
+    except (OSError, InvalidLockError) as error:
+        refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
+    name, holds = normalize_name(name), Constraints.read(site.state_dir).holds
     live = lock_of(store_of(site).live())
     if name not in lock.names:
         message = f"{name or 'a package without a name'} is not in {site.project.lock.name}"
-        raise UsageError(message, advice=_did_you_mean(name, lock.names - lock.local))
+        close = difflib.get_close_matches(name, sorted(lock.names - lock.local), n=3)
+        advice = f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."
+        raise UsageError(message, advice=advice)
     if name in lock.local:
         message = f"{name} is part of the checkout; the code decides its version"
         raise UsageError(message, advice="Hold packages that come from elsewhere.")
@@ -203,17 +210,3 @@ def decide_accept(site: Site, name: str) -> Change:
     return Change(
         name=", ".join(dict.fromkeys(one.name for one in found)), state="is accepted as it was found", apply=apply
     )
-
-
-def _lock_of_checkout(site: Site) -> LockFile:
-    try:
-        return LockFile.read(site.project.lock)
-    except (OSError, InvalidLockError) as error:
-        refuse(f"{site.project.lock} cannot be read: {error}", "Make it with `uv lock`, and commit it.")
-
-
-def _did_you_mean(name: str, names: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, sorted(names), n=3)
-    return f"Did you mean {' or '.join(close)}?" if close else "`uv tree` lists the packages of the project."

@@ -81,11 +81,6 @@ def repair(site: Site, log: RunLog) -> None:
 # The symlink
 
 
-def _find_moved_link(store: ReleaseStore) -> Iterator[Finding]:
-    if moved := moved_by_hand(store):
-        yield moved
-
-
 def _find_lost_link(store: ReleaseStore) -> Iterator[Finding]:
     if store.live_by_record() and is_missing_or_dangling(store.link):
         yield Finding(message=f"{store.link} is {_describe_lost(store.link)}", advice=_REPAIRS)
@@ -287,7 +282,7 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
 
 # In the order in which they tell.
 FINDERS = (
-    _find_moved_link,
+    lambda store: filter(None, [moved_by_hand(store)]),
     _find_lost_link,
     _find_live_damage,
     _find_lost_releases,

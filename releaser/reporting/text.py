@@ -16,7 +16,7 @@ from releaser.system.words import age, elapsed, first_few, one_line, plural, siz
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from releaser.answers import HeldBack, OutdatedPackage, RedTests, ReleaseDetails, Status
+    from releaser.answers import HeldBack, OutdatedPackage, ReleaseDetails, Status
     from releaser.locks.origins import Deviation
     from releaser.releases.quarantine import Quarantined, RejectedCommit
     from releaser.releases.verify import Verified
@@ -234,7 +234,10 @@ def status_text(status: Status) -> list[str]:
             for one in status.left_behind
         ),
         *_asked(status.asked),
-        *_red_tests(status.red_tests),
+        *(
+            f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
+            for red in filter(None, [status.red_tests])
+        ),
         *_pending(status),
         *(f"held back: {line}" for line in held_back_lines(map(_withheld, status.held_back), commands=False)),
         *(f"quarantined: candidate {one.release}: {_since(one)}" for one in status.quarantined),
@@ -271,11 +274,6 @@ def _asked(asked: Sequence[Deviation]) -> Iterator[str]:
         yield f"to be accepted: {one}; `releaser accept {one.name}`{since}"
     if asked[_SHOWN_OF_A_KIND:]:
         yield f"to be accepted: {len(asked) - _SHOWN_OF_A_KIND} more; `--json` shows all"
-
-
-def _red_tests(red: RedTests | None) -> Iterator[str]:
-    if red:
-        yield f"tests of {red.release} have been failing since {red.since[:10]}: {', '.join(red.failing[:5])}"
 
 
 def _pending(status: Status) -> Iterator[str]:

@@ -104,17 +104,11 @@ def venv_findings(link: Path) -> Iterator[Finding]:
         yield Finding(f"{link} is neither a directory nor a symlink", advice="Move it away, or correct `venv`.")
     elif not is_link and os.access(link, os.X_OK) and not (link / "pyvenv.cfg").is_file():
         yield Finding(f"{link} is a directory, but not a venv", advice="Move it away, or correct `venv`.")
-    if not _may_replace(status, is_link=is_link):
+    # Members of the project's group may move a symlink; root would leave files behind that the owner cannot change.
+    may_move = is_link and os.geteuid() != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
+    if status.st_uid != os.geteuid() and not may_move:
         message = f"{link} is owned by another user (uid {status.st_uid}; this is uid {os.geteuid()})"
         yield Finding(message, advice="Run releaser as that user, or chown it.")
-
-
-def _may_replace(status: os.stat_result, *, is_link: bool) -> bool:
-    """Members of the project's group may move a symlink; root would leave files behind that the owner cannot change."""
-    user = os.geteuid()
-    if status.st_uid == user:
-        return True
-    return is_link and user != 0 and status.st_gid in {os.getegid(), *os.getgroups()}
 
 
 def can_clone(directory: Path) -> bool:
