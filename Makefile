@@ -84,11 +84,13 @@ durability: $(READY) ## Measure what it costs that a power cut does no harm
 
 requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --all-groups --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
+	$(BIN)/uv export --quiet --all-groups --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --constraints requirements-dev.txt --generate-hashes --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --upgrade --universal --resolution lowest-direct --generate-hashes --no-header --no-annotate \
-		--output-file requirements-lowest.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --all-extras --constraints requirements-dev.txt --generate-hashes --no-header \
+		--no-annotate --output-file constraints-attestations.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \
+		--no-annotate --output-file requirements-lowest.txt pyproject.toml
 
 test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the lowest versions that releaser may be installed with
 	$(PYTHON) -m venv --clear $(LOWEST)

@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 DIST = ROOT / "dist"
 CONSTRAINTS = "constraints.txt"
+COPIED = (CONSTRAINTS, "constraints-attestations.txt")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "releaser")
 
 
@@ -30,12 +31,13 @@ def main() -> None:
     if _run("git", "status", "--porcelain", "--untracked-files=no"):
         sys.exit("dist: there are changes that are not committed, so nobody could make the same; commit them first.")
     shutil.rmtree(DIST, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="releaser-dist-") as name:
-        tree = Path(name) / "tree"
+    with tempfile.TemporaryDirectory(prefix="releaser-dist-") as place:
+        tree = Path(place) / "tree"
         _check_out(commit, tree)
         words = (sys.executable, "-m", "hatchling", "build", "-d", str(DIST))
         _run(*words, cwd=tree, variables={"SOURCE_DATE_EPOCH": seconds})
-        shutil.copyfile(tree / CONSTRAINTS, DIST / CONSTRAINTS)
+        for name in COPIED:
+            shutil.copyfile(tree / name, DIST / name)
         version = next(DIST.glob("*.whl")).name.split("-")[1]
         sbom = make_sbom(tree, version=version, at=datetime.fromtimestamp(int(seconds), UTC))
     (DIST / f"releaser-{version}.cdx.json").write_text(json.dumps(sbom, indent=2) + "\n", encoding="utf-8")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
 from releaser.candidate.space import check_space
 from releaser.candidate.trials import count_tests, fewer_tests
@@ -26,8 +27,10 @@ from releaser.site.start import look_at_start
 from releaser.system.files import sync_file_system
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from releaser.locks.attestations import Publisher
     from releaser.locks.lock import Change, LockFile
     from releaser.releases.quarantine import CandidateKey
     from releaser.releases.release import Tests
@@ -54,6 +57,8 @@ class Candidate:
     link_mode: str = ""
     #: The migrations that it brings and that are not applied.
     migrations: tuple[str, ...] = ()
+    #: Who published its packages, as far as that is attested.
+    publishers: Mapping[str, Publisher] = field(default_factory=dict)
 
     @property
     def venv(self) -> Path:
@@ -104,9 +109,10 @@ def try_to_build(
 ) -> Candidate | Unbuildable:
     """Build the venv of a new candidate; the journal names it before anything of it is there.
 
-    Raises BuildError if the disk does not let it.
+    Raises BuildError if the disk does not let it, and ResolutionError if it may not come in for who has published it.
     """
     site = work.site
+    publishers = {} if overrides else verify_attestations(work, resolution.lock)
     key = candidate_key(site, work.facts, resolution.lock)
     with work.log.step("build") as step:
         now = datetime.now(UTC)
@@ -119,6 +125,7 @@ def try_to_build(
             key=key,
             resolution=resolution,
             overrides=overrides,
+            publishers=publishers,
         )
         journal_of(site).write(make_entry(work.log, "building", target=name))
         try:
@@ -195,6 +202,7 @@ def _manifest(work: Workspace, candidate: Candidate, tests: Tests) -> Manifest:
         tests_run=count_tests(candidate.output),
         migrations=candidate.migrations,
         files=hash_files(candidate.resolution.lock, site.project.root, work.live.manifest.files if work.live else {}),
+        publishers=candidate.publishers,
     )
 
 

@@ -27,6 +27,17 @@ class Pin(NamedTuple):
     version: str
 
 
+class IndexFile(NamedTuple):
+    """A file of a package that comes from an index, with the digest that the lock has of it."""
+
+    registry: str
+    name: str
+    version: str
+    file: str
+    #: As hexadecimal digits; `algorithm:digits` if it is of another kind, empty if there is none.
+    sha256: str
+
+
 def list_installed(
     lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
 ) -> tuple[Pin, ...]:
@@ -39,6 +50,18 @@ def list_installed(
     found = _reach(lock, group=group, default_groups=default_groups, python=python)
     third_party = (one for one in found if not is_local(one) and "version" in one)
     return tuple(sorted({Pin(one["name"], one["version"]) for one in third_party}))
+
+
+def index_files(
+    lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
+) -> tuple[IndexFile, ...]:
+    """List the files from indexes on the net that could be installed here: wheels for this Python, or else sources."""
+    tags, found = tags_of(python), dict[IndexFile, None]()
+    for one in _reach(lock, group=group, default_groups=default_groups, python=python):
+        registry = str(one.get("source", {}).get("registry", ""))
+        for file, digest in _files(one, tags) if "://" in registry and "version" in one else ():
+            found[IndexFile(registry, one["name"], one["version"], file, digest.removeprefix("sha256:"))] = None
+    return tuple(found)
 
 
 def installed_key(

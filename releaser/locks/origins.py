@@ -14,17 +14,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """A package that comes from somewhere else than before, or a file that is another one under the same name."""
+    """A package that comes from somewhere else than before, or a file that is not attested to be what it should be."""
 
     name: str
     #: Of an index, the versions that come from there; of a file at a URL empty, as there is but one.
     version: str
-    what: Literal["index", "hash"]
+    what: Literal["index", "hash", "attestation", "publisher"]
     old: str
-    #: Empty where a file has no hash any more.
+    #: Empty where a file has no hash, or no attestation, any more.
     new: str
     #: The file that differs, or its URL where that is the source; empty where the index does.
     file: str = ""
+    #: Why an attestation does not count.
+    why: str = field(default="", compare=False)
     #: Since when somebody is asked to accept it, as ISO 8601; empty before that.
     since: str = field(default="", compare=False)
 
@@ -32,7 +34,12 @@ class Deviation:
         """Say it for people."""
         if self.what == "index":
             return f"{self.name} {self.version} comes from {self.new}, and came from {self.old}"
+        if self.what == "publisher":
+            return f"{self.name} {self.version} is published by {self.new}, and was by {self.old}"
         shown = " ".join(filter(None, (self.file, "of", self.name, self.version)))
+        if self.what == "attestation":
+            lost = f"has no attestation any more; it was published by {self.old} before"
+            return f"{shown} {f'has an attestation that does not verify: {self.why}' if self.new else lost}"
         if not self.new:
             return f"{shown} has no hash any more, so it may be another file; it had {self.old}"
         return f"{shown} is another file now: {self.new} in the place of {self.old}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
+from releaser.candidate.attested import attestation_findings
 from releaser.candidate.isolated import isolation_findings
 from releaser.candidate.space import find_lacks, update_needs
 from releaser.checkout.checks import check_checkout, remote_findings
@@ -109,6 +110,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     litter = known_untracked_files(site.state_dir)
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), litter, scope.state)
     findings.extend(isolation_findings(site))
+    findings.extend(attestation_findings(site))
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))

@@ -36,14 +36,14 @@ class Acceptance:
 
 
 class DeviationError(ResolutionError):
-    """A package comes from another index than before, or a file is another one."""
+    """A package comes from another index or publisher than before, or a file is another one, or badly attested."""
 
     def __init__(self, found: tuple[Deviation, ...]) -> None:
         """Say what differs, and what to do."""
         names = list(dict.fromkeys(one.name for one in found))
         commands = " and ".join(f"`releaser accept {name}`" for name in names[:3])
         all_of_them = "" if len(names) < 4 else f" and so on; `releaser accept '*'` accepts all {len(names)}"
-        message = f"packages are not what the lock says: {'; '.join(map(str, found[:5]))}"
+        message = f"packages are not what they were before: {'; '.join(map(str, found[:5]))}"
         message += f"; and {len(found) - 5} more" if len(found) > 5 else ""
         advice = f"Find out why. If it is meant to be so: {commands}{all_of_them}."
         super().__init__(message, advice=advice)
@@ -88,7 +88,11 @@ def accept_or_refuse(
     """Return what differs from the lock before and has been accepted. Raises DeviationError if anything has not."""
     known = {key: value.partition(" ")[0] for key, value in files_before.items()}
     files = {key: value.partition(" ")[0] for key, value in hash_files(after, root, files_before).items()}
-    found = find_deviations(before, after, files_before=known, files=files)
+    return refuse_unaccepted(state_dir, find_deviations(before, after, files_before=known, files=files))
+
+
+def refuse_unaccepted(state_dir: Path, found: tuple[Deviation, ...]) -> tuple[Deviation, ...]:
+    """Return deviations that all have been accepted. Raises DeviationError if any has not."""
     accepted = read_acceptance(state_dir).accepted if found else ()
     if refused := tuple(one for one in found if one not in accepted):
         raise DeviationError(refused)

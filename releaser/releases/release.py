@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import Finding, PreflightError
+from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.venv import Interpreter
 from releaser.site.start import look_at_start
@@ -80,6 +81,8 @@ class Manifest:
     migrations: tuple[str, ...] = ()
     #: The hashes of the files that come from directories, as its lock has none, and what tells that these are the same.
     files: Mapping[str, str] = field(default_factory=dict)
+    #: Who published packages, by name, as attestations that were verified say.
+    publishers: Mapping[str, Publisher] = field(default_factory=dict)
 
     @property
     def never_live(self) -> bool:

@@ -107,6 +107,8 @@ class Settings:
     min_age_fixes: float = _setting(86400.0, values.duration)
     min_age_packages: tuple[tuple[str, float], ...] = _setting((), values.by_package(values.duration))
     min_age_unknown: Literal["take", "refuse"] = _setting("take", values.choice("take", "refuse"))
+    attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
+    attestations_root: str | None = _setting(None, values.path)
     test_command: tuple[str, ...] | None = _setting(None, values.command)
     test_environment: tuple[str, ...] = _setting((), values.ids)
     test_groups: tuple[str, ...] = _setting((), values.ids)

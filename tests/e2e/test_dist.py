@@ -75,11 +75,15 @@ def pins(file: Path) -> set[str]:
     return {line.split()[0] for line in lines if "==" in line}
 
 
+FILES = ["constraints.txt", "constraints-attestations.txt", "requirements-dev.txt", "requirements-lowest.txt"]
+
+
 def test_what_users_install_is_what_the_tests_run_with() -> None:
-    assert pins(REPOSITORY / "constraints.txt") <= pins(REPOSITORY / "requirements-dev.txt")
+    least, more = (pins(REPOSITORY / name) for name in ("constraints.txt", "constraints-attestations.txt"))
+    assert least < more <= pins(REPOSITORY / "requirements-dev.txt")
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "requirements-dev.txt", "requirements-lowest.txt"])
+@pytest.mark.parametrize("name", FILES)
 def test_what_is_pinned_has_hashes_and_names_no_index(name: str) -> None:
     text = (REPOSITORY / name).read_text(encoding="utf-8").replace("\\\n", " ")
     assert "://" not in text

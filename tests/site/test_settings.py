@@ -157,6 +157,7 @@ def test_the_environment_still_sets_what_the_file_unsets(tmp_path: Path) -> None
 WRONG_TEXT: dict[str, str] = {
     "upgrade": "major", "upgrade_packages": "django=none", "ignore": "django>=5", "min_age": "a week",
     "min_age_packages": "django", "min_age_unknown": "maybe", "min_age_fixes": "soon",
+    "attestations": "on", "attestations_root": " ",
     "state_dir": " ", "environment_file": "",
     "environment": "test", "group": "", "branch": "", "venv": "", "uv": "", "uv_timeout": "0",
     "python": "", "test_command": "'", "test_timeout": "soon", "collectstatic": "x", "collectstatic_timeout": "-",

@@ -41,8 +41,9 @@ class SimpleIndex:
     """An index that serves the wheels and source releases in `directory` at `url`; a new version is one more file.
 
     `uploaded` maps name and version to when the wheel was uploaded; what is not in it has no time. `asked` are the
-    names that have been asked about, `algorithms` those of the hashes that it tells. Its port stays the same, also when
-    it has been gone, as locks name it.
+    names that have been asked about, `algorithms` those of the hashes that it tells. `provenance` maps files to what it
+    has of their attestations; None stands for an answer with status 503. Its port stays the same, also when it has been
+    gone, as locks name it.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -50,6 +51,7 @@ class SimpleIndex:
         self.uploaded: dict[tuple[str, str], datetime] = {}
         self.asked: list[str] = []
         self.algorithms = ["sha256"]
+        self.provenance: dict[str, Any] = {}
         self._mood: Mood = "is well"
         self._stopped = threading.Event()
         with socket.create_server(("127.0.0.1", 0)) as finder:
@@ -73,6 +75,10 @@ class SimpleIndex:
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
         kind, _, name = request.path.strip("/").partition("/")
         page = kind == "simple"
+        if kind == "provenance":
+            found = self.provenance[name]
+            reply(request, 200 if found else 503, json.dumps(found).encode())
+            return
         data = self._project(name) if page else self._content(name)
         is_wheel = name.endswith(".whl")
         if self._mood == "hangs" or (self._mood == "hangs at a wheel" and is_wheel):
@@ -100,6 +106,8 @@ class SimpleIndex:
             "hashes": {name: hashlib.new(name, file.read_bytes()).hexdigest() for name in self.algorithms},
             "size": file.stat().st_size,
         }
+        if file.name in self.provenance:
+            found["provenance"] = f"../../provenance/{file.name}"
         if file.suffix == ".whl":
             found["core-metadata"] = True
             if requires_python := email.message_from_bytes(_metadata(file)).get("Requires-Python"):

@@ -1,0 +1,165 @@
+"""Who published what a candidate brings: attestations of its packages are verified before it is built."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, ResolutionError, ToolError
+from releaser.locks.attestations import Answer, judge
+from releaser.locks.installed import index_files
+from releaser.locks.versions import files_of
+from releaser.releases.acceptance import refuse_unaccepted
+from releaser.resolution.resolve import lock_of
+from releaser.site.conventions import default_groups
+from releaser.system.files import read_file
+from releaser.system.words import first_few, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from releaser.locks.attestations import Judgement, Publisher
+    from releaser.locks.installed import IndexFile
+    from releaser.locks.lock import LockFile
+    from releaser.report import Step
+    from releaser.run import Workspace
+    from releaser.site.site import Site
+
+_SECONDS = 120.0  # for all questions of a candidate
+_LIBRARIES = ("pypi_attestations", "sigstore")
+
+
+def attestation_findings(site: Site) -> Iterator[Finding]:
+    """Say what is wrong with how attestations are to be verified."""
+    if site.settings.attestations == "require" and not _can_verify():
+        message = '`attestations = "require"`: what verifies them is not installed beside releaser'
+        yield Finding(message, advice="Install it: `pip install 'releaser[attestations]'`; or change `attestations`.")
+    if root := _root(site):
+        try:
+            json.loads(read_file(root))
+        except (OSError, ValueError) as error:
+            message = f"`attestations_root` {root} cannot be used: {error}"
+            yield Finding(message, advice="It must be a trusted_root.json of Sigstore; or remove the setting.")
+
+
+def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publisher]:
+    """Ask who published what a lock changes; return the publishers of packages that are known then.
+
+    Raises DeviationError where one is another than before, or an attestation does not verify, and nobody has accepted
+    that; where attestations are required, also where one is gone. Raises ResolutionError where one is required and
+    nobody can tell.
+    """
+    site, live = work.site, lock_of(work.live)
+    known = {name: one for name, one in _known(work).items() if name in lock.names}
+    asked = _changed_files(work, live, lock)
+    if site.settings.attestations == "off" or not asked or not _can_verify():
+        return known
+    with work.log.step("attestations") as step:
+        strange = {one.name for one in asked} - known.keys()
+        earlier = [one for one in _files(work, live) if one.name in strange]
+        answers = _ask(work, [*asked, *earlier])
+        # What is live may have been attested, and nobody have looked at that yet.
+        known |= judge({}, [(one, answers[one]) for one in earlier if answers[one].state == "verified"]).publishers
+        found = judge(known, [(one, answers[one]) for one in asked])
+        is_required = site.settings.attestations == "require"
+        accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if is_required else ()))
+        _tell(work, step, found, known, {one: answers[one] for one in asked})
+        if not is_required:
+            work.log.note(*(Finding(str(one), advice=_advice(one.name)) for one in found.lost))
+    gone = {one.name for one in accepted if one.what == "attestation" and not one.new}
+    return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
+
+
+def _known(work: Workspace) -> Mapping[str, Publisher]:
+    return work.live.manifest.publishers if work.live else {}
+
+
+def _advice(name: str) -> str:
+    return f"Find out why. `releaser hold {name}` keeps it where it is then."
+
+
+def _tell(
+    work: Workspace,
+    step: Step,
+    found: Judgement,
+    known: Mapping[str, Publisher],
+    answers: Mapping[IndexFile, Answer],
+) -> None:
+    """Say what was found out. Raises ResolutionError where that is too little."""
+    attested = {one.name for one, answer in answers.items() if answer.state == "verified"}
+    told = f"{len(attested)} of {plural(len({one.name for one in answers}), 'package')} attested"
+    if not found.unknown:
+        step.says(told)
+        return
+    which = first_few(dict.fromkeys(f"{one.name} {one.version}" for one in found.unknown))
+    reason = f"{which}: {next(iter(found.unknown.values()))}"
+    step.warns(f"{told}; unknown: {reason}")
+    if work.site.settings.attestations != "require":
+        return
+    message = f"nobody can tell now who published {reason}"
+    if any(one.name in known for one in found.unknown):
+        advice = "Check the network and the index; releaser tries again at the next run."
+        raise ResolutionError(message, advice=f'{advice} `attestations = "warn"` lets it in.')
+    work.log.note(Finding(message, advice="Check the network and the index. No publisher of it was known before."))
+
+
+def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[IndexFile]:
+    """Return what could be installed and was not locked before; nothing where what is live has no lock."""
+    if not before.data:
+        return []
+    digests = {entry.get("hash") for one in before.packages for entry in files_of(one)}
+    return [one for one in _files(work, after) if f"sha256:{one.sha256}" not in digests]
+
+
+def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
+    site, facts, others = work.site, work.facts, default_groups(work.site)
+    groups = others if others is None else (*others, *site.settings.test_groups)
+    return index_files(lock, group=facts.group, default_groups=groups, python=facts.choice.version)
+
+
+def _can_verify() -> bool:
+    return all(importlib.util.find_spec(name) for name in _LIBRARIES)
+
+
+def _root(site: Site) -> Path | None:
+    named = site.settings.attestations_root
+    return Path(os.path.abspath(site.project.root / Path(named).expanduser())) if named else None
+
+
+def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]:
+    """Ask what indexes tell of files, of each once in a run. Raises nothing: what cannot be found out is unknown."""
+    from msgspec import ValidationError, convert, to_builtins
+
+    wanted, remembered = list(dict.fromkeys(files)), work.site.runner.remembered
+    new = [one for one in wanted if ("attestation", *one) not in remembered]
+    found = dict.fromkeys(wanted, Answer(state="unknown"))
+    try:
+        answers = convert(json.loads(_run_probe(work.site, new)) if new else [], list[Answer])
+        found |= zip(new, answers, strict=True)
+    except (ToolError, OSError, ValueError, ValidationError) as error:
+        late = isinstance(error, ToolError) and error.timed_out
+        reason = f"no answer within {_SECONDS:g} s" if late else getattr(error, "message", str(error))
+        found |= dict.fromkeys(new, Answer(state="unknown", reason=reason))
+    for one in new:
+        if found[one].state != "unknown":
+            remembered["attestation", *one] = json.dumps(to_builtins(found[one]))
+    return found | {
+        one: convert(json.loads(remembered["attestation", *one]), Answer) for one in wanted if one not in new
+    }
+
+
+def _run_probe(site: Site, files: Iterable[IndexFile]) -> str:
+    """Ask, and verify, in a process of its own. Raises ToolError and OSError."""
+    root, probe = _root(site), importlib.util.find_spec("releaser.tools.attestation_probe")
+    questions = [[one.registry, one.name, one.file, one.sha256] for one in files]
+    asked = json.dumps({"root": str(root or ""), "questions": questions}).encode()
+    assert probe is not None  # noqa: S101 - it is part of releaser
+    with tempfile.TemporaryDirectory(prefix="releaser-attestations-") as place:
+        env = {**site.runner.neutral, "XDG_CACHE_HOME": place, "XDG_DATA_HOME": place}  # where Sigstore keeps its root
+        words = [sys.executable, "-P", str(probe.origin)]
+        return site.runner.run(words, cwd=Path(place), timeout=_SECONDS, env=env, input=asked, whole=True).stdout
