@@ -157,6 +157,10 @@ ONE_PROBLEM: list[tuple[dict[str, Any], str]] = [
     ({"uv python find": "/no/such/python\n"}, "uv finds no Python for this project: "),
     ({"uv python find": ToolError("uv failed", output="error: none")}, "uv finds no Python for this project: "),
     (setting("RELEASER_UV=/no/such/uv"), "uv was not found at /no/such/uv (setting `uv`)"),
+    (
+        setting("RELEASER_ATTESTATIONS_ROOT=../none.json"),
+        "`attestations_root` {root.parent}/none.json cannot be used: [Errno 2]",
+    ),
     (setting("RELEASER_RESTART=passenger"), "restart is `passenger`, but passenger-config is not on PATH"),
     (setting("RELEASER_RESTART_FILE=web/x"), "restart_file {root}/web/x: there is no directory {root}/web"),
     ({"edits": [("../.env", '["ada@example.org"]', "ada")]}, "ADMINS_JSON must be a JSON list"),
@@ -185,6 +189,21 @@ def test_what_will_not_do_is_the_one_problem(root: Path, wrong: dict[str, Any], 
     found.runner.answers.update({name: answer for name, answer in wrong.items() if " " in name})
     (message,) = problems(found)
     assert words.format(root=root) in message
+
+
+@pytest.mark.parametrize("wanted", ["require", "warn", "off"])
+def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
+    root: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
+) -> None:
+    edit(root, "../.env", "ADMINS", f"RELEASER_ATTESTATIONS={wanted}\nADMINS")
+    facts(site(root))
+    monkeypatch.setitem(sys.modules, "pypi_attestations", None)
+    if wanted != "require":
+        facts(site(root))
+        return
+    with pytest.raises(PreflightError, match="what verifies them is not installed beside releaser") as caught:
+        facts(site(root))
+    assert "`pip install 'releaser[attestations]'`" in caught.value.findings[0].advice
 
 
 def test_the_restart_file_is_below_the_checkout(root: Path) -> None:

@@ -1,0 +1,154 @@
+"""What is asked of indexes about attestations, and how it is verified: by the real libraries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.tools import attestation_probe
+from tests.support.commands import clean_environment, run
+from tests.support.serving import http_server, reply
+from tests.support.sigstore import Sigstore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from http.server import BaseHTTPRequestHandler
+
+# Nothing but the loopback can be reached, so that the trust root of Sigstore cannot be fetched.
+ALONE = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": "127.0.0.1"}
+OWN = {"kind": "GitHub", "repository": "example/alpha", "workflow": "publish.yml"}
+
+
+class Asked:
+    """Files of a package that an index has, each with what it answers when it is asked for the provenance."""
+
+    def __init__(self, place: Path, url: str) -> None:
+        self.place = place
+        self.url = url
+        self.answers: dict[str, Any] = {}
+        self.questions: list[list[str]] = []
+
+    def add(self, name: str, provenance: Any = None, *, content: bytes = b"", package: str = "alpha") -> Path:
+        """Offer a file; without `provenance` none is named, an exception stands for status 503."""
+        file = self.place / name
+        file.write_bytes(content or name.encode())
+        if provenance is not None:
+            self.answers[name] = provenance
+        self.questions.append([f"{self.url}/simple", package, name, hashlib.sha256(file.read_bytes()).hexdigest()])
+        return file
+
+    def serve(self, request: BaseHTTPRequestHandler) -> None:
+        """Answer as an index."""
+        kind, _, name = request.path.strip("/").partition("/")
+        if kind == "simple":
+            files = [{"filename": one, "provenance": f"../../of/{one}"} for one in self.answers]
+            page = b"<html>" if name == "beta" else json.dumps({"files": files}).encode()
+            reply(request, 200, page)
+        else:
+            found = self.answers[name]
+            reply(request, 503 if isinstance(found, Exception) else 200, json.dumps(found, default=str).encode())
+
+    def ask(self, root: Mapping[str, Any] | None, place: Path) -> list[dict[str, Any]]:
+        """Run the probe in a directory of its own."""
+        file = place / "trusted_root.json"
+        file.write_text(json.dumps(root), encoding="utf-8")
+        words = [sys.executable, "-P", attestation_probe.__file__]
+        asked = {"root": str(file) if root else "", "questions": self.questions}
+        env = clean_environment(place, place) | ALONE | {"XDG_CACHE_HOME": str(place), "XDG_DATA_HOME": str(place)}
+        done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, env=env, check=False)
+        assert done.returncode == 0, done.stderr
+        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        return answers
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Iterator[Asked]:
+    """An index without files."""
+    place = tmp_path / "files"
+    place.mkdir()
+    found = Asked(place, "")
+    with http_server(found.serve) as url:
+        found.url = url.rstrip("/")
+        yield found
+
+
+def test_only_what_is_attested_for_this_file_by_this_publisher_is_verified(asked: Asked, tmp_path: Path) -> None:
+    sigstore, others = Sigstore(), Sigstore()
+
+    def file(number: int) -> Path:
+        return asked.place / f"alpha-{number}-py3-none-any.whl"
+
+    def provenance(number: int, by: Sigstore = sigstore, **changes: Any) -> dict[str, Any]:
+        file(number).write_bytes(file(number).name.encode())
+        found = by.provenance(file(number), OWN["repository"])
+        found["attestation_bundles"][0]["publisher"].update(changes)
+        return found
+
+    bad, both = provenance(6), provenance(7, others)
+    bad["attestation_bundles"][0]["attestations"][0]["envelope"]["signature"] = "AAAA"
+    both["attestation_bundles"] += provenance(7)["attestation_bundles"]
+    cases: list[tuple[Any, str, str]] = [
+        (provenance(0), "verified", ""),
+        (None, "none", ""),
+        (provenance(0), "invalid", "for another file"),
+        (provenance(3, others), "invalid", "certificate chain"),
+        (provenance(4, repository="evil/alpha"), "invalid", "https://github.com/example/alpha"),
+        (provenance(5, workflow="other.yml"), "invalid", "other.yml"),
+        (bad, "invalid", "signature"),
+        (both, "verified", ""),
+        (provenance(8, kind="Unheard"), "none", "cannot be read"),
+        ({"version": 1, "attestation_bundles": []}, "none", ""),
+        ({"surprise": 1}, "none", "cannot be read"),
+        (ValueError(), "unknown", "503"),
+    ]
+    for number, (given, _, _) in enumerate(cases):
+        asked.add(file(number).name, given)
+    asked.add("beta-1-py3-none-any.whl", provenance(0), package="beta")
+    asked.questions.append([f"{asked.url}/simple", "alpha", file(0).name, "md5:00"])
+    cases += [({}, "none", ""), ({}, "none", "no SHA-256")]
+    answers = asked.ask(sigstore.root, tmp_path)
+    assert [one["state"] for one in answers] == [state for _, state, _ in cases]
+    assert answers[0]["publisher"] == answers[7]["publisher"] == OWN
+    assert [(text, one) for (_, _, text), one in zip(cases, answers, strict=True) if text not in str(one)] == []
+
+
+def test_what_an_outdated_trust_root_does_not_verify_is_unknown_but_for_another_file(
+    asked: Asked, tmp_path: Path
+) -> None:
+    wheel = asked.add("alpha-1-py3-none-any.whl")
+    asked.answers[wheel.name] = asked.answers["alpha-2-py3-none-any.whl"] = Sigstore().provenance(wheel, "own/alpha")
+    asked.add("alpha-2-py3-none-any.whl")
+    first, second = asked.ask(None, tmp_path)
+    assert (first["state"], second["state"]) == ("unknown", "invalid")
+    assert "the trust root of Sigstore could not be fetched" in first["reason"]
+
+
+def test_an_index_that_nobody_answers_for_is_unknown(asked: Asked, tmp_path: Path) -> None:
+    asked.questions.append(["http://127.0.0.1:9/simple", "alpha", "alpha-1-py3-none-any.whl", "0" * 64])
+    (answer,) = asked.ask(None, tmp_path)
+    assert (answer["state"], "127.0.0.1:9 does not answer" in answer["reason"]) == ("unknown", True)
+
+
+@pytest.mark.network
+def test_real_attestations_are_verified_by_the_root_that_the_library_brings(asked: Asked, tmp_path: Path) -> None:
+    """The source release of the library has real files with real attestations, which its own tests read."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
+    run([*pip, "--dest", tmp_path, "pypi-attestations==0.0.28"], cwd=tmp_path, env=os.environ, check=0)
+    with tarfile.open(tmp_path / "pypi_attestations-0.0.28.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assets = tmp_path / "pypi_attestations-0.0.28" / "test" / "assets"
+    name = "pypi_attestations-0.0.19.tar.gz"
+    content, text = (assets / name).read_bytes(), (assets / f"{name}.provenance").read_text(encoding="utf-8")
+    asked.add(name, json.loads(text), content=content)
+    asked.add("pypi_attestations-0.0.18.tar.gz", json.loads(text), content=content + b"evil")
+    true, false = asked.ask(None, tmp_path)
+    publisher = {"kind": "GitHub", "repository": "trailofbits/pypi-attestations", "workflow": "release.yml"}
+    assert (true.get("publisher"), false["state"]) == (publisher, "invalid")
