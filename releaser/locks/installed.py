@@ -59,7 +59,7 @@ def index_files(
     tags, found = tags_of(python), dict[IndexFile, None]()
     for one in _reach(lock, group=group, default_groups=default_groups, python=python):
         registry = str(one.get("source", {}).get("registry", ""))
-        for file, digest in _files(one, tags) if "://" in registry and "version" in one else ():
+        for file, digest in _choose_files(files_of(one), tags) if "://" in registry and "version" in one else ():
             found[IndexFile(registry, one["name"], one["version"], file, digest.removeprefix("sha256:"))] = None
     return tuple(found)
 

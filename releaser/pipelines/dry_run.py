@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
+from releaser.candidate.attested import verify_attestations
 from releaser.checkout.checks import take_snapshot
 from releaser.checkout.publish import SEEN
 from releaser.checkout.pull import choose_target, fetch
@@ -68,6 +69,8 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
         work = Workspace(site=staged, log=log, facts=facts, before=facts, live=live)
         try:
             goal = choose_goal(work, target, force=force)
+            if goal.outcome == "build":
+                verify_attestations(work, goal.resolution.lock)
         except DeviationError as error:
             return Plan(would=foresee_refusal(site.state_dir, "update", error))
         return _plan_of_update(goal, target)
