@@ -129,7 +129,7 @@ def test_a_file_in_a_directory_that_was_replaced_is_refused(make_site: SiteFacto
     seen = "alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 is another file now"
     before = site.snapshot()
     refusal, advice = site.json(command, "--dry-run")["would"]
-    assert refusal.startswith(f"it would be refused: packages are not what the lock says: {seen}")
+    assert refusal.startswith(f"it would be refused: packages are not what they were before: {seen}")
     assert advice.startswith(f"Run `releaser {command}` first, as a dry run notes nothing")
     finished = site.releaser("accept", "alpha", check=2)
     assert "What a dry run has found, `releaser update` has to ask first." in finished.stderr
