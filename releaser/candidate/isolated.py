@@ -102,7 +102,7 @@ def sandbox_of(
         yield Sandbox()
         return
     tree, project = site.git.layout.top, site.project
-    secrets = () if needs_keys else secrets_of_user(site.runner.environ)
+    secrets = isolation.unfit_for_ssh if needs_keys else secrets_of_user(site.runner.environ)
     if what == "tests" or b'git = "http' not in project.lock.read_bytes():  # else builds fetch with these
         secrets += passwords_of_user(site.runner.environ, fetches=what != "tests")
     if named := site.settings.smtp_password_file:

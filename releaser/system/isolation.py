@@ -66,6 +66,11 @@ class Isolation:
         """What messages call it."""
         return {"bwrap": "bubblewrap", "landlock": f"Landlock {landlock.abi()}"}[self.kind]
 
+    @property
+    def unfit_for_ssh(self) -> tuple[Path, ...]:
+        """What ssh must not find: in a user namespace, files of root look like nobody's, and ssh ends at such a one."""
+        return (Path("/etc/ssh/ssh_config.d"),) if self.kind == "bwrap" and os.geteuid() else ()
+
     @contextlib.contextmanager
     def sandbox(self, bounds: Bounds) -> Iterator[Sandbox]:
         """Yield what isolates a command; it also has a private temporary directory, which goes at the end.
