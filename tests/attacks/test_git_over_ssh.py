@@ -44,7 +44,7 @@ def test_a_package_from_git_over_ssh_is_built_in_isolation(people: People, owned
     people.run_as(OWNER, uv_executable(), "lock", "--directory", owned.path, env=env, check=0)
     people.run_as(OWNER, *GIT, owned.path, "commit", "--quiet", "-am", "Use it", env=env, check=0)
     become = ["setpriv", f"--reuid={OWNER}", f"--regid={people.of(OWNER).pw_gid}", "--init-groups"]
-    update = [base_python(), script_of(owned), "update", "--project", owned.path]
+    update: list[str | Path] = [base_python(), script_of(owned), "update", "--project", owned.path]
     prefix = ["unshare", "--mount", "sh", "-c", WITH_SETTINGS_OF_THE_SYSTEM, "sh", *become]
     run([*prefix, *update], cwd=Path("/"), env=env, check=0)
     assert owned.live_version("theme") == "1.0"
