@@ -328,21 +328,22 @@ def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAnd
 
 
 def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
-    """See to it that nothing of the program is left, then collect its status.
-
-    The group is signalled before the leader is reaped: only so long is its number certain to be still its own.
-    """
+    """See to it that nothing of the program is left, then collect its status. Raises ToolError if it stays."""
+    # The group is signalled before the leader is reaped: only so long is its number certain to be still its own.
     running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     if running:
         _signal_group(process.pid, signal.SIGTERM)
-        if not _follow(process, kept, deadline=time.monotonic() + GRACE):
-            _signal_group(process.pid, signal.SIGKILL)
+        _follow(process, kept, deadline=time.monotonic() + GRACE)
     if not spare_group or running:
         _signal_group(process.pid, signal.SIGKILL)
-    process.wait()
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None:
-            pipe.close()
+    for pipe in filter(None, (process.stdout, process.stderr)):
+        pipe.close()
+    try:
+        process.wait(timeout=GRACE)
+    except subprocess.TimeoutExpired as error:
+        process.returncode = -signal.SIGKILL  # nobody waits for it any more
+        message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it has become another user's, or hangs"
+        raise ToolError(message, advice="End it as root.", timed_out=True) from error
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -183,6 +183,21 @@ def test_a_program_that_cannot_be_started_is_said_to_be_so(runner: Runner, name:
     assert error.returncode is None
 
 
+def test_nobody_waits_for_ever_for_a_program_that_cannot_be_ended(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that has become another user's."""
+    started: list[int] = []
+    monkeypatch.setattr(process, "_signal_group", lambda group, _: started.append(group))
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    try:
+        message = failure(runner, ["sleep", "60"], timeout=0.1).message
+        assert message == f"sleep (pid {started[0]}) cannot be ended: it has become another user's, or hangs"
+    finally:
+        os.kill(started[0], signal.SIGKILL)
+        os.waitpid(started[0], 0)
+
+
 def test_words_that_no_program_can_get_are_an_error_of_the_program(runner: Runner) -> None:
     assert "cannot be started" in failure(runner, ["echo", "a\0b"]).message
 
