@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench_isolation import compare_isolation, compare_quiet_nights
+
 from releaser.releases import startup
 from releaser.releases.contents import hash_of, seal_files
 from releaser.releases.integrity import find_damage
@@ -316,17 +318,22 @@ def main() -> None:
 
     parser.add_argument("--prunes", type=int, default=7, help="how often many releases are pruned")
     parser.add_argument("--looks", type=int, default=7, help="how often a big release is looked at")
+    parser.add_argument("--isolated", type=int, default=15, help="how often tests and builds are run each way")
     options = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors\n", flush=True)
     with tempfile.TemporaryDirectory(prefix="releaser-bench-") as name:
         site = make_site(Path(name))
         compare_short_answers(site, options.times)
         compare_updates(site, options.updates)
+        compare_quiet_nights(site, Path(name), options.updates)
         compare_starts(site, options.starts)
 
         compare_pruning(site, Path(name), options.prunes)
         compare_looks(site, Path(name), options.looks)
         measure_memory(site, Path(name))
+        place = Path(name) / "isolation"
+        place.mkdir()
+        compare_isolation(place, options.isolated)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,177 @@
+"""An update under the unit of systemd that comes with releaser: bubblewrap does what its options say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
+from tests.support import seccomp
+from tests.support.commands import run
+from tests.support.guards import require
+from tests.support.sites import SiteFactory
+from tests.test_unit import UNIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.commands import Finished
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+# What nothing here does, and why.
+NOT_TRANSLATED = {
+    "Type": "how systemd waits for the program",
+    "KillMode": "how systemd ends it",
+    "TimeoutStopSec": "how systemd ends it",
+    "RemoveIPC": "what systemd deletes after the last process of the user",
+    "SystemCallArchitectures": "libseccomp refuses other architectures anyway",
+}
+SECCOMP = (
+    "SystemCallFilter",
+    "SystemCallErrorNumber",
+    "RestrictAddressFamilies",
+    "RestrictNamespaces",
+    "LockPersonality",
+    "RestrictRealtime",
+)
+READ_ONLY = {
+    "ProtectKernelTunables": ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/sys"),
+    "ProtectControlGroups": ("/sys/fs/cgroup",),
+    "ProtectHome": ("/home", "/root", "/run/user"),
+}
+EMPTY = {"ProtectKernelModules": ("/usr/lib/modules",), "PrivateTmp": ("/tmp", "/var/tmp")}
+BY_WORDS = {
+    ("PrivateDevices", "yes"): ("mounts", "--dev", "/dev"),
+    ("NoNewPrivileges", "yes"): ("become", "--no-new-privs"),
+    ("CapabilityBoundingSet", ""): ("become", "--bounding-set=-all", "--inh-caps=-all"),
+}
+PREVENTED = ("ProtectClock", "ProtectHostname", "ProtectKernelLogs")  # by the filter, no capabilities, and /dev
+# Says what the tests of a candidate can write, and how its system is seen.
+TESTS = """
+import os
+def test_reach(packages):
+    for name, place in {places!r}.items():
+        try:
+            open(os.path.join(place, "planted"), "w").close()
+            print("reached:", name)
+        except OSError as error:
+            print("denied:", name, error.strerror)
+    print("/tmp has", os.listdir("/tmp"), flush=True)
+"""
+
+
+@dataclass
+class Sandbox:
+    """The arguments of bubblewrap, in the order in which they have to be."""
+
+    mounts: list[str] = field(default_factory=lambda: ["--ro-bind", "/", "/", "--bind", "/proc", "/proc"])
+    writable: list[str] = field(default_factory=list)
+    become: list[str] = field(default_factory=list)
+    filters: dict[str, list[str]] = field(default_factory=dict)
+
+    def take(self, name: str, value: str, places: dict[str, str]) -> None:
+        """Do what one option says; the test fails for one that is not known here."""
+        if name in NOT_TRANSLATED:
+            return
+        if name in SECCOMP:
+            self.filters[name] = value.split()
+        elif name in READ_ONLY and value in ("yes", "read-only"):
+            self.mounts += [word for place in READ_ONLY[name] for word in ("--ro-bind-try", place, place)]
+        elif name in EMPTY and value == "yes":
+            self.mounts += [
+                word for place in EMPTY[name] if os.path.isdir(place) for word in ("--perms", "1777", "--tmpfs", place)
+            ]
+        elif name == "ReadWritePaths":
+            for word in value.split():
+                place = re.sub("|".join(places), lambda found: places[found[0]], word.removeprefix("-"))
+                self.writable += ["--bind-try" if word.startswith("-") else "--bind", place, place]
+        elif (name, value) in BY_WORDS:
+            getattr(self, BY_WORDS[name, value][0]).extend(BY_WORDS[name, value][1:])
+        elif not ((name in PREVENTED and value == "yes") or (name, value) == ("ProtectSystem", "strict")):
+            pytest.fail(f"{UNIT.name}: {name}={value} is not translated here")
+
+    def run(self, words: list[str | Path], env: dict[str, str], *beside: str) -> Finished:
+        """Run a command of the site's user in it."""
+        families = self.filters["RestrictAddressFamilies"]
+        assert self.filters["RestrictNamespaces"] == self.filters["LockPersonality"] == ["yes"]
+        assert (self.filters["RestrictRealtime"], self.filters["SystemCallErrorNumber"]) == (["yes"], ["EPERM"])
+        filtered = seccomp.filter_file(self.filters["SystemCallFilter"], families, namespaces=False)
+        try:
+            os.set_inheritable(filtered, True)
+            user = [f"--reuid={ADA}", f"--regid={GROUP}", "--clear-groups", *self.become]
+            bwrap = ["bwrap", *self.mounts, *beside, *self.writable, "--die-with-parent", "--seccomp", "0"]
+            shell = f'exec "$@" 0</proc/{os.getpid()}/fd/{filtered}'
+            started = ["sh", "-c", shell, "sh", *bwrap, "--", "setpriv", *user]
+            return run([*started, *words], cwd=Path("/"), env=env, timeout=300)
+        finally:
+            os.close(filtered)
+
+
+@pytest.fixture
+def site(templates: Templates, everybodys: Path) -> Iterator[SampleSite]:
+    """Make a site of a plain user, below /srv as in the unit."""
+    require(os.geteuid() == 0 and shutil.which("setpriv") and shutil.which("bwrap"), "root makes the user and mounts")
+    require(shutil.which("systemd-analyze") and seccomp.library(), "they say what the filter lets through")
+    require(run(["bwrap", "--ro-bind", "/", "/", "true"], cwd=Path("/"), env=os.environ).returncode == 0, "bwrap works")
+    base = Path(tempfile.mkdtemp(prefix="unit-", dir="/srv"))
+    try:
+        base.chmod(0o755)
+        settings = {"python": base_python(), "collectstatic": "off", "git_pull": False, "git_push": False}
+        made = SiteFactory(base, templates)(settings=settings)
+        made.env["PATH"] = f"{everybodys / 'bin'}:{made.env['PATH']}"
+        give_to_group(made)
+        yield made
+    finally:
+        shutil.rmtree(base)
+
+
+def test_an_update_ends_well_in_what_the_unit_allows(site: SampleSite, everybodys: Path) -> None:
+    outside = {"RELEASER_ISOLATE": "auto", "RELEASER_TEST_WRITABLE": ""}
+    env = {**environment_of(ADA, site), **outside, "TMPDIR": "/tmp"}
+    env.pop("SAMPLE_SITE_RUNS")
+    places = {"/srv/%i_stuff": str(site.outer), "/home/deploy/.cache/uv": env["UV_CACHE_DIR"]}
+    sandbox, command = Sandbox(), ""
+    service = UNIT.read_text(encoding="utf-8").partition("[Service]\n")[2]
+    for line in service.splitlines():
+        name, _, value = line.partition("=")
+        if name == "ExecStart":
+            command = value
+        elif line and not line.startswith("#") and name != "User":
+            sandbox.take(name, value, places)
+    assert command == "/opt/releaser/bin/releaser update --project /srv/%i_stuff/%i"
+    beside = ("--ro-bind", str(everybodys), str(everybodys))  # stands for /opt/releaser
+    Path(env["UV_CACHE_DIR"]).mkdir()
+    os.chown(env["UV_CACHE_DIR"], ADA, GROUP)
+    targets = {
+        "checkout": str(site.path),
+        "state": str(site.state_dir),
+        "outside": "/srv",
+        "cache": env["UV_CACHE_DIR"],
+    }
+    site.commit("tests", {"site_tests.py": TESTS.format(places=targets)})
+    run(["chown", "-R", f"{ADA}:{GROUP}", site.outer], cwd=Path("/"), env=os.environ, check=0)
+    releaser: list[str | Path] = [base_python(), script_of(site)]
+    finished = sandbox.run([*releaser, "init", "--project", site.path], env, *beside)
+    assert finished.returncode == 0, finished
+    site.publish("alpha", "1.1.0")
+    finished = sandbox.run([*releaser, "update", "--project", site.path], env, *beside)
+    assert finished.returncode == 0, finished
+    assert "alpha-1.1.0.dist-info" in {path.name for path in site.link.glob("lib/*/site-packages/*")}
+    output = max(site.state_dir.glob("releases/*/test-output.txt")).read_text(encoding="utf-8")
+    assert "reached:" not in output
+    assert output.count("denied:") == len(targets), output
+    said = sandbox.run([*releaser, "check", "--project", site.path], env, *beside)
+    assert "are not isolated" not in said.stdout + said.stderr, said
+
+
+def test_an_option_that_nothing_here_does_is_noticed() -> None:
+    with pytest.raises(pytest.fail.Exception, match="MemoryDenyWriteExecute=yes"):
+        Sandbox().take("MemoryDenyWriteExecute", "yes", {})
