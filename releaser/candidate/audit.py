@@ -22,6 +22,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.site.conventions import default_groups
 from releaser.site.settings import NO_SERVICE
 from releaser.system.environment import of_uv
+from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -73,10 +74,10 @@ def audit(site: Site, uv: Path, lock: LockFile, *, group: str | None, python: st
         pins = list_installed(lock, group=group, default_groups=default_groups(site), python=python)
         if not pins:
             return Audit(known=True)
-        with tempfile.TemporaryDirectory(prefix="releaser-audit-", ignore_cleanup_errors=True) as name:
-            write_stand_in(Path(name), pins, site.pyproject.table("tool", "uv"))
-            with _hidden_credentials(settings.vulnerability_service, site.state_dir, Path(name)) as service:
-                finished = run_audit(site.runner, uv, Path(name), service=service, timeout=settings.audit_timeout)
+        with temporary_directory() as tree:
+            write_stand_in(tree, pins, site.pyproject.table("tool", "uv"))
+            with _hidden_credentials(settings.vulnerability_service, site.state_dir, tree) as service:
+                finished = run_audit(site.runner, uv, tree, service=service, timeout=settings.audit_timeout)
     except ToolError as error:
         late = f"no answer within {settings.audit_timeout:g} s"
         return unknown(late if error.timed_out else site.redactor.clean(error.message))

@@ -13,6 +13,7 @@ from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.partial_locks import partial_locks, trial_installs
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import complaint, failing_tests, install_test_packages
+from releaser.checkout.leftovers import clean_tree
 from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between
@@ -23,6 +24,7 @@ from releaser.releases.store import store_of
 from releaser.resolution.resolve import diff_to, is_as_live, lock_of
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace
+from releaser.system.files import write_anew
 from releaser.tools.uv_output import unbuildable_packages
 
 if TYPE_CHECKING:
@@ -96,12 +98,13 @@ class Builder(Workspace):
         hold_back(self, resolution.lock, dict.fromkeys(sorted(failed), fault))
         if self.would_be_live(lesser):
             return None
-        self.site.project.lock.write_bytes(lesser.data)
+        write_anew(self.site.project.lock, lesser.data)
         return replace(resolution, lock=lesser, diff=diff_to(self.live, lesser))
 
     def resolve_again(self, failed: FailedVersions, lower: Lower | None) -> Resolution | None:
         """Resolve once more, with what is held by now; None if there is no solution, or nobody can tell."""
         try:
+            clean_tree(self.site)
             return self.again(failed, lower) if self.again is not None else None
         except ResolutionError:
             return None
@@ -148,6 +151,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     held = list_held(site, resolution, builder.live_lock if passing is None else passing.resolution.lock)
     log.learn(held_back=held)
     if passing is not None:
+        clean_tree(site)  # what failed has been there, too, and what is to go live works in it
         log.learn(blame="")
         _report_on(builder, passing)
         return replace(passing, resolution=replace(passing.resolution, held_back=held))

@@ -10,11 +10,13 @@ from releaser.candidate.mark import Fault, hold_back, hold_undecided, reject_com
 from releaser.candidate.partial_locks import find_all_needs, find_faults
 from releaser.candidate.testing import first_failure
 from releaser.candidate.trials import suspects
+from releaser.checkout.leftovers import clean_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
+from releaser.system.files import write_anew
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
@@ -203,7 +205,8 @@ class CulpritSearch:
         self.builder.discard(self._passing)
         self._passing = None
         self.budget.spent += 1
-        self.site.project.lock.write_bytes(lock.data)
+        clean_tree(self.site)
+        write_anew(self.site.project.lock, lock.data)
         diff = self.locks.note_draggers(changes_between(self.builder.live_lock.versions, lock.versions), part)
         built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))
         if isinstance(built, Unbuildable):

@@ -27,6 +27,7 @@ from releaser.releases.venv import executable_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
+from releaser.system.files import write_anew
 from releaser.system.words import first_few
 from releaser.tools.uv import (
     COMPILED,
@@ -122,7 +123,7 @@ def _install_own(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, co
     if not local.strip():
         return
     requirements = tree / ".releaser-local.txt"
-    requirements.write_text(local, encoding="utf-8")
+    write_anew(requirements, local.encode())
     before = set(site.git.unknown_files())
     python = venv / "bin" / "python"
     words = local_install_arguments(python=python, requirements=requirements, link_mode=link_mode, compiled=compiled)
@@ -322,7 +323,7 @@ def other_lock(file: Path, text: bytes) -> Iterator[None]:
         yield
         return
     try:
-        file.write_bytes(text)
+        write_anew(file, text)
         yield
     finally:
-        file.write_bytes(before)
+        write_anew(file, before)

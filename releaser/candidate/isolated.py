@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from releaser.errors import BuildError, Finding
+from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.venv import executable_of
 from releaser.system.files import clear_name
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 What = Literal["tests", "builds", "own builds"]  # the last are those of the project's own packages
 _WORKS = "isolation works for"  # in what a run remembers
+_OF_UV = ("pyproject.toml", "uv.lock", "uv.toml", ".python-version", ".python-versions")  # it goes by these
 _NOT_THERE = 'Install bubblewrap, or set `isolate` to another way, or to "auto".'
 _NUMBER = re.compile(r"0x[0-9a-f]+|[0-9.]+")
 _REFUSED = "Read-only file system|Permission denied|Operation not permitted"
@@ -113,16 +114,29 @@ def sandbox_of(
         kept=(project.outer, project.state_dir, tree.parent),
         needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv().executable),
     )
-    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git"]
+    steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in _OF_UV)]
     before = {path: _look(path) for path in steering}
     try:
         with isolation.sandbox(bounds) as sandbox:
             yield sandbox
     finally:
         for path, seen in before.items():
-            if seen is not None and _look(path) != seen:
+            if seen != ("", b"") and _look(path) != seen:
                 logger.warning("%s was changed in isolation, and is put back", path)
                 _put_back(path, seen)
+        _refuse_symlinks(venv)
+
+
+def _refuse_symlinks(venv: Path) -> None:
+    """Refuse a venv of which a directory leads elsewhere now: what releaser writes in it would go there."""
+    for place in (
+        venv,
+        venv / "bin",
+        *(one for part in ("lib", "lib/*", "lib/*/site-packages") for one in venv.glob(part)),
+    ):
+        if place.is_symlink():
+            message = f"{place} was replaced by a symlink"
+            raise ToolError(message, returncode=1)
 
 
 def _writable(site: Site) -> list[Path]:
@@ -132,19 +146,23 @@ def _writable(site: Site) -> list[Path]:
 
 
 def _look(path: Path) -> tuple[str, bytes] | None:
-    """Return what a small file or a symlink holds; None for whatever else is there."""
+    """Return what a small file or a symlink holds, with no kind for whatever else is there; None for nothing."""
     try:
         if path.is_symlink():
             return "link", os.fsencode(os.readlink(path))
-        return ("file", path.read_bytes()) if path.is_file() else None
+        if path.is_file():
+            return "file", path.read_bytes()
+        return ("", b"") if os.path.lexists(path) else None
     except OSError:
-        return None
+        return "", b""
 
 
-def _put_back(path: Path, seen: tuple[str, bytes]) -> None:
+def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
     for of_directory in (True, False):
         with contextlib.suppress(NotADirectoryError, FileNotFoundError):
             clear_name(path, of_directory=of_directory)
+    if seen is None:
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     kind, content = seen
     if kind == "link":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.install import install
 from releaser.candidate.mark import Fault
 from releaser.candidate.trials import complaint, list_trials, run_trial, safe_link_mode
+from releaser.checkout.leftovers import clean_tree
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
@@ -17,10 +18,11 @@ from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import Constraints
 from releaser.resolution.resolve import lock_of, read_made_lock
+from releaser.system.files import write_anew
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.locks.bisect import Part, SearchResult
@@ -64,7 +66,8 @@ class TrialInstall:
 
     def _install(self, lock: LockFile) -> None:
         project = self.site.project
-        project.lock.write_bytes(lock.data)
+        clean_tree(self.site)
+        write_anew(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
 
@@ -121,6 +124,8 @@ class PartialLocks:
     python: Path
     #: The staging tree, in which the locks are made.
     tree: Path
+    #: Puts that back to what it was before tests ran in it.
+    clean: Callable[[], object] = list
     #: The lock of the commit.
     committed: LockFile
     full: LockFile
@@ -234,7 +239,8 @@ class PartialLocks:
 
     def _lock(self, pins: dict[str, str]) -> LockFile | None:
         """Lock with exact versions of some packages; None if there is no solution. Raises ResolutionError."""
-        (self.tree / "uv.lock").write_bytes(self.committed.data)
+        self.clean()
+        write_anew(self.tree / "uv.lock", self.committed.data)
         try:
             locked = self.uv.lock(self.tree, pinned_lock_arguments(pins), python=self.python)
             return None if isinstance(locked, NoSolution) else read_made_lock(self.tree)
@@ -267,6 +273,7 @@ def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
         uv=work.facts.uv,
         python=work.facts.python,
         tree=site.project.root,
+        clean=lambda: clean_tree(site),
         committed=work.facts.lock,
         full=resolution.lock,
         live=lock_of(work.live).versions,

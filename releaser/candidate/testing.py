@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -42,6 +41,7 @@ from releaser.releases.store import store_of
 from releaser.releases.venv import repoint_editables
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
+from releaser.system.temporary import temporary_directory
 from releaser.system.words import timestamp
 from releaser.tools.django import is_django
 
@@ -314,8 +314,7 @@ def prepare_trials(site: Site, trials: Sequence[Trial]) -> Iterator[Callable[[Re
         yield lambda _: ()
         return
     top = site.git.layout.top
-    with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
-        base = Path(name).resolve()
+    with temporary_directory() as base:
         tree = base.joinpath("tree", *top.parts[1:])
         tree.mkdir(parents=True)
         head, shadow = site.git.commit("HEAD"), shadow_of(site.git, tree, {})

@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from releaser.checkout.leftovers import forget, mark_tried
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, remove_tree
@@ -144,6 +145,7 @@ def _fill(site: Site, log: RunLog, tree: _Tree, root: Path, *, head: str) -> Sta
     else:
         _remove_staging_tree(site, log, place)
         git.add_work_tree(place, tree.commit)
+        forget(site.runner, place)
         place.chmod(0o700)
     staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
     if tree.shadow is not None:
@@ -182,7 +184,11 @@ def _keep_lock_inside(root: Path, place: Path) -> None:
 
 
 def link_venv(site: Site, venv: Path) -> None:
-    """Let `.venv` of the staging tree lead to the venv that is tried, for tests that call programs by that path."""
+    """Let `.venv` of the staging tree lead to the venv that is tried, for tests that call programs by that path.
+
+    Raises BuildError.
+    """
+    mark_tried(site)  # before the link is there, through which uv would start the venv's Python
     project = site.project
     if not project.venv.is_relative_to(project.checkout):
         return

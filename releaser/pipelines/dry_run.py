@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from releaser.releases.venv import ask_if_possible
 from releaser.run import Workspace, silent_log
 from releaser.site import disk
 from releaser.site.pythons import version_in
+from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,8 +53,7 @@ def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Pla
     refuse_moved(store)
     refuse_unreadable_live(store.live())
     facts = preflight(site, log, Scope(asks=()))
-    with tempfile.TemporaryDirectory(prefix="releaser-", ignore_cleanup_errors=True) as name:
-        base = Path(name).resolve()
+    with temporary_directory() as base:
         place = base.joinpath(*facts.checkout.layout.top.parts[1:])
         place.mkdir(parents=True)
         known = site.git.reference(SEEN)

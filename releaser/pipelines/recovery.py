@@ -33,6 +33,7 @@ from releaser.reporting.outbox import Outbox
 from releaser.resolution.resolve import lock_of
 from releaser.run import begun_at, close_journal, named
 from releaser.system.files import UnreadableStateError, clear_name, put_aside
+from releaser.system.temporary import sweep_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -275,6 +276,8 @@ def sweep(site: Site, log: RunLog) -> None:
             is_own = of_tests or temporary.is_symlink() or not temporary.is_dir()  # else it is but put aside
             clear_name(temporary, of_directory=of_tests)
             gone += [temporary.name] if is_own else []
+    with contextlib.suppress(OSError):
+        sweep_temporary()  # perhaps of another site, so that only the log names them
     if gone:
         with log.step("clean up") as step:
             step.says(f"deleted what an earlier run had left: {', '.join(gone)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from releaser.locks.installed import environment_of
 from releaser.locks.versions import newest, parse_version, times_of
 from releaser.releases.venv import requirements_in
 from releaser.system.files import read_text
+from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import NoSolution, newest_arguments
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def ask_newest(
     ResolutionError.
     """
     settings = settings_of_uv(site)
-    with tempfile.TemporaryDirectory(prefix="releaser-outdated-") as place:
-        tree, answer = Path(place), Path(place) / _ANSWER
+    with temporary_directory() as tree:
+        answer = tree / _ANSWER
 
         def ask(wanted: Mapping[str, str]) -> object:
             (tree / "pyproject.toml").write_text(_question(site, settings, wanted), encoding="utf-8")

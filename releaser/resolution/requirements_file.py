@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from releaser.errors import Finding, PreflightError, ToolError, error_line
 from releaser.resolution.newest import unanswered
+from releaser.system.temporary import temporary_directory
 from releaser.tools.uv import NoSolution
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def exact_version(requirement: Requirement) -> str | None:
 
 def compile_file(site: Site, uv: Uv, file: Path, python: Path, pins: Mapping[str, str]) -> list[str]:
     """Return what uv makes of a requirements file, together with these versions: a line for each package."""
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        constraints = Path(place) / "installed.txt"
+    with temporary_directory() as place:
+        constraints = place / "installed.txt"
         constraints.write_text("".join(f"{name}=={pins[name]}\n" for name in sorted(pins)), encoding="utf-8")
         words: list[str | Path] = ["--no-header", "--no-annotate", "--constraints", constraints, "--python", python]
         try:

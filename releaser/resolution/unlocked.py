@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from releaser.resolution.newest import find_missing
 from releaser.resolution.requirements_file import AGREE, NOT_KNOWN, Line, compile_file, index_options, read_lines
 from releaser.site.project import declared_dependencies
 from releaser.site.pythons import admits, choose, need_base, refuse_too_old
+from releaser.system.temporary import temporary_directory
 from releaser.system.words import Redactor, secrets_in_urls
 
 if TYPE_CHECKING:
@@ -328,8 +328,8 @@ def _of_the_system(place: Path, python: Path, names: Iterable[str]) -> Finding:
 
 def _missing_from_index(site: Site, uv: Uv, found: UnlockedEnvironment) -> Iterator[Finding]:
     words = ["--no-deps", "--universal", "--python", str(found.python), "--python-version", found.python_version]
-    with tempfile.TemporaryDirectory(prefix="releaser-") as place:
-        file = Path(place) / "pins.txt"
+    with temporary_directory() as place:
+        file = place / "pins.txt"
 
         def ask_for(pins: Mapping[str, str]) -> object:
             lines = (*found.indexes, *(f"{name}{version}" for name, version in sorted(pins.items())))

@@ -133,6 +133,16 @@ def replace_file(target: Path, data: bytes, *, staging: Path | None = None, priv
             os.fsync(descriptor)
 
 
+def write_anew(path: Path, data: bytes) -> None:
+    """Write a file in a place where code that is not trusted has been: a symlink there is replaced, not followed.
+
+    Raises OSError.
+    """
+    clear_name(path, of_directory=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, NEW_FILE), "wb") as file:
+        file.write(data)
+
+
 def replace_symlink(link: Path, target: str, *, staging: Path) -> None:
     """Let `link` lead to `target` by one rename; the old link answers until the new one does."""
     with _renamed(link, staging) as temporary:

@@ -7,19 +7,17 @@ Landlock refuses what is not allowed. What each keeps in stands in the documenta
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import stat
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import ToolError
 from releaser.system import landlock
-from releaser.system.files import remove_tree
+from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -77,24 +75,22 @@ class Isolation:
 
         Raises ToolError.
         """
-        try:
-            private = os.path.realpath(tempfile.mkdtemp(prefix="releaser-"))
-        except OSError as error:
-            message = f"no temporary directory can be made: {error}"
-            raise ToolError(message, advice="Check free space, and TMPDIR.") from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                private = str(stack.enter_context(temporary_directory()))
+            except OSError as error:
+                message = f"no temporary directory can be made: {error}"
+                raise ToolError(message, advice="Check free space, and TMPDIR.") from error
             writable, hidden, kept = (_real(some) for some in (bounds.writable, bounds.hidden, bounds.kept))
             if self.kind == "landlock":
                 shared = [] if any(_is_shared(path, _MEMORY) for path in kept) else [_MEMORY]
-                said = json.dumps({"writable": [*writable, private, *shared], "hidden": hidden})
-                yield Sandbox(prefix=(*self.program, said), variables=(("TMPDIR", private),))
+                paths = [*writable, private, *shared]
+                words = [str(len(paths)), *paths, str(len(hidden)), *hidden]
+                yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", private),))
             else:
                 binds = [path for path in (*kept, *_real(bounds.needed)) if _is_shared(path, _TEMPORARY, _MEMORY)]
                 words = _bubblewrap(private, sorted(binds), hidden, writable)
                 yield Sandbox(prefix=(*self.program, *words), variables=(("TMPDIR", _TEMPORARY),))
-        finally:
-            with contextlib.suppress(OSError):  # what another user's programs have left in it
-                remove_tree(Path(private))
 
 
 def find_isolation(wanted: str, runner: Runner) -> Isolation | str:

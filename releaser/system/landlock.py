@@ -1,11 +1,11 @@
 """Lets a program write in some places alone, by the Landlock of the kernel, and then becomes that program.
 
-It runs as a script of its own (`python -I -S landlock.py BOUNDS PROGRAM ARGUMENTS`) and needs nothing but the standard
-library. BOUNDS is JSON: `writable`, and `hidden`, which is not read; both are lists of absolute paths without symlinks.
+It runs as a script of its own (`python -I -S landlock.py PATHS PATHS PROGRAM ARGUMENTS`) and imports few modules, which
+takes time. PATHS are their number, and absolute paths without symlinks: first those that are writable, then those that
+are hidden, which are not read.
 """
 
 import ctypes
-import json
 import os
 import struct
 import sys
@@ -83,9 +83,19 @@ def restrict(writable: list[str], hidden: list[str]) -> None:
     os.close(ruleset)
 
 
+def _take_paths(words: list[str]) -> list[str]:
+    """Take a number, and so many words, from the front of a list."""
+    end = 1 + int(words[0])
+    paths = words[1:end]
+    del words[:end]
+    return paths
+
+
 if __name__ == "__main__":
+    command = sys.argv[1:]
+    allowed, kept_away = _take_paths(command), _take_paths(command)
     try:
-        restrict(**json.loads(sys.argv[1]))
-        os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is wanted
+        restrict(allowed, kept_away)
+        os.execvp(command[0], command)  # noqa: S606 - no shell is wanted
     except OSError as error:
-        sys.exit(f"{sys.argv[2]} cannot be started in isolation: {error}")
+        sys.exit(f"{command[0]} cannot be started in isolation: {error}")

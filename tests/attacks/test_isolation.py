@@ -22,7 +22,7 @@ from tests.support.guards import require
 from tests.support.sites import SiteFactory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from tests.support.commands import Finished
     from tests.support.sites import SampleSite
@@ -123,8 +123,15 @@ class Scene:
             for path in (self.keys, self.keys / "id", *self.passwords.values()):
                 os.chown(path, ADA, GROUP)
 
-    def releaser(self, command: str, *args: str, isolate: str, check: int | None = 0) -> Finished:
-        env = {"RELEASER_ISOLATE": isolate, "SAMPLE_SITE_RUNS": None, "RELEASER_TEST_WRITABLE": ""}
+    def releaser(
+        self, command: str, *args: str, isolate: str, check: int | None = 0, more: Mapping[str, str] | None = None
+    ) -> Finished:
+        env: dict[str, str | None] = {
+            "RELEASER_ISOLATE": isolate,
+            "SAMPLE_SITE_RUNS": None,
+            "RELEASER_TEST_WRITABLE": "",
+            **(more or {}),
+        }
         env |= {"RELEASER_SMTP_PASSWORD_FILE": str(self.passwords["smtp"])}
         if not self.plain:
             return self.site.releaser(command, *args, env={**env, "UV_CACHE_DIR": str(self.uv_cache)}, check=check)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from releaser.errors import ToolError
 from releaser.system.environment import inside
+from releaser.system.files import write_anew
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,8 @@ def install(venv: Path, runner: Runner) -> None:
                     timeout=_TIMEOUT,
                 )
         for path in (module.parent / "__pycache__").glob(f"{module.stem}.*.pyc"):
-            _open_up(path, 0o600)
+            if not path.is_symlink():  # which the candidate may have brought
+                _open_up(path, 0o600)
 
 
 def put_into(venv: Path) -> tuple[Path, ...]:
@@ -72,6 +74,8 @@ def put_into(venv: Path) -> tuple[Path, ...]:
     placed = []
     for place in _site_packages(venv):
         _write(place / MODULE, source)
+        if (place / "__pycache__").is_symlink():
+            (place / "__pycache__").unlink()
         with contextlib.suppress(FileExistsError):  # before an interpreter makes one that is for its user alone
             (place / "__pycache__").mkdir()
             _open_up(place / "__pycache__", 0o700)
@@ -90,11 +94,11 @@ def is_in(venv: Path) -> bool:
 def _write(path: Path, text: str) -> None:
     """Write a file unless it is so already: whoever may read the directory may read it, whatever the umask is."""
     try:
-        if path.read_text(encoding="utf-8") == text:
+        if not path.is_symlink() and path.read_bytes() == text.encode():
             return
-    except (OSError, ValueError):
+    except OSError:
         pass
-    path.write_text(text, encoding="utf-8")
+    write_anew(path, text.encode())
     _open_up(path, 0o600)
 
 

@@ -1,0 +1,67 @@
+"""Temporary directories of releaser itself, which a later run deletes if a killed one has left them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.system.files import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+PREFIX = "releaser-tmp-"
+_YOUNG = 60.0  # seconds, in which one that was just made may not be locked yet
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Make a directory for this user alone, without symlinks in its path; it goes at the end. Raises OSError.
+
+    It is locked meanwhile: the kernel unlocks it when this process ends, in whatever way.
+    """
+    place = Path(os.path.realpath(tempfile.mkdtemp(prefix=PREFIX)))
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove, place)
+        descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        stack.callback(os.close, descriptor)
+        with contextlib.suppress(OSError):  # a file system that cannot: then nobody can lock it, and it is not swept
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield place
+
+
+def sweep_temporary() -> list[str]:
+    """Delete those of this user that no process uses, and return their names. Raises OSError."""
+    place = tempfile.gettempdir()
+    names = [name for name in os.listdir(place) if name.startswith(PREFIX)]
+    return [name for name in names if _is_left(Path(place, name)) and _remove(Path(place, name))]
+
+
+def _is_left(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # a symlink, or of another user
+        return False
+    try:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid() or status.st_ctime > time.time() - _YOUNG:
+            return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # what another user's programs have left in it
+        remove_tree(path)
+    return not os.path.lexists(path)

@@ -1,0 +1,101 @@
+"""What a candidate's code leaves behind is neither believed nor run afterwards, while the candidate is only tried."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.test_isolation import Scene, scene
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite
+
+__all__ = ["scene"]
+ISOLATED = pytest.mark.parametrize("isolate", ["bwrap", "landlock"])
+PLAIN = pytest.mark.parametrize("scene", ["plain"], indirect=True)
+LOG = "starts.txt"  # in the venv that is tried, which its code may write
+
+
+def break_out(site: SampleSite, code: str) -> None:
+    """Offer an alpha whose tests fail after `code` has run in them, and a beta that is good."""
+    text = "__version__ = '1.1.0'\nBROKEN = 'test'\nimport os, sys\nfrom pathlib import Path\nif 'test' in sys.argv:\n"
+    text += "".join(f"    {line}\n" for line in code.splitlines())
+    site.publish("alpha", "1.1.0", modules={"alpha/__init__.py": text})
+    site.publish("beta", "1.1.0")
+
+
+@PLAIN
+@pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off"])
+def test_what_runs_at_the_start_of_python_reaches_nothing_before_it_is_live(scene: Scene, isolate: str) -> None:
+    """A `.pth` runs in whatever starts the venv's Python: the compiling uv, Django's check, the tests."""
+    note = "Path(sys.prefix, 'starts.txt').open('a').write(f'{sys.orig_argv[1:4]}| {reached(TARGETS)}\\n')\n"
+    module = f"{scene.aim(builds=True)}import sys\n{note}"
+    modules = {"alpha/__init__.py": "BROKEN = 'test'\n", "alpha_start.pth": "import alpha_start\n"}
+    scene.site.publish("alpha", "1.1.0", modules={**modules, "alpha_start.py": module})
+    scene.site.publish("beta", "1.1.0")
+    scene.releaser("update", isolate=isolate, check=None, more={"RELEASER_DJANGO_CHECK": "deploy"})
+    failed = next(scene.site.state_dir.glob(f"releases/*/venv/{LOG}")).read_text(encoding="utf-8").splitlines()
+    assert all(any(word in line for line in failed) for word in ("compileall", "'check'", "'test'")), failed
+    assert ({line.partition("| ")[2] for line in failed} == {"[]"}) == (isolate != "off"), failed
+    assert (scene.harm() == []) == (isolate != "off")
+
+
+@PLAIN
+@ISOLATED
+def test_a_symlink_in_the_staging_tree_leads_releaser_nowhere(scene: Scene, isolate: str) -> None:
+    """releaser and uv write the lock there, and what they install from, once more after the tests."""
+    precious = scene.site.outer / "precious"
+    precious.write_text("precious", encoding="utf-8")
+    scene.aim()
+    break_out(
+        scene.site,
+        "for name in ('uv.lock', '.releaser-local.txt', 'pyproject.toml'):\n"
+        f"    Path(name).unlink(missing_ok=True)\n    Path(name).symlink_to({str(precious)!r})\n",
+    )
+    scene.releaser("update", isolate=isolate)
+    assert precious.read_text(encoding="utf-8") == "precious"
+    assert scene.site.live_version("beta") == "1.1.0"
+
+
+@PLAIN
+@ISOLATED
+def test_a_symlink_in_the_venv_leads_releaser_nowhere(scene: Scene, isolate: str) -> None:
+    """What runs when uv compiles puts one where releaser writes its start-up module then."""
+    precious = scene.site.outer / "precious"
+    precious.write_text("precious", encoding="utf-8")
+    scene.aim()
+    code = (
+        "import sys\nfrom pathlib import Path\nplace = Path(__file__).parent\n"
+        "for name in ('_releaser_pin.py', '00_releaser_pin.pth', '__pycache__'):\n"
+        "    if not (place / name).is_symlink() and not (place / name).exists():\n"
+        f"        (place / name).symlink_to({str(precious)!r})\n"
+        f"lease = Path(sys.prefix, 'releaser.lease')\nlease.exists() or lease.symlink_to({str(precious)!r})\n"
+    )
+    modules = {"alpha/__init__.py": "__version__ = '1.1.0'\n", "alpha_start.pth": "import alpha_start\n"}
+    scene.site.publish("alpha", "1.1.0", modules={**modules, "alpha_start.py": code})
+    scene.releaser("update", isolate=isolate, check=None)
+    assert precious.read_text(encoding="utf-8") == "precious"
+
+
+@PLAIN
+@ISOLATED
+def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Scene, isolate: str) -> None:
+    """Else uv would build what they ask for, where nothing keeps it in, as it does for a lock."""
+    scene.aim()
+    backend = f"open({str(scene.site.outer / 'escaped')!r}, 'w')\nfrom tinybuild import *\n"
+    evil = (
+        "[project]\nname = 'evil'\ndynamic = ['version']\n"
+        "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+    )
+    break_out(
+        scene.site,
+        "Path('evil').mkdir(exist_ok=True)\n"
+        f"Path('evil/backend.py').write_text({backend!r})\nPath('evil/pyproject.toml').write_text({evil!r})\n"
+        "text = Path('pyproject.toml').read_text().partition('[tool.uv.sources]')[0].replace(', \"evil\"', '')\n"
+        'text = text.replace(\'"beta"\', \'"beta", "evil"\') + \'[tool.uv.sources]\\nevil = { path = "evil" }\\n\'\n'
+        "Path('pyproject.toml').write_text(text)\n",
+    )
+    scene.releaser("update", isolate=isolate)
+    assert not (scene.site.outer / "escaped").exists()
+    assert scene.site.live_version("beta") == "1.1.0"
