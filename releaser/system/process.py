@@ -329,13 +329,12 @@ def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAnd
 
 def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
     """See to it that nothing of the program is left, then collect its status. Raises ToolError if it stays."""
-    # The group is signalled before the leader is reaped: only so long is its number certain to be still its own.
     running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     if running:
         _signal_group(process.pid, signal.SIGTERM)
         _follow(process, kept, deadline=time.monotonic() + GRACE)
     if not spare_group or running:
-        _signal_group(process.pid, signal.SIGKILL)
+        _signal_group(process.pid, signal.SIGKILL)  # until the leader is reaped, its number is certain to be its own
     for pipe in filter(None, (process.stdout, process.stderr)):
         pipe.close()
     try:

@@ -171,6 +171,8 @@ class Scene:
         }
         for place in places.values():
             place.mkdir(exist_ok=True, parents=True)
+        if builds:  # by which the project's own source could be changed
+            places["staging"] = site.path.with_name(f".{site.path.name}.releaser-staging")
         self.manifest = site.link.resolve().parent / "manifest.json"
         passwords = {name: str(path) for name, path in self.passwords.items() if not (builds and name == "netrc")}
         known: dict[str, Any] = {
@@ -243,6 +245,20 @@ def said(scene: Scene) -> list[str]:
     return [name for name in text.partition("reached: ")[2].partition("\n")[0].split(",") if name]
 
 
+def publish_source(scene: Scene, code: str) -> None:
+    """Offer a source release of alpha 1.1.0, whose build runs `reached(TARGETS)` of the code."""
+    files = {
+        "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
+        "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
+        "backend.py": code + BACKEND,
+    }
+    with tarfile.open(scene.site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
+        for path, text in files.items():
+            entry = tarfile.TarInfo(f"alpha-1.1.0/{path}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+
+
 @pytest.mark.parametrize("isolate", ["bwrap", "landlock", "off", "bwrap with no-binary-package"])
 def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> None:
     isolate, _, setting = isolate.partition(" with ")
@@ -250,20 +266,12 @@ def test_builds_reach_nothing_but_what_is_theirs(scene: Scene, isolate: str) -> 
         scene.site.publish("alpha", "1.1.0")
         text = edit_pyproject(scene.site, "no-index = true", f'no-index = true\n{setting} = ["alpha"]')
         scene.site.commit("Build it", {"pyproject.toml": text})
-    files = {
-        "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",
-        "pyproject.toml": f'[project]\nname = "alpha"\nversion = "1.1.0"\n{SOURCE}',
-        "backend.py": scene.aim(builds=True) + BACKEND,
-    }
-    with tarfile.open(scene.site.index.path / "alpha-1.1.0.tar.gz", "w:gz") as archive:
-        for path, text in files.items():
-            entry = tarfile.TarInfo(f"alpha-1.1.0/{path}")
-            entry.size = len(text)
-            archive.addfile(entry, io.BytesIO(text.encode()))
+    publish_source(scene, scene.aim(builds=True))
     scene.releaser("update", isolate=isolate, check=None if isolate == "off" else 0)
     newest = max(scene.site.state_dir.joinpath("releases").glob("2*"))
     code = next(newest.glob("venv/lib/*/site-packages/alpha/__init__.py")).read_text(encoding="utf-8")
     assert ("REACHED = ''" in code) == (isolate != "off")
+    assert ("staging" in code) == (isolate == "off")
     assert (scene.harm() == []) == (isolate != "off")
 
 
