@@ -132,7 +132,7 @@ class Manage:
     def _ask(self, *questions: str, live: bool = False) -> list[dict[str, Any]]:
         # In some versions of Django `shell -c` is within a function, where definitions would not find each other.
         code = (
-            f"import pathlib; probe = {{}}; exec(pathlib.Path({str(_PROBE)!r}).read_text('utf-8'), probe); "
+            f"probe = {{}}\nwith open({str(_PROBE)!r}, encoding='utf-8') as file:\n    exec(file.read(), probe)\n"
             f"probe['main'](*{questions!r})"
         )
         finished = self._run("shell", "-c", code, check=False, live=live, env={"PYTHONDONTWRITEBYTECODE": "1"})

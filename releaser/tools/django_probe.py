@@ -6,14 +6,14 @@ said. The answer is one line of JSON behind a mark, as start-up code of a site m
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # nothing is imported that this does not need
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
 MARK = "releaser-answer:"
 MOST_NAMED = 3
@@ -69,6 +69,8 @@ def outdate(source: str, target: str) -> None:
     It passes over every file that is newer than its source, which after a rollback are all those of the release that
     was left.
     """
+    import filecmp
+
     try:
         newer = int(os.stat(target).st_mtime) >= int(os.stat(source).st_mtime)
         if os.path.islink(target) or not newer or filecmp.cmp(source, target, shallow=False):

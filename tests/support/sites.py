@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import email
 import email.policy
 import json
@@ -72,7 +73,7 @@ class SampleSite:
         self.common_library = self.outer / SHARED_LIBRARY
         self._base = base
         self._original_tests = (self.path / TESTS).read_text(encoding="utf-8")
-        self._runs = base / f"{outer}-manage-runs.jsonl"
+        self._runs = base / f"{outer}-manage-runs"
         self.env = clean_environment(base / "home", uv_cache) | {"SAMPLE_SITE_RUNS": str(self._runs)}
 
     def releaser(
@@ -241,7 +242,7 @@ class SampleSite:
         if not self._runs.exists():
             return []
         lines = self._runs.read_text(encoding="utf-8").splitlines()
-        runs = [_manage_run(json.loads(line)) for line in lines]
+        runs = [_manage_run(ast.literal_eval(line)) for line in lines]
         return [run for run in runs if (run.argv[0] != "shell" if command is None else run.argv[:1] == (command,))]
 
     def passed_tests(self) -> list[dict[str, Any]]:
@@ -249,7 +250,7 @@ class SampleSite:
         record = Path(f"{self._runs}.passed")
         if not record.exists():
             return []
-        return [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+        return [ast.literal_eval(line) for line in record.read_text(encoding="utf-8").splitlines()]
 
     def copy(self, base: Path) -> SampleSite:
         """Copy the site below another directory; links in it are relative, and a venv finds itself again there."""
