@@ -169,7 +169,7 @@ def sync(
 
     The packages `anew` are not taken from uv's cache.
     """
-    run = functools.partial(site.uv().sync, site.project.root, venv, python=python)
+    run = functools.partial(site.uv.sync, site.project.root, venv, python=python)
     if isolation_of(site, "builds") is None:
         run([*words, *anew_arguments(anew)])
         return ()

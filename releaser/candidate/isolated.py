@@ -112,7 +112,7 @@ def sandbox_of(
         writable=(*(() if what == "builds" else (tree,)), venv, *others, *_writable(site)),
         hidden=(project.outbox, project.logs, *secrets),
         kept=(project.outer, project.state_dir, tree.parent),
-        needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv().executable),
+        needed=(Path(sys.prefix), Path(executable_of(venv)).parent.parent, site.uv.executable),
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in _OF_UV)]
     before = {path: _look(path) for path in steering}

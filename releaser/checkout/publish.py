@@ -238,7 +238,7 @@ def _export(site: Site, step: Step) -> None:
     group = choose_export_group(settings, site.pyproject)
     hashes = settings.requirements_export_hashes
     without = find_left_out(site, site.project.lock)
-    text = site.uv().run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
+    text = site.uv.run(requirements_arguments(group=group, hashes=hashes, without=without), tree=root).encode()
     if not path.exists() or read_file(path) != text:
         replace_file(path, text, staging=site.state_dir)
     step.says(path.name)

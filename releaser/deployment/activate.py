@@ -141,14 +141,15 @@ def _take_back_for(site: Site, log: RunLog, entry: Entry, failure: ActivationErr
 
 def _move_and_flip(site: Site, log: RunLog, deployment: Deployment) -> Entry:
     release, target = deployment.release, deployment.target
-    live = store_of(site).live()
+    store, journal = store_of(site), journal_of(site)
+    live = store.live()
     if log.command == "rollback":  # else the guard has looked
         keep_edits(site, log)
     else:
-        refuse_moved(store_of(site))  # the snapshot may be younger than the move, which would count as its own
-    building = journal_of(site).read()
+        refuse_moved(store)  # the snapshot may be younger than the move, which would count as its own
+    building = journal.read()
     save_files(site, creates_pyproject=deployment.creates_pyproject)
-    entry = journal_of(site).write(
+    entry = journal.write(
         make_entry(
             log,
             "committing",

@@ -97,7 +97,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
     Raises ActivationError, which names the step. Where nothing is taken back, that is reported, and the others follow;
     the step is due at the next update, which is noted before the journal has it as done.
     """
-    origin = store_of(site).get(entry.origin)
+    origin, journal = store_of(site).get(entry.origin), journal_of(site)
     flipped_at = moment(entry.flipped_at, entry.boot)
     check = RestartCheck(target=release, origin=origin, flipped_at=flipped_at, was_used=entry.was_used)
     failed = {*pending_steps(site.state_dir, release)}.intersection(entry.done)
@@ -120,7 +120,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
             note_failed_steps(site, release, failed)
         entry = entry.moved(entry.phase, done=(*entry.done, name))
         try:
-            journal_of(site).write_on_full_disk(entry)
+            journal.write_on_full_disk(entry)
         except OSError as error:  # after a crash the step would be done once more
             logger.warning("%s is done, which cannot be noted: %s", name, error)
     note_failed_steps(site, release, failed)

@@ -194,7 +194,7 @@ def _lock(site: Site) -> LockFile:
 
 
 def _working_uv(site: Site, python: str | None) -> tuple[Uv, Choice] | None:
-    uv = site.uv()
+    uv = site.uv
     try:
         version = uv.version()
     except ToolError as error:

@@ -71,7 +71,7 @@ def without_python(site: Site) -> Finding | None:
     from releaser.site.pythons import choose  # which takes long to import, and nobody needs on other days
 
     try:
-        choose(site, site.uv())
+        choose(site, site.uv)
     except PreflightError as error:
         return error.finding
     return None
@@ -146,7 +146,7 @@ def audit(site: Site, release: str | None) -> AuditAnswer:
     if found is None:
         message = "no release is live"
         raise NoSuchReleaseError(message, advice="Adopt the project first: `releaser init`.")
-    known = audit_release(site, site.uv().executable, found)
+    known = audit_release(site, site.uv.executable, found)
     return AuditAnswer(release=found.id, live=found.live, **plain(known))
 
 
@@ -211,7 +211,7 @@ def _newer_python(site: Site, live: Release | None) -> str | None:
     from releaser.site.pythons import find_newer_python
 
     try:
-        uv = replace(site.uv(), timeout=_UV_TIMEOUT)
+        uv = replace(site.uv, timeout=_UV_TIMEOUT)
         return find_newer_python(site, uv, live.manifest.python) if live is not None else None
     except PreflightError:  # there is no uv, which `check` tells
         return None

@@ -69,7 +69,7 @@ def find_outdated(site: Site) -> OutdatedReport:
         message = f"{site.project.lock} is not a lock that can be read"
         refuse(message, "Make one: `uv lock`; `releaser check` tells more.")
     graph = Graph.of(lock)
-    uv = site.uv()
+    uv = site.uv
     choice = choose(site, uv)
     locked = {name: newest(lock.versions[name].split(", ")) for name in sorted(graph.from_index)}
     available = ask_newest(site, uv, locked, choice)
@@ -118,7 +118,7 @@ def _resolve(site: Site, rules: Rules, uploads: Uploads, latest: Versions, pytho
     limits = exclude_newer(rules, latest, uploads)
     words = lock_arguments(specifiers=bounds, packages=rules.locked, exclude_newer=limits)
     try:
-        done = site.uv().lock(site.project.root, [*words, "--dry-run"], python=python)
+        done = site.uv.lock(site.project.root, [*words, "--dry-run"], python=python)
     except ToolError as error:
         what = "could not determine what an update would bring"
         raise unanswered(error.output or error.message, what=what, advice=error.advice) from error

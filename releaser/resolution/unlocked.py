@@ -96,7 +96,7 @@ def read_environment(site: Site, request: FirstLockRequest) -> UnlockedEnvironme
     """Look at everything and change nothing; what is wrong is in the answer, and hides nothing else."""
     problems, found = Findings(_refusals(site)), UnlockedEnvironment()
     try:
-        found = _Look(site=site, uv=site.uv(), request=request, problems=problems).read()
+        found = _Look(site=site, uv=site.uv, request=request, problems=problems).read()
     except PreflightError as error:
         problems.extend(error.findings)
     except ToolError as error:

@@ -125,8 +125,9 @@ class Site:
         """Tell whether what is wrong with the files and settings is about one of these already."""
         return any(word in finding.message for finding in self.findings for word in words)
 
+    @functools.cached_property
     def uv(self) -> Uv:
-        """Return uv; Finding when there is none."""
+        """What drives uv. Raises PreflightError when there is none."""
         setting = self.settings.uv
         executable = find_uv(setting, environ=self.runner.environ, project=self.project.root)
         if executable is None:

@@ -90,7 +90,7 @@ def site_of(root: Path, *, setting: str = "", listed: Sequence[str] = (), **ther
 
 def chosen(site: Site, wanted: str | None = None) -> tuple[str, str, PythonRequest | None]:
     """Return the version that is chosen, what it stands in for, and which pin speaks against it."""
-    choice = choose(site, site.uv(), wanted=wanted)
+    choice = choose(site, site.uv, wanted=wanted)
     runner = site.runner
     assert isinstance(runner, Uv)
     return next(one for one in reversed(runner.versions) if one), choice.instead_of, choice.against
@@ -98,7 +98,7 @@ def chosen(site: Site, wanted: str | None = None) -> tuple[str, str, PythonReque
 
 def refused(site: Site, wanted: str | None = None) -> str:
     with pytest.raises(PreflightError) as caught:
-        choose(site, site.uv(), wanted=wanted)
+        choose(site, site.uv, wanted=wanted)
     return f"{caught.value.message}. {caught.value.advice}"
 
 
@@ -179,7 +179,7 @@ def test_a_pin_that_is_for_another_one_matters(root: Path, pin: str) -> None:
 )
 def test_a_newer_one_that_is_installed_is_found(root: Path, setting: str, version: str, newer: str | None) -> None:
     site = site_of(root, setting=setting, listed=["3.13.1", "3.14.2", "3.14.1", "3.15.0", "3.9.1"])
-    assert find_newer_python(site, site.uv(), version) == newer
+    assert find_newer_python(site, site.uv, version) == newer
 
 
 def test_latest_is_no_python_to_ask_for(root: Path) -> None:

@@ -74,11 +74,11 @@ def test_uv_is_found_or_said_to_be_missing(root: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("uv.find_uv_bin", missing)
     with pytest.raises(PreflightError, match="uv was not found on PATH or beside releaser"):
-        open_site(root, ENV).uv()
+        _ = open_site(root, ENV).uv
     with pytest.raises(PreflightError, match=r"uv was not found at /no/uv \(setting `uv`\)"):
-        open_site(root, {**ENV, "RELEASER_UV": "/no/uv"}).uv()
+        _ = open_site(root, {**ENV, "RELEASER_UV": "/no/uv"}).uv
     (root / "uv").touch()
-    found = open_site(root, {**ENV, "RELEASER_UV": "./uv", "RELEASER_UV_TIMEOUT": "7s"}).uv()
+    found = open_site(root, {**ENV, "RELEASER_UV": "./uv", "RELEASER_UV_TIMEOUT": "7s"}).uv
     assert (found.executable, found.timeout) == (root / "uv", 7)
 
 
