@@ -258,7 +258,7 @@ def sweep(site: Site, log: RunLog) -> None:
     store = store_of(site)
     try:
         free = [name for name in store.half_removed() if not leases.is_used(str(store.path(f"{DOOMED}{name}")))]
-        failed = store.finish_removal(*free)
+        failed = store.finish_removal(*free) if free else {}
         _note_undeleted(log, failed)
         gone += [name for name in free if name not in failed]
     except OSError as error:

@@ -115,7 +115,7 @@ def _restore_link(site: Site, log: RunLog) -> None:
 
 
 def _release_for_lost_link(store: ReleaseStore) -> Release | None:
-    return store.snapshot().newest_good() if store.live_by_record() and is_missing_or_dangling(store.link) else None
+    return store.snapshot().newest_good() if is_missing_or_dangling(store.link) and store.live_by_record() else None
 
 
 def accept_link(site: Site) -> Release | None:
@@ -172,9 +172,8 @@ def _find_lost_releases(store: ReleaseStore) -> Iterator[Finding]:
 def _forget_lost_releases(site: Site, log: RunLog) -> None:
     """Forget the releases that are gone, unless somebody has to decide first which one is live. Raises OSError."""
     store = store_of(site)
-    lost = _list_lost(store) if moved_by_hand(store) is None else []
-    store.forget(lost)
-    if lost:
+    if (lost := _list_lost(store)) and moved_by_hand(store) is None:
+        store.forget(lost)
         log.repaired(_describe_gone(lost, store.directory), "Find out who deleted that; the site keeps running.")
 
 
@@ -266,8 +265,9 @@ def restore_quarantine(site: Site, log: RunLog) -> None:
     state_dir, store = site.state_dir, store_of(site)
     if (state_dir / QUARANTINE).exists():
         return
-    marks = store.ledger().marks
-    found = [one for one in store.all() if one.manifest.origin == "built" and marks.get(one.id) in ("bad", "failed")]
+    seen = store.snapshot()
+    marks = seen.ledger.marks
+    found = [one for one in seen.releases if one.manifest.origin == "built" and marks.get(one.id) in ("bad", "failed")]
     quarantine = Quarantine()
     for release in reversed(found):
         reason, at, bad = "as the records tell", timestamp(), marks[release.id] == "bad"

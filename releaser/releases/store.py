@@ -191,8 +191,7 @@ class ReleaseStore:
 
     def half_removed(self) -> tuple[str, ...]:
         """Return the releases of which a deletion has left something."""
-        found = self._entries(doomed=True)
-        names = (entry.name.removeprefix(DOOMED) for entry in found)
+        names = (entry.name.removeprefix(DOOMED) for entry in self._entries(doomed=True))
         return tuple(name for name in names if is_id(name))
 
     def _entries(self, *, doomed: bool = False) -> list[Path]:
@@ -266,8 +265,7 @@ class ReleaseStore:
     def begin(self, now: datetime) -> tuple[str, int]:
         """Make the directory of a new release; return its id and its sequence number."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        taken = frozenset(entry.name for entry in self.directory.iterdir()) | self.ledger().marks.keys()
-        name = new_id(now, frozenset(taken))
+        name = new_id(now, frozenset(os.listdir(self.directory)) | self.ledger().marks.keys())
         self.path(name).mkdir()
         self.path(name).chmod(stat.S_IMODE(self.directory.stat().st_mode))  # whatever the umask is
         replace_file(self.path(name) / MADE, b"", private=True)
@@ -302,7 +300,7 @@ class ReleaseStore:
                 if name == self.live_id():
                     raise OSError(errno.EBUSY, "it is live", name)
                 with contextlib.suppress(FileNotFoundError):  # renamed by an earlier run, which got no further
-                    self.path(name).rename(self._doomed(name))
+                    self.path(name).rename(self.path(DOOMED + name))
             except OSError as error:
                 failures[name] = error
             else:
@@ -323,15 +321,12 @@ class ReleaseStore:
         try:
             for name in names:
                 try:
-                    remove_tree(self._doomed(name))
+                    remove_tree(self.path(DOOMED + name))
                 except OSError as error:
                     failures[name] = error
         finally:
             self.forget(names)
         return failures
-
-    def _doomed(self, release: str) -> Path:
-        return self.directory / f"{DOOMED}{release}"
 
     def forget(self, names: Iterable[str]) -> frozenset[str]:
         """Drop releases from the ledger; return those that it knew, for which it is written once. Raises OSError."""

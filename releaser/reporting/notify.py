@@ -221,10 +221,11 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
 def _drop_journal_if_told(site: Site, log: RunLog) -> None:
     """Drop the journal, if telling was all that was left to be done."""
     with contextlib.suppress(UnreadableStateError, OSError):
-        entry = journal_of(site).read()
+        journal = journal_of(site)
+        entry = journal.read()
         ours = entry is not None and entry.phase == "reporting" and entry.run_id == log.run_id
         if ours or log.closed:
-            journal_of(site).drop()
+            journal.drop()
 
 
 def _recipients(report: RunReport, settings: Settings) -> Sequence[Address]:

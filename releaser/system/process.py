@@ -126,9 +126,8 @@ class Runner:
         """
         words = tuple(os.fspath(word) for word in argv)
         given = self.environ if env is None else env
-        # What stays gets no marks, not even inherited ones.
         marked = {name: value for name, value in given.items() if name not in self.marks}
-        marked |= {} if stays else self.marks
+        marked |= {} if stays else self.marks  # what stays gets none, not even inherited ones
         self._refuse_distrusted(words[0], given.get("VIRTUAL_ENV"))
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
@@ -168,12 +167,13 @@ class Runner:
                 kept[0].add(file.read(KEPT_TAIL))
         stdout, stderr = (one.joined().decode("utf-8", errors="replace") for one in kept)
         told = "" if process.returncode == 0 else self._missed(stdout + stderr, env)
+        shown = "\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))
         finished = Finished(
             argv=words,
             returncode=process.returncode,
             stdout=stdout,
             stderr=stderr,
-            output=self.redactor.shown("\n".join(filter(None, (stdout.strip(), stderr.strip(), told)))),
+            output=shown and self.redactor.shown(shown),
             seconds=time.monotonic() - started,
         )
         logger.debug("status %s after %.2f s\n%s", finished.returncode, finished.seconds, _abridged(finished.output))
