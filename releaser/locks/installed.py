@@ -78,7 +78,7 @@ def installed_key(
     tags = tags_of(python)
     root = lock.root
     found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
-    entries, files_of = set(), dict[int, list[Table]]()
+    entries, files_of = set[str](), dict[int, list["Table"]]()
     for package, file in lock.files:
         files_of.setdefault(id(package), []).append(file)
     for one in found:
