@@ -215,7 +215,7 @@ def _compile(site: Site, venv: Path, sandbox: Sandbox) -> None:
     """Compile what is installed, as `uv sync` would that looks at everything again and starts the venv's own Python."""
     words: list[str | Path] = [executable_of(venv), "-I", "-S", "-W", "ignore", "-c", _COMPILING, venv / "lib"]
     env = {**site.runner.neutral, **dict(sandbox.variables)}
-    site.runner.run(words, cwd=site.project.root, env=env, timeout=site.uv().timeout, prefix=sandbox.prefix)
+    site.runner.run(words, cwd=site.project.root, env=env, timeout=site.uv.timeout, prefix=sandbox.prefix)
 
 
 # Versions whose builds do not work in isolation, and ran without it before: those that are live

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from releaser.locks.lock import is_local
+from releaser.locks.versions import files_of
 
 if TYPE_CHECKING:
     from packaging.tags import Tag
@@ -78,11 +79,11 @@ def installed_key(
     tags = tags_of(python)
     root = lock.root
     found = (*([root] if root else []), *_reach(lock, group=group, default_groups=default_groups, python=python))
-    entries, files_of = set[str](), dict[int, list["Table"]]()
+    entries, by_package = set[str](), dict[int, list["Table"]]()
     for package, file in lock.files:
-        files_of.setdefault(id(package), []).append(file)
+        by_package.setdefault(id(package), []).append(file)
     for one in found:
-        files = files_of.get(id(one), [])
+        files = by_package.get(id(one), [])
         parts = [one["name"], one.get("version"), _source(one, files), _choose_files(files, tags)]
         entries.add(json.dumps(parts, sort_keys=True))
     return hashlib.sha256("\n".join(sorted(entries)).encode()).hexdigest()
