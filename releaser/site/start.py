@@ -42,7 +42,7 @@ def distrust(releases: Path, venv: str) -> str:
     """Say why nothing of a venv is started: it is that of a release, and leads to another Python by now."""
     place = os.path.realpath(venv)
     try:
-        if not os.path.lexists(f"{place}/pyvenv.cfg"):
+        if not place.startswith(f"{os.path.realpath(releases)}/") and not os.path.lexists(f"{place}/pyvenv.cfg"):
             return ""
         for entry in releases.iterdir():
             if os.path.realpath(entry / "venv") == place:

@@ -194,8 +194,7 @@ class Runner:
         return named and f"releaser has not given it {named}; `test_environment` can name what it may have"
 
     def _refuse_distrusted(self, program: str, active: str | None) -> None:
-        venvs = dict.fromkeys(filter(None, (os.path.dirname(os.path.dirname(program)), active)))
-        for venv in (one for one in venvs if os.path.lexists(f"{one}/pyvenv.cfg")):
+        for venv in dict.fromkeys(filter(None, (os.path.dirname(os.path.dirname(program)), active))):
             if why := self.distrust(venv):
                 message = f"{program} was not started, as {why}"
                 raise ToolError(message, advice="`releaser rebuild` replaces it. Find out who changed it.")

@@ -41,6 +41,12 @@ def the_next_link(place: Path, mark: Path) -> None:
     place.symlink_to("python3")
 
 
+def no_venv(place: Path, mark: Path) -> None:
+    """Exchange it in what no longer looks like a venv."""
+    a_program(place, mark)
+    (place.parent.parent / "pyvenv.cfg").unlink()
+
+
 def a_pipe(place: Path, mark: Path) -> None:
     config = place.parent.parent / "pyvenv.cfg"
     config.unlink()
@@ -58,7 +64,7 @@ def another_home(place: Path, mark: Path) -> None:
     config.write_text(text, encoding="utf-8")
 
 
-WAYS: tuple[Callable[[Path, Path], object], ...] = (a_program, a_link, the_next_link, a_pipe, another_home)
+WAYS: tuple[Callable[[Path, Path], object], ...] = (a_program, a_link, the_next_link, no_venv, a_pipe, another_home)
 
 
 def exchanged(make_site: SiteFactory, tmp_path: Path, way: Callable[[Path, Path], object]) -> tuple[SampleSite, Path]:
