@@ -60,7 +60,8 @@ def judge(known: Mapping[str, Publisher], answers: Iterable[tuple[IndexFile, Ans
     found = dict(known)
     unknown: dict[IndexFile, str] = {}
     deviations, lost = list[Deviation](), list[Deviation]()
-    for one, answer in sorted(answers, key=lambda pair: (pair[1].state != "verified", pair[0])):
+    ordered = sorted(answers, key=lambda pair: (pair[1].state != "verified", pair[0]))
+    for one, answer in ordered:
         before, now = found.get(one.name), answer.publisher
         old, by = str(before or ""), answer.reason
         if now is not None and before is not None and not now.is_same(before):
@@ -77,7 +78,7 @@ def judge(known: Mapping[str, Publisher], answers: Iterable[tuple[IndexFile, Ans
                 )
             )
     return Judgement(
-        publishers={name: found[name] for name in {one.name for one, _ in answers} if name in found},
+        publishers={name: found[name] for name in {one.name for one, _ in ordered} if name in found},
         deviations=tuple(dict.fromkeys(deviations)),
         lost=tuple(lost),
         unknown=unknown,

@@ -101,6 +101,7 @@ class Sigstore:
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - timedelta(minutes=5))
             .not_valid_after(self._now + timedelta(minutes=5))
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         )
 
     def _certificate(self, key: ec.EllipticCurvePrivateKey, repository: str, workflow: str) -> x509.Certificate:
