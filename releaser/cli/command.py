@@ -36,13 +36,8 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-_WAIT = click.option(
-    "--wait",
-    type=click.FloatRange(min=0),
-    default=0.0,
-    metavar="SECONDS",
-    help="Wait this long for another run to end.",
-)
+_FROM_ZERO = click.FloatRange(min=0)
+_WAIT = "Wait this long for another run to end."
 
 
 class NonEmptyPath(click.Path):
@@ -206,13 +201,9 @@ class CommandContext:
         """Ask for a run."""
         from releaser.pipelines.session import Request
 
+        shown, name = self.output.listener(), self.name
         return Request(
-            path=self.project,
-            environ=os.environ,
-            command=self.name,
-            listener=self.output.listener(),
-            wait=self.wait,
-            mails=self.mails,
+            path=self.project, environ=os.environ, command=name, listener=shown, wait=self.wait, mails=self.mails
         )
 
     def run(
@@ -252,25 +243,16 @@ class CommandContext:
 
 
 #: The groups of commands that the help shows, in this order.
-SECTIONS = ("Everyday", "Look", "Keep", "Set up")
-
-
-class Command(click.Command):
-    """A command that the help lists in one of SECTIONS."""
-
-    def __init__(self, *args: Any, section: str, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self.section = section
+SECTIONS: dict[str, list[click.Command]] = {"Everyday": [], "Look": [], "Keep": [], "Set up": []}
 
 
 class Commands(click.Group):
     """Lists its commands by what they are for, each with its whole first sentence."""
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        for section in SECTIONS:
-            found = [one for one in self.commands.values() if isinstance(one, Command) and one.section == section]
+        for section, commands in SECTIONS.items():
             with formatter.section(section):
-                formatter.write_dl([(one.name or "", one.get_short_help_str(limit=10_000)) for one in found])
+                formatter.write_dl([(one.name or "", one.get_short_help_str(limit=10_000)) for one in commands])
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -312,7 +294,7 @@ def command(
         @click.option("-v", "--verbose", is_flag=True, help="Print more, even without a terminal.")
         @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
         @_only(changes, click.option("--dry-run", is_flag=True, help="Change nothing; print what would be done."))
-        @_only(waits, _WAIT)
+        @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
         @functools.wraps(function)
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
             output = Output(json=as_json, verbose=verbose, quiet=quiet)
@@ -331,7 +313,9 @@ def command(
                 )
                 function(ctx, **options)
 
-        return cli.command(name, cls=Command, section=section, epilog=f"Example: {example}", **settings)(call)
+        made = cli.command(name, epilog=f"Example: {example}", **settings)(call)
+        SECTIONS[section].append(made)
+        return made
 
     return decorate
 
