@@ -175,7 +175,7 @@ def _put_back(path: Path, seen: tuple[str, bytes] | None) -> None:
 
 
 def is_in_question(site: Site, what: What = "tests") -> bool:
-    """Whether it is done in isolation, and not known that this works for the site."""
+    """Whether the tests, or the builds, run in isolation, and it is not known that this works for the site."""
     if site.settings.isolate != "auto" or (_WORKS, what) in site.runner.remembered:
         return False
     isolation = isolation_of(site, what)
@@ -183,7 +183,7 @@ def is_in_question(site: Site, what: What = "tests") -> bool:
 
 
 def note_that_it_works(site: Site, what: What = "tests") -> None:
-    """Note that isolation is not to blame for what fails in it, if it is in question."""
+    """Note that the tests, or the builds, work in isolation, if that is in question: it is not to blame then."""
     isolation = isolation_of(site, what)
     if isolation is not None and is_in_question(site, what):
         site.runner.remembered[_WORKS, what] = "yes"
@@ -192,7 +192,7 @@ def note_that_it_works(site: Site, what: What = "tests") -> None:
 
 @contextlib.contextmanager
 def without_isolation(site: Site, what: What = "tests") -> Iterator[None]:
-    """Do it without isolation meanwhile."""
+    """Let the tests, or the builds, run without isolation meanwhile."""
     site.runner.remembered[_WORKS, what] = "no"
     try:
         yield
@@ -244,7 +244,7 @@ def advice_on(site: Site, output: str) -> str:
 
 
 def _way(site: Site, isolation: Isolation, what: What) -> str:
-    """Return what is done in isolation, and how: while that stays the same, so does whether it can be."""
+    """Return what it is noted under whether something works in isolation: how it is isolated, and what is done."""
     settings = site.settings
     command = (settings.test_command or ()) if what == "tests" else ()
     return " ".join((isolation.kind, what, *command, *settings.test_writable))

@@ -1,4 +1,4 @@
-"""What uv is told from its first question on, so that nothing is built that may not come in: times, and sources."""
+"""The limits that uv gets from the first question on, so that nothing is built that may not come in."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from releaser.locks.rules import Rules
 
 
-def unbuilt(rules: Rules, uploads: Uploads) -> frozenset[str]:
-    """Return the packages of which no version but what is locked may be built, and that have wheels to look at."""
+def find_never_built(rules: Rules, uploads: Uploads) -> frozenset[str]:
+    """Return the packages that uv need not build, as they have wheels, and stay at the version that is locked."""
     return _staying(rules, uploads) - rules.sources
 
 
 def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
-    """Say, as `Rules.specifiers` does, which versions may be looked at in the first question; empty if all may.
+    """Say, as `Rules.specifiers` does, which versions uv may look at in the first question; empty for all.
 
-    Packages that stay are bounded if they have no wheels, and all that may go but so far.
+    Bounds are for packages that stay and have no wheels, and for those that `upgrade` lets go only so far.
     """
     staying = _staying(rules, uploads) & rules.sources
     bounded = staying | {name for name in rules.locked.keys() - rules.local if rules.upgrade.of(name) != "all"}
@@ -32,15 +32,15 @@ def first_bounds(rules: Rules, uploads: Uploads) -> dict[str, str | None]:
     return {name: (one or (None if name in staying else "")) if name in bounded else "" for name, one in bounds.items()}
 
 
-def held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
-    """Return what keeps the held packages that have no wheels as they are, and those that have wheels."""
+def bound_held(rules: Rules) -> tuple[dict[str, str | None], frozenset[str]]:
+    """Return bounds that keep held packages without wheels as they are, and the names of those that have wheels."""
     names = frozenset(name for name in rules.locked if rules.held_at(name) is not None)
     bounds = rules.specifiers({}, Uploads()) if names & rules.sources else {}
     return {name: bounds[name] for name in names & rules.sources}, names - rules.sources
 
 
 def _staying(rules: Rules, uploads: Uploads) -> frozenset[str]:
-    """Return the locked packages of which nothing newer may come in, or nothing of which nobody knows the age."""
+    """Return the locked packages of which nothing newer may come in, as they are held, ignored or of unknown age."""
     age = rules.age
     return frozenset(
         name

@@ -75,9 +75,9 @@ def _other_indexes(before: LockFile, after: LockFile) -> Iterator[Deviation]:
 
 
 def _mirrors(before: LockFile, after: LockFile) -> dict[str, set[str]]:
-    """Return the indexes that nothing came from before, each with those that it stands for now.
+    """Return the mirrors that somebody has set: each new index, with the ones that it has replaced.
 
-    Nothing comes from these any more, and files of the same versions have the same hashes: somebody has set a mirror.
+    Nothing came from it before, nothing comes from those any more, and files of the same versions have the same hashes.
     """
     places = [{_origin(one) for one in lock.packages} for lock in (before, after)]
     had, has = ({(one["name"], one.get("version")): one for one in lock.packages} for lock in (before, after))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import ResolutionError, ToolError
-from releaser.locks.limits import exclude_newer, first_bounds, held, unbuilt
+from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds
 from releaser.locks.rules import Withheld
 from releaser.locks.versions import Upgrade, Uploads, is_newer, is_older, parse_version
 from releaser.system.words import first_few
@@ -139,7 +139,7 @@ class _Search:
 
     def look(self, rules: Rules) -> Versions | NoSolution:
         """Resolve as freely as can be without a build of anything that may not come in."""
-        bounds, no_build = first_bounds(rules, self.uploads), unbuilt(rules, self.uploads)
+        bounds, no_build = first_bounds(rules, self.uploads), find_never_built(rules, self.uploads)
         found = self._ask(rules, bounds, exclude_newer(rules, (), self.uploads), no_build)
         self.is_limited = self.has_limits or bool(bounds)
         self.is_free = not self.is_limited and not no_build
@@ -189,7 +189,7 @@ class _Search:
         if not isinstance(strict, NoSolution):
             return strict
         limits = exclude_newer(rules, self.free, self.uploads)
-        pinned, no_build = held(rules)
+        pinned, no_build = bound_held(rules)
         least = self._ask(rules, {**dict.fromkeys({*rules.locked, *self.free}), **pinned}, limits, no_build)
         if isinstance(least, NoSolution):
             if limits:

@@ -50,7 +50,7 @@ class Ownership:
         return os.geteuid() == self.owner and not _is_unknown(self.owner, "uid")
 
     def stranger(self, command: str = "...") -> Finding | None:
-        """Say that this user is neither the owner nor of the group that the owner lets in."""
+        """Say that this user is neither the owner nor in the group that the owner lets in."""
         if _is_unknown(self.owner, "uid"):
             message = f"{self.root} belongs to a user whom this container (user namespace) does not know"
             return Finding(message, advice="Run releaser where its owner is known, such as outside of the container.")
@@ -58,9 +58,9 @@ class Ownership:
             return None
         name = name_of(self.owner) or f"'#{self.owner}'"
         advice = f"Run it as that user: `sudo -u {name} releaser {command} --project {self.root}`."
-        return Finding(self.of_another(), advice=advice)
+        return Finding(self.whose(), advice=advice)
 
-    def of_another(self) -> str:
+    def whose(self) -> str:
         """Say whose the project is, and who this is."""
         return f"{self.root} belongs to another user ({_id(self.owner)}; this is {_id(os.geteuid())})"
 
@@ -131,12 +131,14 @@ def admit(path: Path, command: str, environ: Mapping[str, str]) -> None:
 
 
 def _led_by_another(path: str, root: str) -> Finding | None:
-    """Say that somebody else than root could put another project of root, or a race with one, in the place of this."""
+    """Say that another user owns part of the way to a project of root's, and could lead root elsewhere."""
     for place in _way_to(path):
         owner = os.lstat(place).st_uid
         if owner and not _is_unknown(owner, "uid"):
             message = f"{root} belongs to root, and {place}, which leads there, to {_id(owner)}, who can exchange it"
-            advice = "Name or keep the project where all above it is root's; or give it to that user: `chown -R`."
+            advice = (
+                "Name the project by a path that is root's throughout, or give the project to that user: `chown -R`."
+            )
             return Finding(message, advice=advice)
     return None
 
@@ -205,7 +207,7 @@ def foreign_state(root: str | Path, state_dir: str | Path, *, group_writable: bo
         if status.st_mode & stat.S_IWOTH:
             found = Finding(f"{state_dir} can be written by everybody", advice=f"Run `chmod o-w {state_dir}`.")
     if found is None and not is_open and not project.is_mine:
-        message = f"{project.of_another()}, and {state_dir} is not open to the group"
+        message = f"{project.whose()}, and {state_dir} is not open to the group"
         found = Finding(message, advice="Let the owner set `group_writable`, and run releaser once.")
     if found:
         return found
