@@ -10,7 +10,7 @@ import pytest
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from releaser.locks.limits import exclude_newer, first_bounds, held, unbuilt, without_limits
+from releaser.locks.limits import bound_held, exclude_newer, find_never_built, first_bounds, without_limits
 from releaser.locks.rules import Rules, Withheld, explain
 from releaser.locks.versions import LEVELS, Age, Level, Upgrade, Uploads, is_older, look_up, normalize_name, permits
 
@@ -329,12 +329,12 @@ def test_what_stays_is_not_built_in_another_version() -> None:
         locked=dict.fromkeys(names, "1.0"), held=(HELD,), ignored=("beta",),
         upgrade=Upgrade(packages=(("gamma", "minor"),)), sources=frozenset({"alpha", "gamma"}),
     )  # fmt: skip
-    assert unbuilt(rules, Uploads()) == {"beta"}
+    assert find_never_built(rules, Uploads()) == {"beta"}
     assert first_bounds(rules, Uploads()) == {"alpha": "==1.0", "beta": "", "gamma": "<2", "delta": ""}
-    assert held(rules) == ({"alpha": "==1.0"}, frozenset())
+    assert bound_held(rules) == ({"alpha": "==1.0"}, frozenset())
     wheels = replace(rules, sources=frozenset())
-    assert unbuilt(wheels, Uploads()) == {"alpha", "beta"}
-    assert held(wheels) == ({}, frozenset({"alpha"}))
+    assert find_never_built(wheels, Uploads()) == {"alpha", "beta"}
+    assert bound_held(wheels) == ({}, frozenset({"alpha"}))
     assert first_bounds(wheels, Uploads()) == {"alpha": "", "beta": "", "gamma": "<2", "delta": ""}
     assert first_bounds(replace(rules, upgrade=Upgrade(), sources=frozenset({"delta"})), Uploads()) == {}
     refusing = Rules(
