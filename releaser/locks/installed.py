@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -224,12 +225,18 @@ def fits(wheel: Table, tags: frozenset[Tag]) -> bool:
 
 def tags_of(python: str, *, platforms: Iterable[str] | None = None) -> frozenset[Tag]:
     """Return the tags of the wheels that CPython in this version takes, on this machine or on `platforms`."""
-    from packaging.tags import compatible_tags, cpython_tags, platform_tags
+    from packaging.tags import platform_tags
 
     found = re.match(r"(\d+)\.(\d+)", python)
     if found is None:
         return frozenset()
-    version, places = (int(found.group(1)), int(found.group(2))), [*(platforms or platform_tags())]
+    return _tags((int(found.group(1)), int(found.group(2))), tuple(platforms or platform_tags()))
+
+
+@cache
+def _tags(version: tuple[int, int], places: tuple[str, ...]) -> frozenset[Tag]:
+    from packaging.tags import compatible_tags, cpython_tags
+
     name = f"cp{version[0]}{version[1]}"
     return frozenset(
         [

@@ -1,4 +1,4 @@
-"""Package changes and vulnerabilities as text."""
+"""Package changes, commits and vulnerabilities as text."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("PACKAGE", "OLD", "NEW", "BUMP", "AGE", "REQUIRED BY")
 _WIDEST = 96  # characters; a mail is read in 80 to 100 columns
+_COMMITS = 20  # that a mail lists
 _SHOWN = 2  # packages that require another
 
 
@@ -126,6 +127,13 @@ def age_of(change: Change, now: datetime) -> str:
 
 COLUMNS = ("PACKAGE", "VERSION", "FIXED IN", "VULNERABILITY", "ABOUT")
 _MOST = 30  # vulnerabilities in one list; an old lock may have hundreds
+
+
+def commit_lines(report: RunReport) -> list[str]:
+    """List the commits that a run has fetched."""
+    lines = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
+    count = max(len(report.commits), report.pulled.count if report.pulled else 0)
+    return [*lines, f"and {count - len(lines)} more"] if lines and count > len(lines) else lines
 
 
 def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:

@@ -10,13 +10,14 @@ from email.header import Header
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formataddr, make_msgid
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
-from releaser.reporting.changes import Table, changes_table, fixes_phrase, security_lists
+from releaser.reporting.changes import Table, changes_table, commit_lines, fixes_phrase, security_lists
 from releaser.reporting.text import held_back_passages, summarize
 from releaser.site.settings import this_host
 from releaser.site.values import Address, parse_address
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
-_COMMITS = 20  # that a mail lists
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
 _LIMIT = 200
 _REASON_LIMIT = 80
@@ -102,6 +102,14 @@ def _digest(report: RunReport) -> str:
 
 def render_bodies(report: RunReport) -> tuple[str, str]:
     """Render the text and the HTML of the mail; no value has control characters, as `_context` makes them all."""
+    context = _context(report)
+    text, html = (template.render(context) for template in templates())
+    return text, html
+
+
+@cache
+def templates() -> tuple[Template, Template]:
+    """Return the templates of the text and the HTML."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=select_autoescape(enabled_extensions=("html.j2",), default=False),
@@ -110,9 +118,7 @@ def render_bodies(report: RunReport) -> tuple[str, str]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    context = _context(report)
-    text, html = (environment.get_template(name).render(context) for name in ("run.txt.j2", "run.html.j2"))
-    return text, html
+    return environment.get_template("run.txt.j2"), environment.get_template("run.html.j2")
 
 
 def _context(report: RunReport) -> dict[str, Any]:
@@ -134,7 +140,7 @@ def _context(report: RunReport) -> dict[str, Any]:
         "security": security_lists(report),
         "security_first": not report.exit_code,  # of a failure, what to do about it is first
         "commits_title": _commits_title(report),
-        "commits": _commits(report),
+        "commits": commit_lines(report),
         "changes": changes_table(
             report.changes,
             now=report.started_at,
@@ -218,12 +224,6 @@ def _commits_title(report: RunReport) -> str:
     if report.pulled is None:
         return f"{what}:"
     return one_line(f"{what} ({report.pulled.count}): {report.pulled.old[:12]}..{report.pulled.new[:12]}")
-
-
-def _commits(report: RunReport) -> list[str]:
-    lines = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
-    count = max(len(report.commits), report.pulled.count if report.pulled else 0)
-    return [*lines, f"and {count - len(lines)} more"] if lines and count > len(lines) else lines
 
 
 def _facts(report: RunReport) -> Table:

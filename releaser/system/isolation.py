@@ -154,11 +154,10 @@ def _sockets(place: str) -> list[str]:
     found = []
     with contextlib.suppress(OSError), os.scandir(place) as entries:
         for one in entries:
+            if one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False):
+                continue  # which most file systems tell without a look at it, and /tmp may hold thousands
             with contextlib.suppress(OSError):  # it has just gone
-                # Whoever asks thousands of files what they are, as /tmp may have them, waits for it.
-                is_plain = one.is_file(follow_symlinks=False) or one.is_dir(follow_symlinks=False)
-                if not is_plain and stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode):
-                    found.append(one.path)
+                found += [one.path] if stat.S_ISSOCK(one.stat(follow_symlinks=False).st_mode) else []
     return found
 
 

@@ -146,6 +146,7 @@ def _import_all() -> None:
             importlib.import_module(module.name)
     for name in _USED_LATE:
         importlib.import_module(name)
+    importlib.import_module("releaser.reporting.mail").templates()
 
 
 def _tell_end(pid: int, connection: socket.socket) -> None:
