@@ -95,6 +95,15 @@ def test_an_index_that_strips_attestations_is_told_of_and_refused_where_they_are
     assert attested(served.site)[1] == []
 
 
+def test_what_a_search_for_culprits_builds_several_times_is_told_once(served: Served) -> None:
+    served.publish("1.1.0")
+    served.site.publish("beta", "1.1.0", broken=True)
+    told, problems = attested(served.site)
+    assert told == "0 of 2 packages attested"
+    assert ["alpha-1.1.0-py3-none-any.whl of alpha 1.1.0 has no" in one for one in problems].count(True) == 1
+    assert served.site.live_version("beta") == "1.0.0"
+
+
 def test_another_file_under_the_attestation_of_the_true_one_is_refused(served: Served) -> None:
     served.publish("1.1.0", OWN)
     served.site.index.publish("alpha", "1.1.0", modules=EVIL)
