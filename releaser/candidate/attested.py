@@ -69,11 +69,9 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
         is_required = site.settings.attestations == "require"
         accepted = refuse_unaccepted(site.state_dir, found.deviations + (found.lost if is_required else ()))
         _tell(work, step, found, known, {one: answers[one] for one in asked})
-        if not is_required:
-            told = (Finding(str(one), advice=_advice(one.name)) for one in found.lost)
-            work.log.note(
-                *(one for one in told if one not in work.log.findings)
-            )  # each candidate of a run is asked about
+        told = [] if is_required else [Finding(str(one), advice=_advice(one.name)) for one in found.lost]
+        # Several candidates of a run may have lost the same.
+        work.log.note(*(one for one in told if one not in work.log.findings))
     gone = {one.name for one in accepted if one.what == "attestation" and not one.new}
     return {name: one for name, one in {**known, **found.publishers}.items() if name not in gone}
 
