@@ -335,8 +335,7 @@ class Uv:
     ) -> Finished:
         env = of_uv(self.runner.environ, cwd, passes=self.runner.passes)
         if words[0] == "python":  # uv starts what it finds there, and an activated venv may be that of the site
-            places = env.get("PATH", "").split(os.pathsep)
-            outside = (one for one in places if not os.path.lexists(f"{one}/../pyvenv.cfg"))
+            outside = (one for one in env.get("PATH", "").split(":") if not os.path.lexists(f"{one}/../pyvenv.cfg"))
             env["PATH"] = ":".join(one for one in outside if not self.runner.distrust(os.path.dirname(one)))
         env |= variables or {}
         if sandbox is not None and sandbox.prefix:  # no build may write what others install from
