@@ -225,6 +225,10 @@ class Status:
     #: The newest run, and the newest that changed what is live.
     last_run: RunBrief | None
     last_change: RunBrief | None
+    #: The newest update that ended well, also one that found nothing to do.
+    last_success: RunBrief | None
+    #: How many packages of the live release had known vulnerabilities when a run last asked; None if none has.
+    vulnerable: int | None
     running: Holder | None
     #: Whether a run was cut off, which the next one repairs.
     interrupted: bool

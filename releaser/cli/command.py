@@ -49,6 +49,20 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A length of time, as settings have it: `2d`, `36h`; in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        from releaser.site.values import duration
+
+        try:
+            return duration(value)
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Output:
     """What the command line asks for: `json` for programs, `verbose`, `quiet`. Whatever is printed is made harmless."""

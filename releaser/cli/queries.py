@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from releaser.cli.command import command, refuse_both
+from releaser.cli.command import Duration, NonEmptyPath, command, refuse_both
+from releaser.errors import ReleaserError, os_reason, refuse
 from releaser.releases.store import store_of
+from releaser.system.files import replace_file
 
 if TYPE_CHECKING:
     from releaser.cli.command import CommandContext
@@ -178,13 +183,50 @@ def outdated(ctx: CommandContext) -> None:
     ctx.output.answer(found.packages, outdated_text, empty="everything is at its newest version")
 
 
-@command(section="Everyday", example="releaser status")
-def status(ctx: CommandContext) -> None:
+@command(section="Everyday", example="releaser status --nagios --warning 36h")
+@click.option("--nagios", is_flag=True, help="Print one line, and exit, as a plugin of Nagios does.")
+@click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus.")
+@click.option(
+    "--textfile",
+    type=NonEmptyPath(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the metrics for Prometheus to this file, as a whole.",
+)
+@click.option(
+    "--warning", type=Duration(), default="2d", show_default=True, help="Warn if no update was good for so long."
+)
+@click.option("--critical", type=Duration(), default="7d", show_default=True, help="Call it critical after so long.")
+def status(
+    ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: float, critical: float
+) -> None:
     """Show the state of the site: what is live, the last run, what is pending, held back or quarantined."""
     from releaser.pipelines.status import status as ask
+    from releaser.reporting import monitoring
     from releaser.reporting.text import status_text
 
-    ctx.output.answer(ask(ctx.site()), status_text)
+    if not (nagios or prometheus or textfile):
+        ctx.output.answer(ask(ctx.site()), status_text)
+        return
+    if nagios and (prometheus or textfile):
+        refuse_both("--nagios", "--prometheus or --textfile")
+    if nagios:
+        try:
+            found = ask(ctx.site())
+        except ReleaserError as error:
+            ctx.output.print_lines([monitoring.nagios_line(monitoring.Service.UNKNOWN, error.message)])
+            sys.exit(monitoring.Service.UNKNOWN)
+        ages = monitoring.Ages(warning=warning, critical=critical)
+        state, line = monitoring.nagios(found, ages, now=datetime.now(UTC))
+        ctx.output.print_lines([line])
+        sys.exit(state)
+    text = monitoring.prometheus(ask(ctx.site()))
+    if prometheus:
+        ctx.output.print_lines(text.splitlines())
+    if textfile:
+        try:
+            replace_file(textfile, text.encode())
+        except OSError as error:
+            refuse(f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
 
 
 @command(section="Look", example="releaser history -n 5")

@@ -17,6 +17,7 @@ from releaser.deployment.health_check import left_behind
 from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightError, VulnerableError
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.rules import Withheld
+from releaser.locks.vulnerabilities import Vulnerability
 from releaser.pipelines.repair import diagnose
 from releaser.releases.acceptance import read_acceptance
 from releaser.releases.contents import total_bytes
@@ -35,7 +36,7 @@ from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from releaser.errors import ReleaserError
@@ -115,6 +116,13 @@ class _MakingRun:
     steps: tuple[Outcome, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _AuditingRun:
+    """What the history tells of a run that asked for vulnerabilities."""
+
+    vulnerabilities: tuple[Vulnerability, ...] = ()
+
+
 def _as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
     """Read an entry of the history; None for what releaser cannot have written."""
     try:
@@ -186,6 +194,8 @@ def status(site: Site) -> Status:
         link=link_text(project.venv),
         last_run=_as(RunBrief, runs[0]) if runs else None,
         last_change=next((_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
+        last_success=next((_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
+        vulnerable=_count_vulnerable(runs),
         running=run_lock.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
         push_pending=pending(project.state_dir).push,
@@ -200,6 +210,21 @@ def status(site: Site) -> Status:
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
     )
+
+
+def _is_good_update(run: Mapping[str, Any]) -> bool:
+    return run.get("command") == "update" and run.get("exit_code") == 0
+
+
+def _count_vulnerable(runs: Sequence[Mapping[str, Any]]) -> int | None:
+    """Count the packages that the newest run which knew names; None if what is live has changed since."""
+    for run in runs:
+        if run.get("audit") == "known":
+            found = _as(_AuditingRun, run)
+            return len({one.name for one in found.vulnerabilities}) if found else None
+        if run.get("live_changed"):
+            return None
+    return None
 
 
 def _told(kind: type[T], state: object) -> T:

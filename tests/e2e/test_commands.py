@@ -13,6 +13,8 @@ from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, step
 from tests.support.sites import SampleSite
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.sites import SiteFactory
 
 pytestmark = pytest.mark.story
@@ -182,6 +184,22 @@ def test_status_when_all_is_well(news: News) -> None:
     assert re.search(rf"^live: {second} \(\d+ \w+ old, Python 3\.\S+\)$", text, re.MULTILINE)
     assert re.search(r"^last run: \S+ \S+ UTC, update: activated \(code 0\): updated to", text, re.MULTILINE)
     assert "pending" not in text
+
+
+def test_monitoring_reads_the_status_in_its_own_ways(news: News, tmp_path: Path) -> None:
+    site, _, second = news
+    line = site.releaser("status", "--nagios", check=0).stdout
+    assert line.startswith(f"RELEASER OK - site: {second} is live | last_success=")
+    assert site.releaser("status", "--nagios", "--warning", "0", check=1).stdout.startswith("RELEASER WARNING - site: ")
+    unknown = site.releaser("status", "--nagios", "--project", str(tmp_path), check=3)
+    assert unknown.stdout.startswith("RELEASER UNKNOWN - ")
+    refused = site.releaser("status", "--nagios", "--warning", "soon", check=2)
+    assert "'soon' must be a length of time such as" in refused.stderr
+    metrics = site.releaser("status", "--prometheus", check=0).stdout
+    assert f'release="{second}"' in metrics
+    site.releaser("status", "--textfile", str(tmp_path / "releaser.prom"), check=0)
+    assert "\nreleaser_last_run_exit_code{" in (tmp_path / "releaser.prom").read_text(encoding="utf-8")
+    site.releaser("status", "--textfile", str(tmp_path / "none" / "releaser.prom"), check=3)
 
 
 def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactory, dead_port: int) -> None:

@@ -1,0 +1,137 @@
+"""What monitoring reads of how a site stands: the line of a Nagios plugin, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from releaser.errors import Finding, PreflightError
+from releaser.system.words import age, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from releaser.answers import RunBrief, Status
+
+
+class Service(IntEnum):
+    """The state of a service, as a Nagios plugin exits with it.
+
+    Source: https://nagios-plugins.org/doc/guidelines.html
+    """
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ages:
+    """How long ago the last good update may be, in seconds, until somebody is warned and until it is critical."""
+
+    warning: float
+    critical: float
+
+
+def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
+    """Return the state of a site as a service, and the line that says why, with performance data."""
+    alarms = sorted(_alarms(status, ages, now), reverse=True)  # the worst first, each in its order
+    state = max((level for level, _ in alarms), default=Service.OK)
+    said = "; ".join(text for level, text in alarms if level == state) or f"{status.live} is live"
+    return state, nagios_line(state, f"{status.project}: {said}") + " | " + " ".join(_performance(status, ages, now))
+
+
+def nagios_line(state: Service, text: str) -> str:
+    """Return what a Nagios plugin prints; a bar would begin the performance data."""
+    return f"RELEASER {state.name} - " + " ".join(text.replace("|", "/").split())
+
+
+def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service, str]]:
+    yield from ((Service.CRITICAL, problem) for problem in status.problems)
+    if status.live is None:
+        yield Service.CRITICAL, "no release is live"
+    run = status.last_run
+    if run is not None and run.exit_code:
+        yield Service.WARNING, f"the last run ended with code {run.exit_code}: {run.headline}"
+    since = _seconds_since(status.last_success, now)
+    for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
+        if since > limit:
+            yield level, f"the last good update was {age(since)} ago" if math.isfinite(since) else "no update was good"
+            break
+    others = {
+        f"{plural(status.vulnerable or 0, 'package')} with known vulnerabilities": status.vulnerable,
+        "a run was cut off": status.interrupted,
+        f"{plural(len(status.asked), 'package')} to be accepted": status.asked,
+        f"{plural(len(status.left_behind), 'process')} of an earlier release": status.left_behind,
+        f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": status.red_tests,
+        "somebody has changed packages or files of the live release": status.drift,
+    }
+    yield from ((Service.WARNING, text) for text, there in others.items() if there)
+
+
+def _seconds_since(run: RunBrief | None, now: datetime) -> float:
+    return (now - datetime.fromisoformat(run.started_at)).total_seconds() if run else math.inf
+
+
+def _performance(status: Status, ages: Ages, now: datetime) -> Iterator[str]:
+    since = _seconds_since(status.last_success, now)
+    limits = f"{ages.warning:.0f};{ages.critical:.0f}"
+    yield f"last_success={f'{since:.0f}s' if math.isfinite(since) else 'U'};{limits}"
+    yield f"held={len(status.held_back)}"
+    yield f"vulnerable={'U' if status.vulnerable is None else status.vulnerable}"
+    yield f"releases={status.releases_bytes}B"
+    yield f"free={status.free_bytes}B"
+
+
+def prometheus(status: Status) -> str:
+    """Return how a site stands in the text format of Prometheus; raises PreflightError without its library.
+
+    What is not known is left out.
+    """
+    try:
+        from prometheus_client import CollectorRegistry, Gauge, generate_latest
+    except ImportError as error:
+        advice = "Install it beside releaser: `pip install 'releaser[prometheus]'`."
+        raise PreflightError(Finding("metrics need the package prometheus-client", advice=advice)) from error
+    registry = CollectorRegistry()
+    for name, (text, value) in _metrics(status).items():
+        if value is not None:
+            gauge = Gauge(f"releaser_{name}", text, ["site", "path"], registry=registry)
+            gauge.labels(status.project, status.path).set(value)
+    if status.live:
+        live = Gauge("releaser_live_info", "The live release", ["site", "path", "release", "python"], registry=registry)
+        live.labels(status.project, status.path, status.live, status.live_python or "").set(1)
+    return generate_latest(registry).decode()
+
+
+def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
+    run, good, now = status.last_run, status.last_success, datetime.now(UTC).timestamp()
+    return {
+        "last_run_timestamp_seconds": ("When the last run began", _timestamp(run)),
+        "last_run_exit_code": ("How the last run ended", run.exit_code if run else None),
+        "last_success_timestamp_seconds": ("When the last good update began", _timestamp(good)),
+        "live_timestamp_seconds": (
+            "When the live release was made",
+            None if status.live_age_seconds is None else round(now - status.live_age_seconds),
+        ),
+        "interrupted": ("Whether a run was cut off", status.interrupted),
+        "push_pending": ("Whether a commit is not pushed", status.push_pending),
+        "mails_pending": ("Mails that are not sent", status.mails_pending),
+        "held_back": ("Versions that are held back", len(status.held_back)),
+        "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
+        "to_accept": ("Packages to be accepted", len(status.asked)),
+        "left_behind_processes": ("Processes of an earlier release", len(status.left_behind)),
+        "tests_red": ("Whether the tests of the live release fail", status.red_tests is not None),
+        "drift": ("Whether files of the live release were changed", status.drift is not None),
+        "problems": ("Problems with the site", len(status.problems)),
+        "releases_bytes": ("What the releases take on disk", status.releases_bytes),
+        "free_bytes": ("What is free on that disk", status.free_bytes),
+    }
+
+
+def _timestamp(run: RunBrief | None) -> float | None:
+    return datetime.fromisoformat(run.started_at).timestamp() if run else None
