@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from releaser.cli import completion
 from releaser.cli.command import NonEmptyPath, Output, command, refuse_both
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
 
@@ -101,7 +102,7 @@ def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str,
     help="Go to a release even if it was built for other dependencies, and stay there if its health check fails.",
 )
 @click.option("--keep-code", is_flag=True, help="Roll back the packages only, and keep the code.")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=completion.releases)
 def rollback(ctx: CommandContext, release: str | None, force: bool, keep_code: bool) -> None:
     """Go back to the last good release before the live one, or to RELEASE, with the commit that it was tested with."""
     from releaser.pipelines import rollback as pipeline
@@ -159,7 +160,7 @@ def prune(ctx: CommandContext) -> None:
 
 
 @command(section="Keep", example="releaser pin 20260424T030001Z-81", changes=True)
-@click.argument("release")
+@click.argument("release", shell_complete=completion.releases)
 def pin(ctx: CommandContext, release: str) -> None:
     """Keep RELEASE: never prune it."""
     from releaser.pipelines import maintenance
@@ -169,7 +170,7 @@ def pin(ctx: CommandContext, release: str) -> None:
 
 
 @command(section="Keep", example="releaser unpin 20260424T030001Z-81", changes=True)
-@click.argument("release")
+@click.argument("release", shell_complete=completion.releases)
 def unpin(ctx: CommandContext, release: str) -> None:
     """Allow RELEASE to be pruned again."""
     from releaser.pipelines import maintenance
@@ -179,7 +180,7 @@ def unpin(ctx: CommandContext, release: str) -> None:
 
 
 @command(section="Keep", example='releaser hold django "until the admin is migrated"', changes=True)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.packages)
 @click.argument("reason", required=False, default="")
 def hold(ctx: CommandContext, name: str, reason: str) -> None:
     """Keep the package NAME at its version until `releaser unhold`. Mails quote REASON."""
@@ -189,7 +190,7 @@ def hold(ctx: CommandContext, name: str, reason: str) -> None:
 
 
 @command(section="Keep", example="releaser unhold django", changes=True)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.held_back)
 def unhold(ctx: CommandContext, name: str) -> None:
     """Allow again what is held back, by the NAME that `status` shows: a package, a commit, a candidate."""
     from releaser.pipelines import maintenance
@@ -198,7 +199,7 @@ def unhold(ctx: CommandContext, name: str) -> None:
 
 
 @command(section="Keep", example="releaser accept django", changes=True)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.asked)
 def accept(ctx: CommandContext, name: str) -> None:
     """Accept what an update was refused for: another index or another file of the package NAME."""
     from releaser.pipelines import maintenance

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from releaser.cli import completion
 from releaser.cli.command import Duration, NonEmptyPath, command, refuse_both
 from releaser.errors import ReleaserError, os_reason, refuse
 from releaser.releases.store import store_of
@@ -92,7 +93,7 @@ def list_releases(ctx: CommandContext) -> None:
 
 
 @command(section="Look", example="releaser show 20260424T030001Z-81")
-@click.argument("release")
+@click.argument("release", shell_complete=completion.releases)
 def show(ctx: CommandContext, release: str) -> None:
     """Show one release: its facts, package changes, steps, and the end of its test output."""
     from releaser.pipelines.status import show as ask
@@ -102,8 +103,8 @@ def show(ctx: CommandContext, release: str) -> None:
 
 
 @command(section="Look", example="releaser diff 20260423T030001Z-77 20260424T030001Z-81")
-@click.argument("a")
-@click.argument("b", required=False)
+@click.argument("a", shell_complete=completion.releases)
+@click.argument("b", required=False, shell_complete=completion.releases)
 def diff(ctx: CommandContext, a: str, b: str | None) -> None:
     """Show the package changes from release A to release B (default: the live one)."""
     from releaser.pipelines.status import diff as ask
@@ -118,7 +119,7 @@ def diff(ctx: CommandContext, a: str, b: str | None) -> None:
 
 
 @command(section="Look", example="releaser audit")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=completion.releases)
 def audit(ctx: CommandContext, release: str | None) -> None:
     """List known vulnerabilities in the packages of RELEASE (default: the live one)."""
     from releaser.pipelines.status import audit as ask
@@ -141,7 +142,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 @click.option("--all", "every", is_flag=True, help="Verify every release.")
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
-@click.argument("release", required=False)
+@click.argument("release", required=False, shell_complete=completion.releases)
 def verify(ctx: CommandContext, release: str | None, every: bool, check: bool, tests: bool) -> None:
     """Check whether RELEASE (default: the live one) still works and is what was sealed, file by file."""
     from releaser.candidate.testing import check_trial, prepare_trials, tests_trial

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.e2e.scenes import MEETING_TESTS, in_background, meeting, states, steps
+from tests.support.commands import run
 from tests.support.sites import SampleSite
 
 if TYPE_CHECKING:
@@ -200,6 +201,28 @@ def test_monitoring_reads_the_status_in_its_own_ways(news: News, tmp_path: Path)
     site.releaser("status", "--textfile", str(tmp_path / "releaser.prom"), check=0)
     assert "\nreleaser_last_run_exit_code{" in (tmp_path / "releaser.prom").read_text(encoding="utf-8")
     site.releaser("status", "--textfile", str(tmp_path / "none" / "releaser.prom"), check=3)
+
+
+def test_bash_completes_commands_releases_and_packages(news: News) -> None:
+    site, first, second = news
+
+    def complete(line: str) -> list[str]:
+        script = (
+            'eval "$(_RELEASER_COMPLETE=bash_source releaser)"; read -ra COMP_WORDS <<< "$1"\n'
+            '[[ $1 != *" " ]] || COMP_WORDS+=("")\n'
+            'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _releaser_completion releaser; printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        shell = ["bash", "-c", script, "bash", line]
+        return run(shell, cwd=site.path, env=site.environment(), check=0).stdout.split()
+
+    assert complete("releaser ro") == ["rollback"]
+    assert complete("releaser show ") == [second, first]
+    assert complete(f"releaser diff --project {site.path} {second[:-1]}") == [second]
+    assert complete("releaser hold al") == ["alpha"]
+    site.releaser("hold", "alpha", check=0)
+    assert complete("releaser unhold ") == ["alpha"]
+    site.releaser("unhold", "alpha", check=0)
+    assert complete("releaser accept ") == complete("releaser show --project /nowhere ") == []
 
 
 def test_status_names_what_is_pending_held_and_quarantined(make_site: SiteFactory, dead_port: int) -> None:

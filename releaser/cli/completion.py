@@ -1,0 +1,75 @@
+"""What the shell completes beyond commands and options: releases, packages, what is held back or to be accepted.
+
+Nothing of the site is started for it, and nothing is said: who completes asks nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import ReleaserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import click
+
+    from releaser.site.site import Site
+
+
+def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the id of a release, newest first."""
+    from releaser.releases.store import store_of
+
+    site = _own_site(ctx)
+    return _matching((one.id for one in store_of(site).all()) if site else (), incomplete)
+
+
+def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a locked package."""
+    from releaser.locks.lock import LockFile
+
+    site = _own_site(ctx)
+    try:
+        return _matching(sorted(LockFile.read(site.project.lock).names) if site else (), incomplete)
+    except ReleaserError:
+        return []
+
+
+def held_back(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete what `unhold` allows again."""
+    from releaser.releases.quarantine import Constraints
+
+    site = _own_site(ctx)
+    if site is None:
+        return []
+    found = Constraints.read(site.state_dir)
+    names = {one.name for one in (*found.quarantine.versions, *found.holds.entries)}
+    others = (*(one.commit for one in found.quarantine.commits), *(one.release for one in found.quarantine.candidates))
+    return _matching((*sorted(names), *others), incomplete)
+
+
+def asked(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a package that waits for `accept`."""
+    from releaser.releases.acceptance import read_acceptance
+
+    site = _own_site(ctx)
+    return _matching((one.name for one in read_acceptance(site.state_dir).asked) if site else (), incomplete)
+
+
+def _matching(words: Iterable[str], incomplete: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def _own_site(ctx: click.Context) -> Site | None:
+    """Return the site that the command line names; None if it is none, or not this user's."""
+    from releaser.site.site import find_site
+
+    path = Path(ctx.params.get("project") or os.environ.get("RELEASER_PROJECT") or ".").expanduser()
+    try:
+        site = find_site(path, os.environ) if path.stat().st_uid == os.geteuid() else None
+        return site if site and site.project.root.stat().st_uid == os.geteuid() else None
+    except (ReleaserError, OSError):
+        return None
