@@ -87,7 +87,7 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 	$(BIN)/uv export --quiet --all-groups --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --constraints requirements-dev.txt --generate-hashes --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
-	$(BIN)/uv pip compile --quiet --universal --all-extras --constraints requirements-dev.txt --generate-hashes --no-header \
+	$(BIN)/uv pip compile --quiet --universal --extra attestations --constraints requirements-dev.txt --generate-hashes --no-header \
 		--no-annotate --output-file constraints-attestations.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \
 		--no-annotate --output-file requirements-lowest.txt pyproject.toml
