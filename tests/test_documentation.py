@@ -119,7 +119,7 @@ def _documented_options(section: Section) -> set[str]:
 
 
 def test_the_help_lists_every_command_once_and_cuts_nothing_off() -> None:
-    with click.Context(cli, info_name="releaser", terminal_width=80) as context:
+    with click.Context(cli, info_name="releaser", terminal_width=80, **cli.context_settings) as context:
         lines = cli.get_help(context).splitlines()
     listed = [found[1] for line in lines if (found := re.match(r"  ([a-z][a-z-]+)  +[A-Z]", line))]
     assert sorted(listed) == sorted(cli.commands)
