@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.system.isolation import Bounds, find_isolation
+from releaser.system.process import Runner
 from tests.e2e.scenes import edit_pyproject
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
 from tests.support.commands import run
@@ -287,6 +290,36 @@ def test_what_tests_of_sites_do_every_day_goes_on(scene: Scene, isolate: str) ->
         scene.site.publish("alpha", "1.1.0")
         scene.releaser("update", isolate=isolate)
     assert scene.victim.poll() is None
+
+
+@pytest.mark.parametrize("kind", ["bwrap", "landlock"])
+def test_what_runs_at_the_same_time_has_a_temporary_directory_and_a_cache_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Two builds, such as those of a search with `test_jobs = 2`, cannot change what the other one installs from."""
+    runner = Runner(environ=os.environ)
+    isolation = find_isolation(kind, runner)
+    if isinstance(isolation, str):
+        require(False, isolation)
+        return
+    with contextlib.ExitStack() as stack:
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))  # /dev/shm is open with Landlock
+        monkeypatch.setattr(tempfile, "tempdir", str(place))
+        places: list[Path] = []
+        sandboxes = [stack.enter_context(isolation.sandbox(Bounds(writable=()))) for _ in range(2)]
+        made = {*place.iterdir()}
+
+        def sh(number: int, command: str) -> None:
+            env = {**os.environ, **dict(sandboxes[number].variables)}
+            runner.run(["sh", "-c", command], cwd=Path("/"), timeout=60, env=env, prefix=sandboxes[number].prefix)
+
+        for number in range(2):
+            sh(number, f'mkdir -p "$TMPDIR/uv" && touch "$TMPDIR/uv/{number}"')
+            places += [one for one in made if (one / "uv" / str(number)).exists()]
+        assert {*places} == made
+        for number, other in enumerate(reversed(places)):
+            sh(number, f"touch {other}/uv/planted || true")
+            assert os.listdir(other / "uv") == [str(1 - number)]
 
 
 def test_a_candidate_cannot_have_its_own_code_run_without_isolation(make_site: SiteFactory) -> None:
