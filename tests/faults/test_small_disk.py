@@ -47,6 +47,9 @@ def on_small_disk(scenes: Scenes, name: str, tmp_path: Path) -> Iterator[SampleS
             (place / f"outer-{record}").symlink_to(tmp_path / record)
         site = scenes.copy(name, place)
         site.env["TMPDIR"] = str(tmp_path)
+        dotenv = site.outer / ".env"
+        text = dotenv.read_text(encoding="utf-8")  # tests may write where the records lead to
+        dotenv.write_text(text.replace("TEST_WRITABLE='../..'", f"TEST_WRITABLE='../..,{tmp_path}'"), encoding="utf-8")
         yield site
 
 
