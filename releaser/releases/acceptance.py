@@ -45,7 +45,9 @@ class DeviationError(ResolutionError):
         all_of_them = "" if len(names) < 4 else f" and so on; `releaser accept '*'` accepts all {len(names)}"
         message = f"packages are not what they were before: {'; '.join(map(str, found[:5]))}"
         message += f"; and {len(found) - 5} more" if len(found) > 5 else ""
-        advice = f"Find out why. If it is meant to be so: {commands}{all_of_them}."
+        is_badly_attested = any(one.what == "attestation" and one.new for one in found)
+        outdated = " An outdated `attestations_root` or version of pypi-attestations can be why." * is_badly_attested
+        advice = f"Find out why.{outdated} If it is meant to be so: {commands}{all_of_them}."
         super().__init__(message, advice=advice)
         self.found = found
 

@@ -11,45 +11,66 @@ from __future__ import annotations
 
 import functools
 import http.client
+import importlib.metadata
 import json
+import os
 import sys
+import threading
 import urllib.error
 import urllib.request
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-from urllib.parse import urljoin, urlsplit
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
 
-_SECONDS = 10.0  # for an index to answer
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SECONDS = 10.0  # for an index, or the server of the trust root, to answer one question
+_ALL_SECONDS = 60.0  # for everything; what is not known then is unknown
 _LARGEST = 64 * 1024 * 1024  # bytes of an answer; the page of a package of ten thousand files has some ten MiB
 _SIMPLE = "application/vnd.pypi.simple.v1+json"
-_AT_ONCE = 8
+_AT_ONCE = 8  # of each index, so that none holds up another
 #: Where the kinds of publishers say which repository it was, and which of its workflows.
 _REPOSITORY = ("repository", "email", "project_id")
 _WORKFLOW = ("workflow", "workflow_filepath", "pipeline_definition_id")
+#: What a library says of a signature, or of a name and a hash in what was signed, that is not the one it should be.
+_FALSE = ("DSSE: invalid signature", "subject does not match")
 Answer = dict[str, Any]
 Question = tuple[str, str, str, str]
+T = TypeVar("T")
 
 
 class _NoAnswerError(Exception):
     """Nobody can tell now."""
 
 
+def _within(seconds: float, work: Callable[[], T]) -> T:
+    """Return what some work does; it is left to itself when it takes longer. Raises what it does, and TimeoutError."""
+    done = Future[T]()
+
+    def do() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits
+            done.set_exception(error)
+
+    threading.Thread(target=do, daemon=True).start()
+    try:
+        return done.result(seconds)
+    except TimeoutError as error:
+        message = str(error) or f"no answer within {seconds:g} s"
+        raise TimeoutError(message) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def _get(url: str, accept: str) -> bytes:
     """Return what a server has at a URL; empty if it has nothing there."""
-    opener = urllib.request.OpenerDirector()  # without handlers of files
-    for one in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPRedirectHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(one)
     host = urlsplit(url).netloc
     try:
-        with opener.open(urllib.request.Request(url, headers={"Accept": accept}), timeout=_SECONDS) as response:  # noqa: S310 - see the handlers
-            data: bytes = response.read(_LARGEST + 1)
+        data = _within(_SECONDS, lambda: _read(url, accept))
     except urllib.error.HTTPError as error:
         if error.code in (404, 410):
             return b""
@@ -64,32 +85,57 @@ def _get(url: str, accept: str) -> bytes:
     return data
 
 
+def _read(url: str, accept: str) -> bytes:
+    opener = urllib.request.OpenerDirector()  # without handlers of files
+    for one in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(one)
+    with opener.open(urllib.request.Request(url, headers={"Accept": accept}), timeout=_SECONDS) as response:  # noqa: S310 - see the handlers
+        data: bytes = response.read(_LARGEST + 1)
+        if len(data) < min(int(response.headers.get("Content-Length") or 0), _LARGEST):
+            message = "its answer ends early"
+            raise OSError(message)
+        return data
+
+
 def _fetch(questions: list[Question]) -> list[bytes | str]:
     """Return what an index has of the files of one package; text where nobody can tell."""
     index, package = questions[0][:2]
     try:
-        places = _places(f"{index.rstrip('/')}/{package}/")
-    except _NoAnswerError as error:
-        return [str(error)] * len(questions)
+        places = _places(f"{index.rstrip('/')}/{package}/", [file for _, _, file, _ in questions])
+    except Exception as error:  # noqa: BLE001 - what one index says must not hide what the others do
+        return [_reason(error)] * len(questions)
     return [_fetch_one(index, places.get(file, "")) for _, _, file, _ in questions]
 
 
-def _places(page: str) -> dict[str, str]:
+def _places(page: str, files: list[str]) -> dict[str, str]:
     """Return where the provenance of each file of a package is; empty if the index does not speak of that."""
+    content = _get(page, _SIMPLE)
+    names = {name.encode() for file in files for name in (file, quote(file))}
+    if not content or (content.lstrip()[:1] == b"<" and any(name in content for name in names)):
+        return {}  # the page of an index that speaks no JSON names the files; that of a proxy does not
     try:
-        files = json.loads(_get(page, _SIMPLE))["files"]
-        return {one["filename"]: urljoin(page, one["provenance"]) for one in files if one.get("provenance")}
-    except (ValueError, TypeError, KeyError, AttributeError):  # another form of the page, such as HTML
-        return {}
+        found = json.loads(content)["files"]
+        return {one["filename"]: urljoin(page, one["provenance"]) for one in found if one.get("provenance")}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        message = f"{urlsplit(page).netloc} answers with what is not the page of a package"
+        raise _NoAnswerError(message) from error
 
 
 def _fetch_one(index: str, place: str) -> bytes | str:
-    if place and urlsplit(place)[:2] != urlsplit(index)[:2] and not place.startswith("https://"):
-        return f"its provenance would come from {place}, which is not https"
     try:
+        if place and urlsplit(place)[:2] != urlsplit(index)[:2] and not place.startswith("https://"):
+            return f"its provenance would come from {place}, which is not https"
         return _get(place, "application/json") if place else b""
-    except _NoAnswerError as error:
-        return str(error)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _reason(error)
 
 
 class _Judge:
@@ -108,10 +154,11 @@ class _Judge:
 
         try:
             if self._root:
+                self.outdated = f"the trust root {self._root} may be outdated"
                 root = TrustedRoot.from_file(self._root)
             else:
-                try:
-                    root = ClientTrustConfig.production().trusted_root
+                try:  # the library itself would wait for minutes where a firewall says nothing
+                    root = _within(_SECONDS, lambda: ClientTrustConfig.production().trusted_root)
                 except Exception as error:  # noqa: BLE001 - of the network, in whatever form the libraries hand it on
                     self.outdated = f"the trust root of Sigstore could not be fetched ({error})"
                     root = ClientTrustConfig.production(offline=True).trusted_root
@@ -132,40 +179,78 @@ class _Judge:
 
         try:
             bundles = Provenance.model_validate_json(fetched).attestation_bundles
-        except ValidationError as error:  # whoever could falsify it could leave it out as well
-            return {"state": "none", "reason": f"what the index has cannot be read: {error.errors()[0]['msg']}"}
-        found = [(one, bundle.publisher) for bundle in bundles for one in bundle.attestations]
-        named = [(one, publisher) for one, publisher in found if _names(one, question)]
-        if not named:
-            return {"state": "invalid" if found else "none", "reason": "its attestations are for another file"}
+        except ValidationError as error:  # the form may be newer than the library
+            return _unknown(f"what the index has cannot be read: {error.errors()[0]['msg']}")
+        found = [(one, bundle.publisher, _names(one, question)) for bundle in bundles for one in bundle.attestations]
+        if not found:
+            return {"state": "none", "reason": ""}
+        if all(names is False for _, _, names in found):
+            return {"state": "invalid", "reason": "its attestations are for another file"}
         if self._lacks:
             return {"state": "unknown", "reason": self._lacks}
-        for attestation, publisher in named:
-            reason = _verify(attestation, publisher, question)
+        return self._judge([one[:2] for one in found if one[2] is not False], question)
+
+    def _judge(self, found: list[tuple[Any, Any]], question: Question) -> Answer:
+        reasons: dict[bool, str] = {}
+        for attestation, publisher in found:
+            is_false, reason = self._verify(attestation, publisher, question)
             if not reason:
                 return {"state": "verified", "publisher": _described(publisher.model_dump())}
-        if self.outdated:
-            return {"state": "unknown", "reason": f"{reason}; but {self.outdated}"}
-        return {"state": "invalid", "reason": reason}
+            reasons.setdefault(is_false, reason)
+        if True in reasons:
+            return {"state": "invalid", "reason": reasons[True]}
+        return _unknown("; but ".join(filter(None, (reasons[False], self.outdated))))
+
+    def _verify(self, attestation: Any, publisher: Any, question: Question) -> tuple[bool, str]:
+        """Return whether an attestation is known to be false, and why it does not verify; no reason if it does.
+
+        It is false if its signature, what it is for, or the identity in a certificate that the trust root vouches for
+        is; or if that root has just been fetched and vouches for no such certificate. All else may be too new.
+        """
+        from pypi_attestations import Distribution
+        from sigstore.errors import CertValidationError, VerificationError
+
+        identity = _Identity(publisher._as_policy())
+        try:
+            attestation.verify(identity, Distribution(name=question[2], digest=question[3]))
+        except Exception as error:  # noqa: BLE001 - certificates and claims of strangers fail in many ways
+            is_false = (
+                isinstance(identity.refuses, VerificationError)
+                or (identity.is_asked and any(one in str(error) for one in _FALSE))
+                or (isinstance(error.__cause__, CertValidationError) and not self.outdated)
+            )
+            return is_false, _reason(error)
+        return False, ""
 
 
-def _names(attestation: Any, question: Question) -> bool:
-    """Whether an attestation says that it is for a file with this hash, whoever has signed that."""
+class _Identity:
+    """Who must have signed; asked as soon as it is known that the trust root vouches for a certificate."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+        self.is_asked = False
+        self.refuses: Exception | None = None
+
+    def verify(self, certificate: Any) -> None:
+        self.is_asked = True
+        try:
+            self._policy.verify(certificate)
+        except Exception as error:
+            self.refuses = error
+            raise
+
+
+def _unknown(reason: str) -> Answer:
+    version = importlib.metadata.version("pypi-attestations")
+    return {"state": "unknown", "reason": f"{reason}; or pypi-attestations {version} is too old for it"}
+
+
+def _names(attestation: Any, question: Question) -> bool | None:
+    """Whether an attestation says that it is for a file with this hash, whoever has signed that; None if unreadable."""
     try:
         return any(one["digest"]["sha256"] == question[3] for one in attestation.statement["subject"])
-    except (ValueError, TypeError, KeyError):
-        return False
-
-
-def _verify(attestation: Any, publisher: Any, question: Question) -> str:
-    """Return why an attestation does not verify; empty if it does."""
-    from pypi_attestations import Distribution
-
-    try:
-        attestation.verify(publisher, Distribution(name=question[2], digest=question[3]))
-    except Exception as error:  # noqa: BLE001 - certificates and claims of strangers fail in many ways
-        return str(error).partition("\n")[0] or type(error).__name__
-    return ""
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _described(publisher: dict[str, Any]) -> dict[str, str]:
@@ -175,17 +260,33 @@ def _described(publisher: dict[str, Any]) -> dict[str, str]:
     return {"kind": str(publisher["kind"]), "repository": first(_REPOSITORY), "workflow": first(_WORKFLOW)}
 
 
+def _answer(root: str, questions: list[Question], answers: dict[Question, Answer]) -> None:
+    """Put an answer to each question where it is looked for, as soon as it is known."""
+    by_package: dict[tuple[str, str], list[Question]] = {}
+    for one in questions:
+        by_package.setdefault(one[:2], []).append(one)
+    pools = {index: ThreadPoolExecutor(_AT_ONCE) for index, _ in by_package}
+    fetching = {pools[index].submit(_fetch, found): found for (index, _), found in by_package.items()}
+    judge = _Judge(root)
+    for done in as_completed(fetching):
+        for one, fetched in zip(fetching[done], done.result(), strict=True):
+            try:
+                answers[one] = judge.judge(one, fetched)
+            except Exception as error:  # noqa: BLE001 - of whatever a stranger has written
+                answers[one] = {"state": "unknown", "reason": f"what the index has cannot be read: {_reason(error)}"}
+
+
 def main() -> None:
     """Answer all questions."""
-    asked = json.load(sys.stdin)
-    by_package: dict[tuple[str, str], list[Question]] = {}
-    for index, package, file, sha256 in asked["questions"]:
-        by_package.setdefault((index, package), []).append((index, package, file, sha256))
-    judge, answers = _Judge(asked["root"]), dict[Question, Answer]()
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for questions, found in zip(by_package.values(), pool.map(_fetch, by_package.values()), strict=True):
-            answers |= {one: judge.judge(one, fetched) for one, fetched in zip(questions, found, strict=True)}
-    print(json.dumps([answers[tuple(one)] for one in asked["questions"]]))  # noqa: T201 - the answer
+    asked, answers = json.load(sys.stdin), dict[Question, Answer]()
+    questions: list[Question] = [(index, package, file, sha256) for index, package, file, sha256 in asked["questions"]]
+    working = threading.Thread(target=_answer, args=(asked["root"], questions, answers), daemon=True)
+    working.start()
+    working.join(_ALL_SECONDS)
+    late = {"state": "unknown", "reason": f"no answer within {_ALL_SECONDS:g} s"}
+    print(json.dumps([answers.get(one, late) for one in questions]), flush=True)  # noqa: T201 - the answer
+    if working.is_alive():
+        os._exit(0)  # without waiting for it
 
 
 if __name__ == "__main__":

@@ -110,10 +110,25 @@ def test_another_file_under_the_attestation_of_the_true_one_is_refused(served: S
     assert "has an attestation that does not verify: its attestations are for another file" in served.refused()
 
 
-def test_an_attestation_that_somebody_else_has_signed_is_refused(served: Served) -> None:
+def test_an_attestation_that_somebody_else_has_signed_is_refused_where_one_is_required(served: Served) -> None:
     wheel = served.publish("1.1.0")
     served.index.provenance[wheel.name] = Sigstore().provenance(wheel, OWN)
-    assert "has an attestation that does not verify: Verification failed" in served.refused()
+    dotenv = {"RELEASER_ATTESTATIONS_ROOT": "../root.json"}
+    served.require()
+    said = served.refused()
+    assert "nobody can tell now who published alpha 1.1.0: Verification failed" in said
+    assert "root.json may be outdated; or pypi-attestations" in said
+    served.site.write_dotenv(dotenv)  # else keys that have changed would hold up all that mends security
+    assert attested(served.site)[0].startswith("0 of 1 package attested; unknown: alpha 1.1.0: Verification failed")
+
+
+def test_an_attestation_with_the_signature_of_something_else_is_refused(served: Served) -> None:
+    wheel = served.publish("1.1.0", OWN)
+    envelope = served.index.provenance[wheel.name]["attestation_bundles"][0]["attestations"][0]["envelope"]
+    envelope["signature"] = "AAAA"
+    said = served.refused()
+    assert "has an attestation that does not verify: Verification failed: DSSE: invalid signature" in said
+    assert "An outdated `attestations_root` or version of pypi-attestations can be why." in said
 
 
 def test_an_attestation_of_another_repository_under_the_name_of_its_own_is_refused(served: Served) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +18,7 @@ import pytest
 
 from releaser.tools import attestation_probe
 from tests.support.commands import clean_environment, run
-from tests.support.serving import http_server, reply
+from tests.support.serving import begin_reply, http_server, reply
 from tests.support.sigstore import Sigstore
 
 if TYPE_CHECKING:
@@ -34,6 +37,7 @@ class Asked:
         self.place = place
         self.url = url
         self.answers: dict[str, Any] = {}
+        self.pages: dict[str, bytes] = {}
         self.questions: list[list[str]] = []
 
     def add(self, name: str, provenance: Any = None, *, content: bytes = b"", package: str = "alpha") -> Path:
@@ -50,22 +54,33 @@ class Asked:
         kind, _, name = request.path.strip("/").partition("/")
         if kind == "simple":
             files = [{"filename": one, "provenance": f"../../of/{one}"} for one in self.answers]
-            page = b"<html>" if name == "beta" else json.dumps({"files": files}).encode()
-            reply(request, 200, page)
+            page = self.pages.get(name, json.dumps({"files": files}).encode())
+            begin_reply(request, 200, len(page) + (name == "cut"), {"Connection": "close"})
+            request.wfile.write(page)
+            request.close_connection = True
+        elif name == "trickled":
+            begin_reply(request, 200, 1000)
+            for _ in range(999):
+                request.wfile.write(b" ")
+                time.sleep(0.1)
+        elif name == "moved":
+            reply(request, 302, headers={"Location": "ftp://127.0.0.1/alpha"})
         else:
             found = self.answers[name]
             reply(request, 503 if isinstance(found, Exception) else 200, json.dumps(found, default=str).encode())
 
-    def ask(self, root: Mapping[str, Any] | None, place: Path) -> list[dict[str, Any]]:
-        """Run the probe in a directory of its own."""
+    def ask(self, root: Mapping[str, Any] | None, place: Path, *, proxy: str = "", **limits: float) -> list[Any]:
+        """Run the probe in a directory of its own; `limits` are its own, in seconds."""
         file = place / "trusted_root.json"
         file.write_text(json.dumps(root), encoding="utf-8")
-        words = [sys.executable, "-P", attestation_probe.__file__]
+        code = f"from releaser.tools import attestation_probe as probe; vars(probe).update({limits}); probe.main()"
+        words = [sys.executable, "-P", *(["-c", code] if limits else [attestation_probe.__file__])]
         asked = {"root": str(file) if root else "", "questions": self.questions}
         env = clean_environment(place, place) | ALONE | {"XDG_CACHE_HOME": str(place), "XDG_DATA_HOME": str(place)}
+        env |= {"HTTPS_PROXY": proxy} if proxy else {}
         done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, done.stderr
-        answers: list[dict[str, Any]] = json.loads(done.stdout)
+        answers: list[Any] = json.loads(done.stdout)
         return answers
 
 
@@ -95,22 +110,31 @@ def test_only_what_is_attested_for_this_file_by_this_publisher_is_verified(asked
     bad, both = provenance(6), provenance(7, others)
     bad["attestation_bundles"][0]["attestations"][0]["envelope"]["signature"] = "AAAA"
     both["attestation_bundles"] += provenance(7)["attestation_bundles"]
+    newer, unreadable, renamed = provenance(12), provenance(13), asked.place / "alpha-99-py3-none-any.whl"
+    entry = newer["attestation_bundles"][0]["attestations"][0]["verification_material"]["transparency_entries"][0]
+    entry["logId"]["keyId"] = base64.b64encode(bytes(32)).decode()
+    unreadable["attestation_bundles"][0]["attestations"][0]["envelope"]["statement"] = "W10="
+    renamed.write_bytes(file(14).name.encode())
     cases: list[tuple[Any, str, str]] = [
         (provenance(0), "verified", ""),
         (None, "none", ""),
         (provenance(0), "invalid", "for another file"),
-        (provenance(3, others), "invalid", "certificate chain"),
+        (provenance(3, others), "unknown", "may be outdated; or pypi-attestations"),
         (provenance(4, repository="evil/alpha"), "invalid", "https://github.com/example/alpha"),
         (provenance(5, workflow="other.yml"), "invalid", "other.yml"),
         (bad, "invalid", "signature"),
         (both, "verified", ""),
-        (provenance(8, kind="Unheard"), "none", "cannot be read"),
+        (provenance(8, kind="Unheard"), "unknown", "cannot be read"),
         ({"version": 1, "attestation_bundles": []}, "none", ""),
-        ({"surprise": 1}, "none", "cannot be read"),
+        ({"surprise": 1}, "unknown", "cannot be read"),
         (ValueError(), "unknown", "503"),
+        (newer, "unknown", "log entry"),
+        (unreadable, "invalid", "signature"),
+        (sigstore.provenance(renamed, OWN["repository"]), "invalid", "subject does not match"),
     ]
     for number, (given, _, _) in enumerate(cases):
         asked.add(file(number).name, given)
+    asked.pages["beta"] = b"<a href='../../beta-1-py3-none-any.whl'>beta-1-py3-none-any.whl</a>"
     asked.add("beta-1-py3-none-any.whl", provenance(0), package="beta")
     asked.questions.append([f"{asked.url}/simple", "alpha", file(0).name, "md5:00"])
     cases += [({}, "none", ""), ({}, "none", "no SHA-256")]
@@ -129,6 +153,39 @@ def test_what_an_outdated_trust_root_does_not_verify_is_unknown_but_for_another_
     first, second = asked.ask(None, tmp_path)
     assert (first["state"], second["state"]) == ("unknown", "invalid")
     assert "the trust root of Sigstore could not be fetched" in first["reason"]
+
+
+def test_what_one_answer_does_says_nothing_of_the_others(asked: Asked, tmp_path: Path) -> None:
+    sigstore, wheel = Sigstore(), asked.add("alpha-1-py3-none-any.whl")
+    asked.answers[wheel.name] = sigstore.provenance(wheel, OWN["repository"])
+    asked.answers |= {"moved": {}, "trickled": {}}
+    asked.pages = {"nested": b"[" * 100_000, "proxy": b"<html>Log in!</html>", "cut": b'{"files": []}', "login": b"{}"}
+    for name in asked.pages:
+        asked.add(f"{name}-1-py3-none-any.whl", package=name)
+    asked.questions += [[f"{asked.url}/simple", "alpha", name, "0" * 64] for name in ("moved", "trickled")]
+    first, *others = asked.ask(sigstore.root, tmp_path, _SECONDS=2)
+    assert (first["state"], {one["state"] for one in others}) == ("verified", {"unknown"})
+    no_page = "answers with what is not the page of a package"
+    told = zip([no_page, no_page, "its answer ends early", no_page, "ftp", "no answer within 2 s"], others, strict=True)
+    assert [(text, one) for text, one in told if text not in one["reason"]] == []
+
+
+def test_what_takes_too_long_in_all_is_unknown(asked: Asked, tmp_path: Path) -> None:
+    sigstore, wheel = Sigstore(), asked.add("alpha-1-py3-none-any.whl")
+    asked.answers |= {wheel.name: sigstore.provenance(wheel, OWN["repository"]), "trickled": {}}
+    asked.pages["beta"] = json.dumps({"files": [{"filename": "trickled", "provenance": "../../of/trickled"}]}).encode()
+    asked.questions.append([f"{asked.url}/simple", "beta", "trickled", "0" * 64])
+    first, second = asked.ask(sigstore.root, tmp_path, _ALL_SECONDS=6)
+    assert (first["state"], second) == ("verified", {"state": "unknown", "reason": "no answer within 6 s"})
+
+
+def test_a_firewall_that_says_nothing_holds_up_the_trust_root_for_a_short_time(asked: Asked, tmp_path: Path) -> None:
+    wheel = asked.add("alpha-1-py3-none-any.whl")
+    asked.answers[wheel.name] = Sigstore().provenance(wheel, "own/alpha")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        (answer,) = asked.ask(None, tmp_path, proxy=proxy, _SECONDS=2, _ALL_SECONDS=20)
+    assert "the trust root of Sigstore could not be fetched (no answer within 2 s)" in answer["reason"]
 
 
 def test_an_index_that_nobody_answers_for_is_unknown(asked: Asked, tmp_path: Path) -> None:
