@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from releaser.candidate.install import only_built
 from releaser.errors import Finding, ResolutionError, ToolError
 from releaser.locks.attestations import Answer, judge
 from releaser.locks.installed import index_files
@@ -56,8 +57,7 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     """
     site, live = work.site, lock_of(work.live)
     known = {name: one for name, one in _known(work).items() if name in lock.names}
-    asked = _changed_files(work, live, lock)
-    if site.settings.attestations == "off" or not asked or not _can_verify():
+    if site.settings.attestations == "off" or not _can_verify() or not (asked := _changed_files(work, live, lock)):
         return known
     with work.log.step("attestations") as step:
         strange = {one.name for one in asked} - known.keys()
@@ -118,9 +118,12 @@ def _changed_files(work: Workspace, before: LockFile, after: LockFile) -> list[I
 
 
 def _files(work: Workspace, lock: LockFile) -> tuple[IndexFile, ...]:
+    from packaging.utils import canonicalize_name
+
     site, facts, others = work.site, work.facts, default_groups(work.site)
     groups = others if others is None else (*others, *site.settings.test_groups)
-    return index_files(lock, group=facts.group, default_groups=groups, python=facts.choice.version)
+    built = {canonicalize_name(one) for one in only_built(site, lock)}
+    return index_files(lock, group=facts.group, default_groups=groups, python=facts.choice.version, built=built)
 
 
 def _can_verify() -> bool:

@@ -199,7 +199,7 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
     compiling = [word for word in words if word == COMPILED]
     words = [word for word in words if word != COMPILED]
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
-    if _sync_wheels(run, others, missing | _only_built(site)):
+    if _sync_wheels(run, others, missing | only_built(site, LockFile.read(site.project.lock))):
         needs_keys = fetches_by_ssh(site.project.lock.read_bytes())  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
             run([*others, *compiling], sandbox=sandbox)
@@ -280,12 +280,12 @@ def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[st
             return missing
 
 
-def _only_built(site: Site) -> set[str]:
-    """Return what uv is set to build although there may be wheels, which `--no-build` does not keep it from."""
+def only_built(site: Site, lock: LockFile) -> set[str]:
+    """Return what of a lock uv is set to build though there may be wheels, which `--no-build` does not keep it from."""
     found = set[str]()
     for settings in all_settings_of_uv(site.project.root, site.runner.environ):
         if settings.get("no-binary"):
-            return {*LockFile.read(site.project.lock).names}
+            return {*lock.names}
         found |= {*settings.get("no-binary-package", ())}
     return found
 

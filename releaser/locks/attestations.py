@@ -63,14 +63,16 @@ def judge(known: Mapping[str, Publisher], answers: Iterable[tuple[IndexFile, Ans
     ordered = sorted(answers, key=lambda pair: (pair[1].state != "verified", pair[0]))
     for one, answer in ordered:
         before, now = found.get(one.name), answer.publisher
-        old, by = str(before or ""), answer.reason
+        # A file beside it that is attested does not tell that this one ever was.
+        old, by = str(known.get(one.name, "")), answer.reason
         if now is not None and before is not None and not now.is_same(before):
-            deviations.append(Deviation(name=one.name, version=one.version, what="publisher", old=old, new=str(now)))
+            is_by = Deviation(name=one.name, version=one.version, what="publisher", old=str(before), new=str(now))
+            deviations.append(is_by)
         if now is not None:
             found[one.name] = now
         elif answer.state == "unknown":
             unknown[one] = answer.reason
-        elif answer.state == "invalid" or before is not None:
+        elif answer.state == "invalid" or old:
             new = f"sha256:{one.sha256}" if answer.state == "invalid" else ""
             (deviations if new else lost).append(
                 Deviation(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -54,13 +54,23 @@ def list_installed(
 
 
 def index_files(
-    lock: LockFile, *, group: str | None, default_groups: Iterable[str] | None, python: str
+    lock: LockFile,
+    *,
+    group: str | None,
+    default_groups: Iterable[str] | None,
+    python: str,
+    built: Collection[str] = (),
 ) -> tuple[IndexFile, ...]:
-    """List the files from indexes on the net that could be installed here: wheels for this Python, or else sources."""
+    """List the files from indexes on the net that could be installed here: wheels for this Python, or else sources.
+
+    Of packages that are always `built`, it is their sources.
+    """
     tags, found = tags_of(python), dict[IndexFile, None]()
     for one in _reach(lock, group=group, default_groups=default_groups, python=python):
         registry = str(one.get("source", {}).get("registry", ""))
-        for file, digest in _choose_files(files_of(one), tags) if "://" in registry and "version" in one else ():
+        files = files_of(one) if "://" in registry and "version" in one else ()
+        sources = [file for file in files if one["name"] in built and not _name(file).endswith(".whl")]
+        for file, digest in _choose_files(sources or files, tags):
             found[IndexFile(registry, one["name"], one["version"], file, digest.removeprefix("sha256:"))] = None
     return tuple(found)
 

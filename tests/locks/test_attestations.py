@@ -26,7 +26,8 @@ INVALID = Answer(state="invalid", reason="it is bad")
         (OWN, [Answer(state="verified", publisher=OTHER)], OTHER, ["publisher"]),
         (OWN, [UNKNOWN], OWN, ["unknown"]),
         (OWN, [NONE], OWN, ["lost"]),
-        (None, [NONE, BY_OWN], OWN, ["lost"]),  # one of two files of a version, whichever comes first
+        (None, [NONE, BY_OWN], OWN, []),  # one of two files of a version, whichever comes first
+        (OWN, [BY_OWN, NONE], OWN, ["lost"]),
         (None, [BY_OWN, Answer(state="verified", publisher=OTHER)], OTHER, ["publisher"]),
     ],
 )
@@ -72,3 +73,5 @@ sdist = { url = "https://example.org/gamma-1.0.tar.gz", hash = "md5:55" }
         (index, "alpha", "1.1", "alpha-1.1-py3-none-any.whl", "22"),
         (index, "gamma", "1.0", "gamma-1.0.tar.gz", "md5:55"),
     )
+    built = index_files(lock, group=None, default_groups=None, python="3.11.7", built={"alpha", "beta"})
+    assert [one.file for one in built] == ["alpha-1.1.tar.gz", "gamma-1.0.tar.gz"]

@@ -1,0 +1,83 @@
+"""Which files indexes are asked about."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.candidate import attested
+from releaser.candidate.attested import verify_attestations
+from releaser.locks.attestations import Answer
+from releaser.locks.installed import index_files
+from releaser.locks.lock import LockFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from releaser.locks.installed import IndexFile
+
+LOCK = """version = 1
+[[package]]
+name = "alpha-one"
+version = "%s"
+source = { registry = "https://example.org/simple" }
+sdist = { url = "https://example.org/alpha_one-1.tar.gz", hash = "sha256:%s1" }
+wheels = [{ url = "https://example.org/alpha_one-1-py3-none-any.whl", hash = "sha256:%s2" }]
+"""
+
+
+class _AskedError(Exception):
+    """Ends what asks."""
+
+
+@pytest.mark.parametrize(
+    ("setting", "uv", "files"),
+    [
+        ("off", "", []),
+        ("warn", "", [".whl", ".whl"]),
+        ("warn", 'no-binary-package = ["Alpha_One"]', [".gz", ".gz"]),
+        ("warn", "no-binary = true", [".gz", ".gz"]),
+    ],
+)
+def test_asked_about_is_what_would_be_installed_of_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, uv: str, files: list[str]
+) -> None:
+    (tmp_path / "uv.toml").write_text(uv, encoding="utf-8")
+    before, after = (LockFile.parse((LOCK % (one, one, one)).encode()) for one in (1, 2))
+    listed, asked = list[str](), list[str]()
+
+    def index(*args: Any, **options: Any) -> tuple[IndexFile, ...]:
+        found = index_files(*args, **options)
+        listed.extend(one.file for one in found)
+        return found
+
+    def ask(_: Any, found: Iterable[IndexFile]) -> dict[IndexFile, Answer]:
+        asked.extend(f".{one.file.rpartition('.')[2]}" for one in found)
+        raise _AskedError
+
+    monkeypatch.setattr(attested, "index_files", index)
+    monkeypatch.setattr(attested, "_ask", ask)
+    monkeypatch.setattr(attested, "lock_of", lambda _: before)
+    monkeypatch.setattr(attested, "default_groups", lambda _: None)
+    monkeypatch.setattr(attested, "_can_verify", lambda: True)
+    site = SimpleNamespace(
+        settings=SimpleNamespace(attestations=setting),
+        project=SimpleNamespace(root=tmp_path),
+        runner=SimpleNamespace(environ={}),
+    )
+    facts = SimpleNamespace(group=None, choice=SimpleNamespace(version="3.11.7"))
+    work: Any = SimpleNamespace(site=site, facts=facts, live=None, log=SimpleNamespace(step=_step))
+    if files:
+        with pytest.raises(_AskedError):
+            verify_attestations(work, after)
+    else:
+        assert verify_attestations(work, after) == {}
+    assert (asked, bool(listed)) == (files, bool(files))
+
+
+def _step(_: str) -> contextlib.nullcontext[None]:
+    return contextlib.nullcontext()
