@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import NonEmptyPath, Output, command, refuse_both
+from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.cli.output import Output
 from releaser.errors import NoSuchReleaseError, UsageError, refuse
 
 if TYPE_CHECKING:

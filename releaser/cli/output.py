@@ -1,0 +1,138 @@
+"""What commands print, for people and for programs, without secrets and control characters."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from releaser.errors import PreflightError, ReleaserError
+from releaser.report import Listener, Silence
+from releaser.system.files import plain
+from releaser.system.words import Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from releaser.locks.lock import Change
+    from releaser.report import RunReport
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What the command line asks for: `json` for programs, `verbose`, `quiet`. Whatever is printed is made harmless."""
+
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    #: Knows the secrets of the site, as soon as that has been read.
+    redactor: Redactor = field(default_factory=Redactor)
+
+    def listener(self) -> Listener:
+        """Return what shows the steps of a run while it runs."""
+        if not self.quiet and (self.verbose or (sys.stderr.isatty() and not self.json)):
+            from releaser.reporting.terminal import Lines, Live
+
+            return (Live if sys.stderr.isatty() else Lines)(sys.stderr)
+        return Silence()
+
+    def print_report(self, report: RunReport, *, answers: bool = False) -> None:
+        """Print how a run ended. Without a terminal, a run about which there is nothing to say prints nothing.
+
+        One that `answers` a question has something to say.
+        """
+        if self.json:
+            from releaser.releases.journal import report_as_json
+            from releaser.reporting.text import closing_lines
+
+            self.print_json(report_as_json(report))
+            if report.exit_code:
+                self._write(closing_lines(report))
+        elif self.quiet and not report.exit_code:
+            return
+        elif sys.stderr.isatty():
+            from releaser.reporting.terminal import show_report
+
+            show_report(report, sys.stderr)
+        elif self.verbose or answers or report.noteworthy:
+            from releaser.reporting.text import report_text
+
+            self._write(report_text(report))
+
+    def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
+        """Yield the files of a release; on a terminal, show how many have been."""
+        if self.quiet or not sys.stderr.isatty():
+            return paths
+        from releaser.reporting.terminal import track
+
+        return track(paths, release, sys.stderr)
+
+    def print_json(self, content: Any) -> None:
+        """Print JSON: in ASCII, which every locale can print, and any path and output can be written in."""
+        if self.redactor.secrets:
+            content = self.redactor.clean_all(json.loads(json.dumps(content, default=plain)))
+        sys.stdout.write(json.dumps(content, indent=2, default=plain).replace("\x7f", "\\u007f") + "\n")
+
+    def answer(self, found: T, text: Callable[[T], Iterable[str]], *, empty: str = "") -> None:
+        """Print an answer, for people as `text` words it; where nothing was found, say that it is `empty`."""
+        if self.json:
+            self.print_json(found)
+        elif found:
+            self.print_lines(text(found))
+        else:
+            self.note(empty)
+
+    def print_lines(self, lines: Iterable[str]) -> None:
+        """Print an answer for people."""
+        self._write(lines, sys.stdout)
+
+    def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table: drawn by rich on a terminal, plain columns elsewhere."""
+        rows = [[self.redactor.line(cell) for cell in row] for row in rows]
+        if sys.stdout.isatty():
+            from releaser.reporting.terminal import show_rows
+
+            show_rows(columns, rows, sys.stdout)
+        else:
+            from releaser.system.words import table
+
+            self.print_lines(table([columns, *rows]))
+
+    def print_changes(self, changes: Sequence[Change]) -> None:
+        """Print package changes, with the ages that versions have today."""
+        from datetime import UTC, datetime
+
+        from releaser.reporting.changes import changes_table
+
+        found = changes_table(changes, now=datetime.now(UTC))
+        if sys.stdout.isatty():
+            from releaser.reporting.terminal import show_changes
+
+            show_changes(found, sys.stdout)
+        else:
+            self.print_lines(found.lines)
+
+    def note(self, line: str) -> None:
+        """Print words for people, which are not data."""
+        if not self.quiet:
+            self._write([line])
+
+    def _write(self, lines: Iterable[str], stream: TextIO | None = None) -> None:
+        for line in lines:
+            (stream or sys.stderr).write(self.redactor.shown(line) + "\n")
+
+    def print_error(self, error: ReleaserError) -> None:
+        """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
+        from releaser.reporting.text import output_lines
+
+        findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
+        several = len(findings) > 1
+        lines = [f"releaser: {self.redactor.line(error.message)}"] if several else []
+        for finding in findings:
+            lines.append(f"{'problem' if several else 'releaser'}: {self.redactor.line(finding.message)}")
+            if finding.advice:
+                lines.append(f"  what to do: {self.redactor.line(finding.advice)}")
+        self._write([*lines, *output_lines(self.redactor.clean(error.output)), "live: unchanged"])
