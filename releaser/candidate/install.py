@@ -55,14 +55,25 @@ logger = logging.getLogger(__name__)
 
 # Compiles as uv does, but in an interpreter that does not look at the venv. Modules that do not compile are left.
 _COMPILING = """
-import compileall, os, sys
+import compileall, os, py_compile, sys
+mode = py_compile.PycInvalidationMode.TIMESTAMP
 files = [os.path.join(top, one) for top, _, names in os.walk(sys.argv[1]) for one in names if one.endswith(".py")]
-jobs = max(1, min(len(os.sched_getaffinity(0)), len(files) // 200))
-number = next((one for one in range(1, jobs) if os.fork() == 0), 0)
-for file in files[number::jobs]:
-    compileall.compile_file(file, force=True, quiet=2)
-if number == 0:
-    sys.exit(any([os.wait()[1] for _ in range(1, jobs)]))
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+jobs, shares, children = max(1, min(cores, 8, len(files) // 200)), [0], 0
+for one in range(1, jobs):
+    try:
+        is_child = os.fork() == 0
+    except OSError:  # there may be no more processes
+        shares += range(one, jobs)
+        break
+    if is_child:
+        shares, children = [one], 0
+        break
+    children += 1
+for share in shares:
+    for file in files[share::jobs]:
+        compileall.compile_file(file, force=True, quiet=2, invalidation_mode=mode)
+sys.exit(any([os.wait()[1] for _ in range(children)]))
 """
 
 # What building a package leaves beside its source, and nothing needs.

@@ -116,27 +116,30 @@ def sandbox_of(
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in _OF_UV)]
     before = {path: _look(path) for path in steering}
+    links = {*_find_links(venv, project.root, tree)}
     try:
         with isolation.sandbox(bounds) as sandbox:
             yield sandbox
     finally:
+        exchanged = [place for place in _find_links(venv, project.root, tree) if place not in links]
+        for place in exchanged:  # before anything is put back, which would go where they lead
+            place.unlink()
         for path, seen in before.items():
             if seen != ("", b"") and _look(path) != seen:
                 logger.warning("%s was changed in isolation, and is put back", path)
                 _put_back(path, seen)
-        _refuse_symlinks(venv)
-
-
-def _refuse_symlinks(venv: Path) -> None:
-    """Refuse a venv of which a directory leads elsewhere now: what releaser writes in it would go there."""
-    for place in (
-        venv,
-        venv / "bin",
-        *(one for part in ("lib", "lib/*", "lib/*/site-packages") for one in venv.glob(part)),
-    ):
-        if place.is_symlink():
-            message = f"{place} was replaced by a symlink"
+        if exchanged:
+            message = f"{exchanged[0]} was replaced by a symlink"
             raise ToolError(message, returncode=1)
+
+
+def _find_links(venv: Path, root: Path, top: Path) -> Iterator[Path]:
+    """Yield those directories that lead elsewhere of a venv, and on the way to a project below `top`."""
+    parts = ("bin", "lib", "lib/*", "lib/*/site-packages")
+    way = (one for one in (*reversed(root.parents), root) if one.is_relative_to(top))
+    for place in (*way, venv, *(one for part in parts for one in venv.glob(part))):
+        if place.is_symlink():
+            yield place
 
 
 def _writable(site: Site) -> list[Path]:

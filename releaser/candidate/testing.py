@@ -29,6 +29,7 @@ from releaser.candidate.trials import (
     list_trials,
     run_trial,
 )
+from releaser.checkout.leftovers import clean_tree
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
@@ -248,17 +249,17 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str 
 
 @contextlib.contextmanager
 def tree_of_live(work: Workspace) -> Iterator[Site]:
-    """Yield the site in a staging tree of the code that is live; what the tests leave there goes with it.
+    """Yield the site in a staging tree of the code that is live, in which nothing of a candidate is left.
 
-    What may run there without isolation gets one in which no candidate has written. Raises BuildError.
+    Raises BuildError.
     """
-    site = work.site
-    head = site.outside.git.commit("HEAD")
+    site, head = work.site, work.site.outside.git.commit("HEAD")
     if site.staged is not None and site.staged.commit == head and not is_in_question(site):
+        clean_tree(site)
         yield site
-        return
-    with staging_tree(site.outside, work.log, head, stage="stage live") as tree:
-        yield tree
+    else:
+        with staging_tree(site.outside, work.log, head, stage="stage live") as tree:
+            yield tree
 
 
 def _describe(work: Workspace, candidate: Candidate, result: TrialResult, blame: Blame) -> tuple[str, str]:

@@ -67,9 +67,10 @@ def _own_site(ctx: click.Context) -> Site | None:
     """Return the site that the command line names; None if it is none, or not this user's."""
     from releaser.site.site import find_site
 
-    path = Path(ctx.params.get("project") or os.environ.get("RELEASER_PROJECT") or ".").expanduser()
+    given = Path(ctx.params.get("project") or os.environ.get("RELEASER_PROJECT") or ".")
     try:
+        path = given.expanduser()
         site = find_site(path, os.environ) if path.stat().st_uid == os.geteuid() else None
         return site if site and site.project.root.stat().st_uid == os.geteuid() else None
-    except (ReleaserError, OSError):
+    except (ReleaserError, OSError, RuntimeError):  # the last of ~nobody
         return None

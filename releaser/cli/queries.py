@@ -12,7 +12,7 @@ import click
 
 from releaser.cli import completion
 from releaser.cli.command import Duration, NonEmptyPath, command, refuse_both
-from releaser.errors import ReleaserError, os_reason, refuse
+from releaser.errors import ReleaserError, os_reason, reason_of, refuse
 from releaser.releases.store import store_of
 from releaser.system.files import replace_file
 
@@ -213,8 +213,8 @@ def status(
     if nagios:
         try:
             found = ask(ctx.site())
-        except ReleaserError as error:
-            ctx.output.print_lines([monitoring.nagios_line(monitoring.Service.UNKNOWN, error.message)])
+        except (ReleaserError, OSError) as error:
+            ctx.output.print_lines([monitoring.nagios_line(monitoring.Service.UNKNOWN, reason_of(error))])
             sys.exit(monitoring.Service.UNKNOWN)
         ages = monitoring.Ages(warning=warning, critical=critical)
         state, line = monitoring.nagios(found, ages, now=datetime.now(UTC))

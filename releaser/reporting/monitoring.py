@@ -57,7 +57,7 @@ def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service
     run = status.last_run
     if run is not None and run.exit_code:
         yield Service.WARNING, f"the last run ended with code {run.exit_code}: {run.headline}"
-    since = _seconds_since(status.last_success, now)
+    since = _seconds_since(status, now)
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
         if since > limit:
             yield level, f"the last good update was {age(since)} ago" if math.isfinite(since) else "no update was good"
@@ -65,6 +65,8 @@ def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service
     others = {
         f"{plural(status.vulnerable or 0, 'package')} with known vulnerabilities": status.vulnerable,
         "a run was cut off": status.interrupted,
+        "a commit is not pushed": status.push_pending,
+        f"{plural(status.mails_pending, 'mail')} not sent": status.mails_pending,
         f"{plural(len(status.asked), 'package')} to be accepted": status.asked,
         f"{plural(len(status.left_behind), 'process')} of an earlier release": status.left_behind,
         f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": status.red_tests,
@@ -73,12 +75,16 @@ def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service
     yield from ((Service.WARNING, text) for text, there in others.items() if there)
 
 
-def _seconds_since(run: RunBrief | None, now: datetime) -> float:
-    return (now - datetime.fromisoformat(run.started_at)).total_seconds() if run else math.inf
+def _seconds_since(status: Status, now: datetime) -> float:
+    """Return how long ago the last good update was, or, before the first, the release that `init` has made."""
+    run, live = status.last_success, status.live_age_seconds
+    if run is None:
+        return math.inf if live is None else live
+    return (now - datetime.fromisoformat(run.started_at)).total_seconds()
 
 
 def _performance(status: Status, ages: Ages, now: datetime) -> Iterator[str]:
-    since = _seconds_since(status.last_success, now)
+    since = _seconds_since(status, now)
     limits = f"{ages.warning:.0f};{ages.critical:.0f}"
     yield f"last_success={f'{since:.0f}s' if math.isfinite(since) else 'U'};{limits}"
     yield f"held={len(status.held_back)}"

@@ -42,7 +42,10 @@ def distrust(releases: Path, venv: str) -> str:
     """Say why nothing of a venv is started: it is that of a release, and leads to another Python by now."""
     place = os.path.realpath(venv)
     try:
-        if not place.startswith(f"{os.path.realpath(releases)}/") and not os.path.lexists(f"{place}/pyvenv.cfg"):
+        below = f"{releases}/", f"{os.path.realpath(releases)}/"
+        target = os.path.join(os.path.dirname(venv), os.readlink(venv)) if os.path.islink(venv) else ""
+        paths = (venv, os.path.normpath(target), place)  # an adopted venv lies elsewhere, behind a link of the release
+        if not any(one.startswith(below) for one in paths) and not os.path.lexists(f"{place}/pyvenv.cfg"):
             return ""
         for entry in releases.iterdir():
             if os.path.realpath(entry / "venv") == place:

@@ -279,10 +279,14 @@ def remove_tree(directory: Path) -> None:
     import logging  # which takes long to import
 
     logging.getLogger(__name__).info("deleting %s", directory)
-    failed = _delete_what_can_be(directory)
-    if any(isinstance(error, PermissionError) for error in failed):
-        _open_up(directory)
+    try:
         failed = _delete_what_can_be(directory)
+        if any(isinstance(error, PermissionError) for error in failed):
+            _open_up(directory)
+            failed = _delete_what_can_be(directory)
+    except RecursionError as error:
+        message = "directories are nested too deeply; delete them with `rm -r`"
+        raise OSError(errno.ENAMETOOLONG, message, str(directory)) from error
     if failed:
         raise failed[0]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
+import stat
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 
 PREFIX = "releaser-tmp-"
+_OWN, _MODE = re.compile(PREFIX + "[a-z0-9_]{8}"), 0o700  # as tempfile.mkdtemp makes them
 _YOUNG = 60.0  # seconds, in which one that was just made may not be locked yet
 
 
@@ -39,7 +42,7 @@ def temporary_directory() -> Iterator[Path]:
 def sweep_temporary() -> list[str]:
     """Delete those of this user that no process uses, and return their names. Raises OSError."""
     place = tempfile.gettempdir()
-    names = [name for name in os.listdir(place) if name.startswith(PREFIX)]
+    names = [name for name in os.listdir(place) if _OWN.fullmatch(name)]
     return [name for name in names if _is_left(Path(place, name)) and _remove(Path(place, name))]
 
 
@@ -50,7 +53,11 @@ def _is_left(path: Path) -> bool:
         return False
     try:
         status = os.fstat(descriptor)
-        if status.st_uid != os.geteuid() or status.st_ctime > time.time() - _YOUNG:
+        if (
+            status.st_uid != os.geteuid()
+            or stat.S_IMODE(status.st_mode) != _MODE
+            or status.st_ctime > time.time() - _YOUNG
+        ):
             return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

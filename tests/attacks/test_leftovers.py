@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,4 +99,40 @@ def test_the_project_that_tests_have_changed_is_not_resolved_or_built(scene: Sce
     )
     scene.releaser("update", isolate=isolate)
     assert not (scene.site.outer / "escaped").exists()
+    assert scene.site.live_version("beta") == "1.1.0"
+
+
+@PLAIN
+@ISOLATED
+def test_a_directory_exchanged_for_a_symlink_leads_nothing_elsewhere_that_is_put_back(
+    scene: Scene, isolate: str
+) -> None:
+    """Else the Python of another venv would be replaced."""
+    other = scene.site.outer / "other" / "bin"
+    other.mkdir(parents=True)
+    (other / "python").symlink_to("/nowhere/python3.9")
+    scene.aim()
+    break_out(
+        scene.site,
+        f"bin = Path(sys.prefix, 'bin')\nbin.rename(bin.with_name('gone'))\nbin.symlink_to({str(other)!r})\n",
+    )
+    scene.releaser("update", isolate=isolate)
+    assert [(one.name, os.readlink(one)) for one in other.iterdir()] == [("python", "/nowhere/python3.9")]
+    assert scene.site.live_version("beta") == "1.1.0"
+
+
+@PLAIN
+@ISOLATED
+def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_it(scene: Scene, isolate: str) -> None:
+    """Else programs that nothing isolates would import it while a part of the upgrades goes live."""
+    scene.commit(
+        "from pathlib import Path\ndef test_settings(packages):\n"
+        "    assert Path('local_settings.py').read_text() == 'WELL = True'\n"
+    )
+    with (scene.site.path / ".git" / "info" / "exclude").open("a", encoding="utf-8") as file:
+        file.write("/local_settings.py\n")
+    (scene.site.path / "local_settings.py").write_text("WELL = True", encoding="utf-8")
+    scene.aim()
+    break_out(scene.site, "Path('local_settings.py').write_text('WELL = False')\n")
+    scene.releaser("update", isolate=isolate)
     assert scene.site.live_version("beta") == "1.1.0"

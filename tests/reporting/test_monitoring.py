@@ -47,9 +47,13 @@ RED = RedTests(release="B", since="", reason="1 failed", failing=())
 @pytest.mark.parametrize(
     ("status", "state", "said"),
     [
+        (replace(WELL, push_pending=True), Service.WARNING, "a commit is not pushed"),
+        (replace(WELL, mails_pending=2), Service.WARNING, "2 mails not sent"),
         (replace(WELL, live=None), Service.CRITICAL, "no release is live"),
         (replace(WELL, problems=("its Python is gone", "and more")), Service.CRITICAL, "its Python is gone; and more"),
-        (replace(WELL, last_success=None), Service.CRITICAL, "no update was good"),
+        (replace(WELL, live=None, live_age_seconds=None, last_success=None), Service.CRITICAL, "no update was good"),
+        (replace(WELL, last_success=None, live_age_seconds=9 * 86400), Service.CRITICAL, "good update was 9 d ago"),
+        (replace(WELL, last_success=None), Service.OK, "B is live"),
         (replace(WELL, last_success=run("2026-11-12T03:00:00+00:00")), Service.CRITICAL, "good update was 8 d ago"),
         (replace(WELL, last_success=run("2026-11-17T03:00:00+00:00")), Service.WARNING, "good update was 3 d ago"),
         (replace(WELL, last_run=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with code 5: red"),

@@ -370,3 +370,18 @@ def test_a_tree_is_removed_by_its_owner_even_if_parts_of_it_are_not_writable() -
             (tree / name).chmod(0o500)
         remove_tree(tree)
         assert os.listdir(place) == []
+
+
+def test_directories_nested_too_deeply_are_an_error_of_the_system(tmp_path: Path) -> None:
+    descriptor, place = os.open(tmp_path, os.O_RDONLY), tmp_path / "a"
+    for _ in range(1500):
+        os.mkdir("a", dir_fd=descriptor)
+        inner = os.open("a", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = inner
+    os.close(descriptor)
+    try:
+        with contextlib.suppress(OSError):  # newer versions of Python delete it
+            remove_tree(place)
+    finally:
+        subprocess.run(["rm", "-r", "--", str(place)], check=False)

@@ -198,6 +198,27 @@ def test_nobody_waits_for_ever_for_a_program_that_cannot_be_ended(
         os.waitpid(started[0], 0)
 
 
+def test_an_interrupt_is_not_taken_for_a_program_that_cannot_be_ended(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def interrupt(*_: object, **__: object) -> bool:
+        if not started:  # while it runs, and not while it is ended
+            raise Interrupted(signal.SIGTERM)
+        return False
+
+    monkeypatch.setattr(process, "_follow", interrupt)
+    monkeypatch.setattr(process, "_signal_group", lambda group, _: started.append(group))
+    monkeypatch.setattr(process, "GRACE", 0.1)
+    try:
+        with pytest.raises(Interrupted):
+            runner.run(["sleep", "60"], cwd=Path("/"), timeout=60)
+    finally:
+        os.kill(started[0], signal.SIGKILL)
+        os.waitpid(started[0], 0)
+
+
 def test_words_that_no_program_can_get_are_an_error_of_the_program(runner: Runner) -> None:
     assert "cannot be started" in failure(runner, ["echo", "a\0b"]).message
 

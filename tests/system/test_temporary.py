@@ -36,6 +36,8 @@ def test_what_a_killed_run_has_left_is_deleted_and_nothing_else(
     (others / "a").touch()
     (tmp_path / f"{PREFIX}link").symlink_to(others)
     (tmp_path / f"{PREFIX}file").touch()
+    (tmp_path / f"{PREFIX}backup-of-mine").mkdir(mode=0o700)
+    (tmp_path / f"{PREFIX}abcdefgh").mkdir(mode=0o755)
     if os.geteuid() == 0:
         (tmp_path / f"{PREFIX}strange").mkdir()
         os.chown(tmp_path / f"{PREFIX}strange", 65533, 65534)
