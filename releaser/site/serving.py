@@ -127,8 +127,11 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
     if settings.health_check and not is_url(settings.health_check):
         commands["health_check"] = shlex.split(settings.health_check)[0]
+    link = root / os.path.relpath(site.project.venv, site.project.checkout)  # which a staging tree need not have
     for key, word in commands.items():
-        if shutil.which(root / word if "/" in word else word, path=path) is None:
+        place = Path(os.path.normpath(root / word))
+        place = venv / place.relative_to(link) if place.is_relative_to(link) else place
+        if shutil.which(place if "/" in word else word, path=path) is None:
             yield Finding(f"{key}: there is no program {word!r}", advice=f"Correct `{key}`, or install the program.")
 
 

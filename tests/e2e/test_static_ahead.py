@@ -53,8 +53,8 @@ def test_those_of_a_package_that_is_found_in_the_checkout_wait_for_the_flip(make
     """A sealed release has its editable packages there, and until the flip the checkout has them as they were."""
     site = make_site(venv=True, kind="packaged")
     text = (site.path / "manage.py").read_text(encoding="utf-8")
-    version = '{"code": importlib.import_module("sample_site").__version__}'
-    site.commit("Collect from the package", {"manage.py": text.replace("versions(), indent=1", version)})
+    version = 'repr({"code": __import__("sample_site").__version__})'
+    site.commit("Collect from the package", {"manage.py": text.replace("repr(versions())", version)})
     site.push()
     site.releaser("init", check=0)
     site.publish("alpha", "1.1.0")

@@ -96,6 +96,8 @@ def _write(path: Path, text: str) -> None:
     try:
         if not path.is_symlink() and path.read_bytes() == text.encode():
             return
+    except IsADirectoryError:  # which is nothing of releaser's
+        raise
     except OSError:
         pass
     write_anew(path, text.encode())
