@@ -203,8 +203,7 @@ class Runner:
         """End what another thread runs with this runner, and let it start nothing more; that gets a ToolError."""
         self._is_stopped = True
         for process in tuple(self._running):
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
+            process.terminate()  # if it is still there
 
     def _start(self, words: tuple[str, ...], **options: Any) -> subprocess.Popen[bytes]:
         try:
@@ -328,7 +327,6 @@ def _follow(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAnd
 
 def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTail], *, spare_group: bool) -> None:
     """See to it that nothing of the program is left, then collect its status. Raises ToolError if it stays."""
-    interrupt = sys.exception()
     running = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     if running:
         _signal_group(process.pid, signal.SIGTERM)
@@ -342,10 +340,9 @@ def _end(process: subprocess.Popen[bytes], kept: tuple[_HeadAndTail, _HeadAndTai
     except subprocess.TimeoutExpired as error:
         process.returncode = -signal.SIGKILL  # nobody waits for it any more
         message = f"{error.cmd[0]} (pid {process.pid}) cannot be ended: it has become another user's, or hangs"
-        if isinstance(interrupt, BaseException) and not isinstance(interrupt, Exception):
-            logger.warning("%s", message)  # the run ends, and this is not to be taken for a failure of the program
-            return
-        raise ToolError(message, advice="End it as root.", timed_out=True) from error
+        if error.__context__ is None or isinstance(error.__context__, Exception):
+            raise ToolError(message, advice="End it as root.", timed_out=True) from error
+        logger.warning("%s", message)  # an interrupt of the run is no failure of the program
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
