@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -247,8 +248,9 @@ class Git(GitReader):
         for file in self.layout.common_directory.glob("worktrees/*/gitdir"):
             with contextlib.suppress(FileNotFoundError):
                 text = file.read_text(encoding="utf-8", errors="surrogateescape").strip("\n")
-                # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot.
-                named = file.parent.name.lstrip("-").startswith(place.name.lstrip("."))
+                # A power cut can leave the file empty. git names the directory as the tree, with `-` for a first dot,
+                # and with a number if there is one of that name.
+                named = re.fullmatch(rf"-?{re.escape(place.name.lstrip('.'))}\d*", file.parent.name)
                 if Path(text) == place / ".git" or (not text and named):
                     yield file.parent
 

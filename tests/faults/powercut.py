@@ -89,11 +89,18 @@ class Disks:
         place.mkdir(parents=True)
         disk = Disk(base / "disk.img", place)
         _do("cp", "--sparse=always", "--reflink=auto", image, disk.image)
-        disk.mount()
+        # Mounts below a shared one go from the copies that bubblewrap has of them, too, whoever runs it at that time;
+        # else a disk that was cut would still be mounted there when it is mounted again, and would be the same one.
+        _do("mount", "--bind", base, base)
         try:
-            yield _settled(like, base), disk
+            _do("mount", "--make-shared", base)
+            disk.mount()
+            try:
+                yield _settled(like, base), disk
+            finally:
+                disk.unmount()
         finally:
-            disk.unmount()
+            _do("umount", "--lazy", base)
             shutil.rmtree(base)
 
     def _image(self, scene: str) -> tuple[SampleSite, Path]:

@@ -96,6 +96,20 @@ def test_the_layout_of_a_project_below_the_top_and_of_a_linked_work_tree(reposit
     assert linked.common_directory == repository.path / ".git"
 
 
+def test_a_work_tree_is_forgotten_by_its_name_after_a_power_cut_and_no_other(repository: Repository) -> None:
+    """Which leaves files empty that nobody has synced."""
+    places = [repository.path.parent / name for name in (".site.tree", ".site.tree-live")]
+    for place in places:
+        repository.call("worktree", "add", "--quiet", "--detach", str(place))
+    for record in (repository.path / ".git" / "worktrees").glob("*/gitdir"):
+        record.write_text("", encoding="utf-8")
+    git = repository.git
+    git.forget_work_tree(places[0])
+    assert [git.has_work_tree(place) for place in places] == [False, True]
+    git.forget_work_tree(places[1])
+    assert not git.has_work_tree(places[1])
+
+
 def test_outside_of_a_checkout_git_fails(tmp_path: Path) -> None:
     git = Git(runner=Runner(environ=clean_environment(tmp_path / "home", tmp_path)), root=tmp_path, timeout=SECONDS)
     with pytest.raises(ToolError) as caught:
