@@ -89,18 +89,10 @@ class Disks:
         place.mkdir(parents=True)
         disk = Disk(base / "disk.img", place)
         _do("cp", "--sparse=always", "--reflink=auto", image, disk.image)
-        # Mounts below a shared one go from the copies that bubblewrap has of them, too, whoever runs it at that time;
-        # else a disk that was cut would still be mounted there when it is mounted again, and would be the same one.
-        _do("mount", "--bind", base, base)
         try:
-            _do("mount", "--make-shared", base)
-            disk.mount()
-            try:
+            with _mounted(disk):
                 yield _settled(like, base), disk
-            finally:
-                disk.unmount()
         finally:
-            _do("umount", "--lazy", base)
             shutil.rmtree(base)
 
     def _image(self, scene: str) -> tuple[SampleSite, Path]:
@@ -121,14 +113,31 @@ class Disks:
         return self._made[scene]
 
 
+@contextlib.contextmanager
+def _mounted(disk: Disk) -> Iterator[None]:
+    """Mount a disk below a shared mount, so that it goes from bubblewrap's copies of the mounts, too, with the block.
+
+    Whoever runs bubblewrap at that time has them. Else a disk that was cut would still be mounted there when it is
+    mounted again, and would be the same one; and one that was filled would not have been written out.
+    """
+    base = disk.place.parent
+    _do("mount", "--bind", base, base)
+    try:
+        _do("mount", "--make-shared", base)
+        disk.mount()
+        try:
+            yield
+        finally:
+            disk.unmount()
+    finally:
+        _do("umount", "--lazy", base)
+
+
 def _fill(disk: Disk, source: Path) -> None:
     """Copy a directory to the disk, times of change included (`mkfs.ext4 -d` cuts them to whole seconds)."""
-    disk.mount()
-    try:
+    with _mounted(disk):
         _do("cp", "--archive", f"{source}/.", disk.place)
         (disk.place / "lost+found").rmdir()
-    finally:
-        disk.unmount()
 
 
 def _settled(like: SampleSite, base: Path) -> SampleSite:

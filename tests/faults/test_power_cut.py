@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults import powercut
 from tests.faults.aftermath import Eyewitness
 from tests.faults.observed import END, Fault, How, Point, points, run_observed, started
 from tests.faults.powercut import Disks, can_cut, cut_at
@@ -159,6 +160,32 @@ def test_a_cut_loses_what_was_not_synced_and_keeps_the_rest(disks: Disks, tmp_pa
             assert (site.outer / "synced").read_bytes() == b"data"
             assert (site.outer / "written").exists() == entries_written
             assert not entries_written or (site.outer / "written").read_bytes() == b""
+
+
+def test_an_image_is_whole_though_somebody_has_a_copy_of_the_mounts(
+    scenes: Scenes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bubblewrap has one for as long as it runs, and any other test may run it."""
+    require(can_cut(), "power cuts need root, loop devices and mkfs.ext4")
+    do, held = powercut._do, contextlib.ExitStack()
+
+    def doing(*words: str | Path) -> None:
+        do(*words)
+        if words[0] == "mount" and "loop" in words:
+            copy = subprocess.Popen(
+                ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo; read end"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            held.callback(copy.communicate)
+            assert copy.stdout is not None
+            copy.stdout.readline()
+
+    monkeypatch.setattr(powercut, "_do", doing)
+    directory = tmp_path / "images"
+    directory.mkdir()
+    with held, Disks(directory, scenes).site("prune", tmp_path / "disk") as (site, _):
+        assert (site.path / "uv.lock").exists()
 
 
 def test_the_end_is_a_point(scenes: Scenes, tmp_path: Path) -> None:
