@@ -76,7 +76,8 @@ def test_root_becomes_the_owner_before_it_runs_anything_of_the_site(
 
 def test_root_updates_as_the_owner(people: People, owned: SampleSite) -> None:
     owned.publish("alpha", "1.2.0")
-    env = {"UV_CACHE_DIR": "/root/none"}
+    env = {"UV_CACHE_DIR": str(people.base / "of root" / "cache")}
+    (people.base / "of root").mkdir(mode=0o700)
     assert "updated to" in people.by("root", owned, "update", "-v", env=env, check=0).stderr
     paths = [*owned.path.rglob("*"), *owned.state_dir.rglob("*")]
     found = [path for path in paths if path.lstat().st_uid != people.of(OWNER).pw_uid]
@@ -229,7 +230,9 @@ def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
         finished = people.by("root", site, "run", "--", "sh", "-c", script, env=env, check=0)
         assert finished.stdout.startswith(said.replace("\n", " /tmp"))
         assert not any(Path("/tmp").glob("releaser-cache-*"))
-    finished = people.by("root", site, "update", "-v", env={"UV_CACHE_DIR": "/root/none"}, check=0)
+    finished = people.by(
+        "root", site, "update", "-v", env={"UV_CACHE_DIR": str(people.base / "nobodys" / "none")}, check=0
+    )
     assert "updated to" in finished.stderr
     for directory, _, _ in os.walk(site.state_dir):
         os.chown(directory, 0, -1)

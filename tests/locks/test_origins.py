@@ -7,10 +7,10 @@ import pytest
 from releaser.locks.lock import LockFile
 from releaser.locks.origins import find_deviations, unhashed_files, without_wheels_now
 
-PYPI = 'registry = "https://pypi.org/simple"'
+INDEX = 'registry = "https://index.example.org/simple"'
 
 
-def lock(source: str = PYPI, version: str = "1.0", wheel: str = "sha256:aa", *, sdist: bool = False) -> LockFile:
+def lock(source: str = INDEX, version: str = "1.0", wheel: str = "sha256:aa", *, sdist: bool = False) -> LockFile:
     """Return a lock of alpha; `wheel` is the hash of its wheel, or empty."""
     lines = ["version = 1", "[[package]]", 'name = "alpha"', f'version = "{version}"', f"source = {{ {source} }}"]
     url = f"https://x/alpha-{version}-py3-none-any.whl"
@@ -27,8 +27,8 @@ def deviations(before: LockFile, after: LockFile) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        (PYPI, False),
-        ('registry = "https://user:secret@pypi.org/simple/"', False),  # whose password it is does not matter
+        (INDEX, False),
+        ('registry = "https://user:secret@index.example.org/simple/"', False),  # whose password it is does not matter
         ('registry = "https://elsewhere.example.org/simple"', True),
         ('registry = "../index"', True),
         ('url = "https://elsewhere.example.org/alpha-1.0.whl"', True),
@@ -47,7 +47,7 @@ def test_a_mirror_of_the_same_files_is_not_told_as_long_as_nothing_else_comes_fr
     assert deviations(lock(), lock(mirror)) == []
     assert [what for what, *_ in deviations(lock(), lock(mirror, wheel="sha256:bb"))] == ["index", "hash"]
     beta = '\n[[package]]\nname = "beta"\nversion = "2.0"\nsource = { %s }\n'
-    for before, after, told in ((PYPI, PYPI, 1), (mirror, mirror, 1), (PYPI, mirror, 0)):
+    for before, after, told in ((INDEX, INDEX, 1), (mirror, mirror, 1), (INDEX, mirror, 0)):
         old = LockFile.parse(lock().data + (beta % before).encode())
         new = LockFile.parse(lock(mirror).data + (beta % after).encode())
         assert len(deviations(old, new)) == told
@@ -66,7 +66,7 @@ def test_a_file_that_has_lost_its_hash_is_told_but_not_one_that_never_had_any() 
     (one,) = find_deviations(lock(), bare, files_before={}, files={})
     assert "has no hash any more" in str(one)
     assert deviations(bare, bare) == deviations(bare, lock()) == []
-    mirrored = LockFile.parse(bare.data.replace(b"https://pypi.org", b"https://mirror.example.org"))
+    mirrored = LockFile.parse(bare.data.replace(b"https://index.example.org", b"https://mirror.example.org"))
     assert deviations(bare, mirrored)[0][0] == "index"  # nothing proves that it is the same file
 
 

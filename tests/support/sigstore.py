@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from pypi_attestations import AttestationType
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,7 +76,7 @@ class Sigstore:
             {
                 "_type": "https://in-toto.io/Statement/v1",
                 "subject": [{"name": file.name, "digest": {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}}],
-                "predicateType": "https://docs.pypi.org/attestations/publish/v1",
+                "predicateType": AttestationType.PYPI_PUBLISH_V1.value,
                 "predicate": None,
             }
         ).encode()
