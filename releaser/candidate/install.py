@@ -210,7 +210,8 @@ def _sync_isolated(site: Site, venv: Path, run: Callable[..., None], words: Sequ
     compiling = [word for word in words if word == COMPILED]
     words = [word for word in words if word != COMPILED]
     others = words if NOT_LOCAL in words else [*words, NOT_LOCAL]
-    if _sync_wheels(run, others, missing | only_built(site, LockFile.read(site.project.lock))):
+    lock = LockFile.read(site.project.lock)
+    if _sync_wheels(run, others, missing | lock.without_wheels | only_built(site, lock)):
         needs_keys = fetches_by_ssh(site.project.lock.read_bytes())  # what is built then
         with sandbox_of(site, venv, what="builds", needs_keys=needs_keys) as sandbox:
             run([*others, *compiling], sandbox=sandbox)
@@ -277,7 +278,7 @@ def _way(site: Site, lock: LockFile, name: str) -> str:
 def _sync_wheels(run: Callable[..., None], words: Sequence[str], missing: set[str]) -> set[str]:
     """Install what needs no build, but for what is `missing`; return that with what needs one. Raises ToolError.
 
-    uv names one at a time, before it does anything.
+    Of those whose wheels do not fit, uv names one at a time, before it does anything.
     """
     while True:
         try:

@@ -106,6 +106,11 @@ class LockFile:
         elsewhere = {"registry", "git", "url", "virtual"}
         return any(elsewhere.isdisjoint(one.get("source", {})) for one in self.packages)
 
+    @property
+    def without_wheels(self) -> frozenset[str]:
+        """The names of the packages of which some version can come from its source alone."""
+        return frozenset(one["name"] for one in self.packages if not one.get("wheels") and not is_local(one))
+
     @classmethod
     def parse(cls, data: bytes) -> LockFile:
         """Parse the text of a uv.lock; InvalidLockError when it is none."""

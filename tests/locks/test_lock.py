@@ -50,6 +50,14 @@ def test_each_package_has_its_version(packages: list[str], versions: dict[str, s
     assert (lock.versions, lock.names, lock.local) == (versions, frozenset(versions), frozenset())
 
 
+def test_what_has_no_wheel_in_some_version_is_built() -> None:
+    wheel = 'wheels = [{ url = "https://index.example/x-1.0-py3-none-any.whl" }]'
+    packages = [package("alpha", extra=wheel), package("beta"), package("gamma", "1.0", GIT)]
+    several = [package("delta", extra=wheel), package("delta", "2.0")]
+    lock = parsed(*packages, *several, package("site", "0.1.0", '{ virtual = "." }'))
+    assert lock.without_wheels == {"beta", "gamma", "delta"}
+
+
 @pytest.mark.parametrize("kind", ["editable", "directory", "virtual"])
 def test_local_packages_are_told_apart(kind: str) -> None:
     source = f'{{ {kind} = "." }}'
