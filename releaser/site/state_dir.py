@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, PreflightError
+from releaser.site.ownership import name_of
 from releaser.system.files import UnreadableStateError, put_aside, read_file, read_state, sync_directory, write_state
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ class Owner:
 
     root: Path
     link: Path
+    #: Whose the checkout was when it was written down; empty if an earlier version wrote it.
+    user: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +92,7 @@ class _Written:
 
     root: str
     link: str
+    owner: str = ""
 
 
 def read_owner(path: Path) -> Owner | None:
@@ -100,6 +104,7 @@ def read_owner(path: Path) -> Owner | None:
     return Owner(
         root=Path(os.path.normpath(os.path.join(base, found.root))),
         link=Path(os.path.normpath(os.path.join(base, found.link))),
+        user=found.owner,
     )
 
 
@@ -168,7 +173,9 @@ def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
 def _write_owner(project: Project, file: Path) -> None:
     base = os.path.realpath(file.parent)
     root, link = (os.path.relpath(path, base) for path in (project.checkout, project.venv))
-    write_state(file, _Written(root=root, link=link))
+    user = project.checkout.stat().st_uid
+    owner = name_of(user) or f"uid {user}"
+    write_state(file, _Written(root=root, link=link, owner=owner))
 
 
 def foreign(project: Project) -> Finding | None:
@@ -219,8 +226,9 @@ def _other(project: Project, file: Path) -> Owner | None:
 
 
 def _name(one: Owner | Project) -> str:
-    root, link = (one.root, one.link) if isinstance(one, Owner) else (one.checkout, one.venv)
-    return f"{root} (its link is {link})"
+    if not isinstance(one, Owner):
+        return f"{one.checkout} (its link is {one.venv})"
+    return f"{one.root} (its link is {one.link}{one.user and f', its owner {one.user}'})"
 
 
 def _is_of(owner: Owner, project: Project) -> bool:

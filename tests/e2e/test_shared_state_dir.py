@@ -55,7 +55,8 @@ def test_a_second_project_is_refused_by_every_command(first: SampleSite, make_si
         ["pin", live], ["hold", "alpha"], ["check"],
     ):  # fmt: skip
         finished = second.releaser(*words, check=3)
-        assert f"belongs to the project {first.path} " in finished.stderr, words
+        named = f"{first.path} (its link is {first.path}/.venv, its owner {first.path.owner()})"
+        assert f"belongs to the project {named}" in finished.stderr, words
         assert f"not to {second.path} " in finished.stderr, words
     assert any(str(first.path) in problem for problem in second.json("status")["problems"])
     assert str(first.path) in second.releaser("list", "-v").stderr
@@ -67,7 +68,8 @@ def test_a_second_project_is_refused_by_every_command(first: SampleSite, make_si
 def test_the_first_use_of_a_state_directory_that_is_there_writes_it_down(first: SampleSite) -> None:
     path = first.state_dir / "project.json"
     written = owner(first)
-    assert written == {"version": 2, "root": "../../shop", "link": "../../shop/.venv"}
+    user = first.path.owner()
+    assert written == {"version": 2, "root": "../../shop", "link": "../../shop/.venv", "owner": user}
     path.unlink()  # as an earlier releaser left it
     silent(first.releaser("update"))
     assert owner(first) == written
