@@ -222,8 +222,9 @@ class Status:
     free_inodes: int | None
     #: Where the symlink leads.
     link: str | None
-    #: The newest run, and the newest that changed what is live.
+    #: The newest run; the newest `update`, `rebuild`, `rollback` or `init`; and the newest that changed what is live.
     last_run: RunBrief | None
+    last_deployment: RunBrief | None
     last_change: RunBrief | None
     #: The newest update that ended well, also one that found nothing to do.
     last_success: RunBrief | None

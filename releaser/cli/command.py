@@ -45,20 +45,6 @@ class NonEmptyPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A length of time, as settings have it: `2d`, `36h`; in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from releaser.site.values import duration
-
-        try:
-            return duration(value)
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-
-
 @dataclass(frozen=True, kw_only=True)
 class CommandContext:
     """What every command gets: the project, how to print, and what all that change something have in common."""
@@ -190,7 +176,7 @@ def command(
         @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
         @functools.wraps(function)
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
-            output = Output(json=as_json, verbose=verbose, quiet=quiet)
+            output = Output(json=as_json, verbose=verbose, quiet=quiet, plugin=options.get("nagios", False))
             with _exit_codes(output):
                 if verbose and quiet:
                     message = "--verbose and --quiet cannot be used together"
@@ -229,13 +215,11 @@ def _exit_codes(output: Output) -> Iterator[None]:
     try:
         yield
     except ReleaserError as error:
-        output.print_error(error)
-        sys.exit(error.exit_code)
+        sys.exit(output.print_error(error))
     except PermissionError as error:  # of monitoring, say, which asks as a user who may not read all
         message = f"{error.filename or error} cannot be read by this user (uid {os.geteuid()}): {error.strerror}"
         advice = "Run it as the user who owns the project, or let this user read it."
-        output.print_error(PreflightError(Finding(message, advice=advice)))
-        sys.exit(ExitCode.PREFLIGHT)
+        sys.exit(output.print_error(PreflightError(Finding(message, advice=advice))))
     except KeyboardInterrupt:
         sys.exit(ExitCode.SIGNALLED + signal.SIGINT)
     except Interrupted as interrupt:  # a second signal, while the first was being dealt with

@@ -28,6 +28,8 @@ class Output:
     json: bool = False
     verbose: bool = False
     quiet: bool = False
+    #: Whether errors are printed, and the exit code chosen, as a plugin of Nagios does.
+    plugin: bool = False
     #: Knows the secrets of the site, as soon as that has been read.
     redactor: Redactor = field(default_factory=Redactor)
 
@@ -124,8 +126,16 @@ class Output:
         for line in lines:
             (stream or sys.stderr).write(self.redactor.shown(line) + "\n")
 
-    def print_error(self, error: ReleaserError) -> None:
-        """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next."""
+    def print_error(self, error: ReleaserError) -> int:
+        """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next.
+
+        Returns the exit code.
+        """
+        if self.plugin:
+            from releaser.reporting.monitoring import Service, nagios_line
+
+            self.print_lines([nagios_line(Service.UNKNOWN, error.message)])
+            return Service.UNKNOWN
         from releaser.reporting.text import output_lines
 
         findings = error.findings if isinstance(error, PreflightError) else (error.finding,)
@@ -136,3 +146,4 @@ class Output:
             if finding.advice:
                 lines.append(f"  what to do: {self.redactor.line(finding.advice)}")
         self._write([*lines, *output_lines(self.redactor.clean(error.output)), "live: unchanged"])
+        return error.exit_code

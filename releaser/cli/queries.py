@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from releaser.cli import completion
-from releaser.cli.command import Duration, NonEmptyPath, command, refuse_both
-from releaser.errors import ReleaserError, os_reason, reason_of, refuse
+from releaser.cli.command import NonEmptyPath, command, refuse_both
+from releaser.errors import UsageError, os_reason, refuse
 from releaser.releases.store import store_of
 from releaser.system.files import replace_file
 
@@ -184,6 +184,16 @@ def outdated(ctx: CommandContext) -> None:
     ctx.output.answer(found.packages, outdated_text, empty="everything is at its newest version")
 
 
+def _duration(option: str, value: str) -> float:
+    from releaser.site.values import duration
+
+    try:
+        return duration(value)
+    except ValueError as error:
+        message = f"{option} {error} (it is {value!r})"
+        raise UsageError(message, advice=f"Correct {option}.") from error
+
+
 @command(section="Everyday", example="releaser status --nagios --warning 36h")
 @click.option("--nagios", is_flag=True, help="Print one line, and exit, as a plugin of Nagios does.")
 @click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus.")
@@ -194,11 +204,17 @@ def outdated(ctx: CommandContext) -> None:
     help="Write the metrics for Prometheus to this file, as a whole.",
 )
 @click.option(
-    "--warning", type=Duration(), default="2d", show_default=True, help="Warn if no update was good for so long."
+    "--warning",
+    default="2d",
+    show_default=True,
+    metavar="DURATION",
+    help="Warn when the last successful update is older than this.",
 )
-@click.option("--critical", type=Duration(), default="7d", show_default=True, help="Call it critical after so long.")
+@click.option(
+    "--critical", default="7d", show_default=True, metavar="DURATION", help="It is critical when older than this."
+)
 def status(
-    ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: float, critical: float
+    ctx: CommandContext, nagios: bool, prometheus: bool, textfile: Path | None, warning: str, critical: str
 ) -> None:
     """Show the state of the site: what is live, the last run, what is pending, held back or quarantined."""
     from releaser.pipelines.status import status as ask
@@ -211,13 +227,8 @@ def status(
     if nagios and (prometheus or textfile):
         refuse_both("--nagios", "--prometheus or --textfile")
     if nagios:
-        try:
-            found = ask(ctx.site())
-        except (ReleaserError, OSError) as error:
-            ctx.output.print_lines([monitoring.nagios_line(monitoring.Service.UNKNOWN, reason_of(error))])
-            sys.exit(monitoring.Service.UNKNOWN)
-        ages = monitoring.Ages(warning=warning, critical=critical)
-        state, line = monitoring.nagios(found, ages, now=datetime.now(UTC))
+        ages = monitoring.Ages(warning=_duration("--warning", warning), critical=_duration("--critical", critical))
+        state, line = monitoring.nagios(ask(ctx.site()), ages, now=datetime.now(UTC))
         ctx.output.print_lines([line])
         sys.exit(state)
     text = monitoring.prometheus(ask(ctx.site()))

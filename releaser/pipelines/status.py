@@ -193,6 +193,7 @@ def status(site: Site) -> Status:
         free_inodes=space.inodes,
         link=link_text(project.venv),
         last_run=_as(RunBrief, runs[0]) if runs else None,
+        last_deployment=next((_as(RunBrief, run) for run in runs if run.get("command") in _DEPLOYING), None),
         last_change=next((_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
         last_success=next((_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
         vulnerable=_count_vulnerable(runs),
@@ -210,6 +211,9 @@ def status(site: Site) -> Status:
         rejected_commits=quarantine.commits,
         waiting=quarantine.waiting,
     )
+
+
+_DEPLOYING = ("update", "rebuild", "rollback", "init")
 
 
 def _is_good_update(run: Mapping[str, Any]) -> bool:

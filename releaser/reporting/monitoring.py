@@ -31,7 +31,7 @@ class Service(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Ages:
-    """How long ago the last good update may be, in seconds, until somebody is warned and until it is critical."""
+    """How long ago the last successful update may be, in seconds, until it is a warning and until it is critical."""
 
     warning: float
     critical: float
@@ -54,20 +54,21 @@ def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service
     yield from ((Service.CRITICAL, problem) for problem in status.problems)
     if status.live is None:
         yield Service.CRITICAL, "no release is live"
-    run = status.last_run
+    run = status.last_deployment
     if run is not None and run.exit_code:
-        yield Service.WARNING, f"the last run ended with code {run.exit_code}: {run.headline}"
+        yield Service.WARNING, f"the last {run.command} ended with code {run.exit_code}: {run.headline}"
     since = _seconds_since(status, now)
     for level, limit in ((Service.CRITICAL, ages.critical), (Service.WARNING, ages.warning)):
         if since > limit:
-            yield level, f"the last good update was {age(since)} ago" if math.isfinite(since) else "no update was good"
+            known = math.isfinite(since)
+            yield level, f"the last successful update was {age(since)} ago" if known else "no update has succeeded yet"
             break
     others = {
         f"{plural(status.vulnerable or 0, 'package')} with known vulnerabilities": status.vulnerable,
-        "a run was cut off": status.interrupted,
-        "a commit is not pushed": status.push_pending,
-        f"{plural(status.mails_pending, 'mail')} not sent": status.mails_pending,
-        f"{plural(len(status.asked), 'package')} to be accepted": status.asked,
+        "a run was interrupted": status.interrupted,
+        "a commit has not been pushed": status.push_pending,
+        f"{plural(status.mails_pending, 'mail')} waiting to be sent": status.mails_pending,
+        f"{plural(len(status.asked), 'package')} waiting for `releaser accept`": status.asked,
         f"{plural(len(status.left_behind), 'process')} of an earlier release": status.left_behind,
         f"the tests of the live release fail: {status.red_tests and status.red_tests.reason}": status.red_tests,
         "somebody has changed packages or files of the live release": status.drift,
@@ -76,7 +77,7 @@ def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service
 
 
 def _seconds_since(status: Status, now: datetime) -> float:
-    """Return how long ago the last good update was, or, before the first, the release that `init` has made."""
+    """Return how long ago the last successful update was; before the first, the release that `init` has made."""
     run, live = status.last_success, status.live_age_seconds
     if run is None:
         return math.inf if live is None else live
@@ -115,21 +116,28 @@ def prometheus(status: Status) -> str:
 
 
 def _metrics(status: Status) -> dict[str, tuple[str, float | None]]:
-    run, good, now = status.last_run, status.last_success, datetime.now(UTC).timestamp()
+    run, now = status.last_deployment, datetime.now(UTC)
+    since = _seconds_since(status, now)
     return {
-        "last_run_timestamp_seconds": ("When the last run began", _timestamp(run)),
-        "last_run_exit_code": ("How the last run ended", run.exit_code if run else None),
-        "last_success_timestamp_seconds": ("When the last good update began", _timestamp(good)),
+        "last_run_timestamp_seconds": ("When the last run began", _timestamp(status.last_run)),
+        "last_deployment_exit_code": (
+            "How the last update, rebuild, rollback or init ended",
+            run.exit_code if run else None,
+        ),
+        "last_success_timestamp_seconds": (
+            "When the last successful update began; before the first, when the live release was made",
+            round(now.timestamp() - since) if math.isfinite(since) else None,
+        ),
         "live_timestamp_seconds": (
             "When the live release was made",
-            None if status.live_age_seconds is None else round(now - status.live_age_seconds),
+            None if status.live_age_seconds is None else round(now.timestamp() - status.live_age_seconds),
         ),
-        "interrupted": ("Whether a run was cut off", status.interrupted),
-        "push_pending": ("Whether a commit is not pushed", status.push_pending),
-        "mails_pending": ("Mails that are not sent", status.mails_pending),
+        "interrupted": ("Whether a run was interrupted", status.interrupted),
+        "push_pending": ("Whether a commit has not been pushed", status.push_pending),
+        "mails_pending": ("Mails that wait to be sent", status.mails_pending),
         "held_back": ("Versions that are held back", len(status.held_back)),
         "vulnerable_packages": ("Live packages with known vulnerabilities", status.vulnerable),
-        "to_accept": ("Packages to be accepted", len(status.asked)),
+        "to_accept": ("Packages that wait for releaser accept", len(status.asked)),
         "left_behind_processes": ("Processes of an earlier release", len(status.left_behind)),
         "tests_red": ("Whether the tests of the live release fail", status.red_tests is not None),
         "drift": ("Whether files of the live release were changed", status.drift is not None),

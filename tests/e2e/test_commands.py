@@ -194,12 +194,14 @@ def test_monitoring_reads_the_status_in_its_own_ways(news: News, tmp_path: Path)
     assert site.releaser("status", "--nagios", "--warning", "0", check=1).stdout.startswith("RELEASER WARNING - site: ")
     unknown = site.releaser("status", "--nagios", "--project", str(tmp_path), check=3)
     assert unknown.stdout.startswith("RELEASER UNKNOWN - ")
-    refused = site.releaser("status", "--nagios", "--warning", "soon", check=2)
-    assert "'soon' must be a length of time such as" in refused.stderr
+    for words in (["--warning", "soon"], ["--prometheus"]):  # 2 would be a critical service
+        assert site.releaser("status", "--nagios", *words, check=3).stdout.startswith("RELEASER UNKNOWN - --")
+    site.releaser("unhold", "nothing", check=2)
+    assert site.releaser("status", "--nagios", check=0).stdout.startswith("RELEASER OK - ")
     metrics = site.releaser("status", "--prometheus", check=0).stdout
     assert f'release="{second}"' in metrics
     site.releaser("status", "--textfile", str(tmp_path / "releaser.prom"), check=0)
-    assert "\nreleaser_last_run_exit_code{" in (tmp_path / "releaser.prom").read_text(encoding="utf-8")
+    assert "\nreleaser_last_deployment_exit_code{" in (tmp_path / "releaser.prom").read_text(encoding="utf-8")
     site.releaser("status", "--textfile", str(tmp_path / "none" / "releaser.prom"), check=3)
 
 

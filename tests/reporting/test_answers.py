@@ -117,6 +117,7 @@ STATUS = Status(
     free_inodes=None,
     link=None,
     last_run=None,
+    last_deployment=None,
     last_change=None,
     last_success=None,
     vulnerable=None,

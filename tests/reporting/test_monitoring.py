@@ -13,6 +13,7 @@ from releaser.reporting.monitoring import Ages, Service, nagios, nagios_line, pr
 from tests.reporting.test_answers import STATUS
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
+SINCE = datetime(2026, 11, 20, 3, 12, tzinfo=UTC).timestamp()
 AGES = Ages(warning=2 * 86400, critical=7 * 86400)
 
 
@@ -29,7 +30,7 @@ def run(started_at: str, code: int = 0, headline: str = "") -> RunBrief:
 
 
 GOOD = run("2026-11-20T03:12:00+00:00")
-WELL = replace(STATUS, live="B", live_python="3.11.7", live_age_seconds=60.0, last_run=GOOD, last_success=GOOD)
+WELL = replace(STATUS, live="B", live_python="3.11.7", live_age_seconds=60.0, last_deployment=GOOD, last_success=GOOD)
 
 
 def test_a_site_that_is_well() -> None:
@@ -47,18 +48,34 @@ RED = RedTests(release="B", since="", reason="1 failed", failing=())
 @pytest.mark.parametrize(
     ("status", "state", "said"),
     [
-        (replace(WELL, push_pending=True), Service.WARNING, "a commit is not pushed"),
-        (replace(WELL, mails_pending=2), Service.WARNING, "2 mails not sent"),
+        (replace(WELL, push_pending=True), Service.WARNING, "a commit has not been pushed"),
+        (replace(WELL, mails_pending=2), Service.WARNING, "2 mails waiting to be sent"),
         (replace(WELL, live=None), Service.CRITICAL, "no release is live"),
         (replace(WELL, problems=("its Python is gone", "and more")), Service.CRITICAL, "its Python is gone; and more"),
-        (replace(WELL, live=None, live_age_seconds=None, last_success=None), Service.CRITICAL, "no update was good"),
-        (replace(WELL, last_success=None, live_age_seconds=9 * 86400), Service.CRITICAL, "good update was 9 d ago"),
+        (
+            replace(WELL, live=None, live_age_seconds=None, last_success=None),
+            Service.CRITICAL,
+            "no update has succeeded yet",
+        ),
+        (
+            replace(WELL, last_success=None, live_age_seconds=9 * 86400),
+            Service.CRITICAL,
+            "successful update was 9 d ago",
+        ),
         (replace(WELL, last_success=None), Service.OK, "B is live"),
-        (replace(WELL, last_success=run("2026-11-12T03:00:00+00:00")), Service.CRITICAL, "good update was 8 d ago"),
-        (replace(WELL, last_success=run("2026-11-17T03:00:00+00:00")), Service.WARNING, "good update was 3 d ago"),
-        (replace(WELL, last_run=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with code 5: red"),
+        (
+            replace(WELL, last_success=run("2026-11-12T03:00:00+00:00")),
+            Service.CRITICAL,
+            "successful update was 8 d ago",
+        ),
+        (
+            replace(WELL, last_success=run("2026-11-17T03:00:00+00:00")),
+            Service.WARNING,
+            "successful update was 3 d ago",
+        ),
+        (replace(WELL, last_deployment=run(GOOD.started_at, 5, "red")), Service.WARNING, "ended with code 5: red"),
         (replace(WELL, vulnerable=1), Service.WARNING, "1 package with known vulnerabilities"),
-        (replace(WELL, interrupted=True), Service.WARNING, "a run was cut off"),
+        (replace(WELL, interrupted=True), Service.WARNING, "a run was interrupted"),
         (replace(WELL, red_tests=RED), Service.WARNING, "the tests of the live release fail: 1 failed"),
         (replace(WELL, live=None, interrupted=True), Service.CRITICAL, "shop: no release is live |"),
     ],
@@ -75,11 +92,11 @@ def test_no_text_begins_the_performance_data_or_a_second_line() -> None:
 
 
 def test_metrics_are_what_prometheus_parses_and_leave_out_what_is_not_known() -> None:
-    text = prometheus(replace(WELL, project='a"b', path="/srv/\\n", last_run=None))
+    text = prometheus(replace(WELL, project='a"b', path="/srv/\\n", last_deployment=None))
     found = {sample.name: sample for family in text_string_to_metric_families(text) for sample in family.samples}
     assert found["releaser_free_bytes"].labels == {"site": 'a"b', "path": "/srv/\\n"}
     assert found["releaser_free_bytes"].value == 12_300_000_000
-    assert found["releaser_last_success_timestamp_seconds"].value == datetime.fromisoformat(GOOD.started_at).timestamp()
+    assert found["releaser_last_success_timestamp_seconds"].value == pytest.approx(SINCE, abs=2)
     assert found["releaser_live_info"].labels["release"] == "B"
-    assert "releaser_last_run_exit_code" not in found
+    assert "releaser_last_deployment_exit_code" not in found
     assert "releaser_vulnerable_packages" not in found
