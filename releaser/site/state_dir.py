@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,7 +83,7 @@ class Owner:
     root: Path
     link: Path
     #: Whose the checkout was when it was written down; empty if an earlier version wrote it.
-    user: str = ""
+    user: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
