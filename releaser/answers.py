@@ -263,6 +263,19 @@ class Pruning:
     error: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What starts the updates of a site, and whether that was `changed` now."""
+
+    kind: Literal["cron", "systemd"]
+    #: The line for a crontab; empty for systemd.
+    line: str
+    #: The text of each unit by the path of its file.
+    units: Mapping[str, str]
+    advice: tuple[str, ...]
+    changed: bool = False
+
+
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
 #: By command, what it may print.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
@@ -277,4 +290,5 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "prune": (list[Pruning],),
     "check": (FitSite, Fitness),
     "test-mail": (TestMail,),
+    "schedule": (Schedule, Plan),
 }

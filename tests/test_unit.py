@@ -5,17 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
+from releaser.tools.systemd import TEMPLATE as UNIT
 from tests.support.guards import require
-
-UNIT = Path(__file__).resolve().parents[1] / "docs" / "systemd" / "releaser@.service"
-
-
-def test_the_documentation_shows_it_as_it_is() -> None:
-    assert f"```ini\n{UNIT.read_text(encoding='utf-8')}```" in UNIT.parents[1].joinpath("operations.md").read_text()
 
 
 @pytest.mark.spawns

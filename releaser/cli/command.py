@@ -152,12 +152,14 @@ def command(
     changes: bool = False,
     waits: bool = False,
     mails: bool = False,
+    admits: bool = True,
     **settings: Any,
 ) -> Callable[[Callable[..., None]], click.Command]:
     """Make a function a command, give it the common options, and make errors end it with their exit code.
 
     The help lists it in `section`, one of SECTIONS, and ends with the `example`. One that `changes` something can be
-    rehearsed. It `waits` for another run if it is asked to, and `mails` its report.
+    rehearsed. It `waits` for another run if it is asked to, and `mails` its report. One that does not admit users asks
+    by itself whose the project is.
     """
 
     def decorate(function: Callable[..., None]) -> click.Command:
@@ -181,7 +183,8 @@ def command(
                 if verbose and quiet:
                     message = "--verbose and --quiet cannot be used together"
                     raise UsageError(message, advice="Use only one of them.")
-                admit(project, name or function.__name__, os.environ)
+                if admits:
+                    admit(project, name or function.__name__, os.environ)
                 ctx = CommandContext(
                     name=name or function.__name__,
                     project=project,

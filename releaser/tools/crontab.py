@@ -1,0 +1,131 @@
+"""Drives crontab: the line that updates a site. All other lines stay byte for byte."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from releaser.system.process import Finished, Runner
+
+_LINE = re.compile(r"[ \t]*(?P<when>@[a-z]+|[^\s#]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.+)")
+_TIMEOUT = 30.0  # seconds
+_BY_HAND = "Change it by `crontab -e`."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One line of a crontab: its number from 0, when it runs, and the words that it runs."""
+
+    number: int
+    when: str
+    words: tuple[str, ...]
+
+
+def format_line(when: str, words: Sequence[str]) -> str:
+    """Return the line for a command, quoted for the shell, and `%`, which is a line's end for cron, for cron."""
+    return f"{when} {shlex.join(words)}".replace("%", "\\%")
+
+
+def find_jobs(crontab: str, project: Path) -> list[Job]:
+    """Return the jobs that update the project, whoever has written them."""
+    found = []
+    for number, line in enumerate(crontab.split("\n")):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            continue
+        try:
+            words = tuple(shlex.split(match["command"].replace("\\%", "%")))
+        except ValueError:  # such as a quote that is not closed
+            words = tuple(match["command"].split())
+        programs = {word.rpartition("/")[2] for word in words}
+        named = (word.removeprefix("--project=") for word in words)
+        if {"releaser", "update"} <= programs and any(_is_same(word, project) for word in named):
+            found.append(Job(number=number, when=match["when"], words=words))
+    return found
+
+
+def _is_same(word: str, project: Path) -> bool:
+    try:
+        return word.startswith("/") and (Path(word) == project or Path(word).resolve() == project)
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _is_own(job: Job) -> bool:
+    """Whether it is the line that releaser writes, and nothing more."""
+    *program, update, option, _ = job.words
+    is_releaser = program[-1:] == ["releaser"] if len(program) == 3 else program[0].endswith("/releaser")
+    return len(program) in (1, 3) and is_releaser and (update, option) == ("update", "--project")
+
+
+def with_job(crontab: str, project: Path, words: Sequence[str], when: str | None, otherwise: str) -> str:
+    """Return the crontab with one line that updates the project: at its time before, or `otherwise`, without `when`.
+
+    Raises PreflightError if somebody's own line does so.
+    """
+    jobs = find_jobs(crontab, project)
+    if len(jobs) > 1 or not all(map(_is_own, jobs)):
+        lines = crontab.split("\n")
+        refuse(
+            f"the crontab updates {project} already, by a line of somebody's own: {lines[jobs[-1].number]}",
+            "Leave it as it is, or remove it by `crontab -e` and try again.",
+        )
+    if not jobs:
+        return (
+            f"{crontab}{'' if not crontab or crontab.endswith(chr(10)) else chr(10)}{format_line(otherwise, words)}\n"
+        )
+    job, lines = jobs[0], crontab.split("\n")
+    if (when or job.when, tuple(words)) != (job.when, job.words):
+        lines[job.number] = format_line(when or job.when, words)
+    return "\n".join(lines)
+
+
+def without_job(crontab: str, project: Path) -> str:
+    """Return the crontab without the line that releaser writes for the project."""
+    gone = {job.number for job in find_jobs(crontab, project) if _is_own(job)}
+    return "\n".join(line for number, line in enumerate(crontab.split("\n")) if number not in gone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crontab:
+    """The crontab of this user."""
+
+    runner: Runner
+
+    def read(self) -> str:
+        """Return it; empty if there is none. Raises PreflightError."""
+        try:
+            finished = self._run("-l", check=False)
+        except ToolError as error:
+            refuse(error.message, "Install cron, or use `releaser schedule systemd`.")
+        if finished.returncode:
+            if "no crontab for" in finished.stderr:
+                return ""
+            refuse(f"the crontab cannot be read: {finished.output}", "See crontab(1): this user must be allowed one.")
+        if "\ufffd" in finished.stdout:
+            refuse("the crontab is not UTF-8 text, and is left alone", _BY_HAND)
+        return finished.stdout
+
+    def replace(self, before: str, after: str) -> None:
+        """Install `after`, unless the crontab is not what it was `before` any more. Raises PreflightError."""
+        if self.read() != before:
+            refuse("somebody has changed the crontab meanwhile; it is left alone", "Try again.")
+        try:
+            self._run("-", text=after) if after else self._run("-r")
+        except ToolError as error:
+            refuse(f"the crontab was not changed: {error.reason}", _BY_HAND)
+        if self.read() != after:
+            refuse("the crontab is not what was written", f"Look at it. {_BY_HAND}")
+
+    def _run(self, option: str, *, check: bool = True, text: str = "") -> Finished:
+        env = {**self.runner.neutral, "LC_ALL": "C"}
+        words, root = ["crontab", option], Path("/")
+        return self.runner.run(words, cwd=root, timeout=_TIMEOUT, env=env, whole=True, check=check, input=text.encode())

@@ -1,0 +1,199 @@
+"""Drives systemd: the timer and the service that update a site, of the system or of one user."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from releaser.errors import ToolError, refuse
+from releaser.system.files import read_file, read_text, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from releaser.system.process import Runner
+
+TEMPLATE = Path(__file__).with_name("releaser@.service")
+LINGERING = Path("/var/lib/systemd/linger")  # a file for each user whose units run without a login
+_SYSTEM = Path("/etc/systemd/system")
+_TIMEOUT = 60.0  # seconds
+# What the manager of a user can do for a service without a mount namespace, in which groups would be lost.
+_OF_USER = frozenset(
+    {
+        "Description", "Type", "ExecStart", "KillMode", "TimeoutStopSec", "NoNewPrivileges", "LockPersonality",
+        "RestrictRealtime", "SystemCallArchitectures",
+    }
+)  # fmt: skip
+_TIMER = """\
+[Unit]
+Description={description}
+
+[Timer]
+OnCalendar={when}
+Persistent=yes
+
+[Install]
+WantedBy=timers.target
+"""
+_HEAD = "# Written by `releaser schedule systemd`; change it by `systemctl edit`. "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a service does: update `project` by `words`, as `user`, who writes in the `writable` places.
+
+    Without a `user`, the units are those of the manager of this user. `when` is a calendar event of systemd.
+    """
+
+    project: Path
+    words: tuple[str, ...]
+    user: str
+    writable: tuple[str, ...]
+    when: str
+
+    @property
+    def name(self) -> str:
+        """The name of the units: that of the project, and a part that tells it from others of the same name."""
+        digest = hashlib.sha256(os.fsencode(self.project)).hexdigest()[:6]
+        return f"releaser-{re.sub(r'[^A-Za-z0-9_.-]', '_', self.project.name)}-{digest}"
+
+    @property
+    def timer(self) -> str:
+        """The unit that is enabled."""
+        return f"{self.name}.timer"
+
+    def directory(self, environ: Mapping[str, str]) -> Path:
+        """Return where its units lie."""
+        if self.user:
+            return _SYSTEM
+        home = Path(environ.get("HOME", "/"))
+        return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user"
+
+    def units(self, environ: Mapping[str, str]) -> dict[Path, str]:
+        """Return the text of each unit by its path. Raises PreflightError for what no unit can name."""
+        if odd := [one for one in (*self.words, *self.writable) if re.search(r"[\x00-\x1f\x7f]", one)]:
+            refuse(f"a unit of systemd cannot name {odd[0]!r}", "Rename it: without control characters.")
+        description = f"Update the Python packages of {self.project.name}".replace("%", "%%")
+        values = {
+            "Description": description,
+            "User": self.user,
+            "ExecStart": " ".join(_quoted(word) for word in self.words),
+            "ReadWritePaths": " ".join(_quoted(place) for place in self.writable),
+        }
+        lines = []
+        for line in read_text(TEMPLATE).splitlines():
+            key, is_set, value = line.partition("=")
+            if self.user or not is_set or key in _OF_USER:
+                lines.append(f"{key}={values.get(key, value)}" if is_set and not line.startswith("#") else line)
+        service = "\n".join(_without_orphans(lines)) + "\n"
+        texts = {f"{self.name}.service": service, self.timer: _TIMER.format(description=description, when=self.when)}
+        place = self.directory(environ)
+        return {place / name: f"{_HEAD}{_digest(text)}\n{text}" for name, text in texts.items()}
+
+
+def _without_orphans(lines: Sequence[str]) -> list[str]:
+    """Leave out comments whose settings are left out, and blank lines in a row."""
+    kept: list[str] = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        if not (line.startswith("#") and not after) and (line or (kept and kept[-1])):
+            kept.append(line)
+    return kept if kept[-1] else kept[:-1]
+
+
+def _quoted(word: str) -> str:
+    """Quote a word as systemd.syntax(7) and systemd.service(5) ask for."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return escaped if re.fullmatch(r"[\w@%+=:,./$-]+", escaped) else f'"{escaped}"'
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _is_untouched(text: str) -> bool:
+    head, _, rest = text.partition("\n")
+    return head == f"{_HEAD}{_digest(rest)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Systemd:
+    """The manager of the system's units, or of this user's."""
+
+    runner: Runner
+    of_user: bool
+
+    def would_change(self, job: Job) -> bool:
+        """Whether `install` has anything to do. Raises PreflightError if somebody has edited a unit."""
+        units = job.units(self.runner.environ)
+        present = {path: _text_of(path) for path in units}
+        for path, text in present.items():
+            if text is not None and text != units[path] and not _is_untouched(text):
+                advice = "Delete it and try again, or keep it. `systemctl edit` changes a unit, and not its file."
+                refuse(f"{path} was changed by hand, and is left alone", advice)
+        return present != units or not self._is_enabled(job)
+
+    def install(self, job: Job) -> None:
+        """Write the units and enable the timer, unless all that is so. Raises PreflightError."""
+        if not self.would_change(job):
+            return
+        units = job.units(self.runner.environ)
+        present = {path: _text_of(path) for path in units}
+        try:
+            for path, text in units.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(path, text.encode())
+                path.chmod(0o644)
+            self._run("daemon-reload")
+            self._run("enable", "--now", job.timer)
+        except (OSError, ToolError) as error:
+            self._restore(present)
+            reason = error.reason if isinstance(error, ToolError) else str(error)
+            refuse(f"the timer was not installed: {reason}", "Look at `systemctl status`; cron is another way.")
+
+    def is_there(self, job: Job) -> bool:
+        """Whether one of the units is there."""
+        return any(os.path.lexists(path) for path in job.units(self.runner.environ))
+
+    def remove(self, job: Job) -> None:
+        """Disable the timer and delete the units, if there are any. Raises PreflightError."""
+        if not self.is_there(job):
+            return
+        try:
+            self._run("disable", "--now", job.timer)
+        except ToolError as error:
+            refuse(f"the timer was not removed: {error.reason}", f"See `systemctl status {job.timer}`.")
+        for path in job.units(self.runner.environ):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(ToolError):  # units that are gone do no harm until the next reload
+            self._run("daemon-reload")
+
+    def _is_enabled(self, job: Job) -> bool:
+        with contextlib.suppress(ToolError):
+            self._run("is-enabled", "--quiet", job.timer)
+            return True
+        return False
+
+    def _restore(self, present: Mapping[Path, str | None]) -> None:
+        with contextlib.suppress(OSError, ToolError):
+            for path, text in present.items():
+                path.unlink(missing_ok=True) if text is None else replace_file(path, text.encode())
+            self._run("daemon-reload")
+
+    def _run(self, *words: str) -> None:
+        options = ["--user"] if self.of_user else []
+        env = self.runner.neutral
+        self.runner.run(["systemctl", *options, *words], cwd=Path("/"), timeout=_TIMEOUT, env=env)
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return read_file(path).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        refuse(f"{path} cannot be read: {error.strerror}", "Look at what it is.")

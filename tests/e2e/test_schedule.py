@@ -1,0 +1,77 @@
+"""What starts the updates, with the real crontab of a user; and units for a user, which root alone writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.attacks.people import OWNER, STRANGER, People, made
+from tests.support.commands import run
+from tests.support.guards import require
+from tests.support.sites import SiteFactory
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.sites import SampleSite
+    from tests.support.templates import Templates
+
+
+@pytest.fixture(scope="module")
+def people() -> Iterator[People]:
+    with made() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def owned(people: People, templates: Templates, everybodys: Path) -> SampleSite:
+    site = SiteFactory(people.base, templates)()
+    site.env["PATH"] = f"{everybodys / 'bin'}:{site.env['PATH']}"
+    people.give(site, OWNER)
+    return site
+
+
+OTHERS = "# mine\n\nMAILTO=ada@example.org\n  5 4 * * *  echo 100\\%\n"
+
+
+def test_the_line_is_in_the_crontab_of_the_owner_once_whoever_asks(people: People, owned: SampleSite) -> None:
+    require(shutil.which("crontab"), "cron is not installed")
+
+    def crontab(*words: str, text: str | None = None) -> str:
+        env = {"PATH": "/usr/bin:/bin"}
+        return run(["crontab", "-u", OWNER, *words], cwd=people.base, env=env, input=text).stdout
+
+    crontab("-", text=OTHERS)
+    before = crontab("-l")
+    rehearsed = people.by(OWNER, owned, "schedule", "cron", "--install", "--dry-run", check=0)
+    assert crontab("-l") == before == OTHERS
+    people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
+    line = crontab("-l").removeprefix(OTHERS)
+    assert line.strip() in rehearsed.stdout
+    printed = people.by(OWNER, owned, "schedule", "cron", check=0).stdout
+    assert printed == line
+    again = json.loads(people.by("root", owned, "schedule", "cron", "--install", "--json", check=0).stdout)
+    assert (crontab("-l"), again["changed"]) == (OTHERS + line, False)
+    people.by(STRANGER, owned, "schedule", "cron", "--install", check=3)
+    people.by("root", owned, "schedule", "cron", "--remove", check=0)
+    assert crontab("-l") == OTHERS
+    crontab("-r")
+    people.by(OWNER, owned, "schedule", "cron", "--install", check=0)
+    people.by(OWNER, owned, "schedule", "cron", "--remove", check=0)
+    assert not crontab("-l")
+
+
+def test_units_are_those_of_the_owner_or_of_the_system_for_root(people: People, owned: SampleSite) -> None:
+    by_root = json.loads(people.by("root", owned, "schedule", "systemd", "--json", check=0).stdout)
+    service = next(text for path, text in by_root["units"].items() if path.endswith(".service"))
+    assert all(path.startswith("/etc/systemd/system/releaser-") for path in by_root["units"])
+    assert f"User={OWNER}\n" in service
+    assert f"ReadWritePaths={owned.outer} -" in service
+    own = json.loads(people.by(OWNER, owned, "schedule", "systemd", "--json", check=0).stdout)
+    assert all(path.startswith(f"{people.of(OWNER).pw_dir}/.config/systemd/user/") for path in own["units"])
+    assert not any("User=" in text for text in own["units"].values())
+    assert "loginctl enable-linger" in " ".join(own["advice"])

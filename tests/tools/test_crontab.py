@@ -1,0 +1,91 @@
+"""The crontab: one line for a site, and all others byte for byte."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.system.process import Runner
+from releaser.tools.crontab import Crontab, format_line, with_job, without_job
+
+SITE = Path("/srv/shop_stuff/shop")
+WORDS = ("/opt/releaser/bin/releaser", "update", "--project", str(SITE))
+LINE = "12 3 * * * /opt/releaser/bin/releaser update --project /srv/shop_stuff/shop"
+OTHERS = [
+    "",
+    "# mine\n\n  MAILTO = ada@example.org\r\n\t*/5 * * * *  date +\\%s  \n\n",
+    "@daily /opt/releaser/bin/releaser update --project /srv/shop_stuff/shop2\n",
+    "0 4 * * * /opt/releaser/bin/releaser prune --project /srv/shop_stuff/shop\n# 1 1 * * * " + LINE + "\n",
+    "0 4 * * * echo 'no end\n5 3 * * 1",
+]
+
+
+@pytest.mark.parametrize("others", OTHERS)
+def test_a_line_comes_and_goes_and_all_others_stay(others: str) -> None:
+    written = with_job(others, SITE, WORDS, None, "12 3 * * *")
+    ended = others if not others or others.endswith("\n") else others + "\n"
+    assert written == f"{ended}{LINE}\n"
+    assert with_job(written, SITE, WORDS, None, "59 3 * * *") == written
+    assert with_job(written, SITE, WORDS, "7 4 * * *", "59 3 * * *") == f"{ended}7 4{LINE[4:]}\n"
+    assert without_job(written, SITE) == ended
+
+
+def test_another_program_takes_the_place_of_the_one_before_at_its_time() -> None:
+    crontab = f"# a\n@daily /old/python  -m releaser update --project '{SITE}'\n# b\n"
+    assert with_job(crontab, SITE, WORDS, None, "1 1 * * *") == f"# a\n@daily {LINE[11:]}\n# b\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"{LINE} >> /var/log/releaser.log",
+        f"{LINE} --wait 60",
+        f"0 5 * * * cd {SITE} && releaser update",
+        f"0 5 * * * nice releaser update --project={SITE}",
+        f"{LINE}\n0 15{LINE[4:]}",
+    ],
+)
+def test_a_line_of_somebodys_own_is_left_alone(line: str) -> None:
+    with pytest.raises(PreflightError, match="by a line of somebody's own"):
+        with_job(f"{line}\n", SITE, WORDS, None, "12 3 * * *")
+    if "\n" not in line:
+        assert without_job(f"{line}\n", SITE) == f"{line}\n"
+
+
+@pytest.mark.parametrize("name", ["sh op", "100%", "it's", 'a"b', "$HOME", "a\\%b"])
+def test_any_path_is_one_word_for_cron_and_the_shell(name: str) -> None:
+    words = ("/opt/releaser/bin/releaser", "update", "--project", f"/srv/{name}")
+    line = format_line("12 3 * * *", words)
+    command = line.removeprefix("12 3 * * * ")
+    assert "%" not in command.replace("\\%", "")
+    assert tuple(shlex.split(command.replace("\\%", "%"))) == words
+    assert with_job(f"{line}\n", Path(f"/srv/{name}"), words, None, "1 1 * * *") == f"{line}\n"
+
+
+def crontab_of(tmp_path: Path, *, before: str = "", after_reading: str = ":") -> tuple[Crontab, Path]:
+    """Make a program that keeps a crontab in a file, and does something after each reading."""
+    file, program = tmp_path / "kept", tmp_path / "crontab"
+    file.write_text(before)
+    program.write_text(
+        f'#!/bin/sh\ncase "$1" in\n-l) cat {file} && {after_reading};;\n-) cat > {file};;\n-r) rm {file};;\nesac\n'
+    )
+    program.chmod(0o755)
+    return Crontab(runner=Runner(environ={"PATH": f"{tmp_path}:/usr/bin:/bin"})), file
+
+
+def test_a_crontab_that_somebody_changes_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    crontab, file = crontab_of(tmp_path, before="# a\n", after_reading=f"echo '# b' >> {tmp_path}/kept")
+    before = crontab.read()
+    with pytest.raises(PreflightError, match="changed the crontab meanwhile"):
+        crontab.replace(before, f"{before}{LINE}\n")
+    assert LINE not in file.read_text()
+
+
+def test_a_crontab_that_cannot_be_kept_as_it_is_is_left_alone(tmp_path: Path) -> None:
+    crontab, file = crontab_of(tmp_path)
+    file.write_bytes(b"# \xe4\n")
+    with pytest.raises(PreflightError, match="is not UTF-8"):
+        crontab.read()

@@ -1,0 +1,94 @@
+"""The units of systemd: as systemd reads them, written and enabled, and never over somebody's edits."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from releaser.errors import PreflightError
+from releaser.system.process import Runner
+from releaser.tools.systemd import TEMPLATE, Job, Systemd
+from tests.support.guards import require
+
+
+def a_job(project: Path, user: str = "") -> Job:
+    words = (sys.executable, "update", "--project", str(project))
+    writable = (str(project.parent), "-/home/a b/.cache/uv")
+    return Job(project=project, words=words, user=user, writable=writable, when="*-*-* 03:07:00")
+
+
+def systemd_of(tmp_path: Path, *, fails_at: str = "nothing") -> Systemd:
+    """Let `systemctl` write down what it is asked for."""
+    program = tmp_path / "systemctl"
+    asked = tmp_path / "asked"
+    program.write_text(f'#!/bin/sh\necho "$@" >> {asked}\ncase "$*" in *{fails_at}*) echo no bus >&2; exit 1;; esac\n')
+    program.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CONFIG_HOME": str(tmp_path / "config")}
+    return Systemd(runner=Runner(environ=environ), of_user=True)
+
+
+@pytest.mark.parametrize("user", ["root", ""], ids=["system", "user"])
+@pytest.mark.parametrize("name", ["shop", "sh op 100%$HOME \"x\" 'y' \\z"])
+def test_systemd_reads_the_units_as_they_are_meant(tmp_path: Path, name: str, user: str) -> None:
+    require(shutil.which("systemd-analyze"), "systemd-analyze reads them")
+    units = a_job(Path("/srv/stuff", name), user).units({"HOME": "/home/ada"})
+    for path, text in units.items():
+        (tmp_path / path.name).write_text(text)
+    files = [str(tmp_path / path.name) for path in units]
+    words = ["systemd-analyze", "verify", "--man=no", *files]
+    finished = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (finished.returncode, finished.stdout) == (0, ""), finished.stderr
+    assert not [line for line in finished.stderr.splitlines() if "releaser-" in line], finished.stderr
+    when = next(
+        line for line in units[next(path for path in units if path.suffix == ".timer")].splitlines() if "Cal" in line
+    )
+    subprocess.run(["systemd-analyze", "calendar", when.partition("=")[2]], capture_output=True, check=True)
+
+
+def test_the_service_of_the_system_is_the_one_that_comes_with_releaser(tmp_path: Path) -> None:
+    units = a_job(Path("/srv/shop_stuff/shop"), "ada").units({})
+    service = next(text for path, text in units.items() if path.suffix == ".service")
+    ours = {"Description", "User", "ExecStart", "ReadWritePaths"}
+    pattern = rf"(?m)^({'|'.join(ours)})=.*\n"
+    assert re.sub(pattern, "", service.partition("\n")[2]) == re.sub(pattern, "", TEMPLATE.read_text())
+    assert "User=ada\n" in service
+    assert 'ReadWritePaths=/srv/shop_stuff "-/home/a b/.cache/uv"\n' in service
+
+
+def test_units_are_written_once_and_enabled_and_removed(tmp_path: Path) -> None:
+    systemd, job = systemd_of(tmp_path), a_job(Path("/srv/stuff/shop"))
+    systemd.install(job)
+    assert (tmp_path / "asked").read_text().splitlines() == ["--user daemon-reload", f"--user enable --now {job.timer}"]
+    assert not systemd.would_change(job)
+    place = tmp_path / "config/systemd/user"
+    assert sorted(path.name for path in place.iterdir()) == [f"{job.name}.service", job.timer]
+    systemd.remove(job)
+    assert not [*place.iterdir()]
+    assert f"--user disable --now {job.timer}" in (tmp_path / "asked").read_text()
+
+
+def test_a_unit_that_somebody_has_edited_stays(tmp_path: Path) -> None:
+    systemd, job = systemd_of(tmp_path), a_job(Path("/srv/stuff/shop"))
+    systemd.install(job)
+    file = tmp_path / "config/systemd/user" / job.timer
+    file.write_text(edited := file.read_text().replace("03:07", "05:00"))
+    with pytest.raises(PreflightError, match="changed by hand"):
+        systemd.install(job)
+    assert file.read_text() == edited
+
+
+def test_what_systemd_refuses_leaves_nothing(tmp_path: Path) -> None:
+    systemd, job = systemd_of(tmp_path, fails_at="enable"), a_job(Path("/srv/stuff/shop"))
+    with pytest.raises(PreflightError, match=r"not installed: systemctl failed .*: no bus"):
+        systemd.install(job)
+    assert not [*(tmp_path / "config/systemd/user").iterdir()]
+
+
+def test_a_path_that_no_unit_can_name_is_refused() -> None:
+    with pytest.raises(PreflightError, match="cannot name"):
+        a_job(Path("/srv/stuff/a\nUser=root")).units({})
