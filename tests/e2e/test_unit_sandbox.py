@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from releaser.tools.systemd import TEMPLATE as UNIT
 from tests.e2e.test_group_use import ADA, GROUP, base_python, environment_of, give_to_group, script_of
 from tests.support import seccomp
 from tests.support.commands import run
 from tests.support.guards import require
 from tests.support.sites import SiteFactory
-from tests.test_unit import UNIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
