@@ -78,6 +78,18 @@ class TestMail:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SettingValue:
+    """A setting, and where it comes from."""
+
+    name: str
+    #: As pyproject.toml has it, `***` for a password; None if it is not set, or if only a run finds it out.
+    value: Any
+    origin: Literal["command line", "environment", ".env", "pyproject.toml", "file", "default", "found out"]
+    #: The file and the key, or what says so.
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReleaseDetails(Manifest):
     """One release whole."""
 
@@ -289,6 +301,7 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "history": (list[RunAnswer],),
     "prune": (list[Pruning],),
     "check": (FitSite, Fitness),
+    "config": (list[SettingValue], SettingValue),
     "test-mail": (TestMail,),
     "schedule": (Schedule, Plan),
 }

@@ -29,6 +29,7 @@ from releaser.releases.quarantine import CandidateKey, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import Answer, LeftBehind, Outcome
 from releaser.site.run_lock import Holder
+from releaser.site.schema import json_schema, spell
 from releaser.site.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
 from releaser.site.site import Pulled
 from tests.support.commands import git_executable
@@ -241,7 +242,13 @@ def test_every_setting_has_an_example_that_works(setting: str) -> None:
     loaded = _load_example(block)
     assert not loaded.problems
     assert list(loaded.sources) == [setting]
-    assert getattr(loaded.settings, setting) != getattr(Settings(), setting)
+    value = getattr(loaded.settings, setting)
+    assert value != getattr(Settings(), setting)
+    parse = SPECS[setting].parse
+    assert parse(spell(value, parse)) == value
+    validate = pytest.importorskip("jsonschema").validate
+    validate(_table_of(block), json_schema())
+    validate({setting: spell(value, parse)}, json_schema())
 
 
 @by_name
@@ -291,16 +298,16 @@ def _facts(setting: str) -> dict[str, str]:
 
 def _load_example(block: Block) -> Loaded:
     """Read an example as releaser would: TOML with or without the heading of the table, or a `.env`."""
-    table: Any = {}
-    variables: dict[str, str] = {}
-    if block.language == "toml":
-        content = tomllib.loads(block.text)
-        table = content["tool"]["releaser"] if "tool" in content else content
-    else:
-        variables = _dotenv(block.text)
+    table = _table_of(block)
+    variables = {} if block.language == "toml" else _dotenv(block.text)
     if "smtp_password_file" in table:  # which is read at once
         table |= {"smtp_password_file": str(ROOT / "tests" / "live" / "__init__.py")}
     return load(table=table, pyproject=Path("pyproject.toml"), env_file=ROOT / "no-such-file", environ=variables)
+
+
+def _table_of(block: Block) -> Any:
+    content = tomllib.loads(block.text) if block.language == "toml" else {}
+    return content["tool"]["releaser"] if "tool" in content else content
 
 
 def _dotenv(text: str) -> dict[str, str]:
@@ -375,7 +382,8 @@ FIELDS: list[tuple[str, int, Any]] = [
     (RUNS, 3, Pulled), (RUNS, 4, Answer), ("list", 0, Row), ("audit", 0, answers.AuditAnswer), ("verify", 0, Verified),
     ("verify", 1, Flaw), ("outdated", 0, answers.OutdatedPackage), ("status", 0, answers.Status), ("status", 1, Holder),
     ("status", 2, answers.HeldBack), ("status", 3, Quarantined), ("prune", 0, answers.Pruning),
-    ("check", 0, answers.FitSite), ("test-mail", 0, answers.TestMail),
+    ("check", 0, answers.FitSite), ("config", 0, answers.SettingValue),
+    ("test-mail", 0, answers.TestMail),
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""What the shell completes beyond commands and options: releases, packages, what is held back or to be accepted.
+"""What the shell completes beyond commands and options: releases, packages, settings, what is held back or asked for.
 
 Nothing of the site is started for it, and nothing is said: who completes asks nothing.
 """
@@ -25,6 +25,13 @@ def releases(ctx: click.Context, _param: click.Parameter, incomplete: str) -> li
 
     site = _own_site(ctx)
     return _matching((one.id for one in store_of(site).all()) if site else (), incomplete)
+
+
+def settings(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Complete the name of a setting."""
+    from releaser.site.settings import SPECS
+
+    return _matching(SPECS, incomplete)
 
 
 def packages(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -57,6 +57,34 @@ def check(ctx: CommandContext) -> None:
         ctx.output.note("everything is ready for an update")
 
 
+@command(section="Set up", example="releaser config test_timeout")
+@click.option("--schema", is_flag=True, help="Print a JSON Schema of [tool.releaser] in pyproject.toml.")
+@click.argument("name", required=False, shell_complete=completion.settings)
+def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
+    """Show every setting, its value and where it comes from; of the setting NAME, the value alone."""
+    from releaser.pipelines import config as pipeline
+
+    if schema and name:
+        refuse_both("--schema", "a setting")
+    if schema:
+        from releaser.site.schema import json_schema
+
+        ctx.output.print_json(json_schema())
+        return
+    given = click.get_current_context().get_parameter_source("project")
+    found = pipeline.find_values(ctx.site(), by=given.name if given else "")
+    if name is not None:
+        one = pipeline.pick(found, name)
+        ctx.output.answer(one, lambda value: [pipeline.in_line(value)])
+        if not ctx.output.json:
+            ctx.output.note(f"from: {one.source}")
+    elif ctx.output.json:
+        ctx.output.print_json(found)
+    else:
+        rows = [(one.name, pipeline.in_line(one) or "-", one.source) for one in found]
+        ctx.output.print_table(("SETTING", "VALUE", "FROM"), rows)
+
+
 @command("test-mail", section="Set up", example="releaser test-mail")
 def test_mail(ctx: CommandContext) -> None:
     """Send one mail to everybody who gets mails about the site, and print where it went."""

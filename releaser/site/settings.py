@@ -120,7 +120,7 @@ class Settings:
     isolate: Literal["auto", "bwrap", "landlock", "off"] = _setting(
         "auto", values.choice("auto", "bwrap", "landlock", "off")
     )
-    test_writable: tuple[str, ...] = _setting((), lambda value: tuple(map(values.path, values.names(value))))
+    test_writable: tuple[str, ...] = _setting((), values.paths)
     test_jobs: int = _setting(1, values.jobs)
     django_check: Literal["off", "deploy"] = _setting("off", values.choice("off", "deploy"))
     django_check_level: Literal["error", "warning"] = _setting("error", values.choice("error", "warning"))

@@ -11,6 +11,7 @@ import re
 import shlex
 import unicodedata
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
@@ -64,20 +65,18 @@ def interpreter(value: Any) -> str:
 
 def choice(*allowed: str) -> Callable[[Any], str]:
     """One of the words in `allowed`."""
+    return partial(one_of, allowed)
 
-    def parse(value: Any) -> str:
-        if isinstance(value, str) and value in allowed:
-            return value
-        refuse(f"must be one of: {', '.join(allowed)}")
 
-    return parse
+def one_of(allowed: tuple[str, ...], value: Any) -> str:
+    """One of the words in `allowed`."""
+    return value if isinstance(value, str) and value in allowed else refuse(f"must be one of: {', '.join(allowed)}")
 
 
 def flag(value: Any) -> bool:
     """On or off: `true` or `false`."""
-    if not isinstance(value, bool) and value not in ("true", "false"):
-        refuse("must be true or false")
-    return value in (True, "true")
+    known = isinstance(value, bool) or value in ("true", "false")
+    return value in (True, "true") if known else refuse("must be true or false")
 
 
 def duration(value: Any, *, days: int = 3650) -> float:
@@ -99,10 +98,9 @@ def limit(value: Any) -> float:
 def count(value: Any) -> int:
     """A whole number of things, 0 or more."""
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    refuse("must be a whole number, 0 or more")
+        value = int(value)
+    known = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return int(value) if known else refuse("must be a whole number, 0 or more")
 
 
 def jobs(value: Any) -> int:
@@ -191,6 +189,11 @@ def path(value: Any) -> str:
     return non_empty(value)
 
 
+def paths(value: Any) -> tuple[str, ...]:
+    """Paths, as names are written."""
+    return tuple(map(path, names(value)))
+
+
 def file_inside(value: Any) -> str:
     """The name of a file inside the project, other than those that everything hangs on."""
     name = os.path.normpath(non_empty(value))
@@ -249,25 +252,27 @@ def package_patterns(value: Any) -> tuple[str, ...]:
 
 
 def by_package(parse: Callable[[Any], Any]) -> Callable[[Any], tuple[tuple[str, Any], ...]]:
+    """Something for each of some packages."""
+    return partial(pairs, parse)
+
+
+def pairs(parse: Callable[[Any], Any], value: Any) -> tuple[tuple[str, Any], ...]:
     """Something for each of some packages: a table, or in a variable `django=patch,celery=minor`, in that order."""
-
-    def parse_all(value: Any) -> tuple[tuple[str, Any], ...]:
-        if isinstance(value, str):
-            for word in names(value):
-                if "=" not in word:
-                    refuse(f"must be pairs such as django=...,celery=...; {word!r} is not one")
-            value = dict(word.split("=", 1) for word in names(value))
-        if not isinstance(value, dict):
-            refuse("must be a table of packages, such as {django = ...}")
-        found = []
-        for name, one in value.items():
-            try:
-                found.append((*package_patterns([name]), parse(one)))
-            except ValueError as error:
-                refuse(f"{error}; this is wrong for {name}")
-        return tuple(found)
-
-    return parse_all
+    if isinstance(value, str):
+        for word in names(value):
+            if "=" not in word:
+                refuse(f"must be pairs such as django=...,celery=...; {word!r} is not one")
+        value = dict(word.split("=", 1) for word in names(value))
+    if not isinstance(value, dict):
+        refuse("must be a table of packages, such as {django = ...}")
+    found = []
+    for name, one in value.items():
+        try:
+            (package,) = package_patterns([name]) or refuse("must name packages, which '' does not")
+            found.append((package, parse(one)))
+        except ValueError as error:
+            refuse(f"{error}; this is wrong for {name or repr(name)}")
+    return tuple(found)
 
 
 # Addresses
@@ -300,10 +305,7 @@ def sender(value: Any) -> str:
 
 
 def addresses(value: Any) -> tuple[Address, ...]:
-    """Whom to mail: a list of `[name, address]` pairs, as Django's ADMINS are written, or of plain addresses.
-
-    In a variable it is written as JSON.
-    """
+    """Whom to mail: a list of `[name, address]` pairs, as Django's ADMINS are, or of addresses; in variables, JSON."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -334,8 +336,7 @@ def _parse_item(item: object) -> Address:
 def parse_address(text: str) -> Address:
     """Read `address` or `Name <address>`; ValueError if it is neither."""
     _refuse_control(text, "address")
-    named = _NAMED.fullmatch(text.strip())
-    if named is None:
+    if (named := _NAMED.fullmatch(text.strip())) is None:
         return Address(name="", address=text.strip())
     return Address(name=named["name"].strip().strip('"').strip(), address=named["address"].strip())
 
@@ -346,5 +347,4 @@ def _refuse_control(text: str, what: str) -> None:
 
 
 def _shorten(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:79] + "..."
+    return shown if len(shown := ascii(value)) <= 80 else shown[:79] + "..."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,18 +15,17 @@ from tests.support.commands import run
 from tests.support.sites import SampleSite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.support.sites import SiteFactory
 
 pytestmark = pytest.mark.story
 
+SETTINGS = Path(__file__).parents[2] / "docs" / "reference" / "settings.md"
 LISTED = {
     "id", "state", "live", "pinned", "created_at", "python", "lock_sha256", "changes", "size_bytes", "own_bytes",
     "in_use_by", "processes", "path", "broken", "damage", "commit", "subject",
 }  # fmt: skip
 News = tuple[SampleSite, str, str]
-ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"]]
+ASKING = [["list"], ["show", "LIVE"], ["diff", "LIVE"], ["status"], ["history"], ["check"], ["config"]]
 
 
 def with_news(make_site: SiteFactory, **options: Any) -> News:
@@ -205,6 +205,34 @@ def test_monitoring_reads_the_status_in_its_own_ways(news: News, tmp_path: Path)
     site.releaser("status", "--textfile", str(tmp_path / "none" / "releaser.prom"), check=3)
 
 
+def test_config_says_what_counts_and_where_it_comes_from(make_site: SiteFactory, tmp_path: Path) -> None:
+    secret = "a hot secret"
+    env = {"RELEASER_KEEP": "3", "RELEASER_SMTP_PASSWORD": secret, "RELEASER_HEALTH_CHECK": "http://ann:pw@127.0.0.1/"}
+    site = make_site(settings={"min_age": "36h"}, dotenv=env)
+    told = {one["name"]: one for one in site.json("config")}
+    facts = {name: (one["value"], one["origin"]) for name, one in told.items()}
+    assert told["keep"]["source"] == f"{site.path.parent / '.env'}: RELEASER_KEEP"
+    assert facts["project"] == (str(site.path), "command line")
+    assert (facts["keep"], facts["min_age"]) == ((3, ".env"), ("36h", "pyproject.toml"))
+    assert (facts["smtp_password"], facts["branch"]) == (("***", ".env"), ("main", "default"))
+    assert facts["health_check"] == ("http://***@127.0.0.1/", ".env")
+    assert facts["state_dir"] == (str(site.state_dir), "found out")
+    documented = re.findall(r"### `(\w+)`\n\nDefault: found out", SETTINGS.read_text(encoding="utf-8"))
+    given = ("environment", ".env", "pyproject.toml")
+    assert [one for one in documented if facts[one][1] not in given] == [
+        name for name, (_, origin) in facts.items() if origin == "found out"
+    ]
+    text = site.releaser("config", check=0)
+    assert re.search(rf"(?m)^keep +3 +{site.path.parent}/.env: RELEASER_KEEP$", text.stdout)
+    assert secret not in text.stdout + json.dumps(told)
+    one = site.releaser("config", "RELEASER_MIN_AGE", check=0)
+    assert (one.stdout, one.stderr) == ("36h\n", f"from: {site.path}/pyproject.toml: tool.releaser.min_age\n")
+    assert site.json("config", "test_command")["origin"] == "found out"
+    assert "Did you mean keep?" in site.releaser("config", "kep", check=2).stderr
+    schema = site.releaser("config", "--schema", "--project", str(tmp_path), check=0).stdout
+    assert json.loads(schema)["properties"]["keep"]["default"] == 5
+
+
 def test_bash_completes_commands_releases_and_packages(news: News) -> None:
     site, first, second = news
 
@@ -221,6 +249,7 @@ def test_bash_completes_commands_releases_and_packages(news: News) -> None:
     assert complete("releaser show ") == [second, first]
     assert complete(f"releaser diff --project {site.path} {second[:-1]}") == [second]
     assert complete("releaser hold al") == ["alpha"]
+    assert complete("releaser config test_j") == ["test_jobs"]
     site.releaser("hold", "alpha", check=0)
     assert complete("releaser unhold ") == ["alpha"]
     site.releaser("unhold", "alpha", check=0)

@@ -154,6 +154,7 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (A_LINK_MODE, "must be one of: clone, copy", ["hardlink", ["copy"]]),
     (BY_PACKAGE, "must be pairs such as", ["django"]),
     (BY_PACKAGE, "must be a table of packages", [5, ["a"]]),
+    (BY_PACKAGE, "must name packages, which '' does not", [{"": "patch"}]),
     (BY_PACKAGE, "must be one of: minor, patch; this is wrong for a", ["a=all"]),
     (values.ids, "commas between them", [3, None, ["a", 3], {"a": 1}, '["a"]', True, "CVE-1 CVE-2", ["a b"], [" a"]]),
     (values.patterns, "below the top of the checkout", ["/srv", "../lib", ["my media", "a/../../b"]]),

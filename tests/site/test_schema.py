@@ -1,0 +1,104 @@
+"""That settings can be written as they were read, and that the JSON Schema takes and refuses what releaser does."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.site import values
+from releaser.site.schema import describe, json_schema, spell, spell_in_line
+from releaser.site.settings import SPECS, Settings, load
+from tests.site.test_values import BY_PACKAGE, RIGHT, WRONG, named
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+jsonschema = pytest.importorskip("jsonschema")  # which not every environment of development has
+
+#: By parser, what the schema leaves to releaser: limits that no pattern can hold, and what only the host knows.
+LEFT: dict[Any, list[Any]] = {
+    values.duration: ["9" * 400 + "d"],
+    values.limit: ["8d"],
+    values.command: ["echo 'a"],
+    values.count: [1.0],
+    values.url_or_command: ["http://[::1", "http://example.org:port/", "curl 'x"],
+    BY_PACKAGE: ["a=all"],
+    values.url_or_none: ["https://x:0/", "https://x:y/"],
+    values.statuses: ["299-200"],
+    values.host: ["shop:port", "shop:99999", "größe", "[::1"],
+    values.socket_path: ["/" + 107 * "x", "/" + 54 * "ü"],
+    values.path: ["~nobody-of-this-name/x"],
+    values.file_inside: ["a/../.."],
+}
+KNOWN = {spec.parse.func if isinstance(spec.parse, functools.partial) else spec.parse for spec in SPECS.values()}
+
+
+@functools.cache
+def validator() -> Any:
+    return jsonschema.Draft202012Validator(json_schema())
+
+
+def takes(parse: Callable[[Any], Any], value: Any) -> bool:
+    return bool(jsonschema.Draft202012Validator(describe(parse)).is_valid(value))
+
+
+def in_settings(parse: Any) -> bool:
+    return (parse.func if isinstance(parse, functools.partial) else parse) in KNOWN
+
+
+def in_address(value: Any) -> bool:
+    """Whether what is wrong stands within an address, or in JSON, which is left to releaser."""
+    return "@" in str(value) or (isinstance(value, str) and value.startswith("["))
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    assert list(json_schema()["properties"]) == [field.name for field in fields(Settings)]
+
+
+@pytest.mark.parametrize(
+    ("parse", "value"),
+    [(parse, value) for parse, found in RIGHT for value, _ in found if in_settings(parse)],
+    ids=named,
+)
+def test_what_releaser_takes_the_schema_takes(parse: Callable[[Any], Any], value: Any) -> None:
+    assert takes(parse, value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "value"),
+    [(parse, value) for parse, _, found in WRONG for value in found if in_settings(parse) and not in_address(value)],
+    ids=named,
+)
+def test_what_releaser_refuses_the_schema_refuses(parse: Callable[[Any], Any], value: Any) -> None:
+    assert takes(parse, value) == (repr(value) in map(repr, LEFT.get(parse, [])))
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_a_default_is_spelled_as_it_is_read(name: str) -> None:
+    default = getattr(Settings(), name)
+    if default is not None:
+        assert SPECS[name].parse(spell(default, SPECS[name].parse)) == default
+        assert validator().is_valid({name: spell(default, SPECS[name].parse)})
+
+
+@pytest.mark.parametrize("parse", [parse for parse, _ in RIGHT if in_settings(parse)], ids=named)
+def test_a_value_is_spelled_as_it_is_read(parse: Callable[[Any], Any]) -> None:
+    for _, expected in next(found for one, found in RIGHT if one is parse):
+        assert parse(spell(expected, parse)) == expected
+        if expected != ("my media", "a,b", "[ab]*"):  # which no variable can hold
+            assert parse(spell_in_line(expected, parse)) == expected
+
+
+@pytest.mark.parametrize(
+    "table",
+    [{"kepe": 5}, {"keep": -1}, {"git_pull": "yes"}, {"upgrade": "none"}, {"test_timeout": 30}, {"ignore": ["a b"]}],
+    ids=str,
+)
+def test_a_wrong_table_is_refused_by_both(table: dict[str, Any]) -> None:
+    assert not validator().is_valid(table)
+    assert load(table=table, pyproject=Path("pyproject.toml"), env_file=None, environ={}).problems
