@@ -10,7 +10,7 @@ from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
 from releaser.candidate.space import check_space
 from releaser.candidate.trials import count_tests, fewer_tests
-from releaser.checkout.leftovers import clean_tree
+from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.locks.lock import Graph
 from releaser.locks.origins import without_wheels_now
@@ -130,7 +130,7 @@ def try_to_build(
         )
         journal_of(site).write(make_entry(work.log, "building", target=name))
         try:
-            clean_tree(site)
+            renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
             work.log.note(*install_candidate(work, candidate.venv, link_mode=mode))

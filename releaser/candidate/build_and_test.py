@@ -13,7 +13,7 @@ from releaser.candidate.mark import Fault, hold_again, hold_back, list_held
 from releaser.candidate.partial_locks import partial_locks, trial_installs
 from releaser.candidate.testing import Failed, find_blame, first_failure, note_failure, reject, steady_failure
 from releaser.candidate.trials import complaint, failing_tests, install_test_packages
-from releaser.checkout.leftovers import clean_tree
+from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, ReleaserError, ResolutionError, os_reason
 from releaser.locks.bisect import Budget
 from releaser.locks.lock import changes_between
@@ -104,7 +104,7 @@ class Builder(Workspace):
     def resolve_again(self, failed: FailedVersions, lower: Lower | None) -> Resolution | None:
         """Resolve once more, with what is held by now; None if there is no solution, or nobody can tell."""
         try:
-            clean_tree(self.site)
+            renew_tree(self.site)
             return self.again(failed, lower) if self.again is not None else None
         except ResolutionError:
             return None
@@ -151,7 +151,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     held = list_held(site, resolution, builder.live_lock if passing is None else passing.resolution.lock)
     log.learn(held_back=held)
     if passing is not None:
-        clean_tree(site)  # what failed has been there, too, and what is to go live works in it
+        renew_tree(site)  # what failed has been there, too, and what is to go live works in it
         log.learn(blame="")
         _report_on(builder, passing)
         return replace(passing, resolution=replace(passing.resolution, held_back=held))

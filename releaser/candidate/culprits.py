@@ -10,7 +10,7 @@ from releaser.candidate.mark import Fault, hold_back, hold_undecided, reject_com
 from releaser.candidate.partial_locks import find_all_needs, find_faults
 from releaser.candidate.testing import first_failure
 from releaser.candidate.trials import suspects
-from releaser.checkout.leftovers import clean_tree
+from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed
 from releaser.locks.installed import installed_key
@@ -205,7 +205,7 @@ class CulpritSearch:
         self.builder.discard(self._passing)
         self._passing = None
         self.budget.spent += 1
-        clean_tree(self.site)
+        renew_tree(self.site)
         write_anew(self.site.project.lock, lock.data)
         diff = self.locks.note_draggers(changes_between(self.builder.live_lock.versions, lock.versions), part)
         built = try_to_build(self.builder, replace(self.full.resolution, lock=lock, diff=diff))

@@ -17,6 +17,7 @@ from releaser.candidate.isolated import (
     sandbox_of,
     without_isolation,
 )
+from releaser.checkout.leftovers import mark_tried
 from releaser.errors import Finding, ToolError
 from releaser.locks.lock import LockFile
 from releaser.releases.contents import find_altered
@@ -182,6 +183,7 @@ def sync(
     """
     run = functools.partial(site.uv.sync, site.project.root, venv, python=python)
     if isolation_of(site, "builds") is None:
+        mark_tried(site)
         run([*words, *anew_arguments(anew)])
         return ()
     lock = LockFile.read(site.project.lock)
@@ -191,6 +193,7 @@ def sync(
     findings: list[Finding] = []
     while True:
         if open_ones:
+            mark_tried(site)
             bare = [word for word in words if word != COMPILED]
             run([*bare, *left_out_arguments(lock.names - open_ones)])
         try:

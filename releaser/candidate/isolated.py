@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from releaser.checkout.leftovers import mark_tried
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.venv import executable_of
@@ -99,6 +100,8 @@ def sandbox_of(
     which repository the staging tree is. Raises ToolError.
     """
     isolation = isolation_of(site, what)
+    if what != "builds":
+        mark_tried(site)
     if isolation is None or site.staged is None:
         yield Sandbox()
         return

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.install import install
 from releaser.candidate.mark import Fault
 from releaser.candidate.trials import complaint, list_trials, run_trial, safe_link_mode
-from releaser.checkout.leftovers import clean_tree
+from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
@@ -66,7 +66,7 @@ class TrialInstall:
 
     def _install(self, lock: LockFile) -> None:
         project = self.site.project
-        clean_tree(self.site)
+        renew_tree(self.site)
         write_anew(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
@@ -273,7 +273,7 @@ def partial_locks(work: Workspace, resolution: Resolution) -> PartialLocks:
         uv=work.facts.uv,
         python=work.facts.python,
         tree=site.project.root,
-        clean=lambda: clean_tree(site),
+        clean=lambda: renew_tree(site),
         committed=work.facts.lock,
         full=resolution.lock,
         live=lock_of(work.live).versions,

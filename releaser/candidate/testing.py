@@ -29,7 +29,7 @@ from releaser.candidate.trials import (
     list_trials,
     run_trial,
 )
-from releaser.checkout.leftovers import clean_tree
+from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree
 from releaser.errors import BuildError, Finding, TestsFailedError, ToolError, UsageError
@@ -255,7 +255,7 @@ def tree_of_live(work: Workspace) -> Iterator[Site]:
     """
     site, head = work.site, work.site.outside.git.commit("HEAD")
     if site.staged is not None and site.staged.commit == head and not is_in_question(site):
-        clean_tree(site)
+        renew_tree(site)
         yield site
     else:
         with staging_tree(site.outside, work.log, head, stage="stage live") as tree:

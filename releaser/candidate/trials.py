@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.install import other_lock, sync
 from releaser.candidate.isolated import sandbox_of
+from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.staging import link_venv
 from releaser.errors import BuildError, Finding, ReleaserError, TestsFailedError, ToolError, error_line
 from releaser.locks.lock import InvalidLockError, LockFile
@@ -98,6 +99,7 @@ def run_trial(site: Site, trial: Trial, venv: Path, lock: Path, *, scratch: Path
     `lock` is what the venv was built from: with the packages of `test_groups` in its versions, which lie in `scratch`
     meanwhile, or in the state directory. Raises BuildError if these cannot be installed.
     """
+    mark_tried(site)
     if site.staged is not None:
         link_venv(site, venv)
     with install_test_packages(site, venv, lock, scratch=scratch) as beside:

@@ -1,80 +1,48 @@
-"""What tests leave in a staging tree: nothing of it is resolved, built or run that has not passed."""
+"""A staging tree in which code of a candidate has run: it is made anew before anything else is done there."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import shutil
+import threading
 from typing import TYPE_CHECKING
 
+from releaser.checkout.staging import make_anew
 from releaser.errors import BuildError, ToolError, reason_of
-from releaser.system.files import clear_name, read_if_there, write_anew
+from releaser.system.files import read_if_there, write_anew
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from releaser.site.site import Site
-    from releaser.system.process import Runner
 
-
-def forget(runner: Runner, top: Path) -> None:
-    """Forget what was tried in a staging tree: there is a new one."""
-    runner.remembered.pop(_tried(top), None)
+_ONE_AT_A_TIME = threading.Lock()  # two trees have the repository in common
 
 
 def mark_tried(site: Site) -> None:
-    """Note that code is tried in the staging tree, and what git does not know there yet. Raises BuildError."""
-    known, top = site.runner.remembered, site.git.layout.top
-    if _tried(top) not in known:
-        try:
-            known[_tried(top)] = "\0".join(site.git.unknown_files())
-        except ToolError as error:
-            message = f"git cannot tell what is in {top}: {error.message}"
-            raise BuildError(message, advice="See git's message.", output=error.output) from error
+    """Note that code of a candidate runs where it can write in the staging tree."""
+    if site.staged is not None:
+        site.runner.remembered[_tried(site)] = ""
 
 
-def clean_tree(site: Site) -> None:
-    """Put back what has been changed in the staging tree since then; what uv goes by has been put back already.
+def renew_tree(site: Site) -> None:
+    """Make the staging tree anew if code of a candidate has run in it. Raises BuildError.
 
-    Raises BuildError.
+    What that has changed there is nothing that could be told from what was there before. Only what releaser works with,
+    `pyproject.toml` and the lock, stays as it is: isolation has put that back already.
     """
-    top, project = site.git.layout.top, site.project
-    before = site.runner.remembered.get(_tried(top))
-    if before is None:
+    if site.staged is None or _tried(site) not in site.runner.remembered:
         return
+    project = site.project
+    kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
     try:
-        caches = {name for name in before.split("\0") if name.endswith("__pycache__/")}
-        for name in ({*site.git.unknown_files()} - {*before.split("\0")}) | caches:
-            clear_name(top / name.rstrip("/"), of_directory=True)
-        kept = {path: read_if_there(path) for path in (project.pyproject, project.lock)}
-        site.git.restore_files()
+        with _ONE_AT_A_TIME:
+            make_anew(site, site.staged.commit)
         for path, data in kept.items():
             if data is not None and read_if_there(path) != data:
                 write_anew(path, data)
-        _bring_anew(site, top)
-        del site.runner.remembered[_tried(top)]
     except (ToolError, OSError) as error:
-        message = f"what tests have left in {top} cannot be taken away: {reason_of(error)}"
-        raise BuildError(message, advice=f"Delete {top}; the next run makes it anew.") from error
+        message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
+        advice = "Make room, or delete it if it is still there; the next run makes it anew."
+        raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
+    del site.runner.remembered[_tried(site)]
 
 
-def _bring_anew(site: Site, top: Path) -> None:
-    """Bring once more what the checkout has and git does not track. Raises OSError."""
-    given = site.staged
-    if given is None:
-        return
-    for name in (*given.copied, *given.linked):
-        source, target = site.project.of_checkout(top / name), top / name
-        if not target.parent.resolve().is_relative_to(top.resolve()):
-            raise OSError(errno.ELOOP, "it is behind a symlink now", str(target))
-        clear_name(target, of_directory=True)
-        with contextlib.suppress(FileNotFoundError):  # it may have gone meanwhile
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if name in given.linked:
-                target.symlink_to(source)
-            else:
-                shutil.copytree(source, target, symlinks=True) if source.is_dir() else shutil.copy2(source, target)
-
-
-def _tried(top: Path) -> tuple[str, str]:
-    return "tried in", str(top)
+def _tried(site: Site) -> tuple[str, str]:
+    return "tried in", str(site.git.layout.top)

@@ -13,7 +13,6 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from releaser.checkout.leftovers import forget, mark_tried
 from releaser.errors import BuildError, ToolError, reason_of
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, remove_tree
@@ -69,7 +68,7 @@ def staging_tree(
         yield _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled))
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
-            _remove_staging_tree(site, log, place, is_made=True)
+            _remove_staging_tree(site, place)
 
 
 def stage_aside(site: Site, log: RunLog, shadow: Git, place: Path, target: Target) -> Site:
@@ -120,7 +119,9 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     with log.step(tree.stage) as step:
         try:
             head = git.commit("HEAD")
-            staged = _fill(site, log, tree, root, head=head)
+            if tree.shadow is None:
+                _remove_staging_tree(site, place, found=log)
+            staged = _fill(site, tree, root, head=head)
         except (ToolError, OSError) as error:
             message = f"the staging tree {place} could not be made: {reason_of(error)}"
             if isinstance(error, ToolError):
@@ -137,15 +138,20 @@ def _stage(site: Site, log: RunLog, tree: _Tree) -> Site:
     return replace(there, runner=runner, staged=staged, in_checkout=site)
 
 
-def _fill(site: Site, log: RunLog, tree: _Tree, root: Path, *, head: str) -> Staged:
+def make_anew(site: Site, commit: str) -> None:
+    """Take the staging tree of a site away, and make it again as it was made at first. Raises ToolError and OSError."""
+    outside, place, root = site.outside, site.git.layout.top, site.project.root
+    _remove_staging_tree(outside, place)
+    _fill(outside, _Tree(place=place, commit=commit), root, head=outside.git.commit("HEAD"))
+
+
+def _fill(site: Site, tree: _Tree, root: Path, *, head: str) -> Staged:
     """Check the commit out, and give the tree what git does not track. Raises ToolError and OSError."""
     place, git = tree.place, site.git
     if tree.shadow is not None:
         tree.shadow.fill_shadow(place, tree.commit)
     else:
-        _remove_staging_tree(site, log, place)
         git.add_work_tree(place, tree.commit)
-        forget(site.runner, place)
         place.chmod(0o700)
     staged = _carry(site, place, tree.commit, head=head, known=tree.shadow or git)
     if tree.shadow is not None:
@@ -184,11 +190,7 @@ def _keep_lock_inside(root: Path, place: Path) -> None:
 
 
 def link_venv(site: Site, venv: Path) -> None:
-    """Let `.venv` of the staging tree lead to the venv that is tried, for tests that call programs by that path.
-
-    Raises BuildError.
-    """
-    mark_tried(site)  # before the link is there, through which uv would start the venv's Python
+    """Let `.venv` of the staging tree lead to the venv that is tried, for tests that call programs by that path."""
     project = site.project
     if not project.venv.is_relative_to(project.checkout):
         return
@@ -204,24 +206,24 @@ def remove_staging_trees(site: Site, log: RunLog) -> list[str]:
     """Remove the staging trees that a killed run left, and return their names. Raises OSError."""
     with contextlib.suppress(ToolError):  # no longer a repository: then nobody can tell where they would be
         places = _staging_places(site.git.layout.top).values()
-        return [place.name for place in places if _remove_staging_tree(site, log, place)]
+        return [place.name for place in places if _remove_staging_tree(site, place, found=log)]
     return []
 
 
-def _remove_staging_tree(site: Site, log: RunLog, place: Path, *, is_made: bool = False) -> bool:
+def _remove_staging_tree(site: Site, place: Path, *, found: RunLog | None = None) -> bool:
     """Remove one staging tree and git's records of it, and tell whether there was one. Raises OSError.
 
-    What its symlinks lead to is not touched. What this run has not made, and git knows nothing of, is somebody else's:
-    it is put aside, which is told.
+    What its symlinks lead to is not touched. What this run has not made but `found`, and git knows nothing of, is
+    somebody else's: it is put aside, which the log tells.
     """
     is_there = os.path.lexists(place)
     is_directory = place.is_dir() and not place.is_symlink()
-    if is_directory and (is_made or site.git.has_work_tree(place) or not os.listdir(place)):
+    if is_directory and (found is None or site.git.has_work_tree(place) or not os.listdir(place)):
         remove_tree(place)
-    elif is_there and is_made:
+    elif is_there and found is None:
         place.unlink()
-    elif is_there:
-        log.tell(f"{place} was not releaser's; it is kept as {put_aside(place).name}.")
+    elif is_there and found is not None:
+        found.tell(f"{place} was not releaser's; it is kept as {put_aside(place).name}.")
         is_there = False
     site.git.forget_work_tree(place)
     return is_there

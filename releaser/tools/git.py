@@ -119,13 +119,6 @@ class Git(GitReader):
         words = ["worktree", "add", "--quiet", "--force", "--detach", str(place), commit]
         self._change(*WITHOUT_HOOKS, *words)
 
-    def restore_files(self) -> None:
-        """Let all files of this work tree be what the index has."""
-        exact = ("-c", "core.trustctime=true", "-c", "core.checkStat=default")
-        self._change(
-            "-C", str(self.layout.top), *exact, *WITHOUT_HOOKS, "checkout-index", "--force", "--all", "--quiet"
-        )
-
     def clone_submodules(self, commit: str, place: Path) -> None:
         """Check out the submodules that the checkout uses below `place`, at the commits that `commit` names.
 

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from releaser.candidate.isolated import sandbox_of
+from releaser.checkout.leftovers import renew_tree
+from releaser.checkout.staging import staging_tree
+from releaser.run import silent_log
+from releaser.site.site import Site, open_site
 from tests.attacks.test_isolation import Scene, publish_source, scene
+from tests.support.commands import clean_environment, git_executable, run
+from tests.support.templates import write_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.support.sites import SampleSite
 
 __all__ = ["scene"]
@@ -136,3 +147,74 @@ def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_i
     break_out(scene.site, "Path('local_settings.py').write_text('WELL = False')\n")
     scene.releaser("update", isolate=isolate)
     assert scene.site.live_version("beta") == "1.1.0"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Site]:
+    """Stage a project with a submodule, packages in a venv, and all kinds of files that git does not track."""
+    top, env = tmp_path / "site", clean_environment(tmp_path / "home", tmp_path / "cache")
+
+    def git(place: Path, *words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always")
+        run([git_executable(), *who, *words], cwd=place, env=env, check=0)
+
+    for place, files in (
+        (tmp_path / "library", {"code.py": ""}),
+        (
+            top,
+            {"pyproject.toml": "[project]\n", "uv.lock": "version = 1\n", "pkg/code.py": "", ".gitignore": "/data\n"},
+        ),
+    ):
+        place.mkdir()
+        write_files(place, files)
+        git(place, "init", "--quiet", "--template=")
+        if place == top:
+            git(place, "submodule", "--quiet", "add", str(tmp_path / "library"), "vendored")
+        git(place, "add", ".")
+        git(place, "commit", "--quiet", "--message", "All")
+    places = ("data/kept/a", "media/a", "local.py", "../shared.py", "pkg/__pycache__/code.pyc")
+    write_files(top, dict.fromkeys((*places, "../venv/bin/python", "../other/__pycache__/live.pyc"), "good"))
+    (top / "linked.py").symlink_to("../shared.py")
+    given = {"RELEASER_STAGING_COPY": "data/kept", "RELEASER_STAGING_LINK": "media", "RELEASER_ISOLATE": "off"}
+    site, log = open_site(top, {**env, **given}), silent_log("update")
+    with staging_tree(site, log, site.git.commit("HEAD")) as staged:
+        yield staged
+
+
+def look(place: Path) -> dict[str, str]:
+    """Return what is below a directory, but what git notes of its own."""
+    found = {}
+    for path in place.rglob("*"):
+        if ".git" not in path.parts or path.name == "config":
+            text = os.readlink(path) if path.is_symlink() else path.read_text() if path.is_file() else ""
+            found[str(path.relative_to(place))] = text
+    return found
+
+
+@pytest.mark.parametrize("what", ["tests", "own builds"])
+def test_nothing_is_left_of_what_a_candidate_has_done_in_the_staging_tree(
+    tree: Site, tmp_path: Path, what: Literal["tests", "own builds"]
+) -> None:
+    top = tree.git.layout.top
+    before, around = look(top), look(tmp_path / "other") | look(tmp_path / "site")
+    with sandbox_of(tree, tmp_path / "venv", what=what):
+        for name in ("linked.py", "local.py", "media"):
+            (top / name).unlink()
+        evil = (
+            "linked.py",
+            "local.py",
+            "media",
+            "data/evil.py",
+            "data/kept/evil.py",
+            "build/lib/evil.py",
+            "a.egg-info/a",
+        )
+        write_files(top, dict.fromkeys((*evil, "vendored/code.py", "vendored/evil.py", "vendored/.git/config"), "evil"))
+        shutil.rmtree(top / "pkg")
+        (top / "pkg").symlink_to(tmp_path / "other")
+        (top / "data").chmod(0o555)
+        (top / "build" / "lib").chmod(0)
+    tree.project.lock.write_text("version = 2\n", encoding="utf-8")  # which releaser does, for the next candidate
+    renew_tree(tree)
+    assert look(top) == {**before, "uv.lock": "version = 2\n"}
+    assert look(tmp_path / "other") | look(tmp_path / "site") == around
