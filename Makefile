@@ -100,7 +100,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not slow" tests/reporting tests/tools tests/e2e/test_audit.py \
 		tests/e2e/test_commands.py $(ARGS)
 
-dist: $(READY) ## Make what a release consists of in dist/: wheel, source, SBOM, constraints, checksums
+dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made

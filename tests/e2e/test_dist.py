@@ -8,11 +8,18 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from releaser import __version__
+from releaser.cli import cli
+
+if TYPE_CHECKING:
+    from tests.support.sites import SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -22,7 +29,9 @@ def clone(tmp_path: Path) -> Path:
     """Return a clone of this repository, with what makes a release as it is here, committed or not."""
     place = tmp_path / "clone"
     subprocess.run(["git", "clone", "--quiet", REPOSITORY, place], check=True)
-    shutil.copyfile(REPOSITORY / "scripts" / "dist.py", place / "scripts" / "dist.py")
+    for name in ("pyproject.toml", "scripts/dist.py", "scripts/share.py", "scripts/hatch_build.py"):
+        shutil.copyfile(REPOSITORY / name, place / name)
+    subprocess.run(["git", "add", "scripts"], cwd=place, check=True)
     pinned = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
     (place / "constraints.txt").write_text(f"# No package is named here.\n\n{pinned}", encoding="utf-8")
     git = ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgSign=false"]
@@ -59,6 +68,41 @@ def test_the_sbom_names_all_that_is_pinned_with_its_hashes(clone: Path) -> None:
     named = {one["hashes"][0]["content"] for part in sbom["components"] for one in part["externalReferences"]}
     assert len(named) == text.count("--hash=sha256:")
     assert all(digest in text for digest in named)
+
+
+def test_the_wheel_brings_a_man_page_and_completions(clone: Path, make_site: SiteFactory, tmp_path: Path) -> None:
+    assert make(clone).returncode == 0
+    prefix = tmp_path / "venv"
+    venv.create(prefix)
+    packages = next(prefix.glob("lib/python*/site-packages"))
+    subprocess.run(
+        ["uv", "pip", "install", "--no-deps", "--offline", "--python", prefix, next((clone / "dist").glob("*.whl"))],
+        check=True, capture_output=True, env={**os.environ, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+    )  # fmt: skip
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    page = (prefix / "share/man/man1/releaser.1").read_text(encoding="utf-8").splitlines()
+    assert {line.split()[1] for line in page if line.startswith(".SS ")} == set(cli.commands)
+    assert {line.split()[0] for line in page if line.startswith((".", "'"))} == {".TH", ".SH", ".SS", ".PP", ".TP"}
+    assert "Example: releaser update \\-\\-dry\\-run" in page
+    assert r"\fB10\fR" in page
+    for name in ("zsh/site-functions/_releaser", "fish/vendor_completions.d/releaser.fish"):
+        assert "_RELEASER_COMPLETE=" in (prefix / "share" / name).read_text(encoding="utf-8")
+    site = make_site.adopted()
+    script = (
+        'source "$1"; complete -p releaser >/dev/null; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))\n'
+        '_releaser_completion releaser; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    env = {**site.environment(), "PATH": f"{prefix / 'bin'}:/usr/bin:/bin"}
+    for words, expected in (
+        (["show", ""], [site.live_id()]),
+        (["hold", "al"], ["alpha"]),
+        (["config", "test_j"], ["test_jobs"]),
+        (["ro"], ["rollback"]),
+    ):
+        given: list[str | Path] = [prefix / "share/bash-completion/completions/releaser", "releaser", *words]
+        shell: list[str | Path] = ["bash", "--norc", "-euc", script, "bash", *given]
+        done = subprocess.run(shell, cwd=site.path, env=env, check=True, capture_output=True, encoding="utf-8")
+        assert done.stdout.split() == expected
 
 
 def test_what_is_not_committed_is_refused(clone: Path) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.sites import SiteFactory
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHIPPED = ("releaser", "README.md", "LICENSE", "CHANGELOG.md", "docs", "pyproject.toml")
+SHIPPED = ("releaser", "README.md", "LICENSE", "CHANGELOG.md", "docs", "pyproject.toml", "scripts/hatch_build.py")
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if origin.is_dir():
             shutil.copytree(origin, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
+            (source / name).parent.mkdir(exist_ok=True)
             shutil.copy2(origin, source / name)
     place = tmp_path_factory.mktemp("installed") / "venv"
     venv.create(place, with_pip=True)
