@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,30 @@ def schedule(
         ctx.output.print_lines("\n".join(texts).splitlines())
     for one in shown.advice if not remove and not ctx.output.json else ():
         ctx.output.note(one)
+
+
+@command(section="Set up", example="releaser uninstall --dry-run", changes=True, waits=True)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
+def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
+    """Leave the site with a plain .venv directory as it is live, and take away what is releaser's."""
+    from releaser.errors import UsageError
+    from releaser.pipelines import uninstall as pipeline
+
+    if not (yes or ctx.dry_run):
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            message = "uninstall asks first, and there is no terminal"
+            raise UsageError(message, advice="Give --yes, or see what it would do: --dry-run.")
+        ctx.output.print_lines(pipeline.plan_uninstall(ctx.site(), keep_state=keep_state).would)
+        if not confirmed("Do all that?"):
+            ctx.output.note("nothing was changed")
+            return
+    ctx.end(ctx.run(pipeline.plan_uninstall, pipeline.uninstall, keep_state=keep_state))
+
+
+def confirmed(question: str, *, default: bool = False) -> bool:
+    """Ask on the terminal. Raises KeyboardInterrupt."""
+    try:
+        return click.confirm(question, default=default, err=True)
+    except click.Abort as error:
+        raise KeyboardInterrupt from error

@@ -7,16 +7,17 @@ import hashlib
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from releaser.answers import Schedule
-from releaser.errors import ToolError, UsageError
+from releaser.errors import ToolError, UsageError, refuse
 from releaser.site.ownership import Ownership, admit, name_of
 from releaser.site.project import find_project
 from releaser.site.settings import this_host
 from releaser.site.site import find_site
+from releaser.system.environment import find_program
 from releaser.system.process import Runner
 from releaser.tools.crontab import Crontab, find_jobs, format_line, with_job, without_job
 from releaser.tools.systemd import LINGERING, Job, Systemd
@@ -165,6 +166,27 @@ def scheduler_of(site: Site, kind: Kind, *, at: str | None = None, writable: Seq
     hour, minute = _time(root, at)
     usual = f"{minute} {hour} * * *"
     return _Cron(project=root, crontab=Crontab(runner=site.runner), when=usual if at else None, usual=usual)
+
+
+def scheduled(site: Site) -> list[Scheduler]:
+    """Return what starts updates of a site, and can be removed. Raises PreflightError for what releaser cannot remove.
+
+    That is a line of somebody's own in the crontab of this user, and a timer of the system, without root.
+    """
+    found, root = [], site.project.root
+    if find_program("crontab", site.runner.environ, root)[0]:
+        cron = scheduler_of(site, "cron")
+        crontab = Crontab(runner=site.runner).read()
+        if others := find_jobs(without_job(crontab, root), root):
+            line = without_job(crontab, root).split("\n")[others[0].number]
+            refuse(f"a line of somebody's own in the crontab updates the site: {line}", "Remove it by `crontab -e`.")
+        found.append(cron)
+    timer = _timer(root, Ownership.of(root), (), None, site.runner)
+    others_timer = replace(timer, job=replace(timer.job, user="root"))
+    if os.geteuid() and others_timer.leftovers():
+        advice = f"Remove it: `sudo releaser schedule systemd --remove --project {root}`."
+        refuse(f"{timer.job.timer} of the system updates the site, and is root's", advice)
+    return [one for one in (*found, timer) if one.leftovers()]
 
 
 def _timer(root: Path, owner: Ownership, writable: Sequence[str], at: str | None, runner: Runner) -> _Timer:

@@ -17,7 +17,7 @@ from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.venv import Interpreter
 from releaser.site.start import look_at_start
-from releaser.system.files import exchange, read_text, replace_symlink, write_state
+from releaser.system.files import clear_name, exchange, read_text, replace_symlink, sync_directory, write_state
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -264,6 +264,26 @@ def adopt_directory(link: Path, venv: Path) -> bool:
     link.rename(venv)
     link.symlink_to(text)
     return False
+
+
+def leave_directory(link: Path, directory: Path) -> None:
+    """Put a real directory in the place of the symlink, durably, by one exchange where there is such a thing.
+
+    Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
+    system, and synced. Raises OSError; the symlink then still stands.
+    """
+    if not exchange(link, directory):
+        aside = directory.with_name(f".{link.name}.new")
+        clear_name(aside)
+        link.rename(aside)
+        try:
+            directory.rename(link)
+        except OSError:
+            aside.rename(link)
+            raise
+        directory = aside
+    sync_directory(link.parent)
+    directory.unlink()
 
 
 def is_missing_or_dangling(link: Path) -> bool:

@@ -224,6 +224,25 @@ def repoint_editables(venv: Path, old: Path, new: Path) -> None:
         _rewrite(note.parent, changed, old, new)
 
 
+def relocate(venv: Path, old: Path, new: Path) -> None:
+    """Let the scripts of a venv that was made at `old`, and is to stand at `new`, start its Python there.
+
+    Their lines in RECORD follow. Raises OSError.
+    """
+    for record in venv.glob("lib/python*/site-packages/*.dist-info/RECORD"):
+        _rewrite(record.parent, {}, old, new, outside=True)
+    for file in (venv / "pyvenv.cfg", *(venv / "bin").iterdir()):  # of what nobody has a record
+        if file.is_symlink():
+            target = os.readlink(file)
+            if Path(target).is_relative_to(old):
+                file.unlink()
+                file.symlink_to(new / Path(target).relative_to(old))
+        elif file.is_file() and file.stat().st_size <= _LARGEST:
+            before = file.read_bytes()
+            if (after := _replaced(before, old, new)) != before:
+                file.write_bytes(after)
+
+
 def leads_into(venv: Path, place: Path) -> bool:
     """Whether an editable package is found below `place`, by whatever way. Raises OSError."""
     return any(content.get("dir_info", {}).get("editable") for _, content, _ in _installed_from(venv, place))
@@ -247,16 +266,19 @@ def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, A
             yield note, content, source
 
 
-def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path) -> None:
+def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, *, outside: bool = False) -> None:
     """Replace a path in the files of a package that are text, besides what has `changed`, and record that.
 
-    In a compiled file paths are notes for debuggers, which must keep their length.
+    These are all, or those `outside` of site-packages. In a compiled file paths are notes for debuggers, which must
+    keep their length.
     """
     record = dist_info / "RECORD"
     rows = list(csv.reader(record.read_text(encoding="utf-8").splitlines()))
+    was = [row[:] for row in rows]
     for row in rows:
         file = dist_info.parent / row[0]
-        if file == record or not file.is_file() or file.stat().st_size > _LARGEST:
+        is_due = file != record and (not outside or row[0].startswith("../"))
+        if not is_due or not file.is_file() or file.stat().st_size > _LARGEST:
             continue
         before = file.read_bytes()
         after = changed.get(file) or _replaced(before, old, new)
@@ -265,6 +287,8 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path) 
             row[1:3] = [hash_of(str(file)), str(len(after))]
             for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
                 compiled.unlink()
+    if rows == was:
+        return
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     record.write_text(text.getvalue(), encoding="utf-8")
@@ -273,4 +297,4 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path) 
 def _replaced(data: bytes, old: Path, new: Path) -> bytes:
     if b"\0" in data:
         return data
-    return str(new).encode().join(re.split(re.escape(str(old).encode()) + rb"(?![\w.-])", data))
+    return os.fsencode(new).join(re.split(re.escape(os.fsencode(old)) + rb"(?![\w.-])", data))

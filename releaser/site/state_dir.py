@@ -146,6 +146,15 @@ def claim_work_tree(project: Project, layout: Layout) -> str:
     return _claim(project, layout.git_directory / OWNER_OF_WORK_TREE, work_tree_dispute(project, layout))
 
 
+def release_work_tree(project: Project, layout: Layout) -> None:
+    """Delete what says that the work tree is this project's, if it does. Raises OSError."""
+    file = layout.git_directory / OWNER_OF_WORK_TREE
+    with contextlib.suppress(UnreadableStateError):
+        owner = read_owner(file)
+        if owner is not None and _is_of(owner, project):
+            file.unlink()
+
+
 def _claim(project: Project, file: Path, disputed: Finding | None) -> str:
     said = ""
     try:

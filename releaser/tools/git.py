@@ -46,6 +46,11 @@ class Git(GitReader):
         """Let a reference of ours name a commit."""
         self._change("update-ref", f"{OURS}{name}", commit)
 
+    def drop_references(self) -> None:
+        """Delete the references of ours, but for those that keep what somebody may look for."""
+        for name in self._run("for-each-ref", "--format=%(refname)", OURS).stdout.split():
+            self._change("update-ref", "-d", name)
+
     def keep(self, commit: str) -> None:
         """Give a commit that the branch leaves a name of its own, below refs/releaser/left, so that it stays."""
         self._change("update-ref", f"{_KEPT}{commit[:12]}", commit)

@@ -120,9 +120,9 @@ def under_umask(site: SampleSite, umask: str, command: str, *, env: Mapping[str,
 
 
 def on_terminal(
-    site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None
+    site: SampleSite, command: str, *args: str, env: Mapping[str, str | None] | None = None, typed: str = ""
 ) -> tuple[int, str]:
-    """Run releaser on a terminal of its own; return its exit status and everything that it wrote there."""
+    """Run releaser on a terminal of its own, on which somebody has typed; return its exit status and what is there."""
     controller, terminal = pty.openpty()
     words = [str(console_script()), command, "--project", str(site.path), *args]
     environment = site.environment({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50", **(env or {})})
@@ -130,6 +130,7 @@ def on_terminal(
         words, cwd=site.outer, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True
     )
     os.close(terminal)
+    os.write(controller, typed.encode())
     try:
         text = b"".join(_all_of(controller))
         return process.wait(timeout=SECONDS), text.decode()

@@ -86,6 +86,14 @@ def put_into(venv: Path) -> tuple[Path, ...]:
     return tuple(placed)
 
 
+def take_out(venv: Path) -> None:
+    """Delete from a venv what `install` has put there. Raises OSError."""
+    for place in _site_packages(venv):
+        for path in (place / HOOK, place / MODULE, *place.glob(f"__pycache__/{Path(MODULE).stem}.*.pyc")):
+            path.unlink(missing_ok=True)
+    (venv / LEASE).unlink(missing_ok=True)
+
+
 def is_in(venv: Path) -> bool:
     """Whether processes of this venv are pinned and counted."""
     return (venv / LEASE).is_file() and any((place / HOOK).is_file() for place in _site_packages(venv))

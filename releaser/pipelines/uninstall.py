@@ -1,0 +1,215 @@
+"""`uninstall`: leaves the site with a plain venv that is what was live, and takes away what is releaser's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.answers import Plan
+from releaser.candidate.trials import LIVE_COPY
+from releaser.checkout.move import LOCK_BEFORE
+from releaser.deployment.post_flip import restart
+from releaser.errors import (
+    ActivationError,
+    ExitCode,
+    FollowUpError,
+    LockedError,
+    ToolError,
+    os_reason,
+    reason_of,
+    refuse,
+)
+from releaser.pipelines.repair import STATE_FILES
+from releaser.pipelines.schedule import scheduled
+from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.releases import leases, startup
+from releaser.releases.journal import HISTORY, JOURNAL, RESERVE, journal_of
+from releaser.releases.release import is_id, leave_directory
+from releaser.releases.store import store_of
+from releaser.releases.venv import relocate, start_through
+from releaser.reporting.lock_alert import SEEN
+from releaser.run import begun_at
+from releaser.site import run_lock
+from releaser.site.site import find_site
+from releaser.site.state_dir import OWNER, release_work_tree
+from releaser.system.files import UnreadableStateError, clear_name, remove_tree, replace_symlink, sync_file_system
+from releaser.system.words import first_few, plural
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from releaser.releases.store import ReleaseStore
+    from releaser.report import RunLog, RunReport
+    from releaser.run import Run
+    from releaser.site.site import Site
+
+_FILES = frozenset({*STATE_FILES, HISTORY, JOURNAL, LOCK_BEFORE, RESERVE, SEEN, *run_lock.EARLIER})
+_PATIENCE = 10.0  # seconds for processes to end that were told to restart
+_AGAIN = "Restart what still runs there; then give `releaser uninstall` again, which deletes the rest."
+_RESTART = "Restart what the site runs besides, such as workers: they are still on the release until then."
+
+
+def plan_uninstall(site: Site, *, keep_state: bool = False) -> Plan:
+    """Say what would be done. Raises PreflightError."""
+    _refuse_unfinished(site)
+    link, live = site.project.venv, store_of(site).live_id()
+    would = [one for scheduler in scheduled(site) for one in scheduler.leftovers()]
+    if live is not None:
+        would.append(f"replace the symlink {link} by a plain directory with what {live} holds, and restart the site")
+    if site.state_dir.is_dir() and not keep_state:
+        would.append(f"delete {site.state_dir}, with {plural(len(store_of(site).all()), 'release')}")
+    return Plan(would=tuple(f"would {one}" for one in would) or ("nothing of releaser is there",))
+
+
+def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
+    """Replace the symlink, restart the site, and delete the state directory once nothing runs there any more."""
+
+    def pipeline(run: Run) -> PipelineResult:
+        schedulers, live, link = scheduled(run.site), run.store.live_id(), run.site.project.venv
+        if live is not None:
+            with run.log.step("plain venv") as step:
+                _make_plain(run.site, live)
+                step.says(f"{link} is a directory with what {live} holds")
+        elif not link.is_dir() and run.store.live_by_record():
+            refuse(f"{link} is missing or dangling, so that nothing would be left", "Give `releaser update` first.")
+        for scheduler in schedulers:
+            with run.log.step(f"{scheduler.kind} schedule") as step:
+                step.says("; ".join(scheduler.leftovers()))
+                scheduler.remove()
+        if live is not None:
+            _restart(run.site, run.log)
+        _leave_repository(run.site)
+        if live is None:
+            return PipelineResult(
+                result="unchanged", headline=f"{link.name} leads to no release; nothing is left to do there"
+            )
+        headline = f"releaser is uninstalled; {link.name} is a plain venv"
+        return PipelineResult(result="activated", headline=headline, advice=_RESTART)
+
+    site = find_site(request.path, request.environ)
+    _refuse_unfinished(site)
+    was_there = site.state_dir.is_dir()
+    report = run_session(request, pipeline)
+    if (keep_state and was_there) or report.exit_code not in (ExitCode.OK, ExitCode.FOLLOW_UP):
+        return report
+    restarted = any(one.step == "restart" and one.status == "ok" for one in report.steps)
+    try:
+        return replace(report, noted=_remove_state(site, patient=restarted), log_file="")
+    except FollowUpError as error:
+        return replace(report, exit_code=ExitCode.FOLLOW_UP, problems=(*report.problems, error.finding))
+
+
+def _refuse_unfinished(site: Site) -> None:
+    """Refuse while what a run has begun is not finished. Raises PreflightError."""
+    with contextlib.suppress(UnreadableStateError):
+        entry = journal_of(site).read()
+        if entry is not None and entry.phase != "reporting" and run_lock.running(site.state_dir) is None:
+            advice = "Let the next run finish it: `releaser update`, or `releaser prune`. Then try again."
+            refuse(f"an earlier `releaser {entry.command}` was cut off, and is not finished", advice)
+
+
+def _make_plain(site: Site, live: str) -> None:
+    """Put a copy of the live venv, whose scripts start its Python by the name of the link, in the place of the link.
+
+    Until the exchange, only the copy is touched: what runs on the release goes on. Raises ToolError and OSError.
+    """
+    link, venv, place = site.project.venv, store_of(site).path(live) / "venv", site.state_dir / LIVE_COPY
+    real = os.path.realpath(venv)
+    if why := site.runner.distrust(str(venv)):
+        refuse(f"{live} is not left as it is, as {why}", "`releaser rebuild` replaces it. Find out who changed it.")
+    if venv.is_symlink():  # it was adopted by a symlink of somebody's own, which is put back
+        replace_symlink(link, real, staging=site.state_dir)
+        startup.take_out(link.resolve())
+        return
+    clear_name(place, of_directory=True)
+    try:
+        cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"
+        words = [cp, "-a", "--reflink=auto", real, str(place)]
+        site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
+        startup.take_out(place)
+        for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
+            relocate(place, old, link)
+        start_through(site.runner, place, place, cwd=site.project.root)
+        sync_file_system(place)
+        leave_directory(link, place)
+    except BaseException:
+        if not place.is_symlink():
+            clear_name(place, of_directory=True)
+        raise
+
+
+def _restart(site: Site, log: RunLog) -> None:
+    with log.step("restart") as step:
+        try:
+            restart(site, site.project.venv, step)
+        except ToolError as error:
+            step.warns(reason_of(error))
+            message = f"the site could not be restarted: {reason_of(error)}"
+            log.failed(ActivationError(message, advice="Restart it, so that it runs on the plain venv."))
+
+
+def _leave_repository(site: Site) -> None:
+    """Delete what releaser keeps in git's directory."""
+    with contextlib.suppress(ToolError, OSError):
+        release_work_tree(site.project, site.git.layout)
+        site.git.drop_references()
+
+
+def _remove_state(site: Site, *, patient: bool) -> str:
+    """Delete what is releaser's in the state directory, and the directory if that was all; say what stays there.
+
+    Whatever a crash leaves, another `uninstall` deletes. Raises FollowUpError.
+    """
+    state_dir, store = site.state_dir, store_of(site)
+    try:
+        with run_lock.acquire(state_dir, command="uninstall", now=datetime.now(UTC), wait=_PATIENCE):
+            ends_at = time.monotonic() + (_PATIENCE if patient else 0)
+            names = [name for name in os.listdir(store.directory) if is_id(name) and name not in store.foreign()]
+            while (used := _used(store, names)) and time.monotonic() < ends_at:
+                time.sleep(0.2)
+            if used:
+                message = f"processes still run on {first_few(used, 3)}, so that {state_dir} stays"
+                raise FollowUpError(message, advice=_AGAIN)
+            failures = {**store.remove(*names), **store.finish_removal(*store.half_removed())}
+            for error in failures.values():
+                raise error
+            left = _remove_files(site)
+        if left:
+            return f"{state_dir} stays, with what may be somebody's: {first_few(left, 5)}."
+        (state_dir / OWNER).unlink(missing_ok=True)
+        state_dir.rmdir()
+        if state_dir.parent.name == ".releaser" and not os.listdir(state_dir.parent):
+            state_dir.parent.rmdir()
+    except (OSError, LockedError) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else error.message
+        message = f"{state_dir} could not be deleted: {reason}"
+        raise FollowUpError(message, advice=_AGAIN) from error
+    return ""
+
+
+def _used(store: ReleaseStore, names: Iterable[str]) -> list[str]:
+    return [name for name in names if leases.is_used(str(store.path(name)))]
+
+
+def _remove_files(site: Site) -> list[str]:
+    """Delete all that is releaser's beside the releases; return what is left, which is not."""
+    state_dir, outbox = site.state_dir, site.project.outbox
+    for path in state_dir.iterdir():
+        if path.name.partition(".unreadable-")[0] in _FILES or path.name == LIVE_COPY or path.match(".*.new"):
+            clear_name(path, of_directory=path.name == LIVE_COPY)
+    for log in site.project.logs.glob("*.log"):
+        if begun_at(log.stem) is not None:
+            log.unlink()
+    if not any(file for place in ("new", "cur") for file in outbox.glob(f"{place}/*")):  # a mail that nobody has read
+        remove_tree(outbox)
+    for name in (run_lock.HOLDER, run_lock.LOCK):
+        (state_dir / name).unlink(missing_ok=True)
+    for place in (site.project.releases, site.project.logs, state_dir / run_lock.DIRECTORY):
+        with contextlib.suppress(OSError):  # what is not releaser's stays
+            place.rmdir()
+    return sorted(name for name in os.listdir(state_dir) if name != OWNER)

@@ -1,0 +1,211 @@
+"""Taking releaser away: a plain venv stays, which is what was live, and nothing of releaser's does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.releases import release as links
+from releaser.releases.contents import hash_of
+from tests.e2e.scenes import on_terminal, outer_snapshot
+from tests.faults.tracing import hit, recorded, require_strace, spread
+from tests.support.commands import run
+
+if TYPE_CHECKING:
+    from tests.support.sites import SampleSite, SiteFactory
+
+SCRIPT = "alpha-says"
+POINTS = 6  # at which it is killed, and those around the exchange
+
+
+def with_script(make_site: SiteFactory, outer: str = "outer") -> SampleSite:
+    """Make a site whose live release has a program of a package; no copy, as programs name the place of their venv."""
+    site = make_site(venv=True, outer=outer)
+    site.releaser("init", check=0)
+    modules = {
+        "alpha/__init__.py": '__version__ = "1.1.0"\ndef main():\n    import alpha.late, sys; print(sys.prefix)\n',
+        "alpha/late.py": "",
+    }
+    site.index.publish("alpha", "1.1.0", modules=modules, scripts={SCRIPT: "alpha:main"})
+    site.releaser("update", check=0)
+    shutil.rmtree(site.state_dir / "outbox")  # mails that nobody has read would stay
+    return site
+
+
+def script_says(site: SampleSite) -> str:
+    return run([site.link / "bin" / SCRIPT], cwd=site.outer, env=site.env, check=0).stdout.strip()
+
+
+def works(site: SampleSite) -> bool:
+    """Whether programs and imports of the site work, whatever stands at the place of its venv."""
+    return script_says(site) == site.python("import alpha.late, sys; print(sys.prefix)") != ""
+
+
+def left(site: SampleSite) -> list[str]:
+    """What of releaser's is there still; mails that nobody has read stay, and whose they are."""
+    state, outbox = site.state_dir, site.state_dir / "outbox"
+    mails = {state.parent, state, outbox, state / "project.json", *outbox.rglob("*")} if outbox.is_dir() else set()
+    own = {state.parent, *state.parent.rglob("*"), site.path / ".git" / "releaser.json", site.link / "releaser.lease"}
+    found = [*(own - mails), *site.link.glob("lib/python*/site-packages/*releaser*")]
+    refs = site.git("for-each-ref", "--format=%(refname)", "refs/worktree/releaser").split()
+    return [*(str(one) for one in found if os.path.lexists(one)), *refs]
+
+
+def crontab_of(site: SampleSite, text: str) -> Path:
+    """Give the user of a site a crontab of its own."""
+    place = site.outer.parent / "programs"
+    place.mkdir()
+    kept, program = place / "kept", place / "crontab"
+    kept.write_text(text)
+    program.write_text(f'#!/bin/sh\ncase "$1" in\n-l) cat {kept};;\n-) cat > {kept};;\n-r) : > {kept};;\nesac\n')
+    program.chmod(0o755)
+    site.env["PATH"] = f"{place}:{site.env['PATH']}"
+    return kept
+
+
+@pytest.mark.story
+def test_a_plain_venv_is_left_and_all_of_releaser_is_gone(make_site: SiteFactory) -> None:
+    site = with_script(make_site)
+    crontab = crontab_of(site, "# mine\n")
+    site.releaser("schedule", "cron", "--install", check=0)
+    restarted, before = site.restarted_at(), site.snapshot()
+    would = site.json("uninstall", "--dry-run")["would"]
+    assert site.snapshot() == before
+    assert [one.partition(" ")[2].partition(" ")[0] for one in would] == ["remove", "replace", "delete"]
+    report = site.json("uninstall", "--yes")
+    assert (report["result"], report["exit_code"]) == ("activated", 0), report
+    assert not site.link.is_symlink()
+    assert script_says(site) == str(site.link)
+    assert left(site) == []
+    assert crontab.read_text() == "# mine\n"
+    assert site.restarted_at() != restarted
+    assert site.git("status", "--porcelain") == ""
+    for record in site.link.glob("lib/python*/site-packages/*.dist-info/RECORD"):
+        for name, digest, _ in csv.reader(record.read_text().splitlines()):
+            assert not digest or hash_of(str(record.parent.parent / name)) == digest, name
+    assert not [path for path in (site.link / "bin").iterdir() if b".releaser" in path.read_bytes()]
+    site.uv("sync", "--frozen", "--check", "--group", "local")
+    site.releaser("init", check=0)
+    assert works(site)
+
+
+def test_a_venv_that_was_adopted_and_never_updated_is_what_it_was(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    site.releaser("init", check=0)
+    site.releaser("uninstall", "--yes", check=0)
+    assert not site.link.is_symlink()
+    assert site.live_version("alpha") == "1.0.0"
+    assert left(site) == []
+    site.releaser("uninstall", "--yes", check=0)
+    assert left(site) == []
+
+
+def test_a_process_keeps_its_release_until_it_ends_and_then_the_rest_goes(make_site: SiteFactory) -> None:
+    site = with_script(make_site)
+    words = [str(site.link / "bin" / "python"), "-c", "print(1, flush=True); input(); import alpha.late; print(2)"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=site.env) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        finished = site.releaser("uninstall", "--yes", check=7)
+        assert "still run on" in finished.stderr
+        assert works(site)
+        assert site.releaser("update").returncode == 3  # the venv is somebody's own now
+        assert process.communicate("go\n")[0] == "2\n"
+    site.releaser("uninstall", "--yes", check=0)
+    assert left(site) == []
+    assert works(site)
+
+
+def test_the_state_is_kept_if_asked_for(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    releases = site.releases()
+    site.releaser("uninstall", "--yes", "--keep-state", check=0)
+    assert (site.releases(), site.link.is_symlink()) == (releases, False)
+
+
+def test_what_is_not_releasers_stays_nor_what_nobody_has_read(make_site: SiteFactory) -> None:
+    site = make_site.adopted("1.1.0")
+    (mail,) = (site.state_dir / "outbox" / "new").iterdir()
+    (site.state_dir / "mine").write_text("x")
+    (site.state_dir / "releases" / "mine").mkdir()
+    assert str(site.state_dir) in site.json("uninstall", "--yes")["noted"]
+    assert {path.name for path in site.state_dir.iterdir()} >= {"mine", "releases", "project.json"}
+    assert [path.name for path in (site.state_dir / "releases").iterdir()] == ["mine"]
+    assert mail.is_file()
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_it_asks_on_a_terminal(make_site: SiteFactory, answer: str) -> None:
+    site = make_site.adopted()
+    status, said = on_terminal(site, "uninstall", typed=f"{answer}\n")
+    assert status == 0, said
+    assert "would delete" in said
+    assert site.link.is_symlink() == (answer == "n")
+
+
+def test_nobody_is_asked_without_a_terminal(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    before = outer_snapshot(site)
+    assert "--yes" in site.releaser("uninstall", check=2).stderr
+    assert outer_snapshot(site) == before
+
+
+def test_a_line_of_somebodys_own_is_named_and_nothing_done(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    crontab_of(site, f"0 5 * * * nice releaser update --project {site.path}\n")
+    assert "crontab -e" in site.releaser("uninstall", "--yes", check=3).stderr
+    assert site.link.is_symlink()
+
+
+def test_a_run_that_was_cut_off_is_finished_first(make_site: SiteFactory) -> None:
+    require_strace()
+    site = make_site.adopted()
+    site.publish("alpha", "1.1.0")
+    (flip,) = (one for one in recorded(site.copy(site.outer.parent / "copy"), "update") if one.concerns("/site/.venv"))
+    assert hit(site, "update", at=flip, fault="signal=KILL").finished.returncode == -signal.SIGKILL
+    assert "was cut off" in site.releaser("uninstall", "--yes", check=3).stderr
+    site.releaser("prune", check=0)
+    site.releaser("uninstall", "--yes", check=0)
+    assert left(site) == []
+
+
+def test_a_kill_at_any_moment_leaves_a_site_that_works(make_site: SiteFactory, tmp_path: Path) -> None:
+    require_strace()
+    site, kept = with_script(make_site), tmp_path / "kept"
+    shutil.copytree(site.outer, kept, symlinks=True)
+
+    def again() -> SampleSite:
+        shutil.rmtree(site.outer)
+        shutil.copytree(kept, site.outer, symlinks=True)
+        return site
+
+    calls = recorded(again(), "uninstall", "--yes")
+    around = next(number for number, call in enumerate(calls) if call.name == "renameat2")
+    points = [*spread([one for one in calls if not one.concerns_a_log], POINTS), *calls[around : around + 3]]
+    for number, call in enumerate(points):
+        met = hit(again(), "uninstall", "--yes", at=call, fault="signal=KILL")
+        assert met.finished.returncode == -signal.SIGKILL, f"{call}: {met.finished}"
+        assert works(site), call
+        if number % 2:
+            assert site.releaser("update").returncode in (0, 3), call
+        site.releaser("uninstall", "--yes", check=0)
+        assert (works(site), left(site), site.link.is_symlink()) == (True, [], False), call
+
+
+def test_a_file_system_without_exchange_has_it_too(make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(links, "exchange", lambda *_: False)
+    site = make_site(venv=True)
+    place = site.outer / "real"
+    site.link.rename(place)
+    site.link.symlink_to("real")
+    new = site.outer / "new"
+    new.mkdir()
+    links.leave_directory(site.link, new)
+    assert (site.link.is_symlink(), new.exists(), [*site.outer.glob(".*.new")]) == (False, False, [])
