@@ -178,6 +178,12 @@ class MigrationsError(ReleaserError):
     exit_code = ExitCode.TESTS
 
 
+class HookError(ReleaserError):
+    """The candidate passes its tests, and `before_live` refuses it."""
+
+    exit_code = ExitCode.TESTS
+
+
 class ActivationError(ReleaserError):
     """The release went live and then collectstatic, the restart or the health check failed.
 

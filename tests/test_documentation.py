@@ -30,7 +30,7 @@ from releaser.releases.verify import Verified
 from releaser.report import Answer, LeftBehind, Outcome
 from releaser.site.run_lock import Holder
 from releaser.site.schema import json_schema, spell
-from releaser.site.settings import PREFIX, PROJECT_VARIABLE, SPECS, Loaded, Settings, load
+from releaser.site.settings import HOOK_VARIABLES, PREFIX, SPECS, Loaded, Settings, load
 from releaser.site.site import Pulled
 from tests.support.commands import git_executable
 from tests.support.markdown import Page, code_words
@@ -271,7 +271,7 @@ def test_the_example_for_the_environment_is_read_as_such(tmp_path: Path) -> None
 
 @by_name
 def test_no_environment_variable_is_made_up(page: Page) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in SPECS} | {PROJECT_VARIABLE}
+    known = {f"{PREFIX}{name.upper()}" for name in SPECS} | {*HOOK_VARIABLES}
     known |= {alias for spec in SPECS.values() for alias in spec.aliases}
     text = page.path.read_text(encoding="utf-8")
     named = set(re.findall(r"(?<![\w-])(?:RELEASER_[A-Z_]*[A-Z]|AUTO_UPDTR__[A-Z_]+|ADMINS_JSON)\b", text))

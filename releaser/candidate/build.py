@@ -22,6 +22,7 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, link_of, repoint_editables
+from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
 from releaser.site.start import look_at_start
@@ -98,6 +99,7 @@ class Unbuildable:
 def build(work: Workspace, resolution: Resolution, *, overrides: tuple[str, ...] = ()) -> Candidate:
     """Build the only candidate of a run, which the report is about, if there is room. Raises BuildError and others."""
     check_space(work, resolution)
+    prepare_tree(work.site, work.log)
     built = try_to_build(work, resolution, overrides=overrides)
     if isinstance(built, Unbuildable):
         raise built.error()

@@ -21,6 +21,7 @@ from releaser.locks.versions import is_newer, normalize_name
 from releaser.releases.quarantine import change_holds, read_holds
 from releaser.releases.retention import remove_unsealed
 from releaser.releases.store import store_of
+from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import diff_to, is_as_live, lock_of
 from releaser.resolution.rules import Lower
 from releaser.run import Workspace
@@ -139,6 +140,7 @@ def build_and_test(work: Workspace, resolution: Resolution, again: ResolveAgain 
     site, log, held_before = work.site, work.log, read_holds(work.site.state_dir)
     budget = Budget(runs=site.settings.culprit_runs, seconds=site.settings.culprit_minutes * 60)
     builder = Builder(**vars(work), budget=budget, again=again)
+    prepare_tree(site, log)
     result = _build_without_culprits(builder, resolution)
     passing = None if isinstance(result, Failed | Unbuildable) else result
     if passing is not None:  # of which nobody can say that the tests fail with it

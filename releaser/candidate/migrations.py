@@ -109,6 +109,17 @@ def tell_migrations_of(site: Site, log: RunLog, release: Release) -> None:
     tell_migrations(site, log, names)
 
 
+def still_unapplied(site: Site, log: RunLog, release: Release) -> tuple[str, ...]:
+    """Return the migrations that a release brings and that are not applied now; a hook may have applied them."""
+    names = release.manifest.migrations
+    if names and (site.settings.before_live or site.settings.after_live):
+        with log.step("migrations again") as step:
+            unapplied = _unapplied(site, release.venv, step)
+            names = tuple(name for name in names if name in unapplied or step.status != "ok")
+        log.learn(migrations=names)
+    return names
+
+
 def migrations_of_live(site: Site) -> frozenset[str]:
     """Return the ids of the migrations that the live release has, with the code that is live; none if it cannot tell.
 

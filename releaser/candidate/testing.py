@@ -40,6 +40,7 @@ from releaser.releases.quarantine import FailedCandidate, change_quarantine
 from releaser.releases.release import OUTPUT
 from releaser.releases.store import store_of
 from releaser.releases.venv import repoint_editables
+from releaser.reporting.hooks import prepare_tree
 from releaser.run import silent_log
 from releaser.site.conventions import choose_test_command
 from releaser.system.temporary import temporary_directory
@@ -249,13 +250,11 @@ def _try_live(site: Site, log: RunLog, live: Release, trial: Trial, *, how: str 
 
 @contextlib.contextmanager
 def tree_of_live(work: Workspace) -> Iterator[Site]:
-    """Yield the site in a staging tree of the code that is live, in which nothing of a candidate is left.
-
-    Raises BuildError.
-    """
+    """Yield the site in a staging tree of the code that is live, without what a candidate left. Raises BuildError."""
     site, head = work.site, work.site.outside.git.commit("HEAD")
     if site.staged is not None and site.staged.commit == head and not is_in_question(site):
         renew_tree(site)
+        prepare_tree(site, work.log)
         yield site
     else:
         with staging_tree(site.outside, work.log, head, stage="stage live") as tree:

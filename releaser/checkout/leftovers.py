@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from releaser.checkout.staging import make_anew
 from releaser.errors import BuildError, ToolError, reason_of
+from releaser.reporting.hooks import prepare_again
 from releaser.system.files import read_if_there, write_anew
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def renew_tree(site: Site) -> None:
         message = f"could not clean up {site.git.layout.top} after the tests: {reason_of(error)}"
         advice = "Make room, or delete it if it is still there; the next run makes it anew."
         raise BuildError(message, advice=advice, output=getattr(error, "output", "")) from error
+    prepare_again(site)
     del site.runner.remembered[_tried(site)]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import BuildError, ToolError, reason_of
+from releaser.reporting.hooks import forget_tree, prepare_tree
 from releaser.site.site import Staged
 from releaser.system.files import put_aside, remove_tree
 
@@ -64,8 +65,12 @@ def staging_tree(
     `pulled` are the commits that it brings, if these change the code. Raises BuildError.
     """
     place = _staging_places(site.git.layout.top)[stage]
+    forget_tree(site, place)
     try:
-        yield _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled))
+        there = _stage(site, log, _Tree(place=place, commit=commit, stage=stage, pulled=pulled))
+        if stage != "stage":  # in which nothing may have to be built
+            prepare_tree(there, log)
+        yield there
     finally:
         with contextlib.suppress(OSError):  # the next run tries again, and says so
             _remove_staging_tree(site, place)

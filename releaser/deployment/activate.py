@@ -31,6 +31,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.journal import Entry, journal_of, make_entry
 from releaser.releases.release import is_missing_or_dangling, refuse_moved
 from releaser.releases.store import store_of
+from releaser.reporting.hooks import tell_return
 from releaser.system.files import link_text, replace_symlink, sync_directory
 
 if TYPE_CHECKING:
@@ -237,6 +238,7 @@ def take_back(site: Site, log: RunLog, entry: Entry) -> bool:
         fails_before = _run_steps_again(site, log, check)
     if unfinished is not None:
         raise unfinished
+    tell_return(site, log, origin.venv if origin else None, entry.reason)
     return fails_before
 
 

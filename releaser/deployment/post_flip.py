@@ -17,8 +17,10 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import is_missing_or_dangling
 from releaser.releases.store import store_of
 from releaser.releases.venv import leads_into, start_through
+from releaser.reporting.hooks import run_hook
 from releaser.site import serving
 from releaser.site.serving import manage, static_findings
+from releaser.site.settings import HOOKS
 from releaser.system.environment import inside
 from releaser.tools import web
 from releaser.tools.django import is_django, outdate_since
@@ -30,12 +32,15 @@ if TYPE_CHECKING:
     from releaser.releases.journal import Entry
     from releaser.releases.release import Release
     from releaser.report import RunLog, Step
+    from releaser.site.settings import Hook
     from releaser.site.site import Site
     from releaser.tools.django import StaticFiles
 
+    _Act = Callable[[Site, RunLog, RestartCheck, Step], None]
+
 
 def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
-    """Collect static files, if the project has any to collect and a place for them. Raises ToolError."""
+    """Collect static files, and run `after_static`, if the project has any to collect and a place. Raises ToolError."""
     settings, root = site.settings, site.project.root
     if settings.collectstatic == "off" or (settings.collectstatic == "auto" and not is_django(root)):
         step.skipped("switched off" if settings.collectstatic == "off" else "no manage.py")
@@ -56,8 +61,8 @@ def collectstatic(site: Site, log: RunLog, venv: Path, step: Step) -> None:
     since = log.finishing
     if since is not None and place is not None and not root.is_relative_to(place):
         outdate_since(place, since=since.timestamp())
-    lines = django.collectstatic(place).stdout.strip().splitlines()
-    step.says(lines[-1] if lines else "")
+    lines = django.collectstatic(place).stdout.strip().splitlines()[-1:]
+    step.says("; ".join(filter(None, [*lines, run_hook(site, log, "after_static", venv)])))
 
 
 def collectstatic_before_flip(site: Site, log: RunLog, release: Release) -> bool:
@@ -101,7 +106,7 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
     flipped_at = moment(entry.flipped_at, entry.boot)
     check = RestartCheck(target=release, origin=origin, flipped_at=flipped_at, was_used=entry.was_used)
     failed = {*pending_steps(site.state_dir, release)}.intersection(entry.done)
-    for name, act in STEPS.items():
+    for name, act in _steps(site, entry.command).items():
         if name in entry.done:
             continue
         try:
@@ -111,12 +116,13 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
                 except ToolError as error:
                     raise failure_of(name, error) from error
         except ActivationError as failure:
-            why = _why_it_stays(entry, origin)
+            why = _why_it_stays(entry, origin, name)
             if not why:
                 raise
             message = f"{failure.message}; {release.id} stays live anyway, {why}"
-            log.failed(ActivationError(message, advice=failure.advice, output=failure.output))
-            failed.add(name)
+            is_due = name != "on_rollback"
+            log.failed(ActivationError(message, advice=failure.advice, output=failure.output), follow_up=is_due)
+            failed |= {name} if is_due else set()
             note_failed_steps(site, release, failed)
         entry = entry.moved(entry.phase, done=(*entry.done, name))
         try:
@@ -127,8 +133,20 @@ def run_post_flip_steps(site: Site, log: RunLog, entry: Entry, release: Release)
     return entry
 
 
-def _why_it_stays(entry: Entry, origin: Release | None) -> str:
+def _steps(site: Site, command: str) -> Mapping[str, _Act]:
+    """Return the steps behind a flip by this command, the hook that comes last included if it is set."""
+    hook: Hook = "on_rollback" if command == "rollback" else "after_live"
+
+    def act(site: Site, log: RunLog, check: RestartCheck, step: Step) -> None:
+        step.says(run_hook(site, log, hook, check.target.venv))
+
+    return STEPS if getattr(site.settings, hook) is None else {**STEPS, hook: act}
+
+
+def _why_it_stays(entry: Entry, origin: Release | None, step: str) -> str:
     """Say why a release stays live though a step after its flip fails; empty if it is taken back."""
+    if step in HOOKS:
+        return "as that takes none back"
     if entry.stays:
         return "as --force says"
     return f"as nothing can run on {origin.id}" if origin is not None and cannot_run(origin) else ""
@@ -141,7 +159,7 @@ def attempt_steps(site: Site, log: RunLog, release: Release, due: Collection[str
     """
     check = RestartCheck(target=release, origin=None, flipped_at=leases.now(), was_used=in_use(release))
     succeeded: dict[str, bool] = {}
-    for name, act in STEPS.items():
+    for name, act in _steps(site, log.command).items():
         if name in due or any(succeeded.values()):
             # Who restarts nothing need not wait for new processes.
             looked_for = check if succeeded.get("restart") else replace(check, was_used=False)
@@ -231,7 +249,7 @@ def _start(site: Site, words: list[str], venv: Path) -> str:
 
 
 # In this order, behind every flip; each may be done twice.
-STEPS: Mapping[str, Callable[[Site, RunLog, RestartCheck, Step], None]] = {
+STEPS: Mapping[str, _Act] = {
     "python start": lambda site, _, check, step: start_python(site, check.target, step),
     "collectstatic": lambda site, log, check, step: collectstatic(site, log, check.target.venv, step),
     "restart": lambda site, _, check, step: restart(site, check.target.venv, step),

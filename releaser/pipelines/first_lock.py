@@ -34,6 +34,7 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
+from releaser.reporting.hooks import ask_before_live
 from releaser.reporting.notify import warnings
 from releaser.resolution.exact_lock import (
     ANY_PYTHON,
@@ -113,6 +114,7 @@ def _create(run: Run, wanted: FirstLockRequest) -> PipelineResult:
         run_tests(work, candidate)
         candidate = look_at_migrations(work, candidate)
         check_before_flip(work.site, candidate.venv)
+        ask_before_live(work.site, log, candidate.venv)
         # Only now is anything done to the venv that the site runs on: it becomes the first release, to go back to.
         work = replace(work, live=adopt(site, log, facts, first_lock=files))
         journal_of(site).write(make_entry(log, "building", target=candidate.id))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
 from releaser.candidate.build import build, seal
-from releaser.candidate.migrations import look_at_migrations, tell_migrations
+from releaser.candidate.migrations import look_at_migrations, still_unapplied, tell_migrations
 from releaser.candidate.testing import run_tests
 from releaser.checkout.checks import find_changes, refuse_changes, take_snapshot
 from releaser.checkout.publish import attempt, publish_lock
@@ -33,6 +33,7 @@ from releaser.releases.release import moved_by_hand, refuse_moved
 from releaser.releases.retention import prune_step
 from releaser.releases.store import store_of
 from releaser.releases.venv import executable_of
+from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.resolve import lock_of, resolve_as_locked
 from releaser.run import Workspace, close_journal
 from releaser.site.conventions import default_groups
@@ -70,6 +71,7 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
     with asking(site.state_dir), staged(site, log, facts, target) as work:
         release = build_as_locked(work)
         check_before_flip(work.site, release.venv)
+        ask_before_live(work.site, log, release.venv)
     return Deployment(release=release, target=target), snapshot
 
 
@@ -127,7 +129,7 @@ def deploy(site: Site, log: RunLog, deployment: Deployment, snapshot: CheckoutSn
         came_along = (os.path.relpath(path, top) for path in (site.project.pyproject, site.project.lock))
         note_untracked_files(site, log, state, before={*snapshot.state.untracked, *came_along})
     if log.command != "rollback":
-        tell_migrations(site, log, release.manifest.migrations)
+        tell_migrations(site, log, still_unapplied(site, log, release))
     brought = conclude(site, entry, release)
     if moved := moved_by_hand(store_of(site)):
         log.note(moved)

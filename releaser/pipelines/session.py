@@ -35,6 +35,7 @@ from releaser.releases.journal import Journal, keep_reserve
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
 from releaser.reporting import notify
+from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
 from releaser.run import Run, begun_at, new_run_id
 from releaser.site import disk, run_lock
@@ -205,6 +206,7 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
             if run.log.moved_checkout:
                 with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):
                     run.site = run.site.reread()
+            report = tell_failure(run, report)
             held.killed_since = run.killed_since
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"

@@ -43,6 +43,7 @@ from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved
 from releaser.releases.store import store_of
 from releaser.releases.venv import versions_in
+from releaser.reporting.hooks import ask_before_live
 from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
@@ -102,6 +103,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
         else:
             release = make_release(goal)
             check_before_flip(work.site, release.venv)
+            ask_before_live(work.site, run.log, release.venv)
             collected = target.moves and collectstatic_before_flip(work.site, run.log, release)
     if reason:
         move_to_unbuilt_commits(run.site, goal, target, snapshot)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from releaser.report import RunLog, RunReport
     from releaser.site.site import Site
+    from releaser.system.words import Redactor
 
 logger = logging.getLogger(__name__)
 
@@ -202,6 +203,12 @@ _LEFT_OUT = ("output",)  # it is in the log and, for tests, in the release
 def report_as_json(report: RunReport) -> dict[str, Any]:
     """Return a report as `--json` prints it."""
     return {**plain(report), "problems": list(map(str, report.problems))}
+
+
+def report_json(report: RunReport, redactor: Redactor) -> bytes:
+    """Return the JSON of a report for other programs, without secrets."""
+    content = json.loads(json.dumps(report_as_json(report), default=plain))
+    return json.dumps(redactor.clean_all(content)).encode()
 
 
 def add_to_history(state_dir: Path, report: RunReport) -> None:

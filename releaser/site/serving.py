@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding, ToolError, error_line
-from releaser.site.settings import Settings
+from releaser.site.settings import HOOKS, Settings
 from releaser.system.environment import inside
 from releaser.tools import web
 from releaser.tools.django import Manage, StaticFiles, is_django
@@ -127,6 +127,7 @@ def program_findings(site: Site, venv: Path) -> Iterator[Finding]:
     commands = {"restart": settings.restart[0]} if settings.restart[0] not in _OWN_WORDS else {}
     if settings.health_check and not is_url(settings.health_check):
         commands["health_check"] = shlex.split(settings.health_check)[0]
+    commands |= {name: words[0] for name in HOOKS if (words := getattr(settings, name))}
     link = root / os.path.relpath(site.project.venv, site.project.checkout)  # which a staging tree need not have
     for key, word in commands.items():
         place = Path(os.path.normpath(root / word))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
@@ -71,6 +71,10 @@ PREFIX = "RELEASER_"
 NO_SERVICE = "none"  # the value of `vulnerability_service` with which nobody is asked
 NO_SENDMAIL = "none"  # the value of `sendmail` with which there is none
 PROJECT_VARIABLE = "RELEASER_PROJECT"
+Hook = Literal["before_build", "before_live", "after_static", "after_live", "on_failure", "on_rollback"]
+HOOKS: tuple[Hook, ...] = get_args(Hook)
+#: What hooks find in their environment, and releaser itself takes no setting from.
+HOOK_VARIABLES = ("RELEASER_HOOK", "RELEASER_RELEASE", PROJECT_VARIABLE)
 _TABLE = "tool.releaser."
 
 
@@ -141,6 +145,13 @@ class Settings:
     health_retries: int = _setting(7, values.count)
     health_pause: float = _setting(2.0, values.duration)
     health_seconds: float = _setting(10.0, values.duration)
+    before_build: tuple[str, ...] | None = _setting(None, values.command)
+    before_live: tuple[str, ...] | None = _setting(None, values.command)
+    after_static: tuple[str, ...] | None = _setting(None, values.command)
+    after_live: tuple[str, ...] | None = _setting(None, values.command)
+    on_failure: tuple[str, ...] | None = _setting(None, values.command)
+    on_rollback: tuple[str, ...] | None = _setting(None, values.command)
+    hook_timeout: float = _setting(300.0, values.limit)
     git_pull: bool = _setting(True, values.flag)
     git_push: bool = _setting(True, values.flag)
     git_hooks: bool = _setting(False, values.flag)
@@ -268,7 +279,7 @@ def _find_settings(source: str, given: Mapping[str, Any], problems: list[Finding
         for key in (*spec.aliases, f"{PREFIX}{name.upper()}", f"{_TABLE}{name}")
         if key in given
     }
-    known = {PROJECT_VARIABLE, *(key for key, _ in found.values())}
+    known = {*HOOK_VARIABLES, *(key for key, _ in found.values())}
     ours = (key for key in given if key.startswith((PREFIX, _TABLE)))
     problems += [_unknown(source, key) for key in ours if key not in known]
     return found

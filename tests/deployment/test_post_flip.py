@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -10,6 +11,7 @@ from releaser.deployment import post_flip
 from releaser.deployment.activate import advice_for
 from releaser.deployment.post_flip import attempt_steps, failure_of
 from releaser.errors import ToolError
+from releaser.site.settings import Settings
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:
@@ -68,6 +70,6 @@ def test_a_health_check_waits_for_new_processes_only_after_a_restart(
     steps = {name: step(name) for name in ("python start", "collectstatic", "restart", "health check")}
     monkeypatch.setattr(post_flip, "STEPS", steps)
     monkeypatch.setattr(post_flip, "in_use", lambda _release: True)
-    found = attempt_steps(cast("Any", None), a_log(), cast("Any", None), due)
+    found = attempt_steps(cast("Any", SimpleNamespace(settings=Settings())), a_log(), cast("Any", None), due)
     assert found == outcome
     assert waited == ([] if waits_for_new_processes is None else [waits_for_new_processes])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from releaser.site.settings import SPECS, Loaded, Settings, environment_of, load, read_variables, this_host
+from releaser.site.settings import HOOKS, SPECS, Loaded, Settings, environment_of, load, read_variables, this_host
 from releaser.site.values import Address
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ WRONG_TEXT: dict[str, str] = {
     "django_check": "on", "django_check_level": "WARN", "migrations": "apply",
     "restart": "", "restart_file": "", "restart_timeout": "x", "health_check": "http://", "health_timeout": "x",
     "health_retries": "-1", "health_pause": "x", "health_seconds": "x", "test_live": "never",
+    **dict.fromkeys(HOOKS, "'"), "hook_timeout": "0",
     "git_pull": "x", "git_push": "x", "git_timeout": "x",
     "requirements_export": "..",
     "requirements_export_group": "", "requirements_export_hashes": "maybe", "staging_copy": "../x",

@@ -1,0 +1,143 @@
+"""Hooks: commands of a site at fixed points of a run, which get its report so far on standard input."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from releaser.errors import (
+    ActivationError,
+    BuildError,
+    Finding,
+    HookError,
+    Interrupted,
+    ReleaserError,
+    ToolError,
+    error_line,
+)
+from releaser.releases.journal import report_json
+from releaser.releases.store import store_of
+from releaser.run import Run
+from releaser.site.settings import HOOK_VARIABLES
+from releaser.system.environment import inside, neutral
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from releaser.report import RunLog, RunReport
+    from releaser.site.settings import Hook
+    from releaser.site.site import Site
+
+_RELEASES = ("update", "init", "rebuild", "rollback")  # commands that are to make a release live
+_ENDED_WELL = (0, 7)  # exit codes
+
+
+def run_hook(site: Site, log: RunLog, hook: Hook, venv: Path | None = None, report: RunReport | None = None) -> str:
+    """Run what is set for a hook, in the site's directory; return a line on it, empty where nothing is set.
+
+    It is about the release with that `venv`, whose programs it finds first, and gets the `report`, or the one so far.
+    Raises ToolError.
+    """
+    if getattr(site.settings, hook) is None:
+        return ""
+    told = report or _report_so_far(site, log, hook, venv.parent.name if venv else None)
+    return _run(site, hook, venv, report_json(told, site.redactor))
+
+
+def _run(site: Site, hook: Hook, venv: Path | None, content: bytes) -> str:
+    command: tuple[str, ...] = getattr(site.settings, hook)
+    runner, release = site.runner, venv.parent if venv else None
+    environ = runner.site_environ if hook == "before_build" else runner.live_environ
+    facts = (hook, str(release or ""), str(site.project.checkout))
+    env = (inside(venv, environ) if venv else neutral(environ)) | dict(zip(HOOK_VARIABLES, facts, strict=True))
+    limit = site.settings.hook_timeout
+    try:
+        finished = runner.run(command, cwd=site.project.root, env=env, timeout=limit, input=content)
+    except ToolError as error:
+        message = f"{hook}: {error.message}"
+        raise ToolError(
+            message,
+            advice=error.advice or f"See what it printed, in the log; correct that, or `{hook}`.",
+            output=error.output,
+            returncode=error.returncode,
+            timed_out=error.timed_out,
+        ) from error.__cause__ or error
+    return ": ".join(filter(None, (os.path.basename(command[0]), error_line(finished.output))))
+
+
+def _report_so_far(site: Site, log: RunLog, hook: Hook, release: str | None) -> RunReport:
+    run = Run(site=site, log=log, log_file=str(site.project.logs / f"{log.run_id}.log"))
+    changed = log.learned.live_changed
+    report = run.report(result="activated" if changed else "unchanged", exit_code=0, headline=f"{log.command}: {hook}")
+    if changed or release is None:
+        return report
+    return replace(report, release=release, previous=store_of(site).live_id())
+
+
+def prepare_tree(site: Site, log: RunLog) -> None:
+    """Run `before_build` in a staging tree, unless it has. Raises BuildError."""
+    known, key = site.runner.remembered, _prepared(site.git.layout.top)
+    if site.settings.before_build is not None and key not in known:
+        with log.step("before_build") as step:
+            known[key] = report_json(_report_so_far(site, log, "before_build", None), site.redactor).decode()
+            step.says(prepare_again(site))
+
+
+def prepare_again(site: Site) -> str:
+    """Run `before_build` in a staging tree that was made anew, if it had run there. Raises BuildError."""
+    content = site.runner.remembered.get(_prepared(site.git.layout.top))
+    try:
+        return _run(site, "before_build", None, content.encode()) if content is not None else ""
+    except ToolError as error:
+        raise BuildError(error.reason, advice=error.advice, output=error.output) from error
+
+
+def forget_tree(site: Site, top: Path) -> None:
+    """Forget what has run in a staging tree: there will be a new one."""
+    site.runner.remembered.pop(_prepared(top), None)
+
+
+def _prepared(top: Path) -> tuple[str, str]:
+    return "before_build", str(top)
+
+
+def ask_before_live(site: Site, log: RunLog, venv: Path) -> None:
+    """Let `before_live` refuse a release that has passed its tests. Raises HookError."""
+    if site.settings.before_live is not None:
+        with log.step("before_live") as step:
+            try:
+                step.says(run_hook(site, log, "before_live", venv))
+            except ToolError as error:
+                message = f"{error.reason}: {venv.parent.name} does not go live"
+                raise HookError(message, advice=error.advice, output=error.output) from error
+
+
+def tell_return(site: Site, log: RunLog, venv: Path | None, reason: str) -> None:
+    """Run `on_rollback` after a release was taken back for this reason; it is reported if that fails."""
+    if site.settings.on_rollback is not None:
+        run = Run(site=site, log=log)
+        code = ActivationError.exit_code
+        _tell(site, log, "on_rollback", venv, run.report(result="rolled_back", exit_code=code, headline=reason))
+
+
+def tell_failure(run: Run, report: RunReport) -> RunReport:
+    """Run `on_failure` if a run has ended without the release live that it was about; return the report with that."""
+    is_live = report.live_changed and report.result != "rolled_back"
+    wanted = run.site.settings.on_failure is not None and report.command in _RELEASES
+    if not wanted or is_live or report.exit_code in _ENDED_WELL:
+        return report
+    try:
+        _tell(run.site, run.log, "on_failure", None, report)
+    except (KeyboardInterrupt, Interrupted):
+        run.log.note(Finding("on_failure was interrupted"))
+    return run.report(result=report.result, exit_code=report.exit_code, headline=report.headline, advice=report.advice)
+
+
+def _tell(site: Site, log: RunLog, hook: Hook, venv: Path | None, report: RunReport) -> None:
+    with log.step(hook) as step:
+        try:
+            step.says(run_hook(site, log, hook, venv, report))
+        except ToolError as error:
+            step.warns(error.message)
+            log.failed(ReleaserError(error.reason, advice=error.advice, output=error.output), follow_up=False)
