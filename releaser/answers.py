@@ -227,6 +227,9 @@ class Status:
     live_python: str | None
     #: The newest Python that is installed and that the project admits; None if the site runs on that.
     newer_python: str | None
+    #: From when on `update` may begin, as ISO 8601, and why not before; null where neither `every` nor `window` is set.
+    due_at: str | None
+    waits: str
     #: What the releases take together, see `total_bytes`.
     releases_bytes: int
     #: What this user may take where they lie; None for inodes where the file system does not count them.

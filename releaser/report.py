@@ -132,6 +132,8 @@ class RunReport:
     mail: str = ""
     #: What an adoption found out to use.
     chosen: tuple[Convention, ...] = ()
+    #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.
+    due_at: datetime | None = None
 
     @property
     def bad_answers(self) -> tuple[Answer, ...]:
@@ -225,6 +227,8 @@ class Learned:
     audit_after: Audit | None = None
     #: What an adoption found out to use.
     chosen: tuple[Convention, ...] = ()
+    #: From when on an update may begin, if this one did not.
+    due_at: datetime | None = None
 
 
 class RunLog:

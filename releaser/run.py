@@ -96,6 +96,7 @@ class Run:
             vulnerabilities=audit.vulnerabilities if audit else (),
             fixed=fixed,
             rebuilt=clean(learned.rebuilt) if learned.rebuilt else None,
+            due_at=learned.due_at,
             chosen=tuple(replace(one, value=clean(one.value) if one.value else None) for one in learned.chosen),
         )
 

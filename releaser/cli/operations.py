@@ -82,15 +82,22 @@ def init(
     metavar="PACKAGE",
     help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
 )
-def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str, ...]) -> None:
+@click.option("--if-due", is_flag=True, help="Do nothing unless `every` has passed since the last one.")
+@click.option("--now", is_flag=True, help="Do not wait for the `window`.")
+def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str, ...], if_due: bool, now: bool) -> None:
     """Bring the site to the newest packages that pass its tests. This is the command for cron."""
     from releaser.pipelines import dry_run
     from releaser.pipelines import update as pipeline
+    from releaser.pipelines.due import Timing
 
+    if if_due and now:
+        refuse_both("--if-due", "--now")
+    timing = Timing(if_due=if_due, now=now)
     if not overrides:
-        ctx.end(ctx.run(dry_run.plan_update, pipeline.update, force=force, follow=follow))
-    if force or follow:
-        refuse_both("--force" if force else "--follow-remote", "--override")
+        ctx.end(ctx.run(dry_run.plan_update, pipeline.update, timing, force=force, follow=follow))
+    given = {"--force": force, "--follow-remote": follow, "--if-due": if_due, "--now": now}
+    if refused := next((name for name, on in given.items() if on), None):
+        refuse_both(refused, "--override")
     wanted = pipeline.read_overrides(ctx.project, os.environ, overrides)
     ctx = replace(ctx, name=pipeline.OVERRIDE, mails=False)
     ctx.end(ctx.run(dry_run.plan_override, pipeline.override, wanted), answers=True)

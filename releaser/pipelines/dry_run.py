@@ -15,6 +15,7 @@ from releaser.checkout.staging import shadow_of, stage_aside
 from releaser.deployment.adopt import venv_kind
 from releaser.locks.lock import changes_between
 from releaser.pipelines.decide import choose_following, why_not_again
+from releaser.pipelines.due import find_due
 from releaser.pipelines.preflight import Scope, ask_django, check, check_unmoved, preflight, say_refusals
 from releaser.pipelines.rebuild import refuse_unreadable_live
 from releaser.pipelines.update import choose_goal, note_target, require_live
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from releaser.checkout.pull import Target
     from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Following, Goal
+    from releaser.pipelines.due import Timing
     from releaser.report import RunLog
     from releaser.site.site import Site, SiteFacts
     from releaser.tools.git_state import Commit
@@ -41,7 +43,14 @@ if TYPE_CHECKING:
 NOTHING = "nothing would change"  # of an update that builds nothing
 
 
-def plan_update(site: Site, *, force: bool = False, follow: bool = False) -> Plan:
+def plan_update(site: Site, timing: Timing, *, force: bool = False, follow: bool = False) -> Plan:
+    """Say what an update would bring, and whether it would wait; what it brings is as in `_plan_update`."""
+    due = None if timing.now else find_due(site, if_due=timing.if_due)
+    plan = _plan_update(site, force=force, follow=follow)
+    return replace(plan, would=(due.reason, *plan.would)) if due and due.reason else plan
+
+
+def _plan_update(site: Site, *, force: bool, follow: bool) -> Plan:
     """Say what an update would bring: it is decided by what decides it in an update, up to the build.
 
     The commit is fetched into a repository in the temporary directory and checked out there. Raises PreflightError,

@@ -18,6 +18,7 @@ from releaser.errors import AuditError, Finding, NoSuchReleaseError, PreflightEr
 from releaser.locks.lock import Change, changes_between
 from releaser.locks.rules import Withheld
 from releaser.locks.vulnerabilities import Vulnerability
+from releaser.pipelines.due import find_due
 from releaser.pipelines.repair import diagnose
 from releaser.releases.acceptance import read_acceptance
 from releaser.releases.contents import total_bytes
@@ -181,7 +182,11 @@ def status(site: Site) -> Status:
     from releaser.reporting.outbox import Outbox  # which takes long to import
 
     queued = Outbox(project.outbox).queued() if mail_transport(site.settings, project.root, site.runner) else ()
+    timed = bool(site.settings.every or site.settings.window)
+    due = find_due(site, if_due=site.settings.every is not None) if timed else None
     return Status(
+        due_at=due.at.isoformat(timespec="seconds") if due else None,
+        waits=due.reason if due else "",
         project=project.name,
         path=str(project.root),
         live=live.id if live else None,

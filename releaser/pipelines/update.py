@@ -38,6 +38,7 @@ from releaser.pipelines.rebuild import (
 )
 from releaser.pipelines.recovery import undo_unfinished
 from releaser.pipelines.session import PipelineResult, Request, run_session
+from releaser.pipelines.wait import update_when_due
 from releaser.releases.acceptance import asking
 from releaser.releases.integrity import cannot_run
 from releaser.releases.release import refuse_moved
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from releaser.candidate.build import Candidate
     from releaser.locks.overrides import Override
     from releaser.pipelines.decide import Goal
+    from releaser.pipelines.due import Timing
     from releaser.releases.release import Release
     from releaser.report import RunLog, RunReport
     from releaser.run import Run, Workspace
@@ -68,12 +70,12 @@ _LONGEST_REASON = 200  # characters
 _MOST_COMMITS = 100  # in a report
 
 
-def update(request: Request, *, force: bool = False, follow: bool = False) -> RunReport:
-    """Bring the site to the newest code and packages that pass its tests.
+def update(request: Request, timing: Timing, *, force: bool = False, follow: bool = False) -> RunReport:
+    """Bring the site to the newest code and packages that pass its tests, if it is the time for it.
 
     `force` tries quarantined ones again; `follow` takes a remote branch that was moved back or rewritten as it is.
     """
-    return run_session(request, partial(update_site, force=force, follow=follow))
+    return update_when_due(request, timing, partial(update_site, force=force, follow=follow))
 
 
 def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:

@@ -264,6 +264,8 @@ def _runs(status: Status) -> Iterator[str]:
         if run:
             when = run.started_at[:19].replace("T", " ")
             yield f"{title}: {when} UTC, {run.command}: {run.result} (code {run.exit_code}): {run.headline}"
+    if status.waits:
+        yield status.waits
     if holder := status.running:
         yield f"running now: releaser {holder.command}, pid {holder.pid}, since {holder.since}"
 

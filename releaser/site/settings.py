@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -19,6 +20,7 @@ from releaser.system.words import secrets_in_variables
 
 if TYPE_CHECKING:
     from releaser.site.values import Address
+    from releaser.site.windows import Window
 
 
 _REMARK = re.compile(r"^[ \t]*;.*$", re.MULTILINE)  # a comment for systemd, but not for python-dotenv
@@ -113,6 +115,9 @@ class Settings:
     min_age_unknown: Literal["take", "refuse"] = _setting("take", values.choice("take", "refuse"))
     attestations: Literal["off", "warn", "require"] = _setting("warn", values.choice("off", "warn", "require"))
     attestations_root: str | None = _setting(None, values.path)
+    every: float | None = _setting(None, values.interval)
+    window: tuple[Window, ...] = _setting((), values.windows)
+    jitter: float = _setting(0.0, partial(values.duration, days=1))
     test_command: tuple[str, ...] | None = _setting(None, values.command)
     test_environment: tuple[str, ...] = _setting((), values.ids)
     test_groups: tuple[str, ...] = _setting((), values.ids)

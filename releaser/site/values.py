@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from releaser.locks.versions import normalize_name
+from releaser.site.windows import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,24 @@ def duration(value: Any, *, days: int = 3650) -> float:
 def limit(value: Any) -> float:
     """A time limit in seconds; a limit of nothing would end everything at once."""
     return duration(value, days=7) or refuse("must be longer than 0")
+
+
+def interval(value: Any) -> float:
+    """How often something is done, in seconds."""
+    return duration(value) or refuse("must be longer than 0")
+
+
+def windows(value: Any) -> tuple[Window, ...]:
+    """Windows of the week: a list, or one string with semicolons between them."""
+    words = value.split(";") if isinstance(value, str) else value
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        refuse("must be a window such as Sat-Sun 01:00-05:00, or a list of them")
+    for word in words:
+        try:
+            Window.parse(word)
+        except ValueError:
+            refuse(f"must be windows such as Sat-Sun 01:00-05:00 or Mon,Wed 22:00-02:00, which {word!r} is not")
+    return tuple(map(Window.parse, words))
 
 
 def count(value: Any) -> int:

@@ -170,6 +170,7 @@ WRONG_TEXT: dict[str, str] = {
     "requirements_export_group": "", "requirements_export_hashes": "maybe", "staging_copy": "../x",
     "staging_link": "/x", "staging_omit": "a/../b",
     "keep": "x", "keep_within": "x", "keep_failed": "x", "keep_at_least": "x",
+    "every": "0", "window": "Sa 1-5", "jitter": "2d",
     "unix_group": "", "pin": "x", "vulnerability_service": "osv", "audit_timeout": "0", "audit_ignore": "a b",
     "test_groups": "a b", "security_fixes": "late", "culprits": "drop", "culprit_runs": "x", "culprit_minutes": "x",
     "test_jobs": "3", "test_environment": "a b", "restart_leaves_service": "x", "git_hooks": "x",

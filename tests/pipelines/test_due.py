@@ -1,0 +1,135 @@
+"""When the next update may begin, by the history, the interval, the windows and the jitter."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.pipelines import due, wait
+from releaser.pipelines.session import Request
+from releaser.releases.journal import HISTORY
+from releaser.site.run_lock import acquire
+from releaser.site.site import Site, open_site
+from releaser.site.windows import Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+class Clock(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]  # noqa: ARG003 - as that of its parent
+        return NOW
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    root = tmp_path / "outer" / "site"
+    root.mkdir(parents=True)
+    (root / "pyproject.toml").write_text('[project]\nname = "site"\n', encoding="utf-8")
+    monkeypatch.setattr(due, "datetime", Clock)
+    return open_site(root, {})
+
+
+def with_runs(site: Site, *runs: tuple[float, int], **settings: Any) -> Site:
+    """Give a site a history: how many hours ago runs began, and how they ended, newest first."""
+    site.state_dir.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"command": "update", "started_at": (NOW - timedelta(hours=ago)).isoformat(), "exit_code": code}
+        for ago, code in reversed(runs)
+    ]
+    (site.state_dir / HISTORY).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return replace(site, settings=replace(site.settings, **settings))
+
+
+def in_hours(found: due.Due) -> float:
+    return round((found.at - NOW) / timedelta(hours=1), 2)
+
+
+@pytest.mark.parametrize(
+    ("runs", "hours", "waits"),
+    [
+        ([], 0, False),
+        ([(1, 0)], 22.97, True),  # two minutes are let off, as cron is not that exact
+        ([(23.97, 0)], 0, False),
+        ([(1, 5)], 22.97, True),
+        ([(0.5, 4)], 0.47, True),  # the network was down: soon
+        ([(1, 4)], -0.03, False),
+        ([(1, 4), (2, 4)], 0.97, True),  # and less and less often
+        ([(1, 3), (2, 4), (3, 4), (4, 4), (5, 4), (6, 4)], 22.97, True),
+        ([(1, 4), (2, 0)], 21.97, True),  # as the last good one is recent
+        ([(1, 4), (30, 0)], -0.03, False),
+        ([(-1, 0)], 0, False),  # the clock was set back
+    ],
+)
+def test_an_update_is_due_when_the_interval_has_passed(
+    site: Site, runs: list[tuple[float, int]], hours: float, waits: bool
+) -> None:
+    found = due.find_due(with_runs(site, *runs), if_due=True)
+    assert (in_hours(found), bool(found.reason)) == (hours, waits)
+    assert due.find_due(with_runs(site, *runs), if_due=False) == due.Due(at=NOW)
+
+
+def test_other_commands_and_what_cannot_be_read_do_not_count(site: Site) -> None:
+    site = with_runs(site)
+    lines = [{"command": "prune", "started_at": NOW.isoformat(), "exit_code": 0}, {"command": "update"}]
+    waited = {"command": "update", "started_at": NOW.isoformat(), "exit_code": 0, "due_at": NOW.isoformat()}
+    text = "".join(json.dumps(line) + "\n" for line in [*lines, waited])
+    (site.state_dir / HISTORY).write_text(text, encoding="utf-8")
+    assert due.find_due(site, if_due=True) == due.Due(at=NOW)
+
+
+def test_a_window_keeps_an_update_that_is_due_and_one_that_is_not(site: Site) -> None:
+    local = NOW.astimezone().replace(tzinfo=None)
+    closed = Window.parse(f"{local + timedelta(hours=2):%H:%M}-{local + timedelta(hours=3):%H:%M}")
+    open_now = Window.parse(f"{local - timedelta(hours=1):%H:%M}-{local + timedelta(hours=1):%H:%M}")
+    for if_due in (False, True):
+        waiting = due.find_due(with_runs(site, (30, 0), window=(closed,)), if_due=if_due)
+        assert (in_hours(waiting), "waits for the window, which opens" in waiting.reason) == (2, True)
+    later = due.find_due(with_runs(site, (1, 0), window=(closed,)), if_due=True)
+    assert (in_hours(later), "next update is due" in later.reason) == (26, True)
+    assert in_hours(due.find_due(with_runs(site, (30, 0), window=(open_now,)), if_due=True)) == -1
+    assert in_hours(due.find_due(with_runs(site, (24.5, 0), window=(open_now,)), if_due=True)) == -0.53
+
+
+def test_jitter_is_the_same_each_time_spreads_sites_and_moves_no_rhythm(site: Site) -> None:
+    hour = with_runs(site, (23.5, 0), jitter=3600.0)
+    mine = due.jitter_of(hour)
+    assert timedelta(0) < mine < timedelta(hours=1)
+    assert mine == due.jitter_of(hour)
+    sites = [replace(hour, project=replace(hour.project, root=hour.project.root / str(one))) for one in range(40)]
+    assert len({due.jitter_of(one) // timedelta(minutes=10) for one in sites}) == 6
+    # It began with the jitter, and is to begin a day later, not a day and the jitter.
+    assert due.find_due(hour, if_due=True).at == NOW + timedelta(hours=0.5, minutes=-2) - mine
+    window = (Window.parse("01:00-01:01"),)
+    assert due.jitter_of(replace(hour, settings=replace(hour.settings, window=window))) < timedelta(minutes=1)
+
+
+def test_one_that_is_due_since_a_moment_waits_for_the_rest_of_its_jitter(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(wait, "datetime", Clock)
+    monkeypatch.setattr("time.sleep", slept.append)
+    site = with_runs(site, jitter=3600.0)
+    request = Request(path=site.project.root, environ={}, command="update")
+    for minutes in (0, 1, 60):
+        wait._wait(site, request, due.Due(at=NOW - timedelta(minutes=minutes)))
+    jitter = due.jitter_of(site).total_seconds()
+    assert slept == [pytest.approx(jitter), pytest.approx(jitter - 60)]
+
+
+def test_only_one_waits_or_runs(site: Site) -> None:
+    with wait._alone(site) as without_state:
+        assert without_state
+    (site.state_dir / "run").mkdir(parents=True, exist_ok=True)
+    with wait._alone(site) as first, wait._alone(site) as second:
+        assert (first, second) == (True, False)
+    with acquire(site.state_dir, command="update", now=NOW), wait._alone(site) as beside:
+        assert not beside
