@@ -13,6 +13,7 @@ from typing import Any
 from releaser.site import values
 from releaser.site.settings import Settings
 from releaser.site.values import Address
+from releaser.site.windows import Window
 
 Parser = Callable[[Any], Any]
 Schema = dict[str, Any]
@@ -20,6 +21,7 @@ Schema = dict[str, Any]
 _LINE = {"type": "string", "pattern": r"^[^\0\r\n]*\S[^\0\r\n]*$"}
 _LENGTH = r"[0-9]+(\.[0-9]+)?[smhdw]"
 _STATUS = r"([1-5]xx|[1-5][0-9][0-9](-[1-5][0-9][0-9])?)"
+_WINDOW = r"^[A-Za-z,\s-]*[0-2][0-9]:[0-5][0-9]\s*-\s*[0-2][0-9]:[0-5][0-9]\s*$"
 _NAME = r"[A-Za-z0-9._*?!\[\]-]*"
 
 
@@ -43,6 +45,11 @@ _SCHEMAS: dict[Parser, Schema] = {
     values.interpreter: {**_LINE, "not": {"const": "latest"}},
     values.flag: {"enum": [True, False, "true", "false"]},
     values.duration: {"anyOf": [{"const": 0}, _text(f"^(0|{_LENGTH})$")]},
+    values.jitter: {"anyOf": [{"const": 0}, _text(f"^(0|{_LENGTH})$")]},
+    values.interval: _text(f"^(?=.*[1-9]){_LENGTH}$"),
+    values.windows: {
+        "anyOf": [{"type": "array", "items": _text(_WINDOW)}, _text(rf"{_WINDOW[:-1]}(;{_WINDOW[1:-1]})*$")]
+    },
     values.limit: _text(f"^(?=.*[1-9]){_LENGTH}$"),
     values.count: {"anyOf": [{"type": "integer", "minimum": 0}, _text("^[0-9]+$")]},
     values.jobs: {"enum": [1, 2, "1", "2"]},
@@ -134,6 +141,8 @@ def spell(value: Any, parse: Parser) -> Any:
             last = "" if len(value) == 1 else f"-{value[-1]}"
             is_class = len(value) == 100 and value.start % 100 == 0
             return f"{value.start // 100}xx" if is_class else f"{value.start}{last}"
+        case Window():
+            return value.text
         case Address():
             return [value.name, value.address]
     if isinstance(parse, partial) and parse.func is values.pairs:
@@ -153,6 +162,8 @@ def spell_in_line(value: Any, parse: Parser) -> str:
         case list(people) if parse is values.addresses:
             return json.dumps(people, ensure_ascii=False)
         case list(words):
-            return shlex.join(words) if parse is values.command else ",".join(words)
+            return (
+                shlex.join(words) if parse is values.command else ("; " if parse is values.windows else ",").join(words)
+            )
         case other:
             return str(other)

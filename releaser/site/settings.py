@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -117,7 +116,7 @@ class Settings:
     attestations_root: str | None = _setting(None, values.path)
     every: float | None = _setting(None, values.interval)
     window: tuple[Window, ...] = _setting((), values.windows)
-    jitter: float = _setting(0.0, partial(values.duration, days=1))
+    jitter: float = _setting(0.0, values.jitter)
     test_command: tuple[str, ...] | None = _setting(None, values.command)
     test_environment: tuple[str, ...] = _setting((), values.ids)
     test_groups: tuple[str, ...] = _setting((), values.ids)

@@ -101,6 +101,11 @@ def interval(value: Any) -> float:
     return duration(value) or refuse("must be longer than 0")
 
 
+def jitter(value: Any) -> float:
+    """A length of time in seconds, of at most a day."""
+    return duration(value, days=1)
+
+
 def windows(value: Any) -> tuple[Window, ...]:
     """Windows of the week: a list, or one string with semicolons between them."""
     words = value.split(";") if isinstance(value, str) else value

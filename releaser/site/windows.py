@@ -18,6 +18,8 @@ _WINDOW = re.compile(r"(?:([a-z,\s-]+?)\s+)?(\d\d):(\d\d)\s*-\s*(\d\d):(\d\d)", 
 class Window:
     """From a time of some days on, for so long; it may end on the day after."""
 
+    #: As it is written.
+    text: str
     #: Those on which it begins, 0 for Monday.
     days: frozenset[int]
     begins: time
@@ -34,7 +36,7 @@ class Window:
             raise ValueError
         minutes = (ends - begins.hour * 60 - begins.minute) % (24 * 60) or 24 * 60
         days = frozenset(_days(found[1])) if found[1] else frozenset(range(7))
-        return cls(days=days, begins=begins, lasts=timedelta(minutes=minutes))
+        return cls(text=text.strip(), days=days, begins=begins, lasts=timedelta(minutes=minutes))
 
     def since(self, at: datetime) -> datetime | None:
         """Return when it has begun, if it is open `at` a local time; None if it is not."""
