@@ -164,20 +164,45 @@ class HasId(Protocol):
     def id(self) -> str: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Gauge:
+    """How far a step has got: `read` says how many of `total` are done, of what `noun` names, or bytes without one.
+
+    It may be read at any time, from another thread; a `total` of 0 is not known.
+    """
+
+    total: int = 0
+    noun: str = ""
+    read: Callable[[], int]
+
+
 class Listener(Protocol):
-    """What is told of steps while they happen."""
+    """What is told of steps while they happen; `shows_progress` says whether it is to hear how far they get."""
+
+    @property
+    def shows_progress(self) -> bool: ...
 
     def started(self, step: str) -> None: ...
 
     def ended(self, outcome: Outcome) -> None: ...
+
+    def measured(self, gauge: Gauge) -> None: ...
+
+    def printed(self, chunk: bytes) -> None: ...
 
 
 class Silence:
     """Ignores steps: cron, and `--quiet`."""
 
+    shows_progress = False
+
     def started(self, step: str) -> None: ...
 
     def ended(self, outcome: Outcome) -> None: ...
+
+    def measured(self, gauge: Gauge) -> None: ...
+
+    def printed(self, chunk: bytes) -> None: ...
 
 
 class Step:
@@ -259,6 +284,10 @@ class RunLog:
         self.closed = False
         #: What the next run is to tell, should this one not come to it.
         self.unreported: list[str] = []
+
+    def measure(self, gauge: Gauge) -> None:
+        """Let whoever watches see how far the step gets."""
+        self._listener.measured(gauge)
 
     def note(self, *findings: Finding) -> None:
         """Note what somebody should look at."""

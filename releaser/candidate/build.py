@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from releaser.candidate.attested import verify_attestations
@@ -21,7 +22,8 @@ from releaser.releases.contents import measure, others_may_read, seal_files, sha
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
-from releaser.releases.venv import ask_if_possible, link_of, repoint_editables
+from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
+from releaser.report import Gauge
 from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk
@@ -135,6 +137,7 @@ def try_to_build(
             renew_tree(site)
             candidate.lock.write_bytes(resolution.lock.data)
             mode = site.settings.link_mode or ("clone" if disk.can_clone(candidate.directory) else "copy")
+            work.log.measure(Gauge(noun="package", read=partial(count_installed, candidate.venv)))
             work.log.note(*install_candidate(work, candidate.venv, link_mode=mode))
             candidate = replace(candidate, link_mode=mode)
             if site.settings.pin:

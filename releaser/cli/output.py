@@ -38,7 +38,7 @@ class Output:
         if not self.quiet and (self.verbose or (sys.stderr.isatty() and not self.json)):
             from releaser.reporting.terminal import Lines, Live
 
-            return (Live if sys.stderr.isatty() else Lines)(sys.stderr)
+            return (Live if sys.stderr.isatty() and not self.json else Lines)(sys.stderr)
         return Silence()
 
     def print_report(self, report: RunReport, *, answers: bool = False) -> None:
@@ -66,7 +66,7 @@ class Output:
 
     def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
         """Yield the files of a release; on a terminal, show how many have been."""
-        if self.quiet or not sys.stderr.isatty():
+        if self.quiet or self.json or not sys.stderr.isatty():
             return paths
         from releaser.reporting.terminal import track
 

@@ -147,6 +147,8 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
     except PreflightError as error:
         return notify.about_missing_project(request.path, request.environ, log, error, mails=request.mails)
     log.clean = site.redactor.line
+    if request.listener.shows_progress:
+        site.runner.watch = request.listener.printed
     run = Run(site=site, log=log)
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)

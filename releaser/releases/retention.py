@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import os_reason
 from releaser.releases import leases
-from releaser.releases.store import store_of
+from releaser.releases.store import DOOMED, store_of
+from releaser.report import Gauge
 from releaser.system.words import duration, first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from releaser.releases.release import Release
@@ -136,7 +137,7 @@ IN_USE = "a process is using it"
 
 def prune_by_settings(site: Site, log: RunLog) -> tuple[Verdict, ...]:
     """Prune by the settings, and note what could not be deleted. Raises OSError."""
-    decided = prune(site.settings, store_of(site), now=datetime.now(UTC))
+    decided = prune(site.settings, store_of(site), now=datetime.now(UTC), measure=log.measure)
     for one in removals(decided):
         log.undeleted.pop(one.id, None)
     for one in failures(decided):
@@ -194,7 +195,9 @@ def _in_use(store: ReleaseStore, names: Iterable[str]) -> dict[str, str]:
     return used
 
 
-def prune(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[Verdict, ...]:
+def prune(
+    settings: Settings, store: ReleaseStore, *, now: datetime, measure: Callable[[Gauge], None] | None = None
+) -> tuple[Verdict, ...]:
     """Delete what the policy does not keep; return how each release fared. Raises OSError if that cannot be recorded.
 
     What came into use meanwhile is kept after all, and says so; what cannot be deleted has an `error`. Neither keeps
@@ -202,10 +205,23 @@ def prune(settings: Settings, store: ReleaseStore, *, now: datetime) -> tuple[Ve
     """
     decided = verdicts(settings, store, now=now)
     doomed = [one for one in decided if not one.kept]
+    if doomed and measure is not None:
+        measure(_gauge(store, {one.id for one in doomed}))
     fared: dict[str, Verdict] = {}
     for start in range(0, len(doomed), AT_ONCE):
         fared |= _delete(store, doomed[start : start + AT_ONCE])
     return tuple(fared.get(one.id, one) for one in decided)
+
+
+def _gauge(store: ReleaseStore, names: set[str]) -> Gauge:
+    """Measure the bytes of the releases that are gone."""
+    sizes = {one.id: one.manifest.size_bytes for one in store.all() if one.id in names}
+
+    def read() -> int:
+        there = set(os.listdir(store.directory))
+        return sum(size for name, size in sizes.items() if not there & {name, DOOMED + name})
+
+    return Gauge(total=sum(sizes.values()), read=read)
 
 
 def _delete(store: ReleaseStore, doomed: Iterable[Verdict]) -> dict[str, Verdict]:

@@ -255,6 +255,11 @@ def sources_below(venv: Path, place: Path) -> list[Path]:
     return sorted({path.relative_to(place) for path in lines if path.is_relative_to(place)})
 
 
+def count_installed(venv: Path) -> int:
+    """Return how many packages are installed so far, in a venv that need not be there yet."""
+    return sum(1 for _ in venv.glob("lib/python*/site-packages/*.dist-info"))
+
+
 def _installed_from(venv: Path, place: Path) -> Iterator[tuple[Path, dict[str, Any], Path]]:
     """Yield what was installed from below `place`: where that is noted, what is noted, and from where it was."""
     from urllib.parse import unquote, urlsplit  # which takes long to import, for `releaser list`

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, TextIO
 
 from rich import markup
 from rich.console import Console
 from rich.table import Table
 
+from releaser.report import Silence
 from releaser.reporting.changes import changes_table
+from releaser.reporting.progress import Downloads, Tests, share
 from releaser.reporting.text import closing_lines, output_lines, step_line
 from releaser.system.words import strip_control
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from rich.status import Status as Spinner
+    from rich.progress import Progress
 
-    from releaser.report import Outcome, RunReport
+    from releaser.report import Gauge, Outcome, RunReport
     from releaser.reporting.changes import Table as ChangesTable
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}
@@ -30,17 +33,43 @@ def escape(text: str) -> str:
 
 
 class Live:
-    """Shows each step while it is done. Rich omits colour for NO_COLOR."""
+    """Shows each step while it is done, and how far it has got. Rich omits colour for NO_COLOR."""
+
+    shows_progress = True
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)
-        self._spinner: Spinner | None = None
+        self._progress: Progress | None = None
+        self._gauge: Gauge | None = None
+        self._count: Tests | Downloads = Downloads()
 
     def started(self, step: str) -> None:
         """Let the spinner name the step."""
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # which takes long to import
+
         self._stop()
-        self._spinner = self._console.status(escape(step))
-        self._spinner.start()
+        self._gauge, self._count = None, Tests() if "test" in step.split() else Downloads()
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TextColumn("[dim]{task.fields[far]}[/]"))
+        self._progress = Progress(
+            *columns, TimeElapsedColumn(), console=self._console, transient=True, refresh_per_second=5
+        )
+        self._progress.add_task(escape(step), total=None, far=_Lazy(self._how_far))
+        self._progress.start()
+
+    def measured(self, gauge: Gauge) -> None:
+        """Show how far the step gets, too."""
+        self._gauge = gauge
+
+    def printed(self, chunk: bytes) -> None:
+        """Take what a program has printed."""
+        self._count.feed(chunk)
+
+    def _how_far(self) -> str:
+        """Say how far the step has got; asked for whenever that is drawn."""
+        gauge, told = self._gauge, [str(self._count)]
+        with contextlib.suppress(OSError):  # what is measured comes and goes
+            told += [share(gauge.read(), gauge.total, gauge.noun)] if gauge else []
+        return ", ".join(filter(None, told))
 
     def ended(self, outcome: Outcome) -> None:
         """Replace the spinner by a line that stays."""
@@ -49,9 +78,19 @@ class Live:
         self._console.print(f"{_MARKS[outcome.status]} {escape(outcome.step):<18} {outcome.seconds:6.1f} s{detail}")
 
     def _stop(self) -> None:
-        if self._spinner is not None:
-            self._spinner.stop()
-            self._spinner = None
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class _Lazy:
+    """Words that are asked for when they are shown."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        self._words = words
+
+    def __str__(self) -> str:
+        return self._words()
 
 
 def track(paths: Sequence[str], release: str, stream: TextIO) -> Iterable[str]:
@@ -61,14 +100,11 @@ def track(paths: Sequence[str], release: str, stream: TextIO) -> Iterable[str]:
     return show(paths, escape(release), console=Console(file=stream, highlight=False), transient=True)
 
 
-class Lines:
+class Lines(Silence):
     """Writes a plain line a step: for `-v` without a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-
-    def started(self, step: str) -> None:
-        """Wait for its end."""
 
     def ended(self, outcome: Outcome) -> None:
         """Write the line."""

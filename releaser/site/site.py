@@ -139,9 +139,8 @@ class Site:
     def reread(self) -> Site:
         """Read settings and pyproject.toml again, as a pull may have changed them; the paths stay for this run."""
         fresh = open_site(self.project.root, self.runner.environ)
-        runner = replace(
-            fresh.runner, marks=self.runner.marks, remembered=self.runner.remembered, ended=self.runner.ended
-        )
+        ours = self.runner
+        runner = replace(fresh.runner, marks=ours.marks, remembered=ours.remembered, ended=ours.ended, watch=ours.watch)
         return replace(fresh, project=self.project, runner=runner)
 
 

@@ -76,6 +76,8 @@ class Runner:
     marks: dict[str, str] = field(default_factory=dict)
     remembered: dict[tuple[object, ...], str] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
+    #: Hears at once what programs print; may not raise.
+    watch: Callable[[bytes], None] = field(default=lambda _: None, repr=False)
     _running: set[subprocess.Popen[bytes]] = field(default_factory=set, init=False)
     _is_stopped: bool = field(default=False, init=False)
 
@@ -132,7 +134,7 @@ class Runner:
         logger.debug("run %s in %s", self.redactor.clean(shlex.join(words)), cwd)
         started = time.monotonic()
         tail = sys.maxsize if whole else KEPT_TAIL
-        kept = (_HeadAndTail(tail), _HeadAndTail(tail))
+        kept = (_HeadAndTail(tail, self.watch), _HeadAndTail(tail, self.watch))
         with contextlib.ExitStack() as stack:
             # A service that goes on writing needs something that stays open; a pipe would end it with SIGPIPE.
             file = stack.enter_context(tempfile.TemporaryFile()) if stays else None
@@ -181,11 +183,10 @@ class Runner:
         return finished
 
     def _note_ended(self, words: tuple[str, ...], name: str, has_ended: bool) -> None:  # noqa: FBT001 - for `lasting`
-        command = shlex.join((os.path.basename(words[0]), *words[1:]))
-        what = f"`{self.redactor.clean(command)[:_LONGEST]}` left {self.redactor.clean(name)} running"
-        said = f"{what}; it {'was' if has_ended else 'could not be'} ended"
-        logger.warning("%s", said)
-        self.ended.append(said)
+        clean, command = self.redactor.clean, shlex.join((os.path.basename(words[0]), *words[1:]))
+        end = "was" if has_ended else "could not be"
+        self.ended.append(f"`{clean(command)[:_LONGEST]}` left {clean(name)} running; it {end} ended")
+        logger.warning("%s", self.ended[-1])
 
     def _missed(self, output: str, env: Mapping[str, str] | None) -> str:
         """Say which variables that a program complains of it was not given; the settings tell what to do."""
@@ -232,9 +233,8 @@ def write_out(directory: Path) -> None:
 
 def _abridged(output: str) -> str:
     """Keep the log of a chatty program readable; 30 of them are kept."""
-    if len(output) <= 2 * LOGGED:
-        return output
-    return f"{output[:LOGGED]}\n[... {len(output) - 2 * LOGGED} characters left out ...]\n{output[-LOGGED:]}"
+    cut = len(output) - 2 * LOGGED
+    return output if cut <= 0 else f"{output[:LOGGED]}\n[... {cut} characters left out ...]\n{output[-LOGGED:]}"
 
 
 def _raise_on_failure(finished: Finished, *, limit: float | None, check: bool) -> None:
@@ -260,13 +260,13 @@ def describe_status(returncode: int) -> str:
 class _HeadAndTail:
     """The beginning and the end of a stream, in bounded memory."""
 
-    def __init__(self, tail: int) -> None:
-        self._longest = tail  # bytes
-        self._head = bytearray()
-        self._tail = bytearray()
+    def __init__(self, tail: int, watch: Callable[[bytes], None]) -> None:
+        self._longest, self._watch = tail, watch  # the first in bytes
+        self._head, self._tail = bytearray(), bytearray()
         self._dropped = 0
 
     def add(self, chunk: bytes) -> None:
+        self._watch(chunk)
         room = KEPT_HEAD - len(self._head)
         self._head += chunk[:room]
         self._tail += chunk[room:] if room > 0 else chunk

@@ -20,7 +20,7 @@ from releaser.releases.release import LEDGER, Ledger
 from releaser.releases.retention import UNSEEN, failures, prune, removals, remove_unsealed, verdicts
 from releaser.releases.store import ReleaseStore
 from releaser.site.settings import Settings
-from releaser.system.files import encode_state, write_state
+from releaser.system.files import encode_state, remove_tree, write_state
 from tests.releases.makers import LOCK, NOW, a_manifest, go_to, live, user
 from tests.support.guards import require
 from tests.support.logs import a_log
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from releaser.releases.retention import Verdict
+    from releaser.report import Gauge
 
 NOTHING = Settings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
 LATER = NOW + timedelta(days=3650)
@@ -170,6 +171,24 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
     monkeypatch.setattr(os, "unlink", refuse)
     return names
+
+
+def test_who_watches_sees_the_bytes_that_are_gone(releases: ReleaseStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    gauges: list[Gauge] = []
+    seen: list[int] = []
+    size = a_manifest(1).size_bytes
+
+    def look(path: Path) -> None:
+        seen.append(gauges[0].read())
+        remove_tree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "remove_tree", look)
+        prune(NOTHING, releases, now=LATER, measure=gauges.append)
+    (gauge,) = gauges
+    assert (gauge.total, gauge.read(), seen) == (3 * size, 3 * size, [0, size, 2 * size])
+    prune(NOTHING, releases, now=LATER, measure=gauges.append)
+    assert len(gauges) == 1
 
 
 def test_what_cannot_be_deleted_is_named_and_does_not_keep_the_others(releases: ReleaseStore, stuck: set[str]) -> None:

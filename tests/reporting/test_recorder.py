@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from releaser.report import Outcome
 
 
-class Witness:
+class Witness(Silence):
     """Notes what it hears."""
 
     def __init__(self) -> None:
