@@ -291,6 +291,18 @@ class Schedule:
     changed: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class SetUp:
+    """What `setup` has done; what failed of it is null."""
+
+    #: The new lines, by the file that they were written into.
+    written: Mapping[str, tuple[str, ...]]
+    mail: TestMail | None
+    schedule: Schedule | None
+    #: What does the same without `setup`.
+    by_hand: tuple[str, ...]
+
+
 RUN = (RunAnswer, Plan)  # what every other command prints, and with --dry-run
 #: By command, what it may print.
 ANSWERS: Mapping[str, tuple[Any, ...]] = {
@@ -307,4 +319,5 @@ ANSWERS: Mapping[str, tuple[Any, ...]] = {
     "config": (list[SettingValue], SettingValue),
     "test-mail": (TestMail,),
     "schedule": (Schedule, Plan),
+    "setup": (SetUp, Plan),
 }

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 @command(section="Set up", example="releaser check")
 def check(ctx: CommandContext) -> None:
     """Check everything that an update needs, and report all problems at once. Changes nothing."""
+    run_check(ctx)
+
+
+def run_check(ctx: CommandContext) -> None:
+    """Check the site, and print what was found. Raises PreflightError."""
     from releaser.answers import Fitness, FitSite
     from releaser.candidate.isolated import isolation_warnings
     from releaser.deployment.adopt import left_out, unsynced

@@ -5,15 +5,104 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from releaser.cli.command import command, refuse_both
+from releaser.errors import PreflightError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from releaser.cli.command import CommandContext
     from releaser.pipelines.schedule import Kind
+    from releaser.pipelines.setup import Plan as SetUpPlan
+    from releaser.site.site import Site
+
+_KINDS = ("cron", "systemd", "none")
+
+
+@command(section="Set up", example="releaser setup --admin ada@example.org --yes", changes=True)
+@click.option("--environment", metavar="NAME", help="staging, production or local.")
+@click.option("--group", metavar="NAME", help="The dependency group to install.")
+@click.option("--python", metavar="PYTHON", help="The interpreter of the site: a version or a path.")
+@click.option("--test-command", metavar="COMMAND", help="What runs the tests.")
+@click.option("--restart", metavar="HOW", help="auto, passenger, a command, or none.")
+@click.option("--health-check", metavar="URL", help="What must answer once the site is restarted, or a command.")
+@click.option("--admin", "admins", multiple=True, metavar="ADDRESS", help="Who gets mails. May be repeated.")
+@click.option("--smtp-host", metavar="HOST", help="The mail server.")
+@click.option("--mail-from", metavar="ADDRESS", help="Whom mails are from.")
+@click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting. May be repeated.")
+@click.option("--into", type=click.Choice(["env", "pyproject"]), default="env", help="Where new settings go.")
+@click.option("--schedule", "kind", type=click.Choice(_KINDS), help="What starts updates.")
+@click.option("--at", metavar="TIME", help="When to update, such as 03:12.")
+@click.option("--no-mail", is_flag=True, help="Send no test mail.")
+@click.option("--yes", is_flag=True, help="Do not ask: take what the options say, and else what is found.")
+def setup(
+    ctx: CommandContext,
+    admins: tuple[str, ...],
+    others: tuple[str, ...],
+    into: str,
+    kind: str | None,
+    at: str | None,
+    no_mail: bool,
+    yes: bool,
+    **given: str | None,
+) -> None:
+    """Ask for what a new site needs, write that, send a test mail, schedule updates, and check the site."""
+    from releaser.answers import Plan
+    from releaser.pipelines import setup as pipeline
+
+    site, asks = ctx.site(), not (yes or ctx.dry_run)
+    if asks:
+        _refuse_without_terminal(ctx)
+    wanted = {name: text for name, text in given.items() if text is not None} | dict(map(_split, others))
+    wanted |= {"admins": pipeline.spell_addresses(admins)} if admins else {}
+    ctx.output.redactor.learn(pipeline.secrets_in(wanted))
+    usual = pipeline.usual_schedule(site)
+    if asks:
+        wanted = {**_ask_for_settings(site, wanted), **wanted}
+        kind = kind or _ask("What starts updates (cron, systemd or none)", usual, _read_kind)
+    plan = pipeline.Plan(
+        edits=pipeline.find_edits(site, wanted, into=into),
+        mail=not no_mail and pipeline.has_recipient(site, wanted),
+        scheduler=pipeline.choose_scheduler(site, kind or usual, at),
+    )
+    if ctx.dry_run:
+        ctx.output.answer(Plan(would=plan.would), lambda found: (f"dry run: {line}" for line in found.would))
+        return
+    if not ctx.output.json:
+        ctx.output.print_lines(line for one in plan.edits for line in one.diff)
+    if asks and not confirmed(f"Then: {'; '.join(plan.others)}.\nDo that?", default=True):
+        ctx.output.note("nothing was changed")
+        return
+    _set_up(ctx, plan)
+
+
+def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
+    """Do what is planned, check the site, and tell of all that; raise what failed last, in the order of weight."""
+    from releaser.cli.queries import run_check
+    from releaser.pipelines.setup import set_up
+
+    done, failures = set_up(ctx.project, os.environ, plan)
+    if ctx.output.json:
+        ctx.output.print_json(done)
+    if done.mail and done.mail.sent:
+        ctx.output.note(f"sent to {', '.join(done.mail.to)} by {done.mail.by}; see that it arrives")
+    for advice in done.schedule.advice if done.schedule else ():
+        ctx.output.note(advice)
+    ctx.output.note(f"the same by hand: {'; '.join(done.by_hand)}")
+    try:
+        run_check(replace(ctx, output=replace(ctx.output, json=False, quiet=ctx.output.quiet or ctx.output.json)))
+    except PreflightError as error:
+        failures.append(error)
+    for failure in failures[:-1]:
+        ctx.output.print_error(failure)
+    if failures:
+        raise failures[-1]
+    ctx.output.note("next: `releaser init` adopts the site, `releaser update` updates it")
 
 
 @command(section="Set up", example="releaser schedule cron --install", changes=True, admits=False)
@@ -58,13 +147,10 @@ def schedule(
 @click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
 def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
     """Leave the site with a plain .venv directory as it is live, and take away what is releaser's."""
-    from releaser.errors import UsageError
     from releaser.pipelines import uninstall as pipeline
 
     if not (yes or ctx.dry_run):
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            message = "uninstall asks first, and there is no terminal"
-            raise UsageError(message, advice="Give --yes, or see what it would do: --dry-run.")
+        _refuse_without_terminal(ctx)
         ctx.output.print_lines(pipeline.plan_uninstall(ctx.site(), keep_state=keep_state).would)
         if not confirmed("Do all that?"):
             ctx.output.note("nothing was changed")
@@ -72,9 +158,63 @@ def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
     ctx.end(ctx.run(pipeline.plan_uninstall, pipeline.uninstall, keep_state=keep_state))
 
 
+def _refuse_without_terminal(ctx: CommandContext) -> None:
+    if ctx.output.json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        message = f"{ctx.name} asks first, and there is no terminal"
+        raise UsageError(message, advice="Give --yes, or see what it would do: --dry-run.")
+
+
 def confirmed(question: str, *, default: bool = False) -> bool:
     """Ask on the terminal. Raises KeyboardInterrupt."""
     try:
         return click.confirm(question, default=default, err=True)
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+
+
+def _read_kind(text: str) -> str:
+    if text not in _KINDS:
+        message = f"{text} is none of {', '.join(_KINDS)}"
+        raise ValueError(message)
+    return text
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, is_set, value = text.partition("=")
+    if not is_set:
+        message = f"--set {text} is not of the form NAME=VALUE"
+        raise UsageError(message, advice="Write it as --set keep=3.")
+    return name.strip().lower(), value
+
+
+def _ask_for_settings(site: Site, given: Mapping[str, str]) -> dict[str, str]:
+    """Ask for what no option gives; return the answers that are not what was offered."""
+    from releaser.pipelines import setup as pipeline
+
+    answers = {}
+    for name, question in pipeline.QUESTIONS.items():
+        if name in given:
+            continue
+        default = pipeline.find_default(site, name)
+        answer = _ask(question, default, partial(pipeline.read_answer, name))
+        if answer != pipeline.read_answer(name, default):
+            answers[name] = answer
+        if name == "environment" and name in answers:  # on which the next default depends
+            site = replace(site, settings=replace(site.settings, environment=answer))
+    return answers
+
+
+def _ask(question: str, default: str, read: Callable[[str], str]) -> str:
+    """Ask on the terminal until there is an answer that can be read. Raises KeyboardInterrupt."""
+
+    def convert(text: str) -> str:
+        try:
+            return read(text)
+        except (ValueError, UsageError) as error:
+            raise click.BadParameter(str(error)) from error
+
+    shown = f"{question} [{default or 'none'}]"
+    try:
+        return str(click.prompt(shown, default=default, show_default=False, value_proc=convert, err=True))
     except click.Abort as error:
         raise KeyboardInterrupt from error

@@ -1,0 +1,219 @@
+"""`setup`: the settings of a new site, and where they are written. What it does besides has commands of its own."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import tomllib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from releaser.answers import SetUp
+from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
+from releaser.pipelines.config import find_values, in_line, pick
+from releaser.pipelines.schedule import scheduler_of
+from releaser.reporting.notify import mail_transport, send_test_mail
+from releaser.site.conventions import choose_dependency_group
+from releaser.site.schema import spell
+from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of
+from releaser.site.settings import SPECS, Loaded, load, read_variables
+from releaser.site.site import find_site
+from releaser.site.values import parse_address
+from releaser.system.environment import find_program
+from releaser.system.words import secrets_in_urls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from releaser.pipelines.schedule import Scheduler
+    from releaser.site.setting_files import Edit
+    from releaser.site.site import Site
+
+#: What is asked on a terminal, and how; the last two are of this host, as the environment is.
+QUESTIONS = {
+    "environment": "Environment (staging, production or local)",
+    "group": "Dependency group to install",
+    "test_command": "Command that runs the tests",
+    "restart": "How the site is restarted (auto, passenger, a command, or none)",
+    "health_check": "URL that must answer once the site is restarted",
+    "admins": "Who gets mails (addresses with commas between them)",
+    "smtp_host": "Mail server",
+}
+_OF_HOST = ("environment", "python", "admins", "smtp_host", "mail_from")
+NONE = "none"
+
+
+def spell_addresses(addresses: Iterable[str]) -> str:
+    """Return addresses, each perhaps with a name, as the setting has them. Raises UsageError."""
+    try:
+        found = [parse_address(one) for one in addresses]
+    except ValueError as error:
+        message = f"--admin {error}"
+        raise UsageError(message, advice="Write it as ada@example.org, or 'Ada <ada@example.org>'.") from error
+    return json.dumps([[one.name, one.address] for one in found]) if found else ""
+
+
+def find_default(site: Site, name: str) -> str:
+    """Return what a question offers: what is set or found out; empty for none."""
+    if name == "admins":
+        return ", ".join(f"{one.name} <{one.address}>" if one.name else one.address for one in site.settings.admins)
+    if name == "smtp_host" and not site.settings.smtp_host:
+        carrier = mail_transport(site.settings, site.project.root, site.runner)
+        return carrier.address if carrier is not None else ""
+    return in_line(pick(find_values(site), name))
+
+
+def read_answer(name: str, text: str) -> str:
+    """Return an answer as the setting has it; empty for none. Raises ValueError and UsageError."""
+    if name == "admins":
+        text = spell_addresses(filter(None, (one.strip() for one in text.split(",")))) if text != NONE else ""
+    if text == NONE and name not in ("restart", "group"):
+        return ""
+    if text:
+        SPECS[name].parse(text)
+    return text
+
+
+def find_edits(site: Site, wanted: Mapping[str, str], *, into: str) -> tuple[Edit, ...]:
+    """Return what has to be written for settings to have the values that are wanted, as text; empty undoes one.
+
+    A setting is changed where it is set already; what is not yet, and is not of this host, goes into pyproject.toml if
+    `into` says so, and into `.env` otherwise. Raises PreflightError and UsageError.
+    """
+    env_file, variables, table = site.project.outer / ".env", dict[str, str](), dict[str, Any]()
+    present = read_variables(env_file).values
+    for name, text in wanted.items():
+        value, source = _parse(name, text), site.sources.get(name, "")
+        if value == getattr(site.settings, name):
+            continue
+        if source.startswith("environment: "):
+            refuse(f"{name} is set in the environment, which is stronger than files", f"Remove it there ({source}).")
+        is_there = source.startswith(f"{site.pyproject.path}: ")
+        if text and (is_there or (not source and into == "pyproject" and name not in _OF_HOST)):
+            table[name] = spell(value, SPECS[name].parse)
+        else:
+            variables[variable_of(name, present)] = text
+    edits = [set_variables(env_file, variables)] if variables else []
+    edits += [set_in_table(site.project.pyproject, table)] if table else []
+    edits = [one for one in edits if one.after != one.before]
+    _refuse_new_problems(site, edits)
+    return tuple(edits)
+
+
+def _parse(name: str, text: str) -> Any:
+    if name not in SPECS:
+        message = f"{name} is not a setting of releaser"
+        raise UsageError(message, advice="`releaser config` lists all of them.")
+    try:
+        return SPECS[name].parse(text) if text else None
+    except ValueError as error:
+        message = f"{name} {error} (it is {text[:80]!r})"
+        raise UsageError(message, advice="Correct it; nothing was changed.") from error
+
+
+def _refuse_new_problems(site: Site, edits: Iterable[Edit]) -> None:
+    """Read the settings as they would be. Raises PreflightError if there is more wrong with them than now."""
+    env_file, pyproject = site.project.outer / ".env", site.project.pyproject
+    texts = {one: read_text_if_there(one) or "" for one in (env_file, pyproject)}
+    before = _load(site, texts)
+    after = _load(site, texts | {one.path: one.after for one in edits})
+    known = {one.message for one in before.problems}
+    if problems := [one for one in after.problems if one.message not in known]:
+        raise PreflightError(*problems)
+    choose_dependency_group(after.settings, site.pyproject)
+
+
+def _load(site: Site, texts: Mapping[Path, str]) -> Loaded:
+    env_file, pyproject = texts
+    with tempfile.TemporaryDirectory(prefix="releaser-") as directory:  # for this user alone
+        place = Path(directory, env_file.name)
+        place.write_text(texts[env_file], encoding="utf-8")
+        table = tomllib.loads(texts[pyproject]).get("tool", {}).get("releaser", {})
+        return load(table=table, pyproject=pyproject, env_file=place, environ=site.runner.environ)
+
+
+def usual_schedule(site: Site) -> str:
+    """Return what can start updates on this host: `cron`, `systemd`, or `none`."""
+    for kind, program in (("cron", "crontab"), ("systemd", "systemctl")):
+        if find_program(program, site.runner.environ, site.project.root)[0]:
+            return kind
+    return NONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `setup` is to do: write files, send a mail, schedule updates, and check the site."""
+
+    edits: tuple[Edit, ...]
+    mail: bool
+    scheduler: Scheduler | None
+
+    @property
+    def by_hand(self) -> tuple[str, ...]:
+        """What does the same without `setup`."""
+        commands = [f"edit {one.path}" for one in self.edits]
+        commands += ["`releaser test-mail`"] if self.mail else []
+        commands += [f"`releaser schedule {self.scheduler.kind} --install`"] if self.scheduler else []
+        return (*commands, "`releaser check`")
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """What is to be done once the files are written."""
+        mail = ("send a test mail",) if self.mail else ()
+        return (*mail, *(self.scheduler.changes() if self.scheduler else ()), "check the site")
+
+    @property
+    def would(self) -> tuple[str, ...]:
+        """What a dry run tells."""
+        lines = (f"would write into {one.path}: {line}" for one in self.edits for line in one.added)
+        return (*lines, *(f"would {one}" for one in self.others))
+
+
+def secrets_in(wanted: Mapping[str, str]) -> set[str]:
+    """Return what nobody may see of the values that are to be written."""
+    own = {text for name, text in wanted.items() if name in SPECS and SPECS[name].secret}
+    return own.union(*map(secrets_in_urls, wanted.values()))
+
+
+def has_recipient(site: Site, wanted: Mapping[str, str]) -> bool:
+    """Whether there will be anybody to mail."""
+    return bool(
+        wanted.get("admins") or site.settings.updater_admins or ("admins" not in wanted and site.settings.admins)
+    )
+
+
+def choose_scheduler(site: Site, kind: str, at: str | None) -> Scheduler | None:
+    """Return what is to start updates; None for `none`. Raises PreflightError if it cannot, and UsageError."""
+    if kind == NONE:
+        return None
+    scheduler = scheduler_of(site, kind, at=at)  # type: ignore[arg-type]
+    scheduler.changes()
+    return scheduler
+
+
+def set_up(path: Path, environ: Mapping[str, str], plan: Plan) -> tuple[SetUp, list[ReleaserError]]:
+    """Write, send a mail, and schedule updates; return what was done, and what failed beside the writing."""
+    try:
+        for edit in plan.edits:
+            edit.write()
+    except OSError as error:
+        refuse(f"the settings cannot be written: {os_reason(error)}", "Let this user write there.")
+    failures: list[ReleaserError] = []
+    sent, scheduled = None, None
+    if plan.mail:
+        try:
+            sent = send_test_mail(find_site(path, environ))
+            if sent.problem:
+                failures.append(MailError(sent.problem, advice="Check the mail settings and the mail server."))
+        except PreflightError as error:
+            failures.append(error)
+    if plan.scheduler is not None:
+        try:
+            changed = bool(plan.scheduler.changes())
+            plan.scheduler.install()
+            scheduled = replace(plan.scheduler.show(), changed=changed)
+        except PreflightError as error:
+            failures.append(error)
+    written = {str(one.path): one.added for one in plan.edits}
+    return SetUp(written=written, mail=sent, schedule=scheduled, by_hand=plan.by_hand), failures

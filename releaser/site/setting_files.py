@@ -1,0 +1,127 @@
+"""Writes settings into `.env` and pyproject.toml. Everything else in these files stays byte for byte."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from releaser.errors import PreflightError, refuse
+from releaser.site.settings import PREFIX, SPECS, read_variables
+from releaser.system.files import read_file, replace_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+_SECRET = 0o600  # the mode of a new `.env`
+_COMMENT = re.compile(r"[ \t]+#[^\n]*(?=\n?\Z)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """A file with settings, as it is and as it is to be; `before` is None if it is not there."""
+
+    path: Path
+    before: str | None
+    after: str
+
+    @property
+    def diff(self) -> list[str]:
+        """What changes, a line each, without the lines around it, in which there may be secrets."""
+        names = (str(self.path) if self.before is not None else os.devnull, str(self.path))
+        lines = ((self.before or "").splitlines(), self.after.splitlines())
+        return list(difflib.unified_diff(*lines, *names, n=0, lineterm=""))
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The lines that are new."""
+        return tuple(line[1:] for line in self.diff[2:] if line.startswith("+"))
+
+    def write(self) -> None:
+        """Write the file, unless somebody has changed it meanwhile. Raises PreflightError and OSError."""
+        if read_text_if_there(self.path) != self.before:
+            refuse(f"somebody has changed {self.path} meanwhile; it is left alone", "Try again.")
+        place = self.path.resolve()  # a symlink stays one
+        if self.before is None:
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRET))
+        replace_file(place, self.after.encode())
+
+
+def read_text_if_there(path: Path) -> str | None:
+    """Return what is in a file; None if it is not there. Raises PreflightError for what is no UTF-8 text."""
+    try:
+        return read_file(path).decode()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"{path} cannot be read: {error}", "Let this user read it; it must be UTF-8 text.")
+
+
+def set_variables(path: Path, values: Mapping[str, str]) -> Edit:
+    """Give variables in a `.env` these values, each in its place, or at the end. Raises PreflightError."""
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    before = read_text_if_there(path)
+    if broken := read_variables(path).findings:
+        raise PreflightError(*broken)
+    parts = [[one.key, one.original.string, one.value] for one in parse_stream(io.StringIO(before or ""))]
+    for name, value in values.items():
+        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+        line = f"{name}='{quoted}'"
+        if name in (known := [key for key, _, _ in parts]):
+            part = parts[len(known) - 1 - known[::-1].index(name)]  # the last one counts
+            part[1] = _with_value(str(part[1]), line, part[2])
+        else:
+            separator = "\n" if parts and not str(parts[-1][1]).endswith("\n") else ""
+            parts.append([name, f"{separator}{line}\n", value])
+    after = "".join(str(text) for _, text, _ in parts)
+    read = dotenv_values(stream=io.StringIO(after))
+    if wrong := [name for name, value in values.items() if read.get(name) != value]:
+        refuse(f"{path} cannot hold this value of {wrong[0]}", "Write it without ${...}, or into pyproject.toml.")
+    return Edit(path=path, before=before, after=after)
+
+
+def _with_value(text: str, line: str, value: str | None) -> str:
+    """Replace an assignment, and keep what is before it, `export`, and a comment behind it."""
+    from dotenv.parser import parse_stream
+
+    start = text[: len(text) - len(text.lstrip())]
+    export = "export " if re.match(r"\s*export\s", text) else ""
+    comment = _COMMENT.search(text)
+    bare = text[: comment.start()] if comment else ""
+    is_comment = bool(comment) and [one.value for one in parse_stream(io.StringIO(bare))] == [value]
+    end = "\n" if text.endswith("\n") else ""
+    return f"{start}{export}{line}{comment[0] if comment and is_comment else ''}{end}"
+
+
+def set_in_table(path: Path, values: Mapping[str, Any]) -> Edit:
+    """Give settings in `[tool.releaser]` these values; comments and format stay. Raises PreflightError."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    before = read_text_if_there(path)
+    try:
+        document = tomlkit.parse(before or "")
+        tool: Any = document.setdefault("tool", tomlkit.table(is_super_table=True))
+        table: Any = tool.setdefault("releaser", tomlkit.table())
+        for name, value in values.items():
+            table[name] = list(value) if isinstance(value, tuple) else value
+        after = tomlkit.dumps(document)
+    except (TOMLKitError, TypeError, AttributeError) as error:
+        refuse(
+            f"{path}: [tool.releaser] cannot be written: {error}", "Correct the file, or write the settings by hand."
+        )
+    return Edit(path=path, before=before, after=after)
+
+
+def variable_of(name: str, present: Mapping[str, str]) -> str:
+    """Return the variable for a setting: the one that is there, an alias perhaps; for admins, the usual one."""
+    own = f"{PREFIX}{name.upper()}"
+    usual = "ADMINS_JSON" if name == "admins" else own
+    return next((one for one in (own, *SPECS[name].aliases) if one in present), usual)
