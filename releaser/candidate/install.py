@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import os
-import shutil
 from typing import TYPE_CHECKING
 
 from releaser.candidate.isolated import (
@@ -28,7 +27,7 @@ from releaser.releases.venv import executable_of
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import find_left_out
 from releaser.system.environment import all_settings_of_uv, fetches_by_ssh
-from releaser.system.files import write_anew
+from releaser.system.files import clear_name, write_anew
 from releaser.system.words import first_few
 from releaser.tools.uv import (
     COMPILED,
@@ -97,7 +96,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
     findings = [*sync(site, venv, words, python=facts.python)]
     if altered := {name_of(info): path for info, path in find_altered(str(venv)).items()}:
         if isolation_of(site, "builds"):  # nothing of it is to be there when uv starts the venv's Python
-            shutil.rmtree(venv)
+            clear_name(venv, of_directory=True)
         words[words.index("--link-mode") + 1] = "copy"
         try:
             findings += sync(site, venv, words, python=facts.python, anew=altered)
@@ -108,7 +107,7 @@ def install(site: Site, facts: SiteFacts, venv: Path, *, link_mode: str, compile
             if path in still:
                 logger.warning("the release of %s itself has another %s than its RECORD names", name, path)
             else:
-                message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was installed anew"
+                message = f"uv's cache had another {path} of {name} than its RECORD names; {name} was reinstalled"
                 findings.append(Finding(message, advice=f"Find out what writes there, then `uv cache clean {name}`."))
     if own_first:
         _refuse_built_files(site, before)
@@ -165,7 +164,7 @@ def install_candidate(work: Workspace, venv: Path, *, link_mode: str) -> tuple[F
                         _install_own(site, facts, place, link_mode=link_mode, compiled=False)
                     give_up(site, work.log, error.output, "own builds")
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            clear_name(place, of_directory=True)
     return install(site, facts, venv, link_mode=link_mode)
 
 
@@ -204,7 +203,7 @@ def sync(
                 raise
             open_ones |= failed
             findings += _note_failed(site, lock, failed)
-            shutil.rmtree(venv, ignore_errors=True)
+            clear_name(venv, of_directory=True)
         else:
             return tuple(findings)
 

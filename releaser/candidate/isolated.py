@@ -15,12 +15,12 @@ from releaser.checkout.leftovers import mark_tried
 from releaser.errors import BuildError, Finding, ToolError
 from releaser.releases.journal import note, read_notes
 from releaser.releases.venv import executable_of
-from releaser.system.files import clear_name
+from releaser.system.files import clear_name, open_up
 from releaser.system.isolation import Bounds, Isolation, Sandbox, find_isolation, passwords_of_user, secrets_of_user
 from releaser.system.words import first_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from releaser.report import RunLog
     from releaser.site.site import Site
@@ -119,30 +119,50 @@ def sandbox_of(
     )
     steering = [venv / "bin" / "python", venv / "pyvenv.cfg", tree / ".git", *(project.root / one for one in _OF_UV)]
     before = {path: _look(path) for path in steering}
-    links = {*_find_links(venv, project.root, tree)}
+    links = {place for place in _ways(venv, project.root, tree) if place.is_symlink()}
     try:
         with isolation.sandbox(bounds) as sandbox:
             yield sandbox
     finally:
-        exchanged = [place for place in _find_links(venv, project.root, tree) if place not in links]
-        for place in exchanged:  # before anything is put back, which would go where they lead
-            place.unlink()
-        for path, seen in before.items():
-            if seen != ("", b"") and _look(path) != seen:
-                logger.warning("%s was changed in isolation, and is put back", path)
-                _put_back(path, seen)
-        if exchanged:
-            message = f"{exchanged[0]} was replaced by a symlink"
-            raise ToolError(message, returncode=1)
+        flaws = [
+            *_open_ways(_ways(venv, project.root, tree), links),  # first, as else it is put where they lead
+            *_put_all_back(before),
+        ]
+        if flaws:
+            raise ToolError(flaws[0], returncode=1)
 
 
-def _find_links(venv: Path, root: Path, top: Path) -> Iterator[Path]:
-    """Yield those directories that lead elsewhere of a venv, and on the way to a project below `top`."""
-    parts = ("bin", "lib", "lib/*", "lib/*/site-packages")
-    way = (one for one in (*reversed(root.parents), root) if one.is_relative_to(top))
-    for place in (*way, venv, *(one for part in parts for one in venv.glob(part))):
-        if place.is_symlink():
-            yield place
+def _ways(venv: Path, root: Path, top: Path) -> Iterator[Path]:
+    """Yield the directories of a venv, and those on the way to a project below `top`, each after what it lies in."""
+    yield from (one for one in (*reversed(root.parents), root) if one.is_relative_to(top))
+    yield venv
+    for part in ("bin", "lib", "lib/*", "lib/*/site-packages"):
+        yield from venv.glob(part)
+
+
+def _open_ways(places: Iterable[Path], links: Collection[Path]) -> Iterator[str]:
+    """Let the owner in again; delete, and name, what leads elsewhere and is none of these `links`."""
+    for place in places:
+        try:
+            if not place.is_symlink():
+                open_up(place)
+            elif place not in links:
+                place.unlink()
+                yield f"{place} was replaced by a symlink"
+        except OSError as error:
+            yield f"{place} cannot be looked at: {error.strerror}"
+
+
+def _put_all_back(before: Mapping[Path, tuple[str, bytes] | None]) -> Iterator[str]:
+    """Put back what has been changed; name what cannot be."""
+    for path, seen in before.items():
+        if seen == ("", b"") or _look(path, most=len(seen[1]) + 1 if seen else 1) == seen:
+            continue
+        logger.warning("%s was changed by isolated code; restored", path)
+        try:
+            _put_back(path, seen)
+        except OSError as error:
+            yield f"{path} was changed, and cannot be restored: {error.strerror}"
 
 
 def _writable(site: Site) -> list[Path]:
@@ -151,13 +171,17 @@ def _writable(site: Site) -> list[Path]:
     ]
 
 
-def _look(path: Path) -> tuple[str, bytes] | None:
-    """Return what a small file or a symlink holds, with no kind for whatever else is there; None for nothing."""
+def _look(path: Path, *, most: int = -1) -> tuple[str, bytes] | None:
+    """Return what a symlink or a file holds, of that at `most` so many bytes; no kind of whatever else is there.
+
+    None if there is nothing.
+    """
     try:
         if path.is_symlink():
             return "link", os.fsencode(os.readlink(path))
         if path.is_file():
-            return "file", path.read_bytes()
+            with path.open("rb") as file:
+                return "file", file.read(most)
         return ("", b"") if os.path.lexists(path) else None
     except OSError:
         return "", b""

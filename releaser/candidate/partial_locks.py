@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import install
 from releaser.candidate.mark import Fault
 from releaser.candidate.trials import complaint, list_trials, run_trial, safe_link_mode
-from releaser.checkout.leftovers import renew_tree
+from releaser.checkout.leftovers import mark_tried, renew_tree
 from releaser.checkout.staging import staging_tree
 from releaser.errors import BuildError, ResolutionError, ToolError
 from releaser.locks.bisect import find_culprits
@@ -18,7 +17,7 @@ from releaser.locks.lock import Graph, LockFile, changes_between
 from releaser.locks.versions import is_older, parse_version
 from releaser.releases.quarantine import Constraints
 from releaser.resolution.resolve import lock_of, read_made_lock
-from releaser.system.files import write_anew
+from releaser.system.files import clear_name, write_anew
 from releaser.tools.uv import NoSolution, pinned_lock_arguments
 
 if TYPE_CHECKING:
@@ -61,19 +60,20 @@ class TrialInstall:
             output = error.output or error.message
             return Fault(words=f"it cannot be installed{complaint(output)}", output=output)
         finally:
-            shutil.rmtree(venv, ignore_errors=True)
+            with contextlib.suppress(OSError):  # what comes next makes the tree anew
+                clear_name(venv, of_directory=True)
         return None
 
     def _install(self, lock: LockFile) -> None:
         project = self.site.project
         renew_tree(self.site)
+        mark_tried(self.site)  # so that the venv goes as well, however that ends
         write_anew(project.lock, lock.data)
         mode = safe_link_mode(project.root)
         install(self.site, self.facts, project.root / _VENV, link_mode=mode, compiled=False)
 
     def _refuse_if_nothing_can_be_installed(self, failure: ToolError) -> None:
         """Raise ResolutionError if not even the packages as they were can be: there is no room, or no network."""
-        shutil.rmtree(self.site.project.root / _VENV, ignore_errors=True)
         try:
             self._install(self.locks.base)
         except ToolError as error:

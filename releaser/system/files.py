@@ -311,19 +311,22 @@ def _delete_what_can_be(directory: Path) -> list[OSError]:
 
 def _open_up(directory: Path) -> None:
     """Let the owner into every directory of a tree, as far as it is theirs; each before it is read."""
+    open_up(directory)
     for place, names, _ in os.walk(directory):
-        for path in (place, *(os.path.join(place, name) for name in names)):
-            with contextlib.suppress(OSError):
-                _open_up_one(path)
+        for name in names:
+            open_up(os.path.join(place, name))
 
 
-def _open_up_one(path: str) -> None:
-    """Let the owner into a directory, and never into one that a symlink leads to, put there a moment ago."""
-    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
-    try:
-        os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(os.fstat(descriptor).st_mode) | stat.S_IRWXU)
-    finally:
-        os.close(descriptor)
+def open_up(directory: str | Path) -> None:
+    """Let the owner into a directory if it is theirs, and never into one that a symlink there leads to."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY)
+        try:
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            if mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(f"/proc/self/fd/{descriptor}", mode | stat.S_IRWXU)
+        finally:
+            os.close(descriptor)
 
 
 def _libc() -> ctypes.CDLL:

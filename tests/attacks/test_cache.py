@@ -35,7 +35,7 @@ def test_what_the_cache_has_altered_is_installed_anew(make_site: SiteFactory, tm
     finished = site.releaser("update", check=0, env={"UV_CACHE_DIR": str(cache)})
     (live,) = site.link.resolve().glob("lib/python*/site-packages/alpha/__init__.py")
     assert live.read_bytes() == good
-    assert "alpha/__init__.py of alpha than its RECORD names; alpha was installed anew" in finished.stderr
+    assert "alpha/__init__.py of alpha than its RECORD names; alpha was reinstalled" in finished.stderr
     assert poisoned.read_bytes() != good  # it is for its owner to look at
 
 

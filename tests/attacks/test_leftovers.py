@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import shutil
 from pathlib import Path
@@ -12,14 +14,17 @@ import pytest
 from releaser.candidate.isolated import sandbox_of
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.staging import staging_tree
+from releaser.errors import ToolError
 from releaser.run import silent_log
 from releaser.site.site import Site, open_site
+from releaser.system import landlock
 from tests.attacks.test_isolation import Scene, publish_source, scene
 from tests.support.commands import clean_environment, git_executable, run
+from tests.support.guards import require
 from tests.support.templates import write_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.support.sites import SampleSite
 
@@ -149,34 +154,35 @@ def test_what_git_does_not_track_is_brought_anew_after_tests_that_have_changed_i
     assert scene.site.live_version("beta") == "1.1.0"
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Iterator[Site]:
-    """Stage a project with a submodule, packages in a venv, and all kinds of files that git does not track."""
-    top, env = tmp_path / "site", clean_environment(tmp_path / "home", tmp_path / "cache")
+@contextlib.contextmanager
+def stage(place: Path, *, below: str = "", isolate: str = "off") -> Iterator[Site]:
+    """Stage a project, or one `below` a repository, with a venv, and all kinds of files that git does not track."""
+    top, env = place / "site", clean_environment(place / "home", place / "cache")
 
     def git(place: Path, *words: str) -> None:
         who = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always")
         run([git_executable(), *who, *words], cwd=place, env=env, check=0)
 
-    for place, files in (
-        (tmp_path / "library", {"code.py": ""}),
+    project = {f"{below}/pyproject.toml": "[project]\n", f"{below}/uv.lock": "version = 1\n"}
+    for directory, files in (
+        (place / "library", {"code.py": ""}),
         (
             top,
-            {"pyproject.toml": "[project]\n", "uv.lock": "version = 1\n", "pkg/code.py": "", ".gitignore": "/data\n"},
+            {**{name.lstrip("/"): text for name, text in project.items()}, "pkg/code.py": "", ".gitignore": "/data\n"},
         ),
     ):
-        place.mkdir()
-        write_files(place, files)
-        git(place, "init", "--quiet", "--template=")
-        if place == top:
-            git(place, "submodule", "--quiet", "add", str(tmp_path / "library"), "vendored")
-        git(place, "add", ".")
-        git(place, "commit", "--quiet", "--message", "All")
-    places = ("data/kept/a", "media/a", "local.py", "../shared.py", "pkg/__pycache__/code.pyc")
-    write_files(top, dict.fromkeys((*places, "../venv/bin/python", "../other/__pycache__/live.pyc"), "good"))
+        directory.mkdir()
+        write_files(directory, files)
+        git(directory, "init", "--quiet", "--template=")
+        if directory == top:
+            git(top, "submodule", "--quiet", "add", str(place / "library"), "vendored")
+        git(directory, "add", ".")
+        git(directory, "commit", "--quiet", "--message", "All")
+    names = ("data/kept/a", "media/a", "local.py", "../shared.py", "pkg/__pycache__/code.pyc")
+    write_files(top, dict.fromkeys((*names, "../venv/bin/python", "../other/__pycache__/live.pyc"), "good"))
     (top / "linked.py").symlink_to("../shared.py")
-    given = {"RELEASER_STAGING_COPY": "data/kept", "RELEASER_STAGING_LINK": "media", "RELEASER_ISOLATE": "off"}
-    site, log = open_site(top, {**env, **given}), silent_log("update")
+    given = {"RELEASER_STAGING_COPY": "data/kept", "RELEASER_STAGING_LINK": "media", "RELEASER_ISOLATE": isolate}
+    site, log = open_site(top / below, {**env, **given}), silent_log("update")
     with staging_tree(site, log, site.git.commit("HEAD")) as staged:
         yield staged
 
@@ -193,28 +199,77 @@ def look(place: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("what", ["tests", "own builds"])
 def test_nothing_is_left_of_what_a_candidate_has_done_in_the_staging_tree(
-    tree: Site, tmp_path: Path, what: Literal["tests", "own builds"]
+    tmp_path: Path, what: Literal["tests", "own builds"]
 ) -> None:
-    top = tree.git.layout.top
-    before, around = look(top), look(tmp_path / "other") | look(tmp_path / "site")
-    with sandbox_of(tree, tmp_path / "venv", what=what):
-        for name in ("linked.py", "local.py", "media"):
-            (top / name).unlink()
-        evil = (
-            "linked.py",
-            "local.py",
-            "media",
-            "data/evil.py",
-            "data/kept/evil.py",
-            "build/lib/evil.py",
-            "a.egg-info/a",
-        )
-        write_files(top, dict.fromkeys((*evil, "vendored/code.py", "vendored/evil.py", "vendored/.git/config"), "evil"))
-        shutil.rmtree(top / "pkg")
-        (top / "pkg").symlink_to(tmp_path / "other")
-        (top / "data").chmod(0o555)
-        (top / "build" / "lib").chmod(0)
-    tree.project.lock.write_text("version = 2\n", encoding="utf-8")  # which releaser does, for the next candidate
-    renew_tree(tree)
-    assert look(top) == {**before, "uv.lock": "version = 2\n"}
-    assert look(tmp_path / "other") | look(tmp_path / "site") == around
+    with stage(tmp_path) as tree:
+        top = tree.git.layout.top
+        before, around = look(top), look(tmp_path / "other") | look(tmp_path / "site")
+        with sandbox_of(tree, tmp_path / "venv", what=what):
+            for name in ("linked.py", "local.py", "media"):
+                (top / name).unlink()
+            evil = (
+                "linked.py",
+                "local.py",
+                "media",
+                "data/evil.py",
+                "data/kept/evil.py",
+                "build/lib/evil.py",
+                "a.egg-info/a",
+            )
+            write_files(
+                top, dict.fromkeys((*evil, "vendored/code.py", "vendored/evil.py", "vendored/.git/config"), "evil")
+            )
+            shutil.rmtree(top / "pkg")
+            (top / "pkg").symlink_to(tmp_path / "other")
+        tree.project.lock.write_text("version = 2\n", encoding="utf-8")  # which releaser does, for the next candidate
+        renew_tree(tree)
+        assert look(top) == {**before, "uv.lock": "version = 2\n"}
+        assert look(tmp_path / "other") | look(tmp_path / "site") == around
+
+
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Let permissions apply to root as well, in this thread."""
+    capabilities = ctypes.CDLL(None)
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert capabilities.capget(header, sets) == 0
+    effective, sets[0] = sets[0], sets[0] & ~0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert capabilities.capset(header, sets) == 0
+    try:
+        yield
+    finally:
+        sets[0] = effective
+        assert capabilities.capset(header, sets) == 0
+
+
+def stay_out(top: Path, venv: Path) -> None:
+    for place in (top, venv / "bin", venv):
+        place.chmod(0)
+
+
+def exchange(top: Path, _: Path) -> None:
+    shutil.rmtree(top / "web")
+    (top / "web").write_text("", encoding="utf-8")
+
+
+def blow_up(top: Path, _: Path) -> None:
+    for name in ("pyproject.toml", "uv.lock"):
+        os.truncate(top / "web" / name, 1 << 40)
+
+
+@pytest.mark.parametrize(("attack", "flaw"), [(stay_out, ""), (exchange, "web/"), (blow_up, "")])
+def test_what_keeps_releaser_from_restoring_is_the_fault_of_the_candidate(
+    tmp_path: Path, attack: Callable[[Path, Path], None], flaw: str
+) -> None:
+    """Else it ends each night before anybody is blamed."""
+    require(landlock.abi() >= landlock.OLDEST, "Landlock")
+    with stage(tmp_path, below="web", isolate="landlock") as tree, without_rights():
+        top, venv = tree.git.layout.top, tmp_path / "venv"
+        before = look(top)
+        with pytest.raises(ToolError, match=flaw) if flaw else contextlib.nullcontext(), sandbox_of(tree, venv):
+            attack(top, venv)
+        assert (venv / "bin" / "python").read_text(encoding="utf-8") == "good"
+        top.chmod(0)
+        renew_tree(tree)
+        assert look(top) == before
+    assert not top.exists()
