@@ -272,6 +272,8 @@ class RunLog:
         self.moved_checkout = False
         self.outcomes: list[Outcome] = []
         self.findings: list[Finding] = []
+        #: What has failed without ending the run.
+        self.failures: list[ReleaserError] = []
         self.answers: list[Answer] = []
         self.learned = Learned()
         #: Releases that cannot be deleted, by their ids: no reason for a mail, but told along with whatever is.
@@ -307,6 +309,7 @@ class RunLog:
 
     def failed(self, error: ReleaserError, *, follow_up: bool = True) -> None:
         """Note a failure that does not end the run; as a `follow_up` it makes the exit code 7."""
+        self.failures.append(error)
         self.note(error.finding)
         if follow_up:
             self.learn(follow_up_failed=True)

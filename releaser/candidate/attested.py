@@ -33,17 +33,24 @@ if TYPE_CHECKING:
 
 _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
+_NOT_INSTALLED = '`attestations = "require"`: what verifies them is not installed beside releaser'
+_INSTALL = "Install it: `pip install 'releaser[attestations]'`; or change `attestations`."
 
 
 def attestation_findings(site: Site) -> Iterator[Finding]:
     """Say what is wrong with how attestations are to be verified."""
-    if site.settings.attestations == "require" and not _can_verify():
-        message = '`attestations = "require"`: what verifies them is not installed beside releaser'
-        yield Finding(message, advice="Install it: `pip install 'releaser[attestations]'`; or change `attestations`.")
+    wanted = site.settings.attestations
+    if wanted == "off" or not _can_verify():
+        if wanted == "require":
+            yield Finding(_NOT_INSTALLED, advice=_INSTALL)
+        return
     if root := _root(site):
         try:
-            json.loads(read_file(root))
-        except (OSError, ValueError) as error:
+            content = json.loads(read_file(root))
+            if "sigstore.trustedroot" not in str(isinstance(content, dict) and content.get("mediaType")):
+                message = "its mediaType is not that of a trust root"
+                raise ValueError(message)
+        except (OSError, ValueError, RecursionError) as error:
             message = f"`attestations_root` {root} cannot be used: {error}"
             yield Finding(message, advice="It must be a trusted_root.json of Sigstore; or remove the setting.")
 
@@ -52,12 +59,16 @@ def verify_attestations(work: Workspace, lock: LockFile) -> Mapping[str, Publish
     """Ask who published what a lock changes; return the publishers of packages that are known then.
 
     Raises DeviationError where one is another than before, or an attestation does not verify, and nobody has accepted
-    that; where attestations are required, also where one is gone. Raises ResolutionError where one is required and
-    nobody can tell.
+    that; where attestations are required, also where one is gone. Raises ResolutionError where one is required and it
+    is unknown.
     """
     site, live = work.site, lock_of(work.live)
     known = {name: one for name, one in _known(work).items() if name in lock.names}
-    if site.settings.attestations == "off" or not _can_verify() or not (asked := _changed_files(work, live, lock)):
+    if site.settings.attestations == "off" or not (asked := _changed_files(work, live, lock)):
+        return known
+    if not _can_verify():
+        if site.settings.attestations == "require":
+            raise ResolutionError(_NOT_INSTALLED, advice=_INSTALL)
         return known
     with work.log.step("attestations") as step:
         strange = {one.name for one in asked} - known.keys()
@@ -98,11 +109,11 @@ def _tell(
         step.says(told)
         return
     which = first_few(dict.fromkeys(f"{one.name} {one.version}" for one in found.unknown))
-    reason = f"{which}: {next(iter(found.unknown.values()))}"
-    step.warns(f"{told}; unknown: {reason}")
+    reason = next(iter(found.unknown.values()))
+    step.warns(f"{told}; unknown: {which}: {reason}")
     if work.site.settings.attestations != "require":
         return
-    message = f"nobody can tell now who published {reason}"
+    message = f"the publisher of {which} could not be determined: {reason}"
     if any(one.name in known for one in found.unknown):
         advice = "Check the network and the index; releaser tries again at the next run."
         raise ResolutionError(message, advice=f'{advice} `attestations = "warn"` lets it in.')
@@ -132,7 +143,7 @@ def _can_verify() -> bool:
 
 def _root(site: Site) -> Path | None:
     named = site.settings.attestations_root
-    return Path(os.path.abspath(site.project.root / Path(named).expanduser())) if named else None
+    return Path(os.path.abspath(site.project.checkout / Path(named).expanduser())) if named else None
 
 
 def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]:

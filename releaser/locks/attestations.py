@@ -28,7 +28,7 @@ class Publisher:
         return f"{self.repository} ({', '.join(filter(None, (self.kind, self.workflow)))})"
 
     def is_same(self, other: Publisher) -> bool:
-        """Whether it is the same repository; its workflows have come to other names in many."""
+        """Whether it is the same repository; workflows get renamed often."""
         return (self.kind, self.repository.casefold()) == (other.kind, other.repository.casefold())
 
 
@@ -51,7 +51,7 @@ class Judgement:
     deviations: tuple[Deviation, ...]
     #: What had an attestation, and has none.
     lost: tuple[Deviation, ...]
-    #: The files of which nobody can tell, each with the reason.
+    #: The files of which it is unknown, each with the reason.
     unknown: Mapping[IndexFile, str]
 
 

@@ -35,7 +35,7 @@ class Deviation:
         if self.what == "index":
             return f"{self.name} {self.version} comes from {self.new}, and came from {self.old}"
         if self.what == "publisher":
-            return f"{self.name} {self.version} is published by {self.new}, and was by {self.old}"
+            return f"{self.name} {self.version} is now published by {self.new} (before: {self.old})"
         shown = " ".join(filter(None, (self.file, "of", self.name, self.version)))
         if self.what == "attestation":
             lost = f"has no attestation any more; it was published by {self.old} before"

@@ -63,6 +63,8 @@ class Scope:
     state: CheckoutState | None = None
     #: What is known of the checkout where a staging tree of it is checked.
     checkout: Checkout | None = None
+    #: Whether who has published packages is asked in any case.
+    attests: bool = True
 
 
 def preflight(site: Site, log: RunLog, scope: Scope | None = None) -> SiteFacts:
@@ -110,7 +112,8 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     litter = known_untracked_files(site.state_dir)
     checkout = scope.checkout or check_checkout(site, findings, files_due(site, live), litter, scope.state)
     findings.extend(isolation_findings(site))
-    findings.extend(attestation_findings(site))
+    if scope.attests:
+        findings.extend(attestation_findings(site))
     findings.extend(disk.state_findings(site.project))
     findings.extend(disk.venv_findings(site.project.venv))
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))

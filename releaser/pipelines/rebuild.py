@@ -68,7 +68,7 @@ def build_from_checkout(site: Site, log: RunLog, facts: SiteFacts) -> tuple[Depl
     Raises BuildError, TestsFailedError, MigrationsError and PreflightError.
     """
     snapshot, target = take_snapshot(site), as_checked_out(facts)
-    with asking(site.state_dir), staged(site, log, facts, target) as work:
+    with asking(site.state_dir, log.failures), staged(site, log, facts, target) as work:
         release = build_as_locked(work)
         check_before_flip(work.site, release.venv)
         ask_before_live(work.site, log, release.venv)
@@ -248,7 +248,7 @@ def rebuild(request: Request, *, python: str | None = None, force: bool = False)
 def _rebuild(run: Run, *, python: str | None, force: bool) -> PipelineResult:
     refuse_moved(run.store)
     refuse_unadopted(run.store)
-    facts = preflight(run.site, run.log, Scope(asks=(), python=python))
+    facts = preflight(run.site, run.log, Scope(asks=(), python=python, attests=False))
     ask_django(run.site, run.log)
     live = run.store.live()
     check_live_site(run.site, run.log, force=force or is_repair(live))
@@ -291,7 +291,7 @@ def plan_rebuild(site: Site, *, python: str | None = None, force: bool = False) 
     """Say what would be rebuilt, and with which Python. Raises PreflightError and BuildError."""
     store = store_of(site)
     refuse_unadopted(store)
-    facts = check_unmoved(site, Scope(python=python))
+    facts = check_unmoved(site, Scope(python=python, attests=False))
     live, lock, version = store.live(), facts.lock, facts.choice.version
     files = live.manifest.files if live else {}
     try:

@@ -97,7 +97,7 @@ def update_site(run: Run, *, force: bool, follow: bool) -> PipelineResult:
     run.find_changes = partial(find_changes, run.site, snapshot)
     target = choose_target(run.site, run.log, snapshot, facts, theirs, force=force, follow=follow)
     note_target(run.log, target)
-    with asking(run.site.state_dir), staged(run.site, run.log, facts, target) as work:
+    with asking(run.site.state_dir, run.log.failures), staged(run.site, run.log, facts, target) as work:
         goal = choose_goal(work, target, force=force)
         reason = reason_not_to_build(goal)
         if reason:

@@ -7,14 +7,14 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.errors import ResolutionError
+from releaser.errors import ReleaserError, ResolutionError
 from releaser.locks.origins import Deviation, find_deviations, unhashed_files
 from releaser.releases.contents import hash_of
 from releaser.system.files import load_state, write_state
 from releaser.system.words import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from releaser.locks.lock import LockFile
@@ -46,7 +46,9 @@ class DeviationError(ResolutionError):
         message = f"packages are not what they were before: {'; '.join(map(str, found[:5]))}"
         message += f"; and {len(found) - 5} more" if len(found) > 5 else ""
         is_badly_attested = any(one.what == "attestation" and one.new for one in found)
-        outdated = " An outdated `attestations_root` or version of pypi-attestations can be why." * is_badly_attested
+        outdated = (
+            " An outdated `attestations_root` or version of pypi-attestations may be the cause." * is_badly_attested
+        )
         advice = f"Find out why.{outdated} If it is meant to be so: {commands}{all_of_them}."
         super().__init__(message, advice=advice)
         self.found = found
@@ -64,17 +66,26 @@ def change_acceptance(state_dir: Path, after: Acceptance) -> None:
 
 
 @contextlib.contextmanager
-def asking(state_dir: Path) -> Iterator[None]:
-    """Note what a run is refused for, so that somebody can accept just that."""
+def asking(state_dir: Path, failures: Sequence[ReleaserError]) -> Iterator[None]:
+    """Note what a run is refused for, or does without after these failures, so that somebody can accept just that."""
     try:
         yield
-    except DeviationError as error:
-        before = read_acceptance(state_dir)
-        known = {one: one for one in before.asked}
-        asked = (known.get(one) or replace(one, since=timestamp()) for one in error.found)
-        change_acceptance(state_dir, replace(before, asked=tuple(asked)))
+    except ReleaserError as error:
+        if found := _refused([*failures, error]):
+            _ask(state_dir, found)
         raise
-    change_acceptance(state_dir, replace(read_acceptance(state_dir), asked=()))
+    _ask(state_dir, _refused(failures))
+
+
+def _refused(failures: Iterable[ReleaserError]) -> dict[Deviation, None]:
+    return dict.fromkeys(one for error in failures if isinstance(error, DeviationError) for one in error.found)
+
+
+def _ask(state_dir: Path, found: Iterable[Deviation]) -> None:
+    before = read_acceptance(state_dir)
+    known = {one: one for one in before.asked}
+    asked = (known.get(one) or replace(one, since=timestamp()) for one in found)
+    change_acceptance(state_dir, replace(before, asked=tuple(asked)))
 
 
 def foresee_refusal(state_dir: Path, command: str, error: DeviationError) -> tuple[str, str]:

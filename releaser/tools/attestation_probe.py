@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class _NoAnswerError(Exception):
-    """Nobody can tell now."""
+    """It is unknown."""
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
@@ -106,7 +106,7 @@ def _read(url: str, accept: str) -> bytes:
 
 
 def _fetch(questions: list[Question]) -> list[bytes | str]:
-    """Return what an index has of the files of one package; text where nobody can tell."""
+    """Return what an index has of the files of one package; text where that is unknown."""
     index, package = questions[0][:2]
     try:
         places = _places(f"{index.rstrip('/')}/{package}/", [file for _, _, file, _ in questions])

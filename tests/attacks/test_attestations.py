@@ -116,7 +116,7 @@ def test_an_attestation_that_somebody_else_has_signed_is_refused_where_one_is_re
     dotenv = {"RELEASER_ATTESTATIONS_ROOT": "../root.json"}
     served.require()
     said = served.refused()
-    assert "nobody can tell now who published alpha 1.1.0: Verification failed" in said
+    assert "the publisher of alpha 1.1.0 could not be determined: Verification failed" in said
     assert "root.json may be outdated; or pypi-attestations" in said
     served.site.write_dotenv(dotenv)  # else keys that have changed would hold up all that mends security
     assert attested(served.site)[0].startswith("0 of 1 package attested; unknown: alpha 1.1.0: Verification failed")
@@ -128,7 +128,7 @@ def test_an_attestation_with_the_signature_of_something_else_is_refused(served: 
     envelope["signature"] = "AAAA"
     said = served.refused()
     assert "has an attestation that does not verify: Verification failed: DSSE: invalid signature" in said
-    assert "An outdated `attestations_root` or version of pypi-attestations can be why." in said
+    assert "An outdated `attestations_root` or version of pypi-attestations may be the cause." in said
 
 
 def test_an_attestation_of_another_repository_under_the_name_of_its_own_is_refused(served: Served) -> None:
@@ -140,8 +140,10 @@ def test_an_attestation_of_another_repository_under_the_name_of_its_own_is_refus
 def test_another_publisher_is_refused_until_somebody_accepts_it(served: Served) -> None:
     served.publish("1.1.0", "evil/alpha")
     dry, said = served.site.releaser("update", "--dry-run", check=0).stdout, served.refused()
-    assert "it would be refused: packages are not what they were before: alpha 1.1.0 is published by evil/alpha" in dry
-    assert "alpha 1.1.0 is published by evil/alpha (GitHub, publish.yml), and was by example/alpha" in said
+    assert (
+        "it would be refused: packages are not what they were before: alpha 1.1.0 is now published by evil/alpha" in dry
+    )
+    assert "alpha 1.1.0 is now published by evil/alpha (GitHub, publish.yml) (before: example/alpha" in said
     served.site.releaser("accept", "alpha", check=0)
     assert attested(served.site) == ("1 of 1 package attested", [])
     served.publish("1.2.0", "Evil/Alpha", workflow="release.yml")
@@ -152,6 +154,6 @@ def test_an_index_that_does_not_answer_holds_up_nothing_but_what_must_be_atteste
     wheel = served.publish("1.1.0", OWN)
     served.index.provenance[wheel.name] = None
     served.require()
-    assert "nobody can tell now who published alpha 1.1.0: 127.0.0.1" in served.refused()
+    assert "the publisher of alpha 1.1.0 could not be determined: 127.0.0.1" in served.refused()
     served.site.write_dotenv({"RELEASER_ATTESTATIONS_ROOT": "../root.json"})
     assert attested(served.site)[1] == []

@@ -10,6 +10,7 @@ import pytest
 
 from releaser.candidate import attested
 from releaser.candidate.attested import verify_attestations
+from releaser.errors import ResolutionError
 from releaser.locks.attestations import Answer
 from releaser.locks.installed import index_files
 from releaser.locks.lock import LockFile
@@ -77,6 +78,18 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
     else:
         assert verify_attestations(work, after) == {}
     assert (asked, bool(listed)) == (files, bool(files))
+    monkeypatch.setattr(attested, "_can_verify", lambda: False)
+    assert verify_attestations(work, after) == {}
+    site.settings.attestations = "require"
+    with pytest.raises(ResolutionError, match="is not installed"):
+        verify_attestations(work, after)
+    assert verify_attestations(work, before) == {}
+
+
+def test_the_trust_root_is_not_looked_for_where_tests_of_a_candidate_write(tmp_path: Path) -> None:
+    places = SimpleNamespace(root=tmp_path / "elsewhere" / "staging", checkout=tmp_path / "outer" / "site")
+    site: Any = SimpleNamespace(settings=SimpleNamespace(attestations_root="../../keys/root.json"), project=places)
+    assert attested._root(site) == tmp_path / "keys" / "root.json"
 
 
 def _step(_: str) -> contextlib.nullcontext[None]:

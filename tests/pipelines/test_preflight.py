@@ -195,8 +195,12 @@ def test_what_will_not_do_is_the_one_problem(root: Path, wrong: dict[str, Any], 
 def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
     root: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
 ) -> None:
-    edit(root, "../.env", "ADMINS", f"RELEASER_ATTESTATIONS={wanted}\nADMINS")
-    facts(site(root))
+    edit(root, "../.env", "ADMINS", f"RELEASER_ATTESTATIONS={wanted}\nRELEASER_ATTESTATIONS_ROOT=../r.json\nADMINS")
+    (root.parent / "r.json").write_text("[]", encoding="utf-8")
+    if wanted == "off":  # what is not used may be anything
+        facts(site(root))
+    else:
+        assert "r.json cannot be used: its mediaType" in problems(site(root))[0]
     monkeypatch.setitem(sys.modules, "pypi_attestations", None)
     if wanted != "require":
         facts(site(root))
@@ -204,6 +208,7 @@ def test_attestations_that_are_required_cannot_be_verified_without_what_does_so(
     with pytest.raises(PreflightError, match="what verifies them is not installed beside releaser") as caught:
         facts(site(root))
     assert "`pip install 'releaser[attestations]'`" in caught.value.findings[0].advice
+    check(site(root), None, Scope(attests=False))  # a rebuild, which may ask nothing
 
 
 def test_the_restart_file_is_below_the_checkout(root: Path) -> None:
