@@ -13,7 +13,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage faults faults-spread faults-mutations check lint types imports architecture schemas bench measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage faults faults-spread faults-mutations check lint types imports architecture schemas pictures bench measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -72,6 +72,9 @@ architecture: $(READY) ## Write the tables in docs/architecture.md, and that of 
 
 schemas: $(READY) ## Write docs/reference/json-schemas.md from the types of the answers
 	$(BIN)/python scripts/schemas.py
+
+pictures: $(READY) ## Make the pictures in docs/images (needs Chromium)
+	$(BIN)/python scripts/pictures.py $(ARGS)
 
 bench: $(READY) ## Measure speed and memory against other programs in the same run
 	$(BIN)/python scripts/bench.py

@@ -128,8 +128,12 @@ class RunReport:
     fixed: tuple[Vulnerability, ...] = ()
     #: Why a lock was rebuilt as it was; None if none was.
     rebuilt: str | None = None
+    #: The problems people have been told of that are solved, by the names of reporting/threads.py.
+    solved: tuple[str, ...] = ()
     #: What became of the mail about this run.
     mail: str = ""
+    #: Whether a mail tells all of this, and somebody has taken it.
+    mailed: bool = False
     #: What an adoption found out to use.
     chosen: tuple[Convention, ...] = ()
     #: From when on an update may begin, if this one did not, as it was not due, or waits for its window.

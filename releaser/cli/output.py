@@ -42,7 +42,7 @@ class Output:
         return Silence()
 
     def print_report(self, report: RunReport, *, answers: bool = False) -> None:
-        """Print how a run ended. Without a terminal, a run about which there is nothing to say prints nothing.
+        """Print how a run ended. Without a terminal, what is nothing to speak of or was mailed is not printed.
 
         One that `answers` a question has something to say.
         """
@@ -59,10 +59,15 @@ class Output:
             from releaser.reporting.terminal import show_report
 
             show_report(report, sys.stderr)
-        elif self.verbose or answers or report.noteworthy:
+        elif self.verbose or answers or (report.noteworthy and not self._is_for_cron(report)):
             from releaser.reporting.text import report_text
 
             self._write(report_text(report))
+
+    def _is_for_cron(self, report: RunReport) -> bool:
+        """Whether cron would mail once more what has been mailed: nobody is there, and nothing else is to be said."""
+        person = sys.stdin is not None and sys.stdin.isatty()
+        return report.command == "update" and report.mailed and not person
 
     def track(self, paths: Sequence[str], release: str) -> Iterable[str]:
         """Yield the files of a release; on a terminal, show how many have been."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.candidate.audit import tell_unknown_once
 from releaser.candidate.mark import standing_holds
 from releaser.candidate.trials import TEST
+from releaser.checkout.publish import pending
 from releaser.deployment.health_check import left_behind
 from releaser.errors import (
     BuildError,
@@ -31,12 +32,14 @@ from releaser.errors import (
 from releaser.pipelines.preflight import check
 from releaser.pipelines.recovery import recover
 from releaser.releases.integrity import find_damage
-from releaser.releases.journal import Journal, keep_reserve
+from releaser.releases.journal import Journal, keep_reserve, read_notes
+from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
 from releaser.reporting import notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
+from releaser.reporting.threads import find_solved
 from releaser.run import Run, begun_at, new_run_id
 from releaser.site import disk, run_lock
 from releaser.site.site import Site, find_site, open_site
@@ -221,16 +224,29 @@ def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
     """Add what is held, and the processes that no run has got to restart, if there is anything to report."""
     report = tell_unknown_once(site, report)
     if not report.noteworthy:
-        return report
+        return _with_solved(site, report)
     processes: tuple[LeftBehind, ...] = ()
     with contextlib.suppress(OSError):
         processes = left_behind(store_of(site))
     clean = site.redactor.clean
-    return replace(
+    report = replace(
         report,
         left_behind=tuple(replace(one, command=clean(one.command)) for one in processes),
         holds=tuple(replace(one, reason=clean(one.reason)) for one in standing_holds(site)),
     )
+    return _with_solved(site, report)
+
+
+def _with_solved(site: Site, report: RunReport) -> RunReport:
+    """Add the problems that people have been told of and that are solved."""
+    with contextlib.suppress(OSError):  # which is said elsewhere; it is told when it can be known
+        if threads := read_notes(site.state_dir).threads:
+            out, due = read_quarantine(site.state_dir), pending(site.state_dir)
+            is_due = due.commit or due.push or due.pending_steps is not None
+            at = [one.at for one in out.candidates]
+            solved = find_solved(report, threads, failed_at=at, is_kept_out=bool(out.commits), is_due=is_due)
+            return replace(report, solved=solved)
+    return report
 
 
 def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunReport:

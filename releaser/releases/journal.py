@@ -156,11 +156,22 @@ NOTES = "notes.json"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Thread:
+    """A problem that people have been told of, and not yet that it is solved."""
+
+    problem: str
+    #: The Message-ID of the first mail about it.
+    message_id: str
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Notes:
     """What people have been told, so that they are not told the same each night."""
 
     #: When somebody last got a mail; None if nobody has.
     last_mail: datetime | None = None
+    threads: tuple[Thread, ...] = ()
     #: Files that the project's own work left in the work tree, relative to its top. They do not make it unclean.
     untracked: frozenset[str] = frozenset()
     #: Processes that were not restarted.

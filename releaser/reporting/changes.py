@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import chain, compress
 from typing import TYPE_CHECKING
 
-from releaser.system.words import duration, first_few, one_line, one_lines, plural, table, web_link
+from releaser.system.words import duration, first_few, one_line, one_lines, table, web_link
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -80,7 +80,7 @@ def changes_table(
     below the lines.
     """
     ordered = sorted(changes, key=lambda change: not change.fixes)
-    with_parents = any(map(_required_by, ordered))
+    with_parents = any(map(required_by, ordered))
     columns = (True, True, True, True, any(change.released for change in ordered), with_parents)
     found = Table(
         title=title,
@@ -95,7 +95,7 @@ def changes_table(
 
 
 def _row(change: Change, now: datetime, columns: Sequence[bool]) -> Row:
-    cells = (change.name, change.old or "-", change.new or "-", change.bump, age_of(change, now), _required_by(change))
+    cells = (change.name, change.old or "-", change.new or "-", change.bump, age_of(change, now), required_by(change))
     return Row(
         cells=one_lines(compress(cells, columns)),
         notes=one_lines(_notes(change, names_parents=not columns[-1])),
@@ -104,14 +104,15 @@ def _row(change: Change, now: datetime, columns: Sequence[bool]) -> Row:
     )
 
 
-def _required_by(change: Change) -> str:
+def required_by(change: Change) -> str:
+    """Say what requires a package: the project, or the first few others; nothing if that is not known."""
     return "the project" if change.direct else first_few(change.through, _SHOWN)
 
 
 def _notes(change: Change, *, names_parents: bool) -> Iterator[str]:
     if change.fixes:
         yield f"fixes {', '.join(change.fixes)}"
-    if names_parents and (parents := _required_by(change)):
+    if names_parents and (parents := required_by(change)):
         yield f"required by {parents}"
     if change.dragged_by:
         yield f"changed because of {', '.join(change.dragged_by)}"
@@ -129,11 +130,11 @@ COLUMNS = ("PACKAGE", "VERSION", "FIXED IN", "VULNERABILITY", "ABOUT")
 _MOST = 30  # vulnerabilities in one list; an old lock may have hundreds
 
 
-def commit_lines(report: RunReport) -> list[str]:
-    """List the commits that a run has fetched."""
-    lines = [one_line(f"{one.id[:12]} {one.subject} ({one.author})") for one in report.commits[:_COMMITS]]
+def first_commits(report: RunReport) -> tuple[list[tuple[str, str, str]], str]:
+    """Return the id, the subject and the author of the first commits that a run has fetched, and how many more came."""
+    found = [(one_line(one.id[:12]), one_line(one.subject), one_line(one.author)) for one in report.commits[:_COMMITS]]
     count = max(len(report.commits), report.pulled.count if report.pulled else 0)
-    return [*lines, f"and {count - len(lines)} more"] if lines and count > len(lines) else lines
+    return found, f"and {count - len(found)} more" if found and count > len(found) else ""
 
 
 def security_lists(report: RunReport) -> list[tuple[str, list[str]]]:
@@ -167,12 +168,6 @@ def vulnerability_rows(vulnerabilities: Iterable[Vulnerability]) -> list[list[st
         ]
         for one in vulnerabilities
     ]
-
-
-def fixes_phrase(report: RunReport) -> str:
-    """Say in a few words how many vulnerabilities the run has fixed; empty if none."""
-    count = len({(one.name, one.id) for one in report.fixed})
-    return f"fixes {plural(count, 'known vulnerability')}" if count else ""
 
 
 def label(one: Vulnerability) -> str:

@@ -79,11 +79,12 @@ def _tell(site: Site, who: str, held: float, now: datetime) -> str:
     """Send the mail, or keep it where nothing takes mails; return why that failed."""
     from releaser.reporting.mail import compose_plain  # both take long to import
     from releaser.reporting.outbox import Outbox, QueuedMail
+    from releaser.reporting.subject import make_subject
 
     settings, name = site.settings, site.project.name
     recipients = settings.admins or settings.updater_admins
     message: EmailMessage = compose_plain(
-        f"releaser: {name} on {this_host()}: the lock has been held for {duration(held)}",
+        make_subject("!", name, f"the lock has been held for {duration(held)}", host=this_host()),
         site.redactor.clean(
             f"No run can change {site.project.root} on {this_host()}: the lock of the project,\n"
             f"{site.state_dir / run_lock.LOCK}, has been held for {duration(held)} by process\n\n    {who}\n\n"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shlex
 from datetime import timedelta
 from email.header import Header
@@ -17,59 +15,61 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, select_autoescape
 
 from releaser.errors import ExitCode
-from releaser.reporting.changes import Table, changes_table, commit_lines, fixes_phrase, security_lists
+from releaser.reporting.changes import Table, age_of, changes_table, first_commits, required_by, security_lists
+from releaser.reporting.lock_diff import NAME
+from releaser.reporting.look import BUMPS, DAY, NIGHT, WIDEST, fold, linked
+from releaser.reporting.subject import SOLVED, header_text, subject, verdict
 from releaser.reporting.text import held_back_passages, summarize
+from releaser.reporting.threads import digest_of, message_id
 from releaser.site.settings import this_host
 from releaser.site.values import Address, parse_address
-from releaser.system.words import elapsed, one_line, plural, strip_control, truncate
+from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from releaser.report import RunReport
 
 _POLICY = SMTP.clone(refold_source="none")
+_TAIL, _FEW = 15, 25  # lines of output that are seen without unfolding the rest, and that are not folded
 _HEADINGS = ("Package", "Old", "New", "Size", "Age", "Required by")
-_LIMIT = 200
-_REASON_LIMIT = 80
-_BLAME = {"update": " (this update broke it)", "before": " (it was failing before)"}
-_TRIALS = {
-    "test": "tests",
-    "test live release": "tests of the live release",
-    "migrations": "migrations not applied",
-}
-_REASONS: dict[int, str] = {
-    ExitCode.BUG: "a bug in releaser",
-    ExitCode.PREFLIGHT: "preflight",
-    ExitCode.BUILD: "build",
-    ExitCode.ROLLED_BACK: "activation",
-    ExitCode.FOLLOW_UP: "follow-up",
-    ExitCode.LOCKED: "locked",
-    ExitCode.NO_RELEASE: "no such release",
-}
 
 
-def compose(report: RunReport, *, sender: str, recipients: Sequence[Address]) -> EmailMessage:
+def compose(
+    report: RunReport,
+    *,
+    sender: str,
+    recipients: Sequence[Address],
+    references: Sequence[str] = (),
+    lock_diff: str = "",
+) -> EmailMessage:
     """Make the mail of a run: the same report makes the same mail, the same run the same Message-ID.
 
     `sender` is `address` or `Name <address>`; ValueError if it is neither. Without recipients there is no To.
+    `references` are the Message-IDs of the mails that this one continues, `lock_diff` is to be read beside it.
     """
     ended = report.started_at + timedelta(seconds=report.seconds)
     message = _begin_message(subject(report), sender=sender, recipients=recipients, at=ended)
     message["Message-ID"] = message_id(report)
+    if references:
+        message.set_raw("References", "\r\n ".join(references))
+        message.set_raw("In-Reply-To", references[-1])
     message.set_raw("X-Releaser-Run", _encode(header_text(report.run_id)))
     text, html = render_bodies(report)
     # Quoted-printable goes through every server and stays readable in a Maildir.
     message.set_content(text, cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
-    message.set_boundary(f"=_{_digest(report)}")  # "=_" cannot be in quoted-printable (RFC 2045, 6.7)
+    message.set_boundary(f"=_{digest_of(report)}")  # "=_" cannot be in quoted-printable (RFC 2045, 6.7)
+    if lock_diff:
+        message.add_attachment(strip_control(lock_diff), subtype="x-diff", filename=NAME, cte="quoted-printable")
+        message.set_boundary(f"=_{digest_of(report)}_")
     return message
 
 
 def compose_plain(title: str, text: str, *, sender: str, recipients: Sequence[Address], at: datetime) -> EmailMessage:
-    """Make a mail of a subject and a text."""
-    message = _begin_message(header_text(title), sender=sender, recipients=recipients, at=at)
+    """Make a mail of a subject, as `make_subject` makes it, and a text."""
+    message = _begin_message(title, sender=sender, recipients=recipients, at=at)
     message["Message-ID"] = make_msgid("releaser", domain=this_host() or "localhost")
     message.set_content(text, cte="quoted-printable")
     return message
@@ -88,23 +88,11 @@ def _begin_message(title: str, *, sender: str, recipients: Sequence[Address], at
     return message
 
 
-def message_id(report: RunReport) -> str:
-    """Name the mail of a run; host, run and path of the project decide, and nothing else."""
-    run = re.sub(r"[^A-Za-z0-9]+", "-", report.run_id).strip("-")[:60]
-    host = re.sub(r"[^A-Za-z0-9-]+", ".", report.host)[:100].strip(".-")
-    return f"<{run or 'run'}.{_digest(report)}@{host or 'localhost'}>"
-
-
-def _digest(report: RunReport) -> str:
-    facts = "\0".join((report.host, report.run_id, report.path))
-    return hashlib.sha256(facts.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
 def render_bodies(report: RunReport) -> tuple[str, str]:
     """Render the text and the HTML of the mail; no value has control characters, as `_context` makes them all."""
     context = _context(report)
     text, html = (template.render(context) for template in templates())
-    return text, html
+    return fold(text, whole=context["way_back"]), html
 
 
 @cache
@@ -118,6 +106,7 @@ def templates() -> tuple[Template, Template]:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["linked"] = linked
     return environment.get_template("run.txt.j2"), environment.get_template("run.html.j2")
 
 
@@ -126,26 +115,40 @@ def _context(report: RunReport) -> dict[str, Any]:
     said = {report.headline, *(problem.message for problem in report.problems)}
     came_in = report.live_changed or report.result == "activated"
     held = {one.name for one in report.held_back}
+    output = "" if any(one.body == report.output for one in report.bad_answers) else truncate(report.output)
+    lines = output.splitlines(keepends=True)
+    folded = len(lines) - _TAIL if len(lines) > _FEW else 0
+    commits, more_commits = first_commits(report)
     return {
+        "day": DAY,
+        "night": NIGHT,
+        "verdict": verdict(report),
+        "where": one_line(f"{report.project or report.path} on {report.host}"),
         "subject": subject(report),
         "headline": one_line(told.headline, limit=1000),
         "live": one_line(_live(report)),
         "recovered": _passage(report.recovered),
         "noted": _passage(report.noted),
+        "solved": [SOLVED[one] for one in report.solved],
         "advice": _passage(told.advice),
         "problems": [(_passage(problem.message), _passage(problem.advice)) for problem in told.others],
         "answers": _answers(report),
-        "output": "" if any(one.body == report.output for one in report.bad_answers) else truncate(report.output),
+        "output": output,
+        "output_before": "".join(lines[:folded]),
+        "output_end": "".join(lines[folded:]),
         "way_back": _way_back(report),
         "security": security_lists(report),
         "security_first": not report.exit_code,  # of a failure, what to do about it is first
         "commits_title": _commits_title(report),
-        "commits": commit_lines(report),
+        "commits": commits,
+        "more_commits": more_commits,
+        "packages": list(_packages(report)),
         "changes": changes_table(
             report.changes,
             now=report.started_at,
             title="Package changes" if came_in else "Package changes that are not live",
             headings=_HEADINGS,
+            widest=WIDEST,
         ),
         "held_back": [
             (one_line(line, limit=1000), truncate(output))
@@ -155,23 +158,40 @@ def _context(report: RunReport) -> dict[str, Any]:
                 since=report.started_at,
             )
         ],
-        "tables": (
-            Table.of(
-                "Processes that still run on another release",
-                ("Release", "Process", "User", "Since", "Command"),
-                ((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
-            ),
-            Table.of(
-                "Steps",
-                ("Step", "Status", "Time", "Detail"),
-                (
-                    (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in said else one.detail)
-                    for one in report.steps
-                ),
+        "processes": Table.of(
+            "Processes that still run on another release",
+            ("Release", "Process", "User", "Since", "Command"),
+            ((one.release, str(one.pid), one.user, one.since, one.command) for one in report.left_behind),
+        ),
+        "steps": Table.of(
+            "Steps",
+            ("Step", "Status", "Time", "Detail"),
+            (
+                (one.step, one.status, elapsed(one.seconds), "see above" if one.detail in said else one.detail)
+                for one in report.steps
             ),
         ),
         "facts": _facts(report),
     }
+
+
+def _packages(report: RunReport) -> Iterator[dict[str, Any]]:
+    """Give each package change, those that fix a vulnerability first."""
+    links = {name: web_link(one.link) for one in report.fixed for name in one.ids}
+    for one in sorted(report.changes, key=lambda change: not change.fixes):
+        age, by, with_ = age_of(one, report.started_at), required_by(one), ", ".join(one.dragged_by)
+        about = (age and f"{age} old", by and f"required by {by}", with_ and f"changed because of {with_}")
+        name, old, new, bump = one_lines((one.name, one.old or "-", one.new or "-", one.bump))
+        yield {
+            "name": name,
+            "old": old,
+            "new": new,
+            "bump": bump,
+            "colour": BUMPS.get(bump, "muted"),
+            "link": web_link(one.link or ""),
+            "fixes": [(one_line(fix), links.get(fix.lower())) for fix in one.fixes],
+            "about": one_line(" · ".join(filter(None, about))),
+        }
 
 
 def _live(report: RunReport) -> str:
@@ -258,92 +278,3 @@ def _mailbox(address: Address) -> str:
 def _encode(text: str) -> str:
     """Write one line as RFC 2047 wants it; what is not ASCII is folded."""
     return text if text.isascii() else Header(text, "utf-8", maxlinelen=70).encode(linesep="\r\n")
-
-
-# The subject: where it happened and how it ended, in one line
-
-
-def subject(report: RunReport) -> str:
-    """Say in one line where it happened and how it ended."""
-    host, project = header_text(report.host, limit=60), header_text(report.project or report.path, limit=80)
-    return header_text(f"[{host}] {project}: {_result(report)}", limit=_LIMIT)
-
-
-def header_text(text: str, *, limit: int = _LIMIT) -> str:
-    """Make text harmless in a header.
-
-    The email package decodes `=?...?=` in what it is given, and a line break may hide in that.
-    """
-    return one_line(text.replace("=?", "= ?"), limit=limit)
-
-
-def _result(report: RunReport) -> str:
-    command, problems = report.command, report.problems
-    if report.exit_code > ExitCode.SIGNALLED:
-        return f"{command} interrupted"
-    match report.result:
-        case "unchanged":
-            if report.exit_code or problems:
-                return _only_problem(report)
-            if report.recovered:
-                return "recovered from an interrupted run"
-            return _shorten(report, report.noted) or "all clear"
-        case "activated":
-            return _activated(report)
-        case "rolled_back" if report.live_changed:
-            return f"{command} failed{_because(report)}, STILL LIVE"
-        case "rolled_back":
-            before = ", THE RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else ""
-            return f"{command} {'failed' if command == 'rollback' else 'rolled back'}{_because(report)}{before}"
-        case "failed":
-            return f"{command} failed{_because(report)}"
-        case "refused":  # the one reason, if the headline tells it, or how many there are
-            one = len(problems) <= 1 or summarize(report).is_about_a_problem
-            return f"{command} refused: {_shorten(report, report.headline) if one else _problem_count(report)}"
-
-
-def _activated(report: RunReport) -> str:
-    problems = [_problem_count(report)] if report.problems or report.exit_code else []
-    if report.command == "rollback":  # to a named release it may have gone forward
-        is_forward = report.release and report.previous and report.release > report.previous
-        where = f" to {report.release}" if report.release else ""
-        return ", ".join([("went" if is_forward else "rolled back") + where, *problems])
-    if report.command == "update" and not report.live_changed:
-        return _only_problem(report) if report.exit_code else "adopted"
-    done = "updated" if report.command == "update" else f"{report.command} done"
-    parts = [
-        done if report.rebuilt is None else f"rebuilt ({_shorten(report, report.rebuilt)})",
-        plural(len(report.changes), "package") if report.changes else "",
-        fixes_phrase(report),
-        f"{len(report.culprits)} held back" if report.culprits else "",
-        *problems,
-    ]
-    return ", ".join(filter(None, parts))
-
-
-def _because(report: RunReport) -> str:
-    # Going back is what a failure led to, and never its reason.
-    failed = [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
-    if report.exit_code != ExitCode.TESTS:
-        reason = failed[-1] if failed else _REASONS.get(report.exit_code, "")
-        return f": {reason}" if reason else ""
-    first = failed[0] if failed else "test"  # what was tried on the live release comes later
-    blame = "" if report.command == "rebuild" and report.blame == "update" else _BLAME.get(report.blame, "")
-    return f": {_TRIALS.get(first, first)}{blame}"
-
-
-def _problem_count(report: RunReport) -> str:
-    return plural(len(report.problems), "problem") if len(report.problems) > 1 else "problem"
-
-
-def _only_problem(report: RunReport) -> str:
-    if len(report.problems) == 1:
-        return f"problem: {_shorten(report, report.problems[0].message)}"
-    return _problem_count(report)
-
-
-def _shorten(report: RunReport, reason: str) -> str:
-    """Cut a reason for the subject, which names the project already."""
-    for known in (f"{report.path}: ", f"{report.path}/"):
-        reason = reason.replace(known, "") if report.path else reason
-    return one_line(reason, limit=_REASON_LIMIT).removesuffix(".")

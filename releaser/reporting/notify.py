@@ -13,6 +13,8 @@ from releaser.answers import TestMail
 from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunReport
+from releaser.reporting.lock_diff import lock_diff
+from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
 from releaser.run import cleaned_problems
 from releaser.site.conventions import choose_environment
 from releaser.site.ownership import Ownership
@@ -53,8 +55,14 @@ def finish(
             post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
             report = complete(report)
             if mails and _is_worth_a_mail(site, report):
+                # A kill may leave a thread without its first mail, and never one that is closed and not told so.
+                parents = references_of(report, site.state_dir)
+                post = replace(post, references=parents, lock_diff=lock_diff(site, report))
+                open_thread(report, site.state_dir)
                 report = post.keep(report)
                 note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
+                if report.mail != _LOST:
+                    close_threads(report, site.state_dir)
             was_lost = report.mail == _LOST
             if not was_lost:
                 _drop_journal_if_told(site, log)
@@ -84,6 +92,7 @@ def finish_without_state(site: Site, report: RunReport) -> RunReport:
     post = _Post.of(settings, _recipients(report, settings), outbox, root, site.runner)
     if post.carrier is None and not site.project.pyproject.exists() and not os.path.isdir(outbox.parent):
         return report
+    post = replace(post, references=(root_of(report),))
     return post.send(post.keep(report))
 
 
@@ -126,7 +135,8 @@ def about_missing_project(
         top = top.parent
     if any(map(trusting.foreign, (top, top.parent))):
         return report
-    report = post.send(post.keep(report))
+    post = replace(post, references=(root_of(report),))
+    report = replace(post.send(post.keep(report)), mailed=False)  # to others than who called, maybe
     for place, _, _ in os.walk(top, topdown=False):  # the directories that the mail lay in until it was sent
         with contextlib.suppress(OSError):
             Path(place).rmdir()
@@ -142,6 +152,9 @@ class _Post:
     sender: str
     recipients: Sequence[Address]
     redactor: Redactor
+    #: The Message-IDs of the mails that the one about this run continues.
+    references: tuple[str, ...] = ()
+    lock_diff: str = ""
 
     @classmethod
     def of(cls, settings: Settings, recipients: Sequence[Address], outbox: Path, root: Path, runner: Runner) -> _Post:
@@ -156,7 +169,8 @@ class _Post:
     def _compose(self, report: RunReport) -> EmailMessage:
         from releaser.reporting.mail import compose
 
-        return compose(report, sender=self.sender, recipients=self.recipients)
+        people, parents = self.recipients, self.references
+        return compose(report, sender=self.sender, recipients=people, references=parents, lock_diff=self.lock_diff)
 
     def keep(self, report: RunReport) -> RunReport:
         """Put the mail about a run into the outbox; without a recipient or a carrier it stays there."""
@@ -184,7 +198,7 @@ class _Post:
         if result.sent_unkept or (result.sent and report.mail and not was_lost and not outbox.tells_of(report.run_id)):
             by = f" by {self.carrier.address}" if isinstance(self.carrier, Sendmail) else ""
             to = ", ".join(one.address for one in self.recipients)
-            report = replace(report, mail=f"sent to {to}{by}")
+            report = replace(report, mail=f"sent to {to}{by}", mailed=True)
         if result.problem:
             problem = self.redactor.clean(f"mail: {result.problem}")
             return _with_problem(report, problem, _next_run_sends(self.outbox))
@@ -210,7 +224,7 @@ def _is_worth_a_mail(site: Site, report: RunReport) -> bool:
         report.command in ("rebuild", "rollback") and report.result == "refused" and not report.tells_of_before
     )
     # A mail about mails that cannot be sent would only join them, one more every night.
-    if report.noteworthy and not is_answered:
+    if (report.noteworthy and not is_answered) or report.solved:
         return True
     if not site.settings.heartbeat:
         return False
@@ -241,7 +255,7 @@ def sender_of(settings: Settings) -> str:
 
 def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:
     problems = (*report.problems, Finding(message, advice=advice))
-    return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP)
+    return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP, mailed=False)
 
 
 def send_test_mail(site: Site) -> TestMail:
@@ -258,9 +272,10 @@ def send_test_mail(site: Site) -> TestMail:
         raise PreflightError(*(problems or (Finding(switched_off, advice="Set `smtp_host`, or correct `sendmail`."),)))
     from releaser.reporting.mail import compose_plain
     from releaser.reporting.outbox import QueuedMail
+    from releaser.reporting.subject import make_subject
 
     message = compose_plain(
-        f"releaser: test mail about {site.project.name} on {this_host()}",
+        make_subject("✓", site.project.name, "test mail", host=this_host()),
         f"Mails about {site.project.root} on {this_host()} get through.\n\n"
         f"`releaser test-mail` sent this by {carrier.address}.\n",
         sender=sender_of(settings),

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.reporting.look import WIDEST
 from tests.support import snapshots
 from tests.support.commands import Finished, console_script, run
 from tests.support.serving import http_server, reply
@@ -65,10 +66,26 @@ def changed_files(site: SampleSite, commit: str = "HEAD") -> set[str]:
 
 
 def body(site: SampleSite, number: int = -1, kind: str = "plain") -> str:
-    """Return the text of a mail in the outbox, the newest by default."""
+    """Return the text of a mail in the outbox, the newest by default; what was wrapped is one line again."""
     part = site.outbox_mails()[number].get_body(preferencelist=(kind,))
     assert part is not None
-    return str(part.get_content())
+    return unfolded(str(part.get_content())) if kind == "plain" else str(part.get_content())
+
+
+def unfolded(text: str) -> str:
+    """Undo the wrapping of the text of a mail: join a line to the one before if its first word had no room there."""
+    lines, before, indent = [""], "", 0
+    for line in text.split("\n"):
+        first, *_ = (*line.split(), "")
+        here = len(line) - len(line.lstrip())
+        had_no_room = bool(first and before) and len(before) + 1 + len(first) > WIDEST
+        if had_no_room and here == (indent + 2 if lines.count("") > 2 else 0):
+            lines[-1] += f" {line.strip()}"
+        else:
+            lines.append(line)
+            indent = here
+        before = line
+    return "\n".join(lines[1:])
 
 
 def everything_said(site: SampleSite, *said: str) -> str:

@@ -336,7 +336,7 @@ def test_an_update_that_fails_the_check_is_to_blame(make_django: DjangoFactory) 
     tried = ["django check", "django check live release", "django check again"]
     assert steps(report)[-7:] == ["build", *tried, "seal", "resolve", "resolve"]
     assert django.site.snapshot() == before
-    assert "django check (this update broke it)" in django.site.outbox_mails()[-1]["Subject"]
+    assert "update refused, django check fails" in django.site.outbox_mails()[-1]["Subject"]
     silent(django.site.releaser("update"))
     assert [one["release"] for one in django.site.json("status")["quarantined"]] == [report["release"]]
 

@@ -77,7 +77,7 @@ def test_what_the_site_answered_with_both_releases_is_told(make_site: SiteFactor
     assert bad["text"] in step(report, "health check")["detail"]
     again = step(report, "health check again")
     assert (again["status"], again["detail"].partition(";")[0]) == ("ok", good["text"])
-    assert site.outbox_mails()[-1]["subject"].endswith(": update rolled back: health check")
+    assert site.outbox_mails()[-1]["subject"].startswith("↩ site: update rolled back, health check failed")
     for kind in ("plain", "html"):
         text = " ".join(body(site, kind=kind).split())
         assert "Output" not in text  # it is the page
@@ -106,7 +106,7 @@ def test_a_release_before_that_fails_too_is_flipped_to_once_and_loudly(make_site
         (earlier, False, PAGE.format(version="1.0.0")),
     ]
     assert any("health check on the earlier release failed" in problem for problem in report["problems"])
-    assert site.outbox_mails()[-1]["subject"].endswith("rolled back: health check, THE RELEASE BEFORE FAILS TOO")
+    assert site.outbox_mails()[-1]["subject"].startswith("✗ site: update rolled back, RELEASE BEFORE FAILS TOO")
     text = body(site)
     assert "IT FAILS ITS HEALTH CHECK AS WELL" in text
     assert "ImportError: alpha 1.0.0" in text.partition(f"Release {earlier}, which is live again: bad")[2]

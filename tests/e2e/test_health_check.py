@@ -110,7 +110,7 @@ def test_a_url_that_answers_badly_takes_the_release_back_which_is_mailed(make_si
         report = see_that_it_is_rolled_back(site, "health check")
     assert "answered 503" in report["headline"]
     assert "this is answer 503" in report["output"]
-    assert "update rolled back: health check" in site.outbox_mails()[-1]["subject"]
+    assert "update rolled back, RELEASE BEFORE FAILS TOO" in site.outbox_mails()[-1]["subject"]
     text = body(site)
     assert "answered 503" in text
     assert "Package changes that are not live" in text

@@ -55,7 +55,7 @@ def test_the_same_packages_on_another_python(make_site: SiteFactory, tmp_path: P
     live = site.live_id()
     why = f"moved from Python {need_python('3.12').version} to {new.version} on request"
     assert f"rebuilt as {live}, with Python {new.version}: {why}" in finished.stderr
-    assert why[:60] in site.outbox_mails()[-1]["subject"]
+    assert why[:20] in site.outbox_mails()[-1]["subject"]
     assert (site.python(RUNS_ON), site.live_version("alpha"), site.lock_text()) == (new.version, "1.0.0", lock)
     (tested,) = site.manage_runs("test")
     assert tested.prefix == str(site.link.resolve())

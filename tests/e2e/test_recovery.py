@@ -160,7 +160,7 @@ def test_a_run_that_finishes_an_interrupted_one_says_so(site: SampleSite) -> Non
     interrupted(site, "update", at=Point(place=LINK))
     report = site.json("update")
     assert (report["result"], report["noted"]) == ("unchanged", "")
-    assert site.outbox_mails()[-1]["subject"].endswith(": recovered from an interrupted run")
+    assert site.outbox_mails()[-1]["subject"].startswith("! site: recovered from an interrupted run")
     text = body(site)
     assert f"\nWhat became of an interrupted run:\n  {report['recovered']}" in text
     assert "Since the last run" not in text

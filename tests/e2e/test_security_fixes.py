@@ -46,7 +46,7 @@ def test_a_fix_passes_and_nothing_else_does(make_site: SiteFactory, service: Vul
     ]
     assert (site.live_version("alpha"), site.live_version("beta")) == ("1.1.0", "1.0.0")
     assert [one["name"] for one in report["held_back"]] == ["beta"]
-    assert site.outbox_mails()[-1]["Subject"].endswith("updated, 1 package, fixes 1 known vulnerability")
+    assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package, fixes 1 vulnerability")
     site.uv("lock", "--check")
 
 

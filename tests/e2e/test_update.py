@@ -71,16 +71,21 @@ def test_a_green_update_costs_one_test_run_on_the_candidate(green: tuple[SampleS
 def test_the_mail_tells_what_changed_and_how_to_go_back(green: tuple[SampleSite, dict[str, Any]]) -> None:
     site, report = green
     (mail,) = site.outbox_mails()
-    assert mail["subject"] == f"[{report['host']}] site: updated, 2 packages"
+    assert mail["subject"].startswith("✓ site: updated, 2 packages")
     assert mail["to"] == "Ada <ada@example.org>"
     assert mail["from"] == "releaser@example.org"
     text, html = body(site), body(site, kind="html")
     for words in ("alpha    1.0.0  1.1.0  minor", "beta     1.0.0  2.0.0  major"):
         assert words in text
-        assert all(f">{word}<" in html for word in words.split())
+        name, old, new, bump = words.split()
+        assert all(found in html for found in (f">{name}<", f"{old} → {new}", f">{bump}<"))
     for name in steps(report):
         assert f"\n{name} " in text
-        assert f">{name}<" in html
+        assert f">{name} <" in html
+    (attached,) = mail.iter_attachments()
+    assert attached.get_filename() == "uv.lock.diff"
+    for line in (f"--- a/uv.lock\t{report['previous']}", '-version = "1.0.0"', '+version = "2.0.0"'):
+        assert f"{line}\n" in attached.get_content()
     assert f"releaser rollback --project {site.path}" in text
     assert str(mail["x-releaser-run"]) == report["run_id"]
 

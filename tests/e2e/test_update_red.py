@@ -41,7 +41,7 @@ def test_an_update_that_breaks_the_tests_is_refused_and_blamed(make_site: SiteFa
     assert "flip" not in steps(report)
     assert states(site) == {report["release"]: "failed", live: "live"}
     (mail,) = site.outbox_mails()
-    assert mail["subject"].endswith("site: update failed: tests (this update broke it)")
+    assert mail["subject"].startswith("✗ site: update refused, tests fail with alpha 2.0.0")
     text = body(site)
     assert text.count("this update broke it") == 1
     assert "Package changes that are not live" in text

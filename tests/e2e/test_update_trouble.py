@@ -26,7 +26,7 @@ from tests.e2e.scenes import (
 )
 
 if TYPE_CHECKING:
-    from tests.support.sites import SampleSite, SiteFactory
+    from tests.support.sites import SiteFactory
     from tests.support.smtp import MailServer
 
 BROKEN_BACKEND = "def build_editable(*_, **__):\n    raise SystemExit('there is no compiler here')\n"
@@ -124,21 +124,32 @@ def test_a_dead_mail_server_costs_no_mail(make_site: SiteFactory, dead_port: int
         finished = site.releaser("update", check=7)
         assert site.live_version("alpha") == "1.1.0"
         assert f"127.0.0.1:{dead_port}" in finished.stderr
-        assert [mail["subject"] for mail in site.outbox_mails()] == [subject_of(site, "updated, 1 package")]
+        assert [mail["subject"].startswith(UPDATED) for mail in site.outbox_mails()] == [True]
     assert site.json("status")["mails_pending"] == 1
     site.write_dotenv(mail_settings(smtp_server.port))
     silent(site.releaser("update"))
     (received,) = smtp_server.messages
-    assert received.message["subject"] == subject_of(site, "updated, 1 package")
+    assert received.message["subject"].startswith(UPDATED)
     assert (received.sender, received.recipients) == ("releaser@example.org", ("ada@example.org",))
     assert site.outbox_mails() == []
-    site.publish("alpha", "1.2.0")
-    assert "mail: sent to ada@example.org" in site.releaser("update", check=0).stderr
 
 
-def subject_of(site: SampleSite, words: str) -> str:
-    host = site.json("history")[0]["host"]
-    return f"[{host}] site: {words}"
+def test_what_is_mailed_is_not_printed_as_well_unless_asked(make_site: SiteFactory, smtp_server: MailServer) -> None:
+    site = make_site.adopted(dotenv=mail_settings(smtp_server.port))
+    site.publish("alpha", "1.1.0")
+    silent(site.releaser("update"))
+    site.publish("alpha", "2.0.0", broken=True)
+    failed = site.releaser("update", check=5)
+    assert (failed.stdout, failed.stderr) == ("", "")
+    marks = [received.message["subject"][:1] for received in smtp_server.messages]
+    assert marks == ["✓", "✗"]
+    site.publish("alpha", "2.0.1")
+    assert "mail: sent to ada@example.org" in site.releaser("update", "-v", check=0).stderr
+    assert site.json("history")[0]["mailed"]
+    assert "mail: sent" in site.releaser("rollback").stderr  # a person asked for it
+
+
+UPDATED = "✓ site: updated, 1 package"
 
 
 # Code 8

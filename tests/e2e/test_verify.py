@@ -13,7 +13,7 @@ from releaser.errors import NoSuchReleaseError
 from releaser.locks.lock import LockFile
 from releaser.releases.verify import verify
 from releaser.site.site import open_site
-from tests.e2e.scenes import on_terminal, outer_snapshot, states
+from tests.e2e.scenes import body, on_terminal, outer_snapshot, states
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,10 +115,7 @@ def test_drift_of_the_live_release_is_named_and_healed(site: SampleSite) -> None
     assert words in report["headline"]
     assert {name: site.live_version(name) for name in versions} == versions
     assert site.live_id() != live["id"]
-    (mail,) = site.outbox_mails()[-1:]
-    body = mail.get_body(("plain",))
-    assert body is not None
-    assert words in body.get_content()
+    assert words in body(site)
     assert site.json("verify")["ok"]
 
 

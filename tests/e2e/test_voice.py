@@ -126,7 +126,7 @@ def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteF
     for _ in range(2):
         silent(site.releaser("update"))
     (mail,) = site.outbox_mails()
-    assert mail["subject"].endswith("site: all clear")
+    assert mail["subject"].startswith("✓ site: all clear")
     assert "everything is up to date" in body(site)
     silent(site.releaser("update", env={"RELEASER_HEARTBEAT": "0.001s"}))
     assert len(site.outbox_mails()) == 2
@@ -134,6 +134,31 @@ def test_a_heartbeat_comes_once_in_its_time_and_any_mail_is_one(make_site: SiteF
     site.releaser("update", check=0)
     silent(site.releaser("update"))
     assert len(site.outbox_mails()) == 3
+
+
+# Threads
+
+
+def test_what_is_told_for_several_nights_is_one_thread_and_told_as_solved_in_it(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    site.git("switch", "--quiet", "--create", "elsewhere")
+    for _ in range(2):
+        site.releaser("update", check=3)
+    site.git("switch", "--quiet", "main")
+    outbox = site.state_dir / "outbox"
+    kept = outbox.rename(outbox.with_name("aside"))
+    outbox.write_text("in the way", encoding="utf-8")
+    assert "the mail cannot be kept" in site.releaser("update", check=7).stderr
+    outbox.unlink()
+    kept.rename(outbox)  # what nobody could be told is told by the next run, and once
+    for _ in range(2):
+        silent(site.releaser("update"))
+    first, again, solved = site.outbox_mails()
+    assert first["References"] is None
+    assert [one["References"] for one in (again, solved)] == [first["Message-ID"]] * 2
+    assert first["subject"] == again["subject"]
+    assert solved["subject"].startswith("✓ site: solved, updates are not refused any more")
+    assert "Solved: updates are not refused any more." in body(site)
 
 
 # Logs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -47,9 +48,9 @@ def test_an_update_tells_first_what_it_fixes_and_what_stays(
     assert step(report, "audit")["detail"] == "2 known vulnerabilities"
     assert step(report, "audit candidate")["detail"] == "1 known vulnerability"
     (mail,) = site.outbox_mails()
-    assert mail["Subject"].endswith(": updated, 1 package, fixes 1 known vulnerability")
+    assert mail["Subject"].startswith("✓ site: updated, 1 package, fixes 1 vulnerability")
     for kind in ("plain", "html"):
-        text = body(site, kind=kind)
+        text = re.sub("<[^>]*>", "", body(site, kind=kind))
         places = [
             text.index(words)
             for words in (
@@ -83,7 +84,7 @@ def test_an_answer_that_does_not_come_is_unknown_and_stops_nothing(
     assert "audit candidate" not in steps(report)  # whoever does not answer is not asked twice
     assert site.live_version("alpha") == "1.2.0"
     assert "Not known: " in body(site)
-    assert site.outbox_mails()[-1]["Subject"].endswith(": updated, 1 package")
+    assert site.outbox_mails()[-1]["Subject"].startswith("✓ site: updated, 1 package")
 
 
 def test_a_service_that_dies_half_way_leaves_it_unknown_what_was_fixed(
@@ -127,7 +128,7 @@ def test_what_is_held_back_although_it_fixes_something_is_told_once(
     assert "it was backed out" in problem
     assert second["problems"] == []
     assert [one["id"] for one in second["vulnerabilities"]] == ["PYSEC-2026-1", "CVE-2026-2"]
-    assert "problem: alpha 1.0.0 has the known vulnerability" in site.outbox_mails()[-1]["Subject"]
+    assert "! site: alpha 1.0.0 has the known vulnerability" in site.outbox_mails()[-1]["Subject"]
 
 
 def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
@@ -151,7 +152,7 @@ def test_a_fix_that_breaks_the_tests_is_told_and_the_others_go_live(
         ("localtools", "1.0.0"),
     }
     subject = site.outbox_mails()[-1]["Subject"]
-    assert subject.endswith(": updated, 1 package, fixes 1 known vulnerability, 1 held back, problem")
+    assert subject.startswith("! site: updated, problem, 1 package, 1 held back, fixes 1")
 
 
 def night(site: SampleSite, service: VulnerabilityService, version: str, mood: Mood) -> str:

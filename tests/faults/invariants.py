@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.e2e.scenes import unfolded
 from tests.support import snapshots
 from tests.support.commands import git_executable, run
 
@@ -173,7 +174,7 @@ def _mails(site: SampleSite) -> dict[str, str]:
     found = {}
     for mail in site.outbox_mails():
         part = mail.get_body(preferencelist=("plain",))
-        found[str(mail["Message-ID"])] = f"{mail['Subject']}\n{part.get_content() if part else ''}"
+        found[str(mail["Message-ID"])] = f"{mail['Subject']}\n{unfolded(part.get_content()) if part else ''}"
     return found
 
 

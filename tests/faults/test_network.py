@@ -30,7 +30,7 @@ LIMITS = {
     "UV_HTTP_RETRIES": "1",
 }
 LONGEST = 20.0  # seconds that a run takes at the most with these limits, on a busy machine
-UPDATED = r"^\[[^]]*\] site: updated"
+UPDATED = r"^. site: updated"
 NEWER = {"alpha": "1.1.0"}
 
 
@@ -187,9 +187,7 @@ def fails_at_the_push(site: SampleSite, point: str, mend: Callable[[], None], ta
     now = site.live_id()
     broken += [] if now != live and "push failed" in finished.stderr else [f"it should be live and say so: {finished}"]
     broken += witness.after_command()
-    broken += witness.after_update(
-        site.releaser("update"), told=r"^\[[^]]*\] site: .*(updated|follow-up)", versions=NEWER
-    )
+    broken += witness.after_update(site.releaser("update"), told=UPDATED, versions=NEWER)
     broken += [] if site.live_id() == now else ["live has changed again"]
     broken += [] if site.remote_head() == site.head() else ["the commit is not pushed"]
     points.add(command="update", point=point, broken=broken)

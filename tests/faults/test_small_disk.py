@@ -143,7 +143,7 @@ def on_full_disk(site: SampleSite, scene: Scene, kind: Kind, *, leave: int) -> t
     # A rollback that failed may be undone by the next run only, as a link needs an inode.
     gone_back = scene.command == "rollback" and finished.returncode in (0, 7)
     versions = {"alpha": "1.0.0"} if gone_back else UPDATED
-    told = r"^\[[^]]*\] site: (updated|recovered)" if scene.command == "update" else None
+    told = r"^. site: (updated|recovered)" if scene.command == "update" else None
     return finished, broken + witness.after_update(site.releaser("update"), told=told, versions=versions)
 
 

@@ -14,12 +14,11 @@ from releaser.locks.vulnerabilities import Vulnerability
 from releaser.reporting.changes import (
     age_of,
     changes_table,
-    fixes_phrase,
     security_lists,
     security_text,
     vulnerability_rows,
 )
-from releaser.reporting.mail import subject
+from releaser.reporting.subject import subject
 from tests.reporting.makers import QUIET
 
 NOW = datetime(2026, 11, 20, 6, 12, tzinfo=UTC)
@@ -168,12 +167,11 @@ def test_a_long_list_is_cut() -> None:
     ("fixed", "phrase"),
     [
         ((), ""),
-        ((flaw(),), "fixes 1 known vulnerability"),
-        ((flaw(), flaw("CVE-2")), "fixes 2 known vulnerabilities"),
-        ((flaw(), flaw(name="beta")), "fixes 2 known vulnerabilities"),
+        ((flaw(),), ", fixes 1 vulnerability"),
+        ((flaw(), flaw("CVE-2")), ", fixes 2 vulnerabilities"),
+        ((flaw(), flaw(name="beta")), ", fixes 2 vulnerabilities"),
     ],
 )
 def test_the_subject_says_how_many_are_fixed(fixed: tuple[Vulnerability, ...], phrase: str) -> None:
     report = replace(REPORT, audit="known", fixed=fixed)
-    assert fixes_phrase(report) == phrase
-    assert subject(report) == "[web1] mysite: updated" + (f", {phrase}" if phrase else "")
+    assert subject(report) == f"✓ mysite: updated{phrase} [web1]"

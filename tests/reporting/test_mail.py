@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from email import message_from_bytes
@@ -20,13 +21,17 @@ from releaser.locks.lock import Change
 from releaser.locks.rules import By, Withheld
 from releaser.locks.vulnerabilities import Vulnerability
 from releaser.report import Answer, Blame, LeftBehind, Outcome, RunReport
-from releaser.reporting.mail import compose, message_id
+from releaser.reporting.look import DAY, NIGHT, WIDEST
+from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
+from releaser.reporting.threads import message_id
 from releaser.site.site import Pulled
 from releaser.site.values import Address
 from releaser.tools.git_state import Commit
 from releaser.tools.mail_transport import SmtpServer
 from tests.reporting.makers import CHANGES, QUIET, STARTED
+from tests.support.chromium import MISSING, chromium
+from tests.support.guards import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +76,10 @@ REFUSED = replace(
     problems=(Finding(message="/srv/mysite: the tree is not clean: x", advice="Commit it."),),
     advice="Commit it.",
 )
+
+
+PICKLE = Vulnerability(name="django", version="5.1.2", id="CVE-2026-1", summary="Pickles", link="")
+FAILS_TOO = Answer(release="r1", good=False, text="500")
 
 
 def arrived(
@@ -133,89 +142,120 @@ def both(report: RunReport) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("report", "subject"),
     [
-        (QUIET, "all clear"),
-        (replace(QUIET, command="heartbeat"), "all clear"),
-        (replace(QUIET, recovered="an interrupted flip was undone"), "recovered from an interrupted run"),
-        (replace(QUIET, noted="The tests of r1 pass again."), "The tests of r1 pass again"),
-        (replace(QUIET, recovered="a flip was undone", noted="b"), "recovered from an interrupted run"),
-        (replace(QUIET, noted="ledger.json was lost.", problems=(Finding(message="a"),)), "problem: a"),
-        (replace(QUIET, problems=(Finding(message="git push failed."),)), "problem: git push failed"),
-        (replace(QUIET, problems=(Finding(message="a"), Finding(message="b"))), "2 problems"),
-        (replace(QUIET, exit_code=7), "problem"),
-        (UPDATED, "updated, 3 packages"),
-        (replace(UPDATED, changes=CHANGES[:1]), "updated, 1 package"),
-        (replace(UPDATED, changes=()), "updated"),
+        (QUIET, "✓ mysite: all clear"),
+        (replace(QUIET, command="heartbeat"), "✓ mysite: all clear"),
+        (replace(QUIET, recovered="a flip was undone", noted="b"), "! mysite: recovered from an interrupted run"),
+        (replace(QUIET, noted="The tests of r1 pass again."), "! mysite: The tests of r1 pass again"),
+        (replace(QUIET, solved=("build",)), "✓ mysite: solved, releases can be built again"),
+        (replace(QUIET, noted="ledger.json was lost.", problems=(Finding(message="a"),)), "! mysite: a"),
+        (replace(QUIET, problems=(Finding(message="git push failed."),)), "! mysite: git push failed"),
+        (replace(QUIET, problems=(Finding(message="a"), Finding(message="b"))), "! mysite: 2 problems"),
+        (replace(QUIET, exit_code=7), "! mysite: problem"),
+        (UPDATED, "✓ mysite: updated, 3 packages"),
+        (replace(UPDATED, changes=CHANGES[:1]), "✓ mysite: updated, 1 package"),
+        (replace(UPDATED, changes=(), solved=("tests",)), "✓ mysite: updated, solved"),
+        (replace(UPDATED, culprits=("a 2",)), "! mysite: updated, 3 packages, 1 held back"),
+        (replace(UPDATED, fixed=(PICKLE,)), "✓ mysite: updated, 3 packages, fixes 1 vulnerability"),
         (
             replace(UPDATED, exit_code=7, problems=(Finding(message="git push failed"),)),
-            "updated, 3 packages, problem",
+            "! mysite: updated, problem, 3 packages",
         ),
-        (replace(UPDATED, exit_code=7, live_changed=False, problems=(Finding(message="no push"),)), "problem: no push"),
-        (replace(UPDATED, live_changed=False, changes=()), "adopted"),
-        (replace(UPDATED, rebuilt="Python 3.11.7 became 3.11.9", changes=()), "rebuilt (Python 3.11.7 became 3.11.9)"),
-        (replace(UPDATED, command="rebuild", rebuilt="x", live_changed=False, changes=()), "rebuilt (x)"),
-        (replace(BROKEN, command="rebuild"), "rebuild failed: tests"),
-        (replace(BROKEN, command="rebuild", blame="before"), "rebuild failed: tests (it was failing before)"),
-        (replace(UPDATED, command="adopt", changes=()), "adopt done"),
-        (BROKEN, "update failed: tests (this update broke it)"),
-        (replace(BROKEN, blame="before"), "update failed: tests (it was failing before)"),
-        (replace(BROKEN, blame="unknown"), "update failed: tests"),
-        (replace(BROKEN, blame=""), "update failed: tests"),
+        (
+            replace(UPDATED, exit_code=7, live_changed=False, problems=(Finding(message="no push"),)),
+            "! mysite: no push",
+        ),
+        (replace(UPDATED, live_changed=False, changes=()), "✓ mysite: adopted"),
+        (replace(UPDATED, rebuilt="Python 3.11.7 is 3.11.9", changes=()), "✓ mysite: rebuilt, Python 3.11.7 is 3.11.9"),
+        (replace(UPDATED, command="rebuild", rebuilt="x", live_changed=False, changes=()), "✓ mysite: rebuilt, x"),
+        (replace(BROKEN, command="rebuild"), "✗ mysite: rebuild failed, tests fail"),
+        (replace(BROKEN, command="rebuild", blame="before"), "✗ mysite: rebuild failed, tests fail without it too"),
+        (replace(UPDATED, command="adopt", changes=()), "✓ mysite: adopt done"),
+        (BROKEN, "✗ mysite: update refused, tests fail with 3 packages"),
+        (replace(BROKEN, changes=CHANGES[:1]), "✗ mysite: update refused, tests fail with django 5.2"),
+        (replace(BROKEN, changes=CHANGES[2:]), "✗ mysite: update refused, tests fail with 1 package"),
+        (
+            replace(BROKEN, changes=(), pulled=Pulled(old="a", new="b", count=2)),
+            "✗ mysite: update refused, tests fail with 2 new commits",
+        ),
+        (replace(BROKEN, changes=()), "✗ mysite: update refused, tests fail"),
+        (replace(BROKEN, blame="before"), "✗ mysite: update failed, tests fail without it too"),
+        (replace(BROKEN, blame="unknown"), "✗ mysite: update failed, tests fail"),
+        (
+            replace(BROKEN, blame="", steps=(Outcome(step="migrations", status="failed"),)),
+            "✗ mysite: update failed, migrations not applied",
+        ),
+        (
+            replace(BROKEN, steps=(Outcome(step="django check", status="failed"),)),
+            "✗ mysite: update refused, django check fails with 3 packages",
+        ),
+        (
+            replace(BROKEN, blame="before", steps=(Outcome(step="test live release", status="failed"),)),
+            "✗ mysite: update failed, tests of the live release fail",
+        ),
         (
             replace(BROKEN, exit_code=4, steps=(Outcome(step="resolve", status="failed"),)),
-            "update failed: resolve",
+            "✗ mysite: update failed at resolve",
         ),
-        (replace(BROKEN, exit_code=4), "update failed: build"),
-        (replace(BROKEN, exit_code=1), "update failed: a bug in releaser"),
-        (replace(BROKEN, exit_code=-1), "update failed"),
-        (replace(BROKEN, exit_code=130, steps=(Outcome(step="test", status="failed"),)), "update interrupted"),
-        (replace(BROKEN, exit_code=143), "update interrupted"),
-        (replace(BROKEN, exit_code=129, command="rollback"), "rollback interrupted"),
-        (TAKEN_BACK, "update rolled back: health check"),
-        (replace(TAKEN_BACK, command="rollback"), "rollback failed: health check"),
-        (replace(TAKEN_BACK, steps=()), "update rolled back: activation"),
-        (STILL_LIVE, "update failed: health check, STILL LIVE"),
-        (replace(STILL_LIVE, command="rollback"), "rollback failed: health check, STILL LIVE"),
-        (WENT_BACK, "rolled back to r1"),
-        (replace(WENT_BACK, release=None), "rolled back"),
-        (replace(WENT_BACK, release="r3"), "went to r3"),
-        (replace(WENT_BACK, exit_code=7, problems=(Finding(message="no push"),)), "rolled back to r1, problem"),
-        (replace(WENT_BACK, result="failed", exit_code=4), "rollback failed: build"),
-        (replace(REFUSED, headline="b is checked out", problems=()), "update refused: b is checked out"),
-        (REFUSED, "update refused: the tree is not clean: x"),
+        (replace(BROKEN, exit_code=4), "✗ mysite: update failed at build"),
+        (replace(BROKEN, exit_code=1), "✗ mysite: update failed, a bug in releaser"),
+        (replace(BROKEN, exit_code=-1), "✗ mysite: update failed"),
         (
-            replace(REFUSED, command="rollback", exit_code=9, headline="no such release.", problems=()),
-            "rollback refused: no such release",
+            replace(BROKEN, exit_code=130, steps=(Outcome(step="test", status="failed"),)),
+            "✗ mysite: update interrupted",
         ),
-        (replace(REFUSED, headline="/srv/mysite/uv.lock is empty", problems=()), "update refused: uv.lock is empty"),
+        (replace(BROKEN, exit_code=129, command="rollback"), "✗ mysite: rollback interrupted"),
+        (TAKEN_BACK, "↩ mysite: update rolled back, health check failed"),
+        (replace(TAKEN_BACK, answers=(FAILS_TOO,)), "✗ mysite: update rolled back, RELEASE BEFORE FAILS TOO"),
+        (replace(TAKEN_BACK, command="rollback"), "↩ mysite: rollback failed, health check failed"),
+        (replace(TAKEN_BACK, steps=()), "↩ mysite: update rolled back"),
+        (STILL_LIVE, "✗ mysite: update failed, STILL LIVE, health check failed"),
+        (WENT_BACK, "↩ mysite: rolled back to r1"),
+        (replace(WENT_BACK, release=None), "↩ mysite: rolled back"),
+        (replace(WENT_BACK, release="r3"), "↩ mysite: went to r3"),
+        (replace(WENT_BACK, exit_code=7, problems=(Finding(message="no"),)), "! mysite: rolled back to r1, problem"),
+        (replace(WENT_BACK, result="failed", exit_code=4), "✗ mysite: rollback failed at build"),
+        (replace(REFUSED, headline="b is checked out", problems=()), "✗ mysite: update refused, b is checked out"),
+        (REFUSED, "✗ mysite: update refused, the tree is not clean: x"),
+        (replace(REFUSED, headline="/srv/mysite/uv.lock is bad"), "✗ mysite: update refused, uv.lock is bad"),
         (
             replace(REFUSED, problems=(*REFUSED.problems, Finding(message="a"))),
-            "update refused: the tree is not clean: x",
+            "✗ mysite: update refused, the tree is not clean: x",
         ),
         (
             replace(REFUSED, headline="2 problems found", problems=(Finding(message="a"), Finding(message="b"))),
-            "update refused: 2 problems",
+            "✗ mysite: update refused, 2 problems",
         ),
     ],
 )
-def test_the_subject_tells_how_it_ended(report: RunReport, subject: str) -> None:
-    assert subject_of(report) == f"[web1] mysite: {subject}"
+def test_the_subject_begins_with_the_outcome(report: RunReport, subject: str) -> None:
+    assert subject_of(replace(report, host="a-long-name-of-a-host-for-which-there-is-no-room")) == subject
+
+
+def test_the_subject_names_the_host_where_there_is_room() -> None:
+    assert subject_of(QUIET) == "✓ mysite: all clear [web1]"
+    assert subject_of(replace(QUIET, host="h" * 38)) == f"✓ mysite: all clear [{'h' * 38}]"
+    assert subject_of(replace(QUIET, host="h" * 39)) == "✓ mysite: all clear"
 
 
 def test_a_project_without_a_name_goes_by_its_path() -> None:
-    assert subject_of(replace(QUIET, project="")) == "[web1] /srv/mysite: all clear"
+    assert subject_of(replace(QUIET, project="")) == "✓ /srv/mysite: all clear [web1]"
 
 
-def test_the_end_of_the_subject_survives_long_names() -> None:
+def test_the_outcome_survives_long_names_and_reasons() -> None:
     subject = subject_of(replace(BROKEN, host="h" * 500, project="p" * 500, blame=""))
-    assert len(subject) <= 200
-    assert subject.endswith("…: update failed: tests")
+    assert subject == f"✗ {'p' * 23}…: update failed, tests fail"
+    for long in (replace(REFUSED, headline="r" * 500, problems=()), replace(UPDATED, rebuilt="r" * 500)):
+        assert len(subject_of(long)) == 60
 
 
-def test_a_long_reason_is_cut() -> None:
-    steps = (Outcome(step="s" * 500, status="failed"),)
-    assert len(subject_of(replace(BROKEN, exit_code=4, steps=steps))) == 200
-    refused = replace(REFUSED, headline="r" * 500, problems=())
-    assert len(subject_of(refused)) < 120
+# --- threads ---
+
+
+def test_a_mail_continues_the_threads_of_what_it_is_about() -> None:
+    message = compose(BROKEN, sender="r@example.org", recipients=[ANN], references=("<a@x>", "<b@x>"))
+    read = message_from_bytes(message.as_bytes(), policy=SMTP)
+    assert (read["References"], read["In-Reply-To"]) == ("<a@x> <b@x>", "<b@x>")
+    assert "References" not in arrived(BROKEN)
 
 
 # --- headers ---
@@ -280,7 +320,7 @@ def test_names_and_subject_are_whole_for_readers_of_rfc_2047() -> None:
     report = replace(QUIET, project="die schöne große Anwendung für Bäckereien in Köln und Düsseldorf")
     plain = message_from_bytes(compose(report, sender="r@example.org", recipients=people).as_bytes())
     decoded = {name: "".join(plain[name].splitlines()) for name in ("Subject", "To")}
-    assert whole(decoded["Subject"]) == f"[web1] {report.project}: all clear"
+    assert whole(decoded["Subject"]) == f"✓ {report.project[:23]}…: all clear [web1]"
     assert [whole(name) for name, _ in getaddresses([decoded["To"]])] == names
 
 
@@ -369,7 +409,7 @@ def test_no_header_comes_in_with_the_name_of_a_recipient(evil: str) -> None:
 
 
 def test_control_characters_in_a_name_become_one_space() -> None:
-    assert subject_of(replace(QUIET, project="my\r\n\0 site")) == "[web1] my site: all clear"
+    assert subject_of(replace(QUIET, project="my\r\n\0 site")) == "✓ my site: all clear [web1]"
 
 
 @pytest.mark.parametrize("evil", INJECTIONS[:5])
@@ -480,7 +520,7 @@ def test_both_parts_say_what_is_so_and_nothing_else(
 
 
 def test_package_changes_are_a_table() -> None:
-    text, html = text_of(UPDATED), html_of(UPDATED)
+    text, shown = both(UPDATED)
     assert (
         "Package changes\n---------------\n"
         "Package        Old    New  Size\n"
@@ -488,15 +528,108 @@ def test_package_changes_are_a_table() -> None:
         "a-longer-name  -      1.0  added\n"
         "gone           3.0    -    removed\n"
     ) in text
-    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
-    assert ["django", "5.1.2", "5.2", "minor"] in cells
-    assert ["gone", "3.0", "-", "removed"] in cells
+    for row in ("django 5.1.2 → 5.2 minor", "a-longer-name - → 1.0 added", "gone 3.0 → - removed"):
+        assert row in " ".join(shown.split())
 
 
 def test_a_package_leads_to_its_page_in_html_and_shows_it_in_text() -> None:
     report = replace(UPDATED, changes=(DJANGO, *CHANGES[1:]))
     assert '<a href="https://docs.example.org/?a=1&amp;b=2">django</a>' in html_of(report)
     assert f"\n    {DJANGO.link}\n" in text_of(report)
+
+
+def test_addresses_and_commands_in_sentences_are_links_and_code() -> None:
+    advice = "Ask (https://example.org/a?b=1&c=2), or https://me:secret@example.org/; `releaser hold <x>`."
+    html = html_of(replace(BROKEN, advice=advice))
+    assert '(<a href="https://example.org/a?b=1&amp;c=2">https://example.org/a?b=1&amp;c=2</a>)' in html
+    assert "<code>releaser hold &lt;x&gt;</code>." in html
+    assert html.count("<a ") == 1
+
+
+def test_what_fixes_a_vulnerability_leads_to_it() -> None:
+    fixed = replace(PICKLE, link="https://osv.example.org/CVE-2026-1")
+    html = html_of(replace(UPDATED, changes=(DJANGO,), fixed=(fixed,)))
+    assert 'fixes <a href="https://osv.example.org/CVE-2026-1">CVE-2026-1</a>' in html
+
+
+def test_html_is_for_phones_and_nights_and_gets_nothing_from_elsewhere() -> None:
+    html = html_of(everything_is("x"))
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in html
+    assert '<meta name="color-scheme" content="light dark">' in html
+    assert "@media (prefers-color-scheme: dark)" in html
+    assert not re.search(r"<(table|img|link|script|iframe)\b|url\(|@import|\bsrc=", html)
+    assert (
+        html.index("<details>")
+        < html.index("<h2>Steps")
+        < html.index("About this run")
+        < html.index("</details>\n</div>")
+    )
+
+
+def test_the_end_of_the_output_is_seen_and_the_rest_unfolds() -> None:
+    html = html_of(replace(BROKEN, output="".join(f"line {number}\n" for number in range(100))))
+    assert "<summary>85 lines before</summary><pre>\nline 0\n" in html
+    assert "<pre>\nline 85\n" in html
+    assert "lines before" not in html_of(replace(BROKEN, output="a\nb"))
+
+
+def test_the_text_has_no_line_that_is_too_long() -> None:
+    words = "some words and then some more of them " * 9
+    report = replace(everything_is(words), path="/srv/" + "long-name/" * 12, started_at=STARTED)
+    lines = text_of(report).splitlines()
+    too_long = [line for line in lines if len(line) > WIDEST and " " in line.strip()]
+    assert [line for line in too_long if not line.startswith("  releaser rollback ")] == []
+
+
+def test_the_difference_of_the_locks_is_attached() -> None:
+    difference = "--- a/uv.lock\n+++ b/uv.lock\n-größer\n+\x1b[31mx" + "y" * 2000 + "\n"
+    made = [
+        compose(UPDATED, sender="r@example.org", recipients=[ANN], lock_diff=difference).as_bytes() for _ in range(2)
+    ]
+    assert made[0] == made[1]
+    message = message_from_bytes(made[0], policy=SMTP)
+    assert isinstance(message, EmailMessage)
+    (attached,) = message.iter_attachments()
+    assert (attached.get_content_type(), attached.get_filename()) == ("text/x-diff", "uv.lock.diff")
+    assert attached.get_content().replace("\r\n", "\n") == difference.replace("\x1b[31m", "")
+    assert content(message, "plain").startswith("Updated to release r2.\n")
+    assert "<h1" in content(message, "html")
+
+
+def brightness(colour: str) -> float:
+    """Return the relative luminance, as WCAG 2 defines it."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("colours", [DAY, NIGHT])
+def test_every_text_can_be_read_on_what_it_stands_on(colours: dict[str, str]) -> None:
+    names = ("green", "amber", "red", "blue")
+    pairs = [
+        *((words, ground) for words in ("text", "muted", "link", *names) for ground in ("page", "box")),
+        *(("on-badge", badge) for badge in names),
+    ]
+    for words, ground in pairs:
+        low, high = sorted((brightness(colours[words]), brightness(colours[ground])))
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (words, ground)  # WCAG AA
+
+
+@pytest.mark.slow
+def test_nothing_is_wider_than_a_phone() -> None:
+    require(shutil.which("chromium"), MISSING)
+    long = replace(
+        everything_is("x" * 300), path="/srv/" + "y" * 200, advice="`" + "z" * 200 + "`", started_at=STARTED,
+        headline="https://example.org/" + "a" * 200, solved=("build",),
+    )  # fmt: skip
+    with chromium() as browser:
+        for report in (UPDATED, BROKEN, REFUSED, long):
+            browser.show(html_of(report).replace("<details", "<details open"), width=375)
+            assert browser.evaluate("document.documentElement.scrollWidth") == 375
+            assert browser.evaluate("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollWidth))") <= 375
+        browser.show(html_of(UPDATED), width=375, dark=True)
+        colour = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert colour == "rgb({}, {}, {})".format(*bytes.fromhex(NIGHT["page"][1:]))
 
 
 @pytest.mark.parametrize("link", ["javascript:alert(1)", "https://x.example.org/\"onclick='x'", "//example.org"])
@@ -538,10 +671,13 @@ def test_what_matters_most_comes_first() -> None:
         output="the failing output",
     )
     order = (
-        "The tests failed.", "The live release", "What to do", "a problem", "the failing output", "Commits that were",
-        "Package changes", "Held back", "Steps", "About this run",
+        "The tests failed.", "The live release", "What to do", "a problem", "Package changes", "Commits that were",
+        "Held back", "Steps", "About this run",
     )  # fmt: skip
-    for body in both(report):
+    text, shown = both(report)
+    assert text.index("Held back") < text.index("the failing output") < text.index("Steps")
+    assert shown.index("a problem") < shown.index("the failing output") < shown.index("Package changes")
+    for body in (text, shown):
         start = body.index("The tests failed.")
         places = [body.index(words, start) for words in order]
         assert places == sorted(places)

@@ -1,0 +1,71 @@
+"""How mails look: their colours by day and by night, their links, and their text in lines that fit."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from typing import TYPE_CHECKING
+
+from releaser.system.words import web_link
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+WIDEST = 78  # characters of a line of text
+_OPENING = 2  # the number of the line that the second sentence of a mail is
+#: By name, in `#rrggbb`. What is written in `text`, `muted` and `link` stands on `page` and `box`; the words of a badge
+#: in `on-badge`, on the colour of the verdict.
+DAY = {
+    "page": "#ffffff", "box": "#f3f4f6", "line": "#d5d9e0", "text": "#1b1f24", "muted": "#565e6a", "link": "#0b57d0",
+    "on-badge": "#ffffff", "green": "#1a7f37", "amber": "#8a5300", "red": "#c1121f", "blue": "#0a58ca",
+}  # fmt: skip
+NIGHT = {
+    "page": "#15181c", "box": "#20252b", "line": "#3b424c", "text": "#e8eaed", "muted": "#a9b1bc", "link": "#8ab4f8",
+    "on-badge": "#0c0e11", "green": "#57c878", "amber": "#e8b04b", "red": "#ff8a80", "blue": "#8ab4f8",
+}  # fmt: skip
+#: The colour of each size of a step from one version to another.
+BUMPS = {"major": "red", "minor": "amber", "patch": "green", "added": "blue", "removed": "muted"}
+_LINK_OR_CODE = re.compile(r"https?://[^\s<>\"'`]*[^\s<>\"'`.,;:!?)\]]|`[^`\n]+`")
+
+
+def linked(text: str) -> Markup:
+    """Make links of the web addresses in a text, code of what stands in backticks, and all else harmless in HTML."""
+    from markupsafe import Markup, escape
+
+    found, start = Markup(), 0
+    for match in _LINK_OR_CODE.finditer(text):
+        if match[0].startswith("`"):
+            part = Markup("<code>{}</code>").format(match[0].strip("`"))
+        elif (link := web_link(match[0])) is not None:
+            part = Markup('<a href="{}">{}</a>').format(link, link)
+        else:
+            continue
+        found += escape(text[start : match.start()]) + part
+        start = match.end()
+    return found + escape(text[start:])
+
+
+def fold(text: str, *, whole: str = "") -> str:
+    """Wrap the lines of a text that are too long; words are not cut, nor is the line `whole`.
+
+    What is wrapped goes on two columns further right, but for the two sentences that a mail begins with.
+    """
+    lines = text.split("\n")
+    return "\n".join(
+        line if line.strip() == whole else _fold(line, hanging=2 if number > _OPENING else 0)
+        for number, line in enumerate(lines)
+    )
+
+
+def _fold(line: str, *, hanging: int) -> str:
+    if len(line) <= WIDEST:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line.strip(),
+        width=WIDEST,
+        initial_indent=indent,
+        subsequent_indent=indent + " " * hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,228 @@
+"""How a run ended: in one line, the subject of its mail, with the outcome first; and in one word, its badge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from releaser.errors import ExitCode
+from releaser.reporting.text import summarize
+from releaser.system.words import one_line, plural
+
+if TYPE_CHECKING:
+    from releaser.report import RunReport
+
+LONGEST = 60  # characters; more is cut off on a phone
+_LONGEST_SITE = 24
+_TRIALS = {"test": "tests fail", "migrations": "migrations not applied"}
+_OF_LIVE = "test live release"
+#: What is so once a problem is solved, by its name.
+SOLVED = {
+    "bug": "no more errors in releaser",
+    "preflight": "updates are not refused any more",
+    "build": "releases can be built again",
+    "tests": "the tests pass with a newer release",
+    "live tests": "the tests of the site pass again",
+    "activation": "a newer release works",
+    "follow-up": "all follow-ups are done",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An outcome: its mark, the word for it, and the colour of its badge."""
+
+    mark: str
+    word: str
+    colour: str
+
+    @classmethod
+    def good(cls, word: str) -> Verdict:
+        """All went well."""
+        return cls("✓", word, "green")
+
+    @classmethod
+    def fair(cls, word: str) -> Verdict:
+        """Somebody should look at something."""
+        return cls("!", word, "amber")
+
+    @classmethod
+    def bad(cls, word: str) -> Verdict:
+        """It failed."""
+        return cls("✗", word, "red")
+
+    @classmethod
+    def back(cls) -> Verdict:
+        """An earlier release is live again."""
+        return cls("↩", "Rolled back", "blue")
+
+
+def verdict(report: RunReport) -> Verdict:
+    """Judge how a run ended."""
+    if report.exit_code > ExitCode.SIGNALLED:
+        return Verdict.bad("Interrupted")
+    match report.result:
+        case "refused":
+            return Verdict.bad("Refused")
+        case "failed":
+            return Verdict.bad("Refused" if _is_refused_by_tests(report) else "Failed")
+        case "rolled_back" if report.live_changed:
+            return Verdict.bad("Still live")
+        case "rolled_back":
+            return Verdict.bad("Rolled back") if report.earlier_release_fails_too else Verdict.back()
+        case _ if report.exit_code or report.problems:
+            return Verdict.fair("Follow-up" if report.exit_code else "Problem")
+        case "activated":
+            return _judge_release(report)
+        case _:
+            return _judge_silence(report)
+
+
+def _judge_release(report: RunReport) -> Verdict:
+    if report.command == "rollback":
+        return Verdict.back()
+    if report.culprits:
+        return Verdict.fair("Held back")
+    if report.rebuilt is not None:
+        return Verdict.good("Rebuilt")
+    return Verdict.good("Updated" if report.live_changed else "Adopted")
+
+
+def _judge_silence(report: RunReport) -> Verdict:
+    if report.recovered:
+        return Verdict.fair("Recovered")
+    if report.solved:
+        return Verdict.good("Solved")
+    return Verdict.fair("Note") if report.noted else Verdict.good("All clear")
+
+
+def subject(report: RunReport) -> str:
+    """Say in one line how it ended, and where; the host is left out where there is no room for it."""
+    return make_subject(verdict(report).mark, report.project or report.path, _result(report), host=report.host)
+
+
+def make_subject(mark: str, site: str, what: str, *, host: str) -> str:
+    """Put a subject together, of at most `LONGEST` characters."""
+    line = header_text(f"{mark} {header_text(site, limit=_LONGEST_SITE)}: {what}", limit=LONGEST)
+    with_host = header_text(f"{line} [{host}]", limit=LONGEST + 1)
+    return with_host if len(with_host) <= LONGEST else line
+
+
+def header_text(text: str, *, limit: int = 200) -> str:
+    """Make text harmless in a header.
+
+    The email package decodes `=?...?=` in what it is given, and a line break may hide in that.
+    """
+    return one_line(text.replace("=?", "= ?"), limit=limit)
+
+
+def _result(report: RunReport) -> str:
+    command, problems = report.command, report.problems
+    if report.exit_code > ExitCode.SIGNALLED:
+        return f"{command} interrupted"
+    match report.result:
+        case "unchanged":
+            return _unchanged(report)
+        case "activated":
+            return _activated(report)
+        case "rolled_back" if report.live_changed:
+            return f"{command} failed, STILL LIVE{_because(report)}"
+        case "rolled_back":
+            why = ", RELEASE BEFORE FAILS TOO" if report.earlier_release_fails_too else _because(report)
+            return f"{command} {'failed' if command == 'rollback' else 'rolled back'}{why}"
+        case "failed":
+            return _failed(report)
+        case "refused":  # the one reason, if the headline tells it, or how many there are
+            one = len(problems) <= 1 or summarize(report).is_about_a_problem
+            return f"{command} refused, {_shorten(report, report.headline) if one else _problem_count(report)}"
+
+
+def _unchanged(report: RunReport) -> str:
+    if report.exit_code or report.problems:
+        return _only_problem(report)
+    if report.recovered:
+        return "recovered from an interrupted run"
+    return _shorten(report, report.noted) or _solved(report) or "all clear"
+
+
+def _solved(report: RunReport) -> str:
+    return f"solved, {', '.join(SOLVED[one] for one in report.solved)}" if report.solved else ""
+
+
+def _activated(report: RunReport) -> str:
+    problems = [_problem_count(report)] if report.problems or report.exit_code else []
+    if report.command == "rollback":  # to a named release it may have gone forward
+        is_forward = report.release and report.previous and report.release > report.previous
+        where = f" to {report.release}" if report.release else ""
+        return ", ".join([("went" if is_forward else "rolled back") + where, *problems])
+    if report.command == "update" and not report.live_changed:
+        return _only_problem(report) if report.exit_code else "adopted"
+    done = "updated" if report.command == "update" else f"{report.command} done"
+    fixes = len({(one.name, one.id) for one in report.fixed})
+    parts = [  # what is cut off is told in the mail
+        done if report.rebuilt is None else "rebuilt",
+        *problems,
+        plural(len(report.changes), "package") if report.changes else "",
+        f"{len(report.culprits)} held back" if report.culprits else "",
+        f"fixes {plural(fixes, 'vulnerability')}" if fixes else "",
+        "solved" if report.solved else "",
+        _shorten(report, report.rebuilt or ""),
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def _failed(report: RunReport) -> str:
+    if report.exit_code != ExitCode.TESTS:
+        failed = _failed_steps(report)
+        if failed or report.exit_code in (ExitCode.BUILD, ExitCode.FOLLOW_UP):
+            at = failed[-1] if failed else "build" if report.exit_code == ExitCode.BUILD else "a follow-up"
+            return f"{report.command} failed at {at}"
+        return f"{report.command} failed" + (", a bug in releaser" if report.exit_code == ExitCode.BUG else "")
+    first, *_ = (*_failed_steps(report), "test")  # what was tried on the live release comes later
+    if first == _OF_LIVE:
+        return f"{report.command} failed, tests of the live release fail"
+    fails = _TRIALS.get(first, f"{first} fails")
+    if _is_refused_by_tests(report):
+        return f"{report.command} refused, {fails}{_with_what(report)}"
+    return f"{report.command} failed, {fails}{' without it too' if report.blame == 'before' else ''}"
+
+
+def _is_refused_by_tests(report: RunReport) -> bool:
+    return report.exit_code == ExitCode.TESTS and report.blame == "update" and report.command != "rebuild"
+
+
+def _with_what(report: RunReport) -> str:
+    """Name what the tests fail with: the new packages, or the commits where there are none."""
+    new = [f"{one.name} {one.new}" for one in report.changes if one.new]
+    if len(new) == 1:
+        return f" with {new[0]}"
+    if report.changes:
+        return f" with {plural(len(report.changes), 'package')}"
+    return f" with {plural(report.pulled.count, 'new commit')}" if report.pulled else ""
+
+
+def _failed_steps(report: RunReport) -> list[str]:
+    # Going back is what a failure led to, and never its reason.
+    return [one.step for one in report.steps if one.status == "failed" and one.step != "flip back"]
+
+
+def _because(report: RunReport) -> str:
+    failed = _failed_steps(report)
+    return f", {failed[-1]} failed" if failed else ""
+
+
+def _problem_count(report: RunReport) -> str:
+    return plural(len(report.problems), "problem") if len(report.problems) > 1 else "problem"
+
+
+def _only_problem(report: RunReport) -> str:
+    if len(report.problems) == 1:
+        return _shorten(report, report.problems[0].message)
+    return _problem_count(report)
+
+
+def _shorten(report: RunReport, reason: str) -> str:
+    """Leave out of a reason what the subject names already."""
+    for known in (f"{report.path}: ", f"{report.path}/"):
+        reason = reason.replace(known, "") if report.path else reason
+    return reason.removesuffix(".")

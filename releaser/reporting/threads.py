@@ -1,0 +1,108 @@
+"""Which mails of a site are about the same problem, so that they make one thread; and when that problem is solved."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from releaser.errors import ExitCode
+from releaser.releases.journal import Thread, note, read_notes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from releaser.report import RunReport
+
+_PROBLEMS: dict[int, str] = {
+    ExitCode.BUG: "bug",
+    ExitCode.PREFLIGHT: "preflight",
+    ExitCode.BUILD: "build",
+    ExitCode.TESTS: "tests",
+    ExitCode.ROLLED_BACK: "activation",
+    ExitCode.FOLLOW_UP: "follow-up",
+}
+_REJECTS = ("tests", "activation", "undecided")
+
+
+def problem_of(report: RunReport) -> str:
+    """Name the problem that kept an update from being done; empty if there is none that later ones could solve."""
+    if report.command != "update":
+        return ""
+    problem = _PROBLEMS.get(report.exit_code, "")
+    return "live tests" if problem == "tests" and report.blame == "before" else problem
+
+
+def find_solved(
+    report: RunReport, threads: Iterable[Thread], *, failed_at: Iterable[str], is_kept_out: bool, is_due: bool
+) -> tuple[str, ...]:
+    """Name the problems people have been told of that are solved for sure, as this update shows.
+
+    `failed_at` says, as ISO 8601, when candidates failed that are not tried again. `is_kept_out`: a version or a commit
+    is, as it failed. `is_due`: a follow-up is not done yet.
+    """
+    if report.command != "update" or report.exit_code not in (0, ExitCode.FOLLOW_UP) or report.due_at:
+        return ()
+    is_out = is_kept_out or any(one.by in _REJECTS for one in (*report.held_back, *report.holds))
+    is_new = report.result == "activated" and report.live_changed
+    is_well = any(one.step == "test live release" and one.status == "ok" for one in report.steps)
+    failed = [datetime.fromisoformat(one) for one in failed_at]
+
+    def is_solved(thread: Thread) -> bool:
+        match thread.problem:
+            case "preflight" | "bug":
+                return True
+            case "build":
+                return is_new or not any(one >= thread.since for one in failed)
+            case "live tests":
+                return is_new or is_well
+            case "follow-up":
+                return not report.exit_code and not is_due
+            case _:
+                return is_new and not is_out
+
+    return tuple(one.problem for one in threads if is_solved(one))
+
+
+def message_id(report: RunReport) -> str:
+    """Name the mail of a run; host, run and path of the project decide, and nothing else."""
+    run = re.sub(r"[^A-Za-z0-9]+", "-", report.run_id).strip("-")[:60]
+    host = re.sub(r"[^A-Za-z0-9-]+", ".", report.host)[:100].strip(".-")
+    return f"<{run or 'run'}.{digest_of(report)}@{host or 'localhost'}>"
+
+
+def digest_of(report: RunReport) -> str:
+    """Tell the mail of a run from all others, in a few characters."""
+    return _digest(report.host, report.run_id, report.path)
+
+
+def _digest(*facts: str) -> str:
+    return hashlib.sha256("\0".join(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def root_of(report: RunReport) -> str:
+    """Name the beginning of a thread where no state tells which mail was the first; no mail has that Message-ID."""
+    return f"<{_digest(report.host, report.path, problem_of(report))}@thread.releaser.invalid>"
+
+
+def references_of(report: RunReport, state_dir: Path) -> tuple[str, ...]:
+    """Return the Message-IDs of the mails that a mail about this run continues."""
+    told = (*report.solved, problem_of(report))
+    return tuple(one.message_id for one in read_notes(state_dir).threads if one.problem in told)
+
+
+def open_thread(report: RunReport, state_dir: Path) -> None:
+    """Note the thread that the mail about this run begins, if it does."""
+    problem = problem_of(report)
+    begun = Thread(problem=problem, message_id=message_id(report), since=report.started_at.replace(microsecond=0))
+    threads = read_notes(state_dir).threads
+    if problem and problem not in (one.problem for one in threads):
+        note(state_dir, threads=(*threads, begun))
+
+
+def close_threads(report: RunReport, state_dir: Path) -> None:
+    """Note that people have been told what is solved."""
+    threads = read_notes(state_dir).threads
+    note(state_dir, threads=tuple(one for one in threads if one.problem not in report.solved))

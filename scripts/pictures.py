@@ -1,0 +1,184 @@
+"""Pictures for the documentation: mails as Chromium shows them on a phone and on a desk, by day and by night.
+
+    .venv/bin/python scripts/pictures.py [--only WORD]
+
+Each function below that is marked `@picture` is given Chromium, and yields names and contents of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from releaser.errors import Finding  # noqa: E402
+from releaser.locks.lock import Change  # noqa: E402
+from releaser.locks.rules import Withheld  # noqa: E402
+from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
+from releaser.report import Answer, Outcome, RunReport  # noqa: E402
+from releaser.reporting.mail import render_bodies  # noqa: E402
+from releaser.site.site import Pulled  # noqa: E402
+from releaser.tools.git_state import Commit  # noqa: E402
+from tests.support.chromium import Chromium, chromium  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Picture = Callable[[Chromium], Iterator[tuple[str, bytes]]]
+
+PLACE = ROOT / "docs" / "images"
+PICTURES: list[Picture] = []
+
+
+def picture(make: Picture) -> Picture:
+    """Let a function be one of those that make pictures."""
+    PICTURES.append(make)
+    return make
+
+
+# Mails
+
+NIGHT = datetime(2026, 11, 21, 3, 12, 1, tzinfo=UTC)
+BEFORE, NEW = "20261120T061200Z", "20261121T031201Z"
+COMMITS = (
+    Commit(id="3f2a9c0be17d5a60a4e2c9d1f7b35e8c6a90d214", subject="Show the opening hours", author="Ada Lovelace"),
+    Commit(id="8c1d5e7f02b94c3ad6e1f0a7b2c4d8e9f1a3b5c7", subject="Sell tea by the pound", author="Grace Hopper"),
+)
+DJANGO = Change(
+    name="django", old="5.1.2", new="5.1.4", bump="patch", direct=True, released="2026-11-18T08:00:00+00:00",
+    link="https://docs.example.org/en/5.1/releases/",
+)  # fmt: skip
+PILLOW = Change(
+    name="pillow", old="11.0.0", new="11.1.0", bump="minor", direct=True, released="2026-11-09T08:00:00+00:00",
+    link="https://pillow.example.org/changes",
+)  # fmt: skip
+SQLPARSE = Change(
+    name="sqlparse", old="0.5.1", new="0.5.2", bump="patch", through=("django",), released="2026-08-09T08:00:00+00:00",
+    dragged_by=("django",),
+)  # fmt: skip
+DJANGO_6 = replace(DJANGO, new="6.0", bump="major", link="https://docs.example.org/en/6.0/releases/")
+RED = """\
+test_basket (shop.tests.BasketTest.test_basket) ... ERROR
+test_opening_hours (shop.tests.HoursTest.test_opening_hours) ... ok
+
+======================================================================
+ERROR: test_basket (shop.tests.BasketTest.test_basket)
+----------------------------------------------------------------------
+Traceback (most recent call last):
+  File "/srv/shop_stuff/.releaser-staging/shop/shop/tests.py", line 41, in test_basket
+    page = self.client.get("/basket/")
+  File "/srv/shop_stuff/.releaser/shop/releases/20261121T031201Z/venv/lib/python3.12/site-packages/django/test/c.py"
+    response = super().get(path, data=data, secure=secure, headers=headers, **extra)
+  File "/srv/shop_stuff/.releaser-staging/shop/shop/views.py", line 17, in basket
+    return render(request, "basket.html", {"form": BasketForm(use_required_attribute=True)})
+TypeError: BaseForm.__init__() got an unexpected keyword argument 'use_required_attribute'
+
+----------------------------------------------------------------------
+Ran 214 tests in 12.804s
+
+FAILED (errors=1)
+"""
+STEPS = tuple(
+    Outcome(step=step, status="ok", detail=detail, seconds=seconds)
+    for step, seconds, detail in (
+        ("preflight", 0.4, ""), ("fetch", 0.6, "2 new commits"), ("resolve", 1.2, "2 package changes"),
+        ("build", 6.8, "59 packages"), ("test", 14.1, "214 tests"), ("flip", 0.0, f"{BEFORE} → {NEW}"),
+        ("restart", 0.0, "touched config/tmp/restart.txt"),
+        ("health check", 2.1, "https://shop.example.org/health answered 200"), ("commit", 0.0, "uv.lock"),
+        ("push", 0.5, "to origin"),
+    )
+)  # fmt: skip
+UPDATED = RunReport(
+    command="update", project="shop", path="/srv/shop_stuff/shop", host="web1", run_id=f"{NEW}-4711", started_at=NIGHT,
+    seconds=29.4, result="activated", exit_code=0, live_changed=True, release=NEW, previous=BEFORE,
+    headline=f"updated to {NEW}: 3 packages changed, 2 new commits", changes=(DJANGO, PILLOW, SQLPARSE),
+    pulled=Pulled(old=COMMITS[-1].id, new=COMMITS[0].id, count=2), commits=COMMITS, commit=COMMITS[0].id,
+    subject=COMMITS[0].subject, steps=STEPS, log_file=f"/srv/shop_stuff/.releaser/shop/logs/{NEW}-4711.log",
+)  # fmt: skip
+HELD = Withheld(
+    name="django", version="6.0", by="tests", since="2026-11-21T03:12:44+00:00", release=NEW, output=RED,
+    reason="TypeError: BaseForm.__init__() got an unexpected keyword argument 'use_required_attribute'",
+    tests=("shop.tests.BasketTest.test_basket",),
+)  # fmt: skip
+OCTOBER = "2026-10-01T09:00:00+00:00"
+PICKLES = Vulnerability(
+    name="django", version="5.1.2", id="CVE-2026-53908", summary="SQL injection in HasKey(lhs, rhs) on Oracle",
+    fixed=("5.1.4",), link="https://osv.example.org/vulnerability/CVE-2026-53908",
+)  # fmt: skip
+UNFIXED = Vulnerability(
+    name="pillow", version="11.0.0", id="GHSA-44wm-f244-xhp3", aliases=("CVE-2026-28219",), fixed=("11.1.0",),
+    summary="Buffer overflow in _imagingcms.c", link="https://osv.example.org/vulnerability/GHSA-44wm-f244-xhp3",
+)  # fmt: skip
+URL = "https://shop.example.org/health"
+HEALTH = f"health check failed: {URL} answered 500 with {NEW}"
+MAILS = {
+    "updated": UPDATED,
+    "refused": replace(
+        UPDATED, result="failed", exit_code=5, live_changed=False, blame="update", changes=(DJANGO_6,), output=RED,
+        headline="the tests of the candidate failed with exit code 1: this update broke it", pulled=None, commits=(),
+        advice=f"Fix the site, or hold the package: `releaser hold django`. `releaser show {NEW}` tells more.",
+        steps=(*STEPS[:4], Outcome(step="test", status="failed", detail="exit code 1", seconds=14.1)),
+    ),
+    "held-back": replace(
+        UPDATED, changes=(PILLOW,), held_back=(HELD,), culprits=("django 6.0",),
+        headline=f"updated to {NEW}: 1 package changed, 1 held back as the tests fail with it (django 6.0)",
+        pulled=None, commits=(),
+    ),
+    "rolled-back": replace(
+        UPDATED, result="rolled_back", exit_code=6, live_changed=False, headline=HEALTH,
+        problems=(Finding(HEALTH),), changes=(DJANGO, SQLPARSE),
+        answers=(
+            Answer(release=NEW, good=False, text=f"{URL} answered 500", body="Server Error (500)"),
+            Answer(release=BEFORE, good=True, text=f"{URL} answered 200"),
+        ),
+        steps=(
+            *STEPS[:7], Outcome(step="health check", status="failed", detail=HEALTH, seconds=30.2),
+            Outcome(step="flip back", status="ok", detail=f"{NEW} → {BEFORE}"),
+        ),
+    ),
+    "security": replace(
+        UPDATED, changes=(replace(DJANGO, fixes=("CVE-2026-53908",)), SQLPARSE), audit="known", fixed=(PICKLES,),
+        headline=f"updated to {NEW}: 2 packages changed", vulnerabilities=(UNFIXED,), pulled=None, commits=(),
+        held_back=(Withheld(name="pillow", version="11.1.0", by="person", reason="ask Ada", since=OCTOBER),),
+    ),
+}  # fmt: skip
+
+
+@picture
+def mails(browser: Chromium) -> Iterator[tuple[str, bytes]]:
+    """Show the mail about each kind of outcome."""
+    for name, report in MAILS.items():
+        _, html = render_bodies(report)
+        for width in (375, 1200):
+            for scheme in ("light", "dark"):
+                browser.show(html, width=width, dark=scheme == "dark", scale=1.5 if width == 375 else 1)
+                yield f"mail-{name}-{width}-{scheme}.webp", browser.picture("webp")
+
+
+def main() -> int:
+    """Make the pictures, or those with a word in the names of their functions."""
+    parser = argparse.ArgumentParser(description="Make the pictures of the documentation.")
+    parser.add_argument("--only", default="", help="only pictures whose function has this in its name")
+    parser.add_argument("--to", type=Path, default=PLACE, help="where they go")
+    options = parser.parse_args()
+    options.to.mkdir(parents=True, exist_ok=True)
+    try:
+        with chromium() as browser:
+            for make in PICTURES:
+                for name, content in make(browser) if options.only in make.__name__ else ():
+                    (options.to / name).write_bytes(content)
+                    print(f"{name}  {len(content) // 1024} KB")
+    except FileNotFoundError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

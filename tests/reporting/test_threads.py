@@ -1,0 +1,95 @@
+"""Mails about one problem are one thread, and nothing is called solved that may not be."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from releaser.locks.rules import Withheld
+from releaser.releases.journal import NOTES, Thread, read_notes
+from releaser.report import Outcome, RunReport
+from releaser.reporting.threads import (
+    close_threads,
+    find_solved,
+    message_id,
+    open_thread,
+    problem_of,
+    references_of,
+    root_of,
+)
+from tests.reporting.makers import QUIET, STARTED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROBLEMS = ("bug", "preflight", "build", "tests", "live tests", "activation", "follow-up")
+THREADS = tuple(Thread(problem=one, message_id=f"<{one}@x>", since=STARTED) for one in PROBLEMS)
+UPDATED = replace(QUIET, result="activated", live_changed=True)
+HELD = (Withheld(name="alpha", version="2.0", reason="red", by="tests"),)
+RED_BEFORE = replace(QUIET, result="failed", exit_code=5, blame="before")
+WELL = replace(QUIET, steps=(Outcome(step="test live release", status="ok"),))
+AT = {"failed_at": (), "is_kept_out": False, "is_due": False}
+LATER = (STARTED + timedelta(days=1)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("report", "problem"),
+    [
+        *((replace(QUIET, exit_code=code), name) for code, name in [(1, "bug"), (3, "preflight"), (7, "follow-up")]),
+        (RED_BEFORE, "live tests"),
+        (replace(RED_BEFORE, blame="update"), "tests"),
+        *((replace(QUIET, exit_code=code), "") for code in (0, 8, 9, 143)),
+        (replace(QUIET, command="rollback", exit_code=7), ""),
+    ],
+)
+def test_a_problem_goes_by_what_failed(report: RunReport, problem: str) -> None:
+    assert problem_of(report) == problem
+
+
+@pytest.mark.parametrize(
+    ("report", "facts", "left"),
+    [
+        (UPDATED, {}, ()),
+        (replace(UPDATED, exit_code=7), {}, ("follow-up",)),
+        (UPDATED, {"is_due": True}, ("follow-up",)),
+        (UPDATED, {"is_kept_out": True}, ("tests", "activation")),
+        (replace(UPDATED, held_back=HELD), {}, ("tests", "activation")),
+        (replace(UPDATED, holds=HELD), {}, ("tests", "activation")),
+        (replace(UPDATED, held_back=(replace(HELD[0], by="policy"),)), {}, ()),
+        (QUIET, {}, ("tests", "live tests", "activation")),
+        (QUIET, {"failed_at": (LATER,)}, ("build", "tests", "live tests", "activation")),
+        (WELL, {}, ("tests", "activation")),
+        *(
+            (replace(QUIET, **more), {}, PROBLEMS)
+            for more in ({"exit_code": 3}, {"due_at": "2026-01-03T01:00:00+00:00"})
+        ),
+        (RED_BEFORE, {}, PROBLEMS),
+        (replace(UPDATED, command="rollback"), {}, PROBLEMS),
+    ],
+)
+def test_only_what_is_known_to_be_well_again_is_solved(
+    report: RunReport, facts: dict[str, Any], left: tuple[str, ...]
+) -> None:
+    assert set(PROBLEMS) - set(find_solved(report, THREADS, **{**AT, **facts})) == set(left)
+
+
+def test_ten_nights_are_one_thread_until_it_is_solved(tmp_path: Path) -> None:
+    nights = [replace(QUIET, exit_code=3, run_id=f"r{number}") for number in range(10)]
+    for night in nights:
+        assert references_of(night, tmp_path) == (() if night == nights[0] else (message_id(nights[0]),))
+        open_thread(night, tmp_path)
+    assert (tmp_path / NOTES).stat().st_size < 600
+    solved = replace(QUIET, solved=("preflight",))
+    assert references_of(solved, tmp_path) == (message_id(nights[0]),)
+    close_threads(solved, tmp_path)
+    assert read_notes(tmp_path).threads == ()
+    assert references_of(nights[0], tmp_path) == ()
+
+
+def test_where_there_is_no_state_the_site_and_the_problem_name_the_thread() -> None:
+    refused = replace(QUIET, exit_code=3)
+    assert root_of(refused) == root_of(replace(refused, run_id="another"))
+    assert len({root_of(one) for one in (refused, replace(refused, path="/x"), replace(refused, exit_code=1))}) == 3
