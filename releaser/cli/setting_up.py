@@ -60,7 +60,7 @@ def setup(
         _refuse_without_terminal(ctx)
     wanted = {name: text for name, text in given.items() if text is not None} | dict(map(_split, others))
     wanted |= {"admins": pipeline.spell_addresses(admins)} if admins else {}
-    ctx.output.redactor.learn(pipeline.secrets_in(wanted))
+    ctx.output.redactor.learn(site.redactor.secrets | pipeline.secrets_in(wanted))
     usual = pipeline.usual_schedule(site)
     if asks:
         wanted = {**_ask_for_settings(site, wanted), **wanted}

@@ -150,9 +150,9 @@ def find_scheduler(
     The units of the system are root's, whoever owns the project; of that root reads nothing. Raises PreflightError.
     """
     start = os.path.realpath(path.expanduser())
-    owner = Ownership.of_missing(Path(start))
+    root = Path(find_project(start) or start)
+    owner = Ownership.of_missing(root)
     if kind == "systemd" and not os.geteuid() and owner.owner:
-        root = Path(find_project(start) or start)
         return _timer(root, owner, [str(root.parent), *writable], at, Runner(environ=environ))
     admit(path, "schedule", environ)
     return scheduler_of(find_site(path, environ), kind, at=at, writable=writable)

@@ -16,6 +16,7 @@ from releaser.checkout.move import LOCK_BEFORE
 from releaser.deployment.post_flip import restart
 from releaser.errors import (
     ActivationError,
+    BuildError,
     ExitCode,
     FollowUpError,
     LockedError,
@@ -73,7 +74,12 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
         schedulers, live, link = scheduled(run.site), run.store.live_id(), run.site.project.venv
         if live is not None:
             with run.log.step("plain venv") as step:
-                _make_plain(run.site, live)
+                try:
+                    _make_plain(run.site, live)
+                except ToolError as error:
+                    message = f"no plain venv was made: {error.reason}"
+                    advice = "Check free space and permissions, and try again. Nothing else was changed."
+                    raise BuildError(message, advice=error.advice or advice, output=error.output) from error
                 step.says(f"{link} is a directory with what {live} holds")
         elif not link.is_dir() and run.store.live_by_record():
             refuse(f"{link} is missing or dangling, so that nothing would be left", "Give `releaser update` first.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,16 @@ def test_it_asks_on_a_terminal_and_offers_what_is_found(
     status, said = on_terminal(site, "setup", typed="\n" * 9)
     assert status == 0, said
     assert "+ADMINS" not in said
+
+
+def test_no_secret_is_shown_neither_the_old_one_nor_the_new_one(site: SampleSite, crontab: Path) -> None:
+    old, new = "hunter2-hunter2", "hunter3-hunter3"
+    (site.outer / ".env").write_text(f"RELEASER_SMTP_PASSWORD='{old}'\n", encoding="utf-8")
+    (site.outer / ".env").chmod(0o600)
+    finished = site.releaser("setup", "--yes", "--no-mail", "--set", f"smtp_password={new}", check=0)
+    assert "-RELEASER_SMTP_PASSWORD" in finished.stdout
+    assert not {old, new} & set(re.split(r"[^\w-]", finished.stdout + finished.stderr))
+    assert new in (site.outer / ".env").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from releaser.releases import release as links
 from releaser.releases.contents import hash_of
 from tests.e2e.scenes import on_terminal, outer_snapshot
 from tests.faults.tracing import hit, recorded, require_strace, spread
-from tests.support.commands import run
+from tests.support import snapshots
+from tests.support.commands import run, uv_executable
 
 if TYPE_CHECKING:
     from tests.support.sites import SampleSite, SiteFactory
@@ -46,6 +47,13 @@ def script_says(site: SampleSite) -> str:
 def works(site: SampleSite) -> bool:
     """Whether programs and imports of the site work, whatever stands at the place of its venv."""
     return script_says(site) == site.python("import alpha.late, sys; print(sys.prefix)") != ""
+
+
+def checked(site: SampleSite) -> str:
+    """What uv would change in the venv of a site."""
+    env = site.environment({"UV_PROJECT_ENVIRONMENT": str(site.link)})
+    words = [str(uv_executable()), "sync", "--frozen", "--check", "--group", "local"]
+    return run(words, cwd=site.path, env=env).stderr
 
 
 def left(site: SampleSite) -> list[str]:
@@ -107,6 +115,34 @@ def test_a_venv_that_was_adopted_and_never_updated_is_what_it_was(make_site: Sit
     assert left(site) == []
 
 
+def test_a_symlink_of_somebodys_own_is_put_back(make_site: SiteFactory) -> None:
+    site = make_site(venv=True)
+    own = site.outer / "venvs" / "shop"
+    own.parent.mkdir()
+    site.link.rename(own)
+    site.link.symlink_to(own)
+    before = snapshots.tree(own)
+    site.releaser("init", check=0)
+    assert site.link.resolve() == own
+    assert os.readlink(site.link) != str(own)
+    site.releaser("uninstall", "--yes", check=0)
+    assert os.readlink(site.link) == str(own)
+    assert snapshots.tree(own) == before
+
+
+@pytest.mark.parametrize("kind", ["packaged", "workspace"])
+def test_packages_of_the_project_itself_are_found_from_the_plain_venv(make_site: SiteFactory, kind: str) -> None:
+    site = make_site.adopted("1.1.0", kind=kind)
+    own = "import sys; print([one for one in sys.path if 'site-packages' not in one and one.endswith('src')])"
+    found = site.python(own)
+    assert str(site.path) in found
+    before = checked(site)
+    site.releaser("uninstall", "--yes", check=0)
+    assert not site.link.is_symlink()
+    assert (site.live_version("alpha"), site.python(own)) == ("1.1.0", found)
+    assert checked(site) == before
+
+
 def test_a_process_keeps_its_release_until_it_ends_and_then_the_rest_goes(make_site: SiteFactory) -> None:
     site = with_script(make_site)
     words = [str(site.link / "bin" / "python"), "-c", "print(1, flush=True); input(); import alpha.late; print(2)"]
@@ -139,6 +175,20 @@ def test_what_is_not_releasers_stays_nor_what_nobody_has_read(make_site: SiteFac
     assert {path.name for path in site.state_dir.iterdir()} >= {"mine", "releases", "project.json"}
     assert [path.name for path in (site.state_dir / "releases").iterdir()] == ["mine"]
     assert mail.is_file()
+
+
+def test_a_copy_that_cannot_be_made_changes_nothing(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    kept = crontab_of(site, "# mine\n")
+    site.releaser("schedule", "cron", "--install", check=0)
+    cp, crontab, before = kept.with_name("cp"), kept.read_text(), site.snapshot()
+    cp.write_text('#!/bin/sh\nmkdir "$4"; echo "cp: No space left on device" >&2; exit 1\n')
+    cp.chmod(0o755)
+    assert "No space left" in site.releaser("uninstall", "--yes", check=4).stderr
+    assert (site.snapshot(), kept.read_text()) == (before, crontab)
+    assert not [*site.state_dir.glob(".*.new")]
+    cp.unlink()
+    site.releaser("uninstall", "--yes", check=0)
 
 
 @pytest.mark.parametrize("answer", ["y", "n"])
