@@ -101,7 +101,7 @@ test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --require-hashes --requirement requirements-lowest.txt
 	$(LOWEST)/bin/python -m pip install --quiet --no-deps --editable .
 	$(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not slow" tests/reporting tests/tools tests/e2e/test_audit.py \
-		tests/e2e/test_commands.py $(ARGS)
+		tests/e2e/test_commands.py tests/site/test_setting_files.py $(ARGS)
 
 dist: $(READY) ## Make what a release consists of in dist/: wheel with man page and completions, source, SBOM, constraints, checksums
 	$(BIN)/python scripts/dist.py
