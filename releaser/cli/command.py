@@ -178,11 +178,16 @@ def command(
         @_only(waits, click.option("--wait", type=_FROM_ZERO, default=0.0, metavar="SECONDS", help=_WAIT))
         @functools.wraps(function)
         def call(project: Path, as_json: bool, verbose: bool, quiet: bool, **options: Any) -> None:
-            output = Output(json=as_json, verbose=verbose, quiet=quiet, plugin=options.get("nagios", False))
+            output = Output(
+                json=as_json,
+                verbose=verbose,
+                quiet=quiet,
+                changes=changes and not options.get("dry_run"),
+                plugin=options.get("nagios", False),
+            )
             with _exit_codes(output):
                 if verbose and quiet:
-                    message = "--verbose and --quiet cannot be used together"
-                    raise UsageError(message, advice="Use only one of them.")
+                    refuse_both("--verbose", "--quiet")
                 if admits:
                     admit(project, name or function.__name__, os.environ)
                 ctx = CommandContext(

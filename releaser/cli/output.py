@@ -28,6 +28,8 @@ class Output:
     json: bool = False
     verbose: bool = False
     quiet: bool = False
+    #: Whether it is for a command that could change what is live; then errors say that it has not.
+    changes: bool = False
     #: Whether errors are printed, and the exit code chosen, as a plugin of Nagios does.
     plugin: bool = False
     #: Knows the secrets of the site, as soon as that has been read.
@@ -97,7 +99,7 @@ class Output:
         self._write(lines, sys.stdout)
 
     def print_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table: drawn by rich on a terminal, plain columns elsewhere."""
+        """Print a table: as wide as a terminal on that, plain columns elsewhere."""
         rows = [[self.redactor.line(cell) for cell in row] for row in rows]
         if sys.stdout.isatty():
             from releaser.reporting.terminal import show_rows
@@ -132,7 +134,7 @@ class Output:
             (stream or sys.stderr).write(self.redactor.shown(line) + "\n")
 
     def print_error(self, error: ReleaserError) -> int:
-        """Print what failed, the end of what a program said about it, that live is unchanged, and what to do next.
+        """Print what failed, what to do next, the end of what a program said about it, and that live is unchanged.
 
         Returns the exit code.
         """
@@ -150,5 +152,6 @@ class Output:
             lines.append(f"{'problem' if several else 'releaser'}: {self.redactor.line(finding.message)}")
             if finding.advice:
                 lines.append(f"  what to do: {self.redactor.line(finding.advice)}")
-        self._write([*lines, *output_lines(self.redactor.clean(error.output)), "live: unchanged"])
+        unchanged = ["live: unchanged"] if self.changes else []
+        self._write([*lines, *output_lines(self.redactor.clean(error.output)), *unchanged])
         return error.exit_code

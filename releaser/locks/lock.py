@@ -271,16 +271,14 @@ def brought_in(changes: Iterable[Change]) -> dict[str, str]:
 def bump_size(old: str | None, new: str | None) -> str:
     """Name the first part of the release number that differs.
 
-    A step back, a change behind the third part, and anything that is not a version is `other`.
+    A change behind the third part, and anything that is not a version is `other`.
     """
     if old is None:
         return "added"
     if new is None:
         return "removed"
     before, after = parse_version(old), parse_version(new)
-    if before is None or after is None:
-        return "other"
-    if after < before or after.epoch != before.epoch:
+    if before is None or after is None or after.epoch != before.epoch:
         return "other"
     parts = zip((after.major, after.minor, after.micro), (before.major, before.minor, before.micro), strict=True)
     return next((size for size, (a, b) in zip(("major", "minor", "patch"), parts, strict=True) if a != b), "other")

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from rich import markup
 from rich.console import Console
-from rich.table import Table
 
 from releaser.report import Silence
 from releaser.reporting.changes import changes_table
 from releaser.reporting.progress import Downloads, Tests, share
 from releaser.reporting.text import closing_lines, output_lines, step_line
-from releaser.system.words import strip_control
+from releaser.system.words import fit, strip_control
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -135,10 +134,9 @@ def show_changes(table: ChangesTable, stream: TextIO) -> None:
 
 
 def show_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], stream: TextIO) -> None:
-    """Show rows of plain words as a table."""
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console(file=stream, highlight=False).print(table)
+    """Show rows of plain words as a table that fits."""
+    console = Console(file=stream, highlight=False)
+    heading, *lines = fit([columns, *([*map(strip_control, row)] for row in rows)], console.width)
+    console.print(escape(heading), style="bold", soft_wrap=True)
+    for line in lines:
+        console.print(escape(line), soft_wrap=True)

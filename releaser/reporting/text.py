@@ -310,7 +310,9 @@ def verified_text(verified: Verified, *, whole: bool) -> list[str]:
 
 def sound_text(verified: Verified) -> str:
     """Say that nothing is wrong with a release."""
-    return f"{verified.release} is what was sealed: {verified.files} files read in {elapsed(verified.seconds)}"
+    return (
+        f"{verified.release} is what was sealed: {plural(verified.files, 'file')} read in {elapsed(verified.seconds)}"
+    )
 
 
 def outdated_text(packages: Sequence[OutdatedPackage]) -> list[str]:

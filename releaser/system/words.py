@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u2
 _CLEAN = re.compile(r"[\t\n -~]*")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _MARKER_LENGTH = 80
+_NARROW = 24  # characters of a column in which a sentence can be read
 _LONGEST_LINE = 2000  # characters of a report; it may quote names of files, and programs
 _LONGEST_LINK = 300  # characters
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
@@ -86,6 +88,31 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay rows out in columns, a line each."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+
+
+def fit(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Lay rows out in columns of at most `width` characters: what the first ones leave no room for goes below them.
+
+    Nothing is cut off. The last column of all is wrapped beside the others if there is some room for it.
+    """
+    from textwrap import TextWrapper  # which only terminals need
+
+    wrap = partial(TextWrapper, break_on_hyphens=False, break_long_words=False)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    ends = [sum(widths[:count]) + 2 * (count - 1) for count in range(1, len(widths) + 1)]
+    beside = max(1, sum(end <= width for end in ends))
+    left = ends[beside - 1] + 2  # where the others begin
+    is_wrapped = beside == len(widths) - 1 and width - left >= _NARROW
+    lines = []
+    for head, row in zip(table([row[:beside] for row in rows]), rows, strict=True):
+        rest = "  ".join(filter(None, row[beside:]))
+        if is_wrapped or len(rest) <= width - left:
+            first, *more = wrap(max(width - left, 1)).wrap(rest) or [""]
+            lines += [f"{head:<{left}}{first}".rstrip(), *(" " * left + one for one in more)]
+        else:
+            indent = "    "
+            lines += [head, *wrap(width, initial_indent=indent, subsequent_indent=indent).wrap(rest)]
+    return lines
 
 
 def web_link(text: str) -> str | None:

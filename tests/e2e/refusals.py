@@ -115,7 +115,7 @@ def refused(
         assert report["exit_code"] == code, str(finished)
         assert report["result"] == ("refused" if code == 3 else "failed"), str(finished)
         assert report["live_changed"] is False, str(finished)
-    assert "live: unchanged" in finished.stderr, str(finished)
+    assert ("live: unchanged" in finished.stderr) == (command != "check"), str(finished)
     assert "what to do:" in finished.stderr, str(finished)
     return Refusal(finished=finished, report=report, problems=report["problems"])
 

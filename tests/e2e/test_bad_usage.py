@@ -38,7 +38,7 @@ WRONG_USAGE: list[tuple[tuple[str, ...], str]] = [
     (("list", "--project="), "--project"),
     (("update", "--wait", "-1"), "--wait"),
     (("update", "--wait", "soon"), "soon"),
-    (("update", "-v", "-q"), "cannot be used together"),
+    (("update", "-v", "-q"), "--verbose cannot be combined with --quiet"),
     (("show",), "RELEASE"),
     (("diff",), "A"),
     (("pin",), "RELEASE"),

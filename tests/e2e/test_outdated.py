@@ -256,7 +256,7 @@ def test_an_index_that_cannot_be_reached_is_an_error(make_site: SiteFactory) -> 
     said = site.releaser("outdated", check=4, env={"UV_HTTP_RETRIES": "0"})
     assert said.stdout == ""
     assert said.stderr.startswith("releaser: the package index could not be asked: ")
-    assert said.stderr.endswith("live: unchanged\n")
+    assert "live: " not in said.stderr
 
 
 def test_without_a_lock_it_is_said_what_to_do(make_site: SiteFactory) -> None:

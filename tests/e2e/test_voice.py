@@ -47,6 +47,10 @@ def test_a_terminal_shows_steps_changes_failures_and_a_last_line(make_site: Site
     status, text = on_terminal(site, "list")
     assert status == 0
     assert site.live_id() in text
+    status, text = on_terminal(site, "prune", "--dry-run", env={"COLUMNS": "80"})
+    assert status == 0
+    assert re.search(rf"keep +{site.live_id()} +live", CONTROL.sub("", text))
+    assert max(map(len, CONTROL.sub("", text).splitlines())) <= 80
     site.publish("alpha", "2.0.0", broken=True)
     status, text = on_terminal(site, "update")
     assert status == 5

@@ -19,6 +19,7 @@ from releaser.system.words import (
     duration,
     elapsed,
     first_few,
+    fit,
     one_line,
     plural,
     secrets_in_environment,
@@ -424,3 +425,32 @@ def test_many_secrets_are_looked_for_in_little_time() -> None:
     begin = time.monotonic()
     redactor.clean("a line of a log, as any other\n" * 100_000)
     assert time.monotonic() - begin < 5
+
+
+AUDIT = [
+    ["PACKAGE", "VERSION", "VULNERABILITY", "ABOUT"],
+    ["djangorestframework-simplejwt", "5.1.2", "GHSA-aaaa-bbbb-cccc (CVE-2026-12345)", "a long story of five words"],
+]
+
+
+@pytest.mark.parametrize("width", [120, 100, 80, 60, 40])
+def test_a_table_fits_and_loses_nothing(width: int) -> None:
+    lines = fit(AUDIT, width)
+    assert max(map(len, lines)) <= max(width, len(AUDIT[1][0]))
+    assert " ".join(lines).split() == [word for row in AUDIT for cell in row for word in cell.split()]
+
+
+def test_what_leaves_no_room_for_the_others_goes_below_and_the_last_column_is_wrapped() -> None:
+    assert fit(AUDIT, 60) == [
+        "PACKAGE                        VERSION  VULNERABILITY  ABOUT",
+        "djangorestframework-simplejwt  5.1.2",
+        "    GHSA-aaaa-bbbb-cccc (CVE-2026-12345)  a long story of",
+        "    five words",
+    ]
+    rows = [["", "RELEASE", "WHY"], ["keep", "20261120T061200Z", "it is live; a process is using it"]]
+    assert fit(rows, 52) == [
+        "      RELEASE           WHY",
+        "keep  20261120T061200Z  it is live; a process is",
+        "                        using it",
+    ]
+    assert fit(rows, 80) == table(rows)
