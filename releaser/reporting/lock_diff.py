@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NAME = "uv.lock.diff"
 _LONGEST = 200_000  # characters
+_LARGEST = 100_000  # lines of a lock that are compared: some three seconds
 
 
 def lock_diff(site: Site, report: RunReport) -> str:
@@ -26,6 +27,8 @@ def lock_diff(site: Site, report: RunReport) -> str:
             return ""
         before, after = (read_text(one.lock, errors="replace").splitlines() for one in (old, new))
     except OSError:  # what is wrong with a release is told elsewhere
+        return ""
+    if len(before) + len(after) > _LARGEST:
         return ""
     lines = difflib.unified_diff(before, after, "a/uv.lock", "b/uv.lock", old.id, new.id, lineterm="")
     text = site.redactor.clean("\n".join(lines))
