@@ -92,6 +92,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--output-file constraints.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra attestations --constraints requirements-dev.txt --generate-hashes --no-header \
 		--no-annotate --output-file constraints-attestations.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --extra notify --constraints requirements-dev.txt --generate-hashes --no-header \
+		--no-annotate --output-file constraints-notify.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \
 		--no-annotate --output-file requirements-lowest.txt pyproject.toml
 

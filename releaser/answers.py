@@ -66,8 +66,22 @@ class FitSite(Fitness):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TestNotice:
+    """What became of a test notice, or a ping: `to` names the kind and the host; `problem` is empty if it was sent."""
+
+    __test__ = False  # pytest would collect it
+
+    to: str
+    sent: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TestMail:
-    """Where a test mail went: to whom, and `by` which server or program; `problem` is empty if it was sent."""
+    """Where a test mail went: to whom, and `by` which server or program; `problem` is empty if it was sent.
+
+    Without anybody who gets mails, and with notices, there is none.
+    """
 
     __test__ = False  # pytest would collect it
 
@@ -75,6 +89,7 @@ class TestMail:
     to: tuple[str, ...]
     by: str
     problem: str = ""
+    notices: tuple[TestNotice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ def run_check(ctx: CommandContext) -> None:
     from releaser.errors import PreflightError
     from releaser.pipelines.preflight import Scope, check_unmoved
     from releaser.pipelines.status import damaged
-    from releaser.reporting.notify import warnings as mail_warnings
+    from releaser.reporting.way import warnings as mail_warnings
     from releaser.site.conventions import find_conventions
     from releaser.site.site import find_site
 
@@ -92,17 +92,19 @@ def config(ctx: CommandContext, name: str | None, schema: bool) -> None:
 
 @command("test-mail", section="Set up", example="releaser test-mail")
 def test_mail(ctx: CommandContext) -> None:
-    """Send one mail to everybody who gets mails about the site, and print where it went."""
+    """Send one mail to everybody who gets mails about the site, a notice and a ping; print where each went."""
     from releaser.errors import MailError
-    from releaser.reporting.notify import send_test_mail
+    from releaser.reporting.way import send_test_mail
 
     sent = send_test_mail(ctx.site())
     if ctx.output.json:
         ctx.output.print_json(sent)
-    if sent.problem:
-        raise MailError(sent.problem, advice="Check the mail settings and the mail server.")
-    if not ctx.output.json:
-        ctx.output.note(f"sent to {', '.join(sent.to)} by {sent.by}; see that it arrives")
+    well = [f"sent to {', '.join(sent.to)} by {sent.by}"] if sent.sent else []
+    well += [f"sent to {one.to}" for one in sent.notices if one.sent]
+    if well and not ctx.output.json:
+        ctx.output.note("; ".join([*well, "see that it arrives"]))
+    if problems := [*filter(None, [sent.problem]), *(one.problem for one in sent.notices if not one.sent)]:
+        raise MailError("; ".join(problems), advice="Check the settings, and the server.")
 
 
 @command("list", section="Look", example="releaser list --json")

@@ -35,7 +35,7 @@ from releaser.releases.contents import measure
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import store_of
 from releaser.reporting.hooks import ask_before_live
-from releaser.reporting.notify import warnings
+from releaser.reporting.way import warnings
 from releaser.resolution.exact_lock import (
     ANY_PYTHON,
     NARROWED,

@@ -19,7 +19,7 @@ from releaser.pipelines.session import PipelineResult, Request, run_session
 from releaser.releases import release as links
 from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
-from releaser.reporting.notify import warnings
+from releaser.reporting.way import warnings
 from releaser.site.conventions import find_conventions
 
 if TYPE_CHECKING:

@@ -19,7 +19,8 @@ from releaser.errors import Finding, Findings, PreflightError, ToolError, error_
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.release import moved_by_hand
 from releaser.releases.store import store_of
-from releaser.reporting.notify import admin_findings, sendmail_findings
+from releaser.reporting import notices
+from releaser.reporting.way import admin_findings, sendmail_findings
 from releaser.site import conventions, disk, serving
 from releaser.site.conventions import test_group_findings
 from releaser.site.project import declared_dependencies, first_lock
@@ -119,6 +120,7 @@ def check(site: Site, live: Release | None = None, scope: Scope | None = None) -
     findings.extend(find_lacks(update_needs(site, live) if scope.needs is None else scope.needs))
     findings.extend(admin_findings(site))
     findings.extend(sendmail_findings(site))
+    findings.extend(notices.findings(site))
     unknown = check_static_files(site, findings) if "django" in scope.asks or findings else ""
     asks_remote = "remote" in scope.asks or bool(findings)
     if site.project.venv.exists() and asks_remote:  # a candidate may bring what is missing

@@ -36,7 +36,7 @@ from releaser.releases.journal import Journal, keep_reserve, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
 from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
-from releaser.reporting import notify
+from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
 from releaser.reporting.threads import find_solved
@@ -46,7 +46,6 @@ from releaser.site.site import Site, find_site, open_site
 from releaser.site.state_dir import claim, claim_work_tree, prepare
 from releaser.system import signals
 from releaser.system.files import state_mode
-from releaser.system.signals import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from releaser.system.words import Redactor
-
 
 KEPT = 30
 
@@ -156,10 +154,13 @@ def run_session(request: Request, pipeline: Callable[[Run], PipelineResult]) -> 
     try:
         _prepare_state(site, creates_pyproject=request.creates_pyproject)
     except PreflightError as error:
-        return _report_without_state_dir(request, run, error)
-    with run_log(site.project.logs, log.run_id, site.redactor) as log_file:
-        run.log_file = str(log_file)
-        return _run_under_lock(request, run, pipeline)
+        report = _report_without_state_dir(request, run, error)
+    else:
+        with run_log(site.project.logs, log.run_id, site.redactor) as log_file:
+            run.log_file = str(log_file)
+            report = _run_under_lock(request, run, pipeline)
+    notices.ping(run.site, report.command, report)
+    return report
 
 
 def _prepare_state(site: Site, *, creates_pyproject: bool) -> None:
@@ -204,14 +205,13 @@ def _run_under_lock(request: Request, run: Run, pipeline: Callable[[Run], Pipeli
         except OSError as error:
             return _report_without_state_dir(request, run, _unusable(run.site, error))
         run.killed_since = held.killed_since
-        run.site.runner.marks[MARK] = run_lock.this_run(request.command, run.log.started_at).mark
+        run.site.runner.marks[signals.MARK] = run_lock.this_run(request.command, run.log.started_at).mark
         with signals.raised():
-            report = _run_pipeline(run, pipeline)
+            report = tell_failure(run, _run_pipeline(run, pipeline))
             # A person may be editing the settings: only releaser's own move of the checkout makes others count.
             if run.log.moved_checkout:
                 with contextlib.suppress(PreflightError, KeyboardInterrupt, Interrupted):
                     run.site = run.site.reread()
-            report = tell_failure(run, report)
             held.killed_since = run.killed_since
             # What recovery found or took back must be told, whatever command happened to come first.
             tells = request.mails or report.tells_of_before or report.result == "rolled_back"
@@ -256,6 +256,7 @@ def _run_pipeline(run: Run, pipeline: Callable[[Run], PipelineResult]) -> RunRep
             run.log.told += filter(None, [claim(run.site.project)])
             with contextlib.suppress(ToolError):  # preflight says what is wrong with git
                 run.log.told += filter(None, [claim_work_tree(run.site.project, run.site.git.layout)])
+            notices.ping(run.site, run.log.command)
             keep_reserve(run.site.state_dir)
             recover(run)
             if run.log.recovered:  # it may have moved the checkout, and with it the settings

@@ -13,7 +13,7 @@ from releaser.answers import SetUp
 from releaser.errors import MailError, PreflightError, ReleaserError, UsageError, os_reason, refuse
 from releaser.pipelines.config import find_values, in_line, pick
 from releaser.pipelines.schedule import scheduler_of
-from releaser.reporting.notify import mail_transport, send_test_mail
+from releaser.reporting.way import mail_transport, send_test_mail
 from releaser.site.conventions import choose_dependency_group
 from releaser.site.schema import spell
 from releaser.site.setting_files import read_text_if_there, set_in_table, set_variables, variable_of

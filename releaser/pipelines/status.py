@@ -28,7 +28,7 @@ from releaser.releases.listing import users_of
 from releaser.releases.quarantine import Constraints, Quarantined
 from releaser.releases.store import store_of
 from releaser.report import Outcome
-from releaser.reporting.notify import mail_transport
+from releaser.reporting.way import mail_transport
 from releaser.resolution.resolve import lock_of
 from releaser.resolution.rules import list_failed
 from releaser.site import run_lock
@@ -179,9 +179,10 @@ def status(site: Site) -> Status:
     holds = constraints.holds.without_older(lock_of(live).versions)
     problems, damage = [finding.message for finding in site.findings], find_damage(live) if live is not None else None
     problems += damaged(site)
-    from releaser.reporting.outbox import Outbox  # which takes long to import
+    from releaser.reporting.outbox import FOR_SMTP, Outbox  # which takes long to import
 
-    queued = Outbox(project.outbox).queued() if mail_transport(site.settings, project.root, site.runner) else ()
+    sends_mails = mail_transport(site.settings, project.root, site.runner) is not None
+    queued = [one for one in Outbox(project.outbox).queued() if sends_mails or one.queue != FOR_SMTP]
     timed = bool(site.settings.every or site.settings.window)
     due = find_due(site, if_due=site.settings.every is not None) if timed else None
     return Status(

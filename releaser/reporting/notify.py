@@ -1,4 +1,4 @@
-"""Who is told of what, when and which way: the mail about a run, mails still due, the history; and who would not be."""
+"""Who is told of what, when and which way: the mail about a run, mails still due, the history."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from releaser.answers import TestMail
-from releaser.errors import ExitCode, Finding, Interrupted, MailError, PreflightError
+from releaser.errors import ExitCode, Finding, Interrupted, PreflightError
 from releaser.releases.journal import add_to_history, journal_of, note, read_notes
 from releaser.report import RunReport
+from releaser.reporting import notices
 from releaser.reporting.lock_diff import lock_diff
 from releaser.reporting.threads import close_threads, open_thread, references_of, root_of
+from releaser.reporting.way import mail_transport, sender_of
 from releaser.run import cleaned_problems
-from releaser.site.conventions import choose_environment
 from releaser.site.ownership import Ownership
 from releaser.site.project import Project
-from releaser.site.settings import NO_SENDMAIL, Settings, load, this_host
+from releaser.site.settings import Settings, load, this_host
 from releaser.system import signals
 from releaser.system.files import UnreadableStateError
 from releaser.system.process import Runner
 from releaser.system.words import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from email.message import EmailMessage
 
     from releaser.report import RunLog
     from releaser.reporting.outbox import Carrier
     from releaser.site.site import Site
     from releaser.site.values import Address
-    from releaser.tools.mail_transport import Sendmail, SmtpServer
 
 _LOST = "lost"
-_TRY = "`releaser test-mail` shows whether a mail gets through."
 
 
 def finish(
@@ -49,7 +47,7 @@ def finish(
     The mail is put into the outbox before any server is asked, and before the journal goes, so that neither a kill nor
     a dead server loses it. Without `mails` only the one who gave the command is told.
     """
-    outbox = site.project.outbox
+    outbox, lost = site.project.outbox, dict[str, "EmailMessage"]()
     try:
         with signals.deferred():
             post = _Post.of(site.settings, _recipients(report, site.settings), outbox, site.project.root, site.runner)
@@ -60,6 +58,7 @@ def finish(
                 post = replace(post, references=parents, lock_diff=lock_diff(site, report))
                 open_thread(report, site.state_dir)
                 report = post.keep(report)
+                lost = notices.keep(site, report)
                 note(site.state_dir, last_mail=datetime.now(UTC).replace(microsecond=0))
                 if report.mail != _LOST:
                     close_threads(report, site.state_dir)
@@ -67,7 +66,7 @@ def finish(
             if not was_lost:
                 _drop_journal_if_told(site, log)
         if mails:
-            report = post.send(report)
+            report = notices.send(site, post.send(report), lost)
             if was_lost and report.mail != _LOST:
                 _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
@@ -248,101 +247,6 @@ def _recipients(report: RunReport, settings: Settings) -> Sequence[Address]:
     return settings.admins or settings.updater_admins
 
 
-def sender_of(settings: Settings) -> str:
-    """Return whom mails are from."""
-    return settings.mail_from or f"releaser@{this_host()}"
-
-
 def _with_problem(report: RunReport, message: str, advice: str) -> RunReport:
     problems = (*report.problems, Finding(message, advice=advice))
     return replace(report, problems=problems, exit_code=report.exit_code or ExitCode.FOLLOW_UP, mailed=False)
-
-
-def send_test_mail(site: Site) -> TestMail:
-    """Send a mail to everybody who gets mails about the site, or about releaser.
-
-    Raises PreflightError without a recipient, or without a server or program that takes mails.
-    """
-    settings = site.settings
-    carrier = mail_transport(settings, site.project.root, site.runner)
-    people = {one.address: one for one in (*settings.admins, *settings.updater_admins)}
-    if carrier is None or not people:
-        problems = (*sendmail_findings(site), *warnings(site))
-        switched_off = "no mail was sent: smtp_host is not set, and sendmail is none"
-        raise PreflightError(*(problems or (Finding(switched_off, advice="Set `smtp_host`, or correct `sendmail`."),)))
-    from releaser.reporting.mail import compose_plain
-    from releaser.reporting.outbox import QueuedMail
-    from releaser.reporting.subject import make_subject
-
-    message = compose_plain(
-        make_subject("✓", site.project.name, "test mail", host=this_host()),
-        f"Mails about {site.project.root} on {this_host()} get through.\n\n"
-        f"`releaser test-mail` sent this by {carrier.address}.\n",
-        sender=sender_of(settings),
-        recipients=tuple(people.values()),
-        at=datetime.now(UTC),
-    )
-    try:
-        refused = carrier.send(message, sender=QueuedMail.of(message).sender, recipients=tuple(people))
-    except MailError as error:
-        problem = site.redactor.clean(error.message)
-    else:
-        problem = f"{carrier.address} refused {', '.join(refused)}" if refused else ""
-    return TestMail(sent=not problem, to=tuple(people), by=carrier.address, problem=problem)
-
-
-# Whom mails go to and which way
-
-
-def mail_transport(settings: Settings, root: Path, runner: Runner) -> SmtpServer | Sendmail | None:
-    """Return what takes mails: the server that is set, else sendmail; None where there is neither."""
-    if settings.sendmail == NO_SENDMAIL and not settings.smtp_host:
-        return None
-    from releaser.tools.mail_transport import Sendmail, SmtpServer, find_sendmail  # which take long to import
-
-    if settings.smtp_host:
-        return SmtpServer(
-            host=settings.smtp_host,
-            port=settings.smtp_port,
-            user=settings.smtp_user or "",
-            password=settings.smtp_password or "",
-            security=settings.smtp_security,
-            timeout=settings.smtp_timeout,
-            deadline=4 * settings.smtp_timeout,
-        )
-    program = find_sendmail(settings.sendmail, path=runner.environ.get("PATH"), project=root)
-    return Sendmail(runner=runner, program=program, timeout=4 * settings.smtp_timeout) if program else None
-
-
-def sendmail_findings(site: Site) -> Iterator[Finding]:
-    """Find that the sendmail that is set is not there."""
-    settings, root = site.settings, site.project.root
-    if settings.smtp_host or settings.sendmail in (None, NO_SENDMAIL):
-        return
-    if mail_transport(settings, root, site.runner) is None:
-        place = os.path.normpath(root / settings.sendmail) if "/" in settings.sendmail else settings.sendmail
-        yield Finding(f"sendmail: there is no program {place}", advice="Correct `sendmail`, or install the program.")
-
-
-def warnings(site: Site) -> Iterator[Finding]:
-    """Find the reasons why nobody would get a mail, where a site may be like that."""
-    settings = site.settings
-    if not settings.admins and not settings.updater_admins:
-        message = "no recipient is set: nobody is told if an update fails"
-        example = f"""ADMINS_JSON='[["Ada", "ada@example.org"]]' in {site.project.outer / ".env"}"""
-        yield Finding(message, advice=f"Set them, such as {example}. {_TRY}")
-    elif settings.sendmail != NO_SENDMAIL and mail_transport(settings, site.project.root, site.runner) is None:
-        message = "mails cannot be sent: smtp_host is not set, and this host has no sendmail"
-        stays = f"Mails stay in {site.project.outbox}; if somebody reads them there, set `sendmail` to none."
-        yield Finding(message, advice=f"Set `smtp_host`, or install a mail server. {_TRY} {stays}")
-
-
-def admin_findings(site: Site) -> Iterator[Finding]:
-    """Find that nobody is set to be told, of a project that is not local, unless something else is wrong with that."""
-    if site.settings.admins or choose_environment(site.settings, site.pyproject) == "local":
-        return
-    env_file = site.project.outer / ".env"
-    keys = ("ADMINS_JSON", "RELEASER_ADMINS", "tool.releaser.admins")
-    if not site.mentions(*keys, f"{env_file} cannot", f"{env_file}, line"):
-        message = f"no recipient is set for mails about this project ({env_file}: ADMINS_JSON)"
-        yield Finding(message, advice="""Set it, such as ADMINS_JSON='[["Ada", "ada@example.org"]]'.""")

@@ -1,8 +1,10 @@
-"""Mail that could not be sent, or has no server to go to: kept in a Maildir until it can."""
+"""Mails and notices that could not be sent, or have no server to go to: kept in a Maildir until they can."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import os
 import re
 import socket
@@ -28,7 +30,8 @@ _QUEUED_AT = "X-Releaser-Queued-At"
 _SENDER = "X-Releaser-Sender"
 _RECIPIENTS = "X-Releaser-Recipients"
 _OURS = (_QUEUE, _QUEUED_AT, _SENDER, _RECIPIENTS)
-_FOR_SMTP = "smtp"
+FOR_SMTP = "smtp"
+_NOTICES = re.compile(r"webhook|notify-[0-9a-f]+")
 _POLICY = SMTP.clone(refold_source="none")  # a queued mail is sent with its headers as they were written
 
 
@@ -55,6 +58,8 @@ class QueuedMail:
     recipients: tuple[str, ...]
     #: In ns since 1970.
     queued_at: int = 0
+    #: What it is for: a mail server, or the queue of a notice, which has no sender and no recipients.
+    queue: str = FOR_SMTP
 
     @classmethod
     def of(cls, message: EmailMessage) -> QueuedMail:
@@ -83,18 +88,18 @@ class Outbox:
 
     path: Path
 
-    def put(self, message: EmailMessage, *, queued: bool) -> Path:
-        """Keep a mail so that it survives a power cut; give the file, whose name comes from the Message-ID.
+    def put(self, message: EmailMessage, *, queued: bool, queue: str = FOR_SMTP) -> Path:
+        """Keep a mail or a notice so that it survives a power cut; give the file, whose name comes from the Message-ID.
 
         Raises OSError, and ValueError for a mail to be queued that lacks a sender or recipients.
         """
         mail = QueuedMail.of(message)
         kept = mail.message
         if queued:
-            if not mail.sender or not mail.recipients:
+            if queue == FOR_SMTP and not (mail.sender and mail.recipients):
                 text = "a mail without a sender or without recipients cannot be queued"
                 raise ValueError(text)
-            kept[_QUEUE] = _FOR_SMTP
+            kept[_QUEUE] = queue
             kept[_QUEUED_AT] = str(time.time_ns())
             kept[_SENDER] = mail.sender
             # Beside To, since not every version of the email package reads back a long To as it wrote it.
@@ -113,7 +118,7 @@ class Outbox:
         return any(file.name.startswith(start) for file in self._files())
 
     def queued(self) -> tuple[QueuedMail, ...]:
-        """Give the mails that wait for a server, oldest first; what is not such a mail is passed over.
+        """Give the mails and notices that wait, oldest first; what is nothing of that kind is passed over.
 
         Raises OSError if the Maildir itself cannot be listed.
         """
@@ -145,17 +150,25 @@ class Outbox:
                 sync_directory(directory.parent)
 
 
-def flush(
-    outbox: Outbox, carrier: Carrier, *, unkept: QueuedMail | None = None, limit: int = 50, seconds: float = 120.0
+def flush(  # noqa: PLR0913 - what is sent, and how much of it
+    outbox: Outbox,
+    carrier: Carrier,
+    *,
+    queue: str = FOR_SMTP,
+    unkept: QueuedMail | None = None,
+    limit: int = 50,
+    seconds: float = 120.0,
+    keeps: float = math.inf,
 ) -> FlushResult:
-    """Send what is queued, oldest first, until the server fails; before that the mail that could not be kept, if any.
+    """Send what is in a queue, oldest first, until the server fails; before that what could not be kept, if anything.
 
     A mail that the server itself refuses stays queued and does not hold up those after it. No more than `limit` mails
-    are tried, and none is begun after `seconds`. Never raises for a failing server or disk.
+    are tried, and none is begun after `seconds`. What has not been taken for `keeps` seconds is deleted. Never raises
+    for a failing server or disk.
     """
     problems: list[str] = []
     try:
-        waiting = outbox.queued()
+        waiting = tuple(one for one in outbox.queued() if one.queue == queue)
     except OSError as error:
         waiting = ()
         if unkept is None:  # else it is known already
@@ -169,6 +182,9 @@ def flush(
             refused = carrier.send(mail.message, sender=mail.sender, recipients=mail.recipients)
         except MailError as error:
             problems.append(error.message)
+            if mail.key and time.time_ns() - mail.queued_at > keeps * 1e9:
+                with contextlib.suppress(OSError):
+                    outbox.remove(mail.key)
             if error.refused:
                 continue
             break
@@ -212,14 +228,17 @@ def _read(file: Path) -> QueuedMail | None:
         if not file.is_file():
             return None  # opening a named pipe would wait for ever
         message = BytesParser(_class=EmailMessage, policy=_POLICY).parsebytes(file.read_bytes())
-        if message.get(_QUEUE) != _FOR_SMTP:
+        queue, is_mail = str(message.get(_QUEUE)), message.get(_QUEUE) == FOR_SMTP
+        if not is_mail and not _NOTICES.fullmatch(queue):
             return None
+        recipients = str(message[_RECIPIENTS]).split(",") if is_mail else ()
         return QueuedMail(
             key=_key(file),
             message=_without_marks(message),
-            sender=parse_address(str(message[_SENDER])).address,
-            recipients=tuple(parse_address(part).address for part in str(message[_RECIPIENTS]).split(",")),
+            sender=parse_address(str(message[_SENDER])).address if is_mail else "",
+            recipients=tuple(parse_address(part).address for part in recipients),
             queued_at=int(str(message.get(_QUEUED_AT, "0"))),
+            queue=queue,
         )
     except Exception:  # noqa: BLE001 - garbage in headers makes the email package raise nearly anything
         return None

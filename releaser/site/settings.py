@@ -192,10 +192,15 @@ class Settings:
         (), values.addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)
     )
     heartbeat: float = _setting(0.0, values.duration)
+    webhook: str | None = _setting(None, values.url_or_none, secret=True)
+    webhook_secret: str | None = _setting(None, values.text, secret=True)
+    ping_url: str | None = _setting(None, values.url_or_none, secret=True)
+    notify: tuple[str, ...] = _setting((), values.services, secret=True)
     lock_alert: float = _setting(7200.0, values.duration)
 
 
 SPECS: Mapping[str, Spec] = {item.name: item.metadata["spec"] for item in fields(Settings)}
+_SECRETS = {f"{PREFIX}{name.upper()}" for name, spec in SPECS.items() if spec.secret}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,7 +249,8 @@ def load(*, table: Any, pyproject: Path, env_file: Path | None, environ: Mapping
                 problems.append(Finding(f"{source}: {key} {error}{shown}", advice=f"Correct {key} in {source}."))
             else:
                 sources[name] = f"{source}: {key}"
-    secrets = frozenset(secrets_in_variables(file.values))
+    own = {value for name, value in file.values.items() if name in _SECRETS}
+    secrets = frozenset(secrets_in_variables(file.values) | own - {""})
     password_file = _password_file(chosen, pyproject.parent, environ)
     if password_file is not None:
         try:

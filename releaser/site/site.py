@@ -18,7 +18,13 @@ from releaser.site.settings import Settings, Variables, load, read_variables
 from releaser.site.start import distrust
 from releaser.system.files import read_text
 from releaser.system.process import Runner
-from releaser.system.words import Redactor, secrets_in_environment, secrets_in_urls, secrets_in_variables
+from releaser.system.words import (
+    Redactor,
+    secrets_in_environment,
+    secrets_in_service,
+    secrets_in_urls,
+    secrets_in_variables,
+)
 from releaser.tools.git import Git
 from releaser.tools.uv import Uv, find_uv
 
@@ -215,12 +221,13 @@ def existing_directory(path: Path) -> Path:
 
 
 def _redactor(settings: Settings, pyproject: Path, environ: Mapping[str, str], given: set[str]) -> Redactor:
+    for url in filter(None, (settings.webhook, settings.ping_url, *settings.notify)):
+        given |= secrets_in_service(url)
     if given:  # what everybody sees anyway is no secret, whatever it is called, and to mask it would tear paths apart
         host = os.uname().nodename
         given.difference_update(pyproject.parts, (host, host.partition(".")[0]), _locked(pyproject.parent, given))
     secrets = secrets_in_environment(environ) | given
-    if settings.smtp_password:
-        secrets.add(settings.smtp_password)
+    secrets.update(filter(None, (settings.smtp_password, settings.webhook_secret)))
     if settings.vulnerability_service:
         secrets |= secrets_in_urls(settings.vulnerability_service)
     for file in (pyproject, pyproject.with_name("uv.toml"), pyproject.parent / ".git" / "config"):

@@ -42,9 +42,7 @@ def text(value: Any) -> str:
     """A string without line breaks or NUL."""
     if not isinstance(value, str):
         refuse("must be a string")
-    if any(character in value for character in "\0\r\n"):
-        refuse("must be one line")
-    return value
+    return value if not any(one in value for one in "\0\r\n") else refuse("must be one line")
 
 
 def visible(value: Any) -> str:
@@ -84,9 +82,8 @@ def duration(value: Any, *, days: int = 3650) -> float:
     """A length of time in seconds: `90s`, `30m`, `2h`, `7d`, `1w`, or 0. Clocks of systems cannot count for ever."""
     if value in ("0", 0) and not isinstance(value, bool):
         return 0.0
-    found = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        refuse("must be a length of time such as 90s, 30m, 2h or 7d")
+    said = "must be a length of time such as 90s, 30m, 2h or 7d"
+    found = _DURATION.fullmatch(value if isinstance(value, str) else "") or refuse(said)
     seconds = float(found[1]) * _UNITS[found[2]]
     return seconds if seconds <= days * 86400 else refuse(f"must be at most {days}d")
 
@@ -121,8 +118,7 @@ def windows(value: Any) -> tuple[Window, ...]:
 
 def count(value: Any) -> int:
     """A whole number of things, 0 or more."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
+    value = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
     known = isinstance(value, int) and not isinstance(value, bool) and value >= 0
     return int(value) if known else refuse("must be a whole number, 0 or more")
 
@@ -173,9 +169,7 @@ def url_or_none(value: Any) -> str:
     """A URL, or `none`."""
     line = non_empty(value)
     message = "must be a URL that begins with https:// or http://, or none"
-    if line != "none" and _split_url(line, message).scheme not in ("http", "https"):
-        refuse(message)
-    return line
+    return line if line == "none" or _split_url(line, message).scheme in ("http", "https") else refuse(message)
 
 
 def host(value: Any) -> str:
@@ -244,6 +238,12 @@ def ids(value: Any) -> tuple[str, ...]:
         if re.search(r"\s|,", word):
             refuse(f"must be names with commas between them, which {word!r} is not")
     return names(value)
+
+
+def services(value: Any) -> tuple[str, ...]:
+    """URLs of services, as names are written; a comma in one is written `%2C`."""
+    known = all(re.fullmatch(r"[A-Za-z][\w+.-]*://\S+", one) for one in names(value))
+    return names(value) if known else refuse("must be URLs of services, such as ntfy://ntfy.example.org/topic")
 
 
 def patterns(value: Any) -> tuple[str, ...]:

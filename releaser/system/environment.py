@@ -35,7 +35,7 @@ _WITH_PASSWORD = re.compile(r"((https?://)([^/?#\s\"'<>:@]*):([^/?#\s\"'<>]+)@([
 Kind = Literal["own", "index", "agent", "token"]
 SECRETS: tuple[Kind, ...] = ("own", "index", "agent", "token")
 _KINDS: Mapping[Kind, re.Pattern[str]] = {
-    "own": re.compile(r"RELEASER_\w*(SMTP|PASSWORD|SECRET|TOKEN|KEY)\w*|CREDENTIALS_DIRECTORY"),
+    "own": re.compile(r"RELEASER_\w*(SMTP|PASSWORD|SECRET|TOKEN|KEY|NOTIFY|WEBHOOK|PING)\w*|CREDENTIALS_DIRECTORY"),
     "index": re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)|UV_\w*(TOKEN|PASSWORD)|POETRY_HTTP_BASIC_\w+"),
     "agent": re.compile(
         r"SSH_(AUTH_SOCK|AGENT_PID|ASKPASS)|GIT_(ASKPASS|SSH|SSH_COMMAND|CONFIG_(COUNT|PARAMETERS|KEY_\d+|VALUE_\d+))"

@@ -318,6 +318,20 @@ def secrets_in_urls(text: str) -> set[str]:
     return found | {unquote(secret) for secret in found}
 
 
+def secrets_in_service(url: str) -> set[str]:
+    """Find what a URL of a service lets in: the whole of it, and its parts that may be no ordinary words.
+
+    The host of a web server is none, but the first part of a URL of another kind may be a token.
+    """
+    from urllib.parse import unquote
+
+    scheme, _, rest = url.partition("://")
+    parts = [one for one in re.split(r"[/?&=#:@,]+", rest) if not ("." in one or one == rest.partition("/")[0])]
+    parts += [] if scheme.lower() in ("http", "https") or "." in rest.partition("/")[0] else [rest.partition("/")[0]]
+    found = {one for one in parts if _is_telling(one)}
+    return {url, *secrets_in_urls(url), *found, *map(unquote, found)}
+
+
 def secrets_in_environment(environ: Mapping[str, str]) -> set[str]:
     """Find the values of the variables in which uv takes passwords and tokens, and those in URLs of UV_* ones."""
     found = {value for name, value in environ.items() if _SECRET_VARIABLE.match(name)}

@@ -1,4 +1,4 @@
-"""The web server of a site: asking it, by one GET within a deadline and how often, and telling it to reload."""
+"""Web servers: asking that of a site, within a deadline and how often; telling it to reload; and sending to others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from releaser.system.signals import call_within
 from releaser.system.words import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from http.client import HTTPConnection, HTTPResponse
 
     from releaser.system.signals import Deadline
@@ -247,6 +247,47 @@ def _connect(check: Check, address: str, port: int, timeout: float) -> socket.so
 def is_url(text: str) -> bool:
     """Tell a URL from a command."""
     return text.startswith(("http://", "https://"))
+
+
+# Telling others
+
+
+def post(url: str, body: bytes, *, headers: Mapping[str, str], environ: Mapping[str, str], timeout: float) -> None:
+    """Send something by POST, within `timeout` seconds altogether, by the proxy that the environment names, if any.
+
+    ToolError unless the answer is 2xx, with its status as `returncode`; a redirect is not followed. The message names
+    no more of the URL than its host.
+    """
+    from http.client import HTTPException
+    from urllib import request
+    from urllib.error import HTTPError
+
+    given = {name.lower(): value for name, value in environ.items() if value}
+    proxies = {name.removesuffix("_proxy"): value for name, value in given.items() if name.endswith("_proxy")}
+    directly = request.proxy_bypass_environment(urlsplit(url).netloc, proxies)  # type: ignore[attr-defined]
+    opener = request.OpenerDirector()  # without handlers of files and of redirects
+    for one in (
+        request.ProxyHandler({} if directly else proxies),
+        request.HTTPHandler(),
+        request.HTTPSHandler(),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(one)
+    asked = request.Request(url, data=body, headers={"User-Agent": "releaser", **headers}, method="POST")  # noqa: S310
+    try:
+        call_within(timeout, lambda _: opener.open(asked, timeout=timeout).close())
+    except HTTPError as error:
+        message = f"it answered {error.code} {one_line(str(error.reason), limit=100)}".rstrip()
+        error.close()
+        raise ToolError(message, returncode=error.code) from None
+    except TimeoutError:
+        message = f"no answer within {timeout:g} s"
+        raise ToolError(message, timed_out=True) from None
+    except (OSError, HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        message = f"it cannot be reached: {one_line(str(reason), limit=200) or type(error).__name__}"
+        raise ToolError(message) from None
 
 
 # Telling it to reload

@@ -119,7 +119,13 @@ def pins(file: Path) -> set[str]:
     return {line.split()[0] for line in lines if "==" in line}
 
 
-FILES = ["constraints.txt", "constraints-attestations.txt", "requirements-dev.txt", "requirements-lowest.txt"]
+FILES = [
+    "constraints.txt",
+    "constraints-attestations.txt",
+    "constraints-notify.txt",
+    "requirements-dev.txt",
+    "requirements-lowest.txt",
+]
 
 
 def test_what_users_install_is_what_the_tests_run_with() -> None:

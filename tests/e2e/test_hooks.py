@@ -185,6 +185,13 @@ def test_a_kill_behind_the_flip_lets_recovery_run_what_is_not_noted_as_done(hook
     silent(site.releaser("update"))
 
 
+def test_an_interrupted_run_has_failed(hooked: Hooked) -> None:
+    hooked.site.publish("alpha", "1.1.0")
+    interrupted(hooked.site, "update", at=Point(place="releaser.pipelines.update:ask_before_live"), by="SIGTERM")
+    last = hooked.notes()[-1]
+    assert (last["hook"], last["report"]["exit_code"]) == ("on_failure", 143)
+
+
 def test_a_kill_before_the_flip_lets_the_next_update_ask_again(hooked: Hooked) -> None:
     site = hooked.site
     site.publish("alpha", "1.1.0")
@@ -200,6 +207,9 @@ def test_static_files_of_new_code_are_followed_up_before_the_flip_and_put_back(h
     site.releaser("update", check=0)
     hooked.ran()
     site.push_from_elsewhere({"notes.txt": "news"})
+    interrupted(site, "update", at=Point(place="releaser.deployment.activate:move_checkout"))
+    site.releaser("prune", check=0)  # which collects those of the live release again
+    assert [one["cwd"] == str(site.path) for one in hooked.notes() if one["hook"] == "after_static"] == [False, True]
     report = site.json("update", check=6, env={"RELEASER_HEALTH_CHECK": "test ! -e notes.txt"})
     assert steps(report).index("collectstatic") < steps(report).index("flip")
     notes = [one for one in hooked.notes() if one["hook"] == "after_static"]

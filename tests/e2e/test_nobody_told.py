@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.refusals import refused, script
-from tests.e2e.scenes import SECONDS, in_background
+from tests.e2e.scenes import SECONDS, in_background, silent
 from tests.support.guards import require
+from tests.support.serving import http_server, reply
 
 if TYPE_CHECKING:
+    from http.server import BaseHTTPRequestHandler
+
     from tests.support.sites import SampleSite, SiteFactory
     from tests.support.smtp import MailServer
 
@@ -81,9 +84,9 @@ def test_a_sendmail_elsewhere_and_none_at_all(make_site: SiteFactory) -> None:
     sendmail(site, name="msmtp")
     answer = site.json("test-mail")
     assert answer == {
-        "sent": True, "to": ["ada@example.org"], "by": str(site.outer / "bin" / "msmtp"), "problem": "",
+        "sent": True, "to": ["ada@example.org"], "by": str(site.outer / "bin" / "msmtp"), "problem": "", "notices": [],
     }  # fmt: skip
-    assert "test mail" in sent(site)[1]
+    assert "test-mail` sent this" in sent(site)[1]
     site.write_dotenv({"RELEASER_SENDMAIL": "none"})
     site.releaser("test-mail", check=3)
 
@@ -112,6 +115,46 @@ class TestTestMail:
     def test_without_any_way_to_send_it(self, make_site: SiteFactory) -> None:
         site = make_site(dotenv=BY_SENDMAIL)
         assert "smtp_host" in site.releaser("test-mail", check=3).stderr
+
+
+@pytest.mark.story
+def test_a_run_goes_to_webhook_service_and_ping_and_fails_with_none_of_them(make_site: SiteFactory) -> None:
+    pytest.importorskip("apprise")
+    got: list[tuple[str, bytes]] = []
+    status = 200
+
+    def deal(request: BaseHTTPRequestHandler) -> None:
+        got.append((request.path, request.rfile.read(int(request.headers["Content-Length"]))))
+        reply(request, status)
+
+    with http_server(deal) as url:
+        notices = {
+            "WEBHOOK": f"{url}/hook",
+            "PING_URL": f"{url}/ping",
+            "NOTIFY": url.replace("http:", "json:") + "/chat",
+        }
+        site = make_site.adopted(dotenv={f"RELEASER_{name}": value for name, value in notices.items()})
+        answer = site.json("test-mail")
+        assert (answer["sent"], [one["sent"] for one in answer["notices"]]) == (False, [True, True, True])
+        silent(site.releaser("update"))  # nothing to tell
+        assert [path for path, _ in got] == ["/hook", "/chat", "/ping", "/ping/start", "/ping"]
+        got.clear()
+        status = 500
+        site.publish("alpha", "1.1.0")
+        report = site.json("update")
+        assert [one.partition(":")[0] for one in report["problems"]] == ["notice", "notice"]
+        assert [path for path, _ in got] == ["/ping/start", "/hook", "/chat", "/ping"]
+        assert site.json("status")["mails_pending"] == 2
+        got.clear()
+        status = 200
+        site.publish("beta", "1.1.0", broken=True)
+        site.releaser("update", check=5)
+        told = [json.loads(body) for path, body in got if path == "/hook"]
+        assert [one["exit_code"] for one in told] == [0, 5]
+        assert [path for path, _ in got].count("/chat") == 2
+        *_, (path, log) = got
+        assert (path, b"step test" in log) == ("/ping/fail", True)
+        assert site.json("status")["mails_pending"] == 0
 
 
 @pytest.fixture

@@ -177,6 +177,7 @@ WRONG_TEXT: dict[str, str] = {
     "isolate": "docker", "test_writable": "~nobody-at-all/x",
     "link_mode": "hardlink", "mail_from": "nobody", "smtp_port": "x", "smtp_security": "ssl", "smtp_timeout": "0",
     "admins": "ada", "updater_admins": "{}", "heartbeat": "x", "lock_alert": "x", "group_writable": "x", "sendmail": "",
+    "webhook": "ftp://a/b", "webhook_secret": "a\nb", "ping_url": "http://", "notify": "slack",
     "smtp_host": "a\nb", "smtp_user": "a\nb", "smtp_password_file": " ",
     "smtp_password": "a\nb", "health_status": "ok", "health_text": " ", "health_socket": "run/site.sock",
     "health_host": "http://shop", "passenger_app_root": "",

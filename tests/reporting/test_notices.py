@@ -1,0 +1,275 @@
+"""Notices and pings, sent to real servers that behave well or badly; none of them holds up or fails a run."""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import hashlib
+import hmac
+import json
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from releaser.reporting import notices
+from releaser.reporting.outbox import Outbox
+from releaser.reporting.subject import subject
+from releaser.site.site import open_site
+from tests.reporting.makers import QUIET
+from tests.support.serving import http_server, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from http.server import BaseHTTPRequestHandler
+    from pathlib import Path
+
+    from releaser.report import RunReport
+    from releaser.site.site import Site
+
+SECRET = "s3cret-of-the-hook"
+REPORT = replace(QUIET, result="activated", headline="updated to R: 2 packages changed", live_changed=True)
+
+
+@dataclass
+class Server:
+    """Answers as it is told, and notes what it was sent."""
+
+    status: int = 200
+    url: str = ""
+    got: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def deal(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("Content-Length", "0")))
+        self.got.append((request.path, {name.lower(): value for name, value in request.headers.items()}, body))
+        if self.status == 0:  # it hangs
+            time.sleep(5)
+        elif self.status == 1:  # it goes away
+            request.close_connection = True
+        else:
+            reply(request, self.status, b"{}", {"Location": f"{self.url}/elsewhere"})
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    it = Server()
+    with http_server(it.deal) as it.url:
+        yield it
+
+
+@pytest.fixture(autouse=True)
+def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "_SECONDS", 1.0)
+    monkeypatch.setattr(notices, "_PING_SECONDS", 0.5)
+
+
+def a_site(tmp_path: Path, **settings: str) -> Site:
+    project = tmp_path / "outer" / "shop"
+    project.mkdir(parents=True, exist_ok=True)
+    (project / "pyproject.toml").write_text('[project]\nname = "shop"\n')
+    return open_site(project, {f"RELEASER_{name.upper()}": value for name, value in settings.items()})
+
+
+def told(site: Site, report: RunReport = REPORT) -> RunReport:
+    """Do what the end of a run does."""
+    return notices.send(site, report, notices.keep(site, report))
+
+
+def waiting(site: Site) -> int:
+    return len(Outbox(site.project.outbox).queued())
+
+
+class TestWebhook:
+    def test_it_gets_the_report_signed(self, tmp_path: Path, server: Server) -> None:
+        site = a_site(tmp_path, webhook=f"{server.url}/in?x=1", webhook_secret=SECRET)
+        assert told(site) == REPORT
+        ((path, headers, body),) = server.got
+        assert (path, headers["content-type"]) == ("/in?x=1", "application/json")
+        assert json.loads(body)["headline"] == REPORT.headline
+        stamp, signature = (part.partition("=")[2] for part in headers["x-releaser-signature"].split(","))
+        assert abs(time.time() - int(stamp)) < 60
+        assert signature == hmac.new(SECRET.encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()
+        assert waiting(site) == 0
+
+    def test_without_a_secret_there_is_no_signature(self, tmp_path: Path, server: Server) -> None:
+        told(a_site(tmp_path, webhook=server.url))
+        assert "x-releaser-signature" not in server.got[0][1]
+
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [
+            (500, "answered 500"),
+            (302, "answered 302"),
+            (404, "answered 404"),
+            (0, "no answer within 1 s"),
+            (1, "cannot be"),
+        ],
+    )
+    def test_what_is_not_taken_waits_for_the_next_run(
+        self, tmp_path: Path, server: Server, status: int, said: str
+    ) -> None:
+        site, server.status = a_site(tmp_path, webhook=f"{server.url}/hooks/t0ken4you"), status
+        began = time.monotonic()
+        report = told(site)
+        assert time.monotonic() - began < 4
+        (problem,) = report.problems
+        assert said in problem.message
+        assert "t0ken4you" not in problem.message
+        assert report.exit_code == 0
+        assert waiting(site) == 1
+        assert {path for path, _, _ in server.got} == {"/hooks/t0ken4you"}  # no redirect is followed
+        server.status, server.got = 200, []
+        assert notices.send(site, QUIET, {}) == QUIET
+        assert (json.loads(server.got[0][2])["headline"], waiting(site)) == (REPORT.headline, 0)
+
+    def test_nobody_there(self, tmp_path: Path, dead_port: int) -> None:
+        site = a_site(tmp_path, webhook=f"http://127.0.0.1:{dead_port}/")
+        assert "cannot be reached" in told(site).problems[0].message
+        assert (waiting(site), oct(next((site.project.outbox / "new").iterdir()).stat().st_mode & 0o777)[-1]) == (
+            1,
+            "0",
+        )
+
+    def test_the_oldest_goes_first_and_one_that_is_refused_holds_up_no_other(
+        self, tmp_path: Path, server: Server
+    ) -> None:
+        site, server.status = a_site(tmp_path, webhook=server.url), 400
+        for run in ("1", "2", "3"):
+            notices.keep(site, replace(REPORT, run_id=run))
+        notices.send(site, QUIET, {})
+        assert [json.loads(body)["run_id"] for _, _, body in server.got] == ["1", "2", "3"]
+        server.status, server.got = 503, []
+        notices.send(site, QUIET, {})
+        assert len(server.got) == 1  # a server that is ill is not asked again
+
+    def test_a_notice_that_is_old_is_dropped(
+        self, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        site, server.status = a_site(tmp_path, webhook=server.url), 500
+        monkeypatch.setattr(notices, "_KEPT", 0.0)
+        assert told(site).problems
+        assert waiting(site) == 0
+
+    def test_it_is_sent_although_the_outbox_cannot_keep_it(self, tmp_path: Path, server: Server) -> None:
+        site = a_site(tmp_path, webhook=server.url)
+        site.project.outbox.parent.mkdir(parents=True)
+        site.project.outbox.write_text("in the way")
+        told(site)
+        assert len(server.got) == 1
+
+    def test_a_notice_is_no_mail_about_the_run(self, tmp_path: Path, server: Server) -> None:
+        site = a_site(tmp_path, webhook=server.url)
+        notices.keep(site, REPORT)
+        outbox = Outbox(site.project.outbox)
+        assert not outbox.tells_of(REPORT.run_id)
+        (file,) = (outbox.path / "new").iterdir()
+        assert server.url not in email.message_from_bytes(file.read_bytes()).as_string()
+
+    def test_no_secret_of_the_site_goes_along(self, tmp_path: Path, server: Server) -> None:
+        site = a_site(tmp_path, webhook=server.url, webhook_secret=SECRET)
+        told(site, replace(REPORT, headline=f"it said {SECRET}"))
+        assert SECRET not in server.got[0][2].decode()
+
+
+class TestPing:
+    def test_an_update_says_when_it_begins_and_how_it_ends(self, tmp_path: Path, server: Server) -> None:
+        site = a_site(tmp_path, ping_url=f"{server.url}/ping/uu1d/?a=b")
+        log = tmp_path / "run.log"
+        log.write_text("begin" + "." * 20_000 + "end")
+        notices.ping(site, "update")
+        notices.ping(site, "update", REPORT)
+        notices.ping(site, "update", replace(REPORT, exit_code=5, log_file=str(log)))
+        notices.ping(site, "update", replace(REPORT, exit_code=3, log_file=""))
+        notices.ping(site, "rollback", REPORT)
+        notices.ping(site, "update", replace(REPORT, exit_code=8))
+        assert [path for path, _, _ in server.got] == [
+            "/ping/uu1d/start?a=b", "/ping/uu1d?a=b", "/ping/uu1d/fail?a=b", "/ping/uu1d/fail?a=b"
+        ]  # fmt: skip
+        *_, with_log, without = (body.decode() for _, _, body in server.got)
+        assert (len(with_log), with_log[-3:], without) == (10_000, "end", REPORT.headline)
+
+    @pytest.mark.parametrize("status", [0, 1, 500])
+    def test_nothing_becomes_of_its_failure(self, tmp_path: Path, server: Server, status: int) -> None:
+        server.status, began = status, time.monotonic()
+        notices.ping(a_site(tmp_path, ping_url=server.url), "update", REPORT)
+        assert time.monotonic() - began < 3
+        assert waiting(a_site(tmp_path)) == 0
+
+
+@pytest.mark.spawns
+class TestServices:
+    """By Apprise, as it is installed: its services `json` and `ntfy`, to a server of our own."""
+
+    @pytest.fixture(autouse=True)
+    def _enough_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("apprise")
+        monkeypatch.setattr(notices, "_SECONDS", 20.0)
+
+    def test_each_gets_the_result_and_what_to_do(self, tmp_path: Path, server: Server) -> None:
+        host = server.url.removeprefix("http://")
+        site = a_site(tmp_path, notify=f"json://{host}/in,ntfy://{host}/t0pic-of-ours")
+        failed = replace(REPORT, exit_code=5, result="failed", live_changed=False, advice="Look at it.")
+        assert told(site, failed).problems == ()
+        first, second = (json.loads(body) for _, _, body in server.got)
+        assert (first["title"], first["type"]) == (subject(failed), "failure")
+        assert "Look at it." in first["message"]
+        assert second["topic"] == "t0pic-of-ours"
+
+    def test_only_the_one_that_failed_is_tried_again(self, tmp_path: Path, server: Server, dead_port: int) -> None:
+        host = server.url.removeprefix("http://")
+        site = a_site(tmp_path, notify=f"json://{host}/in,json://u:passw0rd1@127.0.0.1:{dead_port}/t0ken4us")
+        (problem,) = told(site).problems
+        assert "json:// of `notify`" in problem.message
+        assert "passw0rd1" not in problem.message
+        assert "t0ken4us" not in problem.message
+        assert (len(server.got), waiting(site)) == (1, 1)
+        notices.send(site, QUIET, {})
+        assert (len(server.got), waiting(site)) == (1, 1)
+
+    def test_one_that_hangs_is_ended(self, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        server.status = 0
+        monkeypatch.setattr(notices, "_SECONDS", 2.0)
+        (problem,) = told(a_site(tmp_path, notify=f"json://{server.url.removeprefix('http://')}")).problems
+        assert "was ended" in problem.message
+
+    def test_a_service_that_apprise_does_not_know(self, tmp_path: Path) -> None:
+        (problem,) = told(a_site(tmp_path, notify="nonsense://x")).problems
+        assert "nonsense:// of `notify` did not take the notice" in problem.message
+
+
+def test_what_is_missing_is_said_before_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "_LIBRARY", "nothing_of_that_name")
+    site = a_site(tmp_path, notify="ntfy://x/y", webhook_secret=SECRET)
+    said = [str(one) for one in notices.findings(site)]
+    assert "releaser[notify]" in said[0]
+    assert "webhook is not" in said[1]
+    assert list(notices.findings(a_site(tmp_path))) == []
+
+
+def test_secrets_in_the_urls_are_masked(tmp_path: Path) -> None:
+    urls = {
+        "webhook": "https://hooks.example.org/services/T0123ABCD/B0123ABCD/aB3dE5gH7jK9",
+        "ping_url": "https://ping.example.org/0a1b2c3d-4e5f-6789-abcd-ef0123456789",
+        "notify": "slack://T9JJ3T3L2/A9BRTD4JD/TIiajkdnlazkcOXr9devi7FQ,ntfy://ntfy.example.org/topic-of-ours9",
+        "webhook_secret": SECRET,
+    }
+    clean = a_site(tmp_path, **urls).redactor.clean
+    for url in ",".join(urls.values()).split(","):
+        assert clean(f"no {url} here") == "no *** here"
+    for part in ("aB3dE5gH7jK9", "0a1b2c3d-4e5f-6789-abcd-ef0123456789", "T9JJ3T3L2", "topic-of-ours9"):
+        assert part not in clean(f"it is {part}")
+    for word in ("hooks.example.org", "services", "ntfy.example.org", "ntfy://", "shop"):
+        assert clean(f"the {word} is") == f"the {word} is"
+
+
+def test_a_test_tries_everything(tmp_path: Path, server: Server, dead_port: int) -> None:
+    site = a_site(tmp_path, webhook=server.url, ping_url=f"http://127.0.0.1:{dead_port}/x")
+    hook, ping = notices.try_all(site)
+    assert (hook.sent, ping.sent) == (True, False)
+    assert hook.to == f"the webhook at {server.url.removeprefix('http://')}"
+    assert "cannot be reached" in ping.problem
+    assert json.loads(server.got[0][2])["test"] is True
+    assert notices.try_all(a_site(tmp_path)) == ()
+    with contextlib.suppress(FileNotFoundError):
+        assert waiting(site) == 0
