@@ -68,6 +68,7 @@ def finish(
         if mails:
             report = notices.send(site, post.send(report), lost)
             if was_lost and report.mail != _LOST:
+                close_threads(report, site.state_dir)
                 _drop_journal_if_told(site, log)
     except (KeyboardInterrupt, Interrupted):
         report = _with_problem(report, "interrupted while mails were being sent", _next_run_sends(outbox))
