@@ -17,7 +17,7 @@ from releaser.locks.installed import installed_key
 from releaser.locks.lock import Graph, changes_between
 from releaser.releases.quarantine import change_quarantine, read_holds, read_quarantine
 from releaser.system.files import write_anew
-from releaser.system.words import first_few
+from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,12 +177,13 @@ class CulpritSearch:
         self.budget.spent += len(parts)
         with self.log.step("culprit search") as step:
             faults = find_faults(self.installs, locks)
-            count, verdicts = len(self.locks.upgrades()), ["failed" if fault else "passed" for fault in faults]
+            total = plural(len(self.locks.upgrades()), "upgrade")
+            verdicts = ["failed" if fault else "passed" for fault in faults]
             if len(parts) > 1:
                 sizes = " and ".join(str(len(part)) for part in parts)
-                step.says(f"runs {first} and {self.budget.spent}: {sizes} of {count} upgrades {' and '.join(verdicts)}")
+                step.says(f"runs {first} and {self.budget.spent}: {sizes} of {total} {' and '.join(verdicts)}")
             else:
-                what = f"{len(parts[0])} of {count} upgrades" if parts[0] else "without any upgrade:"
+                what = f"{len(parts[0])} of {total}" if parts[0] else "without any upgrade:"
                 step.says(f"run {first}: {what} {verdicts[0]}")
         return [self._note(part, lock, fault) for part, lock, fault in zip(parts, locks, faults, strict=True)]
 

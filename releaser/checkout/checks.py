@@ -15,7 +15,7 @@ from releaser.site.project import local_sources
 from releaser.site.site import Checkout
 from releaser.site.state_dir import work_tree_dispute
 from releaser.system.files import link_text, read_if_there
-from releaser.system.words import first_few
+from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 from releaser.tools.git_state import CheckoutState, Commit
 
@@ -184,7 +184,7 @@ def no_such_branch(remote: str, branch: str) -> Finding:
 def rewritten(remote: str, branch: str, theirs: str, lost: Sequence[Commit], *, moved_back: bool) -> Finding:
     """Say that the remote branch lacks commits that it had before."""
     what = "was moved back" if moved_back else "was rewritten"
-    count = "1 commit" if len(lost) == 1 else f"{len(lost)} commits"
+    count = plural(len(lost), "commit")
     newest = f"{lost[0].id[:12]} ({lost[0].subject})"
     return Finding(
         f"{branch} on {remote} {what} to {theirs[:12]}: {count} that it had before, up to {newest}, are live here",

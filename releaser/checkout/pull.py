@@ -22,7 +22,7 @@ from releaser.releases.journal import note, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.site.project import Pyproject
 from releaser.site.site import Pulled
-from releaser.system.words import first_few
+from releaser.system.words import first_few, plural
 from releaser.tools.git_reader import asks_for_credentials
 
 if TYPE_CHECKING:
@@ -156,9 +156,7 @@ def choose_target(  # noqa: PLR0913 - what the two sides have, and what was aske
         if paths := git.in_the_way(head, theirs):
             what = f"files of the checkout that git does not know lie where commit {theirs[:12]} puts its own"
             refuse(f"{what}: {first_few(paths)}", f"Move them out of {git.layout.top}, or remove them from the commit.")
-        step.says(
-            f"{len(behind)} new {'commit' if len(behind) == 1 else 'commits'}" if behind else f"back to {theirs[:12]}"
-        )
+        step.says(plural(len(behind), "new commit") if behind else f"back to {theirs[:12]}")
         brings_code = key != git.code_key(own, commit=head)
     return Target(head=head, commit=theirs, commits=behind, brings_code=brings_code, forward=not ahead)
 

@@ -281,7 +281,10 @@ def status(
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""
     from releaser.releases.journal import read_history
-    from releaser.reporting.text import history_text
+    from releaser.reporting.text import HISTORY, history_rows
 
     runs = read_history(ctx.site().project.state_dir)[:number]
-    ctx.output.answer(runs, history_text, empty="there have been no runs yet")
+    if runs and not ctx.output.json:
+        ctx.output.print_table(HISTORY, history_rows(runs))
+    else:
+        ctx.output.answer(runs, lambda _: (), empty="there have been no runs yet")

@@ -27,6 +27,7 @@ from releaser.run import Workspace, silent_log
 from releaser.site import disk
 from releaser.site.pythons import version_in
 from releaser.system.temporary import temporary_directory
+from releaser.system.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -163,8 +164,7 @@ def _about_packages(site: Site, goal: Goal, count: int) -> Iterator[str]:
     elif goal.outcome == "failed" and failed is not None:
         yield why_not_again(failed)
     if goal.outcome == "build" or store_of(site).live() is None:
-        packages = {0: "no package", 1: "1 package"}.get(count, f"{count} packages")
-        yield f"{packages} would change"
+        yield f"{plural(count, 'package') if count else 'no package'} would change"
     for one in goal.resolution.held_back:
         yield f"{one.name} {one.version} would be left out: {one.reason}"
 

@@ -35,6 +35,7 @@ from releaser.site import run_lock
 from releaser.site.disk import find_misplaced_state
 from releaser.site.state_dir import dispute
 from releaser.system.files import UnreadableStateError, link_text, plain
+from releaser.system.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -139,9 +140,8 @@ def audit_error(found: AuditAnswer) -> ReleaserError | None:
         return AuditError(message, advice="Check `vulnerability_service`, the network, and that uv is a recent one.")
     if not found.vulnerabilities:
         return None
-    count, packages = len(found.vulnerabilities), len({one.name for one in found.vulnerabilities})
-    what = f"{count} known {'vulnerability' if count == 1 else 'vulnerabilities'}"
-    message = f"{found.release} has {what} in {packages} {'package' if packages == 1 else 'packages'}"
+    what = plural(len(found.vulnerabilities), "known vulnerability")
+    message = f"{found.release} has {what} in {plural(len({one.name for one in found.vulnerabilities}), 'package')}"
     advice = "Run `releaser update` to install available fixes. `releaser outdated` shows what blocks the rest."
     return VulnerableError(message, advice=advice)
 

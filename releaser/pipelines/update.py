@@ -49,7 +49,7 @@ from releaser.resolution.resolve import resolve_with
 from releaser.run import close_journal
 from releaser.site.conventions import find_conventions
 from releaser.site.site import find_site
-from releaser.system.words import one_line
+from releaser.system.words import one_line, plural
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -263,9 +263,9 @@ def _report_unusable_live(goal: Goal, reason: str) -> None:
 
 def _headline(log: RunLog, release: Release, goal: Goal) -> str:
     due, count = goal.due, len(release.manifest.changes)
-    what = f"{count} {'package' if count == 1 else 'packages'} changed" if count else "no package changed"
+    what = f"{plural(count, 'package')} changed" if count else "no package changed"
     pulled, culprits = log.learned.pulled, log.learned.culprits
-    with_commits = f", {pulled.count} new {'commit' if pulled.count == 1 else 'commits'}" if pulled else ""
+    with_commits = f", {plural(pulled.count, 'new commit')}" if pulled else ""
     if culprits:
         them = f"{'it' if len(culprits) == 1 else 'them'} ({', '.join(culprits)})"
         what += f", {len(culprits)} held back as the tests fail with {them}"

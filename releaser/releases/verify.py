@@ -38,6 +38,7 @@ from releaser.releases.integrity import (
 from releaser.releases.store import store_of
 from releaser.releases.venv import start_through
 from releaser.site.conventions import choose_unix_group, default_groups
+from releaser.system.words import plural
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -73,8 +74,7 @@ def to_error(verified: Iterable[Verified]) -> ReleaserError | None:
     if not bad:
         return None
     count, named = sum(len(one.problems) for one in bad), ", ".join(one.release for one in bad)
-    problems = "1 problem" if count == 1 else f"{count} problems"
-    message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {problems}"
+    message = f"{named} {'does' if len(bad) == 1 else 'do'} not verify: {plural(count, 'problem')}"
     advice = "Find out who changed that. `releaser update` rebuilds what is live; no rollback goes to any other."
     return UnsoundError(message, advice=advice)
 

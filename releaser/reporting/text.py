@@ -206,9 +206,12 @@ def _word(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def history_text(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the runs as a table; an entry that an older releaser wrote may lack something."""
-    rows = [
+HISTORY = ("WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT")
+
+
+def history_rows(runs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the rows of a table of runs; an entry that an older releaser wrote may lack something."""
+    return [
         [
             str(run.get("started_at", ""))[:19].replace("T", " "),
             *(str(run.get(key, "")) for key in ("command", "result", "exit_code")),
@@ -217,7 +220,6 @@ def history_text(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
         for run in runs
     ]
-    return table([["WHEN (UTC)", "COMMAND", "RESULT", "CODE", "TIME", "WHAT"], *rows]) if rows else []
 
 
 def status_text(status: Status) -> list[str]:

@@ -44,7 +44,7 @@ def test_a_rollback_takes_link_lock_static_files_and_git_back_and_builds_nothing
     assert states(site) == {second: "bad", first: "live"}
     assert site.outbox_mails()[-1]["subject"].startswith(f"↩ site: rolled back to {first}")
     assert f"rolled back from {second} to {first}" in body(site)
-    assert "alpha    1.1.0  1.0.0  other" in body(site)
+    assert "alpha    1.1.0  1.0.0  minor" in body(site)
 
 
 def test_a_rollback_works_without_index_remote_or_uv(make_site: SiteFactory) -> None:

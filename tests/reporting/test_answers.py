@@ -12,9 +12,10 @@ from releaser.releases.listing import User
 from releaser.releases.quarantine import CandidateKey, FailedCandidate, Quarantined
 from releaser.releases.verify import Verified
 from releaser.report import LeftBehind, Outcome
-from releaser.reporting.text import history_text, release_text, sound_text, status_text, verified_text
+from releaser.reporting.text import HISTORY, history_rows, release_text, sound_text, status_text, verified_text
 from releaser.site.run_lock import Holder
 from releaser.system.files import plain
+from releaser.system.words import table
 from tests.releases.makers import NOW, a_manifest
 from tests.reporting.makers import CHANGES
 from tests.reporting.test_text import TABLE
@@ -96,13 +97,12 @@ def test_the_history_is_a_table_also_of_entries_that_lack_something() -> None:
         {},
         {"seconds": None, "exit_code": 3},
     ]
-    assert history_text(runs) == [
+    assert table([HISTORY, *history_rows(runs)]) == [
         "WHEN (UTC)           COMMAND  RESULT     CODE  TIME        WHAT",
         "2026-11-20 06:12:00  update   activated  0     1 min 15 s  updated to B",
         "                                               0.0 s",
         "                                         3     0.0 s",
     ]
-    assert history_text([]) == []
 
 
 STATUS = Status(
