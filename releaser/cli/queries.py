@@ -276,6 +276,28 @@ def status(
             refuse(f"the metrics cannot be written: {os_reason(error)}", "Check --textfile.")
 
 
+@command(section="Look", example="releaser report --html shop.html")
+@click.option(
+    "--html",
+    type=NonEmptyPath(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    required=True,
+    help="Write the page to this file, as a whole.",
+)
+@click.option("--offline", is_flag=True, help="Do not ask the index what is newer.")
+def report(ctx: CommandContext, html: Path, offline: bool) -> None:
+    """Write a page about the site: what is live, the runs, and what is outdated, held back or vulnerable."""
+    from releaser.pipelines.overview import overview
+    from releaser.reporting.page import page_of
+
+    text = ctx.output.redactor.clean(page_of(overview(ctx.site(), offline=offline)))
+    try:
+        replace_file(html, text.encode(errors="replace"))
+    except OSError as error:
+        refuse(f"the page cannot be written: {os_reason(error)}", "Check --html.")
+    ctx.output.note(f"wrote {html}")
+
+
 @command(section="Look", example="releaser history -n 5")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
 def history(ctx: CommandContext, number: int) -> None:

@@ -91,7 +91,7 @@ def show(site: Site, release: str) -> ReleaseDetails:
         and entry.get("command") in ("update", "init", "rebuild", "update --override")
         and entry.get("steps")
     ]
-    run = (_as(_MakingRun, runs[-1]) if runs else None) or _MakingRun()
+    run = (read_as(_MakingRun, runs[-1]) if runs else None) or _MakingRun()
     users, damage = users_of(found), find_damage(found)
     return ReleaseDetails(
         **plain(found.manifest),
@@ -125,7 +125,7 @@ class _AuditingRun:
     vulnerabilities: tuple[Vulnerability, ...] = ()
 
 
-def _as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
+def read_as(kind: type[T], entry: Mapping[str, Any]) -> T | None:
     """Read an entry of the history; None for what releaser cannot have written."""
     try:
         return convert(entry, kind)
@@ -183,6 +183,7 @@ def status(site: Site) -> Status:
 
     sends_mails = mail_transport(site.settings, project.root, site.runner) is not None
     queued = [one for one in Outbox(project.outbox).queued() if sends_mails or one.queue != FOR_SMTP]
+    vulnerable = known_vulnerabilities(runs)
     timed = bool(site.settings.every or site.settings.window)
     due = find_due(site, if_due=site.settings.every is not None) if timed else None
     return Status(
@@ -198,11 +199,11 @@ def status(site: Site) -> Status:
         free_bytes=space.bytes,
         free_inodes=space.inodes,
         link=link_text(project.venv),
-        last_run=_as(RunBrief, runs[0]) if runs else None,
-        last_deployment=next((_as(RunBrief, run) for run in runs if run.get("command") in _DEPLOYING), None),
-        last_change=next((_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
-        last_success=next((_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
-        vulnerable=_count_vulnerable(runs),
+        last_run=read_as(RunBrief, runs[0]) if runs else None,
+        last_deployment=next((read_as(RunBrief, run) for run in runs if run.get("command") in DEPLOYING), None),
+        last_change=next((read_as(RunBrief, run) for run in runs if run.get("live_changed")), None),
+        last_success=next((read_as(RunBrief, run) for run in runs if _is_good_update(run)), None),
+        vulnerable=len({one.name for one in vulnerable}) if vulnerable is not None else None,
         running=run_lock.running(project.state_dir),
         interrupted=_interrupted(project.state_dir),
         push_pending=pending(project.state_dir).push,
@@ -219,19 +220,19 @@ def status(site: Site) -> Status:
     )
 
 
-_DEPLOYING = ("update", "rebuild", "rollback", "init")
+DEPLOYING = ("update", "rebuild", "rollback", "init")
 
 
 def _is_good_update(run: Mapping[str, Any]) -> bool:
     return run.get("command") == "update" and run.get("exit_code") == 0
 
 
-def _count_vulnerable(runs: Sequence[Mapping[str, Any]]) -> int | None:
-    """Count the packages that the newest run which knew names; None if what is live has changed since."""
+def known_vulnerabilities(runs: Sequence[Mapping[str, Any]]) -> tuple[Vulnerability, ...] | None:
+    """Return those that the newest run which knew names; None if what is live has changed since."""
     for run in runs:
         if run.get("audit") == "known":
-            found = _as(_AuditingRun, run)
-            return len({one.name for one in found.vulnerabilities}) if found else None
+            found = read_as(_AuditingRun, run)
+            return found.vulnerabilities if found else None
         if run.get("live_changed"):
             return None
     return None

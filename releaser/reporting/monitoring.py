@@ -39,7 +39,7 @@ class Ages:
 
 def nagios(status: Status, ages: Ages, *, now: datetime) -> tuple[Service, str]:
     """Return the state of a site as a service, and the line that says why, with performance data."""
-    alarms = sorted(_alarms(status, ages, now), reverse=True)  # the worst first, each in its order
+    alarms = sorted(find_alarms(status, ages, now), reverse=True)  # the worst first, each in its order
     state = max((level for level, _ in alarms), default=Service.OK)
     said = "; ".join(text for level, text in alarms if level == state) or f"{status.live} is live"
     return state, nagios_line(state, f"{status.project}: {said}") + " | " + " ".join(_performance(status, ages, now))
@@ -50,7 +50,8 @@ def nagios_line(state: Service, text: str) -> str:
     return f"RELEASER {state.name} - " + " ".join(text.replace("|", "/").split())
 
 
-def _alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service, str]]:
+def find_alarms(status: Status, ages: Ages, now: datetime) -> Iterator[tuple[Service, str]]:
+    """Give what is wrong with a site, each with how bad it is."""
     yield from ((Service.CRITICAL, problem) for problem in status.problems)
     if status.live is None:
         yield Service.CRITICAL, "no release is live"

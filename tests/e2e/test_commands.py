@@ -187,6 +187,17 @@ def test_status_when_all_is_well(news: News) -> None:
     assert "pending" not in text
 
 
+def test_a_page_shows_the_site_also_where_the_index_does_not_answer(news: News, tmp_path: Path) -> None:
+    site, _, second = news
+    for words, said in ((["--offline"], "it was not asked"), ([], "Everything is at its newest version.")):
+        site.releaser("report", "--html", str(tmp_path / "page.html"), *words, check=0)
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert f"<b>{second}</b>live" in page
+        assert said in page
+    site.releaser("report", "--html", str(tmp_path / "none" / "page.html"), check=3)
+    site.releaser("report", check=2)
+
+
 def test_monitoring_reads_the_status_in_its_own_ways(news: News, tmp_path: Path) -> None:
     site, _, second = news
     line = site.releaser("status", "--nagios", check=0).stdout

@@ -1,0 +1,77 @@
+"""What a page about a site shows: how it stands, its releases and runs, and what is outdated, held and vulnerable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from releaser.answers import RunBrief
+from releaser.errors import ReleaserError
+from releaser.locks.versions import uploads_in
+from releaser.pipelines.status import DEPLOYING, known_vulnerabilities, read_as, status
+from releaser.releases.journal import read_history
+from releaser.releases.listing import rows
+from releaser.releases.store import store_of
+from releaser.report import Outcome
+from releaser.resolution.resolve import lock_of
+
+if TYPE_CHECKING:
+    from releaser.answers import OutdatedPackage, Status
+    from releaser.locks.vulnerabilities import Vulnerability
+    from releaser.releases.listing import Row
+    from releaser.site.site import Site
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """What the history tells of the last run that changed something, or tried to."""
+
+    steps: tuple[Outcome, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """A site at one moment."""
+
+    at: datetime
+    status: Status
+    releases: tuple[Row, ...]
+    #: Newest first.
+    runs: tuple[RunBrief, ...]
+    last: LastRun
+    #: None if nobody has asked the index, or it did not answer; then the reason says why.
+    outdated: tuple[OutdatedPackage, ...] | None
+    outdated_reason: str
+    vulnerabilities: tuple[Vulnerability, ...]
+    #: When the locked versions of the live release were uploaded, as far as the lock says so.
+    uploaded: tuple[datetime, ...]
+
+
+def overview(site: Site, *, offline: bool) -> Overview:
+    """Look at a site; unless `offline`, also ask the index what is newer. Raises PreflightError."""
+    now, store = datetime.now(UTC), store_of(site)
+    runs = read_history(site.state_dir)
+    deployment = next((run for run in runs if run.get("command") in DEPLOYING), {})
+    outdated, reason = (None, "it was not asked") if offline else _ask_for_newer(site)
+    return Overview(
+        at=now,
+        status=status(site),
+        releases=tuple(rows(store)),
+        runs=tuple(one for run in runs if (one := read_as(RunBrief, run))),
+        last=read_as(LastRun, deployment) or LastRun(),
+        outdated=outdated,
+        outdated_reason=reason,
+        vulnerabilities=known_vulnerabilities(runs) or (),
+        uploaded=tuple(sorted(filter(None, uploads_in(lock_of(store.live()), now).times.values()))),
+    )
+
+
+def _ask_for_newer(site: Site) -> tuple[tuple[OutdatedPackage, ...] | None, str]:
+    from releaser.resolution.outdated import find_outdated
+
+    try:
+        return find_outdated(site).packages, ""
+    except ReleaserError as error:
+        return None, error.message

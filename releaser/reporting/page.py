@@ -1,0 +1,103 @@
+"""A page about a site, in one file that needs nothing else: how it stands, and what it has been through."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from releaser.reporting.look import DAY, NIGHT, linked
+from releaser.reporting.monitoring import Ages, Service, find_alarms
+from releaser.system.words import age, elapsed, plural, size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from releaser.answers import RunBrief
+    from releaser.pipelines.overview import Overview
+
+_RUNS, _WEEKS = 40, 26  # that are shown
+_AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
+#: By the result of a run: its word and its colour, in the order in which they are stacked.
+_RESULTS = {
+    "activated": ("updated", "green"),
+    "unchanged": ("nothing to do", "muted"),
+    "rolled_back": ("taken back", "blue"),
+    "refused": ("refused", "amber"),
+    "failed": ("failed", "red"),
+}
+_STATES = {
+    Service.OK: ("well", "green"),
+    Service.WARNING: ("needs a look", "amber"),
+    Service.CRITICAL: ("broken", "red"),
+}
+_BINS = {"1 mo": 30, "3 mo": 91, "6 mo": 182, "1 y": 365, "2 y": 730}  # days
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A bar of a plot: where it stands, and its parts from the bottom up, each with a colour and words."""
+
+    label: str
+    parts: tuple[tuple[int, str, str], ...]
+
+    @property
+    def total(self) -> int:
+        """The height of all parts."""
+        return sum(count for count, _, _ in self.parts)
+
+
+def page_of(found: Overview) -> str:
+    """Return the page as HTML. It fetches nothing, runs nothing, and obeys the reader's choice of light and dark."""
+    environment = Environment(
+        loader=PackageLoader("releaser.reporting"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters.update(linked=linked, age=age, size=size, elapsed=elapsed)
+    alarms = sorted(find_alarms(found.status, _AGES, found.at), key=lambda one: -one[0])
+    state = max((level for level, _ in alarms), default=Service.OK)
+    runs = [run for run in found.runs if run.result in _RESULTS]
+    return environment.get_template("page.html.j2").render(
+        found=found,
+        status=found.status,
+        word=_STATES[state][0],
+        colour=_STATES[state][1],
+        alarms=[(_STATES[level][1], text) for level, text in alarms],
+        runs=[(run, *_RESULTS[run.result]) for run in runs[:_RUNS]],
+        weeks=runs_by_week(runs, found.at),
+        ages=packages_by_age(found.uploaded, found.at),
+        results=_RESULTS.values(),
+        plural=plural,
+        day=DAY,
+        night=NIGHT,
+    )
+
+
+def runs_by_week(runs: Iterable[RunBrief], now: datetime) -> Sequence[Bar]:
+    """Count the runs of each of the last weeks, the oldest first, by what became of them."""
+    monday = (now - timedelta(days=now.weekday())).date()
+    counts: Counter[tuple[int, str]] = Counter()
+    for run in runs:
+        day = datetime.fromisoformat(run.started_at).astimezone(UTC).date()
+        counts[(monday - day + timedelta(days=6)).days // 7, run.result] += 1
+    return tuple(
+        Bar(
+            label=f"{monday - timedelta(weeks=ago):%d %b}",
+            parts=tuple((counts[ago, one], *_RESULTS[one][::-1]) for one in _RESULTS if counts[ago, one]),
+        )
+        for ago in reversed(range(_WEEKS))
+    )
+
+
+def packages_by_age(uploaded: Iterable[datetime], now: datetime) -> Sequence[Bar]:
+    """Count the versions that are live by how old they are."""
+    limits = [*_BINS.values()]
+    counts = Counter(sum((now - one).days >= limit for limit in limits) for one in uploaded)
+    names = ["new", *(f"{name} +" for name in _BINS)]
+    colours = ("green", "green", "muted", "muted", "amber", "amber")
+    return tuple(
+        Bar(label=name, parts=((counts[number], colour, name),) if counts[number] else ())
+        for number, (name, colour) in enumerate(zip(names, colours, strict=True))
+    )
