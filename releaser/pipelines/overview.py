@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,40 +12,12 @@ from releaser.pipelines.status import DEPLOYING, known_vulnerabilities, read_as,
 from releaser.releases.journal import read_history
 from releaser.releases.listing import rows
 from releaser.releases.store import store_of
-from releaser.report import Outcome
+from releaser.reporting.page import LastRun, Overview
 from releaser.resolution.resolve import lock_of
 
 if TYPE_CHECKING:
-    from releaser.answers import OutdatedPackage, Status
-    from releaser.locks.vulnerabilities import Vulnerability
-    from releaser.releases.listing import Row
+    from releaser.answers import OutdatedPackage
     from releaser.site.site import Site
-
-
-@dataclass(frozen=True, kw_only=True)
-class LastRun:
-    """What the history tells of the last run that changed something, or tried to."""
-
-    steps: tuple[Outcome, ...] = ()
-    problems: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overview:
-    """A site at one moment."""
-
-    at: datetime
-    status: Status
-    releases: tuple[Row, ...]
-    #: Newest first.
-    runs: tuple[RunBrief, ...]
-    last: LastRun
-    #: None if nobody has asked the index, or it did not answer; then the reason says why.
-    outdated: tuple[OutdatedPackage, ...] | None
-    outdated_reason: str
-    vulnerabilities: tuple[Vulnerability, ...]
-    #: When the locked versions of the live release were uploaded, as far as the lock says so.
-    uploaded: tuple[datetime, ...]
 
 
 def overview(site: Site, *, offline: bool) -> Overview:

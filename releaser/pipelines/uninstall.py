@@ -213,7 +213,7 @@ def _remove_files(site: Site) -> list[str]:
             log.unlink()
     if not any(file for place in ("new", "cur") for file in outbox.glob(f"{place}/*")):  # a mail that nobody has read
         remove_tree(outbox)
-    for name in (run_lock.HOLDER, run_lock.LOCK):
+    for name in (run_lock.HOLDER, run_lock.WAITING, run_lock.LOCK):
         (state_dir / name).unlink(missing_ok=True)
     for place in (site.project.releases, site.project.logs, state_dir / run_lock.DIRECTORY):
         with contextlib.suppress(OSError):  # what is not releaser's stays

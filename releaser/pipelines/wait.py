@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from releaser.report import RunReport
     from releaser.site.site import Site
 
-_WAITING = f"{run_lock.DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
 
 _NOW = "`releaser update --now` does not wait."
 
@@ -77,7 +76,9 @@ def _alone(site: Site) -> Iterator[bool]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(FileLock(site.state_dir / _WAITING, timeout=0, mode=0o660, preserve_lock_file=True))
+            stack.enter_context(
+                FileLock(site.state_dir / run_lock.WAITING, timeout=0, mode=0o660, preserve_lock_file=True)
+            )
         except Timeout:
             yield False
             return

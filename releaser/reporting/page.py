@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from releaser.report import Outcome
 from releaser.reporting.look import DAY, NIGHT, linked
 from releaser.reporting.monitoring import Ages, Service, find_alarms
 from releaser.system.words import age, elapsed, plural, size
@@ -16,8 +17,9 @@ from releaser.system.words import age, elapsed, plural, size
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from releaser.answers import RunBrief
-    from releaser.pipelines.overview import Overview
+    from releaser.answers import OutdatedPackage, RunBrief, Status
+    from releaser.locks.vulnerabilities import Vulnerability
+    from releaser.releases.listing import Row
 
 _RUNS, _WEEKS = 40, 26  # that are shown
 _AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
@@ -35,6 +37,32 @@ _STATES = {
     Service.CRITICAL: ("broken", "red"),
 }
 _BINS = {"1 mo": 30, "3 mo": 91, "6 mo": 182, "1 y": 365, "2 y": 730}  # days
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastRun:
+    """What the history tells of the last run that changed something, or tried to."""
+
+    steps: tuple[Outcome, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """A site at one moment."""
+
+    at: datetime
+    status: Status
+    releases: tuple[Row, ...]
+    #: Newest first.
+    runs: tuple[RunBrief, ...]
+    last: LastRun
+    #: None if nobody has asked the index, or it did not answer; then the reason says why.
+    outdated: tuple[OutdatedPackage, ...] | None
+    outdated_reason: str
+    vulnerabilities: tuple[Vulnerability, ...]
+    #: When the locked versions of the live release were uploaded, as far as the lock says so.
+    uploaded: tuple[datetime, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 DIRECTORY = "run"  # which nobody enters but the owner and the group
 LOCK = f"{DIRECTORY}/lock"
 HOLDER = f"{DIRECTORY}/lock.holder"
+WAITING = f"{DIRECTORY}/if-due"  # the lock of the one `update --if-due` that waits or runs
 EARLIER = ("lock", "lock.holder")  # of earlier versions of releaser
 INTRODUCTION = 0.5  # seconds in which a run that holds the lock has noted who it is
 

@@ -35,7 +35,7 @@ def with_script(make_site: SiteFactory, outer: str = "outer") -> SampleSite:
         "alpha/late.py": "",
     }
     site.index.publish("alpha", "1.1.0", modules=modules, scripts={SCRIPT: "alpha:main"})
-    site.releaser("update", check=0)
+    site.releaser("update", "--if-due", check=0)
     shutil.rmtree(site.state_dir / "outbox")  # mails that nobody has read would stay
     return site
 

@@ -10,10 +10,9 @@ import pytest
 
 from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief
 from releaser.locks.vulnerabilities import Vulnerability
-from releaser.pipelines.overview import LastRun, Overview
 from releaser.releases.listing import Row
 from releaser.report import Outcome, Result
-from releaser.reporting.page import packages_by_age, page_of, runs_by_week
+from releaser.reporting.page import LastRun, Overview, packages_by_age, page_of, runs_by_week
 from tests.reporting.test_answers import STATUS
 
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)  # a Monday
