@@ -8,23 +8,28 @@ Each function below that is marked `@picture` is given Chromium, and yields name
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from releaser.answers import Blocker, HeldBack, OutdatedPackage, RunBrief  # noqa: E402
 from releaser.errors import Finding  # noqa: E402
 from releaser.locks.lock import Change  # noqa: E402
 from releaser.locks.rules import Withheld  # noqa: E402
 from releaser.locks.vulnerabilities import Vulnerability  # noqa: E402
-from releaser.report import Answer, Outcome, RunReport  # noqa: E402
+from releaser.releases.listing import Row  # noqa: E402
+from releaser.report import Answer, Outcome, Result, RunReport  # noqa: E402
 from releaser.reporting.mail import render_bodies  # noqa: E402
+from releaser.reporting.page import LastRun, Overview, page_of  # noqa: E402
 from releaser.site.site import Pulled  # noqa: E402
 from releaser.tools.git_state import Commit  # noqa: E402
+from tests.reporting.test_answers import STATUS  # noqa: E402
 from tests.support.chromium import Chromium, chromium  # noqa: E402
 
 if TYPE_CHECKING:
@@ -159,6 +164,73 @@ def mails(browser: Chromium) -> Iterator[tuple[str, bytes]]:
             for scheme in ("light", "dark"):
                 browser.show(html, width=width, dark=scheme == "dark", scale=1.5 if width == 375 else 1)
                 yield f"mail-{name}-{width}-{scheme}.webp", browser.picture("webp")
+
+
+# The page about a site
+
+RESULTS: list[Result] = ["activated", "activated", "failed", "rolled_back", "refused"]
+HEADLINES = {"activated": f"updated to {NEW}: 3 packages changed", "unchanged": "everything is up to date"}
+
+
+def a_run(ago: timedelta, result: Result) -> RunBrief:
+    """Make a run that ended so."""
+    code = {"activated": 0, "unchanged": 0, "rolled_back": 6}.get(result, 5)
+    said = HEADLINES.get(result, "the tests fail with django 6.0")
+    return RunBrief(
+        command="update", run_id="", started_at=(NIGHT - ago).isoformat(), seconds=71.0, result=result, exit_code=code,
+        headline=said,
+    )  # fmt: skip
+
+
+@picture
+def page(browser: Chromium) -> Iterator[tuple[str, bytes]]:
+    """Show the page about a site on which an update has failed."""
+    chance = random.Random("page")  # noqa: S311 - the same picture every time
+    last = a_run(timedelta(0), "failed")
+    runs = (
+        last,
+        *(
+            a_run(timedelta(days=days), chance.choice(RESULTS) if chance.random() < 0.3 else "unchanged")
+            for days in range(1, 180)
+        ),
+    )
+    status = replace(
+        STATUS, live=NEW, live_age_seconds=2 * 86400.0, live_python="3.12.3", last_deployment=last, vulnerable=1,
+        last_success=next(run for run in runs if not run.exit_code),
+        held_back=(HeldBack(name="django", version="6.0", release="", reason="its tests fail", at=last.started_at),),
+    )  # fmt: skip
+    found = Overview(
+        at=NIGHT + timedelta(hours=5), status=status, runs=runs, outdated_reason="",
+        releases=tuple(
+            Row(
+                id=f"202611{20 - days}T061200Z", state="good" if days else "live", live=not days, created_at=NIGHT,
+                path="", python="3.12.3", changes=(DJANGO, PILLOW, SQLPARSE)[days % 3 :], size_bytes=120_000_000,
+                commit=COMMITS[days % 2].id, subject=COMMITS[days % 2].subject,
+            )
+            for days in range(4)
+        ),
+        last=LastRun(
+            steps=(
+                Outcome(step="build", status="ok", seconds=4.2),
+                Outcome(step="test", status="failed", seconds=31.0),
+            ),
+        ),
+        outdated=(
+            OutdatedPackage(
+                name="django", locked="5.1.4", latest="6.0",
+                kept_by=(Blocker(by="tests", reason="the tests fail with django 6.0"),),
+            ),
+            OutdatedPackage(name="pillow", locked="11.0.0", latest="11.1.0"),
+        ),
+        vulnerabilities=(
+            Vulnerability(name="pillow", version="11.0.0", id="CVE-2026-1234", fixed=("11.1.0",), summary="Overflow."),
+        ),
+        uploaded=tuple(sorted(NIGHT - timedelta(days=chance.expovariate(1 / 200)) for _ in range(60))),
+    )  # fmt: skip
+    for width in (375, 1200):
+        for scheme in ("light", "dark"):
+            browser.show(page_of(found), width=width, dark=scheme == "dark")
+            yield f"page-{width}-{scheme}.webp", browser.picture("webp")
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from releaser.locks.vulnerabilities import Vulnerability
     from releaser.releases.listing import Row
 
-_RUNS, _WEEKS = 40, 26  # that are shown
+_RUNS, _WEEKS = 20, 26  # that are shown
 _AGES = Ages(warning=2 * 86400.0, critical=7 * 86400.0)
 #: By the result of a run: its word and its colour, in the order in which they are stacked.
 _RESULTS = {

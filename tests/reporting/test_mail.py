@@ -24,12 +24,14 @@ from releaser.report import Answer, Blame, LeftBehind, Outcome, RunReport
 from releaser.reporting.look import DAY, NIGHT, WIDEST
 from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
+from releaser.reporting.page import page_of
 from releaser.reporting.threads import message_id
 from releaser.site.site import Pulled
 from releaser.site.values import Address
 from releaser.tools.git_state import Commit
 from releaser.tools.mail_transport import SmtpServer
 from tests.reporting.makers import CHANGES, QUIET, STARTED
+from tests.reporting.test_page import FULL, NOTHING
 from tests.support.chromium import MISSING, chromium
 from tests.support.guards import require
 
@@ -627,6 +629,9 @@ def test_nothing_is_wider_than_a_phone() -> None:
             browser.show(html_of(report).replace("<details", "<details open"), width=375)
             assert browser.evaluate("document.documentElement.scrollWidth") == 375
             assert browser.evaluate("Math.max(...[...document.querySelectorAll('*')].map(e => e.scrollWidth))") <= 375
+        for found in (NOTHING, FULL):
+            browser.show(page_of(found), width=375)
+            assert browser.evaluate("document.documentElement.scrollWidth") == 375
         browser.show(html_of(UPDATED), width=375, dark=True)
         colour = browser.evaluate("getComputedStyle(document.body).backgroundColor")
         assert colour == "rgb({}, {}, {})".format(*bytes.fromhex(NIGHT["page"][1:]))
