@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.answers import Plan
@@ -42,7 +43,7 @@ from releaser.system.files import UnreadableStateError, clear_name, remove_tree,
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from releaser.releases.store import ReleaseStore
     from releaser.report import RunLog, RunReport
@@ -72,28 +73,20 @@ def uninstall(request: Request, *, keep_state: bool = False) -> RunReport:
 
     def pipeline(run: Run) -> PipelineResult:
         schedulers, live, link = scheduled(run.site), run.store.live_id(), run.site.project.venv
-        if live is not None:
-            with run.log.step("plain venv") as step:
-                try:
-                    _make_plain(run.site, live)
-                except ToolError as error:
-                    message = f"no plain venv was made: {error.reason}"
-                    advice = "Check free space and permissions, and try again. Nothing else was changed."
-                    raise BuildError(message, advice=error.advice or advice, output=error.output) from error
-                step.says(f"{link} is a directory with what {live} holds")
-        elif not link.is_dir() and run.store.live_by_record():
+        if live is None and not link.is_dir() and run.store.live_by_record():
             refuse(f"{link} is missing or dangling, so that nothing would be left", "Give `releaser update` first.")
-        for scheduler in schedulers:
-            with run.log.step(f"{scheduler.kind} schedule") as step:
-                step.says("; ".join(scheduler.leftovers()))
-                scheduler.remove()
+        with _plain_copy(run.site, run.log, live) as put_in_place:
+            for scheduler in schedulers:
+                with run.log.step(f"{scheduler.kind} schedule") as step:
+                    step.says("; ".join(scheduler.leftovers()))
+                    scheduler.remove()
+            put_in_place()
         if live is not None:
             _restart(run.site, run.log)
         _leave_repository(run.site)
         if live is None:
-            return PipelineResult(
-                result="unchanged", headline=f"{link.name} leads to no release; nothing is left to do there"
-            )
+            headline = f"{link.name} leads to no release; nothing is left to do there"
+            return PipelineResult(result="unchanged", headline=headline)
         headline = f"releaser is uninstalled; {link.name} is a plain venv"
         return PipelineResult(result="activated", headline=headline, advice=_RESTART)
 
@@ -119,34 +112,47 @@ def _refuse_unfinished(site: Site) -> None:
             refuse(f"an earlier `releaser {entry.command}` was cut off, and is not finished", advice)
 
 
-def _make_plain(site: Site, live: str) -> None:
-    """Put a copy of the live venv, whose scripts start its Python by the name of the link, in the place of the link.
+@contextlib.contextmanager
+def _plain_copy(site: Site, log: RunLog, live: str | None) -> Iterator[Callable[[], None]]:
+    """Copy the live venv so that its scripts start its Python by the name of the link; yield what puts it there.
 
-    Until the exchange, only the copy is touched: what runs on the release goes on. Raises ToolError and OSError.
+    Until then, only the copy is touched: what runs on the release goes on. Raises BuildError, PreflightError, OSError.
     """
+    if live is None:
+        yield lambda: None
+        return
     link, venv, place = site.project.venv, store_of(site).path(live) / "venv", site.state_dir / LIVE_COPY
-    real = os.path.realpath(venv)
+    real, text = os.path.realpath(venv), os.readlink(link)
     if why := site.runner.distrust(str(venv)):
         refuse(f"{live} is not left as it is, as {why}", "`releaser rebuild` replaces it. Find out who changed it.")
     if venv.is_symlink():  # it was adopted by a symlink of somebody's own, which is put back
-        replace_symlink(link, real, staging=site.state_dir)
-        startup.take_out(link.resolve())
+        yield lambda: replace_symlink(link, real, staging=site.state_dir)
+        startup.take_out(Path(real))
         return
     clear_name(place, of_directory=True)
     try:
-        cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"
-        words = [cp, "-a", "--reflink=auto", real, str(place)]
-        site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
-        startup.take_out(place)
-        for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
-            relocate(place, old, link)
-        start_through(site.runner, place, place, cwd=site.project.root)
-        sync_file_system(place)
-        leave_directory(link, place)
-    except BaseException:
+        with log.step("copy"):
+            _copy(site, venv, place)
+        yield lambda: leave_directory(link, place, text)
+        log.tell(f"{link} is a plain directory with what {live} held.")
+    except ToolError as error:
+        message = f"no plain venv was made: {error.reason}"
+        advice = error.advice or "Check free space and permissions, and try again. Nothing else was changed."
+        raise BuildError(message, advice=advice, output=error.output) from error
+    finally:
         if not place.is_symlink():
             clear_name(place, of_directory=True)
-        raise
+
+
+def _copy(site: Site, venv: Path, place: Path) -> None:
+    cp = shutil.which("cp", path=site.runner.environ.get("PATH")) or "/bin/cp"  # a crontab may set any PATH
+    words = [cp, "-a", "--reflink=auto", os.path.realpath(venv), str(place)]
+    site.runner.run(words, cwd=site.state_dir, timeout=site.settings.uv_timeout)
+    startup.take_out(place)
+    for old in dict.fromkeys((venv, venv.parent.resolve() / "venv")):
+        relocate(place, old, site.project.venv)
+    start_through(site.runner, place, place, cwd=site.project.root)
+    sync_file_system(place)
 
 
 def _restart(site: Site, log: RunLog) -> None:

@@ -17,7 +17,15 @@ from releaser.locks.attestations import Publisher
 from releaser.locks.lock import EMPTY, Change, InvalidLockError, LockFile
 from releaser.releases.venv import Interpreter
 from releaser.site.start import look_at_start
-from releaser.system.files import clear_name, exchange, read_text, replace_symlink, sync_directory, write_state
+from releaser.system.files import (
+    clear_name,
+    exchange,
+    link_text,
+    read_text,
+    replace_symlink,
+    sync_directory,
+    write_state,
+)
 
 if TYPE_CHECKING:
     from releaser.releases.store import ReleaseStore
@@ -266,12 +274,13 @@ def adopt_directory(link: Path, venv: Path) -> bool:
     return False
 
 
-def leave_directory(link: Path, directory: Path) -> None:
-    """Put a real directory in the place of the symlink, durably, by one exchange where there is such a thing.
+def leave_directory(link: Path, directory: Path, text: str) -> None:
+    """Put a real directory in the place of the symlink that says `text`, durably, by one exchange if there is one.
 
     Else there is nothing at `link` for some microseconds, as in `adopt_directory`. `directory` is on the same file
-    system, and synced. Raises OSError; the symlink then still stands.
+    system, and synced. Raises OSError; what is at `link` then still stands, as it does if somebody has changed that.
     """
+    aside = directory
     if not exchange(link, directory):
         aside = directory.with_name(f".{link.name}.new")
         clear_name(aside)
@@ -281,9 +290,13 @@ def leave_directory(link: Path, directory: Path) -> None:
         except OSError:
             aside.rename(link)
             raise
-        directory = aside
+    if link_text(aside) != text:
+        if not exchange(link, directory):
+            link.rename(directory)
+            aside.rename(link)
+        raise OSError(errno.EBUSY, "somebody has changed it meanwhile", str(link))
     sync_directory(link.parent)
-    directory.unlink()
+    aside.unlink()
 
 
 def is_missing_or_dangling(link: Path) -> bool:

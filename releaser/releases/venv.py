@@ -207,6 +207,7 @@ def requirements_in(venv: Path) -> Iterator[Installed]:
             )
 
 
+_LONGEST_SHEBANG = 127  # bytes that the kernel reads of a first line (execve(2))
 _LARGEST = 1024 * 1024  # bytes; what build backends write for an editable package is far smaller
 
 
@@ -240,7 +241,18 @@ def relocate(venv: Path, old: Path, new: Path) -> None:
         elif file.is_file() and file.stat().st_size <= _LARGEST:
             before = file.read_bytes()
             if (after := _replaced(before, old, new)) != before:
-                file.write_bytes(after)
+                file.write_bytes(_started_by_shell(after))
+
+
+def _started_by_shell(script: bytes) -> bytes:
+    """Let the shell start the Python of a script whose first line the kernel could not read, as uv and pip do."""
+    first, _, rest = script.partition(b"\n")
+    if not first.startswith(b"#!/") or not first.rpartition(b"/")[2].startswith(b"python"):
+        return script
+    if len(first) <= _LONGEST_SHEBANG and b" " not in first:
+        return script
+    program = first[2:].replace(b"'", b"'\"'\"'")
+    return b"#!/bin/sh\n'''exec' '%b' \"$0\" \"$@\"\n' '''\n%b" % (program, rest)
 
 
 def leads_into(venv: Path, place: Path) -> bool:
@@ -288,6 +300,7 @@ def _rewrite(dist_info: Path, changed: dict[Path, bytes], old: Path, new: Path, 
         before = file.read_bytes()
         after = changed.get(file) or _replaced(before, old, new)
         if after != before:
+            after = _started_by_shell(after) if outside else after
             file.write_bytes(after)
             row[1:3] = [hash_of(str(file)), str(len(after))]
             for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):

@@ -249,13 +249,40 @@ def test_a_kill_at_any_moment_leaves_a_site_that_works(make_site: SiteFactory, t
         assert (works(site), left(site), site.link.is_symlink()) == (True, [], False), call
 
 
-def test_a_file_system_without_exchange_has_it_too(make_site: SiteFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "exchange", lambda *_: False)
-    site = make_site(venv=True)
-    place = site.outer / "real"
-    site.link.rename(place)
-    site.link.symlink_to("real")
-    new = site.outer / "new"
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_symlink_that_somebody_changes_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool, changed: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(links, "exchange", lambda *_: False)
+    link, new = tmp_path / ".venv", tmp_path / "new"
+    link.symlink_to("somewhere" if changed else "release")
     new.mkdir()
-    links.leave_directory(site.link, new)
-    assert (site.link.is_symlink(), new.exists(), [*site.outer.glob(".*.new")]) == (False, False, [])
+    if changed:
+        with pytest.raises(OSError, match="somebody has changed"):
+            links.leave_directory(link, new, "release")
+        assert (os.readlink(link), new.is_dir()) == ("somewhere", True)
+    else:
+        links.leave_directory(link, new, "release")
+        assert (link.is_symlink(), link.is_dir(), new.exists()) == (False, True, False)
+    assert not [*tmp_path.glob(".*.new")]
+
+
+def test_a_symlink_that_is_gone_is_restored_first(make_site: SiteFactory) -> None:
+    site = with_script(make_site)
+    site.link.unlink()
+    site.releaser("uninstall", "--yes", check=0)
+    assert (works(site), site.link.is_symlink(), left(site)) == (True, False, [])
+
+
+def test_a_timer_that_cannot_be_removed_leaves_all_as_it_was(make_site: SiteFactory) -> None:
+    site = make_site.adopted()
+    programs = crontab_of(site, "# mine\n").parent
+    (programs / "crontab").write_text('#!/bin/sh\ntest "$1" = -l || { echo no >&2; exit 1; }\ncat "$0.text"\n')
+    line = site.json("schedule", "cron")["line"]
+    (programs / "crontab.text").write_text(f"{line}\n")
+    before = site.snapshot()
+    assert "was not changed" in site.releaser("uninstall", "--yes", check=3).stderr
+    assert site.snapshot() == before
+    assert not [*site.state_dir.glob(".*.new")]

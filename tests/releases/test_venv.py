@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from dataclasses import replace
@@ -25,6 +26,7 @@ from releaser.releases.venv import (
     executable_of,
     leads_into,
     link_of,
+    relocate,
     repoint_editables,
     sources_below,
     versions_in,
@@ -343,3 +345,30 @@ def test_the_places_that_are_searched_for_modules_are_known(tmp_path: Path) -> N
     shop = tmp_path / "shop"
     _installed(tmp_path, shop, {"a.pth": f"{shop}/b/src\nimport sys\n".encode(), "b.pth": f"{shop}\n/srv\n".encode()})
     assert [str(one) for one in sources_below(tmp_path / "venv", shop)] == [".", "b/src"]
+
+
+@pytest.mark.spawns
+@pytest.mark.parametrize("name", ["plain", "with a space", "it's", "long" * 40])
+def test_programs_of_a_venv_that_moves_start_its_python_there(tmp_path: Path, name: str) -> None:
+    old, new = Path("/srv/releases/1/venv"), tmp_path / name / ".venv"
+    info, programs = new / "lib/python3.11/site-packages/tool-1.0.dist-info", new / "bin"
+    info.mkdir(parents=True)
+    programs.mkdir()
+    (programs / "python").symlink_to(sys.executable)
+    (programs / "python3").symlink_to(old / "bin/python")
+    script = f"#!{old}/bin/python\nimport sys; print(sys.argv[1])\n"
+    for place in ("tool", "unrecorded"):
+        (programs / place).write_text(script)
+        (programs / place).chmod(0o755)
+    (programs / "activate").write_text(f"VIRTUAL_ENV='{old}'\nOTHER='{old}-2'\n")
+    (new / "pyvenv.cfg").write_text(f"home = /usr/bin\ncommand = python -m venv {old}\n")
+    (info / "RECORD").write_text(f"../../../bin/tool,sha256=x,{len(script)}\ntool-1.0.dist-info/RECORD,,\n")
+    relocate(new, old, new)
+    for place in ("tool", "unrecorded"):
+        assert subprocess.check_output([programs / place, "said"], text=True) == "said\n"
+    assert (programs / "activate").read_text() == f"VIRTUAL_ENV='{new}'\nOTHER='{old}-2'\n"
+    assert str(new) in (new / "pyvenv.cfg").read_text()
+    assert (programs / "python3").resolve() == (programs / "python").resolve()
+    text = (programs / "tool").read_bytes()
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text).digest()).decode().rstrip("=")
+    assert (info / "RECORD").read_text().splitlines()[0] == f"../../../bin/tool,sha256={digest},{len(text)}"
