@@ -6,12 +6,11 @@ import importlib.util
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import only_built
-from releaser.errors import Finding, ResolutionError, ToolError
+from releaser.errors import Finding, ResolutionError, ToolError, error_line
 from releaser.locks.attestations import Answer, judge
 from releaser.locks.installed import index_files
 from releaser.locks.versions import files_of
@@ -19,6 +18,7 @@ from releaser.releases.acceptance import refuse_unaccepted
 from releaser.resolution.resolve import lock_of
 from releaser.site.conventions import default_groups
 from releaser.system.files import read_file
+from releaser.system.temporary import temporary_directory
 from releaser.system.words import first_few, plural
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _SECONDS = 120.0  # for all questions of a candidate
 _LIBRARIES = ("pypi_attestations", "sigstore")
 _NOT_INSTALLED = '`attestations = "require"`: what verifies them is not installed beside releaser'
 _INSTALL = "Install it: `pip install 'releaser[attestations]'`; or change `attestations`."
+_REINSTALL = "Reinstall what verifies them: `pip install --force-reinstall 'releaser[attestations]'`."
 
 
 def attestation_findings(site: Site) -> Iterator[Finding]:
@@ -157,12 +158,16 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
         answers = convert(json.loads(_run_probe(work.site, new)) if new else [], list[Answer])
         found |= zip(new, answers, strict=True)
     except (ToolError, OSError, ValueError, ValidationError) as error:
-        late = isinstance(error, ToolError) and error.timed_out
-        reason = f"no answer within {_SECONDS:g} s" if late else getattr(error, "message", str(error))
+        reason = getattr(error, "message", str(error))
+        if isinstance(error, ToolError) and error.timed_out:
+            reason = f"no answer within {_SECONDS:g} s"
+        elif isinstance(error, ToolError):
+            reason = error_line(error.output) or reason
+            is_broken = Finding(f"attestations are not verified: {reason}", advice=_REINSTALL)
+            work.log.note(*({is_broken} - {*work.log.findings}))
         found |= dict.fromkeys(new, Answer(state="unknown", reason=reason))
-    for one in new:
-        if found[one].state != "unknown":
-            remembered["attestation", *one] = json.dumps(to_builtins(found[one]))
+    for one in new:  # also that it is unknown, as who asks may have waited long
+        remembered["attestation", *one] = json.dumps(to_builtins(found[one]))
     return found | {
         one: convert(json.loads(remembered["attestation", *one]), Answer) for one in wanted if one not in new
     }
@@ -170,11 +175,12 @@ def _ask(work: Workspace, files: Iterable[IndexFile]) -> dict[IndexFile, Answer]
 
 def _run_probe(site: Site, files: Iterable[IndexFile]) -> str:
     """Ask, and verify, in a process of its own. Raises ToolError and OSError."""
-    root, probe = _root(site), importlib.util.find_spec("releaser.tools.attestation_probe")
+    from releaser.tools import attestation_probe  # whose imports take long, and are of no use here
+
+    root = _root(site)
     questions = [[one.registry, one.name, one.file, one.sha256] for one in files]
     asked = json.dumps({"root": str(root or ""), "questions": questions}).encode()
-    assert probe is not None  # noqa: S101 - it is part of releaser
-    with tempfile.TemporaryDirectory(prefix="releaser-attestations-") as place:
-        env = {**site.runner.neutral, "XDG_CACHE_HOME": place, "XDG_DATA_HOME": place}  # where Sigstore keeps its root
-        words = [sys.executable, "-P", str(probe.origin)]
-        return site.runner.run(words, cwd=Path(place), timeout=_SECONDS, env=env, input=asked, whole=True).stdout
+    with temporary_directory() as place:
+        own = {"XDG_CACHE_HOME": str(place), "XDG_DATA_HOME": str(place)}  # where Sigstore keeps its root
+        words, env = [sys.executable, "-P", attestation_probe.__file__], {**site.runner.neutral, **own}
+        return site.runner.run(words, cwd=place, timeout=_SECONDS, env=env, input=asked, whole=True).stdout

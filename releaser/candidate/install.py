@@ -237,7 +237,9 @@ def _compile(site: Site, venv: Path, sandbox: Sandbox) -> None:
 
 def _known_to_fail(site: Site, lock: LockFile) -> set[str]:
     noted = read_notes(site.state_dir).not_isolated
-    return {name for name in _same_as_live(site, lock) if _way(site, lock, name) in noted} if noted else set()
+    return (
+        {name for name in _same_as_live(site, lock) if _way_of_version(site, lock, name) in noted} if noted else set()
+    )
 
 
 def _failed_as_live(site: Site, lock: LockFile, output: str) -> set[str]:
@@ -262,14 +264,14 @@ def _identity(package: Package) -> tuple[object, ...]:
 
 
 def _note_failed(site: Site, lock: LockFile, names: set[str]) -> Iterator[Finding]:
-    ways = {_way(site, lock, name) for name in names}
+    ways = {_way_of_version(site, lock, name) for name in names}
     note(site.state_dir, not_isolated=read_notes(site.state_dir).not_isolated | ways)
     for name in sorted(names):
         message = f"{name} {lock.versions[name]}, which is live, cannot be built in isolation, and is built without it"
         yield Finding(message, advice='Set `isolate = "bwrap"` to refuse that. This is told once.')
 
 
-def _way(site: Site, lock: LockFile, name: str) -> str:
+def _way_of_version(site: Site, lock: LockFile, name: str) -> str:
     isolation = isolation_of(site, "builds")
     return " ".join((isolation.kind if isolation else "", name, lock.versions[name], *site.settings.test_writable))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from releaser.system.files import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 PREFIX = "releaser-tmp-"
@@ -23,15 +23,21 @@ _OWN, _MODE = re.compile(PREFIX + "[a-z0-9_]{8}"), 0o700  # as tempfile.mkdtemp 
 _YOUNG = 60.0  # seconds, in which one that was just made may not be locked yet
 
 
+def _remove(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # what another user's programs have left in it
+        remove_tree(path)
+    return not os.path.lexists(path)
+
+
 @contextlib.contextmanager
-def temporary_directory() -> Iterator[Path]:
+def temporary_directory(remove: Callable[[Path], object] = _remove) -> Iterator[Path]:
     """Make a directory for this user alone, without symlinks in its path; it goes at the end. Raises OSError.
 
     It is locked meanwhile: the kernel unlocks it when this process ends, in whatever way.
     """
     place = Path(os.path.realpath(tempfile.mkdtemp(prefix=PREFIX)))
     with contextlib.ExitStack() as stack:
-        stack.callback(_remove, place)
+        stack.callback(remove, place)
         descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         stack.callback(os.close, descriptor)
         with contextlib.suppress(OSError):  # a file system that cannot: then nobody can lock it, and it is not swept
@@ -66,9 +72,3 @@ def _is_left(path: Path) -> bool:
         return True
     finally:
         os.close(descriptor)
-
-
-def _remove(path: Path) -> bool:
-    with contextlib.suppress(OSError):  # what another user's programs have left in it
-        remove_tree(path)
-    return not os.path.lexists(path)

@@ -9,13 +9,16 @@ import pwd
 import re
 import signal
 import sys
-import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
+from releaser.system.files import remove_tree
 from releaser.system.process import PR_SET_PDEATHSIG
+from releaser.system.temporary import temporary_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from types import FrameType
 
 # What is said to releaser itself, and how terminal and network are. Credentials, keys and caches of root stay with it.
@@ -74,8 +77,7 @@ def run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mappi
         try:
             pwd.getpwuid(user)
         except KeyError:
-            made = tempfile.TemporaryDirectory(prefix="releaser-cache-", ignore_cleanup_errors=True)
-            cache = stack.enter_context(made)
+            cache = str(stack.enter_context(temporary_directory(partial(_remove_as, user, group))))
             os.chown(cache, user, group)
         return _run_again_as(user, group, arguments, environ, cache)
 
@@ -101,8 +103,9 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _FORWARDED)
             if os.getppid() == parent:
                 os.execve(sys.executable, words, environment_for(user, environ, cache))  # noqa: S606 - releaser itself
-        except OSError as error:
-            os.write(writing, str(error.errno).encode())
+        except Exception as error:  # noqa: BLE001 - told by the parent, as this process is half another one
+            number, reason = getattr(error, "errno", None), getattr(error, "strerror", None)
+            os.write(writing, f"{number or 0} {reason or repr(error)}".encode())
         finally:
             os._exit(_REFUSED)
     os.close(writing)
@@ -114,8 +117,21 @@ def _run_again_as(user: int, group: int, arguments: Sequence[str], environ: Mapp
         failed = pipe.read()
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if failed:
-        raise OSError(int(failed), os.strerror(int(failed)), sys.executable)
+        number, _, reason = failed.decode(errors="replace").partition(" ")
+        raise OSError(int(number), reason, sys.executable)
     return status if status >= 0 else 128 - status
+
+
+def _remove_as(user: int, group: int, place: Path) -> None:
+    """Delete a directory as the user who could exchange what is in it meanwhile."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        return
+    try:
+        _become(user, group)
+        remove_tree(place)
+    finally:
+        os._exit(0)
 
 
 def _become(user: int, group: int) -> None:

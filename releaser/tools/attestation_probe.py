@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _SECONDS = 10.0  # for an index, or the server of the trust root, to answer one question
 _ALL_SECONDS = 60.0  # for everything; what is not known then is unknown
-_LARGEST = 64 * 1024 * 1024  # bytes of an answer; the page of a package of ten thousand files has some ten MiB
+_LARGEST = 64 * 1024 * 1024  # bytes of a page; that of a package of ten thousand files has some ten MiB
+_LARGEST_PROVENANCE = 2 * 1024 * 1024  # bytes; all are kept until they are verified, and have some ten KiB
 _SIMPLE = "application/vnd.pypi.simple.v1+json"
 _AT_ONCE = 8  # of each index, so that none holds up another
 #: Where the kinds of publishers say which repository it was, and which of its workflows.
@@ -42,6 +43,10 @@ T = TypeVar("T")
 
 class _NoAnswerError(Exception):
     """It is unknown."""
+
+
+class _BrokenError(Exception):
+    """What verifies is not what this was written for."""
 
 
 def _within(seconds: float, work: Callable[[], T]) -> T:
@@ -66,26 +71,26 @@ def _reason(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def _get(url: str, accept: str) -> bytes:
+def _get(url: str, accept: str, largest: int) -> bytes:
     """Return what a server has at a URL; empty if it has nothing there."""
     host = urlsplit(url).netloc
     try:
-        data = _within(_SECONDS, lambda: _read(url, accept))
+        data = _within(_SECONDS, lambda: _read(url, accept, largest))
     except urllib.error.HTTPError as error:
-        if error.code in (404, 410):
+        if error.code in (404, 406, 410, 415):  # an index that speaks no JSON may say so
             return b""
         message = f"{host} answers with status {error.code}"
         raise _NoAnswerError(message) from error
     except (OSError, ValueError, http.client.HTTPException) as error:
         message = f"{host} does not answer: {error}"
         raise _NoAnswerError(message) from error
-    if len(data) > _LARGEST:
-        message = f"{host} answers with more than {_LARGEST} bytes"
+    if len(data) > largest:
+        message = f"{host} answers with more than {largest} bytes"
         raise _NoAnswerError(message)
     return data
 
 
-def _read(url: str, accept: str) -> bytes:
+def _read(url: str, accept: str, largest: int) -> bytes:
     opener = urllib.request.OpenerDirector()  # without handlers of files
     for one in (
         urllib.request.ProxyHandler(),
@@ -98,8 +103,8 @@ def _read(url: str, accept: str) -> bytes:
     ):
         opener.add_handler(one)
     with opener.open(urllib.request.Request(url, headers={"Accept": accept}), timeout=_SECONDS) as response:  # noqa: S310 - see the handlers
-        data: bytes = response.read(_LARGEST + 1)
-        if len(data) < min(int(response.headers.get("Content-Length") or 0), _LARGEST):
+        data: bytes = response.read(largest + 1)
+        if len(data) < min(int(response.headers.get("Content-Length") or 0), largest):
             message = "its answer ends early"
             raise OSError(message)
         return data
@@ -110,14 +115,14 @@ def _fetch(questions: list[Question]) -> list[bytes | str]:
     index, package = questions[0][:2]
     try:
         places = _places(f"{index.rstrip('/')}/{package}/", [file for _, _, file, _ in questions])
-    except Exception as error:  # noqa: BLE001 - what one index says must not hide what the others do
+    except (_NoAnswerError, ValueError, RuntimeError) as error:  # one index must not hide what the others say
         return [_reason(error)] * len(questions)
     return [_fetch_one(index, places.get(file, "")) for _, _, file, _ in questions]
 
 
 def _places(page: str, files: list[str]) -> dict[str, str]:
     """Return where the provenance of each file of a package is; empty if the index does not speak of that."""
-    content = _get(page, _SIMPLE)
+    content = _get(page, _SIMPLE, _LARGEST)
     names = {name.encode() for file in files for name in (file, quote(file))}
     if not content or (content.lstrip()[:1] == b"<" and any(name in content for name in names)):
         return {}  # the page of an index that speaks no JSON names the files; that of a proxy does not
@@ -133,9 +138,31 @@ def _fetch_one(index: str, place: str) -> bytes | str:
     try:
         if place and urlsplit(place)[:2] != urlsplit(index)[:2] and not place.startswith("https://"):
             return f"its provenance would come from {place}, which is not https"
-        return _get(place, "application/json") if place else b""
-    except Exception as error:  # noqa: BLE001 - as above
+        return _get(place, "application/json", _LARGEST_PROVENANCE) if place else b""
+    except (_NoAnswerError, ValueError, RuntimeError) as error:
         return _reason(error)
+
+
+@functools.cache
+def _load() -> None:
+    """Load what verifies, and see that it has what is not part of its interface, too. Raises _BrokenError."""
+    try:
+        import pydantic
+        import sigstore.errors
+        import sigstore.models
+        import sigstore.verify
+        from pypi_attestations import Distribution, GitHubPublisher, Provenance
+
+        _ = (pydantic.ValidationError, Distribution, Provenance.model_validate_json, GitHubPublisher._as_policy)
+        _ = (
+            sigstore.errors.CertValidationError,
+            sigstore.errors.VerificationError,
+            sigstore.verify.Verifier.production,
+        )
+        _ = (sigstore.models.ClientTrustConfig.production, sigstore.models.TrustedRoot.from_file)
+    except Exception as error:
+        message = f"what verifies attestations cannot be used: {_reason(error)}"
+        raise _BrokenError(message) from error
 
 
 class _Judge:
@@ -174,6 +201,7 @@ class _Judge:
             return {"state": "unknown", "reason": fetched}
         if not fetched or ":" in question[3] or not question[3]:
             return {"state": "none", "reason": "the lock has no SHA-256 of it" if fetched else ""}
+        _load()
         from pydantic import ValidationError
         from pypi_attestations import Provenance
 
@@ -272,17 +300,29 @@ def _answer(root: str, questions: list[Question], answers: dict[Question, Answer
         for one, fetched in zip(fetching[done], done.result(), strict=True):
             try:
                 answers[one] = judge.judge(one, fetched)
+            except _BrokenError:
+                raise
             except Exception as error:  # noqa: BLE001 - of whatever a stranger has written
                 answers[one] = {"state": "unknown", "reason": f"what the index has cannot be read: {_reason(error)}"}
 
 
 def main() -> None:
-    """Answer all questions."""
-    asked, answers = json.load(sys.stdin), dict[Question, Answer]()
+    """Answer all questions; end with a message and exit status 1 if this does not work here."""
+    asked, answers, faults = json.load(sys.stdin), dict[Question, Answer](), list[Exception]()
     questions: list[Question] = [(index, package, file, sha256) for index, package, file, sha256 in asked["questions"]]
-    working = threading.Thread(target=_answer, args=(asked["root"], questions, answers), daemon=True)
+
+    def work() -> None:
+        try:
+            _answer(asked["root"], questions, answers)
+        except Exception as error:  # noqa: BLE001 - it is the last word of this process
+            faults.append(error)
+
+    working = threading.Thread(target=work, daemon=True)
     working.start()
     working.join(_ALL_SECONDS)
+    if faults:
+        print(_reason(faults[0]), file=sys.stderr, flush=True)  # noqa: T201 - for whoever has asked
+        os._exit(1)  # without waiting for the other questions
     late = {"state": "unknown", "reason": f"no answer within {_ALL_SECONDS:g} s"}
     print(json.dumps([answers.get(one, late) for one in questions]), flush=True)  # noqa: T201 - the answer
     if working.is_alive():

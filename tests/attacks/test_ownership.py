@@ -225,11 +225,11 @@ def test_root_updates_as_an_owner_whom_no_database_of_users_knows(
         (people.base / name).mkdir(mode=0o700)
     os.chown(people.base / "cache", user, user)
     script = "echo $HOME $UV_CACHE_DIR $TMPDIR"
-    for cache, said in (("cache", f"/ {people.base}/cache\n"), ("nobodys", "/ /tmp/releaser-cache-")):
+    for cache, said in (("cache", f"/ {people.base}/cache\n"), ("nobodys", "/ /tmp/releaser-tmp-")):
         env = {**environment, "UV_CACHE_DIR": str(people.base / cache), "TMPDIR": "/tmp"}
         finished = people.by("root", site, "run", "--", "sh", "-c", script, env=env, check=0)
         assert finished.stdout.startswith(said.replace("\n", " /tmp"))
-        assert not any(Path("/tmp").glob("releaser-cache-*"))
+        assert not any(Path("/tmp").glob("releaser-tmp-*"))
     finished = people.by(
         "root", site, "update", "-v", env={"UV_CACHE_DIR": str(people.base / "nobodys" / "none")}, check=0
     )

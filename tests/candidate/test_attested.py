@@ -10,16 +10,15 @@ import pytest
 
 from releaser.candidate import attested
 from releaser.candidate.attested import verify_attestations
-from releaser.errors import ResolutionError
+from releaser.errors import ResolutionError, ToolError
 from releaser.locks.attestations import Answer
-from releaser.locks.installed import index_files
+from releaser.locks.installed import IndexFile, index_files
 from releaser.locks.lock import LockFile
+from releaser.run import silent_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-    from releaser.locks.installed import IndexFile
 
 LOCK = """version = 1
 [[package]]
@@ -84,6 +83,27 @@ def test_asked_about_is_what_would_be_installed_of_a_package(
     with pytest.raises(ResolutionError, match="is not installed"):
         verify_attestations(work, after)
     assert verify_attestations(work, before) == {}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(ToolError("slow", timed_out=True), []), (ToolError("it failed", returncode=1), ["it failed"])]
+)
+def test_what_is_unknown_is_asked_once_in_a_run(
+    monkeypatch: pytest.MonkeyPatch, error: ToolError, told: list[str]
+) -> None:
+    asked = list[str]()
+
+    def fail(*_: Any) -> str:
+        asked.append("")
+        raise error
+
+    monkeypatch.setattr(attested, "_run_probe", fail)
+    log = silent_log("update")
+    work: Any = SimpleNamespace(site=SimpleNamespace(runner=SimpleNamespace(remembered={})), log=log)
+    file = IndexFile("https://example.org/simple", "alpha", "1", "alpha-1.tar.gz", "00")
+    first, second = (attested._ask(work, [file]) for _ in range(2))
+    assert (first[file].state, first, asked) == ("unknown", second, [""])
+    assert [one.message.removeprefix("attestations are not verified: ") for one in log.findings] == told
 
 
 def test_the_trust_root_is_not_looked_for_where_tests_of_a_candidate_write(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ class Asked:
         kind, _, name = request.path.strip("/").partition("/")
         if kind == "simple":
             files = [{"filename": one, "provenance": f"../../of/{one}"} for one in self.answers]
+            if name == "plain":
+                reply(request, 406)
+                return
             page = self.pages.get(name, json.dumps({"files": files}).encode())
             begin_reply(request, 200, len(page) + (name == "cut"), {"Connection": "close"})
             request.wfile.write(page)
@@ -69,7 +72,9 @@ class Asked:
             found = self.answers[name]
             reply(request, 503 if isinstance(found, Exception) else 200, json.dumps(found, default=str).encode())
 
-    def ask(self, root: Mapping[str, Any] | None, place: Path, *, proxy: str = "", **limits: float) -> list[Any]:
+    def ask(
+        self, root: Mapping[str, Any] | None, place: Path, *, proxy: str = "", path: str = "", **limits: float
+    ) -> list[Any]:
         """Run the probe in a directory of its own; `limits` are its own, in seconds."""
         file = place / "trusted_root.json"
         file.write_text(json.dumps(root), encoding="utf-8")
@@ -78,6 +83,7 @@ class Asked:
         asked = {"root": str(file) if root else "", "questions": self.questions}
         env = clean_environment(place, place) | ALONE | {"XDG_CACHE_HOME": str(place), "XDG_DATA_HOME": str(place)}
         env |= {"HTTPS_PROXY": proxy} if proxy else {}
+        env |= {"PYTHONPATH": path} if path else {}
         done = subprocess.run(words, input=json.dumps(asked), capture_output=True, text=True, env=env, check=False)
         assert done.returncode == 0, done.stderr
         answers: list[Any] = json.loads(done.stdout)
@@ -137,7 +143,8 @@ def test_only_what_is_attested_for_this_file_by_this_publisher_is_verified(asked
     asked.pages["beta"] = b"<a href='../../beta-1-py3-none-any.whl'>beta-1-py3-none-any.whl</a>"
     asked.add("beta-1-py3-none-any.whl", provenance(0), package="beta")
     asked.questions.append([f"{asked.url}/simple", "alpha", file(0).name, "md5:00"])
-    cases += [({}, "none", ""), ({}, "none", "no SHA-256")]
+    asked.add("plain-1-py3-none-any.whl", provenance(0), package="plain")
+    cases += [({}, "none", ""), ({}, "none", "no SHA-256"), ({}, "none", "")]
     answers = asked.ask(sigstore.root, tmp_path)
     assert [one["state"] for one in answers] == [state for _, state, _ in cases]
     assert answers[0]["publisher"] == answers[7]["publisher"] == OWN
@@ -158,16 +165,33 @@ def test_what_an_outdated_trust_root_does_not_verify_is_unknown_but_for_another_
 def test_what_one_answer_does_says_nothing_of_the_others(asked: Asked, tmp_path: Path) -> None:
     sigstore, wheel = Sigstore(), asked.add("alpha-1-py3-none-any.whl")
     asked.answers[wheel.name] = sigstore.provenance(wheel, OWN["repository"])
-    asked.answers |= {"moved": {}, "trickled": {}}
+    asked.answers |= {"moved": {}, "trickled": {}, "large": "x" * (3 << 20)}
     asked.pages = {"nested": b"[" * 100_000, "proxy": b"<html>Log in!</html>", "cut": b'{"files": []}', "login": b"{}"}
     for name in asked.pages:
         asked.add(f"{name}-1-py3-none-any.whl", package=name)
-    asked.questions += [[f"{asked.url}/simple", "alpha", name, "0" * 64] for name in ("moved", "trickled")]
+    asked.questions += [[f"{asked.url}/simple", "alpha", name, "0" * 64] for name in ("moved", "trickled", "large")]
     first, *others = asked.ask(sigstore.root, tmp_path, _SECONDS=2)
     assert (first["state"], {one["state"] for one in others}) == ("verified", {"unknown"})
     no_page = "answers with what is not the page of a package"
-    told = zip([no_page, no_page, "its answer ends early", no_page, "ftp", "no answer within 2 s"], others, strict=True)
+    texts = [
+        no_page,
+        no_page,
+        "its answer ends early",
+        no_page,
+        "ftp",
+        "no answer within 2 s",
+        "with more than 2097152",
+    ]
+    told = zip(texts, others, strict=True)
     assert [(text, one) for text, one in told if text not in one["reason"]] == []
+
+
+def test_libraries_that_do_not_fit_are_told_and_not_taken_for_what_an_index_says(asked: Asked, tmp_path: Path) -> None:
+    wheel = asked.add("alpha-1-py3-none-any.whl")
+    asked.answers[wheel.name] = {"version": 1, "attestation_bundles": []}
+    (tmp_path / "pypi_attestations.py").write_text("", encoding="utf-8")
+    with pytest.raises(AssertionError, match="what verifies attestations cannot be used: cannot import name"):
+        asked.ask(None, tmp_path, path=str(tmp_path))
 
 
 def test_what_takes_too_long_in_all_is_unknown(asked: Asked, tmp_path: Path) -> None:

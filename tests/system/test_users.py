@@ -1,0 +1,37 @@
+"""Going on as another user."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from releaser.system import users
+from tests.support.guards import require
+
+NOBODY = 65534
+
+
+def test_whatever_keeps_releaser_from_being_started_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int, __: int) -> None:
+        raise KeyError("nobody")  # noqa: EM101 - as `pwd` does
+
+    monkeypatch.setattr(users, "_become", fail)
+    with pytest.raises(OSError, match=r"KeyError\('nobody'\)"):
+        users.run_again_as(os.geteuid(), os.getegid(), ["list"], os.environ)
+
+
+def test_the_cache_of_a_user_without_a_home_is_deleted_by_that_user() -> None:
+    """Root would be led elsewhere by what they exchange meanwhile."""
+    require(os.geteuid() == 0, "only root can be another user")
+    with tempfile.TemporaryDirectory(dir="/tmp") as base:
+        os.chown(base, NOBODY, NOBODY)
+        place = Path(base, "cache")
+        for name in ("theirs", "roots"):
+            (place / name / "a").mkdir(parents=True)
+        for path in (place, place / "theirs", place / "theirs" / "a"):
+            os.chown(path, NOBODY, NOBODY)
+        users._remove_as(NOBODY, NOBODY, place)
+        assert os.listdir(place) == ["roots"]
