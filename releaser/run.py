@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from releaser.errors import Finding
+from releaser.listener import Silence
 from releaser.locks.vulnerabilities import fixed_by
 from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.store import ReleaseStore, store_of
-from releaser.report import Result, RunLog, RunReport, Silence
+from releaser.report import Result, RunLog, RunReport
 from releaser.site.settings import this_host
 
 if TYPE_CHECKING:

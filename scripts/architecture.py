@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -42,7 +43,7 @@ def _attacks() -> Iterator[str]:
 
 
 def _rooms() -> Iterator[str]:
-    rows = [layer.split(" | ") for layer in _layers()]
+    rows = [re.split(" [|:] ", layer) for layer in _layers()]
     yield from ("| room | holds |", "|---|---|")
     for row in rows:
         rooms = [module if (module := PACKAGE / f"{name}.py").exists() else PACKAGE / name for name in row]

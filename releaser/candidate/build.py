@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.attested import verify_attestations
 from releaser.candidate.install import install_candidate
+from releaser.candidate.output import count_tests, fewer_tests
 from releaser.candidate.space import check_space
-from releaser.candidate.trials import count_tests, fewer_tests
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ToolError
+from releaser.listener import Gauge
 from releaser.locks.lock import Graph
 from releaser.locks.origins import without_wheels_now
 from releaser.locks.versions import uploads_in
@@ -23,7 +24,6 @@ from releaser.releases.journal import journal_of, make_entry
 from releaser.releases.release import OUTPUT, Manifest, Release
 from releaser.releases.store import store_of
 from releaser.releases.venv import ask_if_possible, count_installed, link_of, repoint_editables
-from releaser.report import Gauge
 from releaser.reporting.hooks import prepare_tree
 from releaser.resolution.resolve import candidate_key, lock_of
 from releaser.site import disk

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from releaser.candidate.build import Unbuildable, describe_changes_of, try_to_build
 from releaser.candidate.mark import Fault, hold_back, hold_undecided, reject_commit
+from releaser.candidate.output import suspects
 from releaser.candidate.partial_locks import find_all_needs, find_faults
 from releaser.candidate.testing import first_failure
-from releaser.candidate.trials import suspects
 from releaser.checkout.leftovers import renew_tree
 from releaser.errors import BuildError, Finding, ReleaserError, ResolutionError
 from releaser.locks.bisect import SearchResult, find_culprits, find_culprits_beside_needed, find_needed

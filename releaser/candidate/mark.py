@@ -6,7 +6,7 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from releaser.candidate.trials import failing_tests
+from releaser.candidate.output import failing_tests
 from releaser.errors import ToolError
 from releaser.locks.installed import installed_key
 from releaser.locks.lock import brought_in, changes_between

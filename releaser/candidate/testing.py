@@ -18,17 +18,8 @@ from releaser.candidate.isolated import (
     note_that_it_works,
     without_isolation,
 )
-from releaser.candidate.trials import (
-    ADVICE,
-    LIVE_COPY,
-    TEST,
-    Trial,
-    copy_of,
-    count_tests,
-    failing_tests,
-    list_trials,
-    run_trial,
-)
+from releaser.candidate.output import ADVICE, count_tests, failing_tests
+from releaser.candidate.trials import LIVE_COPY, TEST, Trial, copy_of, list_trials, run_trial
 from releaser.checkout.leftovers import renew_tree
 from releaser.checkout.pull import Target
 from releaser.checkout.staging import shadow_of, stage_aside, staging_tree

@@ -1,23 +1,23 @@
-"""Trying a venv: the project's checks and tests, run with what only the tests need; and what tests print."""
+"""Trying a venv: the project's checks and tests, run with what only the tests need."""
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import shutil
 import signal
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from releaser.candidate.install import other_lock, sync
 from releaser.candidate.isolated import sandbox_of
+from releaser.candidate.output import NONE_RUN, complaint, count_tests, flaw_of
 from releaser.checkout.leftovers import mark_tried
 from releaser.checkout.staging import link_venv
-from releaser.errors import BuildError, Finding, ReleaserError, TestsFailedError, ToolError, error_line
+from releaser.errors import BuildError, ReleaserError, TestsFailedError, ToolError
 from releaser.locks.lock import InvalidLockError, LockFile
 from releaser.releases.venv import executable_of, versions_in
 from releaser.site.conventions import keep_locked
@@ -25,13 +25,13 @@ from releaser.site.disk import can_clone
 from releaser.system.environment import inside
 from releaser.system.files import clear_name, remove_tree
 from releaser.system.process import describe_status
-from releaser.system.words import one_line, strip_control, truncate
+from releaser.system.words import truncate
 from releaser.tools.uv import only_groups_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from releaser.releases.release import Manifest, Release
+    from releaser.releases.release import Release
     from releaser.site.site import Site, SiteFacts
     from releaser.system.isolation import Sandbox
     from releaser.system.process import Finished
@@ -234,119 +234,3 @@ def _sync_test_packages(site: Site, venv: Path, beside: Path, text: bytes) -> Pa
 def safe_link_mode(place: Path) -> str:
     """Return how to install what tests may edit: links to uv's cache would change whatever is built later."""
     return "clone" if can_clone(place) else "copy"
-
-
-# What tests print: how many there were, which packages a failing one names, and which code it touches
-
-
-NONE_RUN = "not a single test was run"
-CUT_SHORT = "the tests ended with exit status 0, but without the last line of their runner"
-ADVICE = "See that `test_command` runs the tests, and that nothing stops it before they finish."
-# Django's runner is that of unittest. Tests that were skipped are in its number.
-_UNITTEST = re.compile(r"^Ran (\d+) tests? in [\d.]+s$(?:\s+^[A-Z ]+ \((?:.*?, )?skipped=(\d+))?", re.MULTILINE)
-_PYTEST = re.compile(r"^=*[ ]?((?:\d+ [a-z ]+(?:, )?)+) in [\d.]+s\b", re.MULTILINE)
-_SUGAR = re.compile(r"^Results \([\d.]+m?s\):\n((?:[ \t]+\d+ \w+\n?)+)", re.MULTILINE)  # of the plugin pytest-sugar
-_NOTHING = re.compile(r"^(?:=+ )?(?:no tests ran\b|collected 0 items)", re.MULTILINE)
-_FAILED = re.compile(
-    r"^(?:FAIL|ERROR): (\S+ \(.*?|(?:test|setUp|tearDown)\w*)\s*$|^(?:FAILED|ERROR) (\S+?::.+?|\S+\.py)(?= - |\s*$)",
-    re.MULTILINE,
-)
-_LONGEST = 200  # characters of the name of a test
-_MOST = 200  # names
-_RAN = re.compile(r"(\d+) (?:passed|failed|errors?|xfailed|xpassed)\b")  # others were skipped, or not chosen
-
-
-def count_tests(output: str) -> int | None:
-    """Count the tests that were run, by the last lines of unittest, Django and pytest; None if there is none."""
-    text = strip_control(output)
-    counts = [int(ran) - int(skipped or 0) for ran, skipped in _UNITTEST.findall(text)]
-    ends = [*_PYTEST.findall(text), *_SUGAR.findall(text)]
-    counts += [sum(map(int, _RAN.findall(end))) for end in ends]
-    if not counts:
-        return 0 if _NOTHING.search(text) else None
-    return sum(counts)
-
-
-def failing_tests(output: str) -> tuple[str, ...]:
-    """Name the tests that failed, in alphabetical order, as unittest, Django and pytest name them."""
-    text = strip_control(output)
-    found = {one_line(first or second, limit=_LONGEST) for first, second in _FAILED.findall(text)}
-    return tuple(sorted(found)[:_MOST])
-
-
-def names_runner(command: Sequence[str]) -> bool:
-    """Whether a command starts a runner that is known, whose last line must therefore be there."""
-    names = [PurePath(word).name for word in command]
-    arguments = [word for word in names if not word.startswith("-")]
-    if any(words in (("-m", "pytest"), ("-m", "unittest")) for words in itertools.pairwise(names)):
-        return True
-    if names[0] in ("pytest", "py.test") or ("pytest" in arguments[:3] and "run" in names[:2]):  # `uv run pytest`
-        return True
-    found = {"manage.py", "django-admin", "django"}.intersection(arguments)
-    return any(arguments[arguments.index(name) + 1 :][:1] == ["test"] for name in found)
-
-
-def flaw_of(command: Sequence[str], output: str) -> str:
-    """Say why tests that ended with exit status 0 prove nothing; empty if they do prove something."""
-    count = count_tests(output)
-    if count == 0:
-        return NONE_RUN
-    return CUT_SHORT if count is None and names_runner(command) else ""
-
-
-def fewer_tests(now: Manifest, before: Manifest | None) -> Finding | None:
-    """Say that fewer tests were run than with the release before; None if it is not so, or not known."""
-    if before is None or now.tests_run is None or before.tests_run is None or now.tests_run >= before.tests_run:
-        return None
-    count = f"{now.tests_run} {'test was' if now.tests_run == 1 else 'tests were'} run with {now.id}"
-    message = f"{count}, where {before.tests_run} were with {before.id}, the release before"
-    return Finding(message, advice="Check that no tests got lost: tests that are skipped or not found do not fail.")
-
-
-_IN_A_RELEASE = re.compile(r"/(?:site|dist)-packages/([^/\\\s\"']+)")
-_ERROR = re.compile(r"(?:E\s+)?((?:\w+\.)*\w*(?:Error|Exception|Failed|Failure|Warning)\b(?:: .*)?)\s*$")
-_RAISED = re.compile(r"((?:\w+\.)*\w+(?:: .*)?)\s*$")  # below the indented lines of a traceback
-_LONGEST_SUSPECTS = 200  # characters
-_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-def suspects(output: str, venv: Path, names: Collection[str]) -> tuple[str, ...]:
-    """Return those of `names` that the output of a failed test names, none if that is more than half of them.
-
-    A framework is in every traceback, so that a crowd of suspects is no hint.
-    """
-    words = {word.rstrip(".").lower() for word in _WORD.findall(output)}
-    modules = {module.lower() for module in _IN_A_RELEASE.findall(output)}
-    known = _modules(venv, names)
-    found = [name for name in names if name in words or known.get(name, frozenset()) & (modules | words)]
-    return tuple(found) if len(found) * 2 <= len(names) else ()
-
-
-def _modules(venv: Path, names: Collection[str]) -> dict[str, frozenset[str]]:
-    """Map packages to what stands of them in site-packages, in small letters; nothing of a damaged one."""
-    from importlib.metadata import distributions  # which a night without anything new need not import
-
-    places = [str(place) for place in venv.glob("lib/python*/site-packages")]
-    found: dict[str, frozenset[str]] = {}
-    for distribution in distributions(path=places):
-        try:
-            name = re.sub(r"[-_.]+", "-", distribution.name).lower()
-            if name in names:
-                tops = {file.parts[0].lower() for file in distribution.files or ()} - {"..", "__pycache__"}
-                named = {top for top in tops if not top.endswith((".dist-info", ".data", ".pth"))}
-                found[name] = frozenset(named | {top.removesuffix(".py") for top in named})
-        except Exception:  # noqa: BLE001, S112 - it is a hint, and metadata may be garbage of any kind
-            continue
-    return found
-
-
-def complaint(output: str) -> str:
-    """Return what a failed test says went wrong, in a few words after a colon; empty if it says nothing."""
-    lines = ["", *output.splitlines()]
-    errors = [
-        found
-        for above, line in itertools.pairwise(lines)
-        if (found := _ERROR.match(line) or (above.startswith("    ") and _RAISED.match(line)))
-    ]
-    said = errors[-1].group(1) if errors else error_line(output)
-    return f": {one_line(said, limit=_LONGEST_SUSPECTS)}" if said else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from releaser.errors import PreflightError, ReleaserError
-from releaser.report import Listener, Silence
+from releaser.listener import Listener, Silence
 from releaser.system.files import plain
 from releaser.system.words import Redactor
 

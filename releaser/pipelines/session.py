@@ -29,13 +29,14 @@ from releaser.errors import (
     TestsFailedError,
     ToolError,
 )
+from releaser.listener import Listener, Silence
 from releaser.pipelines.preflight import check
 from releaser.pipelines.recovery import recover
 from releaser.releases.integrity import find_damage
 from releaser.releases.journal import Journal, keep_reserve, read_notes
 from releaser.releases.quarantine import read_quarantine
 from releaser.releases.store import store_of
-from releaser.report import LeftBehind, Listener, Result, RunLog, RunReport, Silence
+from releaser.report import LeftBehind, Result, RunLog, RunReport
 from releaser.reporting import notices, notify
 from releaser.reporting.hooks import tell_failure
 from releaser.reporting.lock_alert import tell_long_holder
@@ -225,16 +226,12 @@ def _with_holds_and_old_processes(site: Site, report: RunReport) -> RunReport:
     report = tell_unknown_once(site, report)
     if not report.noteworthy:
         return _with_solved(site, report)
-    processes: tuple[LeftBehind, ...] = ()
+    clean, processes = site.redactor.clean, tuple[LeftBehind, ...]()
     with contextlib.suppress(OSError):
         processes = left_behind(store_of(site))
-    clean = site.redactor.clean
-    report = replace(
-        report,
-        left_behind=tuple(replace(one, command=clean(one.command)) for one in processes),
-        holds=tuple(replace(one, reason=clean(one.reason)) for one in standing_holds(site)),
-    )
-    return _with_solved(site, report)
+    holds = tuple(replace(one, reason=clean(one.reason)) for one in standing_holds(site))
+    processes = tuple(replace(one, command=clean(one.command)) for one in processes)
+    return _with_solved(site, replace(report, left_behind=processes, holds=holds))
 
 
 def _with_solved(site: Site, report: RunReport) -> RunReport:

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from releaser.errors import os_reason
+from releaser.listener import Gauge
 from releaser.releases import leases
 from releaser.releases.store import DOOMED, store_of
-from releaser.report import Gauge
 from releaser.system.words import duration, first_few
 
 if TYPE_CHECKING:

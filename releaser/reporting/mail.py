@@ -21,8 +21,8 @@ from releaser.reporting.look import BUMPS, DAY, NIGHT, WIDEST, fold, linked
 from releaser.reporting.subject import SOLVED, header_text, subject, verdict
 from releaser.reporting.text import held_back_passages, summarize
 from releaser.reporting.threads import digest_of, message_id
+from releaser.site.addresses import Address, parse_address
 from releaser.site.settings import this_host
-from releaser.site.values import Address, parse_address
 from releaser.system.words import elapsed, one_line, one_lines, strip_control, truncate, web_link
 
 if TYPE_CHECKING:

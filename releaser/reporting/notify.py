@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from releaser.report import RunLog
     from releaser.reporting.outbox import Carrier
+    from releaser.site.addresses import Address
     from releaser.site.site import Site
-    from releaser.site.values import Address
 
 _LOST = "lost"
 

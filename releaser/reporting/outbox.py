@@ -17,7 +17,7 @@ from email.policy import SMTP
 from typing import TYPE_CHECKING, Protocol
 
 from releaser.errors import MailError
-from releaser.site.values import parse_address
+from releaser.site.addresses import parse_address
 from releaser.system.files import replace_file, sync_directory
 
 if TYPE_CHECKING:

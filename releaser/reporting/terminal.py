@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from rich import markup
 from rich.console import Console
 
-from releaser.report import Silence
+from releaser.listener import Silence
 from releaser.reporting.changes import changes_table
 from releaser.reporting.progress import Downloads, Tests, share
 from releaser.reporting.text import closing_lines, output_lines, step_line
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from releaser.report import Gauge, Outcome, RunReport
+    from releaser.listener import Gauge
+    from releaser.report import Outcome, RunReport
     from releaser.reporting.changes import Table as ChangesTable
 
 _MARKS = {"ok": "[green]✓[/]", "failed": "[red]✗[/]", "skipped": "[dim]–[/]", "warning": "[yellow]![/]"}

@@ -11,8 +11,8 @@ from functools import partial
 from typing import Any
 
 from releaser.site import values
+from releaser.site.addresses import Address, addresses, sender
 from releaser.site.settings import Settings
-from releaser.site.values import Address
 from releaser.site.windows import Window
 
 Parser = Callable[[Any], Any]
@@ -72,8 +72,8 @@ _SCHEMAS: dict[Parser, Schema] = {
     values.patterns: _list(rf"(?!/|\.\./|.*/\.\./){_NAMES}", r"(?!/|\.\./|[^,]*/\.\./)[^,]*"),
     values.statuses: _list(rf"\s*{_STATUS}\s*", _STATUS, least=1),
     values.package_patterns: _list(_NAME, _NAME),
-    values.sender: _text("^[^@]*@"),
-    values.addresses: {
+    sender: _text("^[^@]*@"),
+    addresses: {
         "anyOf": [
             {
                 "type": "array",
@@ -160,7 +160,7 @@ def spell_in_line(value: Any, parse: Parser) -> str:
             return ",".join(f"{name}={one}" for name, one in table.items())
         case None:
             return ""
-        case list(people) if parse is values.addresses:
+        case list(people) if parse is addresses:
             return json.dumps(people, ensure_ascii=False)
         case list(words):
             return (

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from releaser.errors import Finding
 from releaser.locks.versions import LEVELS, Level
 from releaser.site import values
+from releaser.site.addresses import Address, addresses, sender
 from releaser.site.ownership import readable_by_all
 from releaser.system.files import read_text
 from releaser.system.words import secrets_in_variables
 
 if TYPE_CHECKING:
-    from releaser.site.values import Address
     from releaser.site.windows import Window
 
 
@@ -178,7 +178,7 @@ class Settings:
     group_writable: bool = _setting(False, values.flag)
     pin: bool = _setting(True, values.flag)
     link_mode: str | None = _setting(None, values.choice("clone", "copy"))
-    mail_from: str | None = _setting(None, values.sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
+    mail_from: str | None = _setting(None, sender, aliases=("AUTO_UPDTR__EMAIL_FROM",))
     smtp_host: str | None = _setting(None, values.text, aliases=("AUTO_UPDTR__EMAIL_HOST",))
     smtp_port: int = _setting(0, values.port, aliases=("AUTO_UPDTR__EMAIL_HOST_PORT",))
     smtp_user: str | None = _setting(None, values.text)
@@ -187,10 +187,8 @@ class Settings:
     smtp_security: Literal["none", "starttls", "tls"] | None = _setting(None, values.choice("none", "starttls", "tls"))
     sendmail: str | None = _setting(None, values.path)
     smtp_timeout: float = _setting(30.0, values.limit)
-    admins: tuple[Address, ...] = _setting((), values.addresses, aliases=("ADMINS_JSON",))
-    updater_admins: tuple[Address, ...] = _setting(
-        (), values.addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",)
-    )
+    admins: tuple[Address, ...] = _setting((), addresses, aliases=("ADMINS_JSON",))
+    updater_admins: tuple[Address, ...] = _setting((), addresses, aliases=("AUTO_UPDTR__SYS_ADMIN_RECIPIENTS_JSON",))
     heartbeat: float = _setting(0.0, values.duration)
     webhook: str | None = _setting(None, values.url_or_none, secret=True)
     webhook_secret: str | None = _setting(None, values.text, secret=True)

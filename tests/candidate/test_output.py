@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.candidate.trials import (
+from releaser.candidate.output import (
     CUT_SHORT,
     NONE_RUN,
     complaint,

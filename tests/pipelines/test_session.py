@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from releaser.listener import Silence
 from releaser.pipelines import session
-from releaser.report import RunLog, Silence
+from releaser.report import RunLog
 
 
 def test_a_failure_is_reported_also_where_one_cannot_look_again() -> None:

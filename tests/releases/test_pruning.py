@@ -28,8 +28,8 @@ from tests.support.logs import a_log
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from releaser.listener import Gauge
     from releaser.releases.retention import Verdict
-    from releaser.report import Gauge
 
 NOTHING = Settings(keep=0, keep_within=0, keep_failed=0, keep_at_least=0)
 LATER = NOW + timedelta(days=3650)

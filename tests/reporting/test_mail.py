@@ -26,8 +26,8 @@ from releaser.reporting.mail import compose
 from releaser.reporting.outbox import Outbox, QueuedMail, flush
 from releaser.reporting.page import page_of
 from releaser.reporting.threads import message_id
+from releaser.site.addresses import Address
 from releaser.site.site import Pulled
-from releaser.site.values import Address
 from releaser.tools.git_state import Commit
 from releaser.tools.mail_transport import SmtpServer
 from tests.reporting.makers import CHANGES, QUIET, STARTED

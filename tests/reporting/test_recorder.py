@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from releaser.errors import BuildError, Interrupted
-from releaser.report import RunLog, Silence
+from releaser.listener import Silence
+from releaser.report import RunLog
 from tests.support.logs import a_log
 
 if TYPE_CHECKING:

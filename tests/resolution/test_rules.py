@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from releaser.candidate.trials import failing_tests
+from releaser.candidate.output import failing_tests
 from releaser.releases.quarantine import Hold, Holds
 from releaser.resolution.rules import code_digest, select_holds
 from releaser.site.site import open_site

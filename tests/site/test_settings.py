@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from releaser.site.addresses import Address
 from releaser.site.settings import HOOKS, SPECS, Loaded, Settings, environment_of, load, read_variables, this_host
-from releaser.site.values import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from releaser.site import values
-from releaser.site.values import Address, parse_address
+from releaser.site.addresses import Address, addresses, parse_address, sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,9 +80,9 @@ RIGHT: list[tuple[Callable[[Any], Any], list[tuple[Any, Any]]]] = [
             ("", ()),
         ],
     ),
-    (values.sender, [("Site <site@example.org>", "Site <site@example.org>")]),
+    (sender, [("Site <site@example.org>", "Site <site@example.org>")]),
     (
-        values.addresses,
+        addresses,
         [
             ('[["Ada", "ada@example.org"]]', (ADA,)),
             ([["Ada", "ada@example.org"], [" Ada ", " ada@example.org "]], (ADA, ADA)),
@@ -158,27 +158,27 @@ WRONG: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
     (BY_PACKAGE, "must be one of: minor, patch; this is wrong for a", ["a=all"]),
     (values.ids, "commas between them", [3, None, ["a", 3], {"a": 1}, '["a"]', True, "CVE-1 CVE-2", ["a b"], [" a"]]),
     (values.patterns, "below the top of the checkout", ["/srv", "../lib", ["my media", "a/../../b"]]),
-    (values.sender, "has no @", ["nobody"]),
-    (values.sender, "must not be empty", [""]),
-    (values.addresses, "must be a JSON list of .*not JSON", ["ada@example.org", " ", "", "[['A', 'a@b']]", '[["A",']),
-    (values.addresses, "must be a JSON list of .*not JSON", ["[" * 20_000]),
-    (values.addresses, "must be a JSON list of .*not ", ["{}", '"a@b"', "null", "1", '{"Ada": "a@b"}', 5]),
-    (values.addresses, "wrong item 1: .* is neither a pair", ['[["Ada"]]', '[["A","a@b","x"]]', '[["A",5]]', "[null]"]),
-    (values.addresses, "wrong item 1: .* is neither a pair", [[date(2026, 1, 2)]]),  # which TOML knows, not JSON
-    *((values.addresses, "wrong item 2: .* is neither a pair", [[["Ada", "ada@example.org"], one]]) for one in ODD),
-    (values.addresses, "wrong item 1: the address 'Ada' has no @", ['["Ada", "ada@example.org"]']),
-    (values.addresses, "has no @", ['[["Ada","ada.example.org"]]']),
-    (values.addresses, "is not ASCII", [[["Ada", "ada@exämple.org"]]]),
+    (sender, "has no @", ["nobody"]),
+    (sender, "must not be empty", [""]),
+    (addresses, "must be a JSON list of .*not JSON", ["ada@example.org", " ", "", "[['A', 'a@b']]", '[["A",']),
+    (addresses, "must be a JSON list of .*not JSON", ["[" * 20_000]),
+    (addresses, "must be a JSON list of .*not ", ["{}", '"a@b"', "null", "1", '{"Ada": "a@b"}', 5]),
+    (addresses, "wrong item 1: .* is neither a pair", ['[["Ada"]]', '[["A","a@b","x"]]', '[["A",5]]', "[null]"]),
+    (addresses, "wrong item 1: .* is neither a pair", [[date(2026, 1, 2)]]),  # which TOML knows, not JSON
+    *((addresses, "wrong item 2: .* is neither a pair", [[["Ada", "ada@example.org"], one]]) for one in ODD),
+    (addresses, "wrong item 1: the address 'Ada' has no @", ['["Ada", "ada@example.org"]']),
+    (addresses, "has no @", ['[["Ada","ada.example.org"]]']),
+    (addresses, "is not ASCII", [[["Ada", "ada@exämple.org"]]]),
     *(
-        (values.addresses, "wrong item 1: the address .* is not of the form name@domain", [[["Ada", address]]])
+        (addresses, "wrong item 1: the address .* is not of the form name@domain", [[["Ada", address]]])
         for address in (
             "@example.org", "ann@", "ann@exam ple.org", "ann@b@c", "a..b@c", "ann@-c", "ann@c.", "ann,bob@c",
             "<ann@c>", "ann@c>", "ann(x)@c", '"ann"@c', "a" * 250 + "@example.org",
         )
     ),
-    (values.addresses, "has control characters", [["ann@example.org\nBcc: all@example.org"]]),
+    (addresses, "has control characters", [["ann@example.org\nBcc: all@example.org"]]),
     *(
-        (values.addresses, f"the {part} .* has control characters", [[[f"Ada{name}", f"ada@example.org{address}"]]])
+        (addresses, f"the {part} .* has control characters", [[[f"Ada{name}", f"ada@example.org{address}"]]])
         for bad in "\n\r\0\x1b\x85\u2028\ud800"
         for part, name, address in (("name", bad, ""), ("address", "", bad))
     ),
@@ -197,7 +197,7 @@ def test_what_is_wrong_is_refused_with_what_would_be_right(parse: Callable[[Any]
 
 def test_an_enormous_wrong_value_is_not_shown_whole() -> None:
     with pytest.raises(ValueError, match="wrong item 1") as caught:
-        values.addresses([["Ann", "x" * 10_000]])
+        addresses([["Ann", "x" * 10_000]])
     assert len(str(caught.value)) < 200
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from releaser.report import RunLog, Silence
+from releaser.listener import Silence
+from releaser.report import RunLog
 
 if TYPE_CHECKING:
-    from releaser.report import Listener
+    from releaser.listener import Listener
 
 
 def a_log(listener: Listener | None = None) -> RunLog:
