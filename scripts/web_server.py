@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SECONDS = 60.0
 # What is shown to administrators there is what runs here.
-OPERATIONS = Path(__file__).parents[1] / "docs" / "operations.md"
+WEB_SERVERS = Path(__file__).parents[1] / "docs" / "guides" / "web-servers.md"
 DOCUMENTED_PROJECT = "/srv/shop_stuff/shop"
 APACHE = Path("/usr/sbin/apache2")
 MODULES = Path("/usr/lib/apache2/modules")
@@ -208,10 +208,10 @@ class Gunicorn:
 
 def documented(language: str) -> str:
     """Return the one block in this language of what administrators are told about restarting."""
-    text = OPERATIONS.read_text(encoding="utf-8")
+    text = WEB_SERVERS.read_text(encoding="utf-8")
     blocks = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     if len(blocks) != 1:
-        message = f"{OPERATIONS} has {len(blocks)} blocks of {language}, not one"
+        message = f"{WEB_SERVERS} has {len(blocks)} blocks of {language}, not one"
         raise DemoError(message)
     return str(blocks[0])
 

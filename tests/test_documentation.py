@@ -54,7 +54,7 @@ PAGES = [
 COMMANDS = Page(path=DOCS / "reference" / "commands.md")
 SETTINGS = Page(path=DOCS / "reference" / "settings.md")
 EXIT_CODES = Page(path=DOCS / "reference" / "exit-codes-and-json.md")
-OPERATIONS = Page(path=DOCS / "operations.md")
+TROUBLESHOOTING = Page(path=DOCS / "guides" / "troubleshooting.md")
 ARCHITECTURE = Page(path=DOCS / "architecture.md")
 
 # Every other host in an example is one that is reserved for examples, so no package index is ever named.
@@ -280,7 +280,7 @@ def test_no_environment_variable_is_made_up(page: Page) -> None:
 
 
 def test_the_older_updaters_names_are_in_the_page_on_moving() -> None:
-    page = Page(path=DOCS / "moving-from-requirements-auto-updater.md")
+    page = Page(path=DOCS / "guides" / "moving-from-requirements-auto-updater.md")
     table = page.sections(2)["What maps to what"].table("before", "now")
     named = {word for row in table for word in code_words(row[0])}
     assert {alias for spec in SPECS.values() for alias in spec.aliases} <= named
@@ -327,8 +327,8 @@ def test_every_exit_code_is_documented_and_no_other() -> None:
     assert {int(row[0]) for row in table} == _exit_codes()
 
 
-def test_operations_say_what_to_do_about_every_exit_code() -> None:
-    titles = OPERATIONS.sections(3)
+def test_troubleshooting_says_what_to_do_about_every_exit_code() -> None:
+    titles = TROUBLESHOOTING.sections(2)
     covered = {int(number) for title in titles if title.startswith("Exit code") for number in re.findall(r"\d+", title)}
     assert covered == _exit_codes() - {0}
 

@@ -81,7 +81,7 @@ _OF_BACKEND = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend
 def test_a_build_backend_finds_what_uv_has_and_so_the_passwords_of_indexes_alone(
     make_site: SiteFactory, tmp_path: Path
 ) -> None:
-    """If uv stops passing these on, say so in docs/operations.md."""
+    """If uv stops passing these on, say so in docs/guides/install.md."""
     site, place = make_site.adopted(), tmp_path / "seen"
     files = {
         "PKG-INFO": "Metadata-Version: 2.2\nName: alpha\nVersion: 1.1.0\n",

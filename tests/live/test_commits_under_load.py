@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
+WEB_SERVERS = Path(__file__).parents[2] / "docs" / "guides" / "web-servers.md"
 # The code of the site and a package of it belong together: `code 3` comes with alpha 1.3.0. A page says if they do not.
 APPLICATION = """\
 import pathlib
@@ -109,8 +109,8 @@ def _publish_gunicorn(site: SampleSite) -> None:
 
 @contextlib.contextmanager
 def _gunicorn(site: SampleSite) -> Iterator[Callable[[], str]]:
-    """Serve the site as operations.md has it, with workers that end after three requests."""
-    (config,) = re.findall(r"^```python\n(.*?)^```$", OPERATIONS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    """Serve the site as web-servers.md has it, with workers that end after three requests."""
+    (config,) = re.findall(r"^```python\n(.*?)^```$", WEB_SERVERS.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (site.path / "tmp" / "gunicorn.conf.py").write_text(f"{config}\nmax_requests = 3\n", encoding="utf-8")
     place = site.path / "tmp" / "gunicorn.sock"
 
