@@ -7,13 +7,14 @@ READY := $(VENV)/.ready
 TABLES := $(addprefix tests/e2e/,test_people_at_work.py test_shared_state_dir.py test_nights.py test_rehearsed_update.py)
 JOBS ?= 2
 LOWEST := .venv-lowest
+DOCS := .venv-docs
 # Thousands of small sites are made and removed; where there is memory enough, no disk need see them.
 MEMORY := $(shell [ -w /dev/shm ] && [ "$$(df -m --output=avail /dev/shm | tail -n 1)" -gt 4000 ] && echo /dev/shm)
 export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage faults faults-spread faults-mutations check lint types imports architecture schemas pictures bench measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture schemas pictures bench measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -73,6 +74,9 @@ architecture: $(READY) ## Write the tables in docs/architecture.md, and that of 
 schemas: $(READY) ## Write docs/reference/json-schemas.md from the types of the answers
 	$(BIN)/python scripts/schemas.py
 
+docs: $(DOCS)/.ready ## Build the documentation as a site in site/; what is wrong with a link or the list of pages is an error
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
 pictures: $(READY) ## Make the pictures in docs/images (needs Chromium)
 	$(BIN)/python scripts/pictures.py $(ARGS)
 
@@ -87,7 +91,7 @@ durability: $(READY) ## Measure what it costs that a power cut does no harm
 
 requirements: $(READY) ## Pin again what development needs, with hashes and without any URL
 	$(BIN)/uv lock --upgrade
-	$(BIN)/uv export --quiet --all-groups --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
+	$(BIN)/uv export --quiet --all-groups --no-group docs --all-extras --no-emit-project --no-header --no-annotate --output-file requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --constraints requirements-dev.txt --generate-hashes --no-header --no-annotate \
 		--output-file constraints.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --universal --extra attestations --constraints requirements-dev.txt --generate-hashes --no-header \
@@ -96,6 +100,8 @@ requirements: $(READY) ## Pin again what development needs, with hashes and with
 		--no-annotate --output-file constraints-notify.txt pyproject.toml
 	$(BIN)/uv pip compile --quiet --upgrade --universal --all-extras --resolution lowest-direct --generate-hashes --no-header \
 		--no-annotate --output-file requirements-lowest.txt pyproject.toml
+	$(BIN)/uv pip compile --quiet --upgrade --universal --group docs --generate-hashes --no-header --no-annotate \
+		--output-file requirements-docs.txt
 
 test-lowest: $(READY) ## Run the tests of what drives libraries and uv, with the lowest versions that releaser may be installed with
 	$(PYTHON) -m venv --clear $(LOWEST)
@@ -109,11 +115,16 @@ dist: $(READY) ## Make what a release consists of in dist/: wheel with man page 
 	$(BIN)/python scripts/dist.py
 
 clean: ## Remove what these commands made
-	rm -rf $(VENV) $(LOWEST) dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LOWEST) $(DOCS) dist site .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(READY): requirements-dev.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("releaser needs Python 3.11 or newer (set PYTHON=...)" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(DOCS)/.ready: requirements-docs.txt
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --require-hashes --requirement requirements-docs.txt
 	touch $@

@@ -471,6 +471,12 @@ def test_every_page_can_be_reached_from_the_index() -> None:
     assert index.path in {(ROOT / link).resolve() for link in PAGES[0].links}
 
 
+def test_every_page_is_listed_in_the_site_of_the_documentation() -> None:
+    """A quick look at what `make docs` holds against each link, anchor and page as well."""
+    listed = set(re.findall(r"^ +- .+: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} <= listed
+
+
 @by_name
 def test_only_hosts_of_examples_are_named(page: Page) -> None:
     text = page.path.read_text(encoding="utf-8")
