@@ -61,12 +61,14 @@ ACTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """The figures of one act."""
+    """The figures of one act; the slowest request before the flip, and from then on, in seconds."""
 
     act: str
     requests: int
     failed: int
     mixed: int
+    slowest: float
+    slowest_after: float
 
 
 def main(arguments: list[str]) -> int:
@@ -84,7 +86,7 @@ def main(arguments: list[str]) -> int:
         pinned = tell(options.place / "pinned", options.programs, options.server, pin=True)
         acts = ACTS[:1] if options.brief else ACTS
         unpinned = tell(options.place / "unpinned", options.programs, options.server, pin=False, acts=acts)
-        say(f"\n{'':24}requests  failed  mixed")
+        say(f"\n{'':24}requests  failed  mixed  slowest before the flip, and after")
         show("with the pin", pinned)
         show("with the pin switched off", unpinned)
         judge(pinned, unpinned)
@@ -105,7 +107,7 @@ def show(title: str, rows: list[Row]) -> None:
     """Print the figures of one story."""
     say(title)
     for row in rows:
-        say(f"  {row.act:22}{row.requests:8}{row.failed:8}{row.mixed:7}")
+        say(f"  {row.act:22}{row.requests:8}{row.failed:8}{row.mixed:7}{row.slowest:8.2f} s{row.slowest_after:8.2f} s")
 
 
 def judge(pinned: list[Row], unpinned: list[Row]) -> None:
@@ -181,7 +183,14 @@ def figures(act: Act, stage: Stage, tally: Tally, before: Mapping[str, str]) -> 
     for answer in list(tally.answers)[:20]:
         if not any(answer.is_of(versions) for versions in releases):
             say(f"mixed: {dict(sorted(answer.packages))}, {tally.answers[answer]} times")
-    row = Row(act=act.name, requests=tally.requests, failed=len(tally.failures), mixed=mixed)
+    row = Row(
+        act=act.name,
+        requests=tally.requests,
+        failed=len(tally.failures),
+        mixed=mixed,
+        slowest=tally.slowest,
+        slowest_after=tally.slowest_after,
+    )
     say(f"{row.requests} requests, {row.failed} failed, {row.mixed} mixed")
     return row
 

@@ -70,9 +70,14 @@ class Answer:
 
 @dataclass(kw_only=True)
 class Tally:
-    """What visitors have seen: how many requests, what failed, and which answers came how often."""
+    """What visitors have seen: how many requests, what failed, and which answers came how often.
+
+    `slowest` and `slowest_after` are how many seconds the slowest request took before the flip, and from then on.
+    """
 
     requests: int = 0
+    slowest: float = 0.0
+    slowest_after: float = 0.0
     failures: list[str] = field(default_factory=list)
     answers: Counter[Answer] = field(default_factory=Counter)
 
@@ -156,6 +161,7 @@ class Crowd:
             rounds += 1
             path = self._page(rounds)
             answer = None
+            began = time.monotonic()
             try:
                 connection.request("GET", path)
                 response = connection.getresponse()
@@ -166,7 +172,7 @@ class Crowd:
             except (OSError, http.client.HTTPException, ValueError, LookupError) as error:
                 connection.close()
                 failure = f"{path}: {error!r}"
-            self._note(failure, answer)
+            self._note(failure, answer, seconds=time.monotonic() - began)
         connection.close()
 
     def _page(self, rounds: int) -> str:
@@ -176,9 +182,13 @@ class Crowd:
             self._flipped.set()
         return "/versions/?late" if self._flipped.is_set() else "/versions/"
 
-    def _note(self, failure: str, answer: Answer | None) -> None:
+    def _note(self, failure: str, answer: Answer | None, *, seconds: float) -> None:
         with self._lock:
             self.tally.requests += 1
+            if self._flipped.is_set():
+                self.tally.slowest_after = max(self.tally.slowest_after, seconds)
+            else:
+                self.tally.slowest = max(self.tally.slowest, seconds)
             if failure:
                 self.tally.failures.append(failure)
             if answer is not None:

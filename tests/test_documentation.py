@@ -404,19 +404,29 @@ def test_fields_that_are_documented_in_the_prose_are_all_there() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [COMMANDS, PAGES[0]], ids=["commands", "readme"])
 def test_the_picture_of_an_update_has_its_steps_in_order(make_site: SiteFactory, page: Page) -> None:
-    """A run may have more steps than the picture."""
+    """A run may have more steps than the picture, but no other ones than docs/how-it-works.md lists, in that order."""
     with VulnerabilityService().serving() as service:
         asking = {"RELEASER_HEALTH_CHECK": "true", "RELEASER_VULNERABILITY_SERVICE": service.url}
         site = make_site.adopted("1.1.0", dotenv=asking)
         site.publish("alpha", "1.2.0")
         if page is not COMMANDS:
             site.push_from_elsewhere({"news.txt": "open on Sundays"})
-        done = iter([step["step"] for step in site.json("update")["steps"]])
+        steps = [step["step"] for step in site.json("update")["steps"]]
+    listed = iter([name for names in _steps_of_an_update() for name in names])
+    assert [step for step in steps if step not in listed] == []
+    done = iter(steps)
     blocks = COMMANDS.sections(2)["update"].blocks if page is COMMANDS else page.blocks
     picture = next(block for block in blocks if block.language == "console")
     found = [one[1] for line in picture.lines if (one := re.match(r"[✓–] (.+?)  +[\d.]+ s", line))]
     assert found
     assert [step for step in found if step not in done] == []
+
+
+def _steps_of_an_update() -> Iterator[list[str]]:
+    """Yield the steps that each item of the list in docs/how-it-works.md names in brackets."""
+    for line in Page(path=DOCS / "how-it-works.md").sections(2)["An update, step by step"].prose.splitlines():
+        if found := re.match(r"\d+\. \*\*.+?\*\* \((.+?)\)\.", line):
+            yield code_words(found[1])
 
 
 # Architecture

@@ -50,5 +50,5 @@ def test_visitors_meet_neither_failures_nor_mixtures_and_would_without_the_pin(
 
 def figures(text: str) -> list[tuple[str, int, int, int]]:
     """Return act, requests, failed and mixed of each line that has them."""
-    found = re.findall(r"^ +(\S.*?) +(\d+) +(\d+) +(\d+)$", text, re.MULTILINE)
+    found = re.findall(r"^ +(\S.*?) +(\d+) +(\d+) +(\d+)(?: +[\d.]+ s){2}$", text, re.MULTILINE)
     return [(act, int(requests), int(failed), int(mixed)) for act, requests, failed, mixed in found]
