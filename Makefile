@@ -14,7 +14,7 @@ export PYTEST_DEBUG_TEMPROOT ?= $(MEMORY)
 # Else each process of pytest compiles every test anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture schemas pictures bench measure durability requirements clean
+.PHONY: help demo demo-passenger demo-gunicorn demo-health test test-slow test-all test-lowest attacks dist coverage docs faults faults-spread faults-mutations check lint types imports architecture reference pictures bench measure durability requirements clean
 
 help: ## Show this help
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -71,8 +71,8 @@ imports: $(READY) ## The direction of imports
 architecture: $(READY) ## Write the tables in docs/architecture.md, and that of the attacks in docs/security.md
 	$(BIN)/python scripts/architecture.py
 
-schemas: $(READY) ## Write docs/reference/json-schemas.md from the types of the answers
-	$(BIN)/python scripts/schemas.py
+reference: $(READY) ## Write what docs/reference has from the code: commands, settings, JSON schemas
+	$(BIN)/python scripts/reference.py
 
 docs: $(DOCS)/.ready ## Build the documentation as a site in site/; what is wrong with a link or the list of pages is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict

@@ -9,6 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from made import fill
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -19,17 +21,12 @@ ATTACKS = ROOT / "tests" / "attacks"
 
 def main() -> int:
     """Write the pages, or tell whether they are up to date."""
-    is_right = True
-    for name, part, lines in (("architecture", "rooms", _rooms()), ("security", "attacks", _attacks())):
-        page = ROOT / "docs" / f"{name}.md"
-        before = page.read_text(encoding="utf-8")
-        begin, end = f"<!-- {part} -->\n", f"<!-- end of {part} -->"
-        head, _, rest = before.partition(begin)
-        after = head + begin + "\n".join(lines) + "\n" + end + rest.partition(end)[2]
-        is_right &= before == after
-        if "--check" not in sys.argv[1:]:
-            page.write_text(after, encoding="utf-8")
-    return int("--check" in sys.argv[1:] and not is_right)
+    docs = ROOT / "docs"
+    is_right = [
+        fill(docs / "architecture.md", {"rooms": "\n".join(_rooms())}),
+        fill(docs / "security.md", {"attacks": "\n".join(_attacks())}),
+    ]
+    return int("--check" in sys.argv[1:] and not all(is_right))
 
 
 def _attacks() -> Iterator[str]:

@@ -39,7 +39,7 @@ from tests.support.osv import VulnerabilityService
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.support.markdown import Block, Section
+    from tests.support.markdown import Block
     from tests.support.sites import SiteFactory
 
 ROOT = Path(__file__).parent.parent
@@ -70,54 +70,11 @@ by_setting = pytest.mark.parametrize("setting", [field.name for field in fields(
 # Commands
 
 
-def test_every_command_has_a_section_and_no_other_has() -> None:
-    known = set(COMMANDS.sections(2)) - {"Options of every command"}
-    assert known == set(cli.commands)
-    overview = [code_words(row[0])[0] for row in COMMANDS.sections(1)["Commands"].table("command", "does")]
-    assert overview == [name for name in COMMANDS.sections(2) if name in cli.commands]
-
-
-@by_command
-def test_every_option_of_a_command_is_documented_and_no_other(command: click.Command) -> None:
-    common = _documented_options(COMMANDS.sections(2)["Options of every command"])
-    section = COMMANDS.sections(2)[command.name or ""]
-    own = set() if "It has no options of its own." in section.prose else _documented_options(section)
-    assert common | own == _options(command)
-    assert not common & own
-
-
-def test_the_options_of_releaser_itself_are_documented() -> None:
-    text = COMMANDS.prose.partition("## Options of every command")[0]
-    documented = {word.split()[1] for word in code_words(text) if word.startswith("releaser -")}
-    assert documented == {"--version", "--help", "-h"}
-    assert _options(cli) == documented
-
-
-@by_command
-def test_a_command_has_an_example_and_usage_and_defaults_of_click(command: click.Command) -> None:
-    section = COMMANDS.sections(2)[command.name or ""]
-    used = [_subcommand(line) for block in section.blocks for line in _command_lines(block)]
-    assert command.name in used
-    with click.Context(command, info_name=command.name) as context:
-        usage = " ".join(filter(None, command.collect_usage_pieces(context)))
-    assert section.prose.strip().splitlines()[0] == f"`releaser {command.name} {usage}`"
-    for parameter in command.params:
-        if not isinstance(parameter, click.Option) or not isinstance(parameter.default, int | float):
-            continue
-        row = next((row for row in section.prose.splitlines() if f"`{parameter.opts[-1]}" in row), "")
-        if row.startswith("|") and not parameter.is_flag:
-            assert f"Default: {parameter.default:g}" in row
-
-
-def _options(command: click.Command) -> set[str]:
-    with click.Context(command, **cli.context_settings) as context:
-        options = [one for one in command.get_params(context) if isinstance(one, click.Option)]
-    return {spelling for option in options for spelling in (*option.opts, *option.secondary_opts)}
-
-
-def _documented_options(section: Section) -> set[str]:
-    cells = [row[0] for row in section.table("option", "meaning")]
-    return {word.split()[0] for cell in cells for word in code_words(cell)}
+@pytest.mark.spawns
+def test_the_reference_is_made_from_the_code() -> None:
+    """If this fails: `make reference`. A part that has no place in its page, or a place without a part, fails too."""
+    script = ROOT / "scripts" / "reference.py"
+    assert subprocess.run([sys.executable, script, "--check"], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("width", [60, 80])
@@ -402,21 +359,18 @@ def test_fields_that_are_documented_in_the_prose_are_all_there() -> None:
 
 @pytest.mark.spawns
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [COMMANDS, PAGES[0]], ids=["commands", "readme"])
-def test_the_picture_of_an_update_has_its_steps_in_order(make_site: SiteFactory, page: Page) -> None:
+def test_the_picture_of_an_update_has_its_steps_in_order(make_site: SiteFactory) -> None:
     """A run may have more steps than the picture, but no other ones than docs/how-it-works.md lists, in that order."""
     with VulnerabilityService().serving() as service:
         asking = {"RELEASER_HEALTH_CHECK": "true", "RELEASER_VULNERABILITY_SERVICE": service.url}
         site = make_site.adopted("1.1.0", dotenv=asking)
         site.publish("alpha", "1.2.0")
-        if page is not COMMANDS:
-            site.push_from_elsewhere({"news.txt": "open on Sundays"})
+        site.push_from_elsewhere({"news.txt": "open on Sundays"})
         steps = [step["step"] for step in site.json("update")["steps"]]
     listed = iter([name for names in _steps_of_an_update() for name in names])
     assert [step for step in steps if step not in listed] == []
     done = iter(steps)
-    blocks = COMMANDS.sections(2)["update"].blocks if page is COMMANDS else page.blocks
-    picture = next(block for block in blocks if block.language == "console")
+    picture = next(block for block in PAGES[0].blocks if block.language == "console")
     found = [one[1] for line in picture.lines if (one := re.match(r"[✓–] (.+?)  +[\d.]+ s", line))]
     assert found
     assert [step for step in found if step not in done] == []
@@ -438,12 +392,6 @@ def test_the_tables_are_those_of_the_modules_and_of_the_tests_in_tests_attacks()
     assert (
         subprocess.run([sys.executable, ROOT / "scripts" / "architecture.py", "--check"], check=False).returncode == 0
     )
-
-
-@pytest.mark.spawns
-def test_the_schemas_are_those_of_the_answers() -> None:
-    """If this fails: `make schemas`."""
-    assert subprocess.run([sys.executable, ROOT / "scripts" / "schemas.py", "--check"], check=False).returncode == 0
 
 
 def test_only_commands_have_types_of_answers_and_each_has_a_section() -> None:

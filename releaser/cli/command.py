@@ -33,7 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 _FROM_ZERO = click.FloatRange(min=0)
-_WAIT = "Wait this long for another run to end."
+_WAIT = "Wait up to so long for another run to end, in place of ending with code 8."
 
 
 class NonEmptyPath(click.Path):
@@ -169,6 +169,7 @@ def command(
             envvar="RELEASER_PROJECT",
             default=Path(),
             show_default="the current directory",
+            show_envvar=True,
             help="The directory of the project, or one below it.",
         )
         @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -27,21 +27,23 @@ if TYPE_CHECKING:
     "--from-venv",
     type=NonEmptyPath(path_type=Path),
     metavar="PATH",
-    help="Lock exactly what is installed in this venv, for a project without uv.lock.",
+    help="Lock exactly what is installed in this venv or by this Python, for a project without uv.lock.",
 )
 @click.option(
     "--from-requirements",
     type=NonEmptyPath(path_type=Path),
     metavar="FILE",
-    help="Lock what this requirements file asks for, for a project without uv.lock.",
+    help="Lock what this requirements file asks for, in the versions that are installed or that it pins.",
 )
-@click.option("--without", multiple=True, metavar="NAME", help="Omit this package from the first lock.")
+@click.option(
+    "--without", multiple=True, metavar="NAME", help="Omit this package from the first lock. May be repeated."
+)
 @click.option(
     "--with",
     "given",
     multiple=True,
     metavar="PACKAGE",
-    help="Take this package from here ('NAME @ URL-or-path', 'NAME==VERSION').",
+    help="Take this package from here ('NAME @ URL-or-path', 'NAME==VERSION'). May be repeated.",
 )
 def init(
     ctx: CommandContext,
@@ -71,7 +73,11 @@ def init(
 
 
 @command(section="Everyday", example="releaser update --dry-run", changes=True, waits=True, mails=True)
-@click.option("--force", is_flag=True, help="Also take versions and candidates that failed before.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Also take what failed before, and go on even if the live site fails its health check.",
+)
 @click.option(
     "--follow-remote", "follow", is_flag=True, help="Accept a remote branch that was moved back or rewritten."
 )
@@ -82,8 +88,8 @@ def init(
     metavar="PACKAGE",
     help="Build and test a candidate with this package instead ('NAME @ URL-or-path'), and never make it live.",
 )
-@click.option("--if-due", is_flag=True, help="Do nothing unless `every` has passed since the last one.")
-@click.option("--now", is_flag=True, help="Do not wait for the `window`.")
+@click.option("--if-due", is_flag=True, help="Do nothing unless `every` has passed since the last one began.")
+@click.option("--now", is_flag=True, help="Begin outside of the `window`, too.")
 def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str, ...], if_due: bool, now: bool) -> None:
     """Bring the site to the newest packages that pass its tests. This is the command for cron."""
     from releaser.pipelines import dry_run
@@ -107,7 +113,7 @@ def update(ctx: CommandContext, force: bool, follow: bool, overrides: tuple[str,
 @click.option(
     "--force",
     is_flag=True,
-    help="Go to a release even if it was built for other dependencies, and stay there if its health check fails.",
+    help="Stay there whatever fails; with --keep-code, go there even if it was built for other dependencies.",
 )
 @click.option("--keep-code", is_flag=True, help="Roll back the packages only, and keep the code.")
 @click.argument("release", required=False, shell_complete=completion.releases)

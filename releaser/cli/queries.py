@@ -174,7 +174,7 @@ def audit(ctx: CommandContext, release: str | None) -> None:
 
 
 @command(section="Look", example="releaser verify --all")
-@click.option("--all", "every", is_flag=True, help="Verify every release.")
+@click.option("--all", "every", is_flag=True, help="Verify every release that is kept.")
 @click.option("--check", is_flag=True, help="Also run the project's `manage.py check` in it.")
 @click.option("--tests", is_flag=True, help="Also run the project's tests in it.")
 @click.argument("release", required=False, shell_complete=completion.releases)
@@ -231,7 +231,7 @@ def _duration(option: str, value: str) -> float:
 
 @command(section="Everyday", example="releaser status --nagios --warning 36h")
 @click.option("--nagios", is_flag=True, help="Print one line, and exit, as a plugin of Nagios does.")
-@click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus.")
+@click.option("--prometheus", is_flag=True, help="Print metrics for Prometheus. Needs the extra `prometheus`.")
 @click.option(
     "--textfile",
     type=NonEmptyPath(path_type=Path, dir_okay=False),
@@ -299,7 +299,9 @@ def report(ctx: CommandContext, html: Path, offline: bool) -> None:
 
 
 @command(section="Look", example="releaser history -n 5")
-@click.option("-n", "--number", type=click.IntRange(min=1), default=20, show_default=True, help="How many runs.")
+@click.option(
+    "-n", "--number", type=click.IntRange(min=1), default=20, metavar="N", show_default=True, help="How many."
+)
 def history(ctx: CommandContext, number: int) -> None:
     """List the runs, newest first: time, command, result, duration."""
     from releaser.releases.journal import read_history

@@ -35,8 +35,13 @@ _KINDS = ("cron", "systemd", "none")
 @click.option("--smtp-host", metavar="HOST", help="The mail server.")
 @click.option("--mail-from", metavar="ADDRESS", help="Whom mails are from.")
 @click.option("--set", "others", multiple=True, metavar="NAME=VALUE", help="Any other setting. May be repeated.")
-@click.option("--into", type=click.Choice(["env", "pyproject"]), default="env", help="Where new settings go.")
-@click.option("--schedule", "kind", type=click.Choice(_KINDS), help="What starts updates.")
+@click.option(
+    "--into",
+    type=click.Choice(["env", "pyproject"]),
+    default="env",
+    help="Where new settings go: .env, or [tool.releaser].",
+)
+@click.option("--schedule", "kind", type=click.Choice(_KINDS), help="What starts updates: cron, if it is there.")
 @click.option("--at", metavar="TIME", help="When to update, such as 03:12.")
 @click.option("--no-mail", is_flag=True, help="Send no test mail.")
 @click.option("--yes", is_flag=True, help="Do not ask: take what the options say, and else what is found.")
@@ -111,7 +116,7 @@ def _set_up(ctx: CommandContext, plan: SetUpPlan) -> None:
 @click.option(
     "--at", metavar="TIME", help="When to update, such as 03:12. Default: after 3, each site at another minute."
 )
-@click.option("--writable", multiple=True, metavar="PATH", help="Let the units write here, too.")
+@click.option("--writable", multiple=True, metavar="PATH", help="Let the units write here, too. May be repeated.")
 @click.argument("kind", type=click.Choice(["cron", "systemd"]))
 def schedule(
     ctx: CommandContext, kind: Kind, install: bool, remove: bool, at: str | None, writable: tuple[str, ...]
@@ -143,7 +148,7 @@ def schedule(
 
 
 @command(section="Set up", example="releaser uninstall --dry-run", changes=True, waits=True)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask. Needed without a terminal.")
 @click.option("--keep-state", is_flag=True, help="Keep the state directory, with all releases.")
 def uninstall(ctx: CommandContext, yes: bool, keep_state: bool) -> None:
     """Leave the site with a plain .venv directory as it is live, and take away what is releaser's."""
